@@ -1,0 +1,32 @@
+"""All that determines a tiny backbone, apart from its texts and its seed."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TinyRecipe(BaseModel):
+    """Shape and pre-training of a tiny Qwen3; the default has about 1.8 million parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden_size: int = Field(128, gt=0)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    key_value_heads: int = Field(2, ge=1)
+    intermediate_size: int = Field(384, gt=0)
+    vocabulary: int = Field(8192, ge=300, description="tokens, special ones included; fewer if the text is small")
+    steps: int = Field(600, ge=1, description="optimizer steps of language-model pre-training")
+    batch_rows: int = Field(32, gt=0, description="rows of a batch")
+    row_tokens: int = Field(64, ge=8, description="tokens of a row")
+    learning_rate: float = Field(2e-3, gt=0)
+    precision: Literal["float32", "bf16"] = "float32"
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "TinyRecipe":
+        if self.hidden_size % self.heads or self.heads % self.key_value_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}, "
+                f"and heads of key_value_heads {self.key_value_heads}"
+            )
+        return self

@@ -1,0 +1,43 @@
+"""From raw reviews to what a model may know at a time: phases, histories, test sets, statistics.  No torch."""
+
+from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase
+from mmgrid.data.catalogue import catalogue_at
+from mmgrid.data.corpus import Corpus
+from mmgrid.data.errors import CalendarError, DataError, LeakageError, NoTestUsersError
+from mmgrid.data.histories import Histories
+from mmgrid.data.items import Items
+from mmgrid.data.preparation import Dropped, Preparation, filter_interactions, prepare
+from mmgrid.data.raw import RawDomain
+from mmgrid.data.readers import READERS, read_files
+from mmgrid.data.sampling import nested_order, nested_sample
+from mmgrid.data.statistics import Statistics, interactions_by_month, statistics
+from mmgrid.data.test_set import TestSet, test_set
+
+__all__ = [
+    "PAPER_CALENDAR",
+    "PHASES",
+    "READERS",
+    "Calendar",
+    "CalendarError",
+    "Corpus",
+    "DataError",
+    "Dropped",
+    "Histories",
+    "Items",
+    "LeakageError",
+    "NoTestUsersError",
+    "Phase",
+    "Preparation",
+    "RawDomain",
+    "Statistics",
+    "TestSet",
+    "catalogue_at",
+    "filter_interactions",
+    "interactions_by_month",
+    "nested_order",
+    "nested_sample",
+    "prepare",
+    "read_files",
+    "statistics",
+    "test_set",
+]

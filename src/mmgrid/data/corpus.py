@@ -1,0 +1,165 @@
+"""A prepared domain: interactions as rows of users and items, sorted by user and time, and the catalogue.
+
+On disk it is two parquet files, `interactions.parquet` and `items.parquet`, the layout that the parquet reader
+takes: a prepared domain can be prepared again.  Rows are given by sorted ids, so a corpus does not depend on
+the order of the files it was made from; only ties in time keep file order.  Shapes: U users, n interactions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.histories import Histories
+from mmgrid.data.items import Items, strings
+from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns, row_of
+
+INTERACTIONS_FILE = "interactions.parquet"
+ITEMS_FILE = "items.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A domain's interactions, sorted by user row, then time, ties in file order.
+
+    user_ids: str[U], sorted; every user has an interaction.  users: int32[n] user rows.
+    items: int32[n] item rows.  timestamps: int64[n], ms UTC.  catalogue: the domain's items.
+    """
+
+    name: str
+    user_ids: npt.NDArray[np.str_]
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+    timestamps: npt.NDArray[np.int64]
+    catalogue: Items
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """int64[U + 1]: user row u has the interactions offsets[u]:offsets[u + 1]."""
+        return np.searchsorted(self.users, np.arange(self.n_users + 1)).astype(np.int64)
+
+    @classmethod
+    def from_tables(cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame) -> Corpus:
+        """A corpus of the tables that `RawDomain` describes.  DataError if an interaction's item is missing."""
+        catalogue = Items.from_table(items)
+        user_ids = interactions["user_id"].unique().sort()
+        item_ids = items["item_id"].sort()
+        item_rows = row_of(interactions["item_id"], item_ids)
+        unknown = interactions.filter(item_rows.is_null())["item_id"]
+        if len(unknown):
+            raise DataError(
+                f"{name}: {len(unknown)} interactions with items that the item table lacks, such as "
+                f"{unknown[0]}; prepare the domain, which drops them"
+            )
+        users = row_of(interactions["user_id"], user_ids).to_numpy()
+        timestamps = interactions["timestamp"].to_numpy()
+        order = np.lexsort((timestamps, users))  # stable: ties keep file order
+        return cls(
+            name,
+            strings(user_ids),
+            users[order].astype(np.int32),
+            item_rows.to_numpy()[order].astype(np.int32),
+            timestamps[order].astype(np.int64),
+            catalogue,
+        )
+
+    @classmethod
+    def load(cls, folder: Path, until: int | None = None) -> Corpus:
+        """The corpus that `save` wrote; its name is the folder's unless the file names it.
+
+        Args:
+            folder: holds `interactions.parquet` and `items.parquet`.
+            until: interactions at or after this time (ms UTC) are filtered while reading and never enter
+                memory; users without an earlier one are unknown, too.  Equals `load(folder).before(until)`.
+
+        Raises DataError if a file is missing or is no such table.
+        """
+        folder = Path(folder)
+        interactions, items = (
+            _scan(folder / INTERACTIONS_FILE, INTERACTIONS.names()),
+            _scan(folder / ITEMS_FILE, ITEMS.names()),
+        )
+        if until is not None:
+            interactions = interactions.filter(pl.col("timestamp") < until)
+        return cls.from_tables(_name(folder), interactions.collect(), items.collect())
+
+    def save(self, folder: Path) -> None:
+        """Write `interactions.parquet` and `items.parquet` into `folder`, which is made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        ids = pl.Series(self.user_ids.tolist(), dtype=pl.String)
+        item_ids = pl.Series(self.catalogue.ids.tolist(), dtype=pl.String)
+        interactions = pl.DataFrame(
+            {
+                "user_id": ids.gather(self.users),
+                "item_id": item_ids.gather(self.items),
+                "timestamp": self.timestamps,
+            },
+            schema=INTERACTIONS,
+        )
+        # The name travels in the file: a store's folders are named by fingerprints.
+        interactions.write_parquet(folder / INTERACTIONS_FILE, metadata={_NAME_KEY: self.name})
+        self.catalogue.table().write_parquet(folder / ITEMS_FILE)
+
+    def before(self, end_ms: int) -> Corpus:
+        """The interactions before `end_ms`, and the users who have one.  The catalogue stays."""
+        return self._where(self.timestamps < end_ms)
+
+    def take_users(self, rows: npt.ArrayLike) -> Corpus:
+        """The interactions of these user rows.  The catalogue stays."""
+        chosen = np.zeros(self.n_users, np.bool_)
+        chosen[np.asarray(rows)] = True
+        return self._where(chosen[self.users])
+
+    def histories(self, end_ms: int) -> Histories:
+        """Each user's interactions before `end_ms`, oldest first, for the users who have one.
+
+        `users` of the result are rows of this corpus.
+        """
+        kept = self.timestamps < end_ms
+        users, counts = np.unique(self.users[kept], return_counts=True)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        return Histories(users.astype(np.int64), offsets, self.items[kept], self.timestamps[kept], int(end_ms))
+
+    def _where(self, kept: npt.NDArray[np.bool_]) -> Corpus:
+        users, rows = np.unique(self.users[kept], return_inverse=True)
+        return Corpus(
+            self.name,
+            self.user_ids[users],
+            rows.astype(np.int32),
+            self.items[kept],
+            self.timestamps[kept],
+            self.catalogue,
+        )
+
+
+_NAME_KEY = "mmgrid.domain"
+
+
+def _scan(path: Path, columns: list[str]) -> pl.LazyFrame:
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; a prepared domain is a folder with {INTERACTIONS_FILE} and {ITEMS_FILE}"
+        )
+    try:
+        table = pl.scan_parquet(path, glob=False)
+        require_columns(table.collect_schema().names(), columns, path)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: not a readable parquet file ({error}); prepare the domain again") from error
+    return table.select(columns)
+
+
+def _name(folder: Path) -> str:
+    return pl.read_parquet_metadata(folder / INTERACTIONS_FILE).get(_NAME_KEY) or folder.resolve().name

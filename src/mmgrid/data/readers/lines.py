@@ -1,0 +1,61 @@
+"""Text files, gzipped or not, as blocks of whole lines, so that a file larger than memory can be read.
+
+A block knows the number of its first line: whoever finds something wrong in it can name the line.  Gzip is
+decompressed to its end, where its checksum stands: a file that was cut off is an error, never a shorter table.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmgrid.data.errors import DataError
+
+_BLOCK_BYTES = 1 << 25
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file, the first of which has the number `first_line` (from 1)."""
+
+    first_line: int
+    data: bytes
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Number and content of each line that is not blank."""
+        for number, line in enumerate(self.data.splitlines(), self.first_line):
+            if line.strip():
+                yield number, line
+
+
+def blocks(path: Path, block_bytes: int = _BLOCK_BYTES) -> Iterator[Block]:
+    """The file's blocks, of about `block_bytes` each; a line that is longer makes its block longer.
+
+    Raises DataError if a gzipped file is cut off or damaged.
+    """
+    line, rest = 1, b""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        while True:
+            try:
+                read = stream.read(block_bytes)
+            except EOFError as error:
+                raise DataError(
+                    f"{path}: the gzip file is cut off after line {line}; get it again (a download or copy ended "
+                    "too early)"
+                ) from error
+            except (gzip.BadGzipFile, zlib.error) as error:
+                raise DataError(
+                    f"{path}: not a gzip file, or a damaged one ({error}); get it again, or name it without .gz "
+                    "if it is not compressed"
+                ) from error
+            data = rest + read
+            cut = data.rfind(b"\n") + 1 if read else len(data)
+            whole, rest = data[:cut], data[cut:]
+            if whole:
+                yield Block(line, whole)
+                line += whole.count(b"\n")
+            if not read:
+                return

@@ -1,0 +1,305 @@
+"""Users who take one item after the other in a world whose items come and go and whose tastes turn.
+
+Everything is drawn from probabilities that are written down here: an item's chance is
+exp(popularity + freshness + taste_strength * suits the taste + sequence_strength * continues the series).
+Tastes and items are unit vectors; a trend turns all tastes alike, and each user's own direction besides.
+Time runs in years from the start of pretrain.
+
+Shapes: U users, N items, D taste dimensions, n interactions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmgrid.data.calendar import DAY_MS
+from mmgrid.data.synthetic.words import Vocabulary, item_texts, vocabulary
+from mmgrid.data.synthetic.world import World, WorldDomain
+from mmgrid.seeds import generator
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+YEAR_DAYS = 365.25
+_BLOCK_CELLS = 1 << 20
+_ITEMS_PER_SERIES = 6
+_SERIES_PER_BRAND = 4
+_NOUNS = 12
+_FEWEST, _MOST = 5, 120  # interactions of a user
+# Interactions before and after the calendar, for preparation to cut.
+_BEFORE_DAYS, _AFTER_DAYS = 120, 40
+# Of the next-in-series log-odds, the part that any other item of the series gets, and of one like the last.
+_SAME_SERIES, _ALIKE = 0.6, 0.4
+# How often a user goes on from the last item at all.
+_CONTINUES = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A simulated domain, with the truth behind it.
+
+    users int64[n], items int64[n], times_ms int64[n], ratings int64[n] (1 to 5): sorted by user, then time.
+    titles, descriptions: N strings.  item_vectors float[N, D], appears_ms int64[N].
+    """
+
+    domain: WorldDomain
+    users: Ints
+    items: Ints
+    times_ms: Ints
+    ratings: Ints
+    titles: list[str]
+    descriptions: list[str]
+    item_vectors: Floats
+    appears_ms: Ints
+    brands: list[str]
+    tastes: Tastes
+
+    def taste(self, time_ms: int, start_ms: int) -> Floats:
+        """Every user's taste at a time: unit vectors, float[U, D]; `start_ms` is the start of pretrain."""
+        years = np.full(len(self.tastes.first), (time_ms - start_ms) / (YEAR_DAYS * DAY_MS))
+        return self.tastes.at(np.arange(len(years)), years)
+
+
+@dataclass(frozen=True, eq=False)
+class Tastes:
+    """Where every user's taste points at a time.
+
+    first, second: float[U, D], orthonormal pairs: a user's own way leads from the one towards the other, at
+    `speed` float[U] radians a year.  basis: orthogonal float[D, D]; the trend turns the planes of its
+    consecutive pairs of rows, at `drift` radians a year.
+    """
+
+    first: Floats
+    second: Floats
+    speed: Floats
+    basis: Floats
+    drift: float
+
+    def at(self, users: Ints, years: Floats) -> Floats:
+        """The tastes of B users at B times: unit vectors, float[B, D]."""
+        own = self.speed[users] * years
+        taste = np.cos(own)[:, None] * self.first[users] + np.sin(own)[:, None] * self.second[users]
+        return turn(taste, self.basis, self.drift * years)
+
+
+def turn(vectors: Floats, basis: Floats, angles: Floats) -> Floats:
+    """B vectors, each turned by its angle in the planes of the basis: float[B, D].  An odd last axis stays."""
+    inside = vectors @ basis.T
+    pairs = inside.shape[1] // 2 * 2
+    even, odd = inside[:, 0:pairs:2].copy(), inside[:, 1:pairs:2].copy()
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    inside[:, 0:pairs:2] = cos * even - sin * odd
+    inside[:, 1:pairs:2] = sin * even + cos * odd
+    return inside @ basis
+
+
+def simulate(world: World, name: str) -> Simulation:
+    """Simulate the domain `name`.  The same seed, calendar, name and numbers give the same result."""
+    domain = world.domain(name)
+    start, end = world.calendar.pretrain.start, world.calendar.test.end
+    span = (end - start) / (YEAR_DAYS * DAY_MS)
+    catalogue = _catalogue(domain, generator(world.seed, "synthetic", name, "items"), span)
+    tastes = _tastes(domain, generator(world.seed, "synthetic", name, "tastes"))
+    counts, times = _times(domain, generator(world.seed, "synthetic", name, "times"), span)
+    items = _choices(domain, generator(world.seed, "synthetic", name, "choices"), catalogue, tastes, counts, times)
+    users = np.repeat(np.arange(domain.users), counts)
+    taken = items >= 0
+    users, items, times = users[taken], items[taken], times[taken]
+    suits = (tastes.at(users, times) * catalogue.vectors[items]).sum(axis=1)
+    noise = generator(world.seed, "synthetic", name, "ratings").normal(0, 0.7, len(users))
+    ratings = np.clip(np.rint(3.6 + 1.5 * suits + noise), 1, 5).astype(np.int64)
+    titles, descriptions = item_texts(
+        generator(world.seed, "synthetic", name, "texts"),
+        catalogue.words,
+        catalogue.vectors,
+        catalogue.nouns,
+        catalogue.brands,
+        catalogue.series,
+        catalogue.volumes,
+        domain.shared_words,
+    )
+    return Simulation(
+        domain=domain,
+        users=users,
+        items=items,
+        times_ms=_milliseconds(times, start),
+        ratings=ratings,
+        titles=titles,
+        descriptions=descriptions,
+        item_vectors=catalogue.vectors,
+        appears_ms=_milliseconds(catalogue.appears, start),
+        brands=[catalogue.words.brands[brand] for brand in catalogue.brands],
+        tastes=tastes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Catalogue:
+    """N items: vectors [N, D], appears [N] and life [N] in years, appeal [N] (log), and what they are."""
+
+    vectors: Floats
+    appears: Floats
+    life: Floats
+    appeal: Floats
+    series: Ints
+    volumes: Ints
+    brands: Ints
+    nouns: Ints
+    words: Vocabulary
+
+
+def _catalogue(domain: WorldDomain, random: np.random.Generator, span: float) -> _Catalogue:
+    N, D = domain.items, domain.taste_dimensions
+    n_series = max(1, N // _ITEMS_PER_SERIES)
+    n_brands = max(1, n_series // _SERIES_PER_BRAND)
+    words = vocabulary(random, D, _NOUNS, n_brands, n_series)
+    brand_of, noun_of = random.integers(n_brands, size=n_series), random.integers(_NOUNS, size=n_series)
+    of_brand, of_noun = _directions(random, n_brands, D), _directions(random, _NOUNS, D)
+    centre = _unit(0.7 * of_brand[brand_of] + 0.6 * of_noun[noun_of] + 0.8 * _directions(random, n_series, D))
+    series = np.sort(random.integers(n_series, size=N))
+    vectors = _unit(centre[series] + 0.5 * _directions(random, N, D))
+    life = domain.item_life_days / YEAR_DAYS
+    lives = life * np.exp(random.normal(-0.08, 0.4, N))
+    # A series comes out bit by bit, so that its next item often is a new one.
+    first_appears = random.uniform(-2 * life, span, n_series)
+    wait = random.exponential(life / 2, N)
+    within = np.cumsum(wait) - np.repeat(_at_start(np.cumsum(wait) - wait, series), _sizes(series))
+    appears = first_appears[series] + within
+    # What would come after the end comes at another time instead: items appear at a steady rate.
+    period = span + 2 * life
+    appears = (appears + 2 * life) % period - 2 * life
+    order = np.lexsort((appears, series))
+    appears = appears[order]
+    starts = np.repeat(_at_start(np.arange(N), series), _sizes(series))
+    volumes = np.arange(N) - starts
+    appeal = -domain.popularity * np.log(1.0 + random.permutation(N))
+    return _Catalogue(vectors, appears, lives, appeal, series, volumes, brand_of[series], noun_of[series], words)
+
+
+def _tastes(domain: WorldDomain, random: np.random.Generator) -> Tastes:
+    D = domain.taste_dimensions
+    basis, _ = np.linalg.qr(random.normal(size=(D, D)))
+    # People have something in common: the trend then moves the whole domain's demand.
+    common = _directions(random, 1, D)
+    first = _unit(0.5 * common + _directions(random, domain.users, D))
+    other = _directions(random, domain.users, D)
+    second = _unit(other - (other * first).sum(axis=1, keepdims=True) * first)
+    speed = random.gamma(2.0, domain.wander / 2.0, domain.users)
+    return Tastes(first, second, speed, basis, domain.drift)
+
+
+def _times(domain: WorldDomain, random: np.random.Generator, span: float) -> tuple[Ints, Floats]:
+    """How often each user interacts, int64[U], and when, in years, oldest first within a user: float[n].
+
+    Users come more and more often, as they do in a growing shop; each has a stretch of time with visits of
+    several interactions a few days apart.
+    """
+    U = domain.users
+    most = max(_FEWEST, min(_MOST, domain.items // 4))
+    extra = random.gamma(0.8, (domain.mean_interactions - _FEWEST) / 0.8, U)
+    counts = np.minimum(_FEWEST + np.rint(extra), most).astype(np.int64)
+    low, high = -_BEFORE_DAYS / YEAR_DAYS, span + _AFTER_DAYS / YEAR_DAYS
+    growth, shortest = 1.2, 0.15 * span
+    begin = low + (high - low - shortest) * np.log1p(random.random(U) * np.expm1(growth)) / growth
+    stay = np.minimum(shortest + random.exponential(0.4 * span, U), high - begin)
+    user = np.repeat(np.arange(U), counts)
+    visits = np.maximum(1, np.rint(counts / 2)).astype(np.int64)
+    visit = np.floor(random.random(len(user)) * visits[user]).astype(np.int64)
+    offset = np.cumsum(visits) - visits
+    visit_time = random.random(int(visits.sum()))
+    times = begin[user] + stay[user] * visit_time[offset[user] + visit]
+    times = np.minimum(times + random.exponential(2.0 / YEAR_DAYS, len(user)), high)
+    order = np.lexsort((times, user))
+    return counts, times[order]
+
+
+def _choices(
+    domain: WorldDomain,
+    random: np.random.Generator,
+    catalogue: _Catalogue,
+    tastes: Tastes,
+    counts: Ints,
+    times: Floats,
+) -> Ints:
+    """The item of each interaction, int64[n]; -1 where nothing was left to take."""
+    chosen = np.full(len(times), -1)
+    draws, goes_on = random.random(len(times)), random.random(len(times)) < _CONTINUES
+    offsets = np.cumsum(counts) - counts
+    block = max(1, _BLOCK_CELLS // domain.items)
+    # Users of like length together: they stop at about the same step.
+    by_length = np.argsort(-counts, kind="stable")
+    for first in range(0, domain.users, block):
+        members = by_length[first : first + block]
+        taken = np.zeros((len(members), domain.items), np.bool_)
+        last = np.full(len(members), -1)
+        for step in range(int(counts[members[0]])):
+            here = int(np.count_nonzero(counts[members] > step))
+            rows = offsets[members[:here]] + step
+            goes = goes_on[rows] & (last[:here] >= 0)
+            taste = tastes.at(members[:here], times[rows])
+            log_odds = _log_odds(domain, catalogue, taste, times[rows], np.where(goes, last[:here], -1))
+            log_odds[taken[:here] | (catalogue.appears > times[rows, None])] = -np.inf
+            picked = _draw(log_odds, draws[rows])
+            chosen[rows] = picked
+            took = np.flatnonzero(picked >= 0)
+            taken[took, picked[took]] = True
+            last[took] = picked[took]
+    return chosen
+
+
+def _log_odds(domain: WorldDomain, catalogue: _Catalogue, taste: Floats, times: Floats, last: Ints) -> Floats:
+    """Popularity, freshness, taste, and how an item goes on from the last one (-1: from none): float[B, N]."""
+    going = np.flatnonzero(last >= 0)
+    pull = domain.taste_strength * taste
+    pull[going] += _ALIKE * domain.sequence_strength * catalogue.vectors[last[going]]
+    # One product for all but the series: the age (time - appears) / life is linear in time.
+    left = np.column_stack([pull, times, np.ones(len(times))])
+    right = np.column_stack(
+        [catalogue.vectors, -1 / catalogue.life, catalogue.appeal + catalogue.appears / catalogue.life]
+    )
+    log_odds = left @ right.T
+    # A series is a run of rows, in the order in which its items appear.
+    series = catalogue.series[last[going]]
+    begin, stop = np.searchsorted(catalogue.series, series), np.searchsorted(catalogue.series, series, "right")
+    size = stop - begin
+    rows = np.repeat(going, size)
+    columns = np.repeat(begin - np.cumsum(size) + size, size) + np.arange(size.sum())
+    log_odds[rows, columns] += domain.sequence_strength * (_SAME_SERIES - _ALIKE)
+    follows = last[going] + 1 < stop
+    log_odds[going[follows], last[going][follows] + 1] += domain.sequence_strength * (1 - _SAME_SERIES)
+    return log_odds
+
+
+def _draw(log_odds: Floats, draws: Floats) -> Ints:
+    """One item a row, by its odds: int64[B]; -1 where there is none."""
+    most = log_odds.max(axis=1)
+    possible = np.isfinite(most)
+    log_odds -= np.where(possible, most, 0.0)[:, None]
+    cumulative = np.cumsum(np.exp(log_odds, out=log_odds), axis=1)
+    picked = (cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1)
+    return np.where(possible, np.minimum(picked, log_odds.shape[1] - 1), -1)
+
+
+def _directions(random: np.random.Generator, count: int, dimensions: int) -> Floats:
+    return _unit(random.normal(size=(count, dimensions)))
+
+
+def _unit(vectors: Floats) -> Floats:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _milliseconds(years: Floats, start_ms: int) -> Ints:
+    return start_ms + np.rint(years * YEAR_DAYS * DAY_MS).astype(np.int64)
+
+
+def _sizes(groups: Ints) -> Ints:
+    """How many of each group there are, for sorted groups, those present only."""
+    return np.unique(groups, return_counts=True)[1]
+
+
+def _at_start(values: npt.NDArray, groups: Ints) -> npt.NDArray:
+    """The value at the first place of each group, for sorted groups, those present only."""
+    return values[np.unique(groups, return_index=True)[1]]

@@ -1,0 +1,38 @@
+"""Target ranks, metrics a user, groups, intervals, baselines, results rows.  numpy and polars only."""
+
+from mmgrid.evaluation.baselines import popularity_ranks, random_ranks
+from mmgrid.evaluation.groups import GROUPS, group_masks
+from mmgrid.evaluation.intervals import (
+    Difference,
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+    resampled_means,
+)
+from mmgrid.evaluation.metrics import DEFAULT_METRICS, METRICS, Metric, parse_metric, per_user
+from mmgrid.evaluation.ranking import NOT_RANKED, list_ranks, target_ranks
+from mmgrid.evaluation.table import CHANGES_SCHEMA, RESULTS_SCHEMA, change_rows, rows
+
+__all__ = [
+    "CHANGES_SCHEMA",
+    "DEFAULT_METRICS",
+    "GROUPS",
+    "METRICS",
+    "NOT_RANKED",
+    "RESULTS_SCHEMA",
+    "Difference",
+    "Interval",
+    "Metric",
+    "bootstrap_interval",
+    "change_rows",
+    "group_masks",
+    "list_ranks",
+    "paired_difference",
+    "parse_metric",
+    "per_user",
+    "popularity_ranks",
+    "random_ranks",
+    "resampled_means",
+    "rows",
+    "target_ranks",
+]

@@ -1,0 +1,25 @@
+"""Which test users a number speaks of: all, those who were active of late, and those who were not.
+
+A user is *active* with at least one interaction in the phase before the target's (phase2 for the test).  The
+test set says who is; here that one mask becomes the three groups of every table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+GROUPS = ("all", "active", "non_active")
+"""The groups, in the order in which tables list them."""
+
+
+def group_masks(active: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+    """bool[B] for each of ``GROUPS``; ``active`` and ``non_active`` are a partition of ``all``.
+
+    Raises:
+        ValueError: if ``active`` is not a boolean vector (0/1 integers would silently select rows 0 and 1).
+    """
+    active = np.asarray(active)
+    if active.ndim != 1 or active.dtype != np.bool_:
+        raise ValueError(f"active: expected bool[users], got {active.dtype}{active.shape}")
+    return {"all": np.ones(active.shape, np.bool_), "active": active, "non_active": ~active}

@@ -1,0 +1,23 @@
+"""Files that appear whole, digests, safe paths, clear disk errors: what merging and the store stand on."""
+
+from mmgrid.files.digest import DigestCache, sha256_file, sha256_files
+from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors
+from mmgrid.files.folder import publish, remove_folder, sync_folder, work_folder, write_bytes, write_json
+from mmgrid.files.paths import inside, safe_segment
+
+__all__ = [
+    "DigestCache",
+    "DiskFull",
+    "NotWritableError",
+    "clear_disk_errors",
+    "inside",
+    "publish",
+    "remove_folder",
+    "safe_segment",
+    "sha256_file",
+    "sha256_files",
+    "sync_folder",
+    "work_folder",
+    "write_bytes",
+    "write_json",
+]

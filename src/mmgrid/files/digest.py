@@ -1,0 +1,102 @@
+"""SHA-256 of files: what says that a file is still the one that was written.
+
+Raw data is large and seldom changes, so its digests are remembered under (absolute path, size, modification
+time). A file that changed so recently that its next change could carry the same modification time is hashed
+again each time rather than remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mmgrid.files.folder import write_json
+
+log = logging.getLogger(__name__)
+
+_SETTLED_SECONDS = 2.0  # FAT stamps every two seconds; nothing in use is coarser
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """The digest and size of every file below a folder, sorted: {path with "/": {"sha256", "bytes"}}.
+
+    `skip` names entries at the top of `folder` that are left out with all that is in them.
+
+    Raises:
+        ValueError: there is a symbolic link, whose target could change unseen.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for parent, folders, names in os.walk(folder):
+        top = Path(parent) == folder
+        folders[:] = [name for name in folders if not (top and name in skip)]
+        for name in [*folders, *names]:
+            path = Path(parent) / name
+            if path.is_symlink():
+                raise ValueError(f"{path}: is a symbolic link; a folder with a record holds plain files only")
+            if name in names and not (top and name in skip):
+                relative = path.relative_to(folder).as_posix()
+                files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    return dict(sorted(files.items()))
+
+
+class DigestCache:
+    """Digests of big files that seldom change, remembered in one JSON file.
+
+    Several processes may use one cache: each write keeps what the others added, up to a race in which an
+    entry is lost and computed again. A cache that cannot be read or written costs time, never correctness.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def sha256(self, file: Path) -> str:
+        """The SHA-256 of `file`, from memory if its path, size and modification time are as they were.
+
+        Raises:
+            OSError: the file cannot be read, or it changed while it was read.
+        """
+        file = file.resolve()
+        stamp = _stamp(file)
+        known = self._read().get(str(file))
+        if isinstance(known, dict) and (known.get("bytes"), known.get("mtime_ns")) == stamp:
+            return str(known["sha256"])
+        digest = sha256_file(file)
+        if _stamp(file) != stamp:
+            raise OSError(f"{file}: changed while it was read; run again when nothing writes to it")
+        if abs(time.time() - stamp[1] / 1e9) > _SETTLED_SECONDS:
+            self._remember(file, {"bytes": stamp[0], "mtime_ns": stamp[1], "sha256": digest})
+        return digest
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            entries = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("%s: cannot be read (%s); digests are computed again", self.path, error)
+            return {}
+        return entries if isinstance(entries, dict) else {}
+
+    def _remember(self, file: Path, entry: dict[str, Any]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, {**self._read(), str(file): entry})
+        except OSError as error:
+            log.warning("%s: cannot be written (%s); digests are not remembered", self.path, error)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,60 @@
+"""Names from outside (a domain, a recipe, an index file) turned into paths that stay where they belong."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+MAX_SEGMENT_CHARACTERS = 120
+_MAX_SEGMENT_BYTES = 200  # file systems take 255; room for suffixes such as ".work" and random tokens
+_KEPT_SIGNS = "._-+=,"
+
+
+def safe_segment(text: str) -> str:
+    """One readable segment of a path: letters, digits and `. _ - + = ,` stay, any other sign becomes `-`.
+
+    Letters of every script are kept (in composed form, NFC). The result is its own safe segment.
+
+    Raises:
+        ValueError: the text is empty, starts with a dot (so `.` and `..` too), holds a path separator or a
+            control character, has no letter or digit, or is longer than 120 characters.
+    """
+    text = unicodedata.normalize("NFC", text)
+    if not text:
+        raise ValueError("a name that becomes part of a path must not be empty")
+    if text.startswith("."):
+        raise ValueError(f"{text!r}: a name that becomes part of a path must not start with a dot")
+    for sign in text:
+        if sign in "/\\" or unicodedata.category(sign).startswith("C"):
+            raise ValueError(f"{text!r}: a name that becomes part of a path must not hold {sign!r}")
+    segment = "".join(sign if sign.isalnum() or sign in _KEPT_SIGNS else "-" for sign in text)
+    if not any(sign.isalnum() for sign in segment):
+        raise ValueError(f"{text!r}: a name that becomes part of a path needs a letter or a digit")
+    if len(segment) > MAX_SEGMENT_CHARACTERS or len(segment.encode()) > _MAX_SEGMENT_BYTES:
+        raise ValueError(
+            f"{text[:40]!r}…: a name that becomes part of a path may have at most {MAX_SEGMENT_CHARACTERS} "
+            f"characters ({_MAX_SEGMENT_BYTES} bytes); this one has {len(segment)}: shorten it"
+        )
+    return segment
+
+
+def inside(root: Path, relative: str, *, allow_links: bool = False) -> Path:
+    """`root / relative`, certain to lie in `root`. Nothing needs to exist.
+
+    `allow_links` lets parts below `root` be symbolic links that a user placed there (a Hugging Face cache is
+    full of them); the text of `relative` itself is held to the same rules.
+
+    Raises:
+        ValueError: `relative` is empty, absolute, climbs with `..`, or meets a symbolic link below `root`.
+    """
+    path = PurePosixPath(relative)
+    if not relative or relative == "." or path.is_absolute() or ".." in path.parts or "\\" in relative:
+        raise ValueError(f"{relative!r}: is not a path inside {root}")
+    if "\0" in relative:
+        raise ValueError(f"{relative!r}: holds a zero byte")
+    current = root
+    for part in path.parts:
+        current = current / part
+        if not allow_links and current.is_symlink():
+            raise ValueError(f"{current}: is a symbolic link, which could lead out of {root}")
+    return current

@@ -1,0 +1,63 @@
+"""One thing that a grid builds: its kind, its readable key, its recipe, and the cells it is built from."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mmgrid.grid.fingerprint import fingerprint
+from mmgrid.store import Address
+
+# What a person raises when the code of a kind of cell changes what it makes of the same recipe.
+STEP_VERSIONS = {"corpus": 1, "backbone": 1, "base": 1, "checkpoint": 1, "merge": 1, "evaluation": 1}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`recipe` holds resolved, JSON-able values only; `upstream` names the cells it is built from by their role."""
+
+    kind: str
+    key: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    upstream: Mapping[str, "Cell"] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What `--only` and `why` take, for example `checkpoint/semb/books/phase1`."""
+        return "/".join((self.kind, *self.key))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all that determines the cell's content."""
+        return fingerprint(
+            {
+                "kind": self.kind,
+                "step_version": STEP_VERSIONS[self.kind],
+                "recipe": self.recipe,
+                "upstream": {role: cell.fingerprint for role, cell in self.upstream.items()},
+            }
+        )
+
+    @cached_property
+    def address(self) -> Address:
+        return Address(self.kind, self.key, self.fingerprint)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.address == other.address
+
+
+def with_upstream(cells: Iterable[Cell]) -> list[Cell]:
+    """`cells` and all they are built from, each once, what is built first coming first."""
+    found: dict[Cell, None] = {}
+
+    def visit(cell: Cell) -> Iterator[Cell]:
+        if cell not in found:
+            for upstream in cell.upstream.values():
+                yield from visit(upstream)
+            found.setdefault(cell)
+            yield cell
+
+    return [cell for start in cells for cell in visit(start)]

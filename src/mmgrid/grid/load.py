@@ -1,0 +1,168 @@
+"""Reading a grid file: TOML, environment variables, values set on the command line, and errors that help."""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mmgrid.grid.spec import GridSpec
+from mmgrid.paradigms import RECIPES
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class GridError(ValueError):
+    """The grid file is wrong; the message names file and key, and what to do."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A parsed grid, and the file it came from, to which its relative paths refer."""
+
+    spec: GridSpec
+    file: Path
+
+    def path(self, text: str) -> Path:
+        """A path of the grid file, relative to the file's folder unless absolute."""
+        return (self.file.parent / Path(text).expanduser()).resolve()
+
+
+def load_grid(file: Path, settings: Iterable[str] = ()) -> Grid:
+    """Read `file`, apply `settings` ("evaluation.max_users=500", values as in TOML), validate.
+
+    Raises GridError with one line for each thing that is wrong.
+    """
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GridError(f"{file}: no such file; `mmgrid init` writes one to start from") from None
+    except IsADirectoryError:
+        raise GridError(f"{file}: is a folder, not a grid file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GridError(f"{file}: no valid TOML: {error}") from None
+    for setting in settings:
+        _apply(tree, setting)
+    tree = _expand(tree, file, ())
+    try:
+        spec = GridSpec.model_validate(tree)
+        for paradigm in spec.paradigms:
+            _check_recipe(spec, paradigm)
+    except ValidationError as error:
+        raise GridError("\n".join(_explain(error, file))) from None
+    return Grid(spec, file.resolve())
+
+
+def _check_recipe(spec: GridSpec, paradigm: str) -> None:
+    try:
+        spec.recipe(paradigm)
+    except ValidationError as error:
+        lines = [dict(line, loc=("paradigms", paradigm, *line["loc"])) for line in error.errors()]
+        raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
+
+
+def _as_init(line: Mapping[str, Any]) -> Any:
+    """An entry of `ValidationError.errors()` as `from_exception_data` wants it back."""
+    context = dict(line.get("ctx") or {})
+    if line["type"] == "value_error":
+        context = {"error": context.get("error", line["msg"])}
+    return {"type": line["type"], "loc": line["loc"], "input": line["input"], "ctx": context}
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise GridError(f"--set {setting}: expected key=value, for example evaluation.max_users=500")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    place = tree
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise GridError(f"--set {setting}: {parent} is not a table")
+    place[last] = value
+
+
+def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
+    """`value` with each ${NAME} in a string replaced by the environment's variable."""
+    if isinstance(value, dict):
+        return {key: _expand(inner, file, (*place, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, file, (*place, str(i))) for i, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if not found:
+            raise GridError(
+                f"{file}: {'.'.join(place)}: the environment variable {match[1]} is not set; "
+                f"set it, or write a path in its place"
+            )
+        return found
+
+    return VARIABLE.sub(variable, value)
+
+
+def _explain(error: ValidationError, file: Path) -> list[str]:
+    """One line for each problem: `file: key: what is wrong; what may have been meant`."""
+    lines = []
+    for problem in error.errors():
+        # Pydantic names the chosen variant of a union in the location; the user wrote no such key.
+        loc = tuple(part for part in problem["loc"] if part not in ("tiny", "pretrained"))
+        key = ".".join(str(part) for part in loc)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            nearest = difflib.get_close_matches(str(loc[-1]), _known_keys(problem["loc"][:-1]), n=1, cutoff=0.5)
+            message = "unknown key" + (f"; did you mean {nearest[0]}?" if nearest else "")
+            known = _known_keys(problem["loc"][:-1])
+            if not nearest and known:
+                message += f"; known are {', '.join(sorted(known))}"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif problem["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]} (it is {problem['input']!r})"
+        lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
+    return lines
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at `location` of a grid file."""
+    if len(location) >= 2 and location[0] == "paradigms" and location[1] in RECIPES:
+        return _keys_below(RECIPES[location[1]], location[2:])
+    return _keys_below(GridSpec, location)
+
+
+def _keys_below(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue  # an index into a list, or the name of a union's variant
+        models = _models_in(model.model_fields[part].annotation)
+        chosen = [m for m in models if m.model_fields.get("kind") and _variant(m) in location]
+        if not models:
+            return []
+        model = (chosen or models)[0]
+    return list(model.model_fields)
+
+
+def _variant(model: type[BaseModel]) -> str | None:
+    choices = typing.get_args(model.model_fields["kind"].annotation)
+    return choices[0] if choices else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+    return []

@@ -1,0 +1,97 @@
+"""What a store knows of a grid, as tidy tables: cells, statistics, results, changes, loss curves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mmgrid.data import PHASES
+from mmgrid.evaluation import RESULTS_SCHEMA
+from mmgrid.grid.cell import Cell
+from mmgrid.store import Record, Store
+from mmgrid.studies import cross_domain
+
+ROWS_FILE, RANKS_FILE = "rows.parquet", "ranks.parquet"
+
+
+def built(cells: Sequence[Cell], store: Store) -> dict[Cell, Record]:
+    """The records of those cells that are there."""
+    return {cell: store.record(cell.address) for cell in cells if store.has(cell.address)}
+
+
+def cells_table(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """One row a cell: kind, name, paradigm, domain, phase, state, seconds, peak_bytes, fingerprint, finished."""
+    rows = []
+    for cell in cells:
+        record = records.get(cell)
+        rows.append(
+            {
+                "kind": cell.kind,
+                "name": cell.name,
+                "paradigm": cell.recipe.get("paradigm"),
+                "domain": cell.key[1] if cell.kind == "checkpoint" else cell.recipe.get("domain"),
+                "phase": cell.recipe.get("phase"),
+                "state": "built" if record else "missing",
+                "seconds": record.seconds if record else None,
+                "peak_bytes": record.peak_bytes if record else None,
+                "fingerprint": cell.fingerprint,
+                "finished": record.finished if record else None,
+            }
+        )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def statistics_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """Table 1 and the data part of Table 4, one row a prepared domain."""
+    return pl.DataFrame(
+        [statistics_row(record.summary["statistics"]) for cell, record in records.items() if cell.kind == "corpus"]  # type: ignore[arg-type]
+    )
+
+
+def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A corpus's statistics as one flat row."""
+    row = {"domain": found["domain"], "users": found["users"], "items": found["items"]}
+    row |= {phase: found["interactions"][phase] for phase in PHASES}
+    row |= {"items_test": found["test_items"]}
+    return row | {name: found[name] for name in ("test_users", "active", "non_active", "active_ratio", "gap_days")}
+
+
+def results_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """All results rows, in the order of the cells."""
+    frames = [
+        pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in records if cell.kind == "evaluation"
+    ]
+    return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
+
+
+def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """Every merge against the newest checkpoint of the domain that it is evaluated on, paired by user."""
+    scored = [cell for cell in records if cell.kind == "evaluation"]
+    singles = {
+        (cell.recipe["paradigm"], cell.recipe["domain"], cell.recipe["seed"], cell.upstream["model"]): cell
+        for cell in scored
+        if "model" in cell.upstream and "merge" not in cell.recipe
+    }
+    compared = []
+    for cell in scored:
+        recipe = cell.recipe
+        source = cell.upstream.get(f"source:{recipe['domain']}")
+        single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
+        if single:
+            ranks, reference = (pl.read_parquet(store.folder(c.address) / RANKS_FILE) for c in (cell, single))
+            compared.append(cross_domain.Compared(recipe, ranks, reference, single.recipe["model"]))
+    return cross_domain.changes(compared)
+
+
+def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """Loss curves of all checkpoints: paradigm, domain, phase, step, epoch, loss."""
+    rows = []
+    for cell in records:
+        if cell.kind == "checkpoint":
+            about = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
+            file: Path = store.folder(cell.address) / "training.json"
+            for point in json.loads(file.read_text())["losses"]:
+                rows.append(about | dict(zip(("step", "epoch", "loss"), point, strict=True)))
+    return pl.DataFrame(rows)

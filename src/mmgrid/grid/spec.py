@@ -1,0 +1,204 @@
+"""What is to be built, as one frozen value: the parsed and validated grid file.
+
+Every model here forbids unknown keys; `mmgrid.grid.load` turns what pydantic complains of into one clear line.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mmgrid.backbone import TinyRecipe
+from mmgrid.data import READERS, Calendar, Catalogue, World, WorldDomain
+from mmgrid.paradigms import RECIPES, Recipe, resolve
+
+Target = Literal["test", "phase2"]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SyntheticValues(_Spec):
+    """Numbers of a synthetic domain (see `mmgrid.data.WorldDomain`); what is left out has its default."""
+
+    users: int | None = None
+    items: int | None = None
+    mean_interactions: float | None = None
+    item_life_days: float | None = None
+    drift: float | None = None
+    wander: float | None = None
+    popularity: float | None = None
+    taste_dimensions: int | None = None
+    taste_strength: float | None = None
+    sequence_strength: float | None = None
+    shared_words: float | None = None
+
+
+class SyntheticSpec(SyntheticValues):
+    """The synthetic world: numbers for all domains, and for single ones."""
+
+    domains: dict[str, SyntheticValues] = Field(default_factory=dict)
+
+    def values(self, domain: str) -> dict[str, Any]:
+        own = self.domains.get(domain, SyntheticValues())
+        return self.model_dump(exclude={"domains"}, exclude_none=True) | own.model_dump(exclude_none=True)
+
+
+class DataSpec(_Spec):
+    """Where the interactions and items come from, and how they are prepared."""
+
+    format: str
+    root: str | None = Field(None, description="folder of the raw files; not for `synthetic`")
+    domains: tuple[str, ...] = Field(min_length=1)
+    min_interactions: int = Field(5, ge=1)
+    max_users: int | None = Field(None, ge=1, description="a deterministic sample of users, for small machines")
+    catalogue: Catalogue = "closed"
+    compat: Literal["official"] | None = None
+    synthetic: SyntheticSpec | None = Field(None, description="of the synthetic world; only for `synthetic`")
+
+    @field_validator("domains")
+    @classmethod
+    def _no_repeats(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
+        if repeated:
+            raise ValueError(f"named twice: {', '.join(repeated)}")
+        return domains
+
+    @model_validator(mode="after")
+    def _format_and_root_fit(self) -> "DataSpec":
+        formats = (*READERS, "synthetic")
+        if self.format not in formats:
+            raise ValueError(f"format {self.format!r} is none of {', '.join(formats)}")
+        if self.format == "synthetic" and self.root is not None:
+            raise ValueError("root: the synthetic world needs none; take it out")
+        if self.format != "synthetic" and self.root is None:
+            raise ValueError(f"root: format {self.format!r} needs the folder of the raw files")
+        if self.format != "synthetic" and self.synthetic is not None:
+            raise ValueError(f"synthetic: these values are for format 'synthetic', not {self.format!r}")
+        return self
+
+
+class PhasesSpec(_Spec):
+    """The four phases as half-open intervals of dates (UTC)."""
+
+    pretrain: tuple[str, str]
+    phase1: tuple[str, str]
+    phase2: tuple[str, str]
+    test: tuple[str, str]
+
+    @model_validator(mode="after")
+    def _no_overlap(self) -> "PhasesSpec":
+        self.calendar()
+        return self
+
+    def calendar(self) -> Calendar:
+        return Calendar.from_dates(self.model_dump())
+
+
+class TinyBackbone(TinyRecipe):
+    """A tiny backbone, made from the item texts of the domains named in `corpus`."""
+
+    kind: Literal["tiny"]
+    corpus: tuple[str, ...] | None = Field(None, description="default: all of the grid's domains")
+
+
+class PretrainedBackbone(_Spec):
+    """Any causal language model in Hugging Face layout."""
+
+    kind: Literal["pretrained"]
+    path: str = Field(description="a folder, or an id on the hub")
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+BackboneSpec = Annotated[TinyBackbone | PretrainedBackbone, Field(discriminator="kind")]
+
+
+class EvaluationSpec(_Spec):
+    """Which users are ranked for, and what a model reads of them."""
+
+    target: Target = "test"
+    history_length: int = Field(25, ge=1)
+    max_users: int | None = Field(None, ge=1, description="a deterministic sample, the same for every model")
+
+
+class CrossDomainMerges(_Spec):
+    """Every pair of domains merged and evaluated on both (Fig. 3)."""
+
+    kind: Literal["cross_domain"]
+    method: str = "linear"
+    weight: float = Field(0.5, ge=0, le=1, description="share of the domain that is evaluated")
+    scale: float = 1.0
+    domains: tuple[str, ...] | None = None
+    paradigms: tuple[str, ...] | None = None
+    keep: bool = Field(False, description="keep the merged checkpoints as cells of their own")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class GridSpec(_Spec):
+    """A whole grid."""
+
+    name: str = Field(min_length=1)
+    seed: int = 0
+    seeds: tuple[int, ...] | None = Field(None, min_length=1)
+    threads_per_cell: int = Field(1, ge=1)
+    data: DataSpec
+    phases: PhasesSpec
+    backbone: BackboneSpec
+    paradigms: dict[str, dict[str, Any]] = Field(min_length=1)
+    evaluation: EvaluationSpec = EvaluationSpec()
+    merges: tuple[CrossDomainMerges, ...] = ()
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return self.seeds or (self.seed,)
+
+    @property
+    def world(self) -> World:
+        """The synthetic world that the grid's domains come from."""
+        given = self.data.synthetic or SyntheticSpec()
+        domains = tuple(WorldDomain(name=domain, **given.values(domain)) for domain in self.data.domains)
+        return World(domains, seed=self.all_seeds[0], calendar=self.phases.calendar())
+
+    @property
+    def corpus_domains(self) -> tuple[str, ...]:
+        """The domains whose texts make a tiny backbone."""
+        named = self.backbone.corpus if isinstance(self.backbone, TinyBackbone) else None
+        return named or self.data.domains
+
+    def recipe(self, paradigm: str) -> Recipe:
+        """The full recipe of a paradigm, with this grid's values over the defaults."""
+        return resolve(
+            paradigm,
+            self.paradigms[paradigm],
+            backbone_kind=self.backbone.kind,
+            history_length=self.evaluation.history_length,
+        )
+
+    @field_validator("paradigms")
+    @classmethod
+    def _known_paradigms(cls, paradigms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        unknown = [name for name in paradigms if name not in RECIPES]
+        if unknown:
+            raise ValueError(f"unknown paradigm {unknown[0]!r}; known are {', '.join(RECIPES)}")
+        return paradigms
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "GridSpec":
+        domains, paradigms = set(self.data.domains), set(self.paradigms)
+        if self.data.format == "synthetic":
+            unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - domains)
+            if unknown:
+                raise ValueError(f"data.synthetic.domains: {', '.join(unknown)} is no domain of the grid")
+            _ = self.world  # its numbers are checked when it is made
+        if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
+            unknown = sorted(set(self.corpus_domains) - domains)
+            raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")
+        for number, merge in enumerate(self.merges):
+            for field, known in (("domains", domains), ("paradigms", paradigms)):
+                unknown = sorted(set(getattr(merge, field) or ()) - known)
+                if unknown:
+                    raise ValueError(f"merges[{number}].{field}: {', '.join(unknown)} is not in the grid")
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one is named twice")
+        return self

@@ -1,0 +1,154 @@
+"""The safetensors file format, read with distrust and written with all offsets planned ahead. No torch.
+
+A file is 8 bytes (length of the header, little-endian), the header (JSON: name → dtype, shape, first and
+last byte), and the tensors' bytes without a gap. Everything a header says is checked against the file before
+a tensor is read: a truncated or lying file is named as such, instead of giving wrong numbers.
+
+Source: https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgrid.merging.errors import MergeError, listing
+
+# safetensors' name → torch's and bytes per element. What is missing here (complex, sub-byte) is not merged.
+DTYPES: dict[str, tuple[str, int]] = {
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U64": ("uint64", 8),
+    "U32": ("uint32", 4),
+    "U16": ("uint16", 2),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+NAMES = {torch_name: name for name, (torch_name, _) in DTYPES.items()}
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor in one file. `start` and `end` are bytes from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        MergeError: the file is truncated, or is not what its header says.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        size = path.stat().st_size
+        first = stream.read(_LENGTH_BYTES)
+        length = int.from_bytes(first, "little")
+        if len(first) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+            raise _broken(path, f"it has {size} bytes, too few for its header: truncated, or another format")
+        if length > _MAX_HEADER_BYTES:
+            raise _broken(path, f"its header claims {length} bytes; the format allows {_MAX_HEADER_BYTES}")
+        text = stream.read(length)
+    data_start = _LENGTH_BYTES + length
+    entries = {name: _entry(path, name, value, data_start) for name, value in _parse(path, text).items()}
+    _check_layout(path, entries, data_start, size)
+    return entries
+
+
+def plan_header(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, Entry]]:
+    """The header for new tensors (name → torch dtype name, shape) and the place of each in the file.
+
+    Tensors lie widest type first, then by name, so that each is aligned and the file depends on nothing else.
+    """
+    ordered = sorted(tensors, key=lambda name: (-DTYPES[NAMES[tensors[name][0]]][1], name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    spans, offset = {}, 0
+    for name in ordered:
+        dtype, shape = NAMES[tensors[name][0]], tensors[name][1]
+        end = offset + math.prod(shape) * DTYPES[dtype][1]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        spans[name], offset = (offset, end), end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    base = _LENGTH_BYTES + len(text)
+    entries = {
+        name: Entry(tensors[name][0], tensors[name][1], base + start, base + end)
+        for name, (start, end) in spans.items()
+    }
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text, entries
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise _broken(path, f"its header names {key!r} twice")
+            seen[key] = value
+        return seen
+
+    try:
+        header = json.loads(text, object_pairs_hook=unique)
+    except MergeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise _broken(path, "its header is not a JSON object")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:
+    try:
+        dtype, shape, (start, end) = value["dtype"], value["shape"], value["data_offsets"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise _broken(path, f"tensor {name!r}: needs dtype, shape and two data_offsets") from error
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise MergeError(f"{path}: tensor {name!r}: type {dtype!r} is not read; known: {', '.join(DTYPES)}")
+    numbers = [*shape, start, end] if isinstance(shape, list) else [None]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise _broken(path, f"tensor {name!r}: shape and offsets must be whole numbers from 0")
+    torch_name, width = DTYPES[dtype]
+    if end - start != math.prod(shape) * width:
+        raise _broken(path, f"tensor {name!r}: {dtype} {shape} does not fill bytes {start} to {end}")
+    return Entry(torch_name, tuple(shape), data_start + start, data_start + end)
+
+
+def _check_layout(path: Path, entries: Mapping[str, Entry], data_start: int, size: int) -> None:
+    """The tensors cover the rest of the file, each byte once."""
+    expected = data_start
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.start != expected:
+            what = "overlaps another one" if entry.start < expected else "leaves a gap before it"
+            raise _broken(path, f"tensor {name!r}: {what} (at byte {entry.start}, expected {expected})")
+        expected = entry.end
+    if size < expected:
+        cut = [name for name, entry in entries.items() if entry.end > size]
+        raise _broken(path, f"it has {size} of {expected} bytes: it is truncated in {listing(cut)}")
+    if size > expected:
+        raise _broken(path, f"it has {size} bytes, its header accounts for {expected}")
+
+
+def _broken(path: Path, problem: str) -> MergeError:
+    return MergeError(f"{path}: cannot be read as safetensors: {problem}. Fetch or write the file again.")

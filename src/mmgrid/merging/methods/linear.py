@@ -1,0 +1,31 @@
+"""`linear`: the weighted average of the parameters, equal weights by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
+
+
+@merge_method(needs="element", returns="weights", base="none")
+def linear(tensors: Sequence[Tensor], weights: Sequence[float], *, normalise: bool = True) -> Tensor:
+    """θ = Σ wᵢ θᵢ / Σ wᵢ, element by element.
+
+    Paper: Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy
+    without increasing inference time", ICML 2022, https://arxiv.org/abs/2203.05482 (its uniform soup has wᵢ = 1).
+
+    Edges: with `normalise = false` the sum is not divided, so weights that do not add up to 1 change the
+    size of the parameters. Negative weights extrapolate. One source with weight 1 is returned bit for bit.
+
+    Args:
+        tensors: θᵢ, float32, one shape.
+        weights: wᵢ, one per tensor.
+        normalise: divide by Σ wᵢ.
+
+    Raises:
+        MergeError: Σ wᵢ is zero and `normalise` is on.
+    """
+    total = weighted_sum(tensors, weights)
+    return total.div_(sum_of_weights("linear", weights)) if normalise else total

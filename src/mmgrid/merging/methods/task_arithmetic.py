@@ -1,0 +1,31 @@
+"""`task_arithmetic`: the sum of what each source learned, added to the base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
+
+
+@merge_method(needs="element", returns="delta", base="required")
+def task_arithmetic(tensors: Sequence[Tensor], weights: Sequence[float], *, normalise: bool = False) -> Tensor:
+    """Δ = Σ wᵢ τᵢ with τᵢ = θᵢ − θ₀; the engine gives θ = θ₀ + λ Δ.
+
+    Paper: Ilharco et al., "Editing models with task arithmetic", ICLR 2023, https://arxiv.org/abs/2212.04089
+    (there wᵢ = 1, and λ is called the scaling coefficient).
+
+    Edges: λ = 0 gives the base bit for bit. A negative weight negates (forgets) a task. With
+    `normalise = true` the sum is divided by Σ wᵢ: the mean task vector.
+
+    Args:
+        tensors: τᵢ, float32, one shape.
+        weights: wᵢ, one per tensor.
+        normalise: divide by Σ wᵢ.
+
+    Raises:
+        MergeError: Σ wᵢ is zero and `normalise` is on.
+    """
+    total = weighted_sum(tensors, weights)
+    return total.div_(sum_of_weights("task_arithmetic", weights)) if normalise else total

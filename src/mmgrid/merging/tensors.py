@@ -1,0 +1,227 @@
+"""A folder of safetensors as name → tensor, read one tensor at a time; and one file written likewise.
+
+Tensors are read with plain reads into memory of their own, not mapped: what a merge holds is then what it
+counts, and a file that shrinks under us is an error rather than a crash. Sources are opened for reading
+only.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from mmgrid.files import inside
+from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.header import Entry, plan_header, read_header
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What is known of a tensor before it is read."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+class TensorFolder(Mapping[str, Tensor]):
+    """The tensors of a model folder; reading an item reads it from the disk, each time.
+
+    Use as a context manager, or `close` it.
+
+    Args:
+        path: a Hugging Face folder (one file, or shards with their index), a folder with a single safetensors
+            file under any name, or such a file.
+
+    Raises:
+        MergeError: there are no such weights, or they are not whole.
+        OSError: they cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.files, indexed = _weight_files(self.path)
+        self._stamps = [_stamp(file) for file in self.files]
+        self._entries: dict[str, tuple[int, Entry]] = {}
+        for number, file in enumerate(self.files):
+            for name, entry in read_header(file).items():
+                if name in self._entries:
+                    other = self.files[self._entries[name][0]].name
+                    raise MergeError(f"{file}: tensor {name!r} is also in {other}; it must be in one shard")
+                self._entries[name] = (number, entry)
+        absent = indexed - self._entries.keys()
+        if absent:
+            raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
+        self._descriptors: dict[int, int] = {}
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor, without reading it."""
+        entry = self._entries[name][1]
+        return TensorInfo(getattr(torch, entry.dtype), entry.shape)
+
+    def __getitem__(self, name: str) -> Tensor:
+        number, entry = self._entries[name]
+        if number not in self._descriptors:
+            self._descriptors[number] = os.open(self.files[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        raw = torch.empty(entry.end - entry.start, dtype=torch.uint8)
+        view = raw.numpy().data
+        done = 0
+        while done < len(view):
+            got = os.preadv(self._descriptors[number], [view[done : done + _READ_BYTES]], entry.start + done)
+            if not got:
+                raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
+            done += got
+        return raw.view(getattr(torch, entry.dtype)).reshape(entry.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # Mapping's own would read the tensor
+
+    def check_unchanged(self) -> None:
+        """See that nobody wrote to the files since they were opened.
+
+        Raises:
+            MergeError: somebody did.
+        """
+        for file, stamp in zip(self.files, self._stamps, strict=True):
+            if not file.exists() or _stamp(file) != stamp:
+                raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
+
+    def close(self) -> None:
+        """Close the files. They are opened again if a tensor is read afterwards."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def __enter__(self) -> TensorFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TensorWriter:
+    """One new safetensors file, whose tensors are written in any order, each at its final place.
+
+    Args:
+        path: the new file.
+        tensors: what it will hold.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, TensorInfo]) -> None:
+        described = {name: (_dtype_name(info.dtype), info.shape) for name, info in tensors.items()}
+        # transformers refuses a file that does not say which framework wrote it.
+        header, self._entries = plan_header(described, {"format": "pt"})
+        self._path = path
+        self._missing = set(tensors)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
+        self._descriptor = os.open(path, flags, 0o644)
+        try:
+            _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
+            self._put(header, 0)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Put a tensor at its place. Its type and shape are the ones announced."""
+        entry = self._entries[name]
+        assert (_dtype_name(tensor.dtype), tuple(tensor.shape)) == (entry.dtype, entry.shape), name
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        self._put(raw.numpy().data, entry.start)
+        self._missing.discard(name)
+
+    def _put(self, data: bytes | memoryview, offset: int) -> None:
+        view, done = memoryview(data), 0
+        while done < len(view):
+            done += os.pwrite(self._descriptor, view[done : done + _READ_BYTES], offset + done)
+
+    def __enter__(self) -> TensorWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+        assert kind is not None or not self._missing, f"{self._path}: never written: {listing(self._missing)}"
+
+
+def info_of(tensors: Mapping[str, Tensor], name: str) -> TensorInfo:
+    """Type and shape of a tensor in a folder or a state dict; reads nothing."""
+    if isinstance(tensors, TensorFolder):
+        return tensors.info(name)
+    return TensorInfo(tensors[name].dtype, tuple(tensors[name].shape))
+
+
+def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
+    """The weight files of a folder, in the order in which transformers would look, and the indexed names."""
+    if path.is_file():
+        return [path], set()
+    if not path.is_dir():
+        raise MergeError(f"{path}: is not there. A source is a folder on this machine: download a model first")
+    if (path / WEIGHTS_FILE).exists():
+        return [path / WEIGHTS_FILE], set()
+    if (path / INDEX_FILE).exists():
+        return _shards(path)
+    if (path / "adapter_config.json").exists():
+        raise MergeError(
+            f"{path}: is a LoRA adapter, not a model. Merge it into its base first (peft: "
+            f"`PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)`)"
+        )
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) == 1:
+        return found, set()
+    if found:
+        names = listing(file.name for file in found)
+        raise MergeError(f"{path}: holds {names} and neither {WEIGHTS_FILE} nor {INDEX_FILE}: name one file")
+    pickled = sorted([*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])
+    hint = f" ({pickled[0].name} is pickled and never read: save the model as safetensors)" if pickled else ""
+    raise MergeError(f"{path}: holds no safetensors{hint}")
+
+
+def _shards(path: Path) -> tuple[list[Path], set[str]]:
+    index = path / INDEX_FILE
+    try:
+        places = json.loads(index.read_bytes())["weight_map"]
+        shards = sorted({inside(path, shard, allow_links=True) for shard in places.values()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MergeError(f"{index}: is not an index of shards ({error!r}); fetch the file again") from error
+    absent = [shard.name for shard in shards if not shard.is_file()]
+    if absent or not shards:
+        raise MergeError(f"{index}: shards are missing: {listing(absent) or 'it names none'}; fetch them again")
+    return shards, set(places)
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Claim the room at once, so that a disk too small says so now and not after an hour."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise  # otherwise the system or file system cannot: the file grows as it is written

@@ -1,0 +1,83 @@
+"""Recommending by dot products: every item scored for every user, exactly, in blocks of users.
+
+Shape letters: U users, B users of a block, N items, D width, K list length.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgrid.data import Histories, Items
+from mmgrid.evaluation import NOT_RANKED
+
+BLOCK = 1024
+
+
+def dense_ranks(
+    users: Tensor, items: Tensor, histories: Histories, catalogue: Items, targets: np.ndarray
+) -> np.ndarray:
+    """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
+
+    `users` [U, D], `items` [N, D].  Among equal scores the lower item row comes first.  A target that is no
+    candidate, or stands in the history, is NOT_RANKED.
+    """
+    ranks = np.full(len(targets), NOT_RANKED, np.int64)
+    rows = torch.arange(len(items), device=items.device)
+    for start, scores in _masked_scores(users, items, histories, catalogue):
+        target = torch.as_tensor(targets[start : start + len(scores)], device=scores.device)[:, None]
+        own = scores.gather(1, target)
+        ahead = (scores > own) | ((scores == own) & (rows < target))
+        found = torch.where(own.isneginf(), NOT_RANKED, ahead.sum(1, keepdim=True))
+        ranks[start : start + len(scores)] = found[:, 0].cpu().numpy()
+    return ranks
+
+
+def dense_top(
+    users: Tensor, items: Tensor, histories: Histories, catalogue: Items, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The K best candidates outside each history: item rows int64 [U, K] and scores float32 [U, K].
+
+    Where fewer than K candidates are left, the row is filled up with -1 and -inf.
+    """
+    k_found = min(k, len(items))
+    best = np.full((len(histories), k), -1, np.int64)
+    values = np.full((len(histories), k), -np.inf, np.float32)
+    for start, scores in _masked_scores(users, items, histories, catalogue):
+        top = torch.sort(scores, dim=1, descending=True, stable=True) if k_found > 256 else _top(scores, k_found)
+        value, index = top[0][:, :k_found], top[1][:, :k_found]
+        index = index.masked_fill(value.isneginf(), -1)
+        block = slice(start, start + len(scores))
+        best[block, :k_found] = index.cpu().numpy()
+        values[block, :k_found] = value.cpu().numpy()
+    return best, values
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """torch.topk, with equal scores in the order of their rows."""
+    value, index = torch.topk(scores, k, dim=1)
+    index, by_row = index.sort(dim=1)
+    value, by_score = value.gather(1, by_row).sort(dim=1, descending=True, stable=True)
+    return value, index.gather(1, by_score)
+
+
+def _masked_scores(
+    users: Tensor, items: Tensor, histories: Histories, catalogue: Items
+) -> Iterator[tuple[int, Tensor]]:
+    """(first user, scores float32 [B, N]) block by block; -inf where an item may not be recommended."""
+    closed = torch.ones(len(items), dtype=torch.bool, device=items.device)
+    closed[torch.as_tensor(catalogue.candidates, device=items.device)] = False
+    offsets = np.asarray(histories.offsets)
+    for start in range(0, len(users), BLOCK):
+        stop = min(start + BLOCK, len(users))
+        scores = users[start:stop].float() @ items.T.float()
+        if not torch.isfinite(scores).all():
+            raise ValueError(f"scores of users {start} to {stop - 1} hold NaN or infinity: the model is broken")
+        scores.masked_fill_(closed, float("-inf"))
+        seen = np.asarray(histories.items[offsets[start] : offsets[stop]], np.int64)
+        owner = np.repeat(np.arange(stop - start), np.diff(offsets[start : stop + 1]))
+        scores[torch.as_tensor(owner, device=scores.device), torch.as_tensor(seen, device=scores.device)] = float(
+            "-inf"
+        )
+        yield start, scores

@@ -1,0 +1,136 @@
+"""All values of each paradigm, with defaults by the kind of backbone; nothing here imports torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
+
+
+class PhaseValues(BaseModel):
+    """One number for each phase in which a model is trained; `all` is for models trained in one go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pretrain: float = Field(gt=0)
+    phase1: float = Field(gt=0)
+    phase2: float = Field(gt=0)
+    all: float | None = Field(None, gt=0)
+
+    def of(self, phase: str) -> float:
+        value = getattr(self, phase)
+        if value is None:
+            raise ValueError(f"no value is given for phase {phase!r}")
+        return float(value)
+
+
+class _Recipe(BaseModel):
+    """What the recipes of all paradigms share: how to train in each phase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    history_length: int = Field(25, ge=1, description="interactions that a model reads")
+    epochs: PhaseValues
+    learning_rate: PhaseValues
+    batch_size: int = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_ratio: float = Field(ge=0, lt=1)
+    schedule: Schedule
+    precision: Precision = "float32"
+    accumulation: int = Field(1, gt=0)
+
+    def training(self, phase: str) -> TrainingRecipe:
+        """The values of one phase, as `fit` takes them."""
+        return TrainingRecipe(
+            epochs=self.epochs.of(phase),
+            learning_rate=self.learning_rate.of(phase),
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            warmup_ratio=self.warmup_ratio,
+            schedule=self.schedule,
+            precision=self.precision,
+            accumulation=self.accumulation,
+        )
+
+
+class SembRecipe(_Recipe):
+    """All values of semb; the defaults are those of PROTOCOL for a pre-trained backbone."""
+
+    prompt: str = "Compress the following sentence into embedding:"
+    text_tokens: int = Field(64, ge=1, description="tokens of title and description, without the prompt")
+    title_tokens: int = Field(48, ge=1, description="tokens of the title at most")
+    negatives: int = Field(512, ge=1, description="uniform negatives, pooled over the batch")
+    batch_negatives: bool = Field(False, description="take the batch's own items as negatives, too")
+    epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
+    learning_rate: PhaseValues = PhaseValues(pretrain=1e-4, phase1=5e-5, phase2=5e-5)
+    batch_size: int = Field(16, gt=0)
+    weight_decay: float = Field(0.001, ge=0)
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    schedule: Schedule = "cosine"
+    precision: Precision = "bf16"
+
+
+class SasrecRecipe(_Recipe):
+    """All values of SASRec; the defaults were found on `target = "phase2"` (docs/LOG.md)."""
+
+    hidden_size: int = Field(64, gt=0)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    intermediate_size: int = Field(256, gt=0)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    epochs: PhaseValues = PhaseValues(pretrain=10, phase1=3, phase2=3, all=10)
+    learning_rate: PhaseValues = PhaseValues(pretrain=1e-3, phase1=5e-4, phase2=5e-4, all=1e-3)
+    batch_size: int = Field(128, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    schedule: Schedule = "constant"
+
+
+Recipe = SembRecipe | SasrecRecipe
+
+RECIPES: dict[str, type[SembRecipe] | type[SasrecRecipe]] = {"semb": SembRecipe, "sasrec": SasrecRecipe}
+
+# With a tiny backbone each paradigm has defaults of its own, found on target = "phase2" (docs/LOG.md).
+TINY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "semb": {
+        "text_tokens": 32,
+        "title_tokens": 32,
+        "negatives": 512,
+        "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
+        "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "batch_size": 64,
+        "precision": "float32",
+    },
+}
+
+
+def resolve(paradigm: str, given: Mapping[str, Any], *, backbone_kind: str, history_length: int) -> Recipe:
+    """The full recipe of a paradigm: what is given, over the defaults for the kind of backbone.
+
+    Values per phase may be given in part (`epochs = { phase2 = 1 }`) or as one number for all phases.
+    """
+    recipe = RECIPES[paradigm]
+    values = TINY_DEFAULTS.get(paradigm, {}) if backbone_kind == "tiny" else {}
+    values = {"history_length": history_length} | values
+    for name, value in given.items():
+        field = recipe.model_fields.get(name)
+        if field is not None and field.annotation is PhaseValues:
+            value = _per_phase(value, values.get(name) or field.default)
+        values = values | {name: value}
+    return recipe.model_validate(values)
+
+
+def _per_phase(given: Any, default: Any) -> Any:
+    whole = default.model_dump(exclude_none=True) if isinstance(default, PhaseValues) else dict(default)
+    if isinstance(given, Mapping):
+        return whole | dict(given)
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return dict.fromkeys(whole, given)
+    return given
+
+
+def model_values(recipe: Recipe) -> dict[str, Any]:
+    """The values that shape a paradigm's untrained model, apart from how it is trained."""
+    names = ("prompt", "text_tokens", "title_tokens", "history_length") if isinstance(recipe, SembRecipe) else ()
+    return {name: getattr(recipe, name) for name in names}

@@ -1,0 +1,42 @@
+"""The door to the paradigms' code: from a checkpoint's folder to something that recommends."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
+from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semb_model import MODEL_TYPE as SEMB
+
+FACTS_FILE = "mmgrid.json"
+
+# A checkpoint says what it is in its config: the name under which the Auto classes know its model.
+LOADERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {SEMB: Semb.load, SASREC: Sasrec.load}
+
+
+class CheckpointError(ValueError):
+    """The folder is no checkpoint that can be loaded; the message says why."""
+
+
+def open_checkpoint(folder: Path) -> tuple[Paradigm, nn.Module]:
+    """The paradigm and the model of a checkpoint folder, ready to recommend."""
+    try:
+        model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
+    if model_type not in LOADERS:
+        raise CheckpointError(f"{folder}: a {model_type!r} is no recommender; known are {', '.join(LOADERS)}")
+    return LOADERS[model_type](folder)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What `mmgrid.json` says of a checkpoint: paradigm, domain, phase, calendar, recipe."""
+    try:
+        return json.loads((folder / FACTS_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None

@@ -1,0 +1,183 @@
+"""The semantic-embedding paradigm `semb` (HLLM, Chen et al. 2024): items by their text, users by their items."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mmgrid.backbone.load import load_tokenizer
+from mmgrid.data import Histories, Items, Phase
+from mmgrid.paradigms.dense import dense_ranks, dense_top
+from mmgrid.paradigms.packing import TokenTable, pack
+from mmgrid.paradigms.recipes import SembRecipe
+from mmgrid.paradigms.sasrec import target_mask
+from mmgrid.paradigms.semb_model import SAME_ITEM_COSINE, SembConfig, SembModel
+from mmgrid.paradigms.windows import Windows, pad_right, windows
+from mmgrid.seeds import generator
+from mmgrid.training.fit import TrainingError
+
+ENCODE_ITEMS = 2048  # items and users that are encoded at once
+ENCODE_USERS = 2048
+MASKED_LIMIT = 0.95  # share of masked negatives at which training stops
+MODEL_OPTIONS = (
+    "prompt",
+    "text_tokens",
+    "title_tokens",
+    "history_length",
+)  # of the recipe, kept in the config
+
+
+class Semb:
+    """semb as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+
+    name: Literal["semb"] = "semb"
+
+    def __init__(self, config: SembConfig, tokenizer: PreTrainedTokenizerBase, recipe: SembRecipe | None = None):
+        self.config = config
+        self.tokenizer = tokenizer
+        self.recipe = recipe or SembRecipe()
+        self._tokens: tuple[Items, TokenTable] | None = None
+
+    @classmethod
+    def create(
+        cls, recipe: SembRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
+    ) -> tuple["Semb", SembModel]:
+        """Θ⁽⁰⁾: the untrained two-tower model over a backbone, the same for all domains of a grid."""
+        options = {name: getattr(recipe, name) for name in MODEL_OPTIONS}
+        model = SembModel.over(backbone, seed, **options)
+        return cls(model.config, tokenizer, recipe), model
+
+    @classmethod
+    def load(cls, folder: Path, recipe: SembRecipe | None = None) -> tuple["Semb", SembModel]:
+        model = SembModel.from_pretrained(str(folder), dtype=torch.float32)
+        return cls(model.config, load_tokenizer(folder), recipe), model
+
+    def save(self, model: SembModel, folder: Path) -> None:
+        model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> "SembExamples":
+        return SembExamples(
+            windows(histories, phase, self.config.history_length),
+            self.tokens(items),
+            items.candidates,
+            self.recipe,
+            seed,
+        )
+
+    def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
+        loss, masked = model(**batch)
+        if masked > MASKED_LIMIT:
+            raise TrainingError(
+                f"{masked:.0%} of the negatives are masked: the item vectors have collapsed into one direction "
+                f"(cosines above {SAME_ITEM_COSINE}). Lower the learning rate, or pre-train the backbone for longer"
+            )
+        return loss
+
+    def rank(self, model: SembModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
+        vectors = self.item_vectors(model, items)
+        users = self.user_vectors(model, vectors, histories)
+        return dense_ranks(users, F.normalize(vectors, dim=-1), histories, items, targets)
+
+    def recommend(
+        self, model: SembModel, histories: Histories, items: Items, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        vectors = self.item_vectors(model, items)
+        users = self.user_vectors(model, vectors, histories)
+        return dense_top(users, F.normalize(vectors, dim=-1), histories, items, k)
+
+    @torch.no_grad()
+    def item_vectors(self, model: SembModel, items: Items) -> Tensor:
+        """Vectors of the whole catalogue, encoded once: float32 [N, D], not normalised."""
+        model.eval()
+        table = self.tokens(items)
+        order = np.argsort(-table.lengths(np.arange(len(items))), kind="stable")  # blocks of equal length pack best
+        vectors = torch.empty(len(items), model.item_token.shape[0], device=model.device)
+        for start in range(0, len(order), ENCODE_ITEMS):
+            rows = order[start : start + ENCODE_ITEMS]
+            packed = {name: tensor.to(model.device) for name, tensor in pack(table, rows).tensors().items()}
+            vectors[torch.from_numpy(rows).to(model.device)] = model.encode_items(**packed).float()
+        return vectors
+
+    @torch.no_grad()
+    def user_vectors(self, model: SembModel, vectors: Tensor, histories: Histories) -> Tensor:
+        """The user tower's state behind each history's newest item, of length 1: float32 [U, D]."""
+        model.eval()
+        recent = histories.last(self.config.history_length)
+        blocks = []
+        for start in range(0, len(recent), ENCODE_USERS):
+            sequences = [np.asarray(recent.of(i)) for i in range(start, min(start + ENCODE_USERS, len(recent)))]
+            newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
+            hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
+            blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest].float())
+        return F.normalize(torch.cat(blocks), dim=-1)
+
+    def tokens(self, items: Items) -> TokenTable:
+        """Token ids of all items' texts; kept, since a sweep asks for the same items again and again."""
+        if self._tokens is None or self._tokens[0] is not items:
+            self._tokens = (items, self._tokenise(items))
+        return self._tokens[1]
+
+    def _tokenise(self, items: Items) -> TokenTable:
+        """Title and description within the text budget: the description is cut first, then the title."""
+        encode = partial(self.tokenizer, add_special_tokens=False)
+        limit = self.config.text_tokens
+        titles = encode([f" {title}" for title in items.titles])["input_ids"]
+        described = [i for i, description in enumerate(items.descriptions) if description]
+        texts = [title[: min(self.config.title_tokens, limit)] for title in titles]
+        if described:
+            descriptions = encode([f" description: {items.descriptions[i]}" for i in described])["input_ids"]
+            for i, description in zip(described, descriptions, strict=True):
+                texts[i] = (texts[i] + description)[:limit]
+        prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
+        return TokenTable.of(prompt, texts)
+
+
+class SembExamples:
+    """One example is one window and its share of the batch's negatives, drawn anew in each epoch."""
+
+    def __init__(self, windows: Windows, table: TokenTable, candidates: np.ndarray, recipe: SembRecipe, seed: int):
+        self.windows = windows
+        self.table = table
+        self.candidates = candidates
+        self.negatives = math.ceil(recipe.negatives / recipe.batch_size)
+        self.batch_negatives = recipe.batch_negatives
+        self.seed = seed
+        places = np.bincount(windows.all_items(), minlength=len(table))
+        self.share = places / max(places.sum(), 1)  # chance of each item to be at a place of a window
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def draw(self, index: int, epoch: int) -> tuple[np.ndarray, int, np.ndarray]:
+        drawn = generator(self.seed, "negatives", epoch, index).integers(len(self.candidates), size=self.negatives)
+        return self.windows.sequence(index), self.windows.n_context(index), self.candidates[drawn]
+
+    def collate(self, drawn: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Tensor]:
+        """Every distinct item of the batch is packed, and so encoded, once."""
+        sequences, n_context, negatives = zip(*drawn, strict=True)
+        distinct, place = np.unique(np.concatenate([*sequences, *negatives]), return_inverse=True)
+        lengths = [len(sequence) for sequence in sequences]
+        in_sequences, in_negatives = np.split(place, [sum(lengths)])
+        log_chance = np.zeros(len(in_negatives))
+        if self.batch_negatives:
+            log_chance = self._log_chance(distinct, sum(lengths), len(in_negatives))
+            in_negatives = np.arange(len(distinct))
+        return pack(self.table, distinct).tensors() | {
+            "sequences": torch.from_numpy(pad_right(np.split(in_sequences, np.cumsum(lengths)[:-1]))),
+            "is_target": target_mask(sequences, n_context),
+            "negatives": torch.from_numpy(in_negatives),
+            "log_chance": torch.from_numpy(log_chance.astype(np.float32)),
+        }
+
+    def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
+        """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw."""
+        missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
+        return np.log(-np.expm1(missed))

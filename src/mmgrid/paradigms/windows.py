@@ -1,0 +1,70 @@
+"""Windows over users' histories: each target of a phase stands in exactly one window, as late as can be.
+
+A window is up to `length + 1` consecutive interactions of one user; the loss is taken at every position whose
+next item is a target, that is, lies in the phase and has an item before it.  Windows are laid from the newest
+interaction back, so that the newest targets see the fullest history.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmgrid.data import Histories, Phase
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W windows; window w holds `items[starts[w]:stops[w]]`, its targets begin at `first_targets[w]`."""
+
+    items: np.ndarray  # int64 [n] item rows of all users, oldest first within a user
+    starts: np.ndarray  # int64 [W]
+    stops: np.ndarray  # int64 [W]
+    first_targets: np.ndarray  # int64 [W], starts < first_targets < stops
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def sequence(self, window: int) -> np.ndarray:
+        """Item rows of a window, oldest first: int64 [at most length + 1]."""
+        return self.items[self.starts[window] : self.stops[window]]
+
+    def all_items(self) -> np.ndarray:
+        """Item rows at all places of all windows: int64 [places]."""
+        lengths = self.stops - self.starts
+        first = np.cumsum(lengths) - lengths
+        return self.items[np.repeat(self.starts - first, lengths) + np.arange(lengths.sum())]
+
+    def n_context(self, window: int) -> int:
+        """How many of the window's items come before its first target."""
+        return int(self.first_targets[window] - self.starts[window])
+
+
+def windows(histories: Histories, phase: Phase, length: int) -> Windows:
+    """The windows over `histories` whose targets lie in `phase`, with at most `length` items before each.
+
+    Raises LeakageError when the histories hold an interaction at or after the phase's end.
+    """
+    histories.guard(phase.end)
+    offsets = np.asarray(histories.offsets, np.int64)
+    sizes = np.diff(offsets)
+    in_phase = histories.timestamps >= phase.start
+    n_in_phase = np.add.reduceat(np.append(in_phase, False), offsets[:-1]) * (sizes > 0)
+    # Histories are sorted by time: a user's interactions in the phase are the newest ones.
+    first_target = np.maximum(sizes - n_in_phase, 1)
+    n_targets = np.maximum(sizes - first_target, 0)
+    n_windows = -(-n_targets // length)
+    user = np.repeat(np.arange(len(sizes)), n_windows)
+    back = np.arange(n_windows.sum()) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+    stops = sizes[user] - back * length
+    starts = np.maximum(stops - length - 1, 0)
+    firsts = np.maximum(first_target[user], stops - length)
+    begin = offsets[:-1][user]
+    return Windows(np.asarray(histories.items, np.int64), begin + starts, begin + stops, begin + firsts)
+
+
+def pad_right(sequences: list[np.ndarray], width: int | None = None) -> np.ndarray:
+    """Stack 1-d arrays, padded with 0 at the end: int64 [len(sequences), width or the longest]."""
+    lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
+    table = np.zeros((len(sequences), width or int(lengths.max(initial=1))), np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
+    return table

@@ -1,0 +1,201 @@
+"use strict";
+(function () {
+  const root = document.documentElement;
+  const shared = JSON.parse(document.getElementById("payload").textContent);
+  const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
+  const all = (selector, within) => Array.from((within || document).querySelectorAll(selector));
+
+  // ---- shared data: columns in the file, records for the charts -------------------------------------------
+  const records = {};
+  for (const [name, columns] of Object.entries(shared.data)) {
+    const keys = Object.keys(columns);
+    const length = keys.length ? columns[keys[0]].length : 0;
+    records[name] = Array.from({ length }, (_, i) => Object.fromEntries(keys.map((key) => [key, columns[key][i]])));
+  }
+
+  // ---- groups of users -------------------------------------------------------------------------------------
+  // An element with data-of speaks of one group; the attribute hidden keeps it from assistive tools as well.
+  function showGroup(group) {
+    root.dataset.group = group;
+    for (const element of all("[data-of]")) element.hidden = element.dataset.of !== group;
+    for (const view of Object.values(views)) set(view, "group", group);
+  }
+
+  // ---- figures ---------------------------------------------------------------------------------------------
+  const views = {};
+  const chosen = {}; // figure → parameter → value, kept when a figure is drawn again in another scheme
+
+  const isDark = () => (root.dataset.scheme || (systemDark.matches ? "dark" : "light")) === "dark";
+
+  function theme() {
+    const dark = isDark();
+    const ink = dark ? "#e7eaee" : "#1b1f24", muted = dark ? "#9aa4af" : "#5b6570", line = dark ? "#2b3138" : "#e2e6ea";
+    const font = getComputedStyle(document.body).fontFamily;
+    const axis = {
+      labelFont: font, titleFont: font, labelColor: muted, titleColor: muted, labelFontSize: 12, titleFontSize: 12,
+      titleFontWeight: "normal", domainColor: line, tickColor: line, gridColor: line, labelPadding: 6, titlePadding: 10,
+    };
+    return {
+      background: null, font,
+      padding: { left: 2, right: 2, top: 4, bottom: 4 },
+      view: { stroke: null },
+      axis: axis,
+      axisX: { ticks: false, domain: false, labelFlush: false },
+      axisY: { ticks: false, domain: false },
+      axisBand: { grid: false },
+      axisYBand: { labelColor: ink, labelFontSize: 13, labelLimit: 200 },
+      axisXBand: { labelColor: ink, labelFontSize: 13, labelLimit: 120 },
+      header: { labelColor: ink, labelFont: font, labelFontSize: 14, labelFontWeight: 600, labelAnchor: "start", labelPadding: 8 },
+      legend: { labelColor: muted, titleColor: muted, labelFont: font, titleFont: font, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 240 },
+      facet: { spacing: 36 },
+      range: {
+        // Okabe and Ito's colours, darker or lighter to stand on each ground.
+        category: dark
+          ? ["#6cb4ee", "#f0a35e", "#56c7a5", "#e08fc0", "#e8d86b", "#a9b4c0", "#c48af0", "#ef7d6c"]
+          : ["#1f6fb4", "#c9600f", "#0b8a68", "#b4488b", "#8a7a00", "#6b7682", "#7b48b8", "#b93a2b"],
+        // Orange below, blue above: told apart with any common colour vision.
+        diverging: dark
+          ? ["#f0934a", "#a8602b", "#5a3f2c", "#262b31", "#2b4560", "#3a78b5", "#6db6ff"]
+          : ["#b4530a", "#df8a43", "#f5cfa8", "#f4f5f6", "#b7d3ec", "#5e9bd1", "#175a9c"],
+      },
+    };
+  }
+
+  function set(view, name, value) {
+    try { view.signal(name, value); } catch (error) { return; } // this figure has no such parameter
+    view.runAsync();
+  }
+
+  async function draw(figure) {
+    const holder = document.querySelector(`#${figure.id} .canvas`);
+    const spec = JSON.parse(JSON.stringify(figure.spec));
+    spec.datasets = Object.fromEntries(figure.data.map((name) => [name, records[name]]));
+    spec.config = theme();
+    spec.description = figure.label;
+    const values = Object.assign({ group: root.dataset.group }, chosen[figure.id]);
+    if (isDark()) Object.assign(values, { inkFrom: 0.7, inkOnEnds: "#0d1014", inkOnMiddle: "#e7eaee" });
+    for (const parameter of spec.params) if (parameter.name in values) parameter.value = values[parameter.name];
+    const gap = spec.config.facet.spacing + 14; // an axis's last label reaches beyond its panel
+    const room = holder.parentElement.clientWidth - figure.labelPixels - 16;
+    const panels = Math.floor((room + gap) / ((figure.panelPixels || 190) + gap));
+    spec.columns = Math.max(1, Math.min(figure.panels, panels));
+    if (!figure.panelPixels) {
+      spec.spec.width = Math.max(140, Math.floor((room - gap * (spec.columns - 1)) / spec.columns));
+    }
+    if (views[figure.id]) views[figure.id].finalize();
+    const result = await vegaEmbed(holder, spec, {
+      mode: "vega-lite", renderer: "svg", actions: false,
+      ast: true, // expressions are interpreted: the page's policy allows no code made from strings
+    });
+    views[figure.id] = result.view;
+  }
+
+  async function save(id) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([await views[id].toSVG()], { type: "image/svg+xml" }));
+    link.download = `${id}.svg`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  let drawing = Promise.resolve();
+  function drawAll() {
+    drawing = drawing.then(async () => {
+      for (const figure of shared.figures) await draw(figure);
+      root.dataset.drawn = String(Number(root.dataset.drawn || 0) + 1);
+    });
+    return drawing;
+  }
+
+  // ---- tables ----------------------------------------------------------------------------------------------
+  function sort(button) {
+    const heading = button.closest("th"), table = heading.closest("table"), body = table.tBodies[0];
+    const place = Array.from(heading.parentElement.children).indexOf(heading);
+    const numeric = heading.classList.contains("number");
+    const before = heading.getAttribute("aria-sort");
+    // Numbers first descend, text first ascends; the third time the order is again the given one.
+    const cycle = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+    const next = before === null ? cycle[0] : before === cycle[0] ? cycle[1] : null;
+    for (const other of all("th[aria-sort]", table)) other.removeAttribute("aria-sort");
+    if (next) heading.setAttribute("aria-sort", next);
+    table.classList.toggle("sorted", next !== null);
+    const rows = Array.from(body.rows);
+    rows.forEach((row, i) => { if (!("given" in row.dataset)) row.dataset.given = i; });
+    const value = (row) => {
+      const text = row.cells[place].dataset.value;
+      return text === undefined ? null : numeric ? Number(text) : text;
+    };
+    const factor = next === "descending" ? -1 : 1;
+    rows.sort((a, b) => {
+      const x = value(a), y = value(b), given = a.dataset.given - b.dataset.given;
+      if (!next) return given;
+      if (x === null || y === null) return x === y ? given : x === null ? 1 : -1;
+      return factor * (numeric ? x - y : x.localeCompare(y)) || given;
+    });
+    body.append(...rows);
+  }
+
+  function exported(id, kind) {
+    const forms = shared.exports[id];
+    if (kind === "csv") return forms.csv;
+    const wide = document.getElementById(id).classList.contains("with-minor");
+    const latex = wide ? forms.latexAll : forms.latex;
+    return latex[""] !== undefined ? latex[""] : latex[root.dataset.group];
+  }
+
+  async function copy(text, button) {
+    let done = false;
+    try {
+      await navigator.clipboard.writeText(text);
+      done = true;
+    } catch (error) {
+      // Pages opened from a file may be refused the clipboard; a selection still works.
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.className = "unseen";
+      document.body.append(area);
+      area.select();
+      done = document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    const label = button.textContent;
+    button.textContent = done ? "Copied" : "Not allowed here";
+    document.getElementById("said").textContent = button.textContent;
+    button.disabled = true;
+    setTimeout(() => { button.textContent = label; button.disabled = false; }, 1200);
+  }
+
+  // ---- wiring ----------------------------------------------------------------------------------------------
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if ("sort" in button.dataset) sort(button);
+    else if (button.dataset.copy) copy(exported(button.dataset.table, button.dataset.copy), button);
+    else if (button.dataset.save) save(button.dataset.save);
+    else if (button.dataset.copyText) copy(document.getElementById(button.dataset.copyText).textContent, button);
+    else if (button.id === "scheme") { root.dataset.scheme = isDark() ? "light" : "dark"; drawAll(); }
+  });
+  document.addEventListener("change", (event) => {
+    const control = event.target;
+    if (control.name === "group") showGroup(control.value);
+    else if (control.dataset.minor) document.getElementById(control.dataset.minor).classList.toggle("with-minor", control.checked);
+    else if (control.dataset.parameter) {
+      const { figure, parameter } = control.dataset;
+      chosen[figure] = Object.assign({}, chosen[figure], { [parameter]: control.value });
+      if (views[figure]) set(views[figure], parameter, control.value);
+    }
+  });
+  systemDark.addEventListener("change", () => { if (!root.dataset.scheme) drawAll(); });
+  let width = window.innerWidth, waiting;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth === width) return;
+    width = window.innerWidth;
+    clearTimeout(waiting);
+    waiting = setTimeout(drawAll, 150);
+  });
+
+  const checked = document.querySelector("input[name=group]:checked");
+  showGroup(checked ? checked.value : root.dataset.group);
+  drawAll();
+})();

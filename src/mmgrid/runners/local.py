@@ -1,0 +1,190 @@
+"""Building cells side by side on one machine.
+
+Each job is a process of its own that lives as long as the run: torch is imported once in each, its threads
+are fixed before it starts, and a cell that brings its process down takes nothing else with it.
+"""
+
+import multiprocessing as mp
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from mmgrid.grid.cell import Cell
+from mmgrid.grid.load import Grid
+from mmgrid.runners.events import Event, Outcome
+from mmgrid.runners.worker import work
+from mmgrid.store import Store
+
+WAIT_SECONDS = 2.0  # before a cell that another process builds is looked at again
+
+# Freed memory stays with the process: training allocates the same large blocks again in every step, and
+# giving them back each time costs a fifth of the run (docs/LOG.md).
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
+
+# Progress goes through the pipe, so other libraries draw no bars of their own.
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+Watch = Callable[[Event], None]
+
+
+@dataclass
+class _Worker:
+    """A process that builds one cell after the other."""
+
+    process: SpawnProcess
+    pipe: Connection
+    cell: Cell | None = None
+    started: float = 0.0
+
+    def stop(self) -> None:
+        with suppress(OSError, ValueError):
+            self.pipe.send(None)
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+@dataclass
+class _Board:
+    """Where each cell of a run stands."""
+
+    open: dict[Cell, None]
+    done: set[Cell] = field(default_factory=set)
+    built: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+    wait_until: dict[Cell, float] = field(default_factory=dict)
+
+    def ready(self) -> Cell | None:
+        """The next cell whose upstream is there and that nobody is known to be building."""
+        now = time.monotonic()
+        for cell in self.open:
+            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values()):
+                return cell
+        return None
+
+    def fail(self, cell: Cell, message: str) -> list[str]:
+        """Note a failure; returns the names of the cells that it blocks."""
+        self.failed[cell.name] = message
+        lost, names = {cell}, []
+        for other in list(self.open):  # upstream comes first, so one pass reaches all
+            if any(above in lost for above in other.upstream.values()):
+                lost.add(other)
+                del self.open[other]
+                self.blocked[other.name] = cell.name
+                names.append(other.name)
+        return names
+
+
+def run_local(
+    cells: Sequence[Cell], grid: Grid, store: Store, *, jobs: int | None = None, watch: Watch | None = None
+) -> Outcome:
+    """Build what is missing of `cells` (upstream first), `jobs` at a time.
+
+    A failed cell does not stop the others; what depends on it is blocked.  On an interruption all processes
+    are stopped, and what was published stays.
+    """
+    tell = watch or (lambda event: None)
+    board = _Board(dict.fromkeys(cells))
+    for cell in cells:
+        if store.has(cell.address):
+            board.done.add(cell)
+            del board.open[cell]
+            board.present.append(cell.name)
+            tell(Event(cell.name, "present"))
+    workers: list[_Worker] = []
+    n_jobs = min(jobs or default_jobs(grid.spec.threads_per_cell), max(len(board.open), 1))
+    try:
+        while board.open or any(worker.cell for worker in workers):
+            _hand_out(board, workers, n_jobs, grid, store, tell)
+            _listen(board, workers, tell)
+    finally:
+        for worker in workers:
+            if worker.cell is not None:
+                worker.process.kill()
+            worker.stop()
+    return Outcome(tuple(board.built), tuple(board.present), board.failed, board.blocked)
+
+
+def default_jobs(threads_per_cell: int) -> int:
+    """As many cells side by side as the cores allow."""
+    return max(1, len(os.sched_getaffinity(0)) // threads_per_cell)
+
+
+def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, store: Store, tell: Watch) -> None:
+    while cell := board.ready():
+        idle = next((worker for worker in workers if worker.cell is None), None)
+        if idle is None and len(workers) >= n_jobs:
+            return
+        if idle is None:
+            idle = _start_worker(grid, store)
+            workers.append(idle)
+        del board.open[cell]
+        idle.cell, idle.started = cell, time.monotonic()
+        idle.pipe.send(cell)
+        tell(Event(cell.name, "started"))
+
+
+def _start_worker(grid: Grid, store: Store) -> _Worker:
+    threads = str(grid.spec.threads_per_cell)
+    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    before = dict(os.environ)
+    context = mp.get_context("spawn")
+    ours, theirs = context.Pipe()
+    try:  # a process reads these when it starts, before it imports anything
+        os.environ.update(ALLOCATOR | QUIET | settings)
+        process = context.Process(target=work, args=(theirs, grid, store.root), daemon=True)
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _listen(board: _Board, workers: list[_Worker], tell: Watch) -> None:
+    """Take in what the workers say, or see that one has died."""
+    busy = {worker.pipe: worker for worker in workers if worker.cell is not None}
+    if not busy:
+        time.sleep(WAIT_SECONDS / 4)  # all that is left is being built elsewhere
+        return
+    for pipe in wait(list(busy), timeout=WAIT_SECONDS):
+        worker = busy[pipe]  # type: ignore[index]
+        cell = worker.cell
+        assert cell is not None
+        try:
+            state, payload = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            workers.remove(worker)
+            state = "failed"
+            payload = f"its process ended with code {worker.process.exitcode} (was it out of memory, or killed?)"
+        if state == "progress":
+            step, steps, loss = payload
+            tell(Event(cell.name, "progress", time.monotonic() - worker.started, "", step, steps, loss))
+            continue
+        worker.cell = None
+        _settle(board, cell, state, payload, time.monotonic() - worker.started, tell)
+
+
+def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float, tell: Watch) -> None:
+    if state == "waiting":
+        board.wait_until[cell] = time.monotonic() + WAIT_SECONDS
+        board.open[cell] = None
+        tell(Event(cell.name, "waiting", seconds))
+    elif state == "built":
+        board.done.add(cell)
+        board.built.append(cell.name)
+        tell(Event(cell.name, "built", seconds))
+    else:
+        blocked = board.fail(cell, payload)
+        tell(Event(cell.name, "failed", seconds, payload))
+        for name in blocked:
+            tell(Event(name, "blocked", message=cell.name))

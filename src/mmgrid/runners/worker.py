@@ -1,0 +1,37 @@
+"""The process that builds cells: it takes them from a pipe, and says what became of each."""
+
+import logging
+import signal
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from mmgrid.grid.build import build_cell
+from mmgrid.grid.load import Grid
+from mmgrid.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+def work(pipe: Connection, grid: Grid, root: Path) -> None:
+    """Build cells until None comes, or the other end is gone.
+
+    Answers ("progress", (step, steps, loss)) while it builds, and in the end ("built" | "waiting", "") or
+    ("failed", what went wrong).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides
+    logging.captureWarnings(True)
+    store = Store(root)
+    while True:
+        try:
+            cell = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if cell is None:
+            return
+        try:
+            record = build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress)))
+            answer = ("waiting", "") if record is None else ("built", "")
+        except Exception as error:  # a cell may fail in any way; the others go on
+            logger.debug("%s failed", cell.name, exc_info=True)
+            answer = ("failed", f"{type(error).__name__}: {error}")
+        pipe.send(answer)

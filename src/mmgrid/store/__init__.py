@@ -1,0 +1,22 @@
+"""What has been built: records, locks, verification."""
+
+from mmgrid.store.address import Address
+from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
+from mmgrid.store.lock import Lock, try_lock
+from mmgrid.store.record import FileEntry, Record, Upstream
+from mmgrid.store.store import STEP_FOLDER, Store
+
+__all__ = [
+    "STEP_FOLDER",
+    "Address",
+    "CollisionError",
+    "DamagedRecordError",
+    "FileEntry",
+    "Lock",
+    "LockLostError",
+    "Record",
+    "Store",
+    "StoreError",
+    "Upstream",
+    "try_lock",
+]

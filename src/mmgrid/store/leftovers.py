@@ -1,0 +1,70 @@
+"""What killed processes left in a store: work folders that nobody builds in, stale locks, half-removed
+folders.
+
+A work folder may hold the steps of a training that the next run would go on from, so nothing here is removed
+unless a person asks for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmgrid.files import clear_disk_errors, remove_folder
+from mmgrid.files.folder import WORK_SUFFIX, is_gone, is_partial
+from mmgrid.store.errors import StoreError
+from mmgrid.store.lock import LOCK_SUFFIX, is_debris, is_live, try_lock
+from mmgrid.store.places import delete, listed, lock_of, names_version, walk
+
+
+def leftovers(root: Path) -> list[Path]:
+    """The leftovers below a store's root, sorted. What a living process works in is none."""
+    return sorted(path for path in walk(root) if _is_temporary(path) and not _is_in_use(path))
+
+
+def discard(root: Path, leftover: Path) -> bool:
+    """Remove one of `leftovers(root)`; False if a process has taken it up meanwhile.
+
+    Raises:
+        StoreError: it is not a leftover of this store.
+        NotWritableError: it may not be removed.
+    """
+    if not leftover.is_relative_to(root) or ".." in leftover.parts or not _is_temporary(leftover):
+        if leftover.exists():
+            raise StoreError(f"{leftover}: is not a leftover of the store {root}; it was not touched")
+        return True
+    with clear_disk_errors(leftover, remedy="let its owner do it"):
+        if not _has_lock(leftover):
+            delete(leftover)
+            return True
+        if not leftover.exists():
+            return True
+        lock = try_lock(_lock_beside(leftover))
+        if lock is None:
+            return False
+        with lock:
+            if leftover.name.endswith(WORK_SUFFIX):
+                remove_folder(leftover)
+        return True
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether a path's form is that of something temporary, whoever may be at work in it."""
+    if is_gone(path) or is_debris(path) or is_partial(path):
+        return True
+    if _has_lock(path):
+        return names_version(path.stem)
+    # A version's folder with nothing in it: somebody copied a store without its files.
+    return names_version(path.name) and path.is_dir() and not path.is_symlink() and not listed(path)
+
+
+def _is_in_use(path: Path) -> bool:
+    return _has_lock(path) and is_live(_lock_beside(path))
+
+
+def _has_lock(path: Path) -> bool:
+    return path.name.endswith((WORK_SUFFIX, LOCK_SUFFIX))
+
+
+def _lock_beside(leftover: Path) -> Path:
+    """The lock of the cell that a work folder or a lock belongs to."""
+    return lock_of(leftover.with_name(leftover.stem))

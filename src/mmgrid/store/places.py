@@ -1,0 +1,55 @@
+"""How a store's folders are named and walked: what is a cell, what is a cell in work, what is in between."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmgrid.files.folder import WORK_SUFFIX, is_gone
+from mmgrid.store.address import SHORT_DIGITS
+from mmgrid.store.lock import LOCK_SUFFIX
+from mmgrid.store.record import RECORD_FILE
+
+_SHORT = re.compile(rf"[0-9a-f]{{{SHORT_DIGITS}}}")
+
+
+def names_version(text: str) -> bool:
+    """Whether `text` is the short fingerprint that names a version's folder."""
+    return _SHORT.fullmatch(text) is not None
+
+
+def is_published(path: Path) -> bool:
+    """Whether `path` is the folder of a built cell."""
+    return names_version(path.name) and (path / RECORD_FILE).exists()
+
+
+def lock_of(final: Path) -> Path:
+    """The lock of the cell whose folder is, or will be, `final`."""
+    return final.with_name(final.name + LOCK_SUFFIX)
+
+
+def walk(place: Path) -> Iterator[Path]:
+    """Everything below `place`, sorted, but the inside of a cell, of a work folder or of a removed folder."""
+    for path in listed(place):
+        yield path
+        inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path)
+        if path.is_dir() and not path.is_symlink() and not inner:
+            yield from walk(path)
+
+
+def listed(folder: Path) -> list[Path]:
+    """The sorted entries of a folder; none if another process has just removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def delete(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

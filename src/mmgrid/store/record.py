@@ -1,0 +1,107 @@
+"""What is known of a built cell: from what it was made, with what, how long it took, and the digest of each
+file.
+
+The record is the last file written into a cell's folder: a folder without one does not exist.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from mmgrid.store.address import Address
+from mmgrid.store.errors import DamagedRecordError
+
+RECORD_FILE = "record.json"
+_PACKAGES = ("mmgrid", "torch", "transformers", "numpy", "polars")
+
+
+class FileEntry(BaseModel):
+    """Digest and size of one file of a cell."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    bytes: int
+
+
+class Upstream(BaseModel):
+    """A cell that this one was built from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+
+
+class Record(BaseModel):
+    """The record of one built cell.
+
+    Attributes:
+        name, fingerprint: its address.
+        recipe: all resolved values that determined the content.
+        upstream: role → the cell that played it.
+        versions: of Python and the packages that were installed.
+        seconds: wall time of the run that finished it (of a resumed training, its last run).
+        peak_bytes: highest resident memory of the process while it was built.
+        started, finished: UTC, ISO 8601.
+        files: path below the folder → digest and size; all files but the record.
+        summary: small facts for tables, as the cell's own function returned them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+    recipe: dict[str, JsonValue]
+    upstream: dict[str, Upstream]
+    versions: dict[str, str]
+    seconds: float
+    peak_bytes: int
+    started: str
+    finished: str
+    files: dict[str, FileEntry]
+    summary: dict[str, JsonValue]
+
+    @property
+    def address(self) -> Address:
+        """The address of the cell."""
+        return Address.of(self.name, self.fingerprint)
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """The record of a published folder.
+
+        Raises:
+            FileNotFoundError: the folder has none, so it does not exist as a cell.
+            DamagedRecordError: it is there and cannot be read.
+        """
+        path = folder / RECORD_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            problem = f"{place}: {first['msg']}" if place else first["msg"]
+        except OSError as error:
+            problem = str(error)
+        raise DamagedRecordError(
+            f"{path}: cannot be read as a record ({problem}). Restore the file, or remove the folder to have "
+            f"the cell built again."
+        )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages whose arithmetic a cell rests on; nothing is imported for it."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,335 @@
+"""What has been built: one folder per cell, each with the record of what it is.
+
+A cell is written beside its place, hashed, given its record, and renamed into place: it is there whole or
+not at all. What is under a final name is never changed again. A cell in work keeps its folder over a failure
+or a kill, and of that folder only `step/` outlives the next start: a training goes on from its step
+checkpoints, everything else is written anew, so that an interrupted build ends with the same files as one
+that ran straight through.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, work_folder, write_json
+from mmgrid.files.digest import sha256_file, sha256_files
+from mmgrid.files.folder import is_partial
+from mmgrid.store.address import SHORT_DIGITS, Address
+from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
+from mmgrid.store.leftovers import discard, leftovers
+from mmgrid.store.lock import Lock, try_lock
+from mmgrid.store.memory import peak_bytes, reset_peak
+from mmgrid.store.places import delete, is_published, listed, lock_of, walk
+from mmgrid.store.record import RECORD_FILE, Record, installed_versions
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+STORE_FILE = "store.json"
+BUILDING_FILE = "building.json"
+STEP_FOLDER = "step"
+_REMEDY = "give another place with --store (`mmgrid gc` shows what no recipe names any more)"
+
+Make = Callable[[Path], Mapping[str, Any]]
+
+
+class Store:
+    """A folder of built cells.
+
+    Args:
+        root: the folder; made when it is absent or empty.
+
+    Raises:
+        StoreError: the folder holds something else, or a store of another format.
+        DiskFull, NotWritableError: it is new and cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).absolute()
+        if (self.root / STORE_FILE).exists():
+            self._check_format()
+            return
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root}: is a file; a store is a folder: give another path with --store")
+        foreign = [path for path in listed(self.root) if not is_partial(path)]
+        if foreign and not (self.root / STORE_FILE).exists():  # another process may just have made it
+            raise StoreError(
+                f"{self.root}: is not a store (it holds {foreign[0].name} and no {STORE_FILE}); "
+                f"give an empty or new folder with --store"
+            )
+        with clear_disk_errors(self.root, remedy="give another place with --store"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not (self.root / STORE_FILE).exists():
+                write_json(self.root / STORE_FILE, {"format": FORMAT})
+
+    def _check_format(self) -> None:
+        path = self.root / STORE_FILE
+        try:
+            found = json.loads(path.read_bytes())["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path}: cannot be read as a store's mark ({error!r}). If this folder is a store, write "
+                f'{{"format": {FORMAT}}} into the file; otherwise give another folder with --store'
+            ) from error
+        if found != FORMAT:
+            raise StoreError(
+                f"{path}: this store has format {found}, and this version of mmgrid reads format "
+                f"{FORMAT}. Use the version of mmgrid that made it, or give another folder with --store; "
+                f"nothing was changed"
+            )
+
+    # ---- looking -------------------------------------------------------------------------------------------
+
+    def folder(self, address: Address) -> Path:
+        """Where the cell is, or will be."""
+        return self.root / address.folder
+
+    def has(self, address: Address) -> bool:
+        """Whether the cell is built.
+
+        Raises:
+            DamagedRecordError: there is a record and it cannot be read.
+            CollisionError: another fingerprint with the same first eight digits has the folder.
+        """
+        if not (self.folder(address) / RECORD_FILE).exists():
+            return False
+        self.record(address)
+        return True
+
+    def record(self, address: Address) -> Record:
+        """The record of a built cell.
+
+        Raises:
+            StoreError: it is not built.
+            DamagedRecordError, CollisionError: as `has`.
+        """
+        folder = self.folder(address)
+        try:
+            record = Record.read(folder)
+        except FileNotFoundError:
+            raise StoreError(f"{address.folder}: is not in the store {self.root}") from None
+        if record.name != address.name or record.fingerprint[:SHORT_DIGITS] != folder.name:
+            raise DamagedRecordError(
+                f"{folder}: its record is that of {record.name} {record.fingerprint[:SHORT_DIGITS]}; "
+                f"somebody moved the folder. Move it back, or remove it to have the cell built again."
+            )
+        if record.fingerprint != address.fingerprint:
+            raise CollisionError(
+                f"{folder}: holds the fingerprint {record.fingerprint}, and {address.fingerprint} shares its "
+                f"first {SHORT_DIGITS} digits. Build the second one in another store."
+            )
+        return record
+
+    def entries(self) -> Iterator[tuple[Address, Path, Record]]:
+        """All built cells, sorted by folder. A damaged one is logged and left out; see `damaged`."""
+        for folder in self._published():
+            found = self._read(folder)
+            if isinstance(found, Record):
+                yield found.address, folder, found
+            else:
+                log.warning("%s", found)
+
+    def damaged(self) -> list[tuple[Path, str]]:
+        """Folders whose record cannot be read or is that of another folder, each with what is wrong."""
+        found = ((folder, self._read(folder)) for folder in self._published())
+        return [(folder, problem) for folder, problem in found if isinstance(problem, str)]
+
+    def versions_of(self, name: str) -> list[Record]:
+        """The records of all built versions of one readable name, newest first."""
+        place = self.root.joinpath(*Address.of(name, "0" * SHORT_DIGITS).name.split("/"))
+        folders = [path for path in listed(place) if is_published(path)]
+        records = [found for found in map(self._read, folders) if isinstance(found, Record)]
+        return sorted(records, key=lambda record: (record.finished, record.fingerprint), reverse=True)
+
+    def _read(self, folder: Path) -> Record | str:
+        try:
+            record = Record.read(folder)
+            return self.record(Address.of(folder.parent.relative_to(self.root).as_posix(), record.fingerprint))
+        except (StoreError, FileNotFoundError, ValueError) as error:
+            return str(error)
+
+    def _published(self) -> Iterator[Path]:
+        yield from (path for path in walk(self.root) if is_published(path))
+
+    # ---- building ------------------------------------------------------------------------------------------
+
+    def build(
+        self,
+        address: Address,
+        recipe: Mapping[str, Any],
+        upstream: Mapping[str, Mapping[str, str]],
+        make: Make,
+    ) -> Record | None:
+        """Build a cell, unless it is there.
+
+        Args:
+            address: which cell.
+            recipe: all resolved values that determine its content; JSON.
+            upstream: role → {"name", "fingerprint"} of a cell that it is built from.
+            make: fills the folder that it is given and returns small facts for tables (JSON). It finds there
+                at most `step/`, with what an interrupted call of it left; `step/` is never published.
+
+        Returns:
+            The record, also if another process built it meanwhile; None if another process builds it now.
+
+        Raises:
+            DiskFull, NotWritableError: the store takes no more.
+            LockLostError: another process took the lock; nothing was published.
+            StoreError: the facts or the recipe are not JSON, or `make` wrote a file of the store's own.
+            Exception: whatever `make` raises. Its folder stays, nothing is published.
+        """
+        if self.has(address):
+            return self.record(address)
+        final = self.folder(address)
+        with clear_disk_errors(final, remedy=_REMEDY):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            lock = try_lock(lock_of(final))
+            if lock is None:
+                return self.record(address) if self.has(address) else None
+            with lock:
+                if self.has(address):
+                    return self.record(address)
+                return self._build(address, lock, recipe, upstream, make)
+
+    def _build(
+        self,
+        address: Address,
+        lock: Lock,
+        recipe: Mapping[str, Any],
+        upstream: Mapping[str, Mapping[str, str]],
+        make: Make,
+    ) -> Record:
+        final = self.folder(address)
+        work = self._open_work(address)
+        started, clock = _now(), time.monotonic()
+        reset_peak()
+        summary = make(work)
+        seconds, peak = time.monotonic() - clock, peak_bytes()
+        _check_made(work)
+        try:
+            record = Record.model_validate(
+                {
+                    "name": address.name,
+                    "fingerprint": address.fingerprint,
+                    "recipe": dict(recipe),
+                    "upstream": {role: dict(cell) for role, cell in upstream.items()},
+                    "versions": installed_versions(),
+                    "seconds": round(seconds, 3),
+                    "peak_bytes": peak,
+                    "started": started,
+                    "finished": _now(),
+                    "files": sha256_files(work, skip=(STEP_FOLDER, BUILDING_FILE)),
+                    "summary": dict(summary or {}),
+                }
+            )
+            write_json(work / RECORD_FILE, record.model_dump(mode="json"))
+        except (ValidationError, ValueError, TypeError) as error:
+            raise StoreError(
+                f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}"
+            ) from error
+        # The slow part before the step checkpoints go: a kill during it still leaves a training to go on
+        # from.
+        sync_folder(work)
+        shutil.rmtree(work / STEP_FOLDER, ignore_errors=True)
+        (work / BUILDING_FILE).unlink()
+        if not lock.held():
+            raise LockLostError(
+                f"{address.folder}: its lock was taken by another process while it was being built here "
+                f"(this one may have been suspended); nothing was published. Run again."
+            )
+        publish(work, final, last_file=RECORD_FILE)
+        return record
+
+    def _open_work(self, address: Address) -> Path:
+        """The work folder, with nothing in it but its mark and the steps of the same fingerprint."""
+        work = work_folder(self.folder(address))
+        try:
+            same = json.loads((work / BUILDING_FILE).read_bytes())["fingerprint"] == address.fingerprint
+        except (OSError, ValueError, KeyError, TypeError):
+            same = False
+        if work.exists() and not same:
+            remove_folder(work)
+        work.mkdir(exist_ok=True)
+        for path in listed(work):
+            if path.name not in (STEP_FOLDER, BUILDING_FILE):
+                delete(path)
+        write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint})
+        return work
+
+    # ---- keeping -------------------------------------------------------------------------------------------
+
+    def verify(self, address: Address) -> list[str]:
+        """Hash the cell's files again: what differs from its record, one line each; nothing if all is well.
+
+        Raises:
+            StoreError: the cell is not built, or its record is damaged.
+        """
+        folder, files = self.folder(address), self.record(address).files
+        present = {
+            (Path(parent) / name).relative_to(folder).as_posix()
+            for parent, _, names in os.walk(folder)
+            for name in names
+        }
+        problems = []
+        for relative, entry in sorted(files.items()):
+            path = folder / relative
+            if relative not in present:
+                problems.append(f"{path}: is missing")
+            elif (size := path.stat().st_size) != entry.bytes:
+                problems.append(f"{path}: has {size} bytes, recorded were {entry.bytes}")
+            elif sha256_file(path) != entry.sha256:
+                problems.append(f"{path}: has another content than recorded")
+        extra = sorted(present - files.keys() - {RECORD_FILE})
+        return problems + [f"{folder / relative}: is not in the record" for relative in extra]
+
+    def remove(self, address: Address) -> None:
+        """Remove a built cell, at one stroke. No error if it is not there."""
+        with clear_disk_errors(self.folder(address), remedy="let its owner do it"):
+            remove_folder(self.folder(address))
+
+    def size(self, address: Address) -> int:
+        """Bytes of the cell's files, its record included.
+
+        Raises:
+            StoreError: the cell is not built, or its record is damaged.
+        """
+        entries = self.record(address).files.values()
+        return sum(entry.bytes for entry in entries) + (self.folder(address) / RECORD_FILE).stat().st_size
+
+    def leftovers(self) -> list[Path]:
+        """What killed processes left behind, for `gc`; see `mmgrid.store.leftovers`."""
+        return leftovers(self.root)
+
+    def discard(self, leftover: Path) -> bool:
+        """Remove one of `leftovers`; False if a process has taken it up meanwhile.
+
+        Raises:
+            StoreError: it is not a leftover of this store.
+        """
+        return discard(self.root, leftover)
+
+
+def _check_made(work: Path) -> None:
+    """Remove what an interrupted atomic write left, and see that the store's own names were left alone."""
+    if (work / RECORD_FILE).exists() or not (work / BUILDING_FILE).exists():
+        raise StoreError(
+            f"{work}: {RECORD_FILE} and {BUILDING_FILE} are the store's own; a cell must not touch them"
+        )
+    for parent, _, names in os.walk(work):
+        for name in names:
+            if is_partial(Path(parent) / name):
+                (Path(parent) / name).unlink()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

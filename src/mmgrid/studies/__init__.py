@@ -1,0 +1,1 @@
+"""Questions asked of a grid, one file each, answered by tidy tables."""

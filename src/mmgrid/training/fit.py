@@ -1,0 +1,167 @@
+"""One `fit` for all paradigms, on transformers.Trainer and accelerate.
+
+The Trainer brings devices, mixed precision, gradient accumulation, several processes and step checkpoints.
+We bring the order of the examples (`EpochSequence`), so that a killed run, resumed from its newest step
+checkpoint, ends at the same weights, bit for bit, as a run that was never killed.
+"""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from mmgrid.training.recipe import TrainingRecipe
+from mmgrid.training.schedule import EpochSequence, Examples
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, float | None], None]  # step, steps, loss
+Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
+LOSS_POINTS = 200  # points of a loss curve
+SAVE_SECONDS = 60.0
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a run did: `losses` holds (step, epoch, mean loss since the point before)."""
+
+    steps: int
+    examples: int
+    losses: list[tuple[int, float, float]]
+
+
+def fit(
+    model: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    recipe: TrainingRecipe,
+    step_folder: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    save_seconds: float = SAVE_SECONDS,
+) -> TrainingReport:
+    """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
+
+    `loss(model, batch)` gives the mean loss of a batch as a scalar.  `save_seconds` is the least time
+    between two step checkpoints; it changes no weight.
+
+    Raises TrainingError when there is nothing to train on or the loss is no longer finite.
+    """
+    sequence = EpochSequence(examples, recipe.epochs, seed)
+    if len(sequence) == 0:
+        raise TrainingError("no training examples: no user has a target in this phase with an item before it")
+    micro_batch = max(1, recipe.batch_size // (recipe.accumulation * _world_size()))
+    steps = math.ceil(len(sequence) / (micro_batch * recipe.accumulation * _world_size()))
+    every = max(1, steps // LOSS_POINTS)
+    trainer = _LossTrainer(
+        model=model,
+        args=_arguments(recipe, step_folder, seed, steps, every, micro_batch),
+        train_dataset=sequence,
+        data_collator=examples.collate,
+        callbacks=[_Watch(progress, every, save_seconds)],
+    )
+    trainer.batch_loss = loss
+    trainer.remove_callback(PrinterCallback)  # progress goes through one callback, not to standard output
+    last = get_last_checkpoint(str(step_folder)) if step_folder.is_dir() else None
+    if last:
+        logger.info("resuming from %s", last)
+    with warnings.catch_warnings():
+        # torch warns once per run that the scheduler of a resumed run is stepped before the optimizer.
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        trainer.train(resume_from_checkpoint=last)
+    trainer.accelerator.free_memory()
+    losses = [
+        (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return TrainingReport(steps=steps, examples=len(examples), losses=losses)
+
+
+def _arguments(
+    recipe: TrainingRecipe, folder: Path, seed: int, steps: int, every: int, micro_batch: int
+) -> TrainingArguments:
+    warmup = recipe.warmup_steps or math.ceil(recipe.warmup_ratio * steps)
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=recipe.accumulation,
+        max_steps=steps,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=recipe.adam_beta2,
+        lr_scheduler_type="cosine" if recipe.schedule == "cosine" else "constant_with_warmup",
+        warmup_steps=min(warmup, max(steps - 1, 0)),
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=recipe.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed % 2**32,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        logging_strategy="steps",
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the callback asks for step checkpoints by time
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to=[],
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class _LossTrainer(Trainer):
+    """A Trainer whose loss is a function handed in, not what the model's forward returns."""
+
+    batch_loss: Loss
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[override]
+        value = self.batch_loss(model, inputs)
+        if not torch.isfinite(value.detach()):
+            raise TrainingError(
+                f"the loss is {value.item()} at step {self.state.global_step}; "
+                "lower the learning rate, or train in float32"
+            )
+        return (value, {}) if return_outputs else value
+
+
+class _Watch(TrainerCallback):
+    """Reports progress, and asks for a step checkpoint when enough time has passed.
+
+    Checkpoints fall on logging steps only, so that a resumed run also logs the same loss curve.
+    """
+
+    def __init__(self, progress: Progress | None, every: int, save_seconds: float):
+        self.progress = progress
+        self.every = every
+        self.save_seconds = save_seconds
+        self.saved_at = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        due = time.monotonic() - self.saved_at >= self.save_seconds
+        if due and state.global_step % self.every == 0 and state.global_step < state.max_steps:
+            control.should_save = True
+            self.saved_at = time.monotonic()
+        return control
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.progress:
+            self.progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
+
+
+def _world_size() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1

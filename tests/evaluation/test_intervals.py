@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+
+from mmgrid.evaluation import bootstrap_interval, paired_difference, resampled_means
+
+
+def test_covers_the_true_mean_about_as_often_as_it_says():
+    draw = np.random.default_rng(11)
+    truth, trials = 0.3, 300
+    covered = sum(
+        bool(interval.low[0] <= truth <= interval.high[0])
+        for trial in range(trials)
+        for interval in [bootstrap_interval(draw.random(150) < truth, seed=trial, samples=300)]
+    )
+    # 95 % nominal: 285 of 300 expected, standard deviation about 4.
+    assert 270 <= covered <= 297
+
+
+def test_a_narrower_level_lies_within_a_wider_one_and_both_hold_the_mean():
+    values = np.random.default_rng(0).exponential(size=(200, 3))
+    wide = bootstrap_interval(values, seed=1)
+    narrow = bootstrap_interval(values, seed=1, level=0.5)
+    assert (wide.low < narrow.low).all()
+    assert (narrow.high < wide.high).all()
+    assert (wide.low < wide.value).all()
+    assert (wide.value < wide.high).all()
+    np.testing.assert_allclose(wide.value, values.mean(axis=0))
+
+
+def test_width_is_that_of_the_normal_approximation():
+    values = np.random.default_rng(2).normal(size=400)
+    interval = bootstrap_interval(values, seed=0, samples=4000)
+    expected = 2 * 1.96 * values.std() / np.sqrt(400)
+    assert abs(interval.high[0] - interval.low[0] - expected) < 0.08 * expected
+
+
+def test_resamples_are_shared_among_metrics_and_follow_the_seed():
+    values = np.random.default_rng(0).random((50, 2))
+    together = resampled_means(values, seed=3)
+    alone = resampled_means(values[:, 1], seed=3)
+    np.testing.assert_allclose(together[:, 1], alone[:, 0], rtol=1e-12)
+    assert np.array_equal(together, resampled_means(values, seed=3))
+    assert not np.array_equal(together, resampled_means(values, seed=4))
+
+
+def test_every_resample_draws_as_many_users_as_there_are():
+    assert np.allclose(resampled_means(np.ones(37), seed=0, samples=50), 1.0)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    values = np.random.default_rng(0).random(40)
+    whole = resampled_means(values, seed=0, samples=33)
+    monkeypatch.setattr("mmgrid.evaluation.intervals._CHUNK_ELEMENTS", 100)
+    assert np.array_equal(resampled_means(values, seed=0, samples=33), whole)
+
+
+def test_no_users_give_nan_without_a_warning():
+    interval = bootstrap_interval(np.empty((0, 2)), seed=0)
+    assert interval.n_users == 0
+    assert np.isnan([interval.value, interval.low, interval.high]).all()
+    difference = paired_difference(np.empty((0, 2)), np.empty((0, 2)), seed=0)
+    assert difference.n_users == 0
+    assert np.isnan(difference.p_permutation).all()
+
+
+def test_a_clear_difference_is_seen_and_its_sign_kept():
+    draw = np.random.default_rng(4)
+    base = draw.random(300)
+    better = base + 0.05 + 0.05 * draw.normal(size=300)
+    result = paired_difference(better, base, seed=0)
+    assert 0 < result.low[0] < result.difference[0] < result.high[0]
+    assert result.p_bootstrap[0] < 0.01
+    assert result.p_permutation[0] < 0.01
+    swapped = paired_difference(base, better, seed=0)
+    np.testing.assert_allclose([swapped.low[0], swapped.high[0]], [-result.high[0], -result.low[0]])
+
+
+def test_p_values_are_roughly_uniform_where_nothing_differs():
+    draw = np.random.default_rng(9)
+    found = np.array(
+        [
+            (result.p_bootstrap[0], result.p_permutation[0])
+            for trial in range(200)
+            for result in [
+                paired_difference(draw.normal(size=60), draw.normal(size=60), seed=trial, samples=200)
+            ]
+        ]
+    )
+    shares = (found < 0.1).mean(axis=0)  # 0.1 expected, standard deviation 0.021
+    assert (shares > 0.03).all()
+    assert (shares < 0.19).all()
+
+
+def test_pairing_is_narrower_than_two_intervals():
+    draw = np.random.default_rng(6)
+    base = draw.random(200)
+    other = base + 0.01 * draw.normal(size=200)
+    paired = paired_difference(other, base, seed=0)
+    alone = bootstrap_interval(base, seed=0)
+    assert paired.high[0] - paired.low[0] < 0.2 * (alone.high[0] - alone.low[0])
+
+
+def test_equal_models_do_not_differ():
+    values = np.random.default_rng(0).random(30)
+    result = paired_difference(values, values, seed=0)
+    assert (result.difference[0], result.low[0], result.high[0]) == (0.0, 0.0, 0.0)
+    assert (result.p_bootstrap[0], result.p_permutation[0]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "message"),
+    [
+        (np.array([1.0, np.nan]), {}, "NaN"),
+        (np.zeros((2, 2, 2)), {}, "expected"),
+        (np.ones(3), {"samples": 0}, "samples"),
+        (np.ones(3), {"level": 1.0}, "level"),
+    ],
+)
+def test_bad_input_is_named(values, settings, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(values, **({"seed": 0} | settings))
+
+
+def test_a_pair_needs_the_same_users():
+    with pytest.raises(ValueError, match="same users"):
+        paired_difference(np.ones(3), np.ones(4), seed=0)

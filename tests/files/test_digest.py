@@ -1,0 +1,93 @@
+"""Digests, and the cache that spares hashing big files again."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from mmgrid.files import DigestCache, sha256_file, sha256_files
+from mmgrid.files import digest as digest_module
+
+# FIPS 180-2, appendix B.1
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+LONG_AGO = (1_600_000_000, 1_600_000_000)
+
+
+def test_known_digest(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "abc") == ABC
+
+
+def test_all_files_of_a_folder_sorted(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "step").mkdir(parents=True)
+    (tmp_path / "step").mkdir()
+    for name in ["z", "deep/step/b", "step/c", "skipped"]:
+        (tmp_path / name).write_bytes(name.encode())
+    files = sha256_files(tmp_path, skip=("step", "skipped"))
+    assert list(files) == ["deep/step/b", "z"]
+    assert files["z"] == {"sha256": hashlib.sha256(b"z").hexdigest(), "bytes": 1}
+
+
+def test_a_link_in_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with pytest.raises(ValueError, match="symbolic link"):
+        sha256_files(tmp_path)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that were really hashed, in order."""
+    seen: list[Path] = []
+
+    def counted(path: Path) -> str:
+        seen.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(digest_module, "sha256_file", counted)
+    return seen
+
+
+def test_the_cache_hashes_once_until_the_file_changes(tmp_path: Path, hashed: list[Path]) -> None:
+    raw, memory = tmp_path / "raw.csv", tmp_path / "cache" / "digests.json"
+    raw.write_bytes(b"abc")
+    os.utime(raw, LONG_AGO)
+    assert [DigestCache(memory).sha256(raw) for _ in range(3)] == [ABC] * 3
+    assert len(hashed) == 1
+    raw.write_bytes(b"abd")  # same size
+    os.utime(raw, (LONG_AGO[0], LONG_AGO[1] + 1))
+    assert DigestCache(memory).sha256(raw) != ABC
+    assert len(hashed) == 2
+
+
+def test_a_file_just_written_is_not_remembered(tmp_path: Path, hashed: list[Path]) -> None:
+    raw = tmp_path / "raw.csv"
+    raw.write_bytes(b"abc")
+    cache = DigestCache(tmp_path / "digests.json")
+    cache.sha256(raw)
+    cache.sha256(raw)
+    assert len(hashed) == 2
+
+
+def test_a_broken_or_unwritable_cache_costs_only_time(tmp_path: Path, hashed: list[Path]) -> None:
+    raw, memory = tmp_path / "raw.csv", tmp_path / "digests.json"
+    raw.write_bytes(b"abc")
+    os.utime(raw, LONG_AGO)
+    memory.write_text("{ broken")
+    assert DigestCache(memory).sha256(raw) == ABC
+    assert DigestCache(memory).sha256(raw) == ABC
+    assert len(hashed) == 1  # the broken one was replaced
+    assert DigestCache(raw / "below-a-file.json").sha256(raw) == ABC
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "raw.csv"
+    raw.write_bytes(b"abc")
+
+    def grown(path: Path) -> str:
+        path.write_bytes(b"abcd")
+        return ABC
+
+    monkeypatch.setattr(digest_module, "sha256_file", grown)
+    with pytest.raises(OSError, match="changed while it was read"):
+        DigestCache(tmp_path / "digests.json").sha256(raw)

@@ -1,0 +1,171 @@
+"""The algebra of merging in memory, and what it refuses."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from mmgrid.merging import MergeError, merge_state_dicts
+
+FLOATS = st.floats(-1e3, 1e3, width=32)
+SHARES = st.floats(-2, 2, width=32)
+VECTORS = hnp.arrays("float32", 6, elements=FLOATS).map(torch.from_numpy)
+NAMES = ("books", "games", "toys")
+MODELS = st.fixed_dictionaries({name: VECTORS.map(lambda vector: {"w": vector}) for name in NAMES})
+WEIGHTS = st.fixed_dictionaries(dict.fromkeys(NAMES, SHARES))
+
+
+def _merged(sources: Any, base: Tensor, **options: Any) -> Tensor:
+    return merge_state_dicts("task_arithmetic", sources, base={"w": base}, **options)["w"]
+
+
+@given(MODELS, VECTORS, WEIGHTS)
+def test_scale_zero_is_the_base(sources: Any, base: Tensor, weights: Any) -> None:
+    result = _merged(sources, base, weights=weights, scale=0.0)
+    assert result.view(torch.int32).equal(base.view(torch.int32))
+
+
+@given(VECTORS)
+def test_one_source_with_weight_one_is_that_source(source: Tensor) -> None:
+    result = merge_state_dicts("linear", {"a": {"w": source}})["w"]
+    assert result.view(torch.int32).equal(source.view(torch.int32))
+
+
+@given(VECTORS, VECTORS)
+def test_one_task_added_back_is_that_source(source: Tensor, base: Tensor) -> None:
+    # Only as exact as float32 holds their difference, of which half a unit in the last place is lost.
+    torch.testing.assert_close(_merged({"a": {"w": source}}, base), source, rtol=0, atol=2.5e-4)
+
+
+@given(MODELS, VECTORS, WEIGHTS, st.permutations(NAMES))
+def test_order_changes_no_bit(sources: Any, base: Tensor, weights: Any, order: list[str]) -> None:
+    shuffled = {name: sources[name] for name in order}
+    one, other = (_merged(some, base, weights=weights, scale=0.3) for some in (sources, shuffled))
+    assert one.view(torch.int32).equal(other.view(torch.int32))
+
+
+@given(MODELS, VECTORS, WEIGHTS, st.sampled_from([-2.0, -0.5, 0.25, 4.0]))
+def test_scaling_weights_is_scaling_deltas(sources: Any, base: Tensor, weights: Any, factor: float) -> None:
+    scaled = {name: weight * factor for name, weight in weights.items()}
+    one, other = _merged(sources, base, weights=scaled), _merged(sources, base, weights=weights, scale=factor)
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-3 * abs(factor) * 1e-3)
+
+
+@given(MODELS, WEIGHTS.filter(lambda weights: abs(sum(weights.values())) > 0.1))
+def test_linear_lets_a_common_shift_through(sources: Any, weights: Any) -> None:
+    shifted = {name: {"w": model["w"].double() + 8} for name, model in sources.items()}
+    plain = merge_state_dicts("linear", {k: {"w": v["w"].double()} for k, v in sources.items()}, weights=weights)
+    moved = merge_state_dicts("linear", shifted, weights=weights)
+    torch.testing.assert_close(moved["w"], plain["w"] + 8, rtol=1e-4, atol=5e-2)
+
+
+def test_arithmetic_in_the_input_type_would_differ() -> None:
+    """The reason for float32: the same sums in bfloat16 round each step."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(4096, generator=generator).bfloat16()
+    sources = {name: base + (0.05 * torch.randn(4096, generator=generator)).bfloat16() for name in NAMES}
+    ours = _merged({name: {"w": tensor} for name, tensor in sources.items()}, base, scale=0.3, dtype=torch.bfloat16)
+    exact = base.double() + 0.3 * sum(tensor.double() - base.double() for tensor in sources.values())
+    stepwise = base + 0.3 * sum(tensor - base for tensor in sources.values())
+    assert (ours != exact.bfloat16()).float().mean() < 0.001
+    assert (stepwise != exact.bfloat16()).float().mean() > 0.01
+
+
+# ---- which tensors
+
+
+def test_types_of_the_result() -> None:
+    sources = {
+        "a": {"same": torch.ones(2).half(), "mixed": torch.ones(2).bfloat16(), "wide": torch.ones(2).double()},
+        "b": {"same": torch.ones(2).half(), "mixed": torch.ones(2).half(), "wide": torch.ones(2)},
+    }
+    assert {tensor.dtype for tensor in merge_state_dicts("linear", sources).values()} == {torch.float32}
+    by_source = merge_state_dicts("linear", sources, dtype=None)
+    assert {name: tensor.dtype for name, tensor in by_source.items()} == {
+        "same": torch.float16,
+        "mixed": torch.float32,
+        "wide": torch.float32,
+    }
+
+
+def test_whole_numbers_are_kept_if_equal() -> None:
+    model = {"w": torch.ones(2), "ids": torch.arange(3), "mask": torch.tensor([True, False])}
+    merged = merge_state_dicts("linear", {"a": model, "b": model})
+    assert merged["ids"].equal(model["ids"])
+    assert merged["mask"].dtype == torch.bool
+    with pytest.raises(MergeError, match=r"tensor ids: whole numbers.*'a' and 'b' differ"):
+        merge_state_dicts("linear", {"a": model, "b": {**model, "ids": torch.arange(3) + 1}})
+
+
+def test_tied_tensors_stay_tied() -> None:
+    def tied(value: float) -> dict[str, Tensor]:
+        table = torch.full((3, 2), value)
+        return {"embed": table, "head": table}
+
+    merged = merge_state_dicts("linear", {"a": tied(1.0), "b": tied(3.0)})
+    assert merged["head"] is merged["embed"]
+    untied = {"embed": torch.zeros(3, 2), "head": torch.ones(3, 2)}
+    merged = merge_state_dicts("task_arithmetic", {"a": tied(1.0)}, base=untied, scale=0.5)
+    assert merged["head"].unique().tolist() == [1.0]
+    assert merged["embed"].unique().tolist() == [0.5]
+
+
+def test_parameters_with_gradients_are_merged_as_values() -> None:
+    layers = {name: torch.nn.Linear(3, 2) for name in "ab"}
+    sources = {name: dict(layer.named_parameters()) for name, layer in layers.items()}
+    assert not merge_state_dicts("linear", sources)["weight"].requires_grad
+
+
+def test_what_only_the_base_has_is_not_in_the_result() -> None:
+    merged = merge_state_dicts(
+        "task_arithmetic", {"a": {"w": torch.ones(1)}}, base={"w": torch.ones(1), "x": torch.ones(1)}
+    )
+    assert list(merged) == ["w"]
+
+
+GOOD = {"w": torch.ones(2, 3), "b": torch.ones(3)}
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"w": torch.ones(2, 3)}, r"'z' lacks b,"),
+        ({**GOOD, "extra": torch.ones(1)}, r"'a' lacks extra"),
+        ({**GOOD, "w": torch.ones(3, 2)}, r"tensor w: shapes differ: a \[2, 3\], z \[3, 2\]"),
+        ({**GOOD, "b": torch.tensor([1.0, float("nan"), 0.0])}, r"tensor b: source 'z' holds NaN"),
+        ({**GOOD, "b": torch.tensor([1.0, float("-inf"), 0.0])}, r"tensor b: source 'z' holds an infinity"),
+        ({**GOOD, "b": torch.ones(3, dtype=torch.int64)}, r"tensor b: types cannot be brought together"),
+        ({**GOOD, "b": torch.ones(3, dtype=torch.complex64)}, r"tensor b: type torch.complex64"),
+    ],
+)
+def test_sources_that_do_not_fit(other: dict[str, Tensor], says: str) -> None:
+    with pytest.raises(MergeError, match=says):
+        merge_state_dicts("linear", {"a": GOOD, "z": other})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"sources": {}}, "no sources"),
+        ({"sources": {"a": {}}}, "hold no tensors"),
+        ({"weights": {"c": 1.0}}, "no source 'c'.*known: a, b"),
+        ({"weights": {"a": float("nan")}}, "weight of 'a' is nan"),
+        ({"scale": float("inf")}, "scale is inf"),
+        ({"seed": -1}, "seed is -1"),
+        ({"base": {"w": torch.ones(2, 3)}}, "the base lacks b"),
+        ({"base": {**GOOD, "b": torch.tensor([float("nan")] * 3)}}, "tensor b: the base holds NaN"),
+        ({"base": {**GOOD, "b": torch.ones(4)}}, r"\(base\) \[4\]"),
+        (
+            {"scale": 1e30, "weights": {"a": 1e30}, "base": {"w": -GOOD["w"], "b": GOOD["b"]}},
+            "tensor w: .*do not fit",
+        ),
+        ({"scale": 1e5, "dtype": torch.float16, "base": {"w": -GOOD["w"], "b": GOOD["b"]}}, "at most 6.55e.04"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(MergeError, match=says):
+        merge_state_dicts("task_arithmetic", **{"sources": {"a": GOOD, "b": GOOD}, "base": GOOD, **arguments})

@@ -1,0 +1,159 @@
+"""A lock is held by one living process; a dead one's is taken over, a living one's never."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from mmgrid.store import lock as lock_module
+from mmgrid.store.lock import Holder, Lock, holder, is_live, try_lock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cell.lock"
+
+
+def _own_holder(path: Path) -> Holder:
+    with _taken(path):
+        found = holder(path)
+    assert found is not None
+    return found
+
+
+def _taken(path: Path, **options: float) -> Lock:
+    lock = try_lock(path, **options)
+    assert lock is not None
+    return lock
+
+
+def _leave(path: Path, who: Holder, *, age_seconds: float = 0.0) -> None:
+    path.write_text(json.dumps(asdict(who)))
+    now = path.stat().st_mtime
+    os.utime(path, (now - age_seconds, now - age_seconds))
+
+
+def _dead_pid() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_only_one_holds_it_and_it_is_free_afterwards(path: Path) -> None:
+    with _taken(path) as lock:
+        assert lock.held()
+        assert is_live(path)
+        assert try_lock(path) is None
+    assert not lock.held()
+    assert not path.exists()
+    lock.release()
+    _taken(path).release()
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(path: Path) -> None:
+    _leave(path, replace(_own_holder(path), pid=_dead_pid(), token="theirs"))
+    assert not is_live(path)
+    with _taken(path) as lock:
+        assert lock.held()
+    assert not list(path.parent.iterdir())
+
+
+def test_a_dead_child_nobody_waited_for_is_dead(path: Path) -> None:
+    script = (
+        "import os; from pathlib import Path; from mmgrid.store import try_lock; "
+        f"lock = try_lock(Path({str(path)!r})); os._exit(0)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert path.exists()
+    with _taken(path):
+        pass
+    child.wait()
+
+
+def test_a_process_number_used_again_is_another_process(path: Path) -> None:
+    _leave(path, replace(_own_holder(path), pid=os.getpid(), start="1", token="theirs"))
+    _taken(path).release()
+
+
+def test_a_living_process_of_this_machine_is_never_robbed_however_busy(path: Path) -> None:
+    _leave(path, replace(_own_holder(path), token="theirs"), age_seconds=3600)
+    assert try_lock(path) is None
+    assert is_live(path)
+
+
+@pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"machine": "another boot pid:[1]"}])
+def test_another_machine_is_judged_by_the_age_of_the_file(path: Path, other: dict[str, str]) -> None:
+    them = replace(_own_holder(path), pid=_dead_pid(), token="theirs", **other)
+    _leave(path, them, age_seconds=30)
+    assert try_lock(path) is None
+    _leave(path, them, age_seconds=61)
+    _taken(path).release()
+
+
+def test_a_lock_cut_off_while_it_was_written_is_judged_by_age(path: Path) -> None:
+    path.write_text('{"host": "el')
+    assert try_lock(path) is None
+    os.utime(path, (1, 1))
+    _taken(path).release()
+
+
+def test_the_heartbeat_touches_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched = threading.Event()
+    real = os.utime
+
+    def noticed(target: int) -> None:
+        real(target)
+        touched.set()
+
+    with _taken(path, beat_seconds=0.001):
+        real(path, (1, 1))
+        monkeypatch.setattr(lock_module.os, "utime", noticed)
+        assert touched.wait(10)
+        assert path.stat().st_mtime > 1
+        monkeypatch.undo()
+
+
+def test_who_lost_the_lock_knows_and_leaves_the_new_one_alone(path: Path) -> None:
+    lock = _taken(path)
+    path.unlink()
+    assert not lock.held()
+    _leave(path, Holder("elsewhere", "", 1, "1", "theirs"))
+    assert not lock.held()
+    lock.release()
+    assert holder(path) == Holder("elsewhere", "", 1, "1", "theirs")
+
+
+def test_a_takeover_puts_back_what_it_had_not_judged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process took the stale lock between our look and our rename: it keeps it."""
+    _leave(path, replace(_own_holder(path), pid=_dead_pid(), token="dead"))
+    faster: list[Lock] = []
+    judge = lock_module._is_stale
+
+    def judge_slowly(where: Path, seen: object, seconds: float) -> bool:
+        verdict = judge(where, seen, seconds)  # pyright: ignore[reportArgumentType]
+        monkeypatch.setattr(lock_module, "_is_stale", judge)
+        faster.append(_taken(where))
+        return verdict
+
+    monkeypatch.setattr(lock_module, "_is_stale", judge_slowly)
+    assert try_lock(path) is None
+    assert faster[0].held()
+    faster[0].release()
+    assert not list(path.parent.iterdir())
+
+
+def test_put_back_never_replaces_a_newer_lock(path: Path) -> None:
+    stale = Holder("elsewhere", "", 1, "1", "stale")
+    _leave(path, stale, age_seconds=100)
+    seen = lock_module._look(path)
+    assert seen is not None
+    path.unlink()
+    with _taken(path) as lock:
+        assert not lock_module._take_aside(path, seen)
+        assert lock.held()
