@@ -81,9 +81,7 @@ def test_p_values_are_roughly_uniform_where_nothing_differs():
         [
             (result.p_bootstrap[0], result.p_permutation[0])
             for trial in range(200)
-            for result in [
-                paired_difference(draw.normal(size=60), draw.normal(size=60), seed=trial, samples=200)
-            ]
+            for result in [paired_difference(draw.normal(size=60), draw.normal(size=60), seed=trial, samples=200)]
         ]
     )
     shares = (found < 0.1).mean(axis=0)  # 0.1 expected, standard deviation 0.021

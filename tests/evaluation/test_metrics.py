@@ -71,9 +71,7 @@ def test_names_survive_parsing():
     assert per_user(np.array([3]), []).shape == (1, 0)
 
 
-@pytest.mark.parametrize(
-    "name", ["recall", "ndcg", "hits@10", "recall@0", "recall@-1", "recall@1.5", "NDCG@5", ""]
-)
+@pytest.mark.parametrize("name", ["recall", "ndcg", "hits@10", "recall@0", "recall@-1", "recall@1.5", "NDCG@5", ""])
 def test_a_wrong_name_is_refused(name):
     with pytest.raises(ValueError, match="metric"):
         parse_metric(name)

@@ -1,5 +1,6 @@
 """Every registered method against its kit, and what is particular to each."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from kits.merge_method import MergeMethodKit, MethodCase
 from mmgrid.merging import METHODS, MergeError, get_method
 from mmgrid.merging.methods import merge_method
+from mmgrid.merging.methods.base import weighted_sum
 
 
 def _weighted_average(tensors: list[Tensor], weights: list[float]) -> Tensor:
@@ -38,6 +40,16 @@ def test_linear_is_the_equal_average_by_default() -> None:
     ones, threes = torch.ones(3), torch.full((3,), 3.0)
     assert METHODS["linear"]([ones, threes], [1.0, 1.0]).tolist() == [2.0] * 3
     assert METHODS["linear"]([ones, threes], [1.0, 1.0], normalise=False).tolist() == [4.0] * 3
+
+
+def test_sums_have_the_bits_of_plain_float32_arithmetic() -> None:
+    """Product and sum each rounded, as numpy does on every machine; not fused where a processor can."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(1003, generator=generator) for _ in range(3)]
+    one, other, third = (tensor.numpy() for tensor in tensors)
+    weights = [np.float32(0.1), np.float32(1 / 3), np.float32(-0.7)]
+    expected = (one * weights[0] + other * weights[1]) + third * weights[2]
+    assert weighted_sum(tensors, [float(weight) for weight in weights]).equal(torch.from_numpy(expected))
 
 
 def test_weights_that_add_up_to_zero_cannot_be_normalised() -> None:

@@ -1,7 +1,7 @@
 """A prepared domain: interactions as rows of users and items, sorted by user and time, and the catalogue.
 
 On disk it is two parquet files, `interactions.parquet` and `items.parquet`, the layout that the parquet reader
-takes: a prepared domain can be prepared again.  Rows are given by sorted ids, so a corpus does not depend on
+takes, so that a prepared domain can be raw data again.  Rows are given by sorted ids, so a corpus does not depend on
 the order of the files it was made from; only ties in time keep file order.  Shapes: U users, n interactions.
 """
 
@@ -53,6 +53,8 @@ class Corpus:
     @classmethod
     def from_tables(cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame) -> Corpus:
         """A corpus of the tables that `RawDomain` describes.  DataError if an interaction's item is missing."""
+        if items["item_id"].is_duplicated().any():
+            raise DataError(f"{name}: the item table names items more than once; prepare the domain again")
         catalogue = Items.from_table(items)
         user_ids = interactions["user_id"].unique().sort()
         item_ids = items["item_id"].sort()
@@ -87,13 +89,15 @@ class Corpus:
         Raises DataError if a file is missing or is no such table.
         """
         folder = Path(folder)
-        interactions, items = (
-            _scan(folder / INTERACTIONS_FILE, INTERACTIONS.names()),
-            _scan(folder / ITEMS_FILE, ITEMS.names()),
-        )
+        interactions = _scan(folder / INTERACTIONS_FILE, INTERACTIONS.names())
         if until is not None:
             interactions = interactions.filter(pl.col("timestamp") < until)
-        return cls.from_tables(_name(folder), interactions.collect(), items.collect())
+        items = _scan(folder / ITEMS_FILE, ITEMS.names())
+        try:
+            tables = interactions.collect(), items.collect()
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{folder}: its tables cannot be read ({error}); prepare the domain again") from error
+        return cls.from_tables(_name(folder), *tables)
 
     def save(self, folder: Path) -> None:
         """Write `interactions.parquet` and `items.parquet` into `folder`, which is made if need be."""

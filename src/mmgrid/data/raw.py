@@ -109,10 +109,10 @@ def row_of(ids: pl.Series, known: pl.Series) -> pl.Series:
 
 def _timestamp(interactions: pl.DataFrame, source: object) -> pl.Expr:
     dtype = interactions.schema["timestamp"]
-    if dtype.is_temporal() and dtype != pl.Time:
-        return pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64)
+    if dtype in (pl.Date, pl.Datetime):
+        return pl.col("timestamp").dt.epoch("ms")
     if not dtype.is_numeric():
         raise DataError(
             f"{source}: column timestamp holds {dtype}; expected whole numbers (milliseconds since 1970 UTC)"
         )
-    return pl.col("timestamp").cast(pl.Int64)
+    return pl.col("timestamp").cast(pl.Int64, strict=False)

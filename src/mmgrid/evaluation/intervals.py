@@ -116,9 +116,7 @@ def paired_difference(
     return Difference(observed, low, high, p_bootstrap, (extreme + 1) / (samples + 1), n_users)
 
 
-def resampled_means(
-    values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000
-) -> npt.NDArray[np.float64]:
+def resampled_means(values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000) -> npt.NDArray[np.float64]:
     """float64[S, M]: the means over S resamples of the users, for statistics other than an interval.
 
     Row s is the same resample for every call with the same number of users and the same seed.
@@ -133,9 +131,7 @@ def resampled_means(
     return sums / n_users
 
 
-def _weighted_sums(
-    weights: npt.NDArray[np.float64], table: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _weighted_sums(weights: npt.NDArray[np.float64], table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """float64[chunk, M] = weights [chunk, B] · table [B, M].
 
     Not a matrix product: BLAS sums in an order that depends on its number of threads, and results must not.

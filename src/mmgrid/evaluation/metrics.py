@@ -103,9 +103,7 @@ def parse_metric(name: str) -> Metric:
     return Metric(family, k)
 
 
-def per_user(
-    ranks: npt.NDArray[np.integer], names: Sequence[str] = DEFAULT_METRICS
-) -> npt.NDArray[np.float64]:
+def per_user(ranks: npt.NDArray[np.integer], names: Sequence[str] = DEFAULT_METRICS) -> npt.NDArray[np.float64]:
     """float64[B, len(names)]: one column a metric, in the order given."""
     ranks = np.asarray(ranks)
     if not names:
@@ -117,9 +115,7 @@ def _within(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.boo
     if not np.issubdtype(ranks.dtype, np.integer):
         raise ValueError(f"ranks: expected whole numbers from 0, got {ranks.dtype}")
     if ranks.size and int(ranks.min()) < NOT_RANKED:
-        raise ValueError(
-            f"ranks: {int(ranks.min())} is not a rank; they count from 0, {NOT_RANKED} = not ranked"
-        )
+        raise ValueError(f"ranks: {int(ranks.min())} is not a rank; they count from 0, {NOT_RANKED} = not ranked")
     if k is not None and k < 1:
         raise ValueError(f"cutoff {k}: must be 1 or more")
     inside = ranks >= 0

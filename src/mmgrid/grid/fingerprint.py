@@ -27,7 +27,7 @@ def canonical(value: Any) -> str:
 
     1 and 1.0 are the same number, keys are sorted, floats have their shortest exact text.
     """
-    return json.dumps(_plain(value, "recipe"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def recipe_values(recipe: BaseModel) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def recipe_values(recipe: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _plain(value: Any, place: str) -> Any:
+def plain(value: Any, place: str = "recipe") -> Any:
+    """`value` as JSON has it: tuples become lists, whole floats integers; FingerprintError for anything else."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -59,7 +60,7 @@ def _plain(value: Any, place: str) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise FingerprintError(f"{place}: key {key!r} is no string")
-        return {key: _plain(inner, f"{place}.{key}") for key, inner in value.items()}
+        return {key: plain(inner, f"{place}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]
+        return [plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]
     raise FingerprintError(f"{place}: a {type(value).__name__} cannot be serialised deterministically")

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmgrid.backbone import TinyRecipe
-from mmgrid.data import READERS, Calendar, Catalogue, World, WorldDomain
+from mmgrid.data import READERS, Calendar
+from mmgrid.data.catalogue import Catalogue
+from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.paradigms import RECIPES, Recipe, resolve
 
 Target = Literal["test", "phase2"]

@@ -23,7 +23,7 @@ def statistics_table(statistics: pl.DataFrame) -> Table | None:
         Column("test_users", "Test users", digits=0),
         Column("active", "Active", digits=0, hint="test users with an interaction in phase 2"),
         Column("non_active", "Non-active", digits=0, hint="test users without an interaction in phase 2"),
-        Column("active_ratio", "Active ratio", digits=3),
+        Column("active_ratio", "Active ratio", digits=3, hint="active among all test users"),
         Column(
             "gap_days",
             "Gap, days",

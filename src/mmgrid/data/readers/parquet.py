@@ -1,6 +1,6 @@
 """Two parquet tables: `<root>/<domain>/interactions.parquet` and `items.parquet`.
 
-The layout of prepared domains, too, so that a prepared domain can be read again as raw data.
+The layout of prepared domains, too: what was prepared for everybody can be raw data of a grid.
 """
 
 from __future__ import annotations

@@ -41,11 +41,13 @@ _CONTINUES = 0.7
 class Simulation:
     """A simulated domain, with the truth behind it.
 
+    start_ms: the start of pretrain.
     users int64[n], items int64[n], times_ms int64[n], ratings int64[n] (1 to 5): sorted by user, then time.
     titles, descriptions: N strings.  item_vectors float[N, D], appears_ms int64[N].
     """
 
     domain: WorldDomain
+    start_ms: int
     users: Ints
     items: Ints
     times_ms: Ints
@@ -57,10 +59,10 @@ class Simulation:
     brands: list[str]
     tastes: Tastes
 
-    def taste(self, time_ms: int, start_ms: int) -> Floats:
-        """Every user's taste at a time: unit vectors, float[U, D]; `start_ms` is the start of pretrain."""
-        years = np.full(len(self.tastes.first), (time_ms - start_ms) / (YEAR_DAYS * DAY_MS))
-        return self.tastes.at(np.arange(len(years)), years)
+    def taste(self, time_ms: int) -> Floats:
+        """Every user's taste at a time: unit vectors, float[U, D]."""
+        years = np.full(self.domain.users, (time_ms - self.start_ms) / (YEAR_DAYS * DAY_MS))
+        return self.tastes.at(np.arange(self.domain.users), years)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,7 @@ def simulate(world: World, name: str) -> Simulation:
     )
     return Simulation(
         domain=domain,
+        start_ms=start,
         users=users,
         items=items,
         times_ms=_milliseconds(times, start),

@@ -82,7 +82,7 @@ def _truth(world: World, simulation: Simulation) -> dict[str, Any]:
     calendar = world.calendar
     middle = (calendar.test.start + calendar.test.end) // 2
     times = {"t0": calendar.t0, "t1": calendar.t1, "t2": calendar.t2, "test": middle}
-    tastes = {key: simulation.taste(time, calendar.pretrain.start) for key, time in times.items()}
+    tastes = {key: simulation.taste(time) for key, time in times.items()}
     turned = {key: np.arccos(np.clip((taste * tastes["t2"]).sum(axis=1), -1, 1)) for key, taste in tastes.items()}
     return {
         "domain": simulation.domain.name,

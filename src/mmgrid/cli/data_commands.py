@@ -1,0 +1,69 @@
+"""Commands on data: prepare one domain by itself, and the statistics of a grid's domains."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
+
+app = typer.Typer(help="Prepare and describe data.", no_args_is_help=True)
+
+
+@app.command()
+def prepare(
+    ratings: Annotated[Path, typer.Option(help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")],
+    items: Annotated[Path, typer.Option(help="Items: .jsonl(.gz) or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for interactions.parquet and items.parquet.")],
+    min_date: Annotated[str | None, typer.Option(help="Drop interactions before this day (YYYY-MM-DD).")] = None,
+    max_date: Annotated[str | None, typer.Option(help="Drop interactions from this day on.")] = None,
+    min_interactions: Annotated[int, typer.Option(min=1, help="Least interactions of a user and an item.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare one domain: drop, count and filter, as PROTOCOL says."""
+    from mmgrid.cli import draw
+    from mmgrid.data import filter_interactions, read_files
+    from mmgrid.data.calendar import milliseconds
+    from mmgrid.files import clear_disk_errors
+
+    prepared = filter_interactions(
+        read_files(ratings, items, out.name),
+        start=None if min_date is None else milliseconds(min_date),
+        end=None if max_date is None else milliseconds(max_date),
+        min_interactions=min_interactions,
+    )
+    with clear_disk_errors(out):
+        prepared.corpus.save(out)
+    summary = prepared.summary()
+    if as_json:
+        draw.print_json(summary | {"folder": str(out)})
+        return
+    rows = [(step["step"], step["interactions"], step["users"], step["items"]) for step in summary["dropped"]]
+    draw.print_table("Dropped", ("step", "interactions", "users", "items"), rows)
+    draw.say(
+        f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with {summary['items']:,} items"
+    )
+
+
+@app.command()
+def stats(
+    grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False
+) -> None:
+    """Print Table 1 and the data part of Table 4; prepares what is not prepared yet."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.results import built, statistics_table
+    from mmgrid.runners import run_local
+
+    session = Session.open(grid, store, settings)
+    corpora = [cell for cell in session.cells if cell.kind == "corpus"]
+    outcome = run_local(corpora, session.grid, session.store)
+    for message in outcome.failed.values():
+        typer.echo(f"mmgrid: {message}", err=True)
+    table = statistics_table(built(corpora, session.store))
+    if as_json:
+        draw.print_json(table.to_dicts())
+    elif len(table):
+        draw.print_table("Statistics", table.columns, table.rows())
+    if not outcome.complete:
+        raise typer.Exit(1)

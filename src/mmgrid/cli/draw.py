@@ -1,0 +1,128 @@
+"""Drawing on the terminal: tables, trees, progress.  Only this package draws."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """One line, never broken: who reads it may want to search it."""
+    console.print(text, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Plain JSON on standard output; NaN becomes null."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> None:
+    """A table whose first `left` columns are text and the others numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=number < left)
+    for row in rows:
+        table.add_row(*(value if isinstance(value, str) else number_text(value) for value in row))
+    console.print(table)
+
+
+def number_text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.3f}" if math.isfinite(value) else "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """3 s, 2 min 05 s, 1 h 10 min; a question mark for what is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def tree_of(names: Mapping[str, str], title: str) -> Tree:
+    """A tree of slash-separated names, each with a text behind it."""
+    root = Tree(f"[bold]{title}[/bold]", guide_style="dim")
+    branches: dict[tuple[str, ...], Tree] = {(): root}
+    for name, text in names.items():
+        parts = tuple(name.split("/"))
+        for depth in range(1, len(parts)):
+            if parts[:depth] not in branches:
+                branches[parts[:depth]] = branches[parts[: depth - 1]].add(parts[depth - 1])
+        if parts in branches:
+            branches[parts].label = f"{parts[-1]}  {text}"
+        else:
+            branches[parts] = branches[parts[:-1]].add(f"{parts[-1]}  {text}")
+    return root
+
+
+class Progress:
+    """A live view of the cells in work; on a file or pipe, one line for each that is done."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.done = 0
+        self.running: dict[str, str] = {}
+        self.live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if console.is_terminal:
+            self.live.stop()
+
+    def __call__(self, event: Any) -> None:
+        if event.state == "started":
+            self.running[event.cell] = ""
+        elif event.state == "progress":
+            self.running[event.cell] = _step_text(event)
+        elif event.state in ("built", "failed", "blocked", "waiting"):
+            self.running.pop(event.cell, None)
+            if event.state != "waiting":
+                self.done += 1
+                self._say(event)
+        if console.is_terminal:
+            self.live.update(self._view())
+
+    def _say(self, event: Any) -> None:
+        count = f"{self.done:>{len(str(self.total))}}/{self.total}"
+        if event.state == "built":
+            say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}[/dim]")
+        elif event.state == "failed":
+            say(f"[dim]{count}[/dim] [red]failed[/red]  {event.cell}: {escape(event.message)}")
+
+    def _view(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, text in self.running.items():
+            table.add_row("[cyan]building[/cyan]", name, text)
+        return table
+
+
+def _step_text(event: Any) -> str:
+    left = event.seconds / max(event.step, 1) * (event.steps - event.step)
+    loss = "" if event.loss is None else f"loss {float(event.loss):.3f}  "
+    return f"step {event.step}/{event.steps}  {loss}{duration(left)} left"

@@ -1,0 +1,178 @@
+"""Commands on a grid: plan, run, status, gc, why."""
+
+from typing import Annotated
+
+import typer
+
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Only, Settings, StoreRoot
+
+
+def plan(
+    grid: GridFile,
+    store: StoreRoot = DEFAULT_STORE,
+    only: Only = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the grid's cells as a tree: which are built, and what the missing ones will cost."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.cost import estimate
+
+    session = Session.open(grid, store, settings)
+    cells = session.chosen(only)
+    costs = estimate(cells, session.records)
+    if as_json:
+        draw.print_json(
+            [
+                {
+                    "name": cell.name,
+                    "fingerprint": cell.fingerprint,
+                    "state": "built" if cell in session.records else "missing",
+                    "seconds": session.records[cell].seconds if cell in session.records else costs[cell],
+                    "folder": str(session.store.folder(cell.address)),
+                }
+                for cell in cells
+            ]
+        )
+        return
+    texts = {}
+    for cell in cells:
+        record = session.records.get(cell)
+        state = "[green]built[/green]" if record else "[yellow]missing[/yellow]"
+        time = draw.duration(record.seconds) if record else f"about {draw.duration(costs[cell])}"
+        texts[cell.name] = f"{state} [dim]{time}[/dim]"
+    draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
+    known = [cost for cost in costs.values() if cost is not None]
+    unknown = f", {len(costs) - len(known)} more once their corpus is built" if len(known) < len(costs) else ""
+    draw.say(f"{len(costs)} cells to build: about {draw.duration(sum(known))} of work on one core{unknown}")
+
+
+def run(
+    grid: GridFile,
+    store: StoreRoot = DEFAULT_STORE,
+    only: Only = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells side by side; default: as cores allow.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build what is missing of the grid, and go on where an interrupted run stopped."""
+    import dataclasses
+    import time
+
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+    from mmgrid.runners import run_local
+
+    session = Session.open(grid, store, settings)
+    cells = session.chosen(only)
+    missing = [cell for cell in cells if cell not in session.records]
+    started = time.monotonic()
+    if as_json:
+        outcome = run_local(cells, session.grid, session.store, jobs=jobs)
+        draw.print_json(dataclasses.asdict(outcome))
+        raise typer.Exit(0 if outcome.complete else 1)
+    draw.say(
+        f"[bold]{session.grid.spec.name}[/bold]: {len(cells)} cells, {len(missing)} to build in {session.store.root}"
+    )
+    with draw.Progress(len(missing)) as watch:
+        outcome = run_local(cells, session.grid, session.store, jobs=jobs, watch=watch)
+    took = draw.duration(time.monotonic() - started)
+    draw.say(f"{len(outcome.built)} built, {len(outcome.present)} were there, in {took}")
+    if not outcome.complete:
+        draw.say(
+            f"[red]{len(outcome.failed)} failed[/red], {len(outcome.blocked)} blocked; what is built stays: "
+            "put right what failed and run again"
+        )
+        raise typer.Exit(1)
+
+
+def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Show what a store holds, and what is being built in it."""
+    from collections import Counter
+
+    from mmgrid.cli import draw
+    from mmgrid.store import Store
+
+    found = Store(store)
+    count: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for address, _, record in found.entries():
+        count[address.kind] += 1
+        size[address.kind] += found.size(address)
+        seconds[address.kind] += record.seconds  # type: ignore[assignment]
+    leftovers = [str(path) for path in found.leftovers()]
+    damaged = {str(folder): problem for folder, problem in found.damaged()}
+    working = sorted(str(path.relative_to(found.root)) for path in found.root.rglob("*.work") if path.is_dir())
+    if as_json:
+        kinds = {k: {"cells": count[k], "bytes": size[k], "seconds": seconds[k]} for k in sorted(count)}
+        facts = {"store": str(found.root), "kinds": kinds, "in_work": working}
+        draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged})
+        return
+    rows = [(k, count[k], f"{size[k] / 1e6:,.1f} MB", draw.duration(seconds[k])) for k in sorted(count)]
+    draw.print_table(f"Store {found.root}", ("kind", "cells", "size", "time to build"), rows)
+    for line in working:
+        draw.say(f"in work: {line}")
+    for line in leftovers:
+        draw.say(f"left over: {line}")
+    for problem in damaged.values():
+        draw.say(f"[red]damaged[/red]: {problem}")
+
+
+def gc(
+    grid: GridFile,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove from the store what this grid's recipes no longer name, after asking."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+
+    session = Session.open(grid, store, settings)
+    named = {cell.address for cell in session.cells}
+    unnamed = [address for address, _, _ in session.store.entries() if address not in named]
+    leftovers = session.store.leftovers()
+    size = sum(session.store.size(address) for address in unnamed)
+    if not as_json:
+        for address in unnamed:
+            draw.say(f"  {address.folder}")
+        for path in leftovers:
+            draw.say(f"  {path} (left over)")
+        if not unnamed and not leftovers:
+            draw.say("nothing to remove: every cell in the store is named by the grid")
+            return
+        draw.say(f"{len(unnamed)} cells ({size / 1e6:,.1f} MB) and {len(leftovers)} leftovers")
+    if (unnamed or leftovers) and not yes:
+        typer.confirm("Remove them?", abort=True, err=as_json)
+    for address in unnamed:
+        session.store.remove(address)
+    for path in leftovers:
+        session.store.discard(path)
+    if as_json:
+        removed = [address.folder for address in unnamed]
+        draw.print_json({"removed": removed, "leftovers": [str(p) for p in leftovers], "bytes": size})
+
+
+def why(
+    grid: GridFile,
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="A cell's name, e.g. checkpoint/semb/books/phase1.")],
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain, field by field, why a cell is to be built again."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.why import why as reasons_for
+
+    session = Session.open(grid, store, settings)
+    found = session.cell(cell)
+    reasons = reasons_for(found, session.store)
+    if as_json:
+        draw.print_json({"cell": found.name, "built": session.store.has(found.address), "reasons": reasons})
+        return
+    for reason in reasons:
+        typer.echo(reason)

@@ -1,0 +1,19 @@
+"""Arguments and options that several commands take, in one wording."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file (TOML).")]
+StoreRoot = Annotated[Path, typer.Option("--store", metavar="DIR", help="Where built cells are kept.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the grid file, e.g. evaluation.max_users=500."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="GLOB", help="Cells by name, e.g. 'checkpoint/semb/*'; with what they need."),
+]
+DEFAULT_STORE = Path("runs")

@@ -1,0 +1,58 @@
+"""What every command on a grid begins with: the grid, its store, its cells, and which of them are built."""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mmgrid.files import DigestCache
+from mmgrid.grid.cell import Cell, with_upstream
+from mmgrid.grid.expand import expand
+from mmgrid.grid.load import Grid, GridError, load_grid
+from mmgrid.grid.results import built
+from mmgrid.store import Record, Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """A grid beside its store."""
+
+    grid: Grid
+    store: Store
+
+    @classmethod
+    def open(cls, file: Path, store: Path, settings: Sequence[str] | None = None) -> "Session":
+        return cls(load_grid(file, settings or ()), Store(store))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells of the grid, what is built first coming first."""
+        digests = DigestCache(self.store.root / "digests.json")
+        return expand(self.grid, digests.sha256)
+
+    @cached_property
+    def records(self) -> dict[Cell, Record]:
+        """The records of those that are built."""
+        return built(self.cells, self.store)
+
+    def chosen(self, only: Sequence[str] | None) -> list[Cell]:
+        """The cells whose names fit one of the patterns, and all they are built from; all without patterns."""
+        if not only:
+            return self.cells
+        fitting = [cell for cell in self.cells if any(fnmatch.fnmatchcase(cell.name, glob) for glob in only)]
+        if not fitting:
+            raise GridError(f"--only {' '.join(only)}: no cell has such a name; `mmgrid plan` lists all")
+        wanted = set(with_upstream(fitting))
+        return [cell for cell in self.cells if cell in wanted]
+
+    def cell(self, name: str) -> Cell:
+        """The cell with this name."""
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        import difflib
+
+        near = difflib.get_close_matches(name, [cell.name for cell in self.cells], n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `mmgrid plan` lists all"
+        raise GridError(f"{name}: the grid has no such cell{hint}")

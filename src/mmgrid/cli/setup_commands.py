@@ -1,0 +1,60 @@
+"""Commands to begin with: a commented grid file, and a look at the machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgrid.cli.options import AsJson
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid file to write.")] = Path("grid.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented grid file to start from."""
+    from importlib.resources import files
+
+    from mmgrid.files import clear_disk_errors, write_bytes
+
+    if file.exists() and not force:
+        raise FileExistsError(f"{file}: is there already; give another name, or --force to replace it")
+    with clear_disk_errors(file):
+        write_bytes(file, files("mmgrid.grid").joinpath("template.toml").read_bytes())
+    typer.echo(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at the machine: versions, cores, memory, GPUs, precision, disk; and say what is missing."""
+    import os
+    import shutil
+
+    import torch
+
+    from mmgrid.cli import draw
+    from mmgrid.store.record import installed_versions
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    amx = torch.cpu._is_amx_tile_supported() if hasattr(torch.cpu, "_is_amx_tile_supported") else False
+    free = shutil.disk_usage(Path.cwd()).free
+    facts = {
+        **installed_versions(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpus": gpus,
+        "free_disk_gib": round(free / 2**30, 1),
+        "MMGRID_DATA": os.environ.get("MMGRID_DATA"),
+    }
+    advice = []
+    if not gpus:
+        fast = "fast here (AMX)" if amx else 'slow here: keep precision = "float32"'
+        advice.append(f"no GPU: use a tiny backbone; bf16 is {fast}")
+    if free < 5 * 2**30:
+        advice.append("less than 5 GiB of disk are free here; give --store a place with more")
+    if as_json:
+        draw.print_json(facts | {"advice": advice})
+        return
+    draw.print_table("This machine", ("", "value"), [(name, str(value)) for name, value in facts.items()], left=2)
+    for line in advice:
+        draw.say(f"- {line}")
