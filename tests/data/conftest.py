@@ -7,23 +7,25 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mmgrid.data import Calendar, RawDomain
+from mmgrid.data import Calendar, Phase, RawDomain
 from mmgrid.data.raw import INTERACTIONS
 
 
 @pytest.fixture(scope="session")
 def calendar() -> Calendar:
     """Ten-millisecond phases after a long pretrain: [0, 100), [100, 110), [110, 120), [120, 130)."""
-    from mmgrid.data import Phase
-
-    return Calendar(Phase("pretrain", 0, 100), Phase("phase1", 100, 110), Phase("phase2", 110, 120), Phase("test", 120, 130))
+    return Calendar(
+        Phase("pretrain", 0, 100), Phase("phase1", 100, 110), Phase("phase2", 110, 120), Phase("test", 120, 130)
+    )
 
 
 @pytest.fixture(scope="session")
 def make_raw() -> Callable[..., RawDomain]:
     """A raw domain of (user, item, timestamp) rows; every item has a title unless it is given otherwise."""
 
-    def make(rows: list[tuple[str, str, int]], untitled: tuple[str, ...] = (), *, unfiltered: bool = False) -> RawDomain:
+    def make(
+        rows: list[tuple[str, str, int]], untitled: tuple[str, ...] = (), *, unfiltered: bool = False
+    ) -> RawDomain:
         ids = sorted({item for _, item, _ in rows})
         items = pl.DataFrame(
             {

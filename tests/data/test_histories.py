@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.data import Histories, LeakageError
@@ -27,6 +27,7 @@ def as_lists(value: Histories) -> list[list[int]]:
 LISTS = st.lists(st.lists(st.integers(0, 99), max_size=6), max_size=8)
 
 
+@settings(deadline=None)
 @given(lists=LISTS, length=st.integers(0, 7), data=st.data())
 def test_take_and_last_do_what_lists_do(lists, length, data):
     whole = histories(lists)

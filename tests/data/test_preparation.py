@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.data import DataError, filter_interactions, prepare
@@ -22,7 +22,7 @@ def kept(preparation) -> list[tuple[str, str, int]]:
 
 def by_hand(rows, untitled, start, end, k, official):
     """The protocol in plain Python, a step a line."""
-    rows = list({(u, i): (u, i, t) for u, i, t in sorted(rows, key=lambda row: row[2], reverse=True)[::1]}.values())
+    rows = list({(u, i): (u, i, t) for u, i, t in sorted(rows, key=lambda row: row[2], reverse=True)}.values())
     rows = [row for row in rows if row[1] not in untitled]
     users, items = Counter(u for u, _, _ in rows), Counter(i for _, i, _ in rows)
     rows = [row for row in rows if start <= row[2] and (official or row[2] < end)]
@@ -31,6 +31,7 @@ def by_hand(rows, untitled, start, end, k, official):
     return {row for row in rows if left[row[0]] >= k and row[2] < end}
 
 
+@settings(deadline=None)
 @given(
     rows=ROWS,
     untitled=st.sets(st.sampled_from("uvwxyz"), max_size=2),
@@ -41,7 +42,7 @@ def test_preparation_is_the_protocol(make_raw, calendar, rows, untitled, k, offi
     expected = by_hand(rows, untitled, 0, 130, k, official)
     raw, compat = make_raw(rows, tuple(untitled)), "official" if official else None
     if not expected:
-        with pytest.raises(DataError, match="no interactions are left|has a title"):
+        with pytest.raises(DataError, match=r"no interactions are left|has a title"):
             prepare(raw, calendar, min_interactions=k, compat=compat)
         return
     preparation = prepare(raw, calendar, min_interactions=k, compat=compat)
@@ -50,9 +51,12 @@ def test_preparation_is_the_protocol(make_raw, calendar, rows, untitled, k, offi
     assert len(result) == len(expected)
     assert set(preparation.corpus.catalogue.ids.tolist()) == {item for _, item, _ in expected}
     assert sum(step.interactions for step in preparation.dropped) == len(rows) - len(result)
-    assert sum(step.users for step in preparation.dropped) == len({u for u, _, _ in rows}) - preparation.corpus.n_users
+    assert (
+        sum(step.users for step in preparation.dropped) == len({u for u, _, _ in rows}) - preparation.corpus.n_users
+    )
 
 
+@settings(deadline=None)
 @given(rows=ROWS, k=st.integers(1, 3))
 def test_a_core_is_its_own_core_and_is_left_alone(make_raw, rows, k):
     unfiltered = make_raw(rows, unfiltered=True)
@@ -69,7 +73,15 @@ def test_a_core_is_its_own_core_and_is_left_alone(make_raw, rows, k):
 
 def test_the_minimum_is_counted_over_the_whole_file(make_raw, calendar):
     # Item x has one of its two interactions after the calendar: it counts, and does not come back.
-    rows = [("a", "x", 1), ("a", "y", 2), ("b", "y", 3), ("b", "z", 4), ("c", "z", 5), ("c", "y", 6), ("d", "x", 200)]
+    rows = [
+        ("a", "x", 1),
+        ("a", "y", 2),
+        ("b", "y", 3),
+        ("b", "z", 4),
+        ("c", "z", 5),
+        ("c", "y", 6),
+        ("d", "x", 200),
+    ]
     rows += [("d", "y", 201)]
     result = kept(prepare(make_raw(rows), calendar, min_interactions=2))
     assert ("a", "x", 1) in result
@@ -92,7 +104,12 @@ def test_of_repeats_the_earliest_stays(make_raw):
 
 def test_ties_keep_file_order(make_raw):
     rows = [("a", "z", 5), ("a", "x", 5), ("a", "y", 5), ("a", "w", 4)]
-    assert [item for _, item, _ in kept(filter_interactions(make_raw(rows), min_interactions=1))] == ["w", "z", "x", "y"]
+    assert [item for _, item, _ in kept(filter_interactions(make_raw(rows), min_interactions=1))] == [
+        "w",
+        "z",
+        "x",
+        "y",
+    ]
 
 
 def test_official_counts_what_it_cuts(make_raw, calendar):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.data import nested_order, nested_sample
@@ -10,6 +10,7 @@ from mmgrid.data import nested_order, nested_sample
 IDS = st.lists(st.text(min_size=1, max_size=8), unique=True, min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(ids=IDS, seed=st.integers(0, 5), data=st.data())
 def test_a_smaller_sample_lies_within_a_larger_one(ids, seed, data):
     small, large = sorted(data.draw(st.tuples(*[st.integers(1, 45)] * 2)))
@@ -19,6 +20,7 @@ def test_a_smaller_sample_lies_within_a_larger_one(ids, seed, data):
     assert np.all(np.diff(outer) > 0)
 
 
+@settings(deadline=None)
 @given(ids=IDS, seed=st.integers(0, 5), data=st.data())
 def test_the_order_of_two_ids_depends_on_no_other(ids, seed, data):
     some = data.draw(st.permutations(ids).map(lambda order: order[: 1 + len(order) // 2]))
@@ -33,10 +35,7 @@ def test_seed_and_salt_give_other_samples_and_golden_order_stays():
         assert 0 < len(np.intersect1d(first, other)) < 40  # ten are expected by chance
     assert 35 < first.mean() / 1000 * 100 < 65
     # Must never change: published grids name their samples by size and seed alone.
-    assert nested_order(["a", "b", "c", "d", "é"], 0, "users").tolist() == GOLDEN
-
-
-GOLDEN: list[int] = []
+    assert nested_order(["a", "b", "c", "d", "é"], 0, "users").tolist() == [0, 2, 3, 1, 4]
 
 
 def test_size_must_be_positive():

@@ -36,7 +36,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    amx = torch.cpu._is_amx_tile_supported() if hasattr(torch.cpu, "_is_amx_tile_supported") else False
+    bf16 = _fast_bf16()
     free = shutil.disk_usage(Path.cwd()).free
     facts = {
         **installed_versions(),
@@ -48,8 +48,8 @@ def doctor(as_json: AsJson = False) -> None:
     }
     advice = []
     if not gpus:
-        fast = "fast here (AMX)" if amx else 'slow here: keep precision = "float32"'
-        advice.append(f"no GPU: use a tiny backbone; bf16 is {fast}")
+        fast = "may be faster than" if bf16 else "is slower here than"
+        advice.append(f'no GPU: use a tiny backbone; precision = "bf16" {fast} "float32"')
     if free < 5 * 2**30:
         advice.append("less than 5 GiB of disk are free here; give --store a place with more")
     if as_json:
@@ -58,3 +58,11 @@ def doctor(as_json: AsJson = False) -> None:
     draw.print_table("This machine", ("", "value"), [(name, str(value)) for name, value in facts.items()], left=2)
     for line in advice:
         draw.say(f"- {line}")
+
+
+def _fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 matrices by itself."""
+    import torch
+
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"))

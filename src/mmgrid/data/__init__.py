@@ -1,6 +1,6 @@
 """From raw reviews to what a model may know at a time: phases, histories, test sets, statistics.  No torch."""
 
-from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase
+from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase, format_time, milliseconds
 from mmgrid.data.catalogue import catalogue_at
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import CalendarError, DataError, LeakageError, NoTestUsersError
@@ -33,7 +33,9 @@ __all__ = [
     "TestSet",
     "catalogue_at",
     "filter_interactions",
+    "format_time",
     "interactions_by_month",
+    "milliseconds",
     "nested_order",
     "nested_sample",
     "prepare",

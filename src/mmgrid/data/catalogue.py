@@ -22,7 +22,8 @@ def catalogue_at(corpus: Corpus, kind: Catalogue, end: int) -> Items:
     """The domain's items, with the candidates of that time.
 
     Args:
-        kind: "closed": every prepared item is a candidate.  "open": those with an interaction before `end`.
+        kind: "closed": every prepared item is a candidate.  "open": those with an interaction of this
+            corpus before `end`.
         end: ms UTC, exclusive; a closed catalogue does not depend on it.
 
     Raises DataError if an open catalogue has no item yet.

@@ -1,8 +1,10 @@
 """A prepared domain: interactions as rows of users and items, sorted by user and time, and the catalogue.
 
 On disk it is two parquet files, `interactions.parquet` and `items.parquet`, the layout that the parquet reader
-takes, so that a prepared domain can be raw data again.  Rows are given by sorted ids, so a corpus does not depend on
-the order of the files it was made from; only ties in time keep file order.  Shapes: U users, n interactions.
+takes, so that a prepared domain can be raw data again.  Rows are given by sorted ids, so a corpus does not
+depend on the order of the files it was made from; only ties in time keep file order.
+
+Shapes: U users, n interactions.
 """
 
 from __future__ import annotations

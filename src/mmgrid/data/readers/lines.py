@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmgrid.data.errors import DataError
 
-_BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class Block:
                 yield number, line
 
 
-def blocks(path: Path, block_bytes: int = _BLOCK_BYTES) -> Iterator[Block]:
-    """The file's blocks, of about `block_bytes` each; a line that is longer makes its block longer.
+def blocks(path: Path, block_bytes: int | None = None) -> Iterator[Block]:
+    """The file's blocks, of about `block_bytes` (default `BLOCK_BYTES`) each; a longer line makes a longer block.
 
     Raises DataError if a gzipped file is cut off or damaged.
     """
+    block_bytes = block_bytes or BLOCK_BYTES
     line, rest = 1, b""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         while True:

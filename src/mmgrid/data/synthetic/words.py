@@ -116,15 +116,16 @@ def item_texts(
         shared_words: chance that an attribute word comes from the shared vocabulary.
     """
     count = len(vectors)
-    attributes = _attributes(random, words, vectors, shared_words, 7)
-    n_adjectives = random.integers(1, 4, count)
+    attributes = _attributes(random, words, vectors, shared_words, 8)
+    n_adjectives = random.integers(2, 5, count)
     named, numbered = random.random(count) < 0.6, random.random(count) < 0.5
     opening, closing = random.integers(len(_OPENINGS), size=count), random.integers(len(_CLOSINGS), size=count)
     titles, descriptions = [], []
     for item in range(count):
         noun, brand, line = words.nouns[nouns[item]], words.brands[brands[item]], words.series[series[item]]
-        adjectives, rest = attributes[item][:3], attributes[item][3:]
-        parts = [brand, *(word.capitalize() for word in adjectives[: n_adjectives[item]]), noun.capitalize()]
+        rest = attributes[item][4:]
+        adjectives = dict.fromkeys(attributes[item][: n_adjectives[item]])  # each once
+        parts = [brand, *(word.capitalize() for word in adjectives), noun.capitalize()]
         parts += [line] * bool(named[item]) + [str(volumes[item] + 1)] * bool(named[item] and numbered[item])
         titles.append(" ".join(parts))
         values = {"noun": noun, "brand": brand, "series": line, "volume": volumes[item] + 1}

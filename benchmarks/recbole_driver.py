@@ -1,0 +1,120 @@
+"""Train RecBole's SASRec on files that `sasrec_vs_recbole.py` wrote, and write where each target ranks.
+
+Runs in an interpreter of its own, which has RecBole and numpy but not mmgrid.  RecBole trains; the ranking is
+done here in numpy, over the full catalogue with the whole history masked, so that nothing depends on RecBole's
+evaluator.  Its figures are kept all the same, as a check: it masks no history for sequential models, so beside
+each masked rank the unmasked one is written, from which they must follow.
+
+Usage: python recbole_driver.py JOB.json, where the job names `dataset`, `config`, `epochs` and `questions`.
+Shapes: U test users, N items, E numbers of epochs, B users of a block.
+"""
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import recbole
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.interaction import Interaction
+from recbole.model.sequential_recommender import SASRec
+from recbole.trainer import Trainer
+from recbole.utils import init_logger, init_seed
+
+BLOCK = 512  # users that are scored at once
+
+
+def main(job_file: Path) -> None:
+    job = json.loads(job_file.read_text())
+    torch.set_num_threads(job["threads"])
+    config = Config(model="SASRec", dataset=job["dataset"], config_dict=job["config"])
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    dataset = create_dataset(config)
+    train_data, _, test_data = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    model = SASRec(config, train_data.dataset).to(config["device"])
+    trainer = Trainer(config, model)
+    with np.load(job["questions"]) as questions:
+        ask = Questions(dataset, dict(questions), config["MAX_ITEM_LIST_LENGTH"])
+    seconds, masked, unmasked, own = 0.0, [], [], []
+    for epochs in job["epochs"]:
+        trainer.epochs = epochs
+        started = time.perf_counter()
+        trainer.fit(train_data, saved=False, verbose=True)
+        seconds += time.perf_counter() - started
+        trainer.start_epoch = epochs
+        found = ask.ranks(model)
+        masked.append(found[0])
+        unmasked.append(found[1])
+        figures = dict(trainer.evaluate(test_data, load_best_model=False))
+        own.append({"seconds": seconds, **{name: float(value) for name, value in figures.items()}})
+    np.savez(job["ranks"], masked=np.stack(masked), unmasked=np.stack(unmasked))
+    facts = {
+        "own": own,
+        "examples": len(train_data.dataset),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "versions": {
+            "recbole": recbole.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    Path(job["facts"]).write_text(json.dumps(facts, indent=2))
+
+
+class Questions:
+    """The test users: histories and targets as item rows, and how RecBole numbers those items."""
+
+    def __init__(self, dataset, questions: dict[str, np.ndarray], length: int):
+        self.offsets, self.items = questions["offsets"], questions["items"]
+        self.targets, self.n_items = questions["targets"], int(questions["n_items"])
+        # RecBole's number of each item row: int64[N]; 0 is its padding, which is no item.
+        self.number = np.asarray(dataset.token2id("item_id", [str(row) for row in range(self.n_items)]))
+        if dataset.item_num != self.n_items + 1 or len(set(self.number.tolist()) | {0}) != self.n_items + 1:
+            raise ValueError(f"RecBole knows {dataset.item_num - 1} items, expected {self.n_items}")
+        self.length = length
+
+    @torch.no_grad()
+    def ranks(self, model) -> tuple[np.ndarray, np.ndarray]:
+        """Ranks from 0, history masked and not: two int64[U].  Among equal scores the lower row comes first."""
+        model.eval()
+        found = [self._block(model, start) for start in range(0, len(self.targets), BLOCK)]
+        return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
+
+    def _block(self, model, start: int) -> tuple[np.ndarray, np.ndarray]:
+        stop = min(start + BLOCK, len(self.targets))
+        histories = [self.items[self.offsets[i] : self.offsets[i + 1]] for i in range(start, stop)]
+        recent = [history[-self.length :] for history in histories]
+        sequences = np.zeros((stop - start, self.length), np.int64)
+        for row, items in enumerate(recent):
+            sequences[row, : len(items)] = self.number[items]
+        interaction = Interaction(
+            {
+                "item_id_list": torch.from_numpy(sequences),
+                "item_length": torch.tensor([len(items) for items in recent]),
+            }
+        )
+        numbered = model.full_sort_predict(interaction.to(model.device)).cpu().numpy()
+        scores = numbered.reshape(stop - start, -1)[:, self.number]
+        targets = self.targets[start:stop]
+        unmasked = _ranks(scores, targets)
+        for row, history in enumerate(histories):
+            scores[row, history] = -np.inf
+        return _ranks(scores, targets), unmasked
+
+
+def _ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How many of the N items stand before each target: int64[B] from float[B, N]; -1 if it is masked."""
+    own = scores[np.arange(len(targets)), targets][:, None]
+    ahead = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < targets[:, None]))
+    return np.where(np.isneginf(own[:, 0]), -1, ahead.sum(axis=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

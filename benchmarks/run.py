@@ -1,0 +1,18 @@
+"""Run every benchmark that needs nothing but this environment, one after the other."""
+
+import runpy
+import sys
+from pathlib import Path
+
+BENCHMARKS = ("item_encoding",)
+
+
+def main() -> None:
+    for name in BENCHMARKS:
+        print(f"\n## {name}\n", flush=True)
+        sys.argv = [name]
+        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Statistics and catalogues of a domain that can be counted by hand."""
+
+from datetime import date
+
+import pytest
+
+from mmgrid.data import Calendar, catalogue_at, filter_interactions, interactions_by_month, statistics
+from mmgrid.data.calendar import DAY_MS, milliseconds
+from mmgrid.data.errors import DataError
+
+CALENDAR = Calendar.from_dates(
+    {
+        "pretrain": ["2020-01-01", "2020-03-01"],
+        "phase1": ["2020-03-01", "2020-04-01"],
+        "phase2": ["2020-04-01", "2020-05-01"],
+        "test": ["2020-05-01", "2020-06-01"],
+    }
+)
+ROWS = [
+    ("a", "x", "2020-01-01"),
+    ("a", "y", "2020-01-11"),
+    ("a", "z", "2020-04-10"),
+    ("a", "w", "2020-05-02"),
+    ("b", "x", "2020-01-21"),  # x is 20 days old
+    ("b", "y", "2020-03-01"),  # y is 50 days old
+    ("b", "z", "2020-05-03"),
+]
+
+
+@pytest.fixture
+def corpus(make_raw):
+    return filter_interactions(
+        make_raw([(u, i, milliseconds(day)) for u, i, day in ROWS]), min_interactions=1
+    ).corpus
+
+
+def test_statistics_by_hand(corpus):
+    result = statistics(corpus, CALENDAR)
+    assert result.as_dict() == {
+        "domain": "made",
+        "users": 2,
+        "items": 4,
+        "test_items": 2,
+        "interactions": {"pretrain": 3, "phase1": 1, "phase2": 1, "test": 2},
+        "test_users": 2,
+        "active": 1,
+        "non_active": 1,
+        "active_ratio": 0.5,
+        "gap_days": pytest.approx((0 + 0 + 0 + 20 + 50) / 5),
+    }
+
+
+def test_a_domain_without_test_users_has_no_ratio(corpus):
+    early = statistics(corpus.before(CALENDAR.t2), CALENDAR)
+    assert (early.test_users, early.active_ratio) == (0, None)
+    assert statistics(corpus.before(0), CALENDAR).gap_days is None
+
+
+def test_months_without_interactions_are_listed(corpus):
+    table = interactions_by_month(corpus)
+    assert table["month"].to_list() == [date(2020, month, 1) for month in range(1, 6)]
+    assert table["interactions"].to_list() == [3, 0, 1, 1, 2]
+
+
+def test_an_open_catalogue_holds_what_was_seen(corpus):
+    names = lambda items: items.ids[items.candidates].tolist()  # noqa: E731
+    assert names(catalogue_at(corpus, "closed", CALENDAR.t0)) == ["w", "x", "y", "z"]
+    assert names(catalogue_at(corpus, "open", CALENDAR.t0)) == ["x", "y"]
+    assert names(catalogue_at(corpus, "open", CALENDAR.t2)) == ["x", "y", "z"]
+    assert len(catalogue_at(corpus, "open", CALENDAR.t0)) == 4  # rows stay what they are
+    with pytest.raises(DataError, match="no item has an interaction before 2019-12-31"):
+        catalogue_at(corpus, "open", CALENDAR.pretrain.start - DAY_MS)
+    with pytest.raises(ValueError, match="catalogue 'ajar'"):
+        catalogue_at(corpus, "ajar", 0)
