@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.tiny import create, train_tokenizer
+from mmgrid.data.synthetic import World, WorldDomain, simulate
 from mmgrid.paradigms.packing import TokenTable, pack
 from mmgrid.paradigms.semb_model import SembModel
 
@@ -32,9 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghijklmnop"), 5)) for _ in range(3000)]
-    texts = [" ".join(rng.choice(words, rng.integers(3, 25))) for _ in range(10_000)]
-    tokenizer = train_tokenizer(texts, 8192)
+    world = World((WorldDomain("kitchen", users=2000, items=8000),))
+    texts = simulate(world, "kitchen").titles
+    tokenizer = train_tokenizer([*texts, PROMPT], 8192)
     encoded = tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"]
     table = TokenTable.of(tokenizer(PROMPT)["input_ids"], [text[:32] for text in encoded])
     model = SembModel.over(create(TinyRecipe(), tokenizer, 0).model, 0)
