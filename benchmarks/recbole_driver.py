@@ -37,10 +37,12 @@ def main(job_file: Path) -> None:
     dataset = create_dataset(config)
     train_data, _, test_data = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
-    model = SASRec(config, train_data.dataset).to(config["device"])
+    model = (Trimmed if job["trim"] else SASRec)(config, train_data.dataset).to(config["device"])
     trainer = Trainer(config, model)
     with np.load(job["questions"]) as questions:
         ask = Questions(dataset, dict(questions), config["MAX_ITEM_LIST_LENGTH"])
+    if job["trim"]:
+        ask.check(model)
     seconds, masked, unmasked, own = 0.0, [], [], []
     for epochs in job["epochs"]:
         trainer.epochs = epochs
@@ -57,6 +59,7 @@ def main(job_file: Path) -> None:
     facts = {
         "own": own,
         "examples": len(train_data.dataset),
+        "trimmed": job["trim"],
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "versions": {
             "recbole": recbole.__version__,
@@ -66,6 +69,25 @@ def main(job_file: Path) -> None:
         },
     }
     Path(job["facts"]).write_text(json.dumps(facts, indent=2))
+
+
+class Trimmed(SASRec):
+    """RecBole's model without the work on padding: prefixes of like length go through it together.
+
+    A user vector is read at the prefix's newest item, which sees no place after it, so that places after it
+    change nothing.  Most prefixes are short: this saves more than half of the time.
+    """
+
+    BOUNDS = (4, 8, 14)
+
+    def forward(self, item_seq, item_seq_len):
+        group = torch.bucketize(item_seq_len, torch.tensor(self.BOUNDS, device=item_seq.device))
+        users = item_seq.new_empty((len(item_seq), self.hidden_size), dtype=torch.float32)
+        for number in group.unique().tolist():
+            rows = torch.nonzero(group == number)[:, 0]
+            lengths = item_seq_len[rows]
+            users = users.index_copy(0, rows, super().forward(item_seq[rows, : lengths.max()], lengths))
+        return users
 
 
 class Questions:
@@ -87,26 +109,36 @@ class Questions:
         found = [self._block(model, start) for start in range(0, len(self.targets), BLOCK)]
         return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
+    @torch.no_grad()
+    def check(self, model: Trimmed) -> None:
+        """That `Trimmed` computes what RecBole's own forward computes, on the first block of users."""
+        model.eval()
+        interaction = self._interaction(self._histories(0))
+        asked = interaction["item_id_list"], interaction["item_length"]
+        torch.testing.assert_close(model(*asked), SASRec.forward(model, *asked), rtol=1e-4, atol=1e-4)
+
     def _block(self, model, start: int) -> tuple[np.ndarray, np.ndarray]:
-        stop = min(start + BLOCK, len(self.targets))
-        histories = [self.items[self.offsets[i] : self.offsets[i + 1]] for i in range(start, stop)]
-        recent = [history[-self.length :] for history in histories]
-        sequences = np.zeros((stop - start, self.length), np.int64)
-        for row, items in enumerate(recent):
-            sequences[row, : len(items)] = self.number[items]
-        interaction = Interaction(
-            {
-                "item_id_list": torch.from_numpy(sequences),
-                "item_length": torch.tensor([len(items) for items in recent]),
-            }
-        )
-        numbered = model.full_sort_predict(interaction.to(model.device)).cpu().numpy()
-        scores = numbered.reshape(stop - start, -1)[:, self.number]
-        targets = self.targets[start:stop]
+        histories = self._histories(start)
+        numbered = model.full_sort_predict(self._interaction(histories).to(model.device)).cpu().numpy()
+        scores = numbered.reshape(len(histories), -1)[:, self.number]
+        targets = self.targets[start : start + BLOCK]
         unmasked = _ranks(scores, targets)
         for row, history in enumerate(histories):
             scores[row, history] = -np.inf
         return _ranks(scores, targets), unmasked
+
+    def _histories(self, start: int) -> list[np.ndarray]:
+        stop = min(start + BLOCK, len(self.targets))
+        return [self.items[self.offsets[i] : self.offsets[i + 1]] for i in range(start, stop)]
+
+    def _interaction(self, histories: list[np.ndarray]) -> Interaction:
+        """The newest items of each history in RecBole's numbers, padded at the end."""
+        recent = [history[-self.length :] for history in histories]
+        sequences = np.zeros((len(recent), self.length), np.int64)
+        for row, items in enumerate(recent):
+            sequences[row, : len(items)] = self.number[items]
+        lengths = torch.tensor([len(items) for items in recent])
+        return Interaction({"item_id_list": torch.from_numpy(sequences), "item_length": lengths})
 
 
 def _ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ import torch
 
 from mmgrid import __version__
 from mmgrid.data import READERS, Corpus, Histories, Phase, TestSet, prepare, test_set
+from mmgrid.data.test_set import Target
 from mmgrid.evaluation import bootstrap_interval, paired_difference, per_user, popularity_ranks
 from mmgrid.grid.load import Grid, load_grid
 from mmgrid.paradigms import SasrecRecipe
@@ -93,12 +94,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, nargs="+", help="of ours; default: the recipe's")
     parser.add_argument("--recbole-epochs", type=int, nargs="+", default=[10])
     parser.add_argument("--recbole-dropout", type=float, help="default: ours")
+    parser.add_argument("--trim-padding", action="store_true", help="spare RecBole the work on padding")
     parser.add_argument("--skip-ours", action="store_true", help="train RecBole's only")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def _split(grid: Grid, domain: str, target: str, seed: int) -> Split:
+def _split(grid: Grid, domain: str, target: Target, seed: int) -> Split:
     spec, calendar = grid.spec, grid.spec.phases.calendar()
     if spec.data.catalogue != "closed":
         raise SystemExit("data.catalogue: RecBole knows all items from the start; compare on a closed catalogue")
@@ -127,7 +129,8 @@ def _ours(split: Split, epochs: list[float]) -> list[Result]:
     if len(epochs) > 1 and recipe.schedule != "constant":
         raise SystemExit("several --epochs are points of one run, which needs schedule = 'constant'")
     seed = derive(split.seed, "checkpoint", "sasrec", split.corpus.name, "all")
-    paradigm, model = Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed)
+    paradigm: Any = Sasrec(recipe.history_length)
+    model = Sasrec.create(recipe, items, seed)
     examples = paradigm.examples(split.histories, items, split.phase, seed)
     training = recipe.training("all").model_copy(update={"epochs": last})
     results: list[Result] = []
@@ -163,6 +166,7 @@ def _recbole(split: Split, arguments: argparse.Namespace, folder: Path) -> tuple
         "config": _config(split, arguments, folder),
         "epochs": epochs,
         "threads": split.threads,
+        "trim": arguments.trim_padding,
         "questions": str(folder / "questions.npz"),
         "ranks": str(folder / "ranks.npz"),
         "facts": str(folder / "facts.json"),
@@ -255,7 +259,8 @@ def _check_own(facts: Mapping[str, Any], unmasked: np.ndarray, config: Mapping[s
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"RecBole: {facts['examples']} prefixes in batches of {config['train_batch_size']}, dropout "
-        f"{config['hidden_dropout_prob']}, {facts['parameters']} parameters ({versions}).\n"
+        f"{config['hidden_dropout_prob']}, {facts['parameters']} parameters"
+        f"{', padding trimmed' if facts['trimmed'] else ''} ({versions}).\n"
         f"Its own evaluator / our metrics of its ranks, history not masked: {pairs}."
     )
 

@@ -54,7 +54,9 @@ def make_tokenizer(items: Items, vocabulary: int = 400) -> PreTrainedTokenizerFa
     return train_tokenizer(texts, vocabulary)
 
 
-def make_backbone(tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0) -> PreTrainedModel:
+def make_backbone(
+    tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0, **options
+) -> PreTrainedModel:
     """A Qwen3 of width 32 without its language-model head, as `load_model(..., head=False)` gives one.
 
     Its random weights are ten times larger than usual: with the usual ones all items get nearly the same
@@ -64,7 +66,8 @@ def make_backbone(tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int
         hidden_size=32, layers=layers, heads=2, key_value_heads=1, intermediate_size=64, vocabulary=len(tokenizer)
     )
     config = create(recipe, tokenizer, seed).config
-    config.initializer_range = 0.2
+    for name, value in {"initializer_range": 0.2, **options}.items():
+        setattr(config, name, value)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen3Model(config)

@@ -1,8 +1,11 @@
 """Loading a backbone: any causal language model in Hugging Face layout, as a folder or a hub's id."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -16,22 +19,51 @@ class BackboneError(ValueError):
     """The folder or id is no causal language model that can be loaded; the message says why."""
 
 
-def load_model(source: str | Path, *, head: bool = True, trust_remote_code: bool = False) -> PreTrainedModel:
+LOAD_ERRORS = (OSError, ValueError, KeyError, SafetensorError, StrictDataclassError)
+
+
+def load_model(
+    source: str | Path, *, head: bool = True, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """The backbone in float32, with its language-model head or (`head=False`) without."""
     factory = AutoModelForCausalLM if head else AutoModel
-    return _load(factory, source, dtype=torch.float32, trust_remote_code=trust_remote_code)
-
-
-def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer that lies beside the backbone's weights."""
-    return _load(AutoTokenizer, source, trust_remote_code=trust_remote_code)
-
-
-def _load(factory, source: str | Path, **options):
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        return factory.from_pretrained(str(source), **options)
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"backbone {source}: cannot be loaded ({str(error).strip().splitlines()[0]}); "
-            "give a folder with config.json, tokenizer and safetensors weights, or the id of one on the hub"
-        ) from error
+        return whole_model(factory, source, dtype=torch.float32, **options)
+    except LOAD_ERRORS as error:
+        raise _cannot_load(source, error) from error
+
+
+def load_tokenizer(
+    source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside the backbone's weights."""
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        return AutoTokenizer.from_pretrained(str(source), **options)
+    except LOAD_ERRORS as error:
+        raise _cannot_load(source, error) from error
+
+
+def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
+    """What `factory.from_pretrained` gives, from safetensors only, and only if no weight is missing.
+
+    Transformers would draw a missing or misshapen weight at random, and go on.
+
+    Raises one of LOAD_ERRORS.
+    """
+    model, about = factory.from_pretrained(
+        str(source), use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True, **options
+    )
+    missing = sorted({*about["missing_keys"], *(name for name, *_ in about["mismatched_keys"])})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its weights hold no {missing[0]}{more} of the shape that its config asks for")
+    return model
+
+
+def _cannot_load(source: str | Path, error: Exception) -> BackboneError:
+    return BackboneError(
+        f"backbone {source}: cannot be loaded ({(str(error) or repr(error)).strip().splitlines()[0]}); "
+        "give a folder with config.json, tokenizer and safetensors weights, or the id of one on the hub"
+    )

@@ -41,7 +41,8 @@ def prepare(
     rows = [(step["step"], step["interactions"], step["users"], step["items"]) for step in summary["dropped"]]
     draw.print_table("Dropped", ("step", "interactions", "users", "items"), rows)
     draw.say(
-        f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with {summary['items']:,} items"
+        f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with "
+        f"{summary['items']:,} items"
     )
 
 
@@ -52,7 +53,7 @@ def stats(
     """Print Table 1 and the data part of Table 4; prepares what is not prepared yet."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.results import built, statistics_table
+    from mmgrid.grid.results import statistics_table, survey
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)
@@ -60,7 +61,7 @@ def stats(
     outcome = run_local(corpora, session.grid, session.store)
     for message in outcome.failed.values():
         typer.echo(f"mmgrid: {message}", err=True)
-    table = statistics_table(built(corpora, session.store))
+    table = statistics_table(survey(corpora, session.store)[0])
     if as_json:
         draw.print_json(table.to_dicts())
     elif len(table):

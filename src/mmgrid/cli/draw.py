@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-console = Console(highlight=False)
+# On a file or a pipe nothing is cut off or wrapped: who reads it may want every digit.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
 def say(text: str) -> None:
@@ -37,7 +39,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     """A table whose first `left` columns are text and the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", no_wrap=number < left)
+        table.add_column(column, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*(value if isinstance(value, str) else number_text(value) for value in row))
     console.print(table)
@@ -100,11 +102,12 @@ class Progress:
             self.running[event.cell] = ""
         elif event.state == "progress":
             self.running[event.cell] = _step_text(event)
-        elif event.state in ("built", "failed", "blocked", "waiting"):
+        elif event.state == "waiting":
             self.running.pop(event.cell, None)
-            if event.state != "waiting":
-                self.done += 1
-                self._say(event)
+        elif event.state != "present" or event.cell in self.running:  # what was there from the start is not counted
+            self.running.pop(event.cell, None)
+            self.done += 1
+            self._say(event)
         if console.is_terminal:
             self.live.update(self._view())
 
@@ -114,6 +117,10 @@ class Progress:
             say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}[/dim]")
         elif event.state == "failed":
             say(f"[dim]{count}[/dim] [red]failed[/red]  {event.cell}: {escape(event.message)}")
+        elif event.state == "blocked":
+            say(f"[dim]{count}[/dim] [yellow]blocked[/yellow] {event.cell}, by {event.message}")
+        else:
+            say(f"[dim]{count}[/dim] present {event.cell}, built by another process")
 
     def _view(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)

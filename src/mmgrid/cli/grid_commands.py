@@ -1,6 +1,6 @@
 """Commands on a grid: plan, run, status, gc, why."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,13 +22,15 @@ def plan(
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     costs = estimate(cells, session.records)
+    states = {cell: _state(cell, session) for cell in cells}
+    session.warn_of_damage()
     if as_json:
         draw.print_json(
             [
                 {
                     "name": cell.name,
                     "fingerprint": cell.fingerprint,
-                    "state": "built" if cell in session.records else "missing",
+                    "state": states[cell],
                     "seconds": session.records[cell].seconds if cell in session.records else costs[cell],
                     "folder": str(session.store.folder(cell.address)),
                 }
@@ -39,13 +41,23 @@ def plan(
     texts = {}
     for cell in cells:
         record = session.records.get(cell)
-        state = "[green]built[/green]" if record else "[yellow]missing[/yellow]"
         time = draw.duration(record.seconds) if record else f"about {draw.duration(costs[cell])}"
-        texts[cell.name] = f"{state} [dim]{time}[/dim]"
+        texts[cell.name] = f"{_COLOURED[states[cell]]} [dim]{time}[/dim]"
     draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
     known = [cost for cost in costs.values() if cost is not None]
     unknown = f", {len(costs) - len(known)} more once their corpus is built" if len(known) < len(costs) else ""
     draw.say(f"{len(costs)} cells to build: about {draw.duration(sum(known))} of work on one core{unknown}")
+
+
+_COLOURED = {
+    "built": "[green]built[/green]",
+    "missing": "[yellow]missing[/yellow]",
+    "damaged": "[red]damaged[/red]",
+}
+
+
+def _state(cell: Any, session: Any) -> str:
+    return "built" if cell in session.records else "damaged" if cell in session.damaged else "missing"
 
 
 def run(
@@ -68,15 +80,20 @@ def run(
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
     started = time.monotonic()
-    if as_json:
-        outcome = run_local(cells, session.grid, session.store, jobs=jobs)
-        draw.print_json(dataclasses.asdict(outcome))
-        raise typer.Exit(0 if outcome.complete else 1)
-    draw.say(
-        f"[bold]{session.grid.spec.name}[/bold]: {len(cells)} cells, {len(missing)} to build in {session.store.root}"
-    )
-    with draw.Progress(len(missing)) as watch:
-        outcome = run_local(cells, session.grid, session.store, jobs=jobs, watch=watch)
+    try:
+        if as_json:
+            outcome = run_local(cells, session.grid, session.store, jobs=jobs)
+            draw.print_json(dataclasses.asdict(outcome))
+            raise typer.Exit(0 if outcome.complete else 1)
+        draw.say(
+            f"[bold]{session.grid.spec.name}[/bold]: {len(cells)} cells, {len(missing)} to build in "
+            f"{session.store.root}"
+        )
+        with draw.Progress(len(missing)) as watch:
+            outcome = run_local(cells, session.grid, session.store, jobs=jobs, watch=watch)
+    except KeyboardInterrupt:  # typer would end without a word
+        typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)
+        raise typer.Exit(130) from None
     took = draw.duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} were there, in {took}")
     if not outcome.complete:
@@ -94,6 +111,8 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     from mmgrid.cli import draw
     from mmgrid.store import Store
 
+    if not store.exists():  # looking makes nothing
+        raise FileNotFoundError(f"{store}: no store there yet; `mmgrid run GRID` makes one, --store names another")
     found = Store(store)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()

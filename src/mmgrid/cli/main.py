@@ -40,9 +40,6 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)
-        sys.exit(130)
     except (ValueError, OSError, RuntimeError) as error:
         # Errors of the domain derive from these and say what was wrong, where, and what to do.
         if os.environ.get("MMGRID_DEBUG"):

@@ -25,20 +25,23 @@ def results(
 
     session = Session.open(grid, store, settings)
     table = results_table(session.records, session.store)
+    session.warn_of_damage()
     if as_json:
         draw.print_json(table.to_dicts())
         return
     if group not in GROUPS:
         raise typer.BadParameter(f"{group}: must be one of {', '.join(GROUPS)}")
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    several = len(session.grid.spec.all_seeds) > 1
     for row in table.filter(table["group"] == group).to_dicts():
-        key = (row["domain"], row["paradigm"], row["model"], row["seed"], row["n_users"])
+        model = f"{row['model']} seed={row['seed']}" if several else row["model"]
+        key = (row["domain"], row["paradigm"], model, row["n_users"])
         value = draw.number_text(row["value"])
-        interval = "" if row["value"] is None else f" [dim]{row['low']:.2f}–{row['high']:.2f}[/dim]"
+        interval = f" [dim]{row['low']:.2f}–{row['high']:.2f}[/dim]" if row["n_users"] else ""
         cells.setdefault(key, {})[row["metric"]] = value + interval
     rows = [
         (domain, paradigm, model, *(found[metric] for metric in MAIN_METRICS), users)
-        for (domain, paradigm, model, _, users), found in sorted(cells.items(), key=lambda cell: cell[0][:2])
+        for (domain, paradigm, model, users), found in sorted(cells.items(), key=lambda cell: cell[0][:2])
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *MAIN_METRICS, "users"), rows, left=3)
@@ -60,6 +63,7 @@ def report(
     session = Session.open(grid, store, settings)
     out = out or Path(f"{session.grid.spec.name}.html")
     tables = report_tables(session, grid)
+    session.warn_of_damage()
     with clear_disk_errors(out):
         write_report(tables, out)
     if as_json:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import typer
+
 from mmgrid.files import DigestCache
 from mmgrid.grid.cell import Cell, with_upstream
 from mmgrid.grid.expand import expand
 from mmgrid.grid.load import Grid, GridError, load_grid
-from mmgrid.grid.results import built
+from mmgrid.grid.results import survey
 from mmgrid.store import Record, Store
 
 
@@ -34,7 +36,21 @@ class Session:
     @cached_property
     def records(self) -> dict[Cell, Record]:
         """The records of those that are built."""
-        return built(self.cells, self.store)
+        return self._survey[0]
+
+    @cached_property
+    def damaged(self) -> dict[Cell, str]:
+        """What is wrong with those that are there and whose record cannot be used."""
+        return self._survey[1]
+
+    @cached_property
+    def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, str]]:
+        return survey(self.cells, self.store)
+
+    def warn_of_damage(self) -> None:
+        """Say on standard error what is wrong with cells that a table has to go without."""
+        for problem in self.damaged.values():
+            typer.echo(f"mmgrid: {problem}", err=True)
 
     def chosen(self, only: Sequence[str] | None) -> list[Cell]:
         """The cells whose names fit one of the patterns, and all they are built from; all without patterns."""

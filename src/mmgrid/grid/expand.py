@@ -37,7 +37,8 @@ class Model:
 
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
     """All cells of the grid, what is built first coming first.  `digest(path)` gives a raw file's SHA-256."""
-    return [cell for seed in grid.spec.all_seeds for cell in _Expansion(grid, digest, seed).cells()]
+    cells = [cell for seed in grid.spec.all_seeds for cell in _Expansion(grid, digest, seed).cells()]
+    return list(dict.fromkeys(cells))  # corpora belong to all seeds
 
 
 class _Expansion:
@@ -76,7 +77,8 @@ class _Expansion:
                     cells += [checkpoint, self._evaluation(model, domain, corpus)]
         for domain, corpus in corpora.items():
             cells += [self._evaluation(Model("baseline", name, None, {}), domain, corpus) for name in BASELINES]
-        for merges in self.spec.merges:
+        for number, merges in enumerate(self.spec.merges):
+            merges = merges.model_copy(update={"options": self._options(merges, number)})
             cells += self._cross_domain(merges, corpora, newest, bases)
         return list(dict.fromkeys(cells))
 
@@ -85,7 +87,7 @@ class _Expansion:
         recipe: dict[str, Any] = {
             "format": data.format,
             "domain": domain,
-            "phases": self.spec.phases.model_dump(),
+            "phases": self.spec.phases.calendar().as_dates(),
             "min_interactions": data.min_interactions,
             "max_users": data.max_users,
             "compat": data.compat,
@@ -159,6 +161,8 @@ class _Expansion:
             "seed": self.seed,
             "threads": self.spec.threads_per_cell,
         }
+        if evaluation.max_users is not None:
+            recipe["sample_seed"] = self.spec.all_seeds[0]  # as for the corpus: one sample for all seeds
         upstream: dict[str, Cell] = {"corpus": corpus}
         if model.cell:
             upstream["model"] = model.cell
@@ -168,6 +172,15 @@ class _Expansion:
             if model.base:
                 upstream["base"] = model.base
         return Cell("evaluation", (model.paradigm, domain, model.name, *self.suffix), recipe, upstream)
+
+    def _options(self, merges: CrossDomainMerges, number: int) -> dict[str, Any]:
+        """The method's options with its defaults filled in, so that a wrong one shows before anything is built."""
+        from mmgrid.merging import MergeError, get_method  # it imports torch, which not every plan needs
+
+        try:
+            return get_method(merges.method).resolve(merges.options)
+        except MergeError as error:
+            raise GridError(f"{self.grid.file}: merges[{number}]: {error}") from None
 
     def _cross_domain(
         self,

@@ -13,9 +13,28 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mmgrid.grid.spec import GridSpec
+from mmgrid.grid.spec import GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import RECIPES
 
+KINDS = tuple(
+    typing.get_args(model.model_fields["kind"].annotation)[0] for model in (TinyBackbone, PretrainedBackbone)
+)
+
+# What pydantic calls by Python's names.
+EXPECTED = {
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dict_type": "a table",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -119,21 +138,45 @@ def _explain(error: ValidationError, file: Path) -> list[str]:
     lines = []
     for problem in error.errors():
         # Pydantic names the chosen variant of a union in the location; the user wrote no such key.
-        loc = tuple(part for part in problem["loc"] if part not in ("tiny", "pretrained"))
-        key = ".".join(str(part) for part in loc)
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            nearest = difflib.get_close_matches(str(loc[-1]), _known_keys(problem["loc"][:-1]), n=1, cutoff=0.5)
-            message = "unknown key" + (f"; did you mean {nearest[0]}?" if nearest else "")
-            known = _known_keys(problem["loc"][:-1])
-            if not nearest and known:
-                message += f"; known are {', '.join(sorted(known))}"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        elif problem["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]} (it is {problem['input']!r})"
+        loc = [part for place, part in enumerate(problem["loc"]) if (place, problem["loc"][0]) != (1, "backbone")]
+        if problem["type"].startswith("union_tag"):
+            loc.append("kind")
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+        message = _message(problem)
         lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
     return lines
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    """What is wrong with one value, in the words of a grid file."""
+    kind, about = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        wrong, known = str(problem["loc"][-1]), _known_keys(problem["loc"][:-1])
+        nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+        return f"unknown key; {hint}"
+    if kind == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    if kind in ("missing", "union_tag_not_found"):
+        return "is missing"
+    if kind == "union_tag_invalid":
+        nearest = difflib.get_close_matches(about["tag"], KINDS, n=1)
+        return f"should be {' or '.join(map(repr, KINDS))} (it is {about['tag']!r})" + (
+            f"; did you mean {nearest[0]!r}?" if nearest else ""
+        )
+    found = _shown(problem["input"])
+    if about.get("class_name") == "PhaseValues":
+        return f"should be a number, or a table with one for each phase (it is {found})"
+    if kind in EXPECTED:
+        return f"should be {EXPECTED[kind]} (it is {found})"
+    if kind == "too_short" or (kind == "string_too_short" and not problem["input"]):
+        return "must not be empty"
+    return f"{problem['msg'].removeprefix('Input ')} (it is {found})"
+
+
+def _shown(value: Any) -> str:
+    text = f"{value}".lower() if isinstance(value, bool) else repr(value)  # as TOML writes it
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -10,15 +10,22 @@ import polars as pl
 from mmgrid.data import PHASES
 from mmgrid.evaluation import RESULTS_SCHEMA
 from mmgrid.grid.cell import Cell
-from mmgrid.store import Record, Store
+from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
 
 ROWS_FILE, RANKS_FILE = "rows.parquet", "ranks.parquet"
 
 
-def built(cells: Sequence[Cell], store: Store) -> dict[Cell, Record]:
-    """The records of those cells that are there."""
-    return {cell: store.record(cell.address) for cell in cells if store.has(cell.address)}
+def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, str]]:
+    """The records of those cells that are there; and what is wrong with those whose record cannot be used."""
+    records, damaged = {}, {}
+    for cell in cells:
+        try:
+            if store.has(cell.address):
+                records[cell] = store.record(cell.address)
+        except StoreError as error:
+            damaged[cell] = str(error)
+    return records, damaged
 
 
 def cells_table(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> pl.DataFrame:
@@ -87,11 +94,11 @@ def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
 
 def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Loss curves of all checkpoints: paradigm, domain, phase, step, epoch, loss."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cell in records:
         if cell.kind == "checkpoint":
-            about = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
+            about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             file: Path = store.folder(cell.address) / "training.json"
-            for point in json.loads(file.read_text())["losses"]:
-                rows.append(about | dict(zip(("step", "epoch", "loss"), point, strict=True)))
+            points = json.loads(file.read_text())["losses"]
+            rows += [about | dict(zip(("step", "epoch", "loss"), point, strict=True)) for point in points]
     return pl.DataFrame(rows)

@@ -3,14 +3,17 @@
 Every model here forbids unknown keys; `mmgrid.grid.load` turns what pydantic complains of into one clear line.
 """
 
+import difflib
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from mmgrid.backbone import TinyRecipe
 from mmgrid.data import READERS, Calendar
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.synthetic import World, WorldDomain
+from mmgrid.files import safe_segment
 from mmgrid.paradigms import RECIPES, Recipe, resolve
 
 Target = Literal["test", "phase2"]
@@ -50,17 +53,26 @@ class DataSpec(_Spec):
     """Where the interactions and items come from, and how they are prepared."""
 
     format: str
-    root: str | None = Field(None, description="folder of the raw files; not for `synthetic`")
+    root: str | None = Field(default=None, description="folder of the raw files; not for `synthetic`")
     domains: tuple[str, ...] = Field(min_length=1)
-    min_interactions: int = Field(5, ge=1)
-    max_users: int | None = Field(None, ge=1, description="a deterministic sample of users, for small machines")
+    min_interactions: int = Field(default=5, ge=1)
+    max_users: int | None = Field(
+        default=None, ge=1, description="a deterministic sample of users, for small machines"
+    )
     catalogue: Catalogue = "closed"
     compat: Literal["official"] | None = None
-    synthetic: SyntheticSpec | None = Field(None, description="of the synthetic world; only for `synthetic`")
+    synthetic: SyntheticSpec | None = Field(
+        default=None, description="of the synthetic world; only for `synthetic`"
+    )
 
     @field_validator("domains")
     @classmethod
-    def _no_repeats(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+    def _names_of_folders(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in domains:
+            if safe_segment(domain) != domain:
+                raise ValueError(
+                    f"{domain!r} cannot name a folder of the store; rename it to {safe_segment(domain)!r}"
+                )
         repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
         if repeated:
             raise ValueError(f"named twice: {', '.join(repeated)}")
@@ -80,17 +92,24 @@ class DataSpec(_Spec):
         return self
 
 
+# TOML has dates of its own: 2017-07-01 is taken as well as "2017-07-01".
+Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
+
+
 class PhasesSpec(_Spec):
     """The four phases as half-open intervals of dates (UTC)."""
 
-    pretrain: tuple[str, str]
-    phase1: tuple[str, str]
-    phase2: tuple[str, str]
-    test: tuple[str, str]
+    pretrain: tuple[Day, Day]
+    phase1: tuple[Day, Day]
+    phase2: tuple[Day, Day]
+    test: tuple[Day, Day]
 
     @model_validator(mode="after")
     def _no_overlap(self) -> "PhasesSpec":
-        self.calendar()
+        try:
+            self.calendar()
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("phases").lstrip(". ")) from None
         return self
 
     def calendar(self) -> Calendar:
@@ -101,7 +120,7 @@ class TinyBackbone(TinyRecipe):
     """A tiny backbone, made from the item texts of the domains named in `corpus`."""
 
     kind: Literal["tiny"]
-    corpus: tuple[str, ...] | None = Field(None, description="default: all of the grid's domains")
+    corpus: tuple[str, ...] | None = Field(default=None, description="default: all of the grid's domains")
 
 
 class PretrainedBackbone(_Spec):
@@ -120,8 +139,10 @@ class EvaluationSpec(_Spec):
     """Which users are ranked for, and what a model reads of them."""
 
     target: Target = "test"
-    history_length: int = Field(25, ge=1)
-    max_users: int | None = Field(None, ge=1, description="a deterministic sample, the same for every model")
+    history_length: int = Field(default=25, ge=1)
+    max_users: int | None = Field(
+        default=None, ge=1, description="a deterministic sample, the same for every model"
+    )
 
 
 class CrossDomainMerges(_Spec):
@@ -129,11 +150,11 @@ class CrossDomainMerges(_Spec):
 
     kind: Literal["cross_domain"]
     method: str = "linear"
-    weight: float = Field(0.5, ge=0, le=1, description="share of the domain that is evaluated")
+    weight: float = Field(default=0.5, ge=0, le=1, description="share of the domain that is evaluated")
     scale: float = 1.0
     domains: tuple[str, ...] | None = None
     paradigms: tuple[str, ...] | None = None
-    keep: bool = Field(False, description="keep the merged checkpoints as cells of their own")
+    keep: bool = Field(default=False, description="keep the merged checkpoints as cells of their own")
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -142,8 +163,8 @@ class GridSpec(_Spec):
 
     name: str = Field(min_length=1)
     seed: int = 0
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)
-    threads_per_cell: int = Field(1, ge=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    threads_per_cell: int = Field(default=1, ge=1)
     data: DataSpec
     phases: PhasesSpec
     backbone: BackboneSpec
@@ -182,7 +203,9 @@ class GridSpec(_Spec):
     def _known_paradigms(cls, paradigms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         unknown = [name for name in paradigms if name not in RECIPES]
         if unknown:
-            raise ValueError(f"unknown paradigm {unknown[0]!r}; known are {', '.join(RECIPES)}")
+            near = difflib.get_close_matches(unknown[0], RECIPES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(RECIPES)}"
+            raise ValueError(f"unknown paradigm {unknown[0]!r}; {hint}")
         return paradigms
 
     @model_validator(mode="after")
@@ -192,7 +215,10 @@ class GridSpec(_Spec):
             unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - domains)
             if unknown:
                 raise ValueError(f"data.synthetic.domains: {', '.join(unknown)} is no domain of the grid")
-            _ = self.world  # its numbers are checked when it is made
+            try:
+                _ = self.world  # its numbers are checked when it is made
+            except ValueError as error:
+                raise ValueError(f"data.synthetic: {error}") from None
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
             raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")

@@ -45,8 +45,7 @@ def dense_top(
     best = np.full((len(histories), k), -1, np.int64)
     values = np.full((len(histories), k), -np.inf, np.float32)
     for start, scores in _masked_scores(users, items, histories, catalogue):
-        top = torch.sort(scores, dim=1, descending=True, stable=True) if k_found > 256 else _top(scores, k_found)
-        value, index = top[0][:, :k_found], top[1][:, :k_found]
+        value, index = _top(scores, k_found)
         index = index.masked_fill(value.isneginf(), -1)
         block = slice(start, start + len(scores))
         best[block, :k_found] = index.cpu().numpy()
@@ -54,12 +53,27 @@ def dense_top(
     return best, values
 
 
+def check_histories(histories: Histories) -> None:
+    """Raise ValueError if a user has no history: there is no newest item to go on from."""
+    empty = np.flatnonzero(histories.lengths == 0)
+    if empty.size:
+        raise ValueError(f"{empty.size} users have no history, the first at position {empty[0]}: leave them out")
+
+
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """torch.topk, with equal scores in the order of their rows."""
     value, index = torch.topk(scores, k, dim=1)
     index, by_row = index.sort(dim=1)
     value, by_score = value.gather(1, by_row).sort(dim=1, descending=True, stable=True)
-    return value, index.gather(1, by_score)
+    index = index.gather(1, by_score)
+    # Where more items tie with the last one than fit, topk takes any of them: sort these users' items in full.
+    last = value[:, -1:]
+    crowded = ((scores >= last).sum(1) > k) & ~last[:, 0].isneginf()
+    if crowded.any():
+        value[crowded], index[crowded] = (
+            part[:, :k] for part in scores[crowded].sort(dim=1, descending=True, stable=True)
+        )
+    return value, index
 
 
 def _masked_scores(

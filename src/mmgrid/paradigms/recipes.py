@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
@@ -86,6 +86,12 @@ class SasrecRecipe(_Recipe):
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
     schedule: Schedule = "constant"
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "SasrecRecipe":
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}")
+        return self
+
 
 Recipe = SembRecipe | SasrecRecipe
 
@@ -96,7 +102,8 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
     "semb": {
         "text_tokens": 32,
         "title_tokens": 32,
-        "negatives": 512,
+        "negatives": 256,
+        "batch_negatives": True,
         "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
         "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
         "batch_size": 64,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from mmgrid.backbone.load import LOAD_ERRORS
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
@@ -27,11 +28,14 @@ def open_checkpoint(folder: Path) -> tuple[Paradigm, nn.Module]:
     """The paradigm and the model of a checkpoint folder, ready to recommend."""
     try:
         model_type = json.loads((folder / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
     if model_type not in LOADERS:
         raise CheckpointError(f"{folder}: a {model_type!r} is no recommender; known are {', '.join(LOADERS)}")
-    return LOADERS[model_type](folder)
+    try:
+        return LOADERS[model_type](folder)
+    except LOAD_ERRORS as error:
+        raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
 
 
 def facts(folder: Path) -> dict[str, Any]:

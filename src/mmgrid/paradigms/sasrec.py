@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.dense import dense_ranks, dense_top
+from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
 from mmgrid.paradigms.recipes import SasrecRecipe
 from mmgrid.paradigms.sasrec_model import SasrecConfig, SasrecModel
 from mmgrid.paradigms.windows import Windows, pad_right, windows
@@ -44,7 +45,7 @@ class Sasrec:
 
     @classmethod
     def load(cls, folder: Path) -> tuple["Sasrec", SasrecModel]:
-        model = SasrecModel.from_pretrained(str(folder))
+        model = whole_model(SasrecModel, folder, dtype=torch.float32)
         return cls(model.config.history_length), model
 
     def save(self, model: SasrecModel, folder: Path) -> None:
@@ -57,17 +58,24 @@ class Sasrec:
         return model(**batch)
 
     def rank(self, model: SasrecModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
-        users = self._users(model, histories)
+        users = self._users(model, histories, items)
         return dense_ranks(users, model.items.weight.detach(), histories, items, targets)
 
     def recommend(
         self, model: SasrecModel, histories: Histories, items: Items, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        return dense_top(self._users(model, histories), model.items.weight.detach(), histories, items, k)
+        users = self._users(model, histories, items)
+        return dense_top(users, model.items.weight.detach(), histories, items, k)
 
     @torch.no_grad()
-    def _users(self, model: SasrecModel, histories: Histories) -> Tensor:
+    def _users(self, model: SasrecModel, histories: Histories, items: Items) -> Tensor:
         """User vectors float32 [U, D]: the state behind each history's newest item."""
+        if len(items) != model.config.n_items:
+            raise ValueError(
+                f"this SASRec knows {model.config.n_items} items by their rows, and the domain has {len(items)}: "
+                "it recommends only in the domain, prepared alike, that it was trained on"
+            )
+        check_histories(histories)
         model.eval()
         recent = histories.last(self.history_length)
         blocks = []
@@ -76,7 +84,7 @@ class Sasrec:
             newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
             hidden = model.encode_users(torch.from_numpy(pad_right(sequences)).to(model.device))
             blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest])
-        return torch.cat(blocks).float()
+        return torch.cat(blocks or [model.items.weight[:0]]).float()
 
 
 class SasrecExamples:

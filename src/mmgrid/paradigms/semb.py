@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mmgrid.backbone.load import load_tokenizer
+from mmgrid.backbone.load import load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.dense import dense_ranks, dense_top
+from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
 from mmgrid.paradigms.packing import TokenTable, pack
 from mmgrid.paradigms.recipes import SembRecipe
 from mmgrid.paradigms.sasrec import target_mask
@@ -56,7 +56,7 @@ class Semb:
 
     @classmethod
     def load(cls, folder: Path, recipe: SembRecipe | None = None) -> tuple["Semb", SembModel]:
-        model = SembModel.from_pretrained(str(folder), dtype=torch.float32)
+        model = whole_model(SembModel, folder, dtype=torch.float32)
         return cls(model.config, load_tokenizer(folder), recipe), model
 
     def save(self, model: SembModel, folder: Path) -> None:
@@ -109,6 +109,7 @@ class Semb:
     @torch.no_grad()
     def user_vectors(self, model: SembModel, vectors: Tensor, histories: Histories) -> Tensor:
         """The user tower's state behind each history's newest item, of length 1: float32 [U, D]."""
+        check_histories(histories)
         model.eval()
         recent = histories.last(self.config.history_length)
         blocks = []
@@ -117,7 +118,7 @@ class Semb:
             newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
             hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
             blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest].float())
-        return F.normalize(torch.cat(blocks), dim=-1)
+        return F.normalize(torch.cat(blocks or [vectors[:0]]), dim=-1)
 
     def tokens(self, items: Items) -> TokenTable:
         """Token ids of all items' texts; kept, since a sweep asks for the same items again and again."""
@@ -147,7 +148,8 @@ class SembExamples:
         self.windows = windows
         self.table = table
         self.candidates = candidates
-        self.negatives = math.ceil(recipe.negatives / recipe.batch_size)
+        # Each micro-batch draws its own: accumulating must not thin the pool out.
+        self.negatives = math.ceil(recipe.negatives * recipe.accumulation / recipe.batch_size)
         self.batch_negatives = recipe.batch_negatives
         self.seed = seed
         places = np.bincount(windows.all_items(), minlength=len(table))
@@ -179,5 +181,6 @@ class SembExamples:
 
     def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
         """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw."""
-        missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
+        with np.errstate(divide="ignore"):  # one item alone is there for certain
+            missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
         return np.log(-np.expm1(missed))

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from mmgrid.paradigms.packing import attention_mask
+from mmgrid.backbone.load import BackboneError
+from mmgrid.paradigms.packing import TokenTable, attention_mask, pack
 from mmgrid.seeds import derive
 
 MODEL_TYPE = "mmgrid_semb"
@@ -77,15 +79,39 @@ class SembModel(PreTrainedModel):
     @classmethod
     def over(cls, backbone: PreTrainedModel, seed: int, **options: Any) -> "SembModel":
         """Θ⁽⁰⁾ of the paradigm: both towers taken from `backbone` (no LM head), [ITEM] drawn from `seed`."""
-        model = cls(SembConfig.over(backbone.config, **options))
         weights = backbone.state_dict()
+        if not {"embed_tokens", "layers"} <= {name.partition(".")[0] for name in weights}:
+            raise BackboneError(
+                f"a {backbone.config.model_type} cannot be the backbone of semb: it must be a decoder whose weights "
+                "are called embed_tokens and layers, without a language-model head, as in Qwen, Llama and Mistral"
+            )
+        model = cls(SembConfig.over(backbone.config, **options))
         model.item_tower.load_state_dict(weights)
         model.user_tower.load_state_dict(_first_and_last_layer(weights, backbone.config.num_hidden_layers))
         spread = float(getattr(backbone.config, "initializer_range", 0.02))
         draw = torch.Generator().manual_seed(derive(seed, "semb item token"))
         with torch.no_grad():
             model.item_token.copy_(torch.randn(model.item_token.shape, generator=draw) * spread)
+        model._check_packing()
         return model
+
+    @torch.no_grad()
+    def _check_packing(self) -> None:
+        """Raise BackboneError if an item's vector depends on the items packed with it.
+
+        So it does where layers pass something on other than through masked attention (convolutions, recurrent
+        states), or at places other than those that `position_ids` names.
+        """
+        self.eval()
+        tokens = np.arange(self.item_tower.get_input_embeddings().weight.shape[0])[:16]
+        table = TokenTable.of(tokens[:3], [tokens[3:7], tokens[7:]])
+        together = self.encode_items(**pack(table, np.array([0, 1])).tensors())
+        alone = torch.cat([self.encode_items(**pack(table, np.array([row]), 1).tensors()) for row in (0, 1)])
+        if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
+            raise BackboneError(
+                f"a {self.config.item_config.model_type} cannot be the backbone of semb: an item's vector changes "
+                "with the items beside it, so they cannot be packed; take a decoder with plain attention, such as Qwen"
+            )
 
     def encode_items(
         self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor
@@ -97,11 +123,19 @@ class SembModel(PreTrainedModel):
         embedded = flat.index_copy(0, item_places, token).view_as(embedded)
         hidden = self.item_tower(
             inputs_embeds=embedded,
-            attention_mask=attention_mask(segments),
+            attention_mask=self._mask(segments, embedded.dtype),
             position_ids=position_ids,
             use_cache=False,
         ).last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[item_places]
+
+    def _mask(self, segments: Tensor, dtype: torch.dtype) -> Tensor:
+        """The packed rows' mask in the form that the item tower's attention takes."""
+        seen = attention_mask(segments)
+        if self.item_tower.config._attn_implementation == "sdpa":
+            return seen
+        # Other kinds add the mask to the logits, and would take True and False for 1 and 0.
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
     def encode_users(self, history: Tensor) -> Tensor:
         """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""
@@ -124,6 +158,9 @@ class SembModel(PreTrainedModel):
         where the next item is a target, `negatives` int64 [M] indexes the packed items, and `log_chance`
         float32 [M] is the logarithm of the chance with which each came to be a negative.
         """
+        if self.training:
+            # Projected, not only clamped below: past the cap a clamp has no gradient, and no way back.
+            self.log_scale.data.clamp_(max=LARGEST_SCALE)
         vectors = self.encode_items(input_ids, position_ids, segments, item_places)
         predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
         positives = vectors[sequences[:, 1:][is_target]]
@@ -139,8 +176,16 @@ def contrastive_loss(
     `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M].  Negatives whose cosine with the
     positive exceeds 0.99 are left out.  A negative's logit is corrected by the logarithm of its chance to be
     drawn (Bengio and Senécal 2008), 0 where all have the same.  Returns the mean loss and the share of
-    negatives left out.
+    negatives left out.  All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
+    cosine of 1, and of 0.4 in a logit near 100.
     """
+    with torch.autocast(predicted.device.type, enabled=False):
+        return _contrastive_loss(predicted, positives, negatives, log_chance, log_scale)
+
+
+def _contrastive_loss(
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
     predicted = F.normalize(predicted.float(), dim=-1)
     positives = F.normalize(positives.float(), dim=-1)
     negatives = F.normalize(negatives.float(), dim=-1)
@@ -167,12 +212,15 @@ def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[
     return taken
 
 
-def _gathered(negatives: Tensor) -> Tensor:
-    """The negatives of all processes, this one's with their gradient: the pool is the global batch's."""
+def _gathered(own: Tensor) -> Tensor:
+    """The tensors [M, …] of all processes end to end, this one's with their gradient; M may differ."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return negatives
+        return own
     gather: Callable[[Tensor], tuple[Tensor, ...]] = torch.distributed.nn.functional.all_gather
-    return torch.cat(gather(negatives.contiguous()))
+    sizes = [int(size) for size in gather(torch.tensor(len(own), device=own.device))]
+    padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
+    parts = gather(torch.cat([own, padding]))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
 def _as_config(config: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig:

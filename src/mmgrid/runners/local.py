@@ -12,18 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.load import Grid
 from mmgrid.runners.events import Event, Outcome
 from mmgrid.runners.worker import work
-from mmgrid.store import Store
+from mmgrid.store import Store, StoreError
 
 WAIT_SECONDS = 2.0  # before a cell that another process builds is looked at again
-
-# Freed memory stays with the process: training allocates the same large blocks again in every step, and
-# giving them back each time costs a fifth of the run (docs/LOG.md).
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
 
 # Progress goes through the pipe, so other libraries draw no bars of their own.
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
@@ -88,17 +85,11 @@ def run_local(
 ) -> Outcome:
     """Build what is missing of `cells` (upstream first), `jobs` at a time.
 
-    A failed cell does not stop the others; what depends on it is blocked.  On an interruption all processes
-    are stopped, and what was published stays.
+    A failed cell, also one whose record in the store is damaged, does not stop the others; what depends on it
+    is blocked.  On an interruption all processes are stopped, and what was published stays.
     """
     tell = watch or (lambda event: None)
-    board = _Board(dict.fromkeys(cells))
-    for cell in cells:
-        if store.has(cell.address):
-            board.done.add(cell)
-            del board.open[cell]
-            board.present.append(cell.name)
-            tell(Event(cell.name, "present"))
+    board = _look_around(cells, store, tell)
     workers: list[_Worker] = []
     n_jobs = min(jobs or default_jobs(grid.spec.threads_per_cell), max(len(board.open), 1))
     try:
@@ -111,6 +102,25 @@ def run_local(
                 worker.process.kill()
             worker.stop()
     return Outcome(tuple(board.built), tuple(board.present), board.failed, board.blocked)
+
+
+def _look_around(cells: Sequence[Cell], store: Store, tell: Watch) -> _Board:
+    """A board on which the cells that are there are done, and those that cannot be used have failed."""
+    board = _Board(dict.fromkeys(cells))
+    unusable: dict[Cell, str] = {}
+    for cell in list(board.open):
+        try:
+            if not store.has(cell.address):
+                continue
+            board.done.add(cell)
+            board.present.append(cell.name)
+            tell(Event(cell.name, "present"))
+        except StoreError as error:
+            unusable[cell] = str(error)
+        del board.open[cell]
+    for cell, problem in unusable.items():
+        _settle(board, cell, "failed", problem, 0.0, tell)
+    return board
 
 
 def default_jobs(threads_per_cell: int) -> int:
@@ -126,9 +136,14 @@ def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, st
         if idle is None:
             idle = _start_worker(grid, store)
             workers.append(idle)
+        try:
+            idle.pipe.send(cell)
+        except OSError:  # it was killed while it had nothing to do
+            workers.remove(idle)
+            idle.stop()
+            continue
         del board.open[cell]
         idle.cell, idle.started = cell, time.monotonic()
-        idle.pipe.send(cell)
         tell(Event(cell.name, "started"))
 
 
@@ -139,7 +154,7 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     context = mp.get_context("spawn")
     ours, theirs = context.Pipe()
     try:  # a process reads these when it starts, before it imports anything
-        os.environ.update(ALLOCATOR | QUIET | settings)
+        os.environ.update(QUIET | settings)
         process = context.Process(target=work, args=(theirs, grid, store.root), daemon=True)
         process.start()
     finally:
@@ -159,6 +174,7 @@ def _listen(board: _Board, workers: list[_Worker], tell: Watch) -> None:
         worker = busy[pipe]  # type: ignore[index]
         cell = worker.cell
         assert cell is not None
+        payload: Any
         try:
             state, payload = worker.pipe.recv()
         except (EOFError, OSError):
@@ -183,6 +199,10 @@ def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float,
         board.done.add(cell)
         board.built.append(cell.name)
         tell(Event(cell.name, "built", seconds))
+    elif state == "present":  # another process has built it meanwhile
+        board.done.add(cell)
+        board.present.append(cell.name)
+        tell(Event(cell.name, "present", seconds))
     else:
         blocked = board.fail(cell, payload)
         tell(Event(cell.name, "failed", seconds, payload))

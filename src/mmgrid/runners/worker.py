@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def work(pipe: Connection, grid: Grid, root: Path) -> None:
     """Build cells until None comes, or the other end is gone.
 
-    Answers ("progress", (step, steps, loss)) while it builds, and in the end ("built" | "waiting", "") or
-    ("failed", what went wrong).
+    Answers ("progress", (step, steps, loss)) while it builds, and in the end ("built" | "present" | "waiting",
+    "") or ("failed", what went wrong, in one line).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides
     logging.captureWarnings(True)
@@ -29,9 +29,18 @@ def work(pipe: Connection, grid: Grid, root: Path) -> None:
         if cell is None:
             return
         try:
-            record = build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress)))
-            answer = ("waiting", "") if record is None else ("built", "")
+            answer = (build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress))), "")
         except Exception as error:  # a cell may fail in any way; the others go on
             logger.debug("%s failed", cell.name, exc_info=True)
-            answer = ("failed", f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+            answer = ("failed", _one_line(error))
+        try:
+            pipe.send(answer)
+        except OSError:  # the runner was killed
+            return
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong; errors of our own say it all, of others the type is needed to make sense of it."""
+    ours = type(error).__module__.startswith("mmgrid.")
+    text = " ".join(str(error).split())
+    return text if ours and text else f"{type(error).__name__}: {text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class StoreError(Exception):
+class StoreError(RuntimeError):
     """The store cannot do what was asked; the message says what was wrong, where, and what to do."""
 
 

@@ -7,6 +7,7 @@ checkpoint, ends at the same weights, bit for bit, as a run that was never kille
 
 import logging
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from mmgrid.training.recipe import TrainingRecipe
@@ -59,13 +63,17 @@ def fit(
     `loss(model, batch)` gives the mean loss of a batch as a scalar.  `save_seconds` is the least time
     between two step checkpoints; it changes no weight.
 
-    Raises TrainingError when there is nothing to train on or the loss is no longer finite.
+    Raises TrainingError when there is nothing to train on, the batch cannot be divided, or the loss or a
+    weight is no longer finite.
     """
     sequence = EpochSequence(examples, recipe.epochs, seed)
     if len(sequence) == 0:
-        raise TrainingError("no training examples: no user has a target in this phase with an item before it")
-    micro_batch = max(1, recipe.batch_size // (recipe.accumulation * _world_size()))
-    steps = math.ceil(len(sequence) / (micro_batch * recipe.accumulation * _world_size()))
+        raise TrainingError(
+            "no training examples: a recommender needs a user with a target in this phase and an item before it, "
+            "a backbone at least one row of item texts"
+        )
+    micro_batch = _micro_batch(recipe)
+    steps = math.ceil(len(sequence) / recipe.batch_size)
     every = max(1, steps // LOSS_POINTS)
     trainer = _LossTrainer(
         model=model,
@@ -76,7 +84,7 @@ def fit(
     )
     trainer.batch_loss = loss
     trainer.remove_callback(PrinterCallback)  # progress goes through one callback, not to standard output
-    last = get_last_checkpoint(str(step_folder)) if step_folder.is_dir() else None
+    last = newest_step(step_folder)
     if last:
         logger.info("resuming from %s", last)
     with warnings.catch_warnings():
@@ -85,6 +93,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.free_memory()
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        raise TrainingError("the last step left weights that are not finite; lower the learning rate")
     losses = [
         (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
         for entry in trainer.state.log_history
@@ -93,11 +103,27 @@ def fit(
     return TrainingReport(steps=steps, examples=len(examples), losses=losses)
 
 
+def newest_step(folder: Path) -> str | None:
+    """The newest whole step checkpoint in `folder`; None if there is none.
+
+    The Trainer writes a step checkpoint's state last.  What a kill left half-written has none that can be read,
+    and is removed: it must not be resumed from, nor stand in the way of the next one of its name.
+    """
+    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
+        try:
+            TrainerState.load_from_json(str(Path(newest) / TRAINER_STATE_NAME))
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(newest)
+        else:
+            return newest
+    return None
+
+
 def _arguments(
     recipe: TrainingRecipe, folder: Path, seed: int, steps: int, every: int, micro_batch: int
 ) -> TrainingArguments:
     warmup = recipe.warmup_steps or math.ceil(recipe.warmup_ratio * steps)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=recipe.accumulation,
@@ -122,6 +148,9 @@ def _arguments(
         report_to=[],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # Several GPUs are for several processes; torch's DataParallel would cut packed rows at any place.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class _LossTrainer(Trainer):
@@ -152,16 +181,25 @@ class _Watch(TrainerCallback):
         self.saved_at = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        due = time.monotonic() - self.saved_at >= self.save_seconds
-        if due and state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            control.should_save = True
-            self.saved_at = time.monotonic()
-        return control
+        if state.global_step % self.every == 0 and state.global_step < state.max_steps:
+            # The first process's clock decides for all: each of them writes its part of a step checkpoint.
+            due = broadcast_object_list([time.monotonic() - self.saved_at >= self.save_seconds])
+            if due[0]:
+                control.should_save = True
+                self.saved_at = time.monotonic()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.progress:
             self.progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
 
 
-def _world_size() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+def _micro_batch(recipe: TrainingRecipe) -> int:
+    """Examples that one process reads at once, so that a step has `batch_size` of them over all processes."""
+    processes = PartialState(cpu=not torch.cuda.is_available()).num_processes  # joins them, as the Trainer would
+    parts = recipe.accumulation * processes
+    if recipe.batch_size % parts:
+        raise TrainingError(
+            f"batch_size {recipe.batch_size} cannot be divided into {recipe.accumulation} micro-batches "
+            f"(accumulation) on {processes} processes; make it a multiple of {parts}"
+        )
+    return recipe.batch_size // parts

@@ -16,11 +16,11 @@ class TrainingRecipe(BaseModel):
     epochs: float = Field(gt=0, description="passes over the examples")
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(gt=0, description="examples per optimizer step, over all processes")
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps that warm up")
-    warmup_steps: int = Field(0, ge=0, description="warm-up in steps; overrides the ratio where it is > 0")
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="share of the steps that warm up")
+    warmup_steps: int = Field(default=0, ge=0, description="warm-up in steps; overrides the ratio where it is > 0")
     schedule: Schedule = "cosine"
-    max_grad_norm: float = Field(1.0, gt=0)
-    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     precision: Precision = "float32"
-    accumulation: int = Field(1, gt=0, description="micro-batches per optimizer step")
+    accumulation: int = Field(default=1, gt=0, description="micro-batches per optimizer step")

@@ -1,0 +1,48 @@
+"""How the documentation is built: MyST pages, furo, docstrings through autodoc; warnings are errors."""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import check_keys
+
+import mmgrid
+
+project = "MMGRid"
+author = "The MMGRid authors"
+project_copyright = "The MMGRid authors. Apache License 2.0"
+version = release = mmgrid.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "MMGRid"
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+_CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
+_MARKUP = re.compile(r"(?<!\\)([*|]|_(?!\w))")
+
+
+def plain_docstring(app, what, name, obj, options, lines) -> None:
+    """Our docstrings are plain text with `code`; in reStructuredText `*`, `|` and `_` would be markup."""
+    for number, line in enumerate(lines):
+        parts = _CODE.split(line)
+        for place, part in enumerate(parts):
+            code = place % 2 == 1
+            parts[place] = f"``{part.strip('`')}``" if code else _MARKUP.sub(r"\\\1", part)
+        lines[number] = "".join(parts)
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", plain_docstring, priority=100)  # before napoleon's 500
+    app.connect("builder-inited", check_keys.check)

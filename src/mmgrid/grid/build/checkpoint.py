@@ -1,0 +1,83 @@
+"""`checkpoint/<paradigm>/<domain>/<phase>`: the model of the phase before, trained on one phase more."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmgrid import __version__
+from mmgrid.data import Items, Phase, catalogue_at
+from mmgrid.grid.build.job import Job
+from mmgrid.paradigms import SembRecipe
+from mmgrid.paradigms.registry import FACTS_FILE
+from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.semb import Semb
+from mmgrid.seeds import derive
+from mmgrid.training.fit import SAVE_SECONDS, fit
+
+
+def build(job: Job) -> Mapping[str, Any]:
+    recipe = job.recipe
+    name, domain, phase = recipe["paradigm"], job.cell.key[1], _phase(job)
+    # Nothing at or after the phase's end is read, so nothing of it can leak.
+    corpus = job.corpus(until=phase.end)
+    items = catalogue_at(corpus, recipe["catalogue"], phase.end)
+    histories = corpus.histories(phase.end)
+    seed = derive(recipe["seed"], "checkpoint", name, domain, recipe["phase"])
+    paradigm, model = _start(job, items, seed)
+    training = job.grid.spec.recipe(name).training(recipe["phase"])
+    torch.manual_seed(seed)  # dropout is the one thing that draws from torch's own generator
+    model.train()
+    report = fit(
+        model,
+        paradigm.examples(histories, items, phase, seed),
+        paradigm.loss,
+        training,
+        job.step_folder,
+        seed=seed,
+        progress=job.progress,
+        save_seconds=job.save_seconds(SAVE_SECONDS),
+    )
+    paradigm.save(model, job.folder)
+    write_facts(job, phase=recipe["phase"], domain=domain)
+    (job.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
+    return {
+        "steps": report.steps,
+        "examples": report.examples,
+        "work": report.steps * training.batch_size,
+        "loss": report.losses[-1][2] if report.losses else None,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }
+
+
+def _phase(job: Job) -> Phase:
+    """The interval whose interactions are targets; `all` reaches from the first phase to the newest one."""
+    calendar, recipe = job.calendar, job.recipe
+    if recipe["phase"] == "all":
+        return Phase("all", calendar.pretrain.start, calendar.phase(recipe["until"]).end)
+    return calendar.phase(recipe["phase"])
+
+
+def _start(job: Job, items: Items, seed: int) -> tuple[Any, nn.Module]:
+    """The `Paradigm`, and the model to go on from: the phase before, the paradigm's base, or (sasrec) a new one."""
+    recipe = job.grid.spec.recipe(job.recipe["paradigm"])
+    if isinstance(recipe, SembRecipe):
+        return Semb.load(job.upstream("start"), recipe)
+    if "start" in job.cell.upstream:
+        return Sasrec.load(job.upstream("start"))
+    return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed)
+
+
+def write_facts(job: Job, *, phase: str | None, domain: str | None) -> None:
+    """`mmgrid.json` beside the weights: what the checkpoint is, for those who find it outside a store."""
+    facts = {
+        "mmgrid": __version__,
+        "paradigm": job.cell.key[0],
+        "domain": domain,
+        "phase": phase,
+        "phases": job.calendar.as_dates(),
+        "recipe": dict(job.recipe),
+    }
+    (job.folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,233 @@
+"""The kit that every paradigm passes.
+
+Subclass `ParadigmKit` in a test file and give it the fixture `case`, parametrised over the registry.  A case
+says how to make an untrained model over some items, and the recipe it is trained by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kits.small import PHASE, make_histories, make_items, random_histories, same_weights
+from mmgrid.data import Histories, Items, LeakageError, Phase
+from mmgrid.evaluation import NOT_RANKED
+from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.recipes import Recipe
+from mmgrid.paradigms.registry import LOADERS, open_checkpoint
+from mmgrid.training.fit import TrainingReport, fit
+
+N_ITEMS, N_USERS = 40, 30
+CLOSED = (3, 17, 39)
+
+
+@dataclass(frozen=True)
+class ParadigmCase:
+    """A paradigm with what it takes to make and to train one of its models."""
+
+    make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
+    recipe: Recipe
+
+
+class Killed(Exception):
+    """What a test raises in the middle of a training."""
+
+
+def chain_histories(n_users: int, n_items: int, length: int) -> Histories:
+    """Users who go from item i to item i + 1, each from another start: what comes next is certain."""
+    return make_histories([[(user * 7 + step) % n_items for step in range(length)] for user in range(n_users)])
+
+
+class ParadigmKit:
+    """What holds for every paradigm; a subclass gives the fixture `case`."""
+
+    @pytest.fixture
+    def items(self) -> Items:
+        return make_items(N_ITEMS)
+
+    @pytest.fixture
+    def histories(self) -> Histories:
+        return random_histories(N_USERS, N_ITEMS)
+
+    def train(
+        self, case: ParadigmCase, items: Items, histories: Histories, folder: Path, **options: Any
+    ) -> tuple[nn.Module, TrainingReport]:
+        paradigm, model = case.make(items)
+        examples = paradigm.examples(histories, items, PHASE, seed=5)
+        training = options.pop("training", case.recipe.training("pretrain"))
+        return model, fit(model, examples, paradigm.loss, training, folder, seed=5, **options)
+
+    def test_an_example_depends_on_index_epoch_and_seed_alone(self, case, items, histories) -> None:
+        paradigm, _ = case.make(items)
+        one, other = (paradigm.examples(histories, items, PHASE, seed=1) for _ in range(2))
+        forward = [one.draw(index, 0) for index in range(len(one))]
+        for index in reversed(range(len(other))):
+            other.draw(index, 1)
+        backward = [other.draw(index, 0) for index in reversed(range(len(other)))][::-1]
+        first, second = one.collate(forward), other.collate(backward)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_examples_refuse_what_lies_behind_the_phase(self, case, items, histories) -> None:
+        paradigm, _ = case.make(items)
+        latest = int(histories.timestamps.max())
+        with pytest.raises(LeakageError):
+            paradigm.examples(histories, items, Phase("phase1", 0, latest), seed=0)
+
+    def test_a_phase_without_targets_has_no_examples(self, case, items, histories) -> None:
+        paradigm, _ = case.make(items)
+        assert len(paradigm.examples(histories, items, Phase("phase2", 500, 600), seed=0)) == 0
+
+    def test_the_loss_is_a_mean_whatever_the_order_of_the_batch(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        model.eval()
+        examples = paradigm.examples(histories, items, PHASE, seed=0)
+        drawn = [examples.draw(index, 0) for index in range(6)]
+        loss = paradigm.loss(model, examples.collate(drawn))
+        assert loss.shape == ()
+        turned = paradigm.loss(model, examples.collate(drawn[::-1]))
+        torch.testing.assert_close(turned, loss, rtol=1e-5, atol=1e-5)
+
+    def test_every_weight_is_trained(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        model.train()
+        examples = paradigm.examples(histories, items, PHASE, seed=0)
+        paradigm.loss(model, examples.collate([examples.draw(index, 0) for index in range(len(examples))])).backward()
+        still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+        assert still == []
+
+    def test_learns_what_comes_next(self, case, items, tmp_path) -> None:
+        histories = chain_histories(N_USERS, N_ITEMS, 9)
+        known, targets = histories, np.array([(user * 7 + 9) % N_ITEMS for user in range(N_USERS)])
+        paradigm, untrained = case.make(items)
+        before = paradigm.rank(untrained, known, items, targets)
+        training = case.recipe.training("pretrain").model_copy(update={"epochs": 25, "learning_rate": 5e-3})
+        model, report = self.train(case, items, histories, tmp_path, training=training)
+        after = paradigm.rank(model, known, items, targets)
+        assert report.losses[-1][2] < 0.8 * report.losses[0][2]
+        assert after.mean() < 3 < before.mean()
+
+    def test_a_killed_run_goes_on_to_the_same_bits(self, case, items, histories, tmp_path) -> None:
+        straight, whole = self.train(case, items, histories, tmp_path / "straight")
+
+        def kill(step: int, steps: int, loss: float | None) -> None:
+            if step == whole.steps // 2:
+                raise Killed
+
+        with pytest.raises(Killed):
+            self.train(case, items, histories, tmp_path / "killed", progress=kill, save_seconds=0)
+        seen: list[int] = []
+        resumed, report = self.train(
+            case, items, histories, tmp_path / "killed", progress=lambda step, *_: seen.append(step), save_seconds=0
+        )
+        assert seen[0] == whole.steps // 2, "it went on from the step before, not from the start"
+        assert same_weights(straight, resumed)
+        assert report == whole, "the same loss curve, too"
+
+    def test_a_rank_is_the_place_in_the_whole_list(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        best, _ = paradigm.recommend(model, histories, items, N_ITEMS)
+        for place in (0, 5, N_ITEMS - histories.lengths.max() - 1):
+            targets = best[:, place]
+            assert (paradigm.rank(model, histories, items, targets) == place).all()
+
+    def test_recommends_only_candidates_outside_the_history(self, case, items, histories) -> None:
+        items = items.with_candidates(np.setdiff1d(np.arange(N_ITEMS), CLOSED))
+        paradigm, model = case.make(items)
+        best, scores = paradigm.recommend(model, histories, items, N_ITEMS)
+        assert best.dtype == np.int64
+        assert scores.dtype == np.float32
+        assert best.shape == scores.shape == (N_USERS, N_ITEMS)
+        for user in range(N_USERS):
+            allowed = np.setdiff1d(items.candidates, histories.of(user))
+            assert sorted(best[user][: len(allowed)]) == allowed.tolist(), "each of them once"
+            assert (best[user][len(allowed) :] == -1).all()
+            assert (np.diff(scores[user][: len(allowed)]) <= 0).all()
+            assert np.isneginf(scores[user][len(allowed) :]).all()
+        closed = np.full(N_USERS, CLOSED[0])
+        assert (paradigm.rank(model, histories, items, closed) == NOT_RANKED).all()
+        own = np.array([histories.of(user)[0] for user in range(N_USERS)])
+        assert (paradigm.rank(model, histories, items, own) == NOT_RANKED).all()
+
+    def test_a_short_list_is_the_head_of_a_long_one(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        short, long = (paradigm.recommend(model, histories, items, k) for k in (7, N_ITEMS))
+        assert (short[0] == long[0][:, :7]).all()
+        assert (short[1] == long[1][:, :7]).all()
+
+    def test_a_user_is_served_alike_in_any_company(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        best, scores = paradigm.recommend(model, histories, items, 10)
+        order = np.random.default_rng(0).permutation(N_USERS)[:11]
+        again, others = paradigm.recommend(model, histories.take(order), items, 10)
+        assert (again == best[order]).all()
+        np.testing.assert_allclose(others, scores[order], rtol=1e-4, atol=1e-5)
+        alone, _ = paradigm.recommend(model, histories.take([4]), items, 10)
+        assert (alone[0] == best[4]).all()
+
+    def test_the_future_of_one_user_changes_nothing_for_another(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        best, _ = paradigm.recommend(model, histories, items, 10)
+        longer = make_histories([*(histories.of(user).tolist() for user in range(N_USERS - 1)), list(range(30))])
+        again, _ = paradigm.recommend(model, longer, items, 10)
+        assert (again[:-1] == best[:-1]).all()
+
+    def test_only_the_newest_interactions_are_read(self, case, items) -> None:
+        length = case.recipe.history_length
+        recent = list(range(length))
+        paradigm, model = case.make(items)
+        short, long = make_histories([recent]), make_histories([[N_ITEMS - 1, N_ITEMS - 2, *recent]])
+        best, scores = paradigm.recommend(model, short, items, N_ITEMS)
+        again, others = paradigm.recommend(model, long, items, N_ITEMS)
+        kept = ~np.isin(best[0], [N_ITEMS - 1, N_ITEMS - 2])
+        assert (again[0, : N_ITEMS - length - 2] == best[0, kept][: N_ITEMS - length - 2]).all()
+        assert np.isin(again[0], [N_ITEMS - 1, N_ITEMS - 2]).sum() == 0, "but the whole history is masked"
+        np.testing.assert_allclose(others[0, 0], scores[0, kept][0], rtol=1e-5)
+
+    def test_recommending_draws_nothing_and_leaves_the_model_alone(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        _, untouched = case.make(items)
+        model.train()
+        first, second = (paradigm.recommend(model, histories, items, 10) for _ in range(2))
+        assert (first[1] == second[1]).all()
+        assert same_weights(model, untouched)
+
+    def test_a_saved_model_recommends_the_same(self, case, items, histories, tmp_path) -> None:
+        paradigm, model = case.make(items)
+        paradigm.save(model, tmp_path)
+        opened, loaded = open_checkpoint(tmp_path)
+        assert opened.name == paradigm.name
+        assert same_weights(model, loaded)
+        assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+        expected, found = (one.recommend(two, histories, items, 10) for one, two in ((paradigm, model), (opened, loaded)))
+        assert (expected[0] == found[0]).all()
+        assert (expected[1] == found[1]).all()
+
+    def test_a_saved_model_is_json_and_safetensors(self, case, items, tmp_path) -> None:
+        paradigm, model = case.make(items)
+        paradigm.save(model, tmp_path)
+        assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
+        assert model.config.model_type in LOADERS
+
+    def test_nobody_to_serve_is_no_error_and_no_history_is_one(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        nobody = histories.take(np.arange(0))
+        best, scores = paradigm.recommend(model, nobody, items, 5)
+        assert best.shape == scores.shape == (0, 5)
+        assert paradigm.rank(model, nobody, items, np.empty(0, np.int64)).shape == (0,)
+        with pytest.raises(ValueError, match="1 users have no history, the first at position 1"):
+            paradigm.recommend(model, make_histories([[1, 2], []]), items, 5)
+
+    def test_weights_that_are_not_finite_are_refused(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        with pytest.raises(ValueError, match="NaN"):
+            paradigm.recommend(model, histories, items, 5)
