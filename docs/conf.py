@@ -31,16 +31,26 @@ napoleon_use_ivar = True
 
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
 _MARKUP = re.compile(r"(?<!\\)([*|]|_(?!\w))")
+_SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Yields):$")
 
 
 def plain_docstring(app, what, name, obj, options, lines) -> None:
-    """Our docstrings are plain text with `code`; in reStructuredText `*`, `|` and `_` would be markup."""
+    """Our docstrings are plain text with `code`; reStructuredText would take `*`, `|` and indents for markup."""
+    hangs = False  # inside a paragraph whose later lines may be indented without meaning anything
     for number, line in enumerate(lines):
-        parts = _CODE.split(line)
-        for place, part in enumerate(parts):
-            code = place % 2 == 1
-            parts[place] = f"``{part.strip('`')}``" if code else _MARKUP.sub(r"\\\1", part)
-        lines[number] = "".join(parts)
+        if not line.startswith(" "):
+            hangs = bool(line) and not _SECTION.match(line)
+        lines[number] = _escaped(line.lstrip() if hangs else line)
+
+
+def _escaped(line: str) -> str:
+    text = ""
+    for place, part in enumerate(_CODE.split(line)):
+        if place % 2:
+            text += f"``{part.strip('`')}``"
+        else:
+            text += "\\ " * bool(place and part[:1].isalnum()) + _MARKUP.sub(r"\\\1", part)
+    return text
 
 
 def setup(app) -> None:

@@ -5,6 +5,7 @@ independent streams, and the order in which they are visited changes nothing.
 """
 
 import hashlib
+from operator import index
 
 import numpy as np
 
@@ -15,7 +16,8 @@ def derive(seed: int, *names: str | int) -> int:
     >>> derive(0, "negatives", 3) == derive(0, "negatives", 3) != derive(1, "negatives", 3)
     True
     """
-    text = "\x1f".join([str(int(seed)), *(f"{type(name).__name__}:{name}" for name in names)])
+    parts = [f"str:{name}" if isinstance(name, str) else f"int:{index(name)}" for name in names]
+    text = "\x1f".join([str(index(seed)), *parts])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 

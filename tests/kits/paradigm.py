@@ -34,6 +34,7 @@ class ParadigmCase:
 
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
+    learning_rate: float  # at which 25 epochs teach it a chain
 
 
 class Killed(Exception):
@@ -108,7 +109,7 @@ class ParadigmKit:
         known, targets = histories, np.array([(user * 7 + 9) % N_ITEMS for user in range(N_USERS)])
         paradigm, untrained = case.make(items)
         before = paradigm.rank(untrained, known, items, targets)
-        training = case.recipe.training("pretrain").model_copy(update={"epochs": 25, "learning_rate": 5e-3})
+        training = case.recipe.training("pretrain").model_copy(update={"epochs": 25, "learning_rate": case.learning_rate})
         model, report = self.train(case, items, histories, tmp_path, training=training)
         after = paradigm.rank(model, known, items, targets)
         assert report.losses[-1][2] < 0.8 * report.losses[0][2]

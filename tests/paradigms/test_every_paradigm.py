@@ -15,13 +15,17 @@ def _semb() -> ParadigmCase:
     recipe = semb_recipe(epochs=FEW_EPOCHS)
     tokenizer = make_tokenizer(make_items(40))
     return ParadigmCase(
-        lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.1), tokenizer, seed=0), recipe
+        lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.1), tokenizer, seed=0),
+        recipe,
+        learning_rate=2e-3,
     )
 
 
 def _sasrec() -> ParadigmCase:
     recipe = sasrec_recipe(epochs=FEW_EPOCHS)
-    return ParadigmCase(lambda items: (Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed=0)), recipe)
+    return ParadigmCase(
+        lambda items: (Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed=0)), recipe, learning_rate=5e-3
+    )
 
 
 CASES = {"semb": _semb, "sasrec": _sasrec}

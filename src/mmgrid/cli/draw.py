@@ -117,9 +117,7 @@ class Progress:
             say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}[/dim]")
         elif event.state == "failed":
             say(f"[dim]{count}[/dim] [red]failed[/red]  {event.cell}: {escape(event.message)}")
-        elif event.state == "blocked":
-            say(f"[dim]{count}[/dim] [yellow]blocked[/yellow] {event.cell}, by {event.message}")
-        else:
+        elif event.state == "present":
             say(f"[dim]{count}[/dim] present {event.cell}, built by another process")
 
     def _view(self) -> Table:

@@ -97,6 +97,9 @@ def run(
     took = draw.duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} were there, in {took}")
     if not outcome.complete:
+        for culprit in dict.fromkeys(outcome.blocked.values()):
+            names = [name for name, above in outcome.blocked.items() if above == culprit]
+            draw.say(f"[yellow]blocked[/yellow] by {culprit}: {', '.join(names)}")
         draw.say(
             f"[red]{len(outcome.failed)} failed[/red], {len(outcome.blocked)} blocked; what is built stays: "
             "put right what failed and run again"

@@ -3,6 +3,7 @@
 Nothing is read here but the digests of raw files, so that planning costs nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,6 +19,7 @@ from mmgrid.paradigms import Recipe, model_values
 
 BASELINES = ("popularity", "random")
 TEXT_PARADIGMS = ("semb",)  # paradigms that start from the backbone, by way of a base Θ⁽⁰⁾
+TRAINED = {"test": ("pretrain", "phase1", "phase2"), "phase2": ("pretrain", "phase1")}  # by what is to be ranked
 IN_ONE_GO = ("sasrec",)  # paradigms that are also trained once on everything before the target
 
 Digest = Callable[[Path], str]
@@ -38,7 +40,12 @@ class Model:
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
     """All cells of the grid, what is built first coming first.  `digest(path)` gives a raw file's SHA-256."""
     cells = [cell for seed in grid.spec.all_seeds for cell in _Expansion(grid, digest, seed).cells()]
-    return list(dict.fromkeys(cells))  # corpora belong to all seeds
+    cells = list(dict.fromkeys(cells))  # corpora belong to all seeds
+    names = Counter(cell.name for cell in cells)
+    for name, count in names.items():
+        if count > 1:  # then nobody could tell their results apart
+            raise GridError(f"{grid.file}: merges: {count} different ones are called {name}; leave one out")
+    return cells
 
 
 class _Expansion:
@@ -50,14 +57,7 @@ class _Expansion:
         self.digest = digest
         self.seed = seed
         self.suffix = (f"seed={seed}",) if len(self.spec.all_seeds) > 1 else ()
-        self.phases = (
-            ("pretrain", "phase1", "phase2")
-            if self.spec.evaluation.target == "test"
-            else (
-                "pretrain",
-                "phase1",
-            )
-        )
+        self.phases = TRAINED[self.spec.evaluation.target]
 
     def cells(self) -> list[Cell]:
         corpora = {domain: self._corpus(domain) for domain in self.spec.data.domains}
@@ -178,7 +178,10 @@ class _Expansion:
         from mmgrid.merging import MergeError, get_method  # it imports torch, which not every plan needs
 
         try:
-            return get_method(merges.method).resolve(merges.options)
+            method = get_method(merges.method)
+            if method.returns == "weights" and merges.scale != 1.0:
+                raise MergeError(f"{method.name}: has no delta for scale = {merges.scale} to act on; use weight")
+            return method.resolve(merges.options)
         except MergeError as error:
             raise GridError(f"{self.grid.file}: merges[{number}]: {error}") from None
 
@@ -192,9 +195,9 @@ class _Expansion:
         """Every pair, evaluated on both its domains; with equal weights both share one merge."""
         cells: list[Cell] = []
         domains = sorted(merges.domains or self.spec.data.domains)
-        for paradigm in merges.paradigms or self.spec.paradigms:
-            if paradigm not in bases:
-                continue  # models without a common base have nothing in common to merge
+        for paradigm in merges.paradigms or bases:
+            if paradigm not in bases:  # models without a common base have nothing in common to merge
+                raise GridError(f"{self.grid.file}: merges: {paradigm} has no base Θ⁽⁰⁾ and cannot be merged")
             for pair in combinations(domains, 2):
                 for target in pair:
                     model = self._pair(merges, paradigm, pair, target, newest, bases)

@@ -102,11 +102,11 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
     "semb": {
         "text_tokens": 32,
         "title_tokens": 32,
-        "negatives": 256,
+        "negatives": 64,
         "batch_negatives": True,
         "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
         "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
-        "batch_size": 64,
+        "batch_size": 16,
         "precision": "float32",
     },
 }

@@ -25,7 +25,10 @@ from mmgrid.training.fit import TrainingError
 
 ENCODE_ITEMS = 2048  # items and users that are encoded at once
 ENCODE_USERS = 2048
-MASKED_LIMIT = 0.95  # share of masked negatives at which training stops
+# Training stops when so large a share of the negatives is masked in so many batches on end.  For a few batches
+# it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
+MASKED_LIMIT = 0.95
+MASKED_STEPS = 50
 MODEL_OPTIONS = (
     "prompt",
     "text_tokens",
@@ -44,6 +47,7 @@ class Semb:
         self.tokenizer = tokenizer
         self.recipe = recipe or SembRecipe()
         self._tokens: tuple[Items, TokenTable] | None = None
+        self._masked_steps = 0
 
     @classmethod
     def create(
@@ -74,10 +78,12 @@ class Semb:
 
     def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
         loss, masked = model(**batch)
-        if masked > MASKED_LIMIT:
+        self._masked_steps = self._masked_steps + 1 if masked > MASKED_LIMIT else 0
+        if self._masked_steps >= MASKED_STEPS:
             raise TrainingError(
-                f"{masked:.0%} of the negatives are masked: the item vectors have collapsed into one direction "
-                f"(cosines above {SAME_ITEM_COSINE}). Lower the learning rate, or pre-train the backbone for longer"
+                f"{masked:.0%} of the negatives are masked, for {MASKED_STEPS} batches on end: the item vectors have "
+                f"collapsed into one direction (cosines above {SAME_ITEM_COSINE}). Lower the learning rate, warm up "
+                "for longer (warmup_ratio), or pre-train the backbone for longer"
             )
         return loss
 

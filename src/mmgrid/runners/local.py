@@ -178,8 +178,8 @@ def _listen(board: _Board, workers: list[_Worker], tell: Watch) -> None:
         try:
             state, payload = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.process.join()
             workers.remove(worker)
+            worker.stop()
             state = "failed"
             payload = f"its process ended with code {worker.process.exitcode} (was it out of memory, or killed?)"
         if state == "progress":

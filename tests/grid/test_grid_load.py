@@ -1,0 +1,189 @@
+"""A wrong grid file is told in one line: which file, which key, what is wrong, what may have been meant."""
+
+from pathlib import Path
+
+import pytest
+from kits.tiny_grid import TEXT, write_grid
+
+from mmgrid.grid.load import GridError, load_grid
+
+PHASES = 'phase1   = ["2022-07-01", "2022-10-01"]'
+
+# What is set, and the whole line that must come of it, without the file's name.
+WRONG = {
+    "a key of the grid": ("eval.max_users=5", "eval: unknown key; did you mean evaluation?"),
+    "a key of data": ("data.min_interaction=3", "data.min_interaction: unknown key; did you mean min_interactions?"),
+    "a key of the world": ("data.synthetic.usrs=90", "data.synthetic.usrs: unknown key; did you mean users?"),
+    "a key of one domain of the world": (
+        "data.synthetic.domains.garden.drfit=1",
+        "data.synthetic.domains.garden.drfit: unknown key; did you mean drift?",
+    ),
+    "a phase": ('phases.phase3=["2022-07-01", "2022-10-01"]', "phases.phase3: unknown key; did you mean phase2?"),
+    "a key of the tiny backbone": (
+        "backbone.hiden_size=3",
+        "backbone.hiden_size: unknown key; did you mean hidden_size?",
+    ),
+    "a key of the other kind of backbone": ('backbone.path="x"', "backbone.path: unknown key; known are batch_rows"),
+    "a key of a pretrained backbone": (
+        'backbone={kind="pretrained", path="x", revison="main"}',
+        "backbone.revison: unknown key; did you mean revision?",
+    ),
+    "a kind of backbone": (
+        'backbone.kind="tinny"',
+        "backbone.kind: should be 'tiny' or 'pretrained' (it is 'tinny'); did you mean 'tiny'?",
+    ),
+    "no kind of backbone": ("backbone={layers=2}", "backbone.kind: is missing"),
+    "a paradigm": ("paradigms.sembb={}", "paradigms: unknown paradigm 'sembb'; did you mean semb?"),
+    "a key of a paradigm": (
+        "paradigms.semb.histroy_length=20",
+        "paradigms.semb.histroy_length: unknown key; did you mean history_length?",
+    ),
+    "a key of another paradigm": ("paradigms.sasrec.negatives=9", "paradigms.sasrec.negatives: unknown key; "),
+    "a phase of epochs": (
+        "paradigms.semb.epochs={phase3=1}",
+        "paradigms.semb.epochs.phase3: unknown key; did you mean phase2?",
+    ),
+    "epochs that are no number": (
+        'paradigms.semb.epochs="two"',
+        "paradigms.semb.epochs: should be a number, or a table with one for each phase (it is 'two')",
+    ),
+    "epochs of one phase": (
+        'paradigms.semb.epochs={phase1="two"}',
+        "paradigms.semb.epochs.phase1: should be a number (it is 'two')",
+    ),
+    "a key of evaluation": ("evaluation.max_user=5", "evaluation.max_user: unknown key; did you mean max_users?"),
+    "a target": ('evaluation.target="tst"', "evaluation.target: should be 'test' or 'phase2' (it is 'tst')"),
+    "a key of a merge": (
+        'merges=[{kind="cross_domain"}, {kind="cross_domain", wieght=0.2}]',
+        "merges[1].wieght: unknown key; did you mean weight?",
+    ),
+    "a kind of merge": ('merges=[{kind="cross"}]', "merges[0].kind: should be 'cross_domain' (it is 'cross')"),
+    "a weight": (
+        'merges=[{kind="cross_domain", weight=2}]',
+        "merges[0].weight: should be less than or equal to 1 (it is 2)",
+    ),
+    "a domain of a merge": (
+        'merges=[{kind="cross_domain", domains=["garden", "toys"]}]',
+        "merges[0].domains: toys is not in the grid",
+    ),
+    "a paradigm of a merge": (
+        'merges=[{kind="cross_domain", paradigms=["text"]}]',
+        "merges[0].paradigms: text is not in the grid",
+    ),
+    "a domain of the backbone": ('backbone.corpus=["toys"]', "backbone.corpus: toys is no domain of the grid"),
+    "a domain of the world": (
+        "data.synthetic.domains.toys.users=90",
+        "data.synthetic.domains: toys is no domain of the grid",
+    ),
+    "a number of the world": ("data.synthetic.users=5", "data.synthetic: garden.users is 5: expected a number from 20"),
+    "a domain twice": ('data.domains=["garden", "garden"]', "data.domains: named twice: garden"),
+    "a domain that can name no folder": ('data.domains=["garden", "../etc"]', "data.domains: '../etc': a name"),
+    "a format": ('data.format="paquet"', "data: format 'paquet' is none of"),
+    "a root that is missing": ('data={format="parquet", domains=["a"]}', "data: root: format 'parquet' needs"),
+    "overlapping phases": (
+        'phases.phase1=["2022-06-01", "2022-10-01"]',
+        "phases: pretrain [2017-07-01, 2022-07-01) and phase1 [2022-06-01, 2022-10-01) overlap or are out of order",
+    ),
+    "a reversed phase": ('phases.phase1=["2022-10-01", "2022-07-01"]', "phases: phase 'phase1': its start 2022-10-01"),
+    "no date": ('phases.phase1=["2022-7-1", "2022-10-01"]', "phases: phase1: '2022-7-1': not a date; write it as"),
+    "a whole number": ('seed="one"', "seed: should be a whole number (it is 'one')"),
+    "a seed twice": ("seeds=[1, 2, 1]", "seeds: one is named twice"),
+    "a table": ("paradigms.semb=3", "paradigms.semb: should be a table (it is 3)"),
+    "a list": ('data.domains="garden"', "data.domains: should be a list (it is 'garden')"),
+    "nothing": ("data.domains=[]", "data.domains: must not be empty"),
+    "a batch of none": ("paradigms.semb.batch_size=0", "paradigms.semb.batch_size: should be greater than 0 (it is 0)"),
+    "heads that do not divide": ("backbone.heads=3", "backbone: hidden_size 32 must be a multiple of heads 3"),
+}
+JARGON = ("pydantic", "Input", "input", "type=", "dict", "tuple", "validat", "discriminator", "Value error", "http")
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told_in_one_line(case: str, tmp_path: Path) -> None:
+    setting, says = WRONG[case]
+    file = write_grid(tmp_path)
+    with pytest.raises(GridError) as caught:
+        load_grid(file, [setting])
+    message = str(caught.value)
+    assert message.startswith(f"{file}: {says}"), message
+    assert "\n" not in message
+    assert not [word for word in JARGON if word in message.removeprefix(str(file))]
+
+
+def test_a_wrong_key_in_the_file_itself_is_told_as_the_issue_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grids").mkdir()
+    Path("grids/demo.toml").write_text(TEXT.replace("text_tokens = 16", "histroy_length = 16"))
+    with pytest.raises(GridError) as caught:
+        load_grid(Path("grids/demo.toml"))
+    assert str(caught.value) == (
+        "grids/demo.toml: paradigms.semb.histroy_length: unknown key; did you mean history_length?"
+    )
+
+
+def test_several_faults_are_told_each_in_a_line(tmp_path: Path) -> None:
+    file = write_grid(tmp_path)
+    with pytest.raises(GridError) as caught:
+        load_grid(file, ["seed=0.5", "data.minimum=3"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{file}: ") for line in lines)
+
+
+def test_the_file_is_missing_or_a_folder_or_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"nowhere\.toml: no such file; `mmgrid init` writes one"):
+        load_grid(tmp_path / "nowhere.toml")
+    with pytest.raises(GridError, match="is a folder"):
+        load_grid(tmp_path)
+    file = write_grid(tmp_path, 'name = "tiny"\nseed 0\n')
+    with pytest.raises(GridError, match=r"tiny\.toml: no valid TOML: .*line 2"):
+        load_grid(file)
+    file.write_bytes(b'name = "\xff"')
+    with pytest.raises(GridError, match=r"tiny\.toml: no valid TOML"):
+        load_grid(file)
+
+
+def test_environment_variables_are_taken_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_grid(tmp_path)
+    settings = ['data={format="parquet", domains=["garden", "kitchen"], root="${TINY_DATA}/amazon"}']
+    monkeypatch.setenv("TINY_DATA", "/somewhere")
+    assert load_grid(file, settings).spec.data.root == "/somewhere/amazon"
+    for unset in (lambda: monkeypatch.setenv("TINY_DATA", ""), lambda: monkeypatch.delenv("TINY_DATA")):
+        unset()
+        with pytest.raises(GridError) as caught:
+            load_grid(file, settings)
+        assert str(caught.value).startswith(f"{file}: data.root: the environment variable TINY_DATA is not set; ")
+
+
+def test_settings_are_read_as_toml_and_a_bare_word_is_a_text(tmp_path: Path) -> None:
+    settings = ["seed=7", "name=other", "evaluation.max_users=50", "paradigms.semb.epochs={phase2 = 4}", "merges=[]"]
+    spec = load_grid(write_grid(tmp_path, TEXT.replace("epochs = 1\n", "")), settings).spec
+    assert (spec.seed, spec.name, spec.evaluation.max_users, spec.merges) == (7, "other", 50, ())
+    assert spec.recipe("semb").epochs.model_dump(exclude_none=True) == {"pretrain": 3, "phase1": 2, "phase2": 4}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("evaluation.max_users", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("name.first=1", "name is not a table"),
+        ("merges.0.weight=0.2", "merges is not a table"),
+    ],
+)
+def test_a_setting_that_cannot_be_applied_is_told(setting: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=f"^--set {setting}: {says}"):
+        load_grid(write_grid(tmp_path), [setting])
+
+
+def test_dates_may_be_toml_dates(tmp_path: Path) -> None:
+    bare = load_grid(write_grid(tmp_path, TEXT.replace(PHASES, PHASES.replace('"', "")))).spec
+    assert bare.phases == load_grid(write_grid(tmp_path)).spec.phases
+
+
+def test_paths_of_a_grid_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = load_grid(write_grid(tmp_path))
+    monkeypatch.chdir("/")
+    assert grid.path("raw/books") == (tmp_path / "raw" / "books").resolve()
+    assert grid.path("/data") == Path("/data")

@@ -1,0 +1,174 @@
+"""A grid small enough to be built in a test, and the command line as a function.
+
+Its world is synthetic, so nothing is downloaded. Whoever wants another grid changes single values of this one,
+as `--set` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from mmgrid.files import sha256_file
+from mmgrid.grid.cell import Cell
+from mmgrid.grid.expand import expand
+from mmgrid.grid.load import Grid, load_grid
+from mmgrid.store import Store
+
+TEXT = """\
+name = "tiny"
+
+[data]
+format = "synthetic"
+domains = ["garden", "kitchen"]
+
+[data.synthetic]
+users = 150
+items = 120
+mean_interactions = 10
+
+[phases]
+pretrain = ["2017-07-01", "2022-07-01"]
+phase1   = ["2022-07-01", "2022-10-01"]
+phase2   = ["2022-10-01", "2023-01-01"]
+test     = ["2023-01-01", "2023-04-01"]
+
+[backbone]
+kind = "tiny"
+corpus = ["garden", "kitchen"]
+hidden_size = 32
+layers = 2
+intermediate_size = 64
+heads = 2
+key_value_heads = 1
+vocabulary = 600
+steps = 40
+batch_rows = 8
+row_tokens = 32
+
+[paradigms.semb]
+text_tokens = 16
+title_tokens = 16
+negatives = 32
+batch_size = 8
+epochs = 1
+
+[paradigms.sasrec]
+epochs = 2
+
+[[merges]]
+kind = "cross_domain"
+"""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A grid file, and the store in which all of its cells are built."""
+
+    file: Path
+    root: Path
+
+    @property
+    def grid(self) -> Grid:
+        return load_grid(self.file)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return cells_of(self.grid)
+
+    def folder(self, name: str) -> Path:
+        """The folder of the cell with this name."""
+        return self.store.folder(named(self.cells, name).address)
+
+    def copy(self, to: Path) -> Built:
+        """The same, to be changed at will."""
+        shutil.copytree(self.root, to / "runs")
+        shutil.copy(self.file, to / self.file.name)
+        return Built(to / self.file.name, to / "runs")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def write_grid(folder: Path, text: str = TEXT) -> Path:
+    """The grid's file in `folder`."""
+    file = folder / "tiny.toml"
+    file.write_text(text)
+    return file
+
+
+def cells_of(grid: Grid) -> list[Cell]:
+    """The grid's cells, what is built first coming first."""
+    return expand(grid, sha256_file)
+
+
+def planned(folder: Path, *settings: str, text: str = TEXT) -> list[Cell]:
+    """The cells of the grid `text` with `settings` ("data.max_users=50")."""
+    return cells_of(load_grid(write_grid(folder, text), settings))
+
+
+def named(cells: list[Cell], name: str) -> Cell:
+    """The cell with this name."""
+    (found,) = (cell for cell in cells if cell.name == name)
+    return found
+
+
+def fingerprints(cells: list[Cell]) -> dict[str, str]:
+    """By name."""
+    assert len({cell.name for cell in cells}) == len(cells)
+    return {cell.name: cell.fingerprint for cell in cells}
+
+
+def contents(root: Path, *kinds: str) -> dict[str, dict[str, str]]:
+    """Cell → file → SHA-256 as recorded, of all cells of these kinds (or of all kinds) in a store."""
+    return {
+        f"{address.name} {address.fingerprint}": {path: entry.sha256 for path, entry in record.files.items()}
+        for address, _, record in Store(root).entries()
+        if not kinds or address.kind in kinds
+    }
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def mmgrid(*arguments: object, environment: Mapping[str, str] | None = None) -> Answer:
+    """Call the command `mmgrid` in this process, as its console script does."""
+    from mmgrid.cli.main import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.object(sys, "argv", ["mmgrid", *map(str, arguments)]),
+        patch.dict(os.environ, environment or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Answer(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,66 @@
+"""Opening a checkpoint folder: a whole one, and each way in which it can be none."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kits.small import make_items, sasrec_recipe
+from mmgrid.paradigms.registry import CheckpointError, facts, open_checkpoint
+from mmgrid.paradigms.sasrec import Sasrec
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Sasrec(6).save(Sasrec.create(sasrec_recipe(), make_items(9), seed=0), tmp_path)
+    return tmp_path
+
+
+def test_a_checkpoint_says_what_it_is(folder: Path) -> None:
+    paradigm, model = open_checkpoint(folder)
+    assert (paradigm.name, paradigm.history_length, model.config.n_items) == ("sasrec", 6, 9)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_without_a_config_there_is_no_checkpoint(folder: Path, content: str | None) -> None:
+    config = folder / "config.json"
+    config.unlink() if content is None else config.write_text(content)
+    with pytest.raises(CheckpointError, match=r"no checkpoint: its config.json cannot be read"):
+        open_checkpoint(folder)
+
+
+def test_another_kind_of_model_is_no_recommender(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
+    with pytest.raises(CheckpointError, match="a 'qwen3' is no recommender; known are mmgrid_semb, mmgrid_sasrec"):
+        open_checkpoint(folder)
+
+
+def test_a_missing_weight_is_not_drawn_at_random(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["blocks.1.out.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"hold no blocks\.1\.out\.weight of the shape"):
+        open_checkpoint(folder)
+
+
+def test_a_truncated_file_is_named(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=f"{folder}: the checkpoint cannot be loaded"):
+        open_checkpoint(folder)
+
+
+def test_pickled_weights_are_not_read(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no file named model\.safetensors"):
+        open_checkpoint(folder)
+
+
+def test_facts_lie_beside_the_weights(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"mmgrid\.json cannot be read"):
+        facts(folder)
+    (folder / "mmgrid.json").write_text('{"domain": "books"}')
+    assert facts(folder) == {"domain": "books"}

@@ -1,0 +1,101 @@
+"""Recipes: what is given lies over the defaults of the paradigm and of the kind of backbone."""
+
+import pytest
+from pydantic import ValidationError
+
+from mmgrid.paradigms import RECIPES, PhaseValues, SasrecRecipe, SembRecipe, model_values, resolve
+
+
+def _resolve(paradigm: str, kind: str = "pretrained", **given):
+    return resolve(paradigm, given, backbone_kind=kind, history_length=25)
+
+
+def test_semb_over_a_pretrained_backbone_has_the_protocols_numbers() -> None:
+    """PROTOCOL.md §3, semb."""
+    recipe = _resolve("semb")
+    assert isinstance(recipe, SembRecipe)
+    assert recipe.prompt == "Compress the following sentence into embedding:"
+    assert (recipe.text_tokens, recipe.negatives, recipe.history_length, recipe.batch_size) == (64, 512, 25, 16)
+    assert (recipe.weight_decay, recipe.warmup_ratio, recipe.schedule) == (0.001, 0.1, "cosine")
+    pretrain, phase1, phase2 = (recipe.training(phase) for phase in ("pretrain", "phase1", "phase2"))
+    assert (pretrain.epochs, pretrain.learning_rate) == (3, 1e-4)
+    assert (phase1.epochs, phase1.learning_rate) == (2, 5e-5)
+    assert phase2 == phase1
+
+
+def test_a_tiny_backbone_has_defaults_of_its_own() -> None:
+    tiny, pretrained = _resolve("semb", "tiny"), _resolve("semb")
+    assert tiny.precision == "float32"
+    assert tiny.text_tokens < pretrained.text_tokens
+    assert tiny.learning_rate.pretrain > pretrained.learning_rate.pretrain
+    assert _resolve("sasrec", "tiny") == _resolve("sasrec", "pretrained"), "SASRec knows no backbone"
+
+
+def test_sasrec_is_trained_by_phases_and_in_one_go() -> None:
+    recipe = _resolve("sasrec")
+    assert isinstance(recipe, SasrecRecipe)
+    assert recipe.layers == 2
+    assert recipe.training("all").epochs > 0
+    with pytest.raises(ValueError, match="no value is given for phase 'all'"):
+        _resolve("semb").training("all")
+
+
+@pytest.mark.parametrize("kind", ["tiny", "pretrained"])
+@pytest.mark.parametrize("paradigm", list(RECIPES))
+def test_a_value_for_one_phase_leaves_the_others(paradigm: str, kind: str) -> None:
+    plain, given = _resolve(paradigm, kind), _resolve(paradigm, kind, epochs={"phase2": 7})
+    assert given.epochs == plain.epochs.model_copy(update={"phase2": 7})
+    assert given.model_copy(update={"epochs": plain.epochs}) == plain
+
+
+def test_one_number_is_for_all_phases() -> None:
+    assert _resolve("semb", "tiny", learning_rate=0.5).learning_rate == PhaseValues(pretrain=0.5, phase1=0.5, phase2=0.5)
+    assert _resolve("sasrec", epochs=4).epochs == PhaseValues(pretrain=4, phase1=4, phase2=4, all=4)
+
+
+def test_a_given_value_wins_over_every_default() -> None:
+    recipe = _resolve("semb", "tiny", precision="bf16", negatives=9, batch_size=2)
+    assert (recipe.precision, recipe.negatives, recipe.batch_size) == ("bf16", 9, 2)
+
+
+def test_the_history_length_is_the_evaluations() -> None:
+    assert resolve("sasrec", {}, backbone_kind="tiny", history_length=11).history_length == 11
+    assert resolve("semb", {}, backbone_kind="tiny", history_length=11).history_length == 11
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"histroy_length": 3}, "histroy_length"),
+        ({"epochs": {"phase3": 1}}, "epochs.phase3"),
+        ({"epochs": {"phase1": 0}}, "epochs.phase1"),
+        ({"epochs": -1}, "epochs.pretrain"),
+        ({"epochs": "many"}, "epochs"),
+        ({"epochs": True}, "epochs"),
+        ({"learning_rate": {"pretrain": "fast"}}, "learning_rate.pretrain"),
+        ({"precision": "fp16"}, "precision"),
+        ({"schedule": "linear"}, "schedule"),
+        ({"negatives": 0}, "negatives"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_its_name(given: dict, where: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _resolve("semb", "tiny", **given)
+    assert {".".join(str(part) for part in error["loc"]) for error in caught.value.errors()} >= {where}
+
+
+def test_heads_divide_the_width() -> None:
+    with pytest.raises(ValidationError, match="hidden_size 64 must be a multiple of heads 3"):
+        _resolve("sasrec", heads=3)
+
+
+def test_recipes_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        _resolve("semb").negatives = 3
+
+
+def test_values_of_the_untrained_model() -> None:
+    """What Θ⁽⁰⁾ depends on: not a learning rate, or it would be built anew for each."""
+    assert set(model_values(_resolve("semb"))) == {"prompt", "text_tokens", "title_tokens", "history_length"}
+    assert model_values(_resolve("semb")) == model_values(_resolve("semb", learning_rate=1, epochs=9, negatives=3))

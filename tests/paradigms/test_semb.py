@@ -1,0 +1,96 @@
+"""semb as a paradigm: the text budget, the negatives of an epoch, and the error when all items look alike."""
+
+import numpy as np
+import pytest
+import torch
+
+from kits.small import PHASE, make_backbone, make_items, make_tokenizer, random_histories, semb_recipe
+from mmgrid.data import Items
+from mmgrid.paradigms.semb import Semb, SembExamples
+from mmgrid.training.fit import TrainingError, fit
+
+ITEMS = make_items(40)
+TOKENIZER = make_tokenizer(ITEMS)
+
+
+def _texts(items: Items, **values) -> tuple[str, list[str]]:
+    """The prompt and the items' texts, as the model reads them."""
+    recipe = semb_recipe(**values)
+    paradigm, _ = Semb.create(recipe, make_backbone(TOKENIZER, layers=1), TOKENIZER, seed=0)
+    table = paradigm.tokens(items)
+    pieces = np.split(table.tokens, table.offsets[1:-1])
+    return TOKENIZER.decode(table.prompt), [TOKENIZER.decode(piece) for piece in pieces]
+
+
+def _items(*texts: tuple[str, str]) -> Items:
+    titles, descriptions = zip(*texts, strict=True)
+    return Items(np.arange(len(texts)).astype(str), list(titles), list(descriptions), np.arange(len(texts)))
+
+
+class TestTextBudget:
+    # Every single letter and blank is a token of its own in texts that the tokenizer has never seen.
+    LONG, OTHER = "QZ" * 30, "XJ" * 30
+
+    def test_title_and_description_follow_the_prompt(self) -> None:
+        prompt, texts = _texts(_items(("red lamp", "a lamp"), ("drum", "")), text_tokens=64, title_tokens=48)
+        assert prompt == "Compress the following sentence into embedding: title:"
+        assert texts == [" red lamp description: a lamp", " drum"]
+
+    def test_the_description_is_cut_first(self) -> None:
+        _, (text,) = _texts(_items((self.LONG[:20], self.OTHER)), text_tokens=50, title_tokens=30)
+        length = len(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+        assert length == 50
+        title, _, description = text.partition(" description: ")
+        assert title == " " + self.LONG[:20], "whole"
+        assert self.OTHER.startswith(description)
+        assert 0 < len(description) < len(self.OTHER)
+
+    def test_a_title_has_a_hard_cap(self) -> None:
+        _, texts = _texts(_items((self.LONG, ""), (self.LONG, "a lamp")), text_tokens=50, title_tokens=10)
+        assert len(TOKENIZER(texts[0], add_special_tokens=False)["input_ids"]) == 10
+        assert texts[1] == texts[0] + " description: a lamp", "what it leaves is the description's"
+
+    def test_the_budget_holds_for_a_title_alone_too(self) -> None:
+        _, (text,) = _texts(_items((self.LONG, self.OTHER)), text_tokens=8, title_tokens=48)
+        assert len(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == 8
+
+    def test_another_domains_items_are_not_taken_for_these(self) -> None:
+        paradigm, model = Semb.create(semb_recipe(), make_backbone(TOKENIZER), TOKENIZER, seed=0)
+        first = paradigm.item_vectors(model, ITEMS)
+        other = paradigm.item_vectors(model, make_items(30))
+        assert other.shape[0] == 30
+        torch.testing.assert_close(paradigm.item_vectors(model, ITEMS), first)
+
+
+class TestNegatives:
+    def _examples(self, items: Items = ITEMS, seed: int = 0, **values) -> SembExamples:
+        paradigm, _ = Semb.create(semb_recipe(**values), make_backbone(TOKENIZER), TOKENIZER, seed=0)
+        return paradigm.examples(random_histories(30, 40), items, PHASE, seed=seed)
+
+    def test_are_drawn_anew_in_each_epoch_example_and_seed(self) -> None:
+        examples = self._examples()
+        drawn = {tuple(one.draw(index, epoch)[2]) for one in (examples, self._examples(seed=1)) for index in range(20) for epoch in range(3)}
+        assert len(drawn) > 110, "120 draws of 3 out of 40, nearly all of them different"
+
+    def test_are_uniform_over_the_candidates(self) -> None:
+        candidates = np.setdiff1d(np.arange(40), [1, 2, 30])
+        examples = self._examples(ITEMS.with_candidates(candidates), negatives=800)
+        counts = np.bincount(np.concatenate([examples.draw(i, 0)[2] for i in range(40)]), minlength=40)
+        assert counts[[1, 2, 30]].tolist() == [0, 0, 0]
+        expected = counts.sum() / len(candidates)
+        chi_square = ((counts[candidates] - expected) ** 2 / expected).sum()
+        assert chi_square < 70, "the 99.9 % point for 36 degrees of freedom is 68"
+
+    def test_the_last_batch_has_its_share(self) -> None:
+        examples = self._examples(negatives=24, batch_size=8)
+        assert len(examples.collate([examples.draw(0, 0)])["negatives"]) == 3
+
+
+def test_items_that_all_look_alike_stop_the_training(tmp_path) -> None:
+    """A backbone with weights near zero gives all items one vector."""
+    paradigm, model = Semb.create(
+        semb_recipe(), make_backbone(TOKENIZER, initializer_range=1e-4), TOKENIZER, seed=0
+    )
+    examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
+    with pytest.raises(TrainingError, match=r"100% of the negatives are masked.*Lower the learning rate"):
+        fit(model, examples, paradigm.loss, semb_recipe().training("pretrain"), tmp_path, seed=0)

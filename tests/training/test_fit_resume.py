@@ -1,0 +1,136 @@
+"""Step checkpoints: a killed run goes on from the newest whole one, and none of them is ever unpickled.
+
+That a resumed run ends at the same bits is in the kit that every paradigm passes (tests/kits/paradigm.py).
+"""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kits.paradigm import Killed
+from kits.small import PHASE, make_items, random_histories, same_weights, sasrec_recipe
+from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.sasrec_model import SasrecModel
+from mmgrid.training.fit import TrainingReport, fit, newest_step
+
+ITEMS = make_items(40)
+
+
+def _train(
+    folder: Path, kill_at: int | None = None, seen: list[int] | None = None, precision: str = "float32"
+) -> tuple[SasrecModel, TrainingReport]:
+    recipe = sasrec_recipe(epochs={"pretrain": 2, "phase1": 1, "phase2": 1}, accumulation=2, precision=precision)
+    paradigm, model = Sasrec(6), Sasrec.create(recipe, ITEMS, seed=0)
+    examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
+
+    def progress(step: int, steps: int, loss: float | None) -> None:
+        if seen is not None:
+            seen.append(step)
+        if step == kill_at:
+            raise Killed
+
+    training = recipe.training("pretrain")
+    return model, fit(model, examples, paradigm.loss, training, folder, seed=0, progress=progress, save_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> tuple[SasrecModel, TrainingReport]:
+    return _train(tmp_path_factory.mktemp("straight"))
+
+
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("killed") / "steps"
+    with pytest.raises(Killed):
+        _train(folder, kill_at=6)
+    return folder
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    """A step folder as a run leaves it that was killed at step 6."""
+    return Path(shutil.copytree(killed_once, tmp_path / "steps"))
+
+
+def test_the_newest_step_alone_is_kept(killed: Path) -> None:
+    assert [path.name for path in killed.iterdir()] == ["checkpoint-5"]
+    assert newest_step(killed) == str(killed / "checkpoint-5")
+    weights = load_file(killed / "checkpoint-5" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_it_may_be_killed_again_and_again(killed: Path, straight) -> None:
+    """With dropout, accumulation, and steps in the middle of an epoch."""
+    for kill_at in (7, 8, 11):
+        with pytest.raises(Killed):
+            _train(killed, kill_at=kill_at)
+    seen: list[int] = []
+    model, report = _train(killed, seen=seen)
+    assert seen[0] == 11
+    assert same_weights(model, straight[0])
+    assert report == straight[1]
+
+
+@pytest.mark.parametrize("lost", ["trainer_state.json", "half of it", "optimizer.pt"])
+def test_a_step_that_was_being_written_is_passed_over(killed: Path, straight, lost: str) -> None:
+    """The Trainer writes trainer_state.json last: a kill before that leaves the folder without it."""
+    broken = Path(shutil.copytree(killed / "checkpoint-5", killed / "checkpoint-7"))
+    state = broken / "trainer_state.json"
+    if lost == "half of it":
+        state.write_text(state.read_text()[:200])
+    else:
+        state.unlink()
+        (broken / lost).unlink(missing_ok=True)
+    seen: list[int] = []
+    model, report = _train(killed, seen=seen)
+    assert seen[0] == 6, "from step 5"
+    assert same_weights(model, straight[0])
+    assert report == straight[1]
+
+
+def test_without_a_whole_step_it_starts_anew(killed: Path, straight) -> None:
+    (killed / "checkpoint-5" / "trainer_state.json").unlink()
+    seen: list[int] = []
+    model, _ = _train(killed, seen=seen)
+    assert seen[0] == 1
+    assert same_weights(model, straight[0])
+
+
+def test_bf16_goes_on_to_the_same_bits_too(tmp_path: Path) -> None:
+    whole, report = _train(tmp_path / "straight", precision="bf16")
+    with pytest.raises(Killed):
+        _train(tmp_path / "killed", kill_at=4, precision="bf16")
+    resumed, again = _train(tmp_path / "killed", precision="bf16")
+    assert same_weights(whole, resumed)
+    assert report == again
+
+
+class _Trap:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "sprung")
+
+
+@pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_foreign_content_is_not_unpickled(killed: Path, tmp_path: Path, file: str) -> None:
+    target, trap = killed / "checkpoint-5" / file, tmp_path / "trap"
+    assert target.is_file()
+    torch.save(_Trap(trap), target)
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        _train(killed)
+    assert not trap.exists()
+
+
+def test_the_trainers_arguments_are_never_read_back(killed: Path, tmp_path: Path, straight) -> None:
+    torch.save(_Trap(tmp_path / "trap"), killed / "checkpoint-5" / "training_args.bin")
+    model, _ = _train(killed)
+    assert not (tmp_path / "trap").exists()
+    assert same_weights(model, straight[0])

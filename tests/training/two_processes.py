@@ -1,0 +1,91 @@
+"""What two processes do together; torchrun starts it, test_two_processes.py reads what it writes.
+
+Usage: two_processes.py FOLDER.  With one process it does the same alone: what the two are measured against.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from kits.paradigm import chain_histories
+from kits.small import PHASE, make_backbone, make_items, make_tokenizer, sasrec_recipe, semb_recipe
+from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.semb import Semb
+from mmgrid.training.fit import fit
+
+ITEMS = make_items(40)
+TOKENIZER = make_tokenizer(ITEMS)
+# Every window has as many targets, so that the mean of both processes' means is the mean over all.
+HISTORIES = chain_histories(24, 40, 6)
+EPOCHS = {"pretrain": 2, "phase1": 1, "phase2": 1}
+
+
+def pooled_loss(state: PartialState, batch_negatives: bool) -> dict[str, Any]:
+    """Mean loss and mean gradient of one global batch of 8 windows, each process with its share of them."""
+    recipe = semb_recipe(batch_negatives=batch_negatives)
+    paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+    model.train()
+    examples = paradigm.examples(HISTORIES, ITEMS, PHASE, seed=0)
+    own = range(state.process_index, 8, state.num_processes)
+    batch = examples.collate([examples.draw(index, 0) for index in own])
+    loss, _ = model(**batch)
+    loss.backward()
+    gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    mean = loss.detach().clone()
+    if state.num_processes > 1:
+        for tensor in [mean, *gradients.values()]:
+            torch.distributed.all_reduce(tensor)
+            tensor /= state.num_processes
+    return {"loss": mean.item(), "negatives": len(batch["negatives"]), "gradients": gradients}
+
+
+def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `fit` makes of a model, and what it was handed on the way."""
+    if name == "semb":
+        recipe = semb_recipe(epochs=EPOCHS)
+        paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+    else:
+        recipe = sasrec_recipe(epochs=EPOCHS, dropout=0.0)
+        paradigm, model = Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
+    wrapped: set[bool] = set()
+    sizes: list[int] = []
+
+    def loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+        wrapped.add(isinstance(model, DistributedDataParallel))
+        sizes.append(len(batch["sequences"]))
+        return paradigm.loss(model, batch)
+
+    examples = paradigm.examples(HISTORIES, ITEMS, PHASE, seed=0)
+    report = fit(model, examples, loss, recipe.training("pretrain"), folder / "steps", seed=0, save_seconds=0)
+    facts = {"wrapped": sorted(wrapped), "sizes": sizes, "steps": report.steps, "losses": report.losses}
+    return facts, {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def main(folder: Path) -> None:
+    facts: dict[str, Any] = {}
+    # fit comes first, and so has to find out by itself how many processes there are.
+    for name in ("semb", "sasrec"):
+        facts[name], weights = trained(name, folder / name)
+        facts["steps_of_all"] = sorted(path.name for path in folder.glob("*/steps/*/rng_state*"))
+        if PartialState().is_main_process:
+            save_file(weights, folder / f"{name}.safetensors")
+    state = PartialState()
+    facts["processes"] = state.num_processes
+    for name, batch_negatives in (("uniform", False), ("batch", True)):
+        result = pooled_loss(state, batch_negatives)
+        if state.is_main_process:
+            save_file(result.pop("gradients"), folder / f"gradients_{name}.safetensors")
+        facts[name] = {key: value for key, value in result.items() if key != "gradients"}
+    (folder / f"facts_{state.process_index}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    PartialState().destroy_process_group()
