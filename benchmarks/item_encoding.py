@@ -76,9 +76,7 @@ def padded(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
 
 
-def step(
-    model: SembModel, items: np.ndarray, layout: Callable[[np.ndarray], dict[str, Tensor]], repeats: int
-) -> float:
+def step(model: SembModel, items: np.ndarray, layout: Callable[[np.ndarray], dict[str, Tensor]], repeats: int) -> float:
     """Best time of a forward and backward pass, laying out the rows included."""
     best = float("inf")
     for _ in range(repeats):

@@ -107,9 +107,7 @@ def _split(grid: Grid, domain: str, target: Target, seed: int) -> Split:
     recipe = spec.recipe("sasrec")
     assert isinstance(recipe, SasrecRecipe)
     raw = READERS[spec.data.format].read(grid.path(str(spec.data.root)), domain)
-    corpus = prepare(
-        raw, calendar, min_interactions=spec.data.min_interactions, max_users=spec.data.max_users
-    ).corpus
+    corpus = prepare(raw, calendar, min_interactions=spec.data.min_interactions, max_users=spec.data.max_users).corpus
     end = calendar.t2 if target == "test" else calendar.t1
     known = corpus.before(end)
     tested = test_set(corpus, calendar, target, spec.evaluation.max_users, spec.all_seeds[0])
@@ -240,9 +238,7 @@ def _write_dataset(split: Split, folder: Path) -> None:
     for part, lines in (("train", train), ("valid", test), ("test", test)):
         (folder / f"{name}.{part}.inter").write_text("\n".join([header, *lines]) + "\n")
     (folder / f"{name}.item").write_text("\n".join(["item_id:token", *map(str, range(n_items))]) + "\n")
-    np.savez(
-        folder.parent / "questions.npz", offsets=seen.offsets, items=seen.items, targets=targets, n_items=n_items
-    )
+    np.savez(folder.parent / "questions.npz", offsets=seen.offsets, items=seen.items, targets=targets, n_items=n_items)
 
 
 def _line(user: int, history: np.ndarray, target: int) -> str:
@@ -300,14 +296,10 @@ def _table(results: list[Result], seed: int) -> str:
 
 
 def _difference(ours: Result, theirs: Result, seed: int) -> str:
-    change = paired_difference(
-        per_user(ours.ranks, METRICS) * 100, per_user(theirs.ranks, METRICS) * 100, seed=seed
-    )
+    change = paired_difference(per_user(ours.ranks, METRICS) * 100, per_user(theirs.ranks, METRICS) * 100, seed=seed)
     cells = [
         f"{value:+.2f} [{low:+.2f}, {high:+.2f}], p {p:.2f}"
-        for value, low, high, p in zip(
-            change.difference, change.low, change.high, change.p_permutation, strict=True
-        )
+        for value, low, high, p in zip(change.difference, change.low, change.high, change.p_permutation, strict=True)
     ]
     return "| ours − RecBole, paired | | " + " | ".join(cells) + " | |"
 

@@ -85,9 +85,7 @@ def _defaults(path: str) -> dict[str, str]:
     model = getattr(import_module(module), name)
     if not issubclass(model, BaseModel):
         return {
-            field.name: _text(field.default)
-            for field in model.__dataclass_fields__.values()
-            if field.name != "name"
+            field.name: _text(field.default) for field in model.__dataclass_fields__.values() if field.name != "name"
         }
     return {
         name: "needed" if field.is_required() else _text(field.get_default(call_default_factory=True))

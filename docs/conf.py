@@ -20,7 +20,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "MMGRid"
 
-myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -31,6 +31,7 @@ napoleon_use_ivar = True
 
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
 _MARKUP = re.compile(r"(?<!\\)([*|]|_(?!\w))")
+_COLON = "\ue000"  # stands for a colon while napoleon reads
 _SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Yields):$")
 
 
@@ -41,6 +42,12 @@ def plain_docstring(app, what, name, obj, options, lines) -> None:
         if not line.startswith(" "):
             hangs = bool(line) and not _SECTION.match(line)
         lines[number] = _escaped(line.lstrip() if hangs else line)
+        if what in ("attribute", "property"):  # napoleon would take what stands before a colon for a type
+            lines[number] = lines[number].replace(":", _COLON)
+
+
+def with_colons(app, what, name, obj, options, lines) -> None:
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
 def _escaped(line: str) -> str:
@@ -55,4 +62,5 @@ def _escaped(line: str) -> str:
 
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", plain_docstring, priority=100)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", with_colons, priority=900)
     app.connect("builder-inited", check_keys.check)

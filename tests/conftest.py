@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kits.tiny_grid import Built, bytes_below, cells_of, write_grid
 
+from kits.tiny_grid import Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.load import load_grid
 from mmgrid.runners import run_local
 from mmgrid.store import Store

@@ -32,9 +32,7 @@ def test_toml_dates_and_times_of_day_are_read():
 
 def test_gaps_are_allowed_and_overlaps_are_not():
     Calendar.from_dates(DATES | {"pretrain": ["2008-07-01", "2013-01-01"]})
-    with pytest.raises(
-        CalendarError, match=r"pretrain \[2008-07-01, 2013-07-02\).*phase1 \[2013-07-01, 2013-10-01\)"
-    ):
+    with pytest.raises(CalendarError, match=r"pretrain \[2008-07-01, 2013-07-02\).*phase1 \[2013-07-01, 2013-10-01\)"):
         Calendar.from_dates(DATES | {"pretrain": ["2008-07-01", "2013-07-02"]})
     with pytest.raises(CalendarError, match=r"phase1.*phase2"):
         Calendar.from_dates(DATES | {"phase1": DATES["phase2"], "phase2": DATES["phase1"]})

@@ -26,9 +26,7 @@ def rows_of(corpus: Corpus) -> list[tuple[str, str, int]]:
 
 def same(one: Corpus, other: Corpus) -> bool:
     return (
-        rows_of(one) == rows_of(other)
-        and one.user_ids.tolist() == other.user_ids.tolist()
-        and one.name == other.name
+        rows_of(one) == rows_of(other) and one.user_ids.tolist() == other.user_ids.tolist() and one.name == other.name
     )
 
 

@@ -51,9 +51,7 @@ def test_preparation_is_the_protocol(make_raw, calendar, rows, untitled, k, offi
     assert len(result) == len(expected)
     assert set(preparation.corpus.catalogue.ids.tolist()) == {item for _, item, _ in expected}
     assert sum(step.interactions for step in preparation.dropped) == len(rows) - len(result)
-    assert (
-        sum(step.users for step in preparation.dropped) == len({u for u, _, _ in rows}) - preparation.corpus.n_users
-    )
+    assert sum(step.users for step in preparation.dropped) == len({u for u, _, _ in rows}) - preparation.corpus.n_users
 
 
 @settings(deadline=None)

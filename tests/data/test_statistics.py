@@ -29,9 +29,7 @@ ROWS = [
 
 @pytest.fixture
 def corpus(make_raw):
-    return filter_interactions(
-        make_raw([(u, i, milliseconds(day)) for u, i, day in ROWS]), min_interactions=1
-    ).corpus
+    return filter_interactions(make_raw([(u, i, milliseconds(day)) for u, i, day in ROWS]), min_interactions=1).corpus
 
 
 def test_statistics_by_hand(corpus):

@@ -71,9 +71,9 @@ def test_changes_against_a_reference_on_the_same_users():
     assert table.schema == CHANGES_SCHEMA
     row = table.filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10")).row(0, named=True)
     value = {
-        name: rows(ranks, active, **NAME).filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10"))[
-            "value"
-        ][0]
+        name: rows(ranks, active, **NAME).filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10"))["value"][
+            0
+        ]
         for name, ranks in [("better", better), ("reference", reference)]
     }
     assert row["difference"] == pytest.approx(value["better"] - value["reference"])

@@ -74,9 +74,7 @@ def test_remove_folder_is_one_stroke(tmp_path: Path, monkeypatch: pytest.MonkeyP
     remove_folder(victim)  # absent: nothing to do
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "facts.json"
     write_json(path, {"λ": 1.5})
     assert json.loads(path.read_text()) == {"λ": 1.5}

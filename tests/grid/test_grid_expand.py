@@ -4,8 +4,8 @@ import fnmatch
 from pathlib import Path
 
 import pytest
-from kits.tiny_grid import TEXT, cells_of, fingerprints, named, planned, write_grid
 
+from kits.tiny_grid import TEXT, cells_of, fingerprints, named, planned, write_grid
 from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import GridError, load_grid
 
@@ -165,7 +165,11 @@ def test_another_raw_file_changes_its_domain_only(tmp_path: Path, raw: Path) -> 
     before = _prints(tmp_path, *settings)
     (raw / "garden" / "items.parquet").write_text("other items")
     changed = _changed(before, _prints(tmp_path, *settings))
-    assert {"corpus/garden", "checkpoint/semb/garden/pretrain", "evaluation/semb/kitchen/linear=garden+kitchen"} < changed
+    assert {
+        "corpus/garden",
+        "checkpoint/semb/garden/pretrain",
+        "evaluation/semb/kitchen/linear=garden+kitchen",
+    } < changed
     assert not {name for name in changed if "kitchen" in name and "linear" not in name}
     assert not changed & {"backbone/tiny", "base/semb"}
 

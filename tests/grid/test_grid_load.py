@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from kits.tiny_grid import TEXT, write_grid
 
+from kits.tiny_grid import TEXT, write_grid
 from mmgrid.grid.load import GridError, load_grid
 
 PHASES = 'phase1   = ["2022-07-01", "2022-10-01"]'
@@ -114,7 +114,7 @@ def test_a_wrong_key_in_the_file_itself_is_told_as_the_issue_asks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grids").mkdir()
-    Path("grids/demo.toml").write_text(TEXT.replace("text_tokens = 16", "histroy_length = 16"))
+    Path("grids/demo.toml").write_text(TEXT.replace("\ntext_tokens = 32", "\nhistroy_length = 32"))
     with pytest.raises(GridError) as caught:
         load_grid(Path("grids/demo.toml"))
     assert str(caught.value) == (

@@ -109,7 +109,9 @@ class ParadigmKit:
         known, targets = histories, np.array([(user * 7 + 9) % N_ITEMS for user in range(N_USERS)])
         paradigm, untrained = case.make(items)
         before = paradigm.rank(untrained, known, items, targets)
-        training = case.recipe.training("pretrain").model_copy(update={"epochs": 25, "learning_rate": case.learning_rate})
+        training = case.recipe.training("pretrain").model_copy(
+            update={"epochs": 25, "learning_rate": case.learning_rate}
+        )
         model, report = self.train(case, items, histories, tmp_path, training=training)
         after = paradigm.rank(model, known, items, targets)
         assert report.losses[-1][2] < 0.8 * report.losses[0][2]
@@ -207,7 +209,9 @@ class ParadigmKit:
         assert opened.name == paradigm.name
         assert same_weights(model, loaded)
         assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
-        expected, found = (one.recommend(two, histories, items, 10) for one, two in ((paradigm, model), (opened, loaded)))
+        expected, found = (
+            one.recommend(two, histories, items, 10) for one, two in ((paradigm, model), (opened, loaded))
+        )
         assert (expected[0] == found[0]).all()
         assert (expected[1] == found[1]).all()
 

@@ -19,15 +19,20 @@ from mmgrid.paradigms import SasrecRecipe, SembRecipe
 torch.set_num_threads(1)  # models this small lose more by a second thread than they gain
 
 COLOURS = ["red", "green", "blue", "black", "white", "silver"]
+SYLLABLES = ["ba", "ke", "li", "mo", "nu", "pa", "re", "so"]
 THINGS = ["lamp", "chair", "kettle", "robot", "drum", "puzzle", "scarf"]
 PHASE = Phase("pretrain", 0, 1_000_000)
 
 
 def make_items(n: int, described: bool = True) -> Items:
-    """N items whose titles differ, every second one with a description."""
-    titles = [f"{COLOURS[i % 6]} {THINGS[i % 7]} number {i}" for i in range(n)]
+    """N items, each of a name of its own, every second one with a description."""
+    titles = [f"{COLOURS[i % 6]} {THINGS[i % 7]} {_name(i)}" for i in range(n)]
     descriptions = [f"a {THINGS[(i + 3) % 7]} of {i * 7} parts" if described and i % 2 else "" for i in range(n)]
     return Items(np.array([f"item{i:04d}" for i in range(n)]), titles, descriptions, np.arange(n, dtype=np.int64))
+
+
+def _name(number: int) -> str:
+    return "".join(SYLLABLES[number // 8**place % 8] for place in range(3))
 
 
 def make_histories(
@@ -58,9 +63,7 @@ def make_tokenizer(items: Items, vocabulary: int = 400) -> PreTrainedTokenizerFa
     return train_tokenizer(texts, vocabulary)
 
 
-def make_backbone(
-    tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0, **options
-) -> PreTrainedModel:
+def make_backbone(tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0, **options) -> PreTrainedModel:
     """A Qwen3 of width 32 without its language-model head, as `load_model(..., head=False)` gives one.
 
     Its random weights are ten times larger than usual: with the usual ones all items get nearly the same

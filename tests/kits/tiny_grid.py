@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from mmgrid.data.synthetic import World, WorldDomain, write_world
 from mmgrid.files import sha256_file
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.expand import expand
@@ -56,10 +57,10 @@ batch_rows = 8
 row_tokens = 32
 
 [paradigms.semb]
-text_tokens = 16
-title_tokens = 16
-negatives = 32
-batch_size = 8
+text_tokens = 32
+title_tokens = 32
+negatives = 64
+batch_size = 16
 epochs = 1
 
 [paradigms.sasrec]
@@ -68,6 +69,26 @@ epochs = 2
 [[merges]]
 kind = "cross_domain"
 """
+
+# The same two domains as raw files that a test may break; of its cells the baselines need no torch.
+RAW_TEXT = (
+    """\
+name = "raw"
+
+[data]
+format = "amazon2023"
+root = "raw"
+domains = ["garden", "kitchen"]
+"""
+    + TEXT[TEXT.index("\n[phases]") : TEXT.index("[backbone]")]
+    + """\
+[backbone]
+kind = "tiny"
+
+[paradigms.sasrec]
+"""
+)
+BASELINES = "evaluation/baseline/*"
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,13 @@ def write_grid(folder: Path, text: str = TEXT) -> Path:
     file = folder / "tiny.toml"
     file.write_text(text)
     return file
+
+
+def write_raw_grid(folder: Path) -> Path:
+    """The file of the grid of raw files in `folder`, and the raw files."""
+    for domain in ("garden", "kitchen"):
+        write_world(World((WorldDomain(domain, users=150, items=120, mean_interactions=10),)), domain, folder / "raw")
+    return write_grid(folder, RAW_TEXT)
 
 
 def cells_of(grid: Grid) -> list[Cell]:

@@ -64,9 +64,7 @@ def _digest(folder: Path) -> str:
 
 
 def _loaded(folder: Path) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
-    }
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
 
 
 def test_equals_the_merge_in_memory(models: Path) -> None:

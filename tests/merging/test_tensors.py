@@ -15,8 +15,7 @@ from mmgrid.merging.header import DTYPES
 from mmgrid.merging.tensors import TensorInfo, TensorWriter
 
 ALL_TYPES = {
-    torch_name: torch.tensor([[1, 0, 1], [0, 1, 1]]).to(getattr(torch, torch_name))
-    for torch_name, _ in DTYPES.values()
+    torch_name: torch.tensor([[1, 0, 1], [0, 1, 1]]).to(getattr(torch, torch_name)) for torch_name, _ in DTYPES.values()
 }
 TENSORS = {**ALL_TYPES, "scalar": torch.tensor(2.5), "empty": torch.empty(0, 3), "λ": torch.ones(1)}
 
@@ -90,9 +89,7 @@ def test_broken_files_are_named(tmp_path: Path, content: bytes, says: str) -> No
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_no_damage_gives_anything_but_an_error_or_the_bytes_that_are_there(
-    tmp_path: Path, data: st.DataObject
-) -> None:
+def test_no_damage_gives_anything_but_an_error_or_the_bytes_that_are_there(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.arange(4.0), "b": torch.ones(2, dtype=torch.bfloat16)}, path)
     content = bytearray(path.read_bytes())

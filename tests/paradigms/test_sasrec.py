@@ -14,7 +14,6 @@ from mmgrid.training.fit import fit
 ITEMS = make_items(40)
 
 
-
 @pytest.fixture
 def model() -> SasrecModel:
     """With weights large enough that a difference anywhere shows."""

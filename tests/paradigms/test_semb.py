@@ -6,7 +6,7 @@ import torch
 
 from kits.small import PHASE, make_backbone, make_items, make_tokenizer, random_histories, semb_recipe
 from mmgrid.data import Items
-from mmgrid.paradigms.semb import Semb, SembExamples
+from mmgrid.paradigms.semb import MASKED_STEPS, Semb, SembExamples
 from mmgrid.training.fit import TrainingError, fit
 
 ITEMS = make_items(40)
@@ -69,7 +69,12 @@ class TestNegatives:
 
     def test_are_drawn_anew_in_each_epoch_example_and_seed(self) -> None:
         examples = self._examples()
-        drawn = {tuple(one.draw(index, epoch)[2]) for one in (examples, self._examples(seed=1)) for index in range(20) for epoch in range(3)}
+        drawn = {
+            tuple(one.draw(index, epoch)[2])
+            for one in (examples, self._examples(seed=1))
+            for index in range(20)
+            for epoch in range(3)
+        }
         assert len(drawn) > 110, "120 draws of 3 out of 40, nearly all of them different"
 
     def test_are_uniform_over_the_candidates(self) -> None:
@@ -88,9 +93,8 @@ class TestNegatives:
 
 def test_items_that_all_look_alike_stop_the_training(tmp_path) -> None:
     """A backbone with weights near zero gives all items one vector."""
-    paradigm, model = Semb.create(
-        semb_recipe(), make_backbone(TOKENIZER, initializer_range=1e-4), TOKENIZER, seed=0
-    )
+    paradigm, model = Semb.create(semb_recipe(), make_backbone(TOKENIZER, initializer_range=1e-4), TOKENIZER, seed=0)
     examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
+    training = semb_recipe().training("pretrain").model_copy(update={"epochs": 2.0 * MASKED_STEPS})
     with pytest.raises(TrainingError, match=r"100% of the negatives are masked.*Lower the learning rate"):
-        fit(model, examples, paradigm.loss, semb_recipe().training("pretrain"), tmp_path, seed=0)
+        fit(model, examples, paradigm.loss, training, tmp_path, seed=0)

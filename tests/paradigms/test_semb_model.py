@@ -174,7 +174,7 @@ class TestForward:
         batch = examples.collate(drawn)
         named = np.concatenate([*(sequence for sequence, _, _ in drawn), *(negatives for _, _, negatives in drawn)])
         encoded: list[int] = []
-        model.item_tower.register_forward_hook(lambda *_: encoded.append(int(len(batch["item_places"]))))
+        model.item_tower.register_forward_hook(lambda *_: encoded.append(len(batch["item_places"])))
         model(**batch)
         assert encoded == [len(np.unique(named))], "one call of the item tower, with each item in it once"
         assert len(named) > encoded[0], "or this would show nothing"

@@ -112,9 +112,7 @@ def test_a_table_sorts_down_up_and_back(opened, tables):
     heading = page.locator("#table-2 thead").get_by_text("NDCG@10")
 
     def column():
-        return [
-            float(row.locator("td").nth(4).get_attribute("data-value")) for row in seen_rows(page, "table-2").all()
-        ]
+        return [float(row.locator("td").nth(4).get_attribute("data-value")) for row in seen_rows(page, "table-2").all()]
 
     given = column()
     heading.click()

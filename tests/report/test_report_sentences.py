@@ -48,8 +48,7 @@ def test_popularity_is_beaten_only_where_the_interval_says_so():
     ]
     text = sentences.on_scores(scores(frame(*rows), []), "all")
     assert text == (
-        "The interval lies wholly above that of popularity for 1 of 2 models, by a factor of 2.0; "
-        "not for semb on b."
+        "The interval lies wholly above that of popularity for 1 of 2 models, by a factor of 2.0; not for semb on b."
     )
 
 
@@ -118,9 +117,7 @@ def test_cells_are_counted_and_failures_named():
         "2 of 3 cells are built, 1 failed; building them took 1 h 08 min in sum, of which b took the most "
         "(1 h 07 min). Failed: c."
     )
-    assert (
-        sentences.on_cells(frame(cell("a", "missing"), schema=CELLS_SCHEMA)) == "0 of 1 cell is built, 1 missing."
-    )
+    assert sentences.on_cells(frame(cell("a", "missing"), schema=CELLS_SCHEMA)) == "0 of 1 cell is built, 1 missing."
 
 
 def test_statistics_name_the_extremes():

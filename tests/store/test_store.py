@@ -37,9 +37,7 @@ def _make(work: Path) -> dict[str, Any]:
 
 
 def _build(store: Store, address: Address = BOOKS, make: Any = _make, **recipe: Any) -> Record:
-    record = store.build(
-        address, recipe or {"seed": 0}, {"base": {"name": "backbone", "fingerprint": "ab" * 32}}, make
-    )
+    record = store.build(address, recipe or {"seed": 0}, {"base": {"name": "backbone", "fingerprint": "ab" * 32}}, make)
     assert record is not None
     return record
 
@@ -228,9 +226,7 @@ def test_an_incompatible_store_is_refused(store: Store, mark: str, says: str) ->
     assert (store.root / "store.json").read_text() == mark
 
 
-def test_a_damaged_record_is_reported_and_stops_nothing_else(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_record_is_reported_and_stops_nothing_else(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     other = Address("corpus", ("toys",), "a" * 64)
     for address in (BOOKS, other):
         _build(store, address)

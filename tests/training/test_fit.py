@@ -93,7 +93,9 @@ class TestSchedules:
 
     def test_cosine_after_a_warm_up_in_steps(self, tmp_path: Path) -> None:
         recipe = _recipe(schedule="cosine", warmup_steps=2, warmup_ratio=0.9)
-        expected = [0.01 * (step / 2 if step < 2 else (1 + math.cos(math.pi * (step - 2) / 10)) / 2) for step in range(12)]
+        expected = [
+            0.01 * (step / 2 if step < 2 else (1 + math.cos(math.pi * (step - 2) / 10)) / 2) for step in range(12)
+        ]
         assert _rates(tmp_path, recipe) == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 

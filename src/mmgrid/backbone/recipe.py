@@ -10,16 +10,18 @@ class TinyRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hidden_size: int = Field(128, gt=0)
-    layers: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    key_value_heads: int = Field(2, ge=1)
-    intermediate_size: int = Field(384, gt=0)
-    vocabulary: int = Field(8192, ge=300, description="tokens, special ones included; fewer if the text is small")
-    steps: int = Field(600, ge=1, description="optimizer steps of language-model pre-training")
-    batch_rows: int = Field(32, gt=0, description="rows of a batch")
-    row_tokens: int = Field(64, ge=8, description="tokens of a row")
-    learning_rate: float = Field(2e-3, gt=0)
+    hidden_size: int = Field(default=128, gt=0)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    key_value_heads: int = Field(default=2, ge=1)
+    intermediate_size: int = Field(default=384, gt=0)
+    vocabulary: int = Field(
+        default=8192, ge=300, description="tokens, special ones included; fewer if the text is small"
+    )
+    steps: int = Field(default=600, ge=1, description="optimizer steps of language-model pre-training")
+    batch_rows: int = Field(default=32, gt=0, description="rows of a batch")
+    row_tokens: int = Field(default=64, ge=8, description="tokens of a row")
+    learning_rate: float = Field(default=2e-3, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
 
     @model_validator(mode="after")

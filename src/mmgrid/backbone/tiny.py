@@ -50,7 +50,7 @@ def create(recipe: TinyRecipe, tokenizer: PreTrainedTokenizerFast, seed: int) ->
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.get_vocab()[END_OF_TEXT],
         pad_token_id=None,
         dtype="float32",
     )

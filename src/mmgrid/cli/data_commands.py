@@ -41,15 +41,12 @@ def prepare(
     rows = [(step["step"], step["interactions"], step["users"], step["items"]) for step in summary["dropped"]]
     draw.print_table("Dropped", ("step", "interactions", "users", "items"), rows)
     draw.say(
-        f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with "
-        f"{summary['items']:,} items"
+        f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with {summary['items']:,} items"
     )
 
 
 @app.command()
-def stats(
-    grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False
-) -> None:
+def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False) -> None:
     """Print Table 1 and the data part of Table 4; prepares what is not prepared yet."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session

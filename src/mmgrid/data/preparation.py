@@ -116,9 +116,7 @@ def filter_interactions(
         raise ValueError(f"compat {compat!r}: expected None or 'official'")
     titled = raw.items.filter(pl.col("title") != "")
     if titled.is_empty():
-        raise DataError(
-            f"{raw.name}: none of its {len(raw.items)} items has a title; items are known by their text"
-        )
+        raise DataError(f"{raw.name}: none of its {len(raw.items)} items has a title; items are known by their text")
     steps = _Steps(raw, titled)
     steps.keep_earliest()
     if raw.unfiltered:

@@ -98,9 +98,7 @@ class _Hidden:
             self.users, self.items = users[order], items[order]
         elif excluded is not None:
             if excluded.shape != (n_users, n_items) or excluded.dtype != np.bool_:
-                raise ValueError(
-                    f"excluded: expected bool[{n_users}, {n_items}], got {excluded.dtype}{excluded.shape}"
-                )
+                raise ValueError(f"excluded: expected bool[{n_users}, {n_items}], got {excluded.dtype}{excluded.shape}")
             self.mask = excluded
 
     def clear(self, block: npt.NDArray[np.bool_], start: int, stop: int) -> None:

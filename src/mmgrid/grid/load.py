@@ -16,9 +16,7 @@ from pydantic import BaseModel, ValidationError
 from mmgrid.grid.spec import GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import RECIPES
 
-KINDS = tuple(
-    typing.get_args(model.model_fields["kind"].annotation)[0] for model in (TinyBackbone, PretrainedBackbone)
-)
+KINDS = tuple(typing.get_args(model.model_fields["kind"].annotation)[0] for model in (TinyBackbone, PretrainedBackbone))
 
 # What pydantic calls by Python's names.
 EXPECTED = {

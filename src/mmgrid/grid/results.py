@@ -67,9 +67,7 @@ def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def results_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """All results rows, in the order of the cells."""
-    frames = [
-        pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in records if cell.kind == "evaluation"
-    ]
+    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in records if cell.kind == "evaluation"]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
 
 

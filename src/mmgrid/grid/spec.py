@@ -56,23 +56,17 @@ class DataSpec(_Spec):
     root: str | None = Field(default=None, description="folder of the raw files; not for `synthetic`")
     domains: tuple[str, ...] = Field(min_length=1)
     min_interactions: int = Field(default=5, ge=1)
-    max_users: int | None = Field(
-        default=None, ge=1, description="a deterministic sample of users, for small machines"
-    )
+    max_users: int | None = Field(default=None, ge=1, description="a deterministic sample of users, for small machines")
     catalogue: Catalogue = "closed"
     compat: Literal["official"] | None = None
-    synthetic: SyntheticSpec | None = Field(
-        default=None, description="of the synthetic world; only for `synthetic`"
-    )
+    synthetic: SyntheticSpec | None = Field(default=None, description="of the synthetic world; only for `synthetic`")
 
     @field_validator("domains")
     @classmethod
     def _names_of_folders(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
         for domain in domains:
             if safe_segment(domain) != domain:
-                raise ValueError(
-                    f"{domain!r} cannot name a folder of the store; rename it to {safe_segment(domain)!r}"
-                )
+                raise ValueError(f"{domain!r} cannot name a folder of the store; rename it to {safe_segment(domain)!r}")
         repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
         if repeated:
             raise ValueError(f"named twice: {', '.join(repeated)}")
@@ -140,9 +134,7 @@ class EvaluationSpec(_Spec):
 
     target: Target = "test"
     history_length: int = Field(default=25, ge=1)
-    max_users: int | None = Field(
-        default=None, ge=1, description="a deterministic sample, the same for every model"
-    )
+    max_users: int | None = Field(default=None, ge=1, description="a deterministic sample, the same for every model")
 
 
 class CrossDomainMerges(_Spec):

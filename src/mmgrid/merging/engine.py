@@ -168,9 +168,7 @@ def _job(
         raise MergeError(f"{method.name}: has no delta for scale = {scale} to act on; use weights")
     for name in weights or {}:
         if name not in sources:
-            raise MergeError(
-                f"weights: there is no source {name!r}{nearest(name, sources)}; known: {listing(sources)}"
-            )
+            raise MergeError(f"weights: there is no source {name!r}{nearest(name, sources)}; known: {listing(sources)}")
     numbers = {"scale": scale, **{f"weight of {name!r}": value for name, value in (weights or {}).items()}}
     for what, number in numbers.items():
         if not math.isfinite(number):
@@ -221,8 +219,7 @@ def _kept(job: _Job, name: str) -> Tensor:
     for other_name, other in others:
         if not torch.equal(first, other):
             raise MergeError(
-                f"tensor {name}: whole numbers cannot be averaged, and {first_name!r} and {other_name!r} "
-                f"differ in it"
+                f"tensor {name}: whole numbers cannot be averaged, and {first_name!r} and {other_name!r} differ in it"
             )
     return first.detach().clone()
 

@@ -31,9 +31,7 @@ class Paradigm(Protocol):
         """Full rank of each user's target, from 0, or NOT_RANKED: int64 [users]."""
         ...
 
-    def recommend(
-        self, model: nn.Module, histories: Histories, items: Items, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def recommend(self, model: nn.Module, histories: Histories, items: Items, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best items outside each history: item rows int64 [users, k], scores float32 [users, k]."""
         ...
 

@@ -16,7 +16,7 @@ class PhaseValues(BaseModel):
     pretrain: float = Field(gt=0)
     phase1: float = Field(gt=0)
     phase2: float = Field(gt=0)
-    all: float | None = Field(None, gt=0)
+    all: float | None = Field(default=None, gt=0)
 
     def of(self, phase: str) -> float:
         value = getattr(self, phase)
@@ -30,7 +30,7 @@ class _Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    history_length: int = Field(25, ge=1, description="interactions that a model reads")
+    history_length: int = Field(default=25, ge=1, description="interactions that a model reads")
     epochs: PhaseValues
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
@@ -38,7 +38,7 @@ class _Recipe(BaseModel):
     warmup_ratio: float = Field(ge=0, lt=1)
     schedule: Schedule
     precision: Precision = "float32"
-    accumulation: int = Field(1, gt=0)
+    accumulation: int = Field(default=1, gt=0)
 
     def training(self, phase: str) -> TrainingRecipe:
         """The values of one phase, as `fit` takes them."""
@@ -58,15 +58,15 @@ class SembRecipe(_Recipe):
     """All values of semb; the defaults are those of PROTOCOL for a pre-trained backbone."""
 
     prompt: str = "Compress the following sentence into embedding:"
-    text_tokens: int = Field(64, ge=1, description="tokens of title and description, without the prompt")
-    title_tokens: int = Field(48, ge=1, description="tokens of the title at most")
-    negatives: int = Field(512, ge=1, description="uniform negatives, pooled over the batch")
-    batch_negatives: bool = Field(False, description="take the batch's own items as negatives, too")
+    text_tokens: int = Field(default=64, ge=1, description="tokens of title and description, without the prompt")
+    title_tokens: int = Field(default=48, ge=1, description="tokens of the title at most")
+    negatives: int = Field(default=512, ge=1, description="uniform negatives, pooled over the batch")
+    batch_negatives: bool = Field(default=False, description="take the batch's own items as negatives, too")
     epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
     learning_rate: PhaseValues = PhaseValues(pretrain=1e-4, phase1=5e-5, phase2=5e-5)
-    batch_size: int = Field(16, gt=0)
-    weight_decay: float = Field(0.001, ge=0)
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    batch_size: int = Field(default=16, gt=0)
+    weight_decay: float = Field(default=0.001, ge=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     schedule: Schedule = "cosine"
     precision: Precision = "bf16"
 
@@ -74,16 +74,16 @@ class SembRecipe(_Recipe):
 class SasrecRecipe(_Recipe):
     """All values of SASRec; the defaults were found on `target = "phase2"` (docs/LOG.md)."""
 
-    hidden_size: int = Field(64, gt=0)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    intermediate_size: int = Field(256, gt=0)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    hidden_size: int = Field(default=64, gt=0)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    intermediate_size: int = Field(default=256, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     epochs: PhaseValues = PhaseValues(pretrain=10, phase1=3, phase2=3, all=10)
     learning_rate: PhaseValues = PhaseValues(pretrain=1e-3, phase1=5e-4, phase2=5e-4, all=1e-3)
-    batch_size: int = Field(128, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    batch_size: int = Field(default=128, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     schedule: Schedule = "constant"
 
     @model_validator(mode="after")

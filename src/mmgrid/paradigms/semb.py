@@ -92,9 +92,7 @@ class Semb:
         users = self.user_vectors(model, vectors, histories)
         return dense_ranks(users, F.normalize(vectors, dim=-1), histories, items, targets)
 
-    def recommend(
-        self, model: SembModel, histories: Histories, items: Items, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def recommend(self, model: SembModel, histories: Histories, items: Items, k: int) -> tuple[np.ndarray, np.ndarray]:
         vectors = self.item_vectors(model, items)
         users = self.user_vectors(model, vectors, histories)
         return dense_top(users, F.normalize(vectors, dim=-1), histories, items, k)

@@ -8,7 +8,7 @@ Shape letters: B users, L history, D width, U distinct items, R × W packed rows
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class SembConfig(PreTrainedConfig):
     """Config of both towers, and what must be known to turn an item into the item tower's input."""
 
     model_type = MODEL_TYPE
-    sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # noqa: RUF012 (transformers' own form)
+    sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # noqa: RUF012  # pyright: ignore
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class SembModel(PreTrainedModel):
     """Item and user tower, the [ITEM] vector and the logarithm of the cosine's scale (1 / temperature)."""
 
     config_class = SembConfig
+    config: SembConfig
     base_model_prefix = ""
     _supports_sdpa = True
 
@@ -113,9 +114,7 @@ class SembModel(PreTrainedModel):
                 "with the items beside it, so they cannot be packed; take a decoder with plain attention, such as Qwen"
             )
 
-    def encode_items(
-        self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor
-    ) -> Tensor:
+    def encode_items(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor) -> Tensor:
         """Packed rows [R, W] → item vectors float [U, D]."""
         embedded = self.item_tower.get_input_embeddings()(input_ids)
         flat = embedded.reshape(-1, embedded.shape[-1])
@@ -216,7 +215,8 @@ def _gathered(own: Tensor) -> Tensor:
     """The tensors [M, …] of all processes end to end, this one's with their gradient; M may differ."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own
-    gather: Callable[[Tensor], tuple[Tensor, ...]] = torch.distributed.nn.functional.all_gather
+    from torch.distributed.nn.functional import all_gather as gather
+
     sizes = [int(size) for size in gather(torch.tensor(len(own), device=own.device))]
     padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
     parts = gather(torch.cat([own, padding]))

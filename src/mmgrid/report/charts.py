@@ -180,9 +180,7 @@ def _heatmap(names: Sequence[str], paradigms: Sequence[str], limit: float) -> al
     )
     weight = alt.ExprRef("datum.decided === true ? 'bold' : 'normal'")
     tiles = base.mark_rect(cornerRadius=3, stroke=None).encode(color=colour)
-    text = base.mark_text(fontSize=13, fontWeight=weight).encode(
-        text=alt.Text("change:Q", format="+.1f"), color=ink
-    )
+    text = base.mark_text(fontSize=13, fontWeight=weight).encode(text=alt.Text("change:Q", format="+.1f"), color=ink)
     return (
         alt.layer(tiles, text, data=alt.NamedData("pairs"))
         .transform_filter("datum.group === group && datum.metric === metric && datum.recipe === recipe")

@@ -51,14 +51,10 @@ def pairs(results: pl.DataFrame, changes: pl.DataFrame, domains: Iterable[str]) 
     """
     known = set(domains) | set(results["domain"].to_list())
     merged = results.filter(pl.col("merge").fill_null("") != "")
-    partners = [
-        partner(sources, domain, known) for sources, domain in merged.select("sources", "domain").iter_rows()
-    ]
+    partners = [partner(sources, domain, known) for sources, domain in merged.select("sources", "domain").iter_rows()]
     merged = merged.with_columns(
         partner=pl.Series(partners, dtype=pl.String),
-        recipe=pl.Series(
-            [recipe(*row) for row in merged.select("merge", "parameter").iter_rows()], dtype=pl.String
-        ),
+        recipe=pl.Series([recipe(*row) for row in merged.select("merge", "parameter").iter_rows()], dtype=pl.String),
     ).filter(pl.col("partner").is_not_null())
     single = results.filter((pl.col("merge").fill_null("") == "") & (pl.col("model") == REFERENCE_MODEL)).select(
         *_KEYS, pl.col("value").alias("single")

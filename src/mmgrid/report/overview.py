@@ -107,9 +107,7 @@ def _scores(results: pl.DataFrame) -> tuple[str, dict[tuple[str, str, str], floa
     metrics = over_all["metric"].unique().to_list()
     metric = next((name for name in ("ndcg@10", "ndcg@20") if name in metrics), min(metrics, default=""))
     means = (
-        over_all.filter(pl.col("metric") == metric)
-        .group_by("paradigm", "domain", "model")
-        .agg(pl.col("value").mean())
+        over_all.filter(pl.col("metric") == metric).group_by("paradigm", "domain", "model").agg(pl.col("value").mean())
     )
     return metric, {(row[0], row[1], row[2]): row[3] for row in means.iter_rows()}
 

@@ -48,9 +48,7 @@ def on_statistics(statistics: pl.DataFrame) -> str:
     gaps = {row["domain"]: row["gap_days"] for row in rows if is_number(row["gap_days"])}
     if len(rows) == 1:
         domain = rows[0]["domain"]
-        text = (
-            f"{domain} has {count(rows[0]['test_users'], 'test user')}, {number(shares[domain])} % of them active."
-        )
+        text = f"{domain} has {count(rows[0]['test_users'], 'test user')}, {number(shares[domain])} % of them active."
         return text + (f" The mean gap is {number(gaps[domain])} days." if gaps else "")
     users = [row["test_users"] for row in rows]
     low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
@@ -76,9 +74,7 @@ def on_scores(scored: pl.DataFrame, group: str) -> str:
     metric = metric_order(trained["metric"].to_list())[0]
     trained = trained.filter(pl.col("metric") == metric)
     popularity = shown.filter((pl.col("metric") == metric) & (pl.col("model") == "popularity"))
-    return " ".join(
-        part for part in (_on_order(trained, metric, group), _on_popularity(trained, popularity)) if part
-    )
+    return " ".join(part for part in (_on_order(trained, metric, group), _on_popularity(trained, popularity)) if part)
 
 
 def _on_order(trained: pl.DataFrame, metric: str, group: str) -> str:
@@ -100,9 +96,7 @@ def _on_order(trained: pl.DataFrame, metric: str, group: str) -> str:
     where = [f"{label} {'is highest ' * (i == 0)}in {leads[label]}{of * (i == 0)}" for i, label in enumerate(order)]
     text = f"By {metric_label(metric)} over {group_label(group)}, {listing(where)}."
     if undecided:
-        text += (
-            f" In {listing(undecided)} the intervals of the two highest overlap, so that their order stays open."
-        )
+        text += f" In {listing(undecided)} the intervals of the two highest overlap, so that their order stays open."
     return text
 
 

@@ -91,9 +91,7 @@ class Lock:
         self.release()
 
 
-def try_lock(
-    path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: float = STALE_SECONDS
-) -> Lock | None:
+def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: float = STALE_SECONDS) -> Lock | None:
     """Take the lock at `path` (its folder exists), or None if a living process holds it. Never waits.
 
     Raises:
@@ -144,9 +142,7 @@ def _create(path: Path, beat_seconds: float) -> Lock | None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
     except FileExistsError:
         return None
-    ours = Holder(
-        socket.gethostname(), _machine(), os.getpid(), _start_of(os.getpid()) or "", secrets.token_hex(16)
-    )
+    ours = Holder(socket.gethostname(), _machine(), os.getpid(), _start_of(os.getpid()) or "", secrets.token_hex(16))
     try:
         os.write(descriptor, json.dumps(asdict(ours)).encode())
     except OSError:

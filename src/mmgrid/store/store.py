@@ -234,9 +234,7 @@ class Store:
             )
             write_json(work / RECORD_FILE, record.model_dump(mode="json"))
         except (ValidationError, ValueError, TypeError) as error:
-            raise StoreError(
-                f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}"
-            ) from error
+            raise StoreError(f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}") from error
         # The slow part before the step checkpoints go: a kill during it still leaves a training to go on
         # from.
         sync_folder(work)
@@ -322,9 +320,7 @@ class Store:
 def _check_made(work: Path) -> None:
     """Remove what an interrupted atomic write left, and see that the store's own names were left alone."""
     if (work / RECORD_FILE).exists() or not (work / BUILDING_FILE).exists():
-        raise StoreError(
-            f"{work}: {RECORD_FILE} and {BUILDING_FILE} are the store's own; a cell must not touch them"
-        )
+        raise StoreError(f"{work}: {RECORD_FILE} and {BUILDING_FILE} are the store's own; a cell must not touch them")
     for parent, _, names in os.walk(work):
         for name in names:
             if is_partial(Path(parent) / name):

@@ -80,9 +80,7 @@ class Vocabulary:
     series: tuple[str, ...]
 
 
-def vocabulary(
-    random: np.random.Generator, dimensions: int, n_nouns: int, n_brands: int, n_series: int
-) -> Vocabulary:
+def vocabulary(random: np.random.Generator, dimensions: int, n_nouns: int, n_brands: int, n_series: int) -> Vocabulary:
     """Draw a domain's words; no made-up word stands for two things."""
     per_pole = len(_SHARED[0][0])
     made = _made_up(random, dimensions * 2 * per_pole + n_brands + n_series)

@@ -33,9 +33,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: Progress | None =
     Returns "built"; "present" if another process built it meanwhile; "waiting" while another one is at it.
     """
     builder: Builder = import_module(MODULES[cell.kind]).build
-    upstream = {
-        role: {"name": above.name, "fingerprint": above.fingerprint} for role, above in cell.upstream.items()
-    }
+    upstream = {role: {"name": above.name, "fingerprint": above.fingerprint} for role, above in cell.upstream.items()}
 
     state: State = "present"
 

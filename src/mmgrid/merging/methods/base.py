@@ -112,7 +112,5 @@ def sum_of_weights(name: str, weights: Sequence[float]) -> float:
     """
     total = math.fsum(weights)
     if abs(total) <= 1e-12 * math.fsum(map(abs, weights)):
-        raise MergeError(
-            f"{name}: the weights add up to zero, which nothing can be divided by; set normalise = false"
-        )
+        raise MergeError(f"{name}: the weights add up to zero, which nothing can be divided by; set normalise = false")
     return total

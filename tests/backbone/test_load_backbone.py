@@ -1,0 +1,102 @@
+"""Loading a backbone: whole, in float32, without running or unpickling anything; else an error that names it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kits.small import make_items, make_tokenizer, same_weights
+from mmgrid.backbone import TinyRecipe
+from mmgrid.backbone.load import BackboneError, load_model, load_tokenizer
+from mmgrid.backbone.tiny import create
+
+TOKENIZER = make_tokenizer(make_items(40))
+RECIPE = TinyRecipe(hidden_size=32, layers=2, heads=2, key_value_heads=1, intermediate_size=64)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create(RECIPE, TOKENIZER, seed=0).save_pretrained(str(tmp_path))
+    TOKENIZER.save_pretrained(str(tmp_path))
+    return tmp_path
+
+
+def test_comes_back_with_and_without_its_head(folder: Path) -> None:
+    made = create(RECIPE, TOKENIZER, seed=0)
+    assert same_weights(load_model(folder), made)
+    assert same_weights(load_model(folder, head=False), made.model)
+    text = "red lamp <|im_end|> ünï"
+    assert load_tokenizer(folder)(text)["input_ids"] == TOKENIZER(text)["input_ids"]
+    assert load_tokenizer(folder).eos_token_id == TOKENIZER.eos_token_id
+
+
+def test_is_float32_whatever_was_saved(folder: Path) -> None:
+    create(RECIPE, TOKENIZER, seed=0).to(torch.bfloat16).save_pretrained(str(folder))
+    assert {weight.dtype for weight in load_model(folder).parameters()} == {torch.float32}
+
+
+def _config(folder: Path, **values) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def _drop(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _pickle(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), "model_type"),
+    "a broken config": (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON"),
+    "an unknown model": (lambda folder: _config(folder, model_type="nosuch"), "nosuch"),
+    "layers that do not fit": (lambda folder: _config(folder, num_hidden_layers=1), "layer"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
+    "truncated weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 99), "header"),
+    "pickled weights": (_pickle, "model.safetensors"),
+    "a missing weight": (_drop, "hold no model.layers.1.mlp.up_proj.weight of the shape"),
+    "another shape": (lambda folder: _config(folder, intermediate_size=72), "and 5 more of the shape"),
+}
+
+
+@pytest.mark.parametrize("what", list(BROKEN))
+def test_a_backbone_that_is_not_whole_is_named(folder: Path, what: str) -> None:
+    harm, reason = BROKEN[what]
+    harm(folder)
+    with pytest.raises(BackboneError, match=f"backbone {folder}: cannot be loaded") as caught:
+        load_model(folder)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_tokenizer_that_is_not_whole_is_named(folder: Path, content: str | None) -> None:
+    file = folder / "tokenizer.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(BackboneError, match=f"backbone {folder}: cannot be loaded"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, load: Callable, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BackboneError, match="backbone .*nowhere: cannot be loaded"):
+        load(tmp_path / "nowhere")
+
+
+def test_remote_code_is_off(folder: Path) -> None:
+    """A folder that brings its own code is refused, and the code is not run."""
+    trap = folder / "trap"
+    (folder / "own.py").write_text(f"open({str(trap)!r}, 'w').close()\n")
+    _config(folder, model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"})
+    with pytest.raises(BackboneError, match="cannot be loaded"):
+        load_model(folder)
+    assert not trap.exists()

@@ -1,0 +1,244 @@
+"""What the runner promises whatever becomes of a cell, of a process or of the runner itself."""
+
+import json
+import multiprocessing as mp
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from kits.processes import accident, finish, living, start, until
+from kits.tiny_grid import BASELINES, bytes_below, cells_of, write_raw_grid
+from mmgrid.grid.cell import Cell, with_upstream
+from mmgrid.grid.load import load_grid
+from mmgrid.runners import Event, Outcome, default_jobs, run_local
+from mmgrid.store import Store
+
+EVALUATED = {
+    domain: {f"evaluation/baseline/{domain}/{model}" for model in ("popularity", "random")}
+    for domain in ("garden", "kitchen")
+}
+ALL = {"corpus/garden", "corpus/kitchen"} | EVALUATED["garden"] | EVALUATED["kitchen"]
+
+
+class Bench:
+    """A grid of raw files with an empty store, of which only what needs no training is built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.root = write_raw_grid(folder), folder / "runs"
+        self.arguments = (self.file, "--store", self.root, "--only", BASELINES)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return with_upstream(
+            cell for cell in cells_of(load_grid(self.file)) if cell.recipe.get("paradigm") == "baseline"
+        )
+
+    def run(self, jobs: int = 1, watch=None) -> Outcome:
+        return run_local(self.cells, load_grid(self.file), self.store, jobs=jobs, watch=watch)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def accidents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Call it with code that befalls the processes that build cells."""
+
+    def plan(code: str) -> None:
+        for name, value in accident(tmp_path / "accident", code).items():
+            monkeypatch.setenv(name, value)
+
+    return plan
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failed_cell_stops_no_other_and_what_rests_on_it_is_blocked(bench: Bench, jobs: int) -> None:
+    ratings = bench.file.parent / "raw" / "garden.csv.gz"
+    whole = ratings.read_bytes()
+    ratings.write_bytes(whole[: len(whole) // 2])
+    events: list[Event] = []
+    outcome = bench.run(jobs, events.append)
+    assert set(outcome.built) == {"corpus/kitchen"} | EVALUATED["kitchen"]
+    assert set(outcome.failed) == {"corpus/garden"}
+    assert outcome.failed["corpus/garden"].startswith(f"{ratings}: the gzip file is cut off")
+    assert outcome.blocked == dict.fromkeys(EVALUATED["garden"], "corpus/garden")
+    assert not outcome.complete
+    ends = {event.cell: event for event in events if event.state in ("built", "failed", "blocked", "present")}
+    assert ends.keys() == ALL
+    assert ends["corpus/garden"].message == outcome.failed["corpus/garden"]
+
+    published = bytes_below(bench.root)
+    ratings.write_bytes(whole)
+    again = bench.run(jobs)
+    assert set(again.built) == {"corpus/garden"} | EVALUATED["garden"]
+    assert set(again.present) == {"corpus/kitchen"} | EVALUATED["kitchen"]
+    assert again.complete
+    after = bytes_below(bench.root)
+    assert {path for path, data in published.items() if after.get(path) != data} <= {
+        path for path in published if ".work/" in path or path == "digests.json"
+    }
+
+
+@pytest.mark.parametrize(("how", "code"), [("os._exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9)])
+def test_a_process_that_dies_is_one_failed_cell(bench: Bench, accidents, how: str, code: int) -> None:
+    accidents(
+        f"""
+        def dying(cell, *rest):
+            if cell.name == "corpus/garden":
+                {how}
+            return build_cell(cell, *rest)
+
+        worker.build_cell = dying
+        """
+    )
+    outcome = bench.run()
+    assert set(outcome.built) == {"corpus/kitchen"} | EVALUATED["kitchen"]
+    assert list(outcome.failed) == ["corpus/garden"]
+    assert outcome.failed["corpus/garden"].startswith(f"its process ended with code {code} ")
+    assert outcome.blocked == dict.fromkeys(EVALUATED["garden"], "corpus/garden")
+    assert not mp.active_children()
+
+
+def test_a_process_that_dies_between_two_cells_is_replaced(bench: Bench) -> None:
+    def shoot(event: Event) -> None:
+        if (event.cell, event.state) == ("corpus/garden", "built"):
+            for child in mp.active_children():
+                child.kill()
+                child.join()
+
+    outcome = bench.run(watch=shoot)
+    assert outcome.complete
+    assert set(outcome.built) == ALL
+
+
+def test_an_error_of_any_kind_is_told_in_one_line(bench: Bench, accidents) -> None:
+    accidents(
+        """
+        def failing(cell, *rest):
+            raise MemoryError("no room\\n  for this cell")
+
+        worker.build_cell = failing
+        """
+    )
+    assert bench.run().failed["corpus/garden"] == "MemoryError: no room for this cell"
+
+
+def test_what_is_there_is_not_built_again_and_starts_no_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(bench.run().built) == ALL
+    monkeypatch.setattr("mmgrid.runners.local._start_worker", None)
+    events: list[Event] = []
+    outcome = bench.run(watch=events.append)
+    assert outcome == Outcome((), tuple(cell.name for cell in bench.cells), {}, {})
+    assert {event.state for event in events} == {"present"}
+
+
+def test_a_damaged_record_fails_its_cell_and_no_other(bench: Bench) -> None:
+    bench.run()
+    garden, kitchen = (next(cell for cell in bench.cells if cell.name == f"corpus/{d}") for d in ("garden", "kitchen"))
+    popularity = next(cell for cell in bench.cells if cell.name == "evaluation/baseline/garden/popularity")
+    bench.store.remove(popularity.address)
+    bench.store.remove(kitchen.address)
+    record = bench.store.folder(garden.address) / "record.json"
+    record.write_bytes(record.read_bytes()[:100])
+    outcome = bench.run()
+    assert outcome.built == ("corpus/kitchen",)
+    assert outcome.failed.keys() == {"corpus/garden"}
+    assert outcome.failed["corpus/garden"].startswith(f"{record}: cannot be read as a record")
+    assert outcome.blocked == {"evaluation/baseline/garden/popularity": "corpus/garden"}
+    assert record.stat().st_size == 100
+
+
+def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path) -> None:
+    """The first run holds a cell until the second one is seen to wait for it."""
+    go = tmp_path / "go"
+    environment = accident(
+        tmp_path / "accident",
+        f"""
+        from mmgrid.grid.build import corpus
+
+        build = corpus.build
+
+        def slow(job):
+            while job.cell.name == "corpus/garden" and not Path({str(go)!r}).exists():
+                time.sleep(0.005)
+            return build(job)
+
+        corpus.build = slow
+        """,
+    )
+    first = start("run", *bench.arguments, "--json", "--jobs", "1", environment=environment)
+    until(lambda: list(bench.root.glob("corpus/garden/*.lock")), first)
+    waited = []
+
+    def watch(event: Event) -> None:
+        if event.state == "waiting":
+            waited.append(event.cell)
+            go.touch()
+
+    second = bench.run(watch=watch)
+    code, out, err = finish(first)
+    assert (code, err) == (0, "")
+    assert "corpus/garden" in waited
+    built = json.loads(out)["built"]
+    assert "corpus/garden" in built
+    assert second.complete
+    assert sorted([*built, *second.built]) == sorted(ALL)
+    assert set(second.present) == ALL - set(second.built)
+    assert bench.store.leftovers() == []
+
+
+HOLDING = """
+from mmgrid.grid.build import corpus
+
+build = corpus.build
+
+def held(job):
+    (job.folder / "held").touch()
+    while not Path({go!r}).exists():
+        time.sleep(0.005)
+    (job.folder / "held").unlink()
+    return build(job)
+
+corpus.build = held
+"""
+
+
+def test_an_interruption_leaves_no_process_behind(bench: Bench, tmp_path: Path) -> None:
+    environment = accident(tmp_path / "accident", HOLDING.format(go="/nowhere"))
+    run = start("run", *bench.arguments, "--jobs", "2", environment=environment)
+    until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))) == 2, run)
+    os.killpg(run.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    code, _, err = finish(run)
+    assert code == 130
+    assert err == "interrupted; what was built stays, and the next run goes on from it\n"
+    assert living(run.pid) == []
+    assert bench.run().complete
+
+
+def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_goes(bench: Bench, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    run = start("run", *bench.arguments, environment=accident(tmp_path / "accident", HOLDING.format(go=str(go))))
+    until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))), run)
+    run.kill()
+    run.wait()
+    assert living(run.pid)
+    go.touch()
+    until(lambda: not living(run.pid))
+    _, err = run.communicate()
+    assert "Traceback" not in err
+    assert bench.store.leftovers() == []
+    assert any(record.name.startswith("corpus/") for _, _, record in bench.store.entries())
+    assert bench.run().complete
+
+
+def test_jobs_are_as_many_as_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert [default_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]
