@@ -17,7 +17,7 @@ def _semb() -> ParadigmCase:
     return ParadigmCase(
         lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.1), tokenizer, seed=0),
         recipe,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
     )
 
 

@@ -54,10 +54,11 @@ class SembConfig(PreTrainedConfig):
     @classmethod
     def over(cls, backbone: PreTrainedConfig, **options: Any) -> "SembConfig":
         """The config of an untrained model over a backbone: its own, and its first and last layer."""
-        user = backbone.to_dict() | {"num_hidden_layers": 2, "vocab_size": 1, "pad_token_id": None}
+        item = backbone.to_dict() | {"_name_or_path": ""}  # where it was loaded from is no part of what it is
+        user = item | {"num_hidden_layers": 2, "vocab_size": 1, "pad_token_id": None}
         if user.get("layer_types"):
             user["layer_types"] = [user["layer_types"][0], user["layer_types"][-1]]
-        return cls(item_config=backbone.to_dict(), user_config=user, **options)
+        return cls(item_config=item, user_config=user, **options)
 
 
 class SembModel(PreTrainedModel):
