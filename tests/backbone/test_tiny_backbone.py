@@ -61,7 +61,7 @@ train_tokenizer(texts, 400).save_pretrained(sys.argv[1])
 
     def test_learns_the_words_of_its_texts(self) -> None:
         words, unknown = "red lamp number", "qzj xwvk ybfgh"
-        assert len(TOKENIZER(words)["input_ids"]) < 6 < len(TOKENIZER(unknown)["input_ids"])
+        assert len(TOKENIZER(words)["input_ids"]) < 0.6 * len(TOKENIZER(unknown)["input_ids"])
 
 
 class TestModel:

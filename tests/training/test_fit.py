@@ -177,17 +177,18 @@ class TestInvariants:
 
 class TestPrecision:
     def test_bf16_computes_in_bfloat16_and_keeps_float32(self, tmp_path: Path) -> None:
-        kinds: set[torch.dtype] = set()
+        kinds: list[torch.dtype] = []
 
-        def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            kinds.add(model(batch["inputs"]).dtype)
-            return _squared(model, batch)
+        def watched() -> nn.Module:
+            line = _line()
+            line.register_forward_hook(lambda _module, _inputs, output: kinds.append(output.dtype))
+            return nn.Sequential(line)
 
-        wide, exact = _fit(tmp_path / "float32", _recipe(), loss=loss)
-        assert kinds == {torch.float32}
+        wide, exact = _fit(tmp_path / "float32", _recipe(), watched())
+        assert set(kinds) == {torch.float32}
         kinds.clear()
-        narrow, rounded = _fit(tmp_path / "bf16", _recipe(precision="bf16"), loss=loss)
-        assert kinds == {torch.bfloat16}
+        narrow, rounded = _fit(tmp_path / "bf16", _recipe(precision="bf16"), watched())
+        assert set(kinds) == {torch.bfloat16}
         assert all(weight.dtype == torch.float32 for weight in narrow.parameters())
         assert not same_weights(wide, narrow)
         torch.testing.assert_close(narrow.state_dict(), wide.state_dict(), rtol=0.1, atol=0.01)

@@ -67,7 +67,7 @@ class TextRows:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int, seed: int):
-        encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         order = np.random.default_rng(derive(seed, "text order")).permutation(len(encoded))
         end = [tokenizer.eos_token_id]
         tokens = np.concatenate([np.asarray(encoded[i] + end, np.int64) for i in order]) if len(order) else []

@@ -72,7 +72,7 @@ class SembRecipe(_Recipe):
 
 
 class SasrecRecipe(_Recipe):
-    """All values of SASRec; the defaults were found on `target = "phase2"` (docs/LOG.md)."""
+    """All values of SASRec; epochs were found on `target = "phase2"` (docs/LOG.md)."""
 
     hidden_size: int = Field(default=64, gt=0)
     layers: int = Field(default=2, ge=1)

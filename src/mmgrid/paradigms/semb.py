@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -184,7 +185,11 @@ class SembExamples:
         }
 
     def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
-        """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw."""
+        """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw.
+
+        Several processes pool theirs, so an item may stand in the pool once for each: its chances add up.
+        """
         with np.errstate(divide="ignore"):  # one item alone is there for certain
             missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
-        return np.log(-np.expm1(missed))
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        return np.log(-np.expm1(missed)) + math.log(processes)

@@ -1,0 +1,237 @@
+"""plan, run, status, why and gc, on a grid that is built and on copies of it that are not whole."""
+
+from pathlib import Path
+
+import pytest
+from kits.processes import kill, start, until
+from kits.tiny_grid import Built, bytes_below, mmgrid, named
+
+NEWEST = "checkpoint/semb/garden/phase2"
+RANKED = "evaluation/semb/garden/phase2"
+
+
+def _damage(grid: Built, name: str) -> Path:
+    record = grid.folder(name) / "record.json"
+    record.write_bytes(record.read_bytes()[:100])
+    return record
+
+
+# ---- plan
+
+
+def test_a_plan_of_what_is_built(built: Built) -> None:
+    cells = mmgrid("plan", built.file, "--store", built.root, "--json").json
+    assert [cell["name"] for cell in cells] == [cell.name for cell in built.cells]
+    assert [cell["fingerprint"] for cell in cells] == [cell.fingerprint for cell in built.cells]
+    assert {cell["state"] for cell in cells} == {"built"}
+    for cell in cells:
+        assert Path(cell["folder"], "record.json").is_file()
+        assert cell["seconds"] > 0
+    text = mmgrid("plan", built.file, "--store", built.root)
+    assert text.code == 0
+    assert text.out.startswith(f"tiny ({len(cells)} cells)\n")
+    assert text.out.count(" built ") == len(cells)
+    assert text.out.endswith("0 cells to build: about 0.0 s of work on one core\n")
+
+
+def test_a_plan_of_what_is_missing_says_what_it_will_cost(copied: Built) -> None:
+    for name in (NEWEST, RANKED, "corpus/kitchen"):
+        copied.store.remove(named(copied.cells, name).address)
+    cells = {cell["name"]: cell for cell in mmgrid("plan", copied.file, "--store", copied.root, "--json").json}
+    assert {name for name, cell in cells.items() if cell["state"] == "missing"} == {NEWEST, RANKED, "corpus/kitchen"}
+    assert all(cells[name]["seconds"] > 0 for name in (NEWEST, RANKED, "corpus/kitchen"))
+    more = mmgrid(
+        "plan", copied.file, "--store", copied.root, "--json", "--set", "paradigms.sasrec.epochs=200", "--only", "*all"
+    ).json
+    costs = {cell["name"]: cell["seconds"] for cell in more if cell["state"] == "missing"}
+    before = copied.store.record(named(copied.cells, "checkpoint/sasrec/garden/all").address).seconds
+    assert costs["checkpoint/sasrec/garden/all"] > 10 * before  # a hundred times the epochs
+    assert costs["checkpoint/sasrec/kitchen/all"] is None  # its corpus is gone, and with it the number of interactions
+    text = mmgrid("plan", copied.file, "--store", copied.root).out
+    assert text.count(" missing about ") == 3
+    assert "3 cells to build: about " in text
+
+
+def test_a_plan_of_some_names_them_and_what_they_need(built: Built) -> None:
+    cells = mmgrid("plan", built.file, "--store", built.root, "--json", "--only", "evaluation/sasrec/garden/*1").json
+    assert [cell["name"] for cell in cells] == [
+        "corpus/garden",
+        "checkpoint/sasrec/garden/pretrain",
+        "checkpoint/sasrec/garden/phase1",
+        "evaluation/sasrec/garden/phase1",
+    ]
+    nothing = mmgrid("plan", built.file, "--store", built.root, "--only", "nothing/*")
+    assert nothing.code == 1
+    assert nothing.err == "mmgrid: --only nothing/*: no cell has such a name; `mmgrid plan` lists all\n"
+
+
+def test_a_plan_makes_no_cell(built: Built, tmp_path: Path) -> None:
+    mmgrid("plan", built.file, "--store", tmp_path / "runs")
+    assert set(bytes_below(tmp_path / "runs")) <= {"store.json", "digests.json"}
+
+
+# ---- run
+
+
+def test_a_run_of_what_is_built_builds_nothing(built: Built) -> None:
+    answer = mmgrid("run", built.file, "--store", built.root)
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    assert lines[0] == f"tiny: {len(built.cells)} cells, 0 to build in {built.root}"
+    assert lines[1].startswith(f"0 built, {len(built.cells)} were there, in ")
+    outcome = mmgrid("run", built.file, "--store", built.root, "--json").json
+    assert outcome == {"built": [], "present": [cell.name for cell in built.cells], "failed": {}, "blocked": {}}
+
+
+def test_a_run_says_what_it_builds_and_only_that(copied: Built) -> None:
+    for name in ("evaluation/baseline/garden/random", RANKED):
+        copied.store.remove(named(copied.cells, name).address)
+    answer = mmgrid("run", copied.file, "--store", copied.root, "--only", "evaluation/baseline/*", "--jobs", "1")
+    assert answer.code == 0
+    assert "1/1 built   evaluation/baseline/garden/random  " in answer.out
+    assert "1 built, 5 were there, in " in answer.out
+    assert not copied.store.has(named(copied.cells, RANKED).address)
+
+
+# ---- a damaged record
+
+
+def test_a_damaged_record_is_told_by_every_command_and_breaks_none(copied: Built, tmp_path: Path) -> None:
+    record = _damage(copied, RANKED)
+    store = ("--store", copied.root)
+    says = f"{record}: cannot be read as a record ("
+
+    plan = mmgrid("plan", copied.file, *store, "--json")
+    assert plan.code == 0
+    assert [cell["name"] for cell in plan.json if cell["state"] == "damaged"] == [RANKED]
+    text = mmgrid("plan", copied.file, *store)
+    assert "phase2  damaged about " in text.out
+
+    run = mmgrid("run", copied.file, *store)
+    assert run.code == 1
+    assert f"failed  {RANKED}: {says}" in run.out
+    assert f"0 built, {len(copied.cells) - 1} were there" in run.out
+    assert mmgrid("run", copied.file, *store, "--json").json["failed"].keys() == {RANKED}
+
+    why = mmgrid("why", copied.file, RANKED, *store)
+    assert why.code == 1
+    assert why.err.startswith(f"mmgrid: {says}")
+
+    results = mmgrid("results", copied.file, *store, "--json")
+    assert results.code == 0
+    rows = {(row["paradigm"], row["domain"], row["model"]) for row in results.json}
+    assert ("semb", "garden", "phase2") not in rows
+    assert ("semb", "kitchen", "phase2") in rows
+
+    report = mmgrid("report", copied.file, *store, "-o", tmp_path / "report.html")
+    assert report.code == 0
+    for answer in (plan, text, results, report):
+        assert answer.err.startswith(f"mmgrid: {says}")
+        assert answer.err.count("\n") == 1
+
+    status = mmgrid("status", *store, "--json").json
+    assert list(status["damaged"]) == [str(record.parent)]
+    assert status["kinds"]["evaluation"]["cells"] == sum(cell.kind == "evaluation" for cell in copied.cells) - 1
+    assert "damaged: " in mmgrid("status", *store).out
+    assert mmgrid("gc", copied.file, *store, "--yes").code == 0
+    assert record.stat().st_size == 100
+
+
+# ---- status
+
+
+def test_the_status_of_a_store(built: Built) -> None:
+    facts = mmgrid("status", "--store", built.root, "--json").json
+    kinds = {kind: facts["kinds"][kind]["cells"] for kind in facts["kinds"]}
+    assert kinds == {kind: sum(cell.kind == kind for cell in built.cells) for kind in kinds}
+    assert facts["store"] == str(built.root)
+    assert (facts["in_work"], facts["leftovers"], facts["damaged"]) == ([], [], {})
+    on_disk = sum(path.stat().st_size for path in (built.root / "checkpoint").rglob("*") if path.is_file())
+    assert facts["kinds"]["checkpoint"]["bytes"] == on_disk
+    text = mmgrid("status", "--store", built.root).out
+    for kind in kinds:
+        assert f"\n{kind} " in text
+
+
+def test_the_status_shows_what_is_in_work_and_what_was_left(copied: Built) -> None:
+    """A killed run leaves a folder in work: it is shown, `gc` offers it, and nobody takes it unasked."""
+    cell = named(copied.cells, "corpus/garden")
+    copied.store.remove(cell.address)
+    folder = copied.store.folder(cell.address)
+    run = start("run", copied.file, "--store", copied.root, "--only", "corpus/*")
+    until(lambda: folder.with_suffix(".work").exists() or folder.exists(), run)
+    kill(run)
+    folder.with_suffix(".work").mkdir(exist_ok=True)  # it may have been too fast to be killed in time
+    status = mmgrid("status", "--store", copied.root, "--json").json
+    work = str(folder.with_suffix(".work"))
+    assert status["in_work"] == [str(Path(work).relative_to(copied.root))]
+    assert work in status["leftovers"]
+    assert f"left over: {work}" in mmgrid("status", "--store", copied.root).out
+    assert mmgrid("gc", copied.file, "--store", copied.root, "--yes").code == 0
+    assert not Path(work).exists()
+
+
+# ---- why
+
+
+def test_why_a_cell_is_built_again(built: Built) -> None:
+    store = ("--store", built.root)
+    assert mmgrid("why", built.file, NEWEST, *store).out == f"{NEWEST} is built: {built.folder(NEWEST)}\n"
+    settings = ("--set", "paradigms.semb.epochs={pretrain=1, phase1=1, phase2=3}")
+    assert mmgrid("why", built.file, NEWEST, *store, *settings).out == "epochs: 1 when it was built, 3 now\n"
+    evaluated = mmgrid("why", built.file, RANKED, *store, *settings).out
+    assert evaluated.startswith(f"model: {NEWEST} has changed (")
+    assert evaluated.count("\n") == 1
+    untouched = mmgrid("why", built.file, "checkpoint/semb/garden/phase1", *store, *settings, "--json").json
+    assert untouched["built"] is True
+    games = ("--set", 'data.domains=["games", "garden", "kitchen"]')
+    new = mmgrid("why", built.file, "corpus/games", *store, *games, "--json").json
+    assert new == {
+        "cell": "corpus/games",
+        "built": False,
+        "reasons": ["corpus/games has never been built in this store"],
+    }
+    nested = mmgrid("why", built.file, "corpus/garden", *store, "--set", "data.synthetic.domains.garden.drift=0.9").out
+    assert nested == "world.drift: 0.3 when it was built, 0.9 now\n"
+
+
+def test_why_of_a_step_version_that_was_raised(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("mmgrid.grid.cell", fromlist=["cell"]).STEP_VERSIONS, "corpus", 2)
+    answer = mmgrid("why", built.file, "corpus/garden", "--store", built.root)
+    assert answer.out == ("nothing in its recipe or upstream differs: the code of its kind has a new step version\n")
+
+
+def test_why_of_a_name_that_no_cell_has(built: Built) -> None:
+    answer = mmgrid("why", built.file, "checkpoint/semb/gardne/phase2", "--store", built.root)
+    assert answer.code == 1
+    assert answer.err.startswith(
+        f"mmgrid: checkpoint/semb/gardne/phase2: the grid has no such cell; did you mean {NEWEST}"
+    )
+
+
+# ---- gc
+
+
+def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ("--store", copied.root)
+    assert mmgrid("gc", copied.file, *store).out == (
+        "nothing to remove: every cell in the store is named by the grid\n"
+    )
+    settings = ("--set", "paradigms.sasrec.epochs={pretrain=2, phase1=2, phase2=2, all=9}")
+    unnamed = {cell.address.folder for cell in copied.cells if "/all" in cell.name}
+    before = bytes_below(copied.root)
+
+    monkeypatch.setattr("sys.stdin", __import__("io").StringIO("n\n"))
+    refused = mmgrid("gc", copied.file, *store, *settings)
+    assert refused.code == 1
+    assert all(folder in refused.out for folder in unnamed)
+    assert f"{len(unnamed)} cells (" in refused.out
+    assert {path: data for path, data in bytes_below(copied.root).items() if path != "digests.json"} == before
+
+    done = mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json
+    assert set(done["removed"]) == unnamed
+    after = bytes_below(copied.root)
+    gone = before.keys() - after.keys()
+    assert gone == {path for path in before if path.startswith(tuple(unnamed))}
+    assert sum(len(before[path]) for path in gone) == done["bytes"]
+    assert mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json["removed"] == []

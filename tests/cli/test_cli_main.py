@@ -1,0 +1,179 @@
+"""The command's door: it answers without loading what it does not need, and tells errors in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kits.tiny_grid import bytes_below, mmgrid, write_grid
+
+from mmgrid import __version__
+
+COMMANDS = (
+    "init",
+    "doctor",
+    "data",
+    "plan",
+    "run",
+    "status",
+    "why",
+    "gc",
+    "results",
+    "report",
+    "recommend",
+    "evaluate",
+)
+HEAVY = {"torch", "transformers", "accelerate", "polars", "altair", "numpy", "ray"}
+
+
+def test_help_names_every_command() -> None:
+    answer = mmgrid("--help")
+    assert answer.code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in answer.out
+
+
+@pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("data", "prepare"), ("data", "stats")])
+def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
+    answer = mmgrid(*command, "--help")
+    assert answer.code == 0
+    assert "Usage: mmgrid" in answer.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["init", "grid.toml"]])
+def test_what_needs_no_data_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys, json\n"
+        "from mmgrid.cli.main import main\n"
+        f"sys.argv = ['mmgrid', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    loaded = set(json.loads(run.stdout.splitlines()[-1]))
+    assert "typer" in loaded
+    assert not loaded & HEAVY
+
+
+def test_a_plan_of_a_grid_without_merges_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from mmgrid.cli.main import main\n"
+        f"sys.argv = ['mmgrid', 'plan', {str(write_grid(tmp_path))!r}, '--store', {str(tmp_path / 'runs')!r}, "
+        "'--set', 'merges=[]']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "assert 'polars' in sys.modules\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["plan"], ["run"], ["why", "corpus/garden"], ["gc"], ["results"], ["report"], ["data", "stats"]],
+    ids=" ".join,
+)
+def test_a_wrong_key_is_one_line_and_nothing_is_made(command: list[str], tmp_path: Path) -> None:
+    file, store = write_grid(tmp_path), tmp_path / "runs"
+    words, rest = (command, []) if command[0] != "why" else (command[:1], command[1:])
+    answer = mmgrid(*words, file, *rest, "--store", store, "--set", "paradigms.semb.histroy_length=20")
+    assert answer.code == 1
+    assert answer.err == f"mmgrid: {file}: paradigms.semb.histroy_length: unknown key; did you mean history_length?\n"
+    assert answer.out == ""
+    assert not store.exists()
+
+
+def test_a_store_of_another_version_is_told_and_left_alone(tmp_path: Path) -> None:
+    file, store = write_grid(tmp_path), tmp_path / "runs"
+    store.mkdir()
+    (store / "store.json").write_text('{"format": 99}')
+    (store / "something").write_text("of that version")
+    before = bytes_below(store)
+    for arguments in (
+        ("plan", file),
+        ("run", file),
+        ("status",),
+        ("gc", file, "--yes"),
+        ("results", file),
+        ("report", file, "-o", tmp_path / "report.html"),
+        ("data", "stats", file),
+        ("why", file, "corpus/garden"),
+    ):
+        answer = mmgrid(*arguments, "--store", store)
+        assert (answer.code, answer.out) == (1, ""), arguments
+        assert answer.err.startswith(
+            f"mmgrid: {store}/store.json: this store has format 99, and this version of mmgrid"
+        )
+        assert answer.err.count("\n") == 1
+    assert bytes_below(store) == before
+
+
+def test_a_folder_that_is_no_store_is_told_and_left_alone(tmp_path: Path) -> None:
+    file, photos = write_grid(tmp_path), tmp_path / "photos"
+    photos.mkdir()
+    (photos / "me.png").write_bytes(b"dear")
+    answer = mmgrid("run", file, "--store", photos)
+    assert answer.code == 1
+    assert answer.err.startswith(f"mmgrid: {photos}: is not a store (it holds me.png")
+    assert bytes_below(photos) == {"me.png": b"dear"}
+
+
+def test_looking_at_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    answer = mmgrid("status", "--store", tmp_path / "runs")
+    assert answer.code == 1
+    assert answer.err.startswith(f"mmgrid: {tmp_path}/runs: no store there yet; `mmgrid run GRID` makes one")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_errors_of_the_command_line_itself_are_told(tmp_path: Path) -> None:
+    file = write_grid(tmp_path)
+    for arguments in (["plann", file], ["plan"], ["run", file, "--jobs", "0"], ["run", file, "--job", "2"]):
+        answer = mmgrid(*arguments)
+        assert answer.code == 2
+        assert "Error: " in answer.err
+        assert "Traceback" not in answer.err
+
+
+def test_debugging_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        mmgrid("plan", tmp_path / "nowhere.toml", environment={"MMGRID_DEBUG": "1"})
+
+
+def test_init_writes_a_grid_that_can_be_planned_and_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mmgrid("init").out.startswith("grid.toml: written; `mmgrid plan grid.toml` shows its cells")
+    planned = mmgrid("plan", "grid.toml", "--json")
+    assert {cell["name"] for cell in planned.json} > {"backbone/tiny", "checkpoint/semb/garden/phase2"}
+    Path("grid.toml").write_text("mine")
+    refused = mmgrid("init")
+    assert refused.code == 1
+    assert refused.err.startswith("mmgrid: grid.toml: is there already; give another name, or --force")
+    assert Path("grid.toml").read_text() == "mine"
+    assert mmgrid("init", "--force").code == 0
+    assert Path("grid.toml").read_text() != "mine"
+    assert mmgrid("init", "nowhere/grid.toml").code == 1
+
+
+def test_doctor_looks_at_the_machine() -> None:
+    facts = mmgrid("doctor", "--json").json
+    assert facts["mmgrid"] == __version__
+    assert facts.keys() >= {"python", "torch", "transformers", "cores", "memory_gib", "gpus", "free_disk_gib"}
+    assert facts["cores"] >= 1
+    text = mmgrid("doctor")
+    assert text.code == 0
+    for name in ("torch", "cores", "memory_gib"):
+        assert name in text.out
+
+
+def test_a_command_whose_reader_goes_away_ends_quietly(tmp_path: Path) -> None:
+    file = write_grid(tmp_path)
+    command = f"{sys.executable} -c 'from mmgrid.cli.main import main; main()' plan {file} --store {tmp_path}/runs"
+    run = subprocess.run(
+        ["bash", "-c", f"{command} --set merges=[] | true"], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "Traceback" not in run.stderr
