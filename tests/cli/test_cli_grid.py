@@ -1,10 +1,13 @@
 """plan, run, status, why and gc, on a grid that is built and on copies of it that are not whole."""
 
+import io
 from pathlib import Path
 
 import pytest
+
 from kits.processes import kill, start, until
 from kits.tiny_grid import Built, bytes_below, mmgrid, named
+from mmgrid.grid.cell import STEP_VERSIONS
 
 NEWEST = "checkpoint/semb/garden/phase2"
 RANKED = "evaluation/semb/garden/phase2"
@@ -196,7 +199,7 @@ def test_why_a_cell_is_built_again(built: Built) -> None:
 
 
 def test_why_of_a_step_version_that_was_raised(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("mmgrid.grid.cell", fromlist=["cell"]).STEP_VERSIONS, "corpus", 2)
+    monkeypatch.setitem(STEP_VERSIONS, "corpus", 2)
     answer = mmgrid("why", built.file, "corpus/garden", "--store", built.root)
     assert answer.out == ("nothing in its recipe or upstream differs: the code of its kind has a new step version\n")
 
@@ -221,7 +224,7 @@ def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypa
     unnamed = {cell.address.folder for cell in copied.cells if "/all" in cell.name}
     before = bytes_below(copied.root)
 
-    monkeypatch.setattr("sys.stdin", __import__("io").StringIO("n\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     refused = mmgrid("gc", copied.file, *store, *settings)
     assert refused.code == 1
     assert all(folder in refused.out for folder in unnamed)

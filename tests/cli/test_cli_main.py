@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kits.tiny_grid import bytes_below, mmgrid, write_grid
 
+from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
 
 COMMANDS = (

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from kits.processes import accident, kill, start, until
 from kits.tiny_grid import Built, bytes_below, named
-
 from mmgrid.grid.cell import with_upstream
 from mmgrid.runners import run_local
 from mmgrid.store import Store
@@ -48,7 +47,7 @@ def prepare():
 """
 BEFORE_PUBLISHING = """
 def prepare():
-    store.shutil.rmtree = lambda folder, **how: die()
+    store.sync_folder = lambda folder: die()
 """
 WHILE_PUBLISHING = """
 def prepare():

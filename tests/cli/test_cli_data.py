@@ -1,0 +1,67 @@
+"""data prepare: two raw files become a prepared domain, or one clear line."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from kits.tiny_grid import Built, bytes_below, mmgrid
+
+
+@pytest.fixture(scope="module")
+def raw(built: Built) -> Path:
+    return built.folder("corpus/garden") / "raw"
+
+
+def test_preparing_equals_what_a_grid_prepares(built: Built, raw: Path, tmp_path: Path) -> None:
+    """The grid's phases begin at --min-date and end at --max-date."""
+    files = ("--ratings", raw / "garden.csv.gz", "--items", raw / "meta_garden.jsonl.gz")
+    dates = ("--min-date", "2017-07-01", "--max-date", "2023-04-01")
+    out = tmp_path / "garden"
+    facts = mmgrid("data", "prepare", *files, "--out", out, *dates, "--json").json
+    for name in ("interactions.parquet", "items.parquet"):
+        assert (out / name).read_bytes() == (built.folder("corpus/garden") / name).read_bytes()
+    interactions = pl.read_parquet(out / "interactions.parquet")
+    assert facts["folder"] == str(out)
+    assert facts["interactions"] == len(interactions)
+    assert facts["users"] == interactions["user_id"].n_unique()
+    with gzip.open(raw / "garden.csv.gz") as stream:
+        n_raw = sum(1 for _ in stream) - 1
+    assert facts["interactions"] + sum(step["interactions"] for step in facts["dropped"]) == n_raw
+
+    text = mmgrid("data", "prepare", *files, "--out", out, *dates).out
+    assert (
+        f"{out}: {facts['interactions']:,} interactions of {facts['users']} users with {facts['items']} items" in text
+    )
+    stricter = mmgrid("data", "prepare", *files, "--out", tmp_path / "less", "--min-interactions", "9", "--json").json
+    assert stricter["interactions"] < facts["interactions"]
+
+
+def test_a_prepared_domain_is_raw_data_again(built: Built, tmp_path: Path) -> None:
+    folder = built.folder("corpus/garden")
+    files = ("--ratings", folder / "interactions.parquet", "--items", folder / "items.parquet")
+    assert mmgrid("data", "prepare", *files, "--out", tmp_path / "garden", "--min-interactions", "1").code == 0
+    again = bytes_below(tmp_path / "garden")
+    assert again.keys() == {"interactions.parquet", "items.parquet"}
+    assert all(data == (folder / name).read_bytes() for name, data in again.items())
+
+
+def test_what_cannot_be_prepared_is_told_and_nothing_is_written(raw: Path, tmp_path: Path) -> None:
+    ratings, items, out = raw / "garden.csv.gz", raw / "meta_garden.jsonl.gz", tmp_path / "out"
+    for arguments, says in (
+        (
+            ("--ratings", raw / "no.csv.gz", "--items", items),
+            f"{raw}/no.csv.gz: no such file; {raw} holds garden.csv.gz",
+        ),
+        (("--ratings", ratings, "--items", ratings), f"{ratings}: column title missing"),
+        (("--ratings", ratings, "--items", items, "--min-date", "2022-7-1"), "'2022-7-1': not a date; write it as"),
+        (("--ratings", ratings, "--items", items, "--min-date", "2040-01-01"), "no interactions are left"),
+        (("--ratings", ratings, "--items", items, "--min-interactions", "5000"), "no interactions are left"),
+    ):
+        answer = mmgrid("data", "prepare", *arguments, "--out", out)
+        assert (answer.code, answer.out) == (1, ""), arguments
+        assert says in answer.err
+        assert answer.err.startswith("mmgrid: ")
+        assert answer.err.count("\n") == 1
+        assert not out.exists()

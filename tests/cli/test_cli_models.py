@@ -1,0 +1,106 @@
+"""recommend and evaluate: a checkpoint on its own gives what the grid found with it."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from kits.tiny_grid import Built, mmgrid
+
+
+def _rows(answer_rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in ("group", "metric", "value", "low", "high", "n_users")) for row in answer_rows]
+
+
+@pytest.fixture(scope="module")
+def corpus(built: Built) -> Path:
+    return built.folder("corpus/garden")
+
+
+@pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
+def test_evaluating_a_checkpoint_gives_what_the_grid_measured(built: Built, corpus: Path, paradigm: str) -> None:
+    checkpoint = built.folder(f"checkpoint/{paradigm}/garden/phase2")
+    found = mmgrid("evaluate", checkpoint, "--domain-dir", corpus, "--json").json
+    known = pl.read_parquet(built.folder(f"evaluation/{paradigm}/garden/phase2") / "rows.parquet").to_dicts()
+    assert _rows(found) == [pytest.approx(row) for row in _rows(known)]
+    assert {(row["paradigm"], row["domain"], row["model"]) for row in found} == {(paradigm, "garden", "phase2")}
+
+
+def test_evaluating_says_on_how_many_users(built: Built, corpus: Path) -> None:
+    checkpoint = built.folder("checkpoint/sasrec/garden/phase1")
+    arguments = ("evaluate", checkpoint, "--domain-dir", corpus, "--max-users", "9", "--grid", built.file)
+    answer = mmgrid(*arguments, "--target", "phase2")
+    assert answer.code == 0
+    assert answer.out.startswith(f"{checkpoint} on garden: 9 users, percent\n")
+    assert {row["n_users"] for row in mmgrid(*arguments, "--json").json if row["group"] == "all"} == {9}
+    assert mmgrid(*arguments, "--target", "tomorrow").code == 2
+
+
+@pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
+def test_recommending_after_a_history(built: Built, corpus: Path, paradigm: str) -> None:
+    items = pl.read_parquet(corpus / "items.parquet")
+    history = items["item_id"].to_list()[:3]
+    arguments = ("recommend", built.folder(f"checkpoint/{paradigm}/garden/phase2"), "--domain-dir", corpus, "-k", "7")
+    joined = mmgrid(*arguments, "--history", ",".join(history), "--json").json
+    repeated = mmgrid(*arguments, *(word for item in history for word in ("--history", item)), "--json").json
+    assert joined == repeated
+    assert joined["history"] == history
+    found = joined["items"]
+    assert [item["rank"] for item in found] == [1, 2, 3, 4, 5, 6, 7]
+    assert not {item["item_id"] for item in found} & set(history)
+    assert [item["score"] for item in found] == sorted((item["score"] for item in found), reverse=True)
+    titles = dict(items.select("item_id", "title").iter_rows())
+    assert all(titles[item["item_id"]] == item["title"] for item in found)
+    text = mmgrid(*arguments, "--history", ",".join(history)).out
+    assert text.startswith("after " + "; ".join(titles[item] for item in history))
+    assert all(item["item_id"] in text and item["title"] in text for item in found)
+
+
+def test_more_than_there_is_is_all_there_is(built: Built, corpus: Path) -> None:
+    items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
+    checkpoint = built.folder("checkpoint/semb/garden/phase2")
+    arguments = ("recommend", checkpoint, "--domain-dir", corpus, "--history", items[0], "-k", "5000", "--json")
+    assert {item["item_id"] for item in mmgrid(*arguments).json["items"]} == set(items[1:])
+
+
+def test_what_cannot_be_recommended_from_is_told_in_one_line(built: Built, corpus: Path, tmp_path: Path) -> None:
+    checkpoint = built.folder("checkpoint/semb/garden/phase2")
+    item = pl.read_parquet(corpus / "items.parquet")["item_id"][0]
+    for arguments, says in (
+        ((checkpoint, "--domain-dir", corpus, "--history", "B0NEVER"), "--history: B0NEVER is not among the items of "),
+        ((checkpoint, "--domain-dir", corpus, "--history", ","), "--history: no item is not among"),
+        ((checkpoint, "--domain-dir", tmp_path, "--history", item), f"{tmp_path}/interactions.parquet: no such file"),
+        ((tmp_path, "--domain-dir", corpus, "--history", item), f"{tmp_path}: no checkpoint: its config.json"),
+        ((built.folder("backbone/tiny"), "--domain-dir", corpus, "--history", item), "'qwen3' is no recommender"),
+    ):
+        answer = mmgrid("recommend", *arguments)
+        assert (answer.code, answer.out) == (1, ""), arguments
+        assert says in answer.err
+        assert answer.err.startswith("mmgrid: ")
+        assert answer.err.count("\n") == 1
+
+
+def test_a_model_of_item_ids_refuses_the_items_of_another_domain(built: Built) -> None:
+    checkpoint, kitchen = built.folder("checkpoint/sasrec/garden/phase2"), built.folder("corpus/kitchen")
+    answer = mmgrid("evaluate", checkpoint, "--domain-dir", kitchen)
+    assert answer.code == 1
+    assert answer.err.startswith("mmgrid: ")
+    assert answer.err.count("\n") == 1
+    assert "items" in answer.err
+
+
+def test_a_model_of_texts_ranks_the_items_of_another_domain(built: Built) -> None:
+    checkpoint, kitchen = built.folder("checkpoint/semb/garden/phase2"), built.folder("corpus/kitchen")
+    rows = mmgrid("evaluate", checkpoint, "--domain-dir", kitchen, "--json").json
+    assert {row["domain"] for row in rows} == {"kitchen"}
+
+
+def test_a_domain_without_test_users_is_told(built: Built, corpus: Path, tmp_path: Path) -> None:
+    table = pl.read_parquet(corpus / "interactions.parquet")
+    table.filter(pl.col("timestamp") < 1_600_000_000_000).write_parquet(tmp_path / "interactions.parquet")
+    (tmp_path / "items.parquet").write_bytes((corpus / "items.parquet").read_bytes())
+    answer = mmgrid("evaluate", built.folder("checkpoint/semb/garden/phase2"), "--domain-dir", tmp_path)
+    assert answer.code == 1
+    assert ": no test users: nobody's last interaction lies in test [2023-01-01, 2023-04-01)" in answer.err
+    assert answer.err.count("\n") == 1

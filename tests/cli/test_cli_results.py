@@ -1,0 +1,205 @@
+"""results, report and data stats say the same numbers, and all that was measured."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from kits.tiny_grid import Built, mmgrid, named
+
+COLUMNS = [
+    "paradigm",
+    "domain",
+    "model",
+    "sources",
+    "merge",
+    "parameter",
+    "group",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n_users",
+    "seed",
+]
+METRICS = {"recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
+GROUPS = {"all", "active", "non_active"}
+
+
+@pytest.fixture(scope="module")
+def rows(built: Built) -> list[dict[str, Any]]:
+    return mmgrid("results", built.file, "--store", built.root, "--json").json
+
+
+@pytest.fixture(scope="module")
+def page(built: Built, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("report") / "deep" / "report.html"
+    answer = mmgrid("report", built.file, "--store", built.root, "--out", out, "--json")
+    assert answer.code == 0
+    assert answer.json == {"report": str(out), "bytes": out.stat().st_size}
+    return out.read_text()
+
+
+def test_the_rows_are_those_of_the_architecture(rows: list[dict[str, Any]], built: Built) -> None:
+    assert [list(row) for row in rows] == [COLUMNS] * len(rows)
+    keys = [tuple(row[name] for name in ("paradigm", "domain", "model", "group", "metric", "seed")) for row in rows]
+    assert len(set(keys)) == len(keys)
+    models = {("semb", model) for model in ("pretrain", "phase1", "phase2", "linear=garden+kitchen")}
+    models |= {("sasrec", model) for model in ("pretrain", "phase1", "phase2", "all")}
+    models |= {("baseline", model) for model in ("popularity", "random")}
+    assert {key[:5] for key in keys} == {
+        (paradigm, domain, model, group, metric)
+        for paradigm, model in models
+        for domain in ("garden", "kitchen")
+        for group in GROUPS
+        for metric in METRICS
+    }
+
+
+def test_values_are_percent_with_an_interval_around_them(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert 0 <= row["low"] <= row["value"] <= row["high"] <= 100
+        merged = row["model"] == "linear=garden+kitchen"
+        assert (row["sources"], row["merge"]) == (("garden+kitchen", "linear") if merged else ("", ""))
+        assert row["parameter"] == (0.5 if merged else None)
+        assert row["seed"] == 0
+    of = {(row["domain"], row["group"]): row["n_users"] for row in rows}
+    for domain in ("garden", "kitchen"):
+        assert of[domain, "all"] == of[domain, "active"] + of[domain, "non_active"] > 10
+
+
+def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[dict[str, Any]]) -> None:
+    for group in GROUPS:
+        text = mmgrid("results", built.file, "--store", built.root, "--group", group).out
+        table = re.findall(r"^(garden|kitchen) +(\w+) +(\S+) +([\d.]+) ([\d.]+)–([\d.]+) ", text, re.MULTILINE)
+        assert len(table) == 20
+        wanted = {
+            (row["domain"], row["paradigm"], row["model"]): tuple(
+                f"{row[name]:.{digits}f}" for name, digits in (("value", 3), ("low", 2), ("high", 2))
+            )
+            for row in rows
+            if (row["group"], row["metric"]) == (group, "recall@10")
+        }
+        assert {tuple(line[:3]): tuple(line[3:]) for line in table} == wanted
+        assert "…" not in text
+    wrong = mmgrid("results", built.file, "--store", built.root, "--group", "everybody")
+    assert wrong.code == 2
+    assert "everybody: must be one of all, active, non_active" in wrong.err
+
+
+def test_results_follow_from_the_ranks_that_are_kept(built: Built, rows: list[dict[str, Any]]) -> None:
+    ranks = pl.read_parquet(built.folder("evaluation/semb/kitchen/phase2") / "ranks.parquet")
+    assert ranks.columns == ["user_id", "target", "active", "rank"]
+    active = ranks.filter("active")["rank"]
+    gain = sum(1 / math.log2(rank + 2) for rank in active if 0 <= rank < 20) / len(active)
+    (row,) = (
+        row
+        for row in rows
+        if (row["paradigm"], row["domain"], row["model"]) == ("semb", "kitchen", "phase2")
+        and (row["group"], row["metric"]) == ("active", "ndcg@20")
+    )
+    assert row["value"] == pytest.approx(100 * gain, rel=1e-12)
+    assert row["n_users"] == len(active)
+
+
+def _payload(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_report_holds_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
+    """Each row of Table 2, whole and with its intervals, is in `results --json`, and none of these is left out."""
+    table = pl.read_csv(_payload(page)["exports"]["table-2"]["csv"].encode())
+    trained = {"to t0": "pretrain", "to t1": "phase1", "to t2": "phase2"}
+    of = {
+        (row["domain"], row["group"], row["metric"], row["paradigm"], row["model"]): row
+        for row in rows
+        if not row["merge"]
+    }
+    metrics = [name for name in table.columns if "@" in name and " " not in name]
+    assert {"recall@10", "recall@20", "ndcg@10", "ndcg@20"} <= set(metrics)
+    seen = set()
+    for line in table.to_dicts():
+        for metric in metrics:
+            found = [
+                key
+                for key, row in of.items()
+                if key[:3] == (line["domain"], line["group"], metric)
+                and (row["value"], row["low"], row["high"], row["n_users"])
+                == pytest.approx((line[metric], line[f"{metric} low"], line[f"{metric} high"], line["n_users"]))
+                and (key[4] == trained.get(line["trained"], key[4]))
+            ]
+            assert found, (line, metric)
+            seen.update(found)
+    assert seen == {key for key in of if key[2] in metrics}
+
+
+def test_the_figures_hold_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
+    data = _payload(page)["data"]
+    known = {(row["domain"], row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in rows}
+    scores = data["scores"]
+    names = ("domain", "group", "metric", "value", "low", "high")
+    drawn = set(zip(*(scores[name] for name in names), strict=True))
+    assert drawn <= known
+    merged = {(row["domain"], row["group"], row["metric"]): row["value"] for row in rows if row["merge"]}
+    pairs = data["pairs"]
+    assert {
+        (domain, group, metric): value
+        for domain, group, metric, value in zip(
+            *(pairs[name] for name in ("domain", "group", "metric", "merged")), strict=True
+        )
+    } == merged
+
+
+def test_the_report_opens_without_a_network_and_shows_every_cell(page: str, built: Built) -> None:
+    assert not re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["']?(?:https?:)?//""", page)
+    assert "default-src 'none'" in page
+    cells = pl.read_csv(_payload(page)["exports"]["table-cells"]["csv"].encode())
+    assert set(cells["name"]) == {cell.name for cell in built.cells}
+    assert set(cells["fingerprint"]) == {cell.fingerprint for cell in built.cells}
+    losses = _payload(page)["data"]["losses"]
+    curves = set(zip(*(losses[name] for name in ("paradigm", "domain", "phase")), strict=True))
+    assert curves == {cell.key for cell in built.cells if cell.kind == "checkpoint"}
+
+
+def test_statistics_are_those_of_the_corpora(built: Built, page: str) -> None:
+    found = mmgrid("data", "stats", built.file, "--store", built.root, "--json").json
+    assert [row["domain"] for row in found] == ["garden", "kitchen"]
+    for row in found:
+        folder = built.folder(f"corpus/{row['domain']}")
+        interactions = pl.read_parquet(folder / "interactions.parquet")
+        assert row["users"] == interactions["user_id"].n_unique()
+        assert row["items"] == len(pl.read_parquet(folder / "items.parquet"))
+        assert row["pretrain"] + row["phase1"] + row["phase2"] + row["test"] == len(interactions)
+        assert row["test_users"] == row["active"] + row["non_active"]
+        assert row["test_users"] == len(
+            pl.read_parquet(built.folder(f"evaluation/baseline/{row['domain']}/random") / "ranks.parquet")
+        )
+    exported = pl.read_csv(_payload(page)["exports"]["table-1"]["csv"].encode()).to_dicts()
+    assert [{name: line[name] for name in found[0]} for line in exported] == [pytest.approx(row) for row in found]
+    text = mmgrid("data", "stats", built.file, "--store", built.root).out
+    assert re.search(rf"^garden +{found[0]['users']} ", text, re.MULTILINE)
+
+
+def test_results_and_report_of_a_grid_of_which_nothing_is_built(built: Built, tmp_path: Path) -> None:
+    store = ("--store", tmp_path / "runs")
+    assert mmgrid("results", built.file, *store, "--json").json == []
+    assert mmgrid("results", built.file, *store).code == 0
+    answer = mmgrid("report", built.file, *store, "-o", tmp_path / "empty.html")
+    assert answer.code == 0
+    assert answer.out == f"report: {tmp_path}/empty.html\n"
+    assert "tiny" in (tmp_path / "empty.html").read_text()
+
+
+def test_a_report_of_a_grid_that_is_half_built(copied: Built, tmp_path: Path) -> None:
+    for name in ("corpus/kitchen", "evaluation/semb/garden/phase2", "checkpoint/sasrec/garden/all"):
+        copied.store.remove(named(copied.cells, name).address)
+    answer = mmgrid("report", copied.file, "--store", copied.root, "-o", tmp_path / "half.html")
+    assert (answer.code, answer.err) == (0, "")
+    cells = pl.read_csv(_payload((tmp_path / "half.html").read_text())["exports"]["table-cells"]["csv"].encode())
+    assert len(cells.filter(pl.col("state") == "missing")) == 3
