@@ -61,7 +61,7 @@ text_tokens = 32
 title_tokens = 32
 negatives = 64
 batch_size = 16
-epochs = 1
+epochs = { pretrain = 4, phase1 = 1, phase2 = 1 }
 
 [paradigms.sasrec]
 epochs = 2

@@ -12,7 +12,7 @@ FEW_EPOCHS = {"pretrain": 2, "phase1": 2, "phase2": 2}
 
 
 def _semb() -> ParadigmCase:
-    recipe = semb_recipe(epochs=FEW_EPOCHS)
+    recipe = semb_recipe(epochs=FEW_EPOCHS, batch_negatives=True)
     tokenizer = make_tokenizer(make_items(40))
     return ParadigmCase(
         lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.1), tokenizer, seed=0),
