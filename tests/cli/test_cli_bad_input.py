@@ -139,7 +139,8 @@ def test_an_item_without_text_is_left_out_and_counted(grid: Built) -> None:
     def change(lines: list[str]) -> list[str]:
         return [_untitled(line) if json.loads(line)["parent_asin"] == taken else line for line in lines]
 
-    before = sum(json.loads(line)["title"] is None for line in gzip.open(raw / "meta_garden.jsonl.gz", "rt"))
+    lines = gzip.decompress((raw / "meta_garden.jsonl.gz").read_bytes()).splitlines()
+    before = sum(json.loads(line)["title"] is None for line in lines)
     _items(raw, change)
     assert mmgrid("run", grid.file, "--store", grid.root, "--only", BASELINES).code == 0
     cell = named(cells_of(load_grid(grid.file)), "corpus/garden")

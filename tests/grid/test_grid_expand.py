@@ -272,3 +272,11 @@ def test_a_missing_raw_file_is_told(tmp_path: Path, raw: Path) -> None:
     (raw / "kitchen" / "items.parquet").unlink()
     with pytest.raises(ValueError, match=r"kitchen/items\.parquet: no such file; .* holds interactions\.parquet"):
         cells_of(load_grid(write_grid(tmp_path), [PARQUET]))
+
+
+def test_two_merges_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = 'merges=[{kind="cross_domain"}, {kind="cross_domain", options={normalise=false}}]'
+    with pytest.raises(GridError, match=r"merges: 2 different ones are called evaluation/semb/garden/linear=garden\+k"):
+        planned(tmp_path, twice)
+    same = 'merges=[{kind="cross_domain"}, {kind="cross_domain"}]'
+    assert _prints(tmp_path, same) == _prints(tmp_path)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from kits.small import PHASE, make_histories, make_items, random_histories, same_weights
@@ -34,7 +35,7 @@ class ParadigmCase:
 
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
-    learning_rate: float  # at which 25 epochs teach it a chain
+    learning_rate: float  # at which 40 epochs teach it a chain
 
 
 class Killed(Exception):
@@ -133,6 +134,18 @@ class ParadigmKit:
         assert seen[0] == whole.steps // 2, "it went on from the step before, not from the start"
         assert same_weights(straight, resumed)
         assert report == whole, "the same loss curve, too"
+
+    def test_bf16_trains_and_saves_float32(self, case, items, histories, tmp_path) -> None:
+        plain = case.recipe.training("phase1").model_copy(update={"epochs": 1})
+        rounded = plain.model_copy(update={"precision": "bf16"})
+        exact, curve = self.train(case, items, histories, tmp_path / "float32", training=plain)
+        model, report = self.train(case, items, histories, tmp_path / "bf16", training=rounded)
+        assert not same_weights(exact, model), "or it was not computed in bfloat16"
+        assert [point[2] for point in report.losses] == pytest.approx([point[2] for point in curve.losses], rel=0.05)
+        paradigm, _ = case.make(items)
+        paradigm.save(model, tmp_path / "saved")
+        stored = [load_file(file) for file in (tmp_path / "saved").glob("*.safetensors")]
+        assert {tensor.dtype for weights in stored for tensor in weights.values()} == {torch.float32}
 
     def test_a_rank_is_the_place_in_the_whole_list(self, case, items, histories) -> None:
         paradigm, model = case.make(items)

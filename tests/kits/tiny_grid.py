@@ -59,9 +59,9 @@ row_tokens = 32
 [paradigms.semb]
 text_tokens = 32
 title_tokens = 32
-negatives = 64
-batch_size = 16
-epochs = { pretrain = 4, phase1 = 1, phase2 = 1 }
+negatives = 16
+batch_size = 4
+epochs = 1
 
 [paradigms.sasrec]
 epochs = 2

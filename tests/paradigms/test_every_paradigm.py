@@ -15,7 +15,7 @@ def _semb() -> ParadigmCase:
     recipe = semb_recipe(epochs=FEW_EPOCHS, batch_negatives=True)
     tokenizer = make_tokenizer(make_items(40))
     return ParadigmCase(
-        lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.1), tokenizer, seed=0),
+        lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.02), tokenizer, seed=0),
         recipe,
         learning_rate=1e-3,
     )

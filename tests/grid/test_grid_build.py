@@ -1,0 +1,137 @@
+"""What the builders make of a recipe: the right weights from the right data, and nothing from later."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, mmgrid, named, write_raw_grid
+from mmgrid.grid.build.job import Job
+from mmgrid.grid.cell import with_upstream
+from mmgrid.grid.load import load_grid
+from mmgrid.runners import run_local
+
+T1_MS, T2_MS = 1_664_582_400_000, 1_672_531_200_000  # 2022-10-01, 2023-01-01
+
+
+def _build(built: Built, names: list[str], *settings: str) -> dict[str, Path]:
+    """Build these cells, and what they need, of the grid with these settings; returns their folders."""
+    grid = load_grid(built.file, settings)
+    cells = [named(cells_of(grid), name) for name in names]
+    outcome = run_local(with_upstream(cells), grid, built.store, jobs=1)
+    assert outcome.complete, outcome
+    return {cell.name: built.store.folder(cell.address) for cell in cells}
+
+
+def test_a_checkpoint_does_not_know_what_comes_after_its_phase(built: Built, copied: Built) -> None:
+    """Take away all that happened from t1 on, and train phase1 again: not a byte of its weights changes."""
+    names = [f"checkpoint/{paradigm}/garden/phase1" for paradigm in ("semb", "sasrec")]
+    for name in names:
+        copied.store.remove(named(copied.cells, name).address)
+    interactions = copied.folder("corpus/garden") / "interactions.parquet"
+    table = pl.read_parquet(interactions)
+    earlier = table.filter(pl.col("timestamp") < T1_MS)
+    assert len(earlier) < len(table)
+    metadata = {key: value for key, value in pl.read_parquet_metadata(interactions).items() if key != "ARROW:schema"}
+    earlier.write_parquet(interactions, metadata=metadata)
+    for name, folder in _build(copied, names).items():
+        assert (folder / "model.safetensors").read_bytes() == (built.folder(name) / "model.safetensors").read_bytes()
+
+
+def test_a_merge_that_is_kept_ranks_as_one_that_is_not(built: Built, copied: Built) -> None:
+    merge, evaluation = "merge/semb/linear=garden+kitchen", "evaluation/semb/kitchen/linear=garden+kitchen"
+    folders = _build(copied, [merge, evaluation], 'merges=[{kind="cross_domain", keep=true}]')
+    assert folders[evaluation] != built.folder(evaluation)
+    for name in ("ranks.parquet", "rows.parquet"):
+        assert (folders[evaluation] / name).read_bytes() == (built.folder(evaluation) / name).read_bytes()
+
+    weights, first, second = (
+        load_file(folder / "model.safetensors")
+        for folder in (folders[merge], *(built.folder(f"checkpoint/semb/{d}/phase2") for d in ("garden", "kitchen")))
+    )
+    assert weights.keys() == first.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
+
+    kitchen = built.folder("corpus/kitchen")
+    rows = mmgrid("evaluate", folders[merge], "--domain-dir", kitchen, "--grid", built.file, "--json").json
+    known = pl.read_parquet(built.folder(evaluation) / "rows.parquet")
+    assert [row["value"] for row in rows] == pytest.approx(known["value"].to_list())
+
+
+def test_a_backbone_is_taken_over_from_a_folder(built: Built, copied: Built, tmp_path: Path) -> None:
+    """The tiny backbone, handed over as if it came from elsewhere, gives the same Θ⁽⁰⁾; its original may go."""
+    (tmp_path / "llm").mkdir()
+    for name, data in bytes_below(built.folder("backbone/tiny")).items():
+        if name != "record.json":
+            (tmp_path / "llm" / name).write_bytes(data)
+    settings = ('backbone={kind="pretrained", path="llm"}', "paradigms.semb.text_tokens=32")
+    folders = _build(copied, ["backbone/pretrained", "base/semb"], *settings)
+    one, other = (
+        load_file(folder / "model.safetensors") for folder in (folders["base/semb"], built.folder("base/semb"))
+    )
+    assert one.keys() == other.keys()
+    assert all(one[name].equal(other[name]) for name in one)
+    assert (folders["backbone/pretrained"] / "tokenizer.json").is_file()
+
+
+def test_tuning_on_phase2_ranks_what_lies_before_t2_in_an_open_catalogue(copied: Built) -> None:
+    settings = ('evaluation.target="phase2"', 'data.catalogue="open"')
+    names = ["evaluation/sasrec/garden/all", "evaluation/sasrec/garden/phase1", "evaluation/baseline/garden/popularity"]
+    folders = _build(copied, names, *settings)
+    interactions = pl.read_parquet(copied.folder("corpus/garden") / "interactions.parquet")
+    before = interactions.filter(pl.col("timestamp") < T2_MS)
+    last = before.group_by("user_id").agg(pl.col("timestamp").max(), pl.len())
+    tested = last.filter((pl.col("timestamp") >= T1_MS) & (pl.col("len") > 1))["user_id"]
+    items = pl.read_parquet(copied.folder("corpus/garden") / "items.parquet").sort("item_id")["item_id"]
+    seen = set(before.filter(pl.col("timestamp") < T1_MS)["item_id"])
+    for folder in folders.values():
+        ranks = pl.read_parquet(folder / "ranks.parquet")
+        assert set(ranks["user_id"]) == set(tested)
+        new = [items[row] not in seen for row in ranks["target"]]
+        assert [rank == -1 for rank in ranks["rank"]] == new  # what nobody could know counts as a miss
+        assert any(new)
+        assert not all(new)
+
+
+def test_several_seeds_share_a_sample_and_are_told_apart(tmp_path: Path) -> None:
+    file, store = write_raw_grid(tmp_path), tmp_path / "runs"
+    arguments = (file, "--store", store, "--set", "seeds=[3, 5]", "--set", "evaluation.max_users=11")
+    first = mmgrid("run", *arguments, "--only", BASELINES, "--jobs", "1", "--json").json
+    assert sorted(first["built"]) == sorted(
+        ["corpus/garden", "corpus/kitchen"]
+        + [
+            f"evaluation/baseline/{domain}/{model}/seed={seed}"
+            for domain in ("garden", "kitchen")
+            for model in ("popularity", "random")
+            for seed in (3, 5)
+        ]
+    )
+    again = mmgrid("run", *arguments, "--only", BASELINES, "--json").json
+    assert (again["built"], sorted(again["present"])) == ([], sorted(first["built"]))
+
+    rows = mmgrid("results", *arguments, "--json").json
+    assert {row["seed"] for row in rows} == {3, 5}
+    assert {row["n_users"] for row in rows if row["group"] == "all"} == {11}
+    text = mmgrid("results", *arguments).out
+    for seed in (3, 5):
+        assert text.count(f" popularity seed={seed} ") == 2
+    sampled = {
+        tuple(pl.read_parquet(path)["user_id"]) for path in store.glob("evaluation/baseline/garden/*/*/*/ranks.parquet")
+    }
+    assert len(sampled) == 1
+
+
+def test_step_checkpoints_come_as_often_as_the_environment_says(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(built.cells[0], built.grid, built.store, tmp_path)
+    for text, seconds in (("", 60.0), ("0", 0.0), ("2.5", 2.5)):
+        monkeypatch.setenv("MMGRID_SAVE_SECONDS", text)
+        assert job.save_seconds(60.0) == seconds
+    for text in ("soon", "-1", "nan"):
+        monkeypatch.setenv("MMGRID_SAVE_SECONDS", text)
+        with pytest.raises(ValueError, match=f"MMGRID_SAVE_SECONDS is '{text}': expected seconds"):
+            job.save_seconds(60.0)
