@@ -29,6 +29,7 @@ def test_names_are_told_apart_by_order_type_and_border() -> None:
         derive(0, "b", "a"),
         derive(0, "ab"),
         derive(0, "a", "b", ""),
+        derive(0, "astr:b"),
         derive(0, 1),
         derive(0, "1"),
         derive(0, 11),

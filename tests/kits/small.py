@@ -98,5 +98,5 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def child_environment(**values: str) -> dict[str, str]:
     """The environment of a process that a test starts: one thread, no downloads, the test kits at hand."""
-    own = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **own, **values}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **values}

@@ -37,9 +37,9 @@ class TestTextBudget:
         assert texts == [" red lamp description: a lamp", " drum"]
 
     def test_the_description_is_cut_first(self) -> None:
-        _, (text,) = _texts(_items((self.LONG[:20], self.OTHER)), text_tokens=50, title_tokens=30)
+        _, (text,) = _texts(_items((self.LONG[:20], self.OTHER)), text_tokens=40, title_tokens=30)
         length = len(TOKENIZER(text, add_special_tokens=False)["input_ids"])
-        assert length == 50
+        assert length == 40
         title, _, description = text.partition(" description: ")
         assert title == " " + self.LONG[:20], "whole"
         assert self.OTHER.startswith(description)

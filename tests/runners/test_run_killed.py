@@ -65,7 +65,7 @@ class Victim:
         grid.store.remove(self.cell.address)
 
     def start(self, **environment: str):
-        arguments = (self.grid.file, "--store", self.grid.root, "--only", NAME)
+        arguments = (self.grid.file, "--store", self.grid.root, "--only", NAME, "--set", "merges=[]")
         return start("run", *arguments, environment=OFTEN | environment)
 
     def run_until(self, moment: str) -> int:

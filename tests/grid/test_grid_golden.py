@@ -1,0 +1,123 @@
+"""The fingerprints of a whole grid's cells are pinned: who changes one of them forks everybody's store.
+
+Every value is written out, so that a default which moves changes nothing here. If a test fails because a recipe has a
+new field, give it `absent_means` (see `mmgrid.grid.fingerprint`); if a builder now makes something else of the same
+recipe, raise its STEP_VERSION; and only then pin anew.
+"""
+
+from pathlib import Path
+
+from kits.tiny_grid import fingerprints, planned
+from mmgrid.grid.load import load_grid
+
+TEXT = """\
+name = "golden"
+seed = 0
+threads_per_cell = 1
+
+[data]
+format = "parquet"
+root = "raw"
+domains = ["books", "toys"]
+min_interactions = 5
+max_users = 4000
+catalogue = "closed"
+
+[phases]
+pretrain = ["2008-07-01", "2013-07-01"]
+phase1   = ["2013-07-01", "2013-10-01"]
+phase2   = ["2013-10-01", "2014-01-01"]
+test     = ["2014-01-01", "2014-04-01"]
+
+[backbone]
+kind = "tiny"
+corpus = ["books"]
+hidden_size = 128
+layers = 4
+heads = 4
+key_value_heads = 2
+intermediate_size = 384
+vocabulary = 8192
+steps = 600
+batch_rows = 32
+row_tokens = 64
+learning_rate = 2e-3
+precision = "float32"
+
+[paradigms.semb]
+prompt = "Compress:"
+history_length = 25
+text_tokens = 32
+title_tokens = 24
+negatives = 256
+batch_negatives = true
+batch_size = 16
+accumulation = 1
+weight_decay = 0.001
+warmup_ratio = 0.1
+schedule = "cosine"
+precision = "float32"
+epochs        = { pretrain = 3, phase1 = 2, phase2 = 2 }
+learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4 }
+
+[paradigms.sasrec]
+history_length = 25
+hidden_size = 64
+layers = 2
+heads = 2
+intermediate_size = 256
+dropout = 0.2
+batch_size = 128
+accumulation = 1
+weight_decay = 0.0
+warmup_ratio = 0.0
+schedule = "constant"
+precision = "float32"
+epochs        = { pretrain = 10, phase1 = 3, phase2 = 3, all = 10 }
+learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4, all = 1e-3 }
+
+[evaluation]
+target = "test"
+history_length = 25
+max_users = 2000
+
+[[merges]]
+kind = "cross_domain"
+method = "linear"
+weight = 0.75
+scale = 1.0
+keep = true
+options = { normalise = true }
+"""
+
+GOLDEN = {
+    "corpus/books": "3d10ad46b2c1c4c59a18f9ff21c4a2b9827cf420d92382840b20571ec25c3e3e",
+    "backbone/tiny": "e6a8e92c9ff139bdd4d2e1357eaee9733d7b95fa12719d49dfe1505a706b8aa9",
+    "base/semb": "21b243bfd6d7b62f09b3c6db0351ee4eb38ec5e59539be7646b326c00990f7b2",
+    "checkpoint/semb/books/phase1": "ad20b211e6284431aa51003d0b7bcb002287bf5a72ddf80b9f11bedab9882d73",
+    "checkpoint/sasrec/toys/all": "e5282078dedfc15e338be17b1363be8dd74b98400c83cccee47f143c1acc61b7",
+    "merge/semb/linear=0.75-books+0.25-toys": "7f55e63b80707955d43a75c547ccc4e04781083d636140402078380320f8765f",
+    "evaluation/semb/books/linear=0.75-books+0.25-toys": "a489a65047f04412715005303b696f3a0933ca1f87a4e78301814d7fead8fe56",
+    "evaluation/baseline/toys/popularity": "7ba4ee2533b2f6f59b898d85363546d88c923ae8213978c9ba624a5df969e5b7",
+}
+
+
+def _raw(folder: Path) -> None:
+    for domain in ("books", "toys"):
+        (folder / "raw" / domain).mkdir(parents=True)
+        for name in ("interactions", "items"):
+            (folder / "raw" / domain / f"{name}.parquet").write_text(f"{name} of {domain}")
+
+
+def test_a_few_fingerprints_are_pinned(tmp_path: Path) -> None:
+    _raw(tmp_path)
+    found = fingerprints(planned(tmp_path, text=TEXT))
+    assert {name: found[name] for name in GOLDEN} == GOLDEN
+
+
+def test_the_pinned_grid_leaves_no_value_to_a_default(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TEXT)
+    spec = load_grid(tmp_path / "tiny.toml").spec
+    for paradigm, given in spec.paradigms.items():
+        assert given.keys() == spec.recipe(paradigm).model_dump().keys()
+    assert spec.backbone.model_fields_set == type(spec.backbone).model_fields.keys()
