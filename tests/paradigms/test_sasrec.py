@@ -92,7 +92,7 @@ def test_learns_a_planted_chain_far_better_than_popularity(tmp_path) -> None:
     # Test histories end where the next item of the chain is new to the user.
     tested = [row for row in (walk(int(rng.integers(40)), 6) for _ in range(120)) if (3 * row[-1] + 1) % 40 not in row]
     asked, targets = make_histories(tested), np.array([(3 * row[-1] + 1) % 40 for row in tested])
-    recipe = sasrec_recipe(epochs={"pretrain": 30, "phase1": 1, "phase2": 1}, batch_size=32)
+    recipe = sasrec_recipe(epochs={"pretrain": 15, "phase1": 1, "phase2": 1}, batch_size=32)
     recipe = recipe.model_copy(update={"learning_rate": recipe.learning_rate.model_copy(update={"pretrain": 5e-3})})
     paradigm = Sasrec(recipe.history_length)
     trained = []

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from kits.paradigm import Killed
-from kits.small import PHASE, make_items, random_histories, same_weights, sasrec_recipe
+from kits.small import PHASE, make_histories, make_items, random_histories, same_weights, sasrec_recipe
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import SasrecModel
 from mmgrid.training.fit import TrainingReport, fit, newest_step
@@ -98,6 +98,30 @@ def test_without_a_whole_step_it_starts_anew(killed: Path, straight) -> None:
     model, _ = _train(killed, seen=seen)
     assert seen[0] == 1
     assert same_weights(model, straight[0])
+
+
+def test_a_curve_of_few_points_goes_on_the_same_too(tmp_path: Path) -> None:
+    """402 steps are logged two by two; a step saved between two points would spoil the next one's mean."""
+
+    def train(folder: Path, kill_at: int | None = None) -> TrainingReport:
+        paradigm, model = Sasrec(6), Sasrec.create(recipe, ITEMS, seed=0)
+        examples = paradigm.examples(make_histories([range(5)] * 67), ITEMS, PHASE, seed=0)
+
+        def progress(step: int, steps: int, loss: float | None) -> None:
+            if step == kill_at:
+                raise Killed
+
+        training = recipe.training("pretrain")
+        seconds = 1e9 if kill_at is None else 0
+        return fit(model, examples, paradigm.loss, training, folder, seed=0, progress=progress, save_seconds=seconds)
+
+    few = {"pretrain": 6, "phase1": 1, "phase2": 1}
+    recipe = sasrec_recipe(epochs=few, batch_size=1, hidden_size=4, intermediate_size=4, layers=1)
+    straight = train(tmp_path / "straight")
+    assert [step for step, _, _ in straight.losses] == list(range(2, 403, 2))
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", kill_at=10)
+    assert train(tmp_path / "killed") == straight
 
 
 def test_bf16_goes_on_to_the_same_bits_too(tmp_path: Path) -> None:

@@ -15,24 +15,31 @@ from kits.small import child_environment
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def _run(folder: Path, *launcher: str) -> Path:
-    """Run the script in `folder`, as torchrun's arguments say, or alone; where it failed, show its end."""
-    folder.mkdir()
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    """The folders of a run alone and of a run of two processes; where one failed, show its end."""
+    root = tmp_path_factory.mktemp("processes")
+    launchers = {"one": [], "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
+    children = []
+    for name, launcher in launchers.items():
+        (root / name / "semb" / "steps" / "checkpoint-1").mkdir(parents=True)  # as a kill leaves one behind
+        command = [sys.executable, *launcher, str(SCRIPT), str(root / name)]
+        log = (root / f"{name}.log").open("w")
+        children.append(subprocess.Popen(command, stdout=log, stderr=log, env=child_environment()))
+        log.close()
+    for name, child in zip(launchers, children, strict=True):
+        assert child.wait() == 0, (root / f"{name}.log").read_text()[-3000:]
+    return [root / name for name in launchers]
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Path:
-    return _run(tmp_path_factory.mktemp("one") / "run")
+def one(runs: list[Path]) -> Path:
+    return runs[0]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory) -> Path:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    return _run(tmp_path_factory.mktemp("two") / "run", *launcher)
+def two(runs: list[Path]) -> Path:
+    return runs[1]
 
 
 def _facts(folder: Path, process: int = 0) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def fit(
     )
     trainer.batch_loss = loss
     trainer.remove_callback(PrinterCallback)  # progress goes through one callback, not to standard output
-    last = newest_step(step_folder)
+    with trainer.accelerator.main_process_first():  # it clears away what is broken, the others find what is left
+        last = newest_step(step_folder)
     if last:
         logger.info("resuming from %s", last)
     with warnings.catch_warnings():
