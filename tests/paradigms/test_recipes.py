@@ -10,8 +10,8 @@ def _resolve(paradigm: str, kind: str = "pretrained", **given):
     return resolve(paradigm, given, backbone_kind=kind, history_length=25)
 
 
-def test_semb_over_a_pretrained_backbone_has_the_protocols_numbers() -> None:
-    """PROTOCOL.md §3, semb."""
+def test_semb_over_a_pretrained_backbone_has_the_papers_numbers() -> None:
+    """arXiv 2601.15930, semantic embeddings."""
     recipe = _resolve("semb")
     assert isinstance(recipe, SembRecipe)
     assert recipe.prompt == "Compress the following sentence into embedding:"

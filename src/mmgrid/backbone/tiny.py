@@ -1,4 +1,4 @@
-"""A tiny backbone: a shared, pre-trained Θ⁽⁰⁾ for machines without a GPU (PROTOCOL.md §2).
+"""A tiny backbone: a shared, pre-trained Θ⁽⁰⁾ for machines without a GPU.
 
 It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts.  Its
 pre-training, next-token prediction on the same texts, is laid out here as training examples; who calls

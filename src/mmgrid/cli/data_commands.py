@@ -20,7 +20,11 @@ def prepare(
     min_interactions: Annotated[int, typer.Option(min=1, help="Least interactions of a user and an item.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare one domain: drop, count and filter, as PROTOCOL says."""
+    """Prepare one domain: keep what a grid can use, and write it as two parquet files.
+
+    Repeated rows, items without a title, days outside the dates, and users and items with too few interactions
+    are dropped, in the order of the paper (arXiv 2601.15930).
+    """
     from mmgrid.cli import draw
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.calendar import milliseconds
@@ -47,7 +51,7 @@ def prepare(
 
 @app.command()
 def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Print Table 1 and the data part of Table 4; prepares what is not prepared yet."""
+    """Print the paper's Table 1 and the data part of its Table 4; prepares what is not prepared yet."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.grid.results import statistics_table, survey

@@ -1,8 +1,8 @@
 """From raw tables to a corpus: which rows stay, in an order of steps that changes the result.
 
-Counts for the minimum are taken over the whole file, before the calendar cuts it, as the protocol says; then
-each user needs enough rows within the calendar.  What each step dropped is counted, so that a table which
-surprises can be explained.
+Counts for the minimum are taken over the whole file, before the calendar cuts it, as in the paper (arXiv
+2601.15930); then each user needs enough rows within the calendar.  What each step dropped is counted, so that
+a table which surprises can be explained.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmgrid.data.sampling import nested_sample
 
 Compat = Literal["official"]
 
-_CORE = 5  # of the published files that the protocol starts from
+_CORE = 5  # of the published files that the paper starts from
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def filter_interactions(
     min_interactions: int = 5,
     compat: Compat | None = None,
 ) -> Preparation:
-    """Drop what a grid cannot use, in the protocol's order.
+    """Drop what a grid cannot use, in the order of the paper (arXiv 2601.15930).
 
     Repeated (user, item) rows after the earliest go; interactions with items that have no row or no title go;
     interactions of each user and item are counted over the whole file; timestamps outside [start, end) go;
