@@ -48,7 +48,7 @@ class Semb:
         self.tokenizer = tokenizer
         self.recipe = recipe or SembRecipe()
         self._tokens: tuple[Items, TokenTable] | None = None
-        self._masked_steps = 0
+        self._masked_steps = 0  # not kept in step checkpoints: a resumed training counts from 0 again
 
     @classmethod
     def create(
