@@ -63,6 +63,25 @@ def test_the_lock_of_a_killed_process_is_free_at_once(path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
+def test_a_takeover_says_in_words_from_whom(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = _own_holder(path)
+    for who, says in (
+        (replace(own, host="elsewhere", pid=7, since="2025-03-01T10:12:44+00:00"), "since 2025-03-01T10:12:44+00:00,"),
+        (Holder("elsewhere", "", 7, "1", "of an older version"), "process 7 on elsewhere,"),
+    ):
+        _leave(path, who, age_seconds=100)
+        _taken(path).release()
+        (message,) = caplog.messages
+        assert message.startswith(f"{path}: taken over from process 7 on elsewhere")
+        assert f"{says} which is gone" in message
+        caplog.clear()
+    path.write_text("")
+    os.utime(path, (1, 1))
+    _taken(path).release()
+    assert caplog.messages == [f"{path}: taken over from a process that left no name, which is gone"]
+    assert own.since > "2025"
+
+
 def test_a_dead_child_nobody_waited_for_is_dead(path: Path) -> None:
     script = (
         "import os; from pathlib import Path; from mmgrid.store import try_lock; "

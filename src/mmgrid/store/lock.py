@@ -21,6 +21,7 @@ import secrets
 import socket
 import threading
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -35,13 +36,20 @@ _PROBE_INFIX = ".clock-"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock. `machine` tells apart what shares a host name: boots and pid namespaces."""
+    """Who holds a lock, since when (UTC, ISO 8601; empty where a lock does not say).
+
+    `machine` tells apart what shares a host name: boots and pid namespaces.
+    """
 
     host: str
     machine: str
     pid: int
     start: str
     token: str
+    since: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" + (f", at work since {self.since}" if self.since else "")
 
 
 class Lock:
@@ -106,7 +114,7 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
             return None
         if not _take_aside(path, seen):
             return None
-        log.warning("%s: took over the lock of a process that is gone (%s)", path, seen.holder)
+        log.warning("%s: taken over from %s, which is gone", path, seen.holder or "a process that left no name")
     return _create(path, beat_seconds)
 
 
@@ -142,7 +150,8 @@ def _create(path: Path, beat_seconds: float) -> Lock | None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
     except FileExistsError:
         return None
-    ours = Holder(socket.gethostname(), _machine(), os.getpid(), _start_of(os.getpid()) or "", secrets.token_hex(16))
+    started, since = _start_of(os.getpid()) or "", datetime.now(UTC).isoformat(timespec="seconds")
+    ours = Holder(socket.gethostname(), _machine(), os.getpid(), started, secrets.token_hex(16), since)
     try:
         os.write(descriptor, json.dumps(asdict(ours)).encode())
     except OSError:
