@@ -36,6 +36,24 @@ def test_publish_refuses_a_folder_without_its_last_file(tmp_path: Path) -> None:
         publish(tmp_path / "cell.work", tmp_path / "cell")
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_published_files_follow_the_umask_whoever_wrote_them(tmp_path: Path, umask: int, mode: int) -> None:
+    private, outside = tmp_path / "cell.work" / "inner" / "weights", tmp_path / "outside"
+    outside.touch(0o600)
+    before = os.umask(umask)
+    try:
+        _filled(tmp_path / "cell.work")
+        private.parent.mkdir()
+        os.close(os.open(private, os.O_CREAT, 0o600))
+        (tmp_path / "cell.work" / "link").symlink_to(outside)
+        publish(tmp_path / "cell.work", tmp_path / "cell")
+    finally:
+        os.umask(before)
+    for name in ("a.bin", "record.json", "inner/weights"):
+        assert (tmp_path / "cell" / name).stat().st_mode & 0o777 == mode
+    assert outside.stat().st_mode & 0o777 == 0o600
+
+
 def test_publish_replaces_a_leftover_but_nothing_published(tmp_path: Path) -> None:
     final = tmp_path / "cell"
     final.mkdir()

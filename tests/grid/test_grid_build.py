@@ -40,6 +40,13 @@ def test_a_checkpoint_does_not_know_what_comes_after_its_phase(built: Built, cop
         assert (folder / "model.safetensors").read_bytes() == (built.folder(name) / "model.safetensors").read_bytes()
 
 
+def test_weights_can_be_read_by_whom_the_record_can_be_read(built: Built) -> None:
+    weights = list(built.root.rglob("*.safetensors"))
+    assert weights
+    for path in weights:
+        assert path.stat().st_mode == (path.parent / "record.json").stat().st_mode
+
+
 def test_a_merge_that_is_kept_ranks_as_one_that_is_not(built: Built, copied: Built) -> None:
     merge, evaluation = "merge/semb/linear=garden+kitchen", "evaluation/semb/kitchen/linear=garden+kitchen"
     folders = _build(copied, [merge, evaluation], 'merges=[{kind="cross_domain", keep=true}]')

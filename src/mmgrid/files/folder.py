@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
     `last_file` is the file that makes a folder count. What stands under the final name without it is the
     leftover of someone who did not write this way (a copy that was cut off, say) and is removed first.
     Outside of folders that are all our own, `replace_leftover=False` holds: only an empty folder may be
-    there.
+    there.  Every file gets the rights that the umask gave `last_file`: some libraries write files of mode 600.
 
     Raises:
         FileExistsError: `final` is there and may not be replaced; `work` is left as it is.
@@ -44,6 +45,7 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
         raise FileNotFoundError(f"{work}: cannot be published without its {last_file}")
     if final.is_symlink() or (final / last_file).exists():
         raise FileExistsError(f"{final}: is there already; what is published is never overwritten")
+    _open_to_readers(work, (work / last_file).stat().st_mode)
     sync_folder(work)
     if replace_leftover and final.exists():
         remove_folder(final)
@@ -54,6 +56,16 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
             raise FileExistsError(f"{final}: is there already and not empty") from error
         raise
     _sync(final.parent)
+
+
+def _open_to_readers(folder: Path, rights: int) -> None:
+    """Add the bits of `rights` to each file below `folder`; the process's umask cannot be read without setting it."""
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent) / name for name in names):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and mode | rights != mode:
+                with contextlib.suppress(OSError):  # a file system without rights of its own
+                    path.chmod(stat.S_IMODE(mode | rights))
 
 
 def remove_folder(folder: Path) -> None:
