@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
@@ -39,6 +42,23 @@ def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
     answer = mmgrid(*command, "--help")
     assert answer.code == 0
     assert "Usage: mmgrid" in answer.out
+
+
+def test_every_option_and_argument_is_explained() -> None:
+    def leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+        inner = getattr(command, "commands", {})
+        for name, one in inner.items():
+            yield from leaves(one, (*words, name))
+        if not inner:
+            yield words, command
+
+    from mmgrid.cli.main import app
+
+    commands = dict(leaves(typer.main.get_command(app), ()))
+    assert {words[0] for words in commands} == set(COMMANDS)
+    unexplained = [(*words, option.name) for words, c in commands.items() for option in c.params if not option.help]
+    assert unexplained == []
+    assert all(command.help for command in commands.values())
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["init", "grid.toml"]])

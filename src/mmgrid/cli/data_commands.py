@@ -13,7 +13,7 @@ app = typer.Typer(help="Prepare and describe data.", no_args_is_help=True)
 @app.command()
 def prepare(
     ratings: Annotated[Path, typer.Option(help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")],
-    items: Annotated[Path, typer.Option(help="Items: .jsonl(.gz) or .parquet.")],
+    items: Annotated[Path, typer.Option(help="Items: .csv(.gz), .jsonl(.gz) or .parquet.")],
     out: Annotated[Path, typer.Option(help="Folder for interactions.parquet and items.parquet.")],
     min_date: Annotated[str | None, typer.Option(help="Drop interactions before this day (YYYY-MM-DD).")] = None,
     max_date: Annotated[str | None, typer.Option(help="Drop interactions from this day on.")] = None,

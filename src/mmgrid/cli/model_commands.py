@@ -63,7 +63,7 @@ def evaluate(
     ] = None,
     target: Annotated[str, typer.Option(help="test or phase2.")] = "test",
     max_users: Annotated[int | None, typer.Option(min=1, help="A deterministic sample of test users.")] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Decides the sample of --max-users and the intervals' resamples.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Rank the test users' targets with one checkpoint, over the whole catalogue."""
