@@ -37,6 +37,30 @@ def test_evaluating_says_on_how_many_users(built: Built, corpus: Path) -> None:
     assert mmgrid(*arguments, "--target", "tomorrow").code == 2
 
 
+@pytest.mark.parametrize("checkpoint", ["semb/garden/phase2", "sasrec/garden/all"])
+def test_a_checkpoint_is_not_scored_on_what_it_was_trained_on(built: Built, corpus: Path, checkpoint: str) -> None:
+    folder = built.folder(f"checkpoint/{checkpoint}")
+    answer = mmgrid("evaluate", folder, "--domain-dir", corpus, "--target", "phase2")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == (
+        f"mmgrid: {folder}: was trained on interactions up to 2023-01-01, and phase2 [2022-10-01, 2023-01-01) begins "
+        "before that: it would be scored on what it has seen. Take a checkpoint of an earlier phase, which ends by "
+        "2022-10-01, or rank it for --target test\n"
+    )
+
+
+def test_a_grid_with_an_earlier_test_phase_does_not_make_a_checkpoint_know_less(
+    built: Built, corpus: Path, tmp_path: Path
+) -> None:
+    earlier = built.file.read_text().replace('"2022-', '"2021-').replace('"2023-', '"2022-')
+    (tmp_path / "earlier.toml").write_text(earlier)
+    checkpoint = built.folder("checkpoint/sasrec/garden/pretrain")
+    answer = mmgrid("evaluate", checkpoint, "--domain-dir", corpus, "--grid", tmp_path / "earlier.toml")
+    assert answer.code == 1
+    assert "test [2022-01-01, 2022-04-01) begins before that" in answer.err
+    assert answer.err.endswith("or give another --grid\n")
+
+
 @pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
 def test_recommending_after_a_history(built: Built, corpus: Path, paradigm: str) -> None:
     items = pl.read_parquet(corpus / "items.parquet")

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kits.small import make_items, sasrec_recipe
-from mmgrid.paradigms.registry import CheckpointError, facts, open_checkpoint
+from mmgrid.data.calendar import PAPER_CALENDAR
+from mmgrid.paradigms.registry import CheckpointError, facts, open_checkpoint, trained_until
 from mmgrid.paradigms.sasrec import Sasrec
 
 
@@ -64,3 +65,13 @@ def test_facts_lie_beside_the_weights(folder: Path) -> None:
         facts(folder)
     (folder / "mmgrid.json").write_text('{"domain": "books"}')
     assert facts(folder) == {"domain": "books"}
+
+
+def test_until_when_a_checkpoint_was_trained() -> None:
+    phases = PAPER_CALENDAR.as_dates()
+    assert trained_until({"phases": phases, "phase": "phase1"}) == PAPER_CALENDAR.t1
+    assert trained_until({"phases": phases, "phase": "all"}) == PAPER_CALENDAR.t2
+    # The grid ranks phase2, so that what was trained in one go ends with phase1.
+    assert trained_until({"phases": phases, "phase": "all", "recipe": {"until": "phase1"}}) == PAPER_CALENDAR.t1
+    assert trained_until({"phases": phases, "phase": None}) is None
+    assert trained_until({"format": 1}) is None

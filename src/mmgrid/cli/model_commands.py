@@ -61,7 +61,9 @@ def evaluate(
     grid: Annotated[
         Path | None, typer.Option(help="Take the calendar from this grid file, not the checkpoint.")
     ] = None,
-    target: Annotated[str, typer.Option(help="test or phase2.")] = "test",
+    target: Annotated[
+        str, typer.Option(help="test or phase2; phase2 only for checkpoints that were not trained on it.")
+    ] = "test",
     max_users: Annotated[int | None, typer.Option(min=1, help="A deterministic sample of test users.")] = None,
     seed: Annotated[int, typer.Option(help="Decides the sample of --max-users and the intervals' resamples.")] = 0,
     as_json: AsJson = False,
@@ -77,6 +79,7 @@ def evaluate(
         raise typer.BadParameter(f"{target}: must be test or phase2")
     about = facts(checkpoint)
     calendar = load_grid(grid).spec.phases.calendar() if grid else _calendar(about, checkpoint, Calendar)
+    _check_unseen(about, checkpoint, calendar.phase(target))
     end, known_until = (calendar.test.end, calendar.t2) if target == "test" else (calendar.t2, calendar.t1)
     corpus = _corpus(domain_dir, until=end)
     catalogue = about.get("recipe", {}).get("catalogue", "closed")
@@ -103,6 +106,21 @@ def _calendar(about: dict[str, Any], checkpoint: Path, calendar: Any) -> Any:
     if "phases" not in about:
         raise ValueError(f"{checkpoint}: does not say its phases (a merge?); name a grid file with --grid")
     return calendar.from_dates(about["phases"])
+
+
+def _check_unseen(about: dict[str, Any], checkpoint: Path, target: Any) -> None:
+    """Raise ValueError if the checkpoint was trained beyond the start of the phase that is to be ranked."""
+    from mmgrid.data.calendar import format_time
+    from mmgrid.paradigms.registry import trained_until
+
+    end = trained_until(about)
+    if end is not None and end > target.start:
+        instead = "rank it for --target test" if target.name == "phase2" else "give another --grid"
+        raise ValueError(
+            f"{checkpoint}: was trained on interactions up to {format_time(end)}, and {target} begins before that: it "
+            f"would be scored on what it has seen. Take a checkpoint of an earlier phase, which ends by "
+            f"{format_time(target.start)}, or {instead}"
+        )
 
 
 def _corpus(folder: Path, until: int | None = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from mmgrid.backbone.load import LOAD_ERRORS
+from mmgrid.data import Calendar
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
@@ -44,3 +45,14 @@ def facts(folder: Path) -> dict[str, Any]:
         return json.loads((folder / FACTS_FILE).read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None
+
+
+def trained_until(about: dict[str, Any]) -> int | None:
+    """From what `facts` says of a checkpoint: the end (ms) of the newest phase that it was trained on.
+
+    None for what was trained on no phase, such as a base, or does not say, such as a merge.
+    """
+    if not about.get("phase") or "phases" not in about:
+        return None
+    phase = about.get("recipe", {}).get("until", about["phase"])  # `all` ends where the grid's newest phase ends
+    return Calendar.from_dates(about["phases"]).phase("phase2" if phase == "all" else phase).end
