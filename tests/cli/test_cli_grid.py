@@ -55,6 +55,15 @@ def test_a_plan_of_what_is_missing_says_what_it_will_cost(copied: Built) -> None
     assert "3 cells to build: about " in text
 
 
+def test_a_plan_does_not_count_an_unknown_cost_as_none(built: Built, tmp_path: Path) -> None:
+    arguments = ("plan", built.file, "--store", tmp_path / "runs", "--only", "evaluation/sasrec/garden/p*")
+    costs = [cell["seconds"] for cell in mmgrid(*arguments, "--json").json]
+    assert costs == [3.0] + [None] * 6
+    assert mmgrid(*arguments).out.endswith(
+        "7 cells to build: at least 3 s of work on one core; the cost of 6 of them is known once their corpus is built\n"
+    )
+
+
 def test_a_plan_of_some_names_them_and_what_they_need(built: Built) -> None:
     cells = mmgrid("plan", built.file, "--store", built.root, "--json", "--only", "evaluation/sasrec/garden/*1").json
     assert [cell["name"] for cell in cells] == [

@@ -45,8 +45,10 @@ def plan(
         texts[cell.name] = f"{_COLOURED[states[cell]]} [dim]{time}[/dim]"
     draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
     known = [cost for cost in costs.values() if cost is not None]
-    unknown = f", {len(costs) - len(known)} more once their corpus is built" if len(known) < len(costs) else ""
-    draw.say(f"{len(costs)} cells to build: about {draw.duration(sum(known))} of work on one core{unknown}")
+    unknown = len(costs) - len(known)
+    total = f"{'at least' if unknown else 'about'} {draw.duration(sum(known))} of work on one core"
+    more = f"; the cost of {unknown} of them is known once their corpus is built" if unknown else ""
+    draw.say(f"{len(costs)} cells to build: {total}{more}")
 
 
 _COLOURED = {
