@@ -237,7 +237,8 @@ def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypa
     refused = mmgrid("gc", copied.file, *store, *settings)
     assert refused.code == 1
     assert all(folder in refused.out for folder in unnamed)
-    assert f"{len(unnamed)} cells (" in refused.out
+    assert f"Remove these {len(unnamed)} cells and 0 leftovers from {copied.root}? Cells of other grids" in refused.out
+    assert "names that this grid does not know" not in refused.out  # they are older versions of its own
     assert {path: data for path, data in bytes_below(copied.root).items() if path != "digests.json"} == before
 
     done = mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json
@@ -247,3 +248,21 @@ def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypa
     assert gone == {path for path in before if path.startswith(tuple(unnamed))}
     assert sum(len(before[path]) for path in gone) == done["bytes"]
     assert mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json["removed"] == []
+
+
+def test_gc_says_that_cells_of_other_grids_go_too(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    arguments = ("--store", built.root, "--set", 'data.domains=["garden"]', "--set", 'backbone.corpus=["garden"]')
+    kitchen = [cell for cell in built.cells if "kitchen" in cell.name]
+    refused = mmgrid("gc", built.file, *arguments, "--set", "merges=[]", "--set", "paradigms={sasrec={epochs=2}}")
+    assert refused.code == 1
+    unnamed = [cell for cell in built.cells if cell.name.startswith(("backbone", "base", "evaluation/semb"))]
+    unnamed = {*kitchen, *unnamed, *(cell for cell in built.cells if cell.name.startswith("checkpoint/semb"))}
+    lines = refused.out.splitlines()
+    for kind in {cell.kind for cell in unnamed}:
+        found = [cell for cell in unnamed if cell.kind == kind]
+        size = sum(built.store.size(cell.address) for cell in found) / 1e6
+        assert [kind, str(len(found)), f"{size:,.1f}", "MB"] in [line.split() for line in lines]
+    assert ["in", "all", str(len(unnamed))] in [line.split()[:3] for line in lines]
+    assert f"{len(unnamed)} of them have names that this grid does not know" in refused.out
+    assert "cells of other grids included" in " ".join(mmgrid("gc", "--help").out.split())

@@ -1,5 +1,7 @@
 """Commands on a grid: plan, run, status, gc, why."""
 
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -151,33 +153,51 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from the store what this grid's recipes no longer name, after asking."""
+    """Remove from the store all that this grid does not name, cells of other grids included, after asking.
+
+    A store does not know whose its cells are.  Where several grids share one, everything that the others have
+    built and this one does not name goes, too.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
 
     session = Session.open(grid, store, settings)
     named = {cell.address for cell in session.cells}
-    unnamed = [address for address, _, _ in session.store.entries() if address not in named]
+    sizes = {address: session.store.size(address) for address, _, _ in session.store.entries() if address not in named}
     leftovers = session.store.leftovers()
-    size = sum(session.store.size(address) for address in unnamed)
     if not as_json:
-        for address in unnamed:
-            draw.say(f"  {address.folder}")
-        for path in leftovers:
-            draw.say(f"  {path} (left over)")
-        if not unnamed and not leftovers:
+        if not sizes and not leftovers:
             draw.say("nothing to remove: every cell in the store is named by the grid")
             return
-        draw.say(f"{len(unnamed)} cells ({size / 1e6:,.1f} MB) and {len(leftovers)} leftovers")
-    if (unnamed or leftovers) and not yes:
-        typer.confirm("Remove them?", abort=True, err=as_json)
-    for address in unnamed:
+        _say_unnamed(sizes, leftovers, {cell.name for cell in session.cells})
+    if (sizes or leftovers) and not yes:
+        what = f"{len(sizes)} cells and {len(leftovers)} leftovers"
+        warning = "Cells of other grids are among them if any share this store"
+        typer.confirm(f"Remove these {what} from {session.store.root}? {warning}", abort=True, err=as_json)
+    for address in sizes:
         session.store.remove(address)
     for path in leftovers:
         session.store.discard(path)
     if as_json:
-        removed = [address.folder for address in unnamed]
-        draw.print_json({"removed": removed, "leftovers": [str(p) for p in leftovers], "bytes": size})
+        removed = [address.folder for address in sizes]
+        draw.print_json({"removed": removed, "leftovers": [str(p) for p in leftovers], "bytes": sum(sizes.values())})
+
+
+def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[Path], names: Collection[str]) -> None:
+    """What is to be removed, cell by cell and in sum by kind; `sizes` are in bytes, `names` those of the grid."""
+    from mmgrid.cli import draw
+
+    for address in sizes:
+        draw.say(f"  {address.folder}")
+    for path in leftovers:
+        draw.say(f"  {path} (left over)")
+    kinds = {kind: [a for a in sizes if a.kind == kind] for kind in sorted({address.kind for address in sizes})}
+    rows = [(kind, len(found), f"{sum(sizes[a] for a in found) / 1e6:,.1f} MB") for kind, found in kinds.items()]
+    total = ("in all", len(sizes), f"{sum(sizes.values()) / 1e6:,.1f} MB")
+    draw.print_table("Not named by this grid", ("kind", "cells", "size"), [*rows, total])
+    foreign = sum(address.name not in names for address in sizes)
+    if foreign:
+        draw.say(f"{foreign} of them have names that this grid does not know: are they cells of another grid?")
 
 
 def why(
