@@ -1,9 +1,11 @@
 """The command's door: it answers without loading what it does not need, and tells errors in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import typer
 
 from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
+from mmgrid.grid.load import load_grid
+from mmgrid.grid.spec import TinyBackbone
 
 COMMANDS = (
     "init",
@@ -177,6 +181,26 @@ def test_init_writes_a_grid_that_can_be_planned_and_replaces_nothing(
     assert mmgrid("init", "--force").code == 0
     assert Path("grid.toml").read_text() != "mine"
     assert mmgrid("init", "nowhere/grid.toml").code == 1
+
+
+def test_each_line_that_init_leaves_out_may_be_put_in(tmp_path: Path) -> None:
+    text = (files("mmgrid.grid") / "template.toml").read_text()
+    commented = re.findall(r"^# (?!root)\w+ += .*$", text, re.MULTILINE)
+    assert len(commented) > 8
+    for line in commented:
+        load_grid(write_grid(tmp_path, text.replace(line, line.removeprefix("# "))))
+
+
+def test_what_init_writes_becomes_a_grid_on_data_of_ones_own_as_it_says(tmp_path: Path) -> None:
+    lines = (files("mmgrid.grid") / "template.toml").read_text().splitlines()
+    for mark, count in (("(1) away with these five lines", 5), ("(2) away with these seven lines", 7)):
+        (first,) = (place for place, line in enumerate(lines) if mark in line)
+        assert not lines[first + count] or lines[first + count].startswith("#")  # the whole block, and no more
+        del lines[first : first + count]
+    text = "\n".join(lines).replace('"synthetic"  ', '"parquet"').replace("# root  =", "root =")
+    spec = load_grid(write_grid(tmp_path, text)).spec
+    assert (spec.data.format, spec.data.root, spec.data.synthetic) == ("parquet", "data", None)
+    assert spec.backbone == TinyBackbone(kind="tiny")
 
 
 def test_doctor_looks_at_the_machine() -> None:
