@@ -79,16 +79,33 @@ def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[di
         assert len(table) == 20
         wanted = {
             (row["domain"], row["paradigm"], row["model"]): tuple(
-                f"{row[name]:.{digits}f}" for name, digits in (("value", 3), ("low", 2), ("high", 2))
+                f"{row[name]:.{1 if row[name] >= 9.995 else 2}f}" for name in ("value", "low", "high")
             )
             for row in rows
             if (row["group"], row["metric"]) == (group, "recall@10")
         }
         assert {tuple(line[:3]): tuple(line[3:]) for line in table} == wanted
         assert "…" not in text
+        assert max(map(len, text.splitlines())) < 80
     wrong = mmgrid("results", built.file, "--store", built.root, "--group", "everybody")
     assert wrong.code == 2
     assert "everybody: must be one of all, active, non_active" in wrong.err
+
+
+def test_the_table_shows_the_metrics_that_are_asked_for(built: Built, rows: list[dict[str, Any]]) -> None:
+    arguments = ("results", built.file, "--store", built.root)
+    asked = mmgrid(*arguments, "--metric", "mrr", "--metric", "ndcg@20").out.splitlines()
+    assert asked[1].split() == ["domain", "paradigm", "model", "mrr", "ndcg@20", "users"]
+    (row,) = (
+        row
+        for row in rows
+        if (row["domain"], row["model"], row["group"], row["metric"]) == ("garden", "popularity", "all", "mrr")
+    )
+    (line,) = (line for line in asked if line.startswith("garden") and " popularity " in line)
+    assert line.split()[3] == f"{row['value']:.{1 if row['value'] >= 9.995 else 2}f}"
+    wrong = mmgrid(*arguments, "--metric", "ndgc@20")
+    assert wrong.code == 2
+    assert "ndgc@20: must be one of recall@5, recall@10, " in wrong.err
 
 
 def test_results_follow_from_the_ranks_that_are_kept(built: Built, rows: list[dict[str, Any]]) -> None:

@@ -55,6 +55,13 @@ def number_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def short_number(value: float) -> str:
+    """Three figures of a percentage: 34.1, 3.42, 0.34; a dash for what is not known."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
 def duration(seconds: float | None) -> str:
     """3 s, 2 min 05 s, 1 h 10 min; a question mark for what is not known."""
     if seconds is None:

@@ -7,44 +7,54 @@ import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
-MAIN_METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+MAIN_METRICS = ("recall@10", "ndcg@10")  # with intervals, as many as a terminal of 80 columns can hold
 
 
 def results(
     grid: GridFile,
     store: StoreRoot = DEFAULT_STORE,
-    group: Annotated[str, typer.Option(help="all, active or non_active.")] = "all",
+    group: Annotated[str, typer.Option(help="Users: all, active or non_active.")] = "all",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10.",
+        ),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what was measured; with --json every row: each metric and group, with intervals."""
+    """Print what was measured, with intervals; with --json every row, metric and group, with all digits."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.evaluation import GROUPS
+    from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
     from mmgrid.grid.results import results_table
 
+    metrics = tuple(metric or MAIN_METRICS)
+    for name, given, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
+        unknown = [one for one in given if one not in known]
+        if unknown:
+            raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=name)
     session = Session.open(grid, store, settings)
     table = results_table(session.records, session.store)
     session.warn_of_damage()
     if as_json:
         draw.print_json(table.to_dicts())
         return
-    if group not in GROUPS:
-        raise typer.BadParameter(f"{group}: must be one of {', '.join(GROUPS)}")
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     several = len(session.grid.spec.all_seeds) > 1
     for row in table.filter(table["group"] == group).to_dicts():
         model = f"{row['model']} seed={row['seed']}" if several else row["model"]
         key = (row["domain"], row["paradigm"], model, row["n_users"])
-        value = draw.number_text(row["value"])
-        interval = f" [dim]{row['low']:.2f}–{row['high']:.2f}[/dim]" if row["n_users"] else ""
+        value, low, high = (draw.short_number(row[name]) for name in ("value", "low", "high"))
+        interval = f" [dim]{low}–{high}[/dim]" if row["n_users"] else ""
         cells.setdefault(key, {})[row["metric"]] = value + interval
     rows = [
-        (domain, paradigm, model, *(found[metric] for metric in MAIN_METRICS), users)
+        (domain, paradigm, model, *(found[name] for name in metrics), users)
         for (domain, paradigm, model, users), found in sorted(cells.items(), key=lambda cell: cell[0][:2])
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
-    draw.print_table(title, ("domain", "paradigm", "model", *MAIN_METRICS, "users"), rows, left=3)
+    draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
 
 
 def report(
