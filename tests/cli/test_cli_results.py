@@ -183,8 +183,8 @@ def test_the_report_opens_without_a_network_and_shows_every_cell(page: str, buil
     assert set(cells["name"]) == {cell.name for cell in built.cells}
     assert set(cells["fingerprint"]) == {cell.fingerprint for cell in built.cells}
     losses = _payload(page)["data"]["losses"]
-    curves = set(zip(*(losses[name] for name in ("paradigm", "domain", "phase")), strict=True))
-    assert curves == {cell.key for cell in built.cells if cell.kind == "checkpoint"}
+    curves = set(zip(*(losses[name] for name in ("paradigm", "domain", "phase", "seed")), strict=True))
+    assert curves == {(*cell.key, 0) for cell in built.cells if cell.kind == "checkpoint"}
 
 
 def test_statistics_are_those_of_the_corpora(built: Built, page: str) -> None:

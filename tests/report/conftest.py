@@ -135,7 +135,7 @@ def made_losses():
                 loss = top - 0.8 * later - 1.1 * np.log1p(2 * epoch) + 0.1 * place + 0.12 * draw.normal(size=steps)
                 curves.append(
                     pl.DataFrame({"step": np.arange(1, steps + 1), "epoch": epoch, "loss": loss}).with_columns(
-                        paradigm=pl.lit(paradigm), domain=pl.lit(domain), phase=pl.lit(phase)
+                        paradigm=pl.lit(paradigm), domain=pl.lit(domain), phase=pl.lit(phase), seed=pl.lit(0)
                     )
                 )
     return pl.concat(curves)

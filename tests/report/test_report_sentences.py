@@ -142,12 +142,13 @@ def test_statistics_name_the_extremes():
 
 
 def test_losses_that_did_not_fall_are_named():
-    def curve(domain, losses):
+    def curve(domain, losses, seed=0):
         return pl.DataFrame(
             {
                 "paradigm": "semb",
                 "domain": domain,
                 "phase": "phase1",
+                "seed": seed,
                 "step": list(range(len(losses))),
                 "epoch": [float(step) for step in range(len(losses))],
                 "loss": losses,
@@ -160,3 +161,8 @@ def test_losses_that_did_not_fall_are_named():
     assert text.startswith("In 2 of 3 trainings")
     assert "not in semb on b in phase1." in text
     assert "not finite were logged by semb on c in phase1" in text
+    text = sentences.on_losses(pl.concat([curve("a", [3.0, 1.0]), curve("a", [1.0, 3.0], seed=1)]))
+    assert text == (
+        "In 1 of 2 trainings the mean loss of the last tenth of the logged steps is below that of the first tenth; "
+        "not in semb on a in phase1 with seed 1."
+    )

@@ -3,6 +3,7 @@ import io
 import polars as pl
 import pytest
 
+from mmgrid.report.charts import losses_figure
 from mmgrid.report.comparison import comparison_table, scores
 from mmgrid.report.losses import ends, thinned
 from mmgrid.report.tables import Column, Table
@@ -88,6 +89,7 @@ def test_thinning_keeps_ends_order_and_means():
             "paradigm": "semb",
             "domain": "toys",
             "phase": "pretrain",
+            "seed": 0,
             "step": list(range(1000, 0, -1)),
             "epoch": [step / 500 for step in range(1000, 0, -1)],
             "loss": [float("nan") if step == 7 else 5 - step / 500 for step in range(1000, 0, -1)],
@@ -101,6 +103,17 @@ def test_thinning_keeps_ends_order_and_means():
     row = ends(losses).row(0, named=True)
     assert row["first"] > row["last"]
     assert row["diverged"]
+
+
+def test_curves_of_several_seeds_stay_apart(tables):
+    again = tables.losses.with_columns(seed=pl.lit(1))
+    both = pl.concat([tables.losses, again.with_columns(pl.col("loss") + 1)])
+    assert ends(both).filter(pl.col("seed") == 0).equals(ends(tables.losses))
+    assert thinned(both).filter(pl.col("seed") == 0).equals(thinned(tables.losses))
+    one, two = (losses_figure(thinned(losses), []) for losses in (tables.losses, both))
+    assert "one line a domain, " in one.alternative
+    assert "one line a domain and seed, " in two.alternative
+    assert two.data["losses"]["seed"].unique().sort().to_list() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,12 @@ def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
 
 
 def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """Loss curves of all checkpoints: paradigm, domain, phase, step, epoch, loss."""
+    """Loss curves of all checkpoints: paradigm, domain, phase, seed, step, epoch, loss."""
     rows: list[dict[str, Any]] = []
     for cell in records:
         if cell.kind == "checkpoint":
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
+            about["seed"] = cell.recipe["seed"]
             file: Path = store.folder(cell.address) / "training.json"
             points = json.loads(file.read_text())["losses"]
             rows += [about | dict(zip(("step", "epoch", "loss"), point, strict=True)) for point in points]

@@ -196,6 +196,7 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None
     paradigms = ordered(curves["paradigm"].to_list(), [])
     phases = ordered(curves["phase"].to_list(), PHASE_ORDER)
     names = ordered(curves["domain"].to_list(), domains)
+    seed = [alt.Tooltip("seed:N", title="Seed")] if curves["seed"].n_unique() > 1 else []
     chart = (
         alt.Chart(alt.NamedData("losses"))
         .mark_line(strokeWidth=1.8, interpolate="monotone", clip=True)
@@ -206,8 +207,10 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None
             color=alt.Color("domain:N")
             .scale(domain=names, range="category")
             .legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3),
+            detail="seed:N",
             tooltip=[
                 alt.Tooltip("domain:N", title="Domain"),
+                *seed,
                 alt.Tooltip("epoch:Q", title="Epoch", format=".2f"),
                 alt.Tooltip("loss:Q", title="Loss", format=".4f"),
             ],
@@ -220,7 +223,7 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None
         id="figure-losses",
         title="Figure 3",
         caption="Training loss by epoch, one panel a phase. Points are means of neighbouring logged steps.",
-        alternative="Line chart of training losses, one line a domain and one panel a phase",
+        alternative=f"Line chart of training losses, one line a domain{' and seed' * bool(seed)}, one panel a phase",
         spec=_specification(chart, paradigm=paradigms[0]),
         data={"losses": curves},
         controls=(Control("paradigm", "Paradigm", tuple((name, name) for name in paradigms)),),

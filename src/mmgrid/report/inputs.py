@@ -45,6 +45,7 @@ LOSSES_SCHEMA = pl.Schema(
         "paradigm": pl.String,
         "domain": pl.String,
         "phase": pl.String,
+        "seed": pl.Int64,
         "step": pl.Int64,
         "epoch": pl.Float64,
         "loss": pl.Float64,

@@ -7,14 +7,14 @@ import polars as pl
 POINTS = 80
 """At most so many points a curve; each is the mean of neighbouring logged steps."""
 
-_CURVE = ["paradigm", "domain", "phase"]
+_CURVE = ["paradigm", "domain", "phase", "seed"]
 
 
 def thinned(losses: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
     """The curves with at most ``points`` points each: means of epoch and loss over equal runs of logged steps.
 
     Returns:
-        paradigm, domain, phase, epoch, loss, in the order of steps.  Losses that are not finite are left out.
+        paradigm, domain, phase, seed, epoch, loss, in the order of steps.  Losses that are not finite are left out.
     """
     finite = losses.filter(pl.col("loss").is_finite()).sort(*_CURVE, "step", maintain_order=True)
     place = pl.int_range(pl.len()).over(_CURVE)
@@ -28,7 +28,10 @@ def thinned(losses: pl.DataFrame, points: int = POINTS) -> pl.DataFrame:
 
 
 def ends(losses: pl.DataFrame) -> pl.DataFrame:
-    """Mean loss of the first and the last tenth of each training: paradigm, domain, phase, first, last, diverged.
+    """Mean loss of the first and the last tenth of each training.
+
+    Returns:
+        paradigm, domain, phase, seed, first, last, steps, diverged.
 
     ``diverged`` is whether any logged loss was not finite; ``first`` and ``last`` regard the finite ones.
     """

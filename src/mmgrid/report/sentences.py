@@ -153,6 +153,8 @@ def on_losses(losses: pl.DataFrame) -> str:
         return "No training has logged a loss yet."
     table = ends(losses)
     names = pl.format("{} on {} in {}", "paradigm", "domain", "phase")
+    if table["seed"].n_unique() > 1:
+        names = pl.format("{} with seed {}", names, "seed")
     fell = table.filter(pl.col("last") < pl.col("first"))
     stayed = table.filter(~(pl.col("last") < pl.col("first")).fill_null(False)).select(names).to_series().to_list()
     diverged = table.filter(pl.col("diverged")).select(names).to_series().to_list()
