@@ -221,6 +221,28 @@ def test_why_of_a_name_that_no_cell_has(built: Built) -> None:
     )
 
 
+# ---- path
+
+
+def test_the_folder_of_a_cell(built: Built) -> None:
+    arguments = ("path", built.file, NEWEST, "--store", built.root)
+    assert mmgrid(*arguments).out == f"{built.folder(NEWEST)}\n"
+    assert mmgrid(*arguments, "--json").json == {"cell": NEWEST, "folder": str(built.folder(NEWEST))}
+
+
+def test_a_cell_that_is_not_built_has_no_folder_and_what_would_build_it_is_told(built: Built, tmp_path: Path) -> None:
+    store, setting = tmp_path / "my runs", "paradigms.semb.epochs={phase2=3}"
+    answer = mmgrid("path", built.file, NEWEST, "--store", store, "--set", setting)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == (
+        f"mmgrid: {NEWEST}: is not built in {store}; "
+        f"`mmgrid run {built.file} --only {NEWEST} --store '{store}' --set '{setting}'` builds it\n"
+    )
+    unknown = mmgrid("path", built.file, "checkpoint/semb/garden/phase3", "--store", built.root)
+    assert unknown.code == 1
+    assert "the grid has no such cell; did you mean checkpoint/semb/garden/phase" in unknown.err
+
+
 # ---- gc
 
 

@@ -24,6 +24,7 @@ COMMANDS = (
     "plan",
     "run",
     "status",
+    "path",
     "why",
     "gc",
     "results",

@@ -1,12 +1,13 @@
-"""Commands on a grid: plan, run, status, gc, why."""
+"""Commands on a grid: plan, run, status, gc, path, why."""
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Only, Settings, StoreRoot
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, Settings, StoreRoot
 
 
 def plan(
@@ -200,9 +201,34 @@ def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[Path], names: Col
         draw.say(f"{foreign} of them have names that this grid does not know: are they cells of another grid?")
 
 
+def path(
+    grid: GridFile,
+    cell: CellName,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the folder of a built cell, such as a checkpoint for recommend or evaluate."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+
+    session = Session.open(grid, store, settings)
+    found = session.cell(cell)
+    if not session.store.has(found.address):
+        words = ["mmgrid", "run", str(grid), "--only", found.name]
+        words += [] if store == DEFAULT_STORE else ["--store", str(store)]
+        words += [word for setting in settings or () for word in ("--set", setting)]
+        raise FileNotFoundError(f"{found.name}: is not built in {session.store.root}; `{shlex.join(words)}` builds it")
+    folder = str(session.store.folder(found.address))
+    if as_json:
+        draw.print_json({"cell": found.name, "folder": folder})
+    else:
+        typer.echo(folder)
+
+
 def why(
     grid: GridFile,
-    cell: Annotated[str, typer.Argument(metavar="CELL", help="A cell's name, e.g. checkpoint/semb/books/phase1.")],
+    cell: CellName,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     as_json: AsJson = False,

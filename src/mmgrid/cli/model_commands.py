@@ -7,9 +7,14 @@ import typer
 
 from mmgrid.cli.options import AsJson
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder; `mmgrid path` prints it.")
+]
 DomainFolder = Annotated[
-    Path, typer.Option("--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet.")
+    Path,
+    typer.Option(
+        "--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet, e.g. of a corpus."
+    ),
 ]
 
 

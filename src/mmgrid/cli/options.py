@@ -16,4 +16,5 @@ Only = Annotated[
     list[str] | None,
     typer.Option("--only", metavar="GLOB", help="Cells by name, e.g. 'checkpoint/semb/*'; with what they need."),
 ]
+CellName = Annotated[str, typer.Argument(metavar="CELL", help="A cell's name, e.g. checkpoint/semb/books/phase1.")]
 DEFAULT_STORE = Path("runs")
