@@ -3,10 +3,12 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -123,6 +125,68 @@ def test_a_broken_domain_is_one_line_and_the_other_one_stays(case: str, grid: Bu
     assert {name.split()[0] for name in contents(grid.root)} == KITCHEN
 
 
+def test_a_failed_cell_is_shown_until_it_is_built(grid: Built, tmp_path: Path) -> None:
+    raw, store = grid.file.parent / "raw" / "garden.csv.gz", ("--store", grid.root)
+    whole = raw.read_bytes()
+    run = ("run", grid.file, *store, "--only", BASELINES, "--jobs", "1")
+    _cut_off(raw.parent)
+    assert mmgrid(*run).code == 1
+    says = f"{raw}: the gzip file is cut off after line "
+    blocked = GARDEN - {"corpus/garden"}
+
+    status = mmgrid("status", *store, "--json").json["failed"]
+    assert status.keys() == {"corpus/garden"}
+    assert status["corpus/garden"]["message"].startswith(says)
+    assert set(status["corpus/garden"]["blocked"]) == blocked
+    lines = mmgrid("status", *store).out.splitlines()
+    assert any(line.startswith(f"failed corpus/garden: {says}") for line in lines)
+    assert f"blocked by corpus/garden: {', '.join(sorted(blocked))}" in lines
+
+    plan = ("plan", grid.file, *store, "--only", BASELINES)
+    states = {cell["name"]: (cell["state"], cell["problem"]) for cell in mmgrid(*plan, "--json").json}
+    assert states["corpus/garden"][0] == "failed"
+    assert states["corpus/garden"][1].startswith(says)
+    assert {states[name] for name in blocked} == {("blocked", "corpus/garden")}
+    assert {states[name] for name in KITCHEN} == {("built", None)}
+    text = mmgrid(*plan).out
+    assert "garden  failed about " in text
+    assert text.count(" blocked about ?") == 2
+    assert f"\nfailed corpus/garden: {says}" in text
+
+    page = tmp_path / "report.html"
+    assert mmgrid("report", grid.file, *store, "-o", page).code == 0
+    cells = {row["name"]: row for row in _cells(page)}
+    assert cells["corpus/garden"]["state"] == "failed"
+    assert cells["corpus/garden"]["problem"].startswith(says)
+    assert {(cells[name]["state"], cells[name]["problem"]) for name in blocked} == {
+        ("blocked", "waits for corpus/garden")
+    }
+    assert f"Failed: corpus/garden ({says}" in page.read_text()
+
+    raw.write_bytes(whole)
+    assert mmgrid(*run).code == 0
+    assert mmgrid("status", *store, "--json").json["failed"] == {}
+    assert {cell["state"] for cell in mmgrid(*plan, "--json").json} == {"built"}
+
+
+def _cells(page: Path) -> list[dict[str, Any]]:
+    found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    return pl.read_csv(json.loads(found[1])["exports"]["table-cells"]["csv"].encode()).to_dicts()
+
+
+def test_gc_forgets_failures_of_cells_that_the_grid_does_not_name(grid: Built) -> None:
+    _cut_off(grid.file.parent / "raw")
+    store = ("--store", grid.root)
+    assert mmgrid("run", grid.file, *store, "--only", "corpus/garden").code == 1
+    assert mmgrid("gc", grid.file, *store, "--yes").out.startswith("  ")  # the work folder that it left
+    assert mmgrid("status", *store, "--json").json["failed"].keys() == {"corpus/garden"}
+    answer = mmgrid("gc", grid.file, *store, "--yes", "--set", "data.min_interactions=6")
+    assert answer.code == 0
+    assert re.search(r"^  corpus/garden/[0-9a-f]{8} \(failed\)$", answer.out, re.MULTILINE)
+    assert mmgrid("status", *store, "--json").json["failed"] == {}
+
+
 def test_a_missing_raw_file_is_told_before_anything_is_built(grid: Built) -> None:
     (grid.file.parent / "raw" / "garden.csv.gz").unlink()
     answer = mmgrid("run", grid.file, "--store", grid.root)
@@ -201,7 +265,8 @@ def test_a_full_disk_is_told_and_with_room_the_run_goes_on(half: Built, small_di
     again = mmgrid(*arguments)
     assert again.code == 0, again
     after = bytes_below(store)
-    assert all(after[path] == data for path, data in before.items() if ".work/" not in path and path != "digests.json")
+    kept = {path for path in before if ".work/" not in path and not path.endswith(("digests.json", "failed.json"))}
+    assert all(after[path] == before[path] for path in kept)
     assert published.items() <= contents(store).items()
     assert {name.split()[0] for name in contents(store)} == KITCHEN | GARDEN
     assert mmgrid("status", "--store", store, "--json").json["leftovers"] == []

@@ -78,6 +78,7 @@ def made_cells():
                 "domain": domain,
                 "phase": phase,
                 "state": state,
+                "problem": {"failed": "its data ran out", "blocked": "waits for another cell"}.get(state),
                 "seconds": seconds * draw.uniform(0.7, 1.3) if built else None,
                 "peak_bytes": int(draw.uniform(0.6, 2.4) * 1e9) if built else None,
                 "fingerprint": f"{draw.integers(16**8):08x}",

@@ -107,8 +107,9 @@ def test_colours_end_at_a_round_number():
 
 
 def test_cells_are_counted_and_failures_named():
-    def cell(name, state, seconds=None):
-        return dict.fromkeys(CELLS_SCHEMA) | {"kind": "x", "name": name, "state": state, "seconds": seconds}
+    def cell(name, state, seconds=None, problem=None):
+        about = {"kind": "x", "name": name, "state": state, "seconds": seconds, "problem": problem}
+        return dict.fromkeys(CELLS_SCHEMA) | about
 
     text = sentences.on_cells(
         frame(cell("a", "built", 90.0), cell("b", "built", 4000.0), cell("c", "failed"), schema=CELLS_SCHEMA)
@@ -117,6 +118,8 @@ def test_cells_are_counted_and_failures_named():
         "2 of 3 cells are built, 1 failed; building them took 1 h 08 min in sum, of which b took the most "
         "(1 h 07 min). Failed: c."
     )
+    said = sentences.on_cells(frame(cell("c", "failed", problem="a.csv: is empty."), schema=CELLS_SCHEMA))
+    assert said == "0 of 1 cell is built, 1 failed. Failed: c (a.csv: is empty)."
     assert sentences.on_cells(frame(cell("a", "missing"), schema=CELLS_SCHEMA)) == "0 of 1 cell is built, 1 missing."
 
 

@@ -74,6 +74,9 @@ def test_a_failed_cell_stops_no_other_and_what_rests_on_it_is_blocked(bench: Ben
     ends = {event.cell: event for event in events if event.state in ("built", "failed", "blocked", "present")}
     assert ends.keys() == ALL
     assert ends["corpus/garden"].message == outcome.failed["corpus/garden"]
+    (failure,) = bench.store.failures()
+    assert (failure.name, failure.message) == ("corpus/garden", outcome.failed["corpus/garden"])
+    assert set(failure.blocked) == EVALUATED["garden"]
 
     published = bytes_below(bench.root)
     ratings.write_bytes(whole)
@@ -81,9 +84,10 @@ def test_a_failed_cell_stops_no_other_and_what_rests_on_it_is_blocked(bench: Ben
     assert set(again.built) == {"corpus/garden"} | EVALUATED["garden"]
     assert set(again.present) == {"corpus/kitchen"} | EVALUATED["kitchen"]
     assert again.complete
+    assert bench.store.failures() == []
     after = bytes_below(bench.root)
     assert {path for path, data in published.items() if after.get(path) != data} <= {
-        path for path in published if ".work/" in path or path == "digests.json"
+        path for path in published if ".work/" in path or path in ("digests.json", "corpus/garden/failed.json")
     }
 
 
@@ -103,6 +107,7 @@ def test_a_process_that_dies_is_one_failed_cell(bench: Bench, accidents, how: st
     assert set(outcome.built) == {"corpus/kitchen"} | EVALUATED["kitchen"]
     assert list(outcome.failed) == ["corpus/garden"]
     assert outcome.failed["corpus/garden"].startswith(f"its process ended with code {code} ")
+    assert [failure.message for failure in bench.store.failures()] == list(outcome.failed.values())
     assert outcome.blocked == dict.fromkeys(EVALUATED["garden"], "corpus/garden")
     assert not mp.active_children()
 
@@ -153,7 +158,21 @@ def test_a_damaged_record_fails_its_cell_and_no_other(bench: Bench) -> None:
     assert outcome.failed.keys() == {"corpus/garden"}
     assert outcome.failed["corpus/garden"].startswith(f"{record}: cannot be read as a record")
     assert outcome.blocked == {"evaluation/baseline/garden/popularity": "corpus/garden"}
+    assert bench.store.failures() == []  # it is damaged, and told as such
     assert record.stat().st_size == 100
+
+
+def test_a_failure_that_cannot_be_written_down_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bench.file.parent / "raw" / "garden.csv.gz").write_bytes(b"")
+
+    def full(path: Path, value: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mmgrid.store.failure.write_json", full)
+    outcome = bench.run()
+    assert outcome.failed.keys() == {"corpus/garden"}
+    assert set(outcome.built) == {"corpus/kitchen"} | EVALUATED["kitchen"]
+    assert bench.store.failures() == []
 
 
 def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path) -> None:

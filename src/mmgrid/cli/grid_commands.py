@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +24,7 @@ def plan(
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     costs = estimate(cells, session.records)
-    states = {cell: _state(cell, session) for cell in cells}
+    states = {cell: session.states[cell] for cell in cells}
     session.warn_of_damage()
     if as_json:
         draw.print_json(
@@ -33,7 +32,8 @@ def plan(
                 {
                     "name": cell.name,
                     "fingerprint": cell.fingerprint,
-                    "state": states[cell],
+                    "state": states[cell].name,
+                    "problem": states[cell].problem or None,
                     "seconds": session.records[cell].seconds if cell in session.records else costs[cell],
                     "folder": str(session.store.folder(cell.address)),
                 }
@@ -45,8 +45,11 @@ def plan(
     for cell in cells:
         record = session.records.get(cell)
         time = draw.duration(record.seconds) if record else f"about {draw.duration(costs[cell])}"
-        texts[cell.name] = f"{_COLOURED[states[cell]]} [dim]{time}[/dim]"
+        texts[cell.name] = f"{_COLOURED[states[cell].name]} [dim]{time}[/dim]"
     draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
+    for cell, state in states.items():
+        if state.name == "failed":
+            draw.say(f"[red]failed[/red] {cell.name}: {draw.escape(state.problem)}")
     known = [cost for cost in costs.values() if cost is not None]
     unknown = len(costs) - len(known)
     total = f"{'at least' if unknown else 'about'} {draw.duration(sum(known))} of work on one core"
@@ -58,11 +61,9 @@ _COLOURED = {
     "built": "[green]built[/green]",
     "missing": "[yellow]missing[/yellow]",
     "damaged": "[red]damaged[/red]",
+    "failed": "[red]failed[/red]",
+    "blocked": "[yellow]blocked[/yellow]",
 }
-
-
-def _state(cell: Any, session: Any) -> str:
-    return "built" if cell in session.records else "damaged" if cell in session.damaged else "missing"
 
 
 def run(
@@ -113,7 +114,7 @@ def run(
 
 
 def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Show what a store holds, and what is being built in it."""
+    """Show what a store holds, what is being built in it, and what could not be built."""
     from collections import Counter
 
     from mmgrid.cli import draw
@@ -131,11 +132,15 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
         seconds[address.kind] += record.seconds  # type: ignore[assignment]
     leftovers = [str(path) for path in found.leftovers()]
     damaged = {str(folder): problem for folder, problem in found.damaged()}
+    failures = found.failures()
     working = sorted(str(path.relative_to(found.root)) for path in found.root.rglob("*.work") if path.is_dir())
     if as_json:
         kinds = {k: {"cells": count[k], "bytes": size[k], "seconds": seconds[k]} for k in sorted(count)}
         facts = {"store": str(found.root), "kinds": kinds, "in_work": working}
-        draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged})
+        failed = {
+            one.name: {"message": one.message, "when": one.when, "blocked": list(one.blocked)} for one in failures
+        }
+        draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged, "failed": failed})
         return
     rows = [(k, count[k], f"{size[k] / 1e6:,.1f} MB", draw.duration(seconds[k])) for k in sorted(count)]
     draw.print_table(f"Store {found.root}", ("kind", "cells", "size", "time to build"), rows)
@@ -144,7 +149,11 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     for line in leftovers:
         draw.say(f"left over: {line}")
     for problem in damaged.values():
-        draw.say(f"[red]damaged[/red]: {problem}")
+        draw.say(f"[red]damaged[/red]: {draw.escape(problem)}")
+    for one in failures:
+        draw.say(f"[red]failed[/red] {one.name}: {draw.escape(one.message)} [dim]({one.when})[/dim]")
+        if one.blocked:
+            draw.say(f"[yellow]blocked[/yellow] by {one.name}: {', '.join(one.blocked)}")
 
 
 def gc(
@@ -166,32 +175,36 @@ def gc(
     named = {cell.address for cell in session.cells}
     sizes = {address: session.store.size(address) for address, _, _ in session.store.entries() if address not in named}
     leftovers = session.store.leftovers()
+    failures = [one.address for one in session.store.failures() if one.address not in named]
     if not as_json:
-        if not sizes and not leftovers:
+        if not sizes and not leftovers and not failures:
             draw.say("nothing to remove: every cell in the store is named by the grid")
             return
-        _say_unnamed(sizes, leftovers, {cell.name for cell in session.cells})
-    if (sizes or leftovers) and not yes:
-        what = f"{len(sizes)} cells and {len(leftovers)} leftovers"
+        lines = [f"{path} (left over)" for path in leftovers] + [f"{one.folder} (failed)" for one in failures]
+        _say_unnamed(sizes, lines, {cell.name for cell in session.cells})
+    if (sizes or leftovers or failures) and not yes:
+        what = f"{len(sizes)} cells and {len(leftovers) + len(failures)} leftovers"
         warning = "Cells of other grids are among them if any share this store"
         typer.confirm(f"Remove these {what} from {session.store.root}? {warning}", abort=True, err=as_json)
     for address in sizes:
         session.store.remove(address)
     for path in leftovers:
         session.store.discard(path)
+    for address in failures:
+        session.store.forget_failure(address)
     if as_json:
         removed = [address.folder for address in sizes]
         draw.print_json({"removed": removed, "leftovers": [str(p) for p in leftovers], "bytes": sum(sizes.values())})
 
 
-def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[Path], names: Collection[str]) -> None:
+def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[str], names: Collection[str]) -> None:
     """What is to be removed, cell by cell and in sum by kind; `sizes` are in bytes, `names` those of the grid."""
     from mmgrid.cli import draw
 
     for address in sizes:
         draw.say(f"  {address.folder}")
-    for path in leftovers:
-        draw.say(f"  {path} (left over)")
+    for line in leftovers:
+        draw.say(f"  {line}")
     kinds = {kind: [a for a in sizes if a.kind == kind] for kind in sorted({address.kind for address in sizes})}
     rows = [(kind, len(found), f"{sum(sizes[a] for a in found) / 1e6:,.1f} MB") for kind, found in kinds.items()]
     total = ("in all", len(sizes), f"{sum(sizes.values()) / 1e6:,.1f} MB")

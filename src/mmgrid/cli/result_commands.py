@@ -106,7 +106,7 @@ def report_tables(session: Any, grid: Path) -> Any:
         name=spec.name,
         command=f"mmgrid run {grid} && mmgrid report {grid}",
         facts=facts,
-        cells=tables.cells_table(session.cells, records),
+        cells=tables.cells_table(session.states, records),
         statistics=tables.statistics_table(records),
         results=tables.results_table(records, session.store),
         losses=tables.losses_table(records, session.store),

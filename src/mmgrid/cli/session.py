@@ -13,6 +13,7 @@ from mmgrid.grid.cell import Cell, with_upstream
 from mmgrid.grid.expand import expand
 from mmgrid.grid.load import Grid, GridError, load_grid
 from mmgrid.grid.results import survey
+from mmgrid.grid.state import State, states
 from mmgrid.store import Record, Store
 
 
@@ -46,6 +47,11 @@ class Session:
     @cached_property
     def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, str]]:
         return survey(self.cells, self.store)
+
+    @cached_property
+    def states(self) -> dict[Cell, State]:
+        """Where each cell stands."""
+        return states(self.cells, self.records, self.damaged, self.store)
 
     def warn_of_damage(self) -> None:
         """Say on standard error what is wrong with cells that a table has to go without."""

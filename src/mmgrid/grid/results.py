@@ -10,6 +10,7 @@ import polars as pl
 from mmgrid.data import PHASES
 from mmgrid.evaluation import RESULTS_SCHEMA
 from mmgrid.grid.cell import Cell
+from mmgrid.grid.state import State
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
 
@@ -28,10 +29,13 @@ def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dic
     return records, damaged
 
 
-def cells_table(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> pl.DataFrame:
-    """One row a cell: kind, name, paradigm, domain, phase, state, seconds, peak_bytes, fingerprint, finished."""
+def cells_table(states: Mapping[Cell, State], records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """One row a cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
+
+    A damaged cell counts as failed: so it does in a run.
+    """
     rows = []
-    for cell in cells:
+    for cell, state in states.items():
         record = records.get(cell)
         rows.append(
             {
@@ -40,7 +44,8 @@ def cells_table(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> pl.Dat
                 "paradigm": cell.recipe.get("paradigm"),
                 "domain": cell.key[1] if cell.kind == "checkpoint" else cell.recipe.get("domain"),
                 "phase": cell.recipe.get("phase"),
-                "state": "built" if record else "missing",
+                "state": "failed" if state.name == "damaged" else state.name,
+                "problem": f"waits for {state.problem}" if state.name == "blocked" else state.problem or None,
                 "seconds": record.seconds if record else None,
                 "peak_bytes": record.peak_bytes if record else None,
                 "fingerprint": cell.fingerprint,

@@ -23,14 +23,15 @@ CELLS_SCHEMA = pl.Schema(
         "domain": pl.String,
         "phase": pl.String,
         "state": pl.String,
+        "problem": pl.String,
         "seconds": pl.Float64,
         "peak_bytes": pl.Int64,
         "fingerprint": pl.String,
         "finished": pl.String,
     }
 )
-"""One row a cell; ``state`` is one of ``STATES``; ``paradigm``, ``domain``, ``phase`` null where a cell has none;
-``finished`` in ISO 8601."""
+"""One row a cell; ``state`` is one of ``STATES``; ``problem`` says why a cell failed or is blocked, else null;
+``paradigm``, ``domain``, ``phase`` null where a cell has none; ``finished`` in ISO 8601."""
 
 STATISTICS_SCHEMA = pl.Schema(
     {"domain": pl.String}

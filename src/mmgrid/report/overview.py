@@ -93,6 +93,7 @@ def cells_table(cells: pl.DataFrame) -> Table | None:
         Column("kind", "Kind"),
         Column("name", "Cell", code=True),
         Column("state", "State"),
+        Column("problem", "Problem"),
         Column("seconds", "Time", render=duration),
         Column("peak_bytes", "Peak memory", render=size),
         Column("fingerprint", "Fingerprint", code=True),
@@ -115,7 +116,7 @@ def _scores(results: pl.DataFrame) -> tuple[str, dict[tuple[str, str, str], floa
 def _tile(row: dict[str, object], score: float | None, metric: str) -> Tile:
     state, seconds, peak = str(row["state"]), row["seconds"], row["peak_bytes"]
     time = duration(seconds) if isinstance(seconds, float) else ""
-    detail = [f"{row['name']}: {state}"]
+    detail = [f"{row['name']}: {state}" + (f" ({row['problem']})" if row["problem"] else "")]
     if time:
         detail.append(f"took {time}")
     if isinstance(peak, int):

@@ -33,7 +33,10 @@ def on_cells(cells: pl.DataFrame) -> str:
             f"; building them took {duration(sum(timed['seconds'].to_list()))} in sum, of which "
             f"{longest['name']} took the most ({duration(longest['seconds'])})"
         )
-    failed = cells.filter(pl.col("state") == "failed")["name"].to_list()
+    failed = [
+        f"{row['name']} ({row['problem'].rstrip('.')})" if row["problem"] else row["name"]
+        for row in cells.filter(pl.col("state") == "failed").iter_rows(named=True)
+    ]
     return f"{text}. Failed: {listing(failed)}." if failed else f"{text}."
 
 

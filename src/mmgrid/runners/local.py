@@ -67,17 +67,16 @@ class _Board:
                 return cell
         return None
 
-    def fail(self, cell: Cell, message: str) -> list[str]:
-        """Note a failure; returns the names of the cells that it blocks."""
+    def fail(self, cell: Cell, message: str) -> list[Cell]:
+        """Note a failure; returns the cells that it blocks."""
         self.failed[cell.name] = message
-        lost, names = {cell}, []
+        lost: dict[Cell, None] = {cell: None}
         for other in list(self.open):  # upstream comes first, so one pass reaches all
             if any(above in lost for above in other.upstream.values()):
-                lost.add(other)
+                lost[other] = None
                 del self.open[other]
                 self.blocked[other.name] = cell.name
-                names.append(other.name)
-        return names
+        return list(lost)[1:]
 
 
 def run_local(
@@ -95,7 +94,7 @@ def run_local(
     try:
         while board.open or any(worker.cell for worker in workers):
             _hand_out(board, workers, n_jobs, grid, store, tell)
-            _listen(board, workers, tell)
+            _listen(board, workers, store, tell)
     finally:
         for worker in workers:
             if worker.cell is not None:
@@ -164,8 +163,8 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     return _Worker(process, ours)
 
 
-def _listen(board: _Board, workers: list[_Worker], tell: Watch) -> None:
-    """Take in what the workers say, or see that one has died."""
+def _listen(board: _Board, workers: list[_Worker], store: Store, tell: Watch) -> None:
+    """Take in what the workers say, or see that one has died; the store is told of what failed."""
     busy = {worker.pipe: worker for worker in workers if worker.cell is not None}
     if not busy:
         time.sleep(WAIT_SECONDS / 4)  # all that is left is being built elsewhere
@@ -187,10 +186,13 @@ def _listen(board: _Board, workers: list[_Worker], tell: Watch) -> None:
             tell(Event(cell.name, "progress", time.monotonic() - worker.started, "", step, steps, loss))
             continue
         worker.cell = None
-        _settle(board, cell, state, payload, time.monotonic() - worker.started, tell)
+        blocked = _settle(board, cell, state, payload, time.monotonic() - worker.started, tell)
+        if state == "failed":
+            store.note_failure(cell.address, payload, [other.address for other in blocked])
 
 
-def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float, tell: Watch) -> None:
+def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float, tell: Watch) -> list[Cell]:
+    """Note on the board what became of a cell; returns what is blocked by it."""
     if state == "waiting":
         board.wait_until[cell] = time.monotonic() + WAIT_SECONDS
         board.open[cell] = None
@@ -206,5 +208,7 @@ def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float,
     else:
         blocked = board.fail(cell, payload)
         tell(Event(cell.name, "failed", seconds, payload))
-        for name in blocked:
-            tell(Event(name, "blocked", message=cell.name))
+        for other in blocked:
+            tell(Event(other.name, "blocked", message=cell.name))
+        return blocked
+    return []

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mmgrid.files.digest import sha256_file, sha256_files
 from mmgrid.files.folder import is_partial
 from mmgrid.store.address import SHORT_DIGITS, Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
+from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.memory import peak_bytes, reset_peak
@@ -246,6 +247,7 @@ class Store:
                 f"(this one may have been suspended); nothing was published. Run again."
             )
         publish(work, final, last_file=RECORD_FILE)
+        remove_failure(self.root, address)
         return record
 
     def _open_work(self, address: Address) -> Path:
@@ -303,6 +305,31 @@ class Store:
         """
         entries = self.record(address).files.values()
         return sum(entry.bytes for entry in entries) + (self.folder(address) / RECORD_FILE).stat().st_size
+
+    # ---- what could not be built ---------------------------------------------------------------------------
+
+    def note_failure(self, address: Address, error: str, blocked: Iterable[Address] = ()) -> None:
+        """Keep that building the cell failed, and what it blocks, until it is built. Never fails itself."""
+        first_line = next(iter(error.splitlines()), "")
+        names = {other.name: other.fingerprint for other in blocked}
+        failure = Failure(
+            name=address.name, fingerprint=address.fingerprint, message=first_line, blocked=names, when=_now()
+        )
+        write_failure(self.root, failure)
+
+    def failure(self, address: Address) -> Failure | None:
+        """How the newest attempt at the cell failed; None if it is built, or its newest attempt is not known."""
+        return read_failure(self.root, address)
+
+    def failures(self) -> list[Failure]:
+        """All failures of cells that are still not built, sorted by name; they name only what they still block."""
+        return list(read_failures(self.root))
+
+    def forget_failure(self, address: Address) -> None:
+        """Forget that building the cell failed. No error if it did not."""
+        remove_failure(self.root, address)
+
+    # ---- cleaning up ---------------------------------------------------------------------------------------
 
     def leftovers(self) -> list[Path]:
         """What killed processes left behind, for `gc`; see `mmgrid.store.leftovers`."""

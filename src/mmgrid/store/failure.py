@@ -1,0 +1,91 @@
+"""How the newest attempt at a cell failed, told in a file beside its versions.
+
+It is a help for people and decides nothing: a cell that has failed is built like any other that is missing, and
+whoever can neither write nor read such a file goes on without.  There is one for each readable name, so that a
+new attempt at the name, whatever its fingerprint, replaces what an older one left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from mmgrid.files import write_json
+from mmgrid.store.address import Address
+from mmgrid.store.places import is_published, walk
+
+log = logging.getLogger(__name__)
+
+FAILURE_FILE = "failed.json"
+
+
+class Failure(BaseModel):
+    """A cell that could not be built.
+
+    Attributes:
+        name, fingerprint: its address.
+        message: the first line of what went wrong.
+        blocked: name → fingerprint of the cells that could not be built because of it.
+        when: UTC, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    fingerprint: str
+    message: str
+    blocked: dict[str, str]
+    when: str
+
+    @property
+    def address(self) -> Address:
+        """The address of the cell."""
+        return Address.of(self.name, self.fingerprint)
+
+
+def write_failure(root: Path, failure: Failure) -> None:
+    """Keep `failure` in the store at `root`; without a word where the store takes no more."""
+    path = _place(root, failure.address)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, failure.model_dump())
+    except OSError as error:
+        log.debug("%s: not written: %s", path, error)
+
+
+def read_failure(root: Path, address: Address) -> Failure | None:
+    """What was kept of this very cell; None if there is nothing, or nothing that can be read, or it is built."""
+    found = _read(_place(root, address))
+    return found if found and found.address == address and not is_published(root / address.folder) else None
+
+
+def read_failures(root: Path) -> Iterator[Failure]:
+    """All that were kept of cells that are still not built, sorted by name."""
+    for path in walk(root):
+        found = _read(path) if path.name == FAILURE_FILE else None
+        if found and _place(root, found.address) == path and not is_published(root / found.address.folder):
+            blocked = {n: f for n, f in found.blocked.items() if not is_published(root / Address.of(n, f).folder)}
+            yield found.model_copy(update={"blocked": blocked})
+
+
+def remove_failure(root: Path, address: Address) -> None:
+    """Forget what was kept of a cell's name; no error if there is nothing, or it cannot be removed."""
+    with contextlib.suppress(OSError):
+        _place(root, address).unlink(missing_ok=True)
+
+
+def _place(root: Path, address: Address) -> Path:
+    return root / address.name / FAILURE_FILE
+
+
+def _read(path: Path) -> Failure | None:
+    try:
+        found = Failure.model_validate_json(path.read_bytes())
+        _ = found.address, [Address.of(*one) for one in found.blocked.items()]
+    except (OSError, ValueError):
+        return None
+    return found
