@@ -93,11 +93,11 @@ def cells_table(cells: pl.DataFrame) -> Table | None:
         Column("kind", "Kind"),
         Column("name", "Cell", code=True),
         Column("state", "State"),
-        Column("problem", "Problem"),
         Column("seconds", "Time", render=duration),
         Column("peak_bytes", "Peak memory", render=size),
         Column("fingerprint", "Fingerprint", code=True),
         Column("finished", "Finished"),
+        Column("problem", "Problem"),
     ]
     return Table("table-cells", "Every cell", "Every cell of the grid.", tuple(columns), cells)
 
