@@ -12,22 +12,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import publish, remove_folder, sha256_file, work_folder, write_json
+from mmgrid.files import DigestCache, publish, remove_folder, work_folder, write_json
+from mmgrid.merging.engine import KeptCounts
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.plan import Plan
+from mmgrid.merging.names import tower_of
+from mmgrid.merging.parallel import for_each
+from mmgrid.merging.plan import BASE, Plan
 from mmgrid.merging.recipe import MergeRecipe
 from mmgrid.merging.tensors import TensorFolder
 
 MMGRID_FILE = "mmgrid.json"
-FORMAT = 1
+FORMAT = 2
 KEPT = "whole numbers, the same in all sources"
 _COMPANION_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_OWN_TO_A_SOURCE = (MMGRID_FILE, "record.json", "trainer_state.json")
+_OWN_TO_A_SOURCE = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class MergeReport:
         kept: tensors taken as they are → why.
         dropped: tensors that are not in the result → why.
         parameters: elements in the merged tensors.
-        bytes_read, bytes_written: of tensors.
-        seconds: wall time, hashing of the sources included.
+        kept_share: source → tower → layer → share of its task vector that stages left; empty without stages.
+        bytes_read: of sources and base, each counted once.
+        bytes_written: of tensors.
+        seconds: wall time of reading, computing and writing.
+        hashing_seconds: wall time of the sources' digests, before that.
     """
 
     out: Path
@@ -49,14 +55,18 @@ class MergeReport:
     kept: dict[str, str]
     dropped: dict[str, str]
     parameters: int
+    kept_share: dict[str, dict[str, dict[str, float]]]
     bytes_read: int
     bytes_written: int
     seconds: float
+    hashing_seconds: float
 
 
 @contextlib.contextmanager
 def working(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` to fill: published as `out` if the block ends well, removed if it fails.
+    """The folder beside `out` to fill: published as `out` if the block ends well, removed if it fails.
+
+    It may hold what a killed merge left; `Journal` says whether it can be gone on with.
 
     Raises:
         MergeError: `out` is there already, or another process is writing it now.
@@ -72,7 +82,6 @@ def working(out: Path) -> Iterator[Path]:
         if not _claimed(work, descriptor):
             raise MergeError(f"{out}: another merge is writing it now; wait, or give another output folder")
         try:
-            _clear(work)
             yield work
             publish(work, out, last_file=MMGRID_FILE, replace_leftover=False)
         except FileExistsError as error:
@@ -95,7 +104,8 @@ def _claimed(work: Path, descriptor: int) -> bool:
     return work.exists() and work.stat().st_ino == os.fstat(descriptor).st_ino
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
+    """Remove all that a folder holds."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -114,9 +124,24 @@ def check_outside(out: Path, sources: Mapping[str, Path]) -> None:
             raise MergeError(f"{out}: lies in source {name!r} ({path}), which is never touched; give another")
 
 
-def digests_of(folder: TensorFolder) -> dict[str, dict[str, Any]]:
-    """Digest and size of each weight file, by name."""
-    return {file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in folder.files}
+def digests_of(folders: Sequence[TensorFolder], workers: int) -> list[dict[str, dict[str, Any]]]:
+    """Digest and size of each weight file, by name, for each folder.
+
+    They are remembered in the user's cache folder, by path, size and time: sources are never written to.
+    """
+    cache = DigestCache(cache_folder() / "digests.json")
+    files = sorted({file for folder in folders for file in folder.files})
+    digests: dict[Path, str] = {}
+    for_each(files, lambda file: digests.__setitem__(file, cache.sha256(file)), workers)
+    return [
+        {file.name: {"sha256": digests[file], "bytes": file.stat().st_size} for file in folder.files}
+        for folder in folders
+    ]
+
+
+def cache_folder() -> Path:
+    """Where the user's caches are: `$XDG_CACHE_HOME/mmgrid`, by default `~/.cache/mmgrid`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmgrid"
 
 
 def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -125,7 +150,7 @@ def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def copy_companions(source: Path, work: Path, dtype: str | None) -> None:
+def copy_companions(source: Path, work: Path, dtype: str | None, vocabulary: int | None = None) -> None:
     """Copy config, tokenizer and generation files of a model folder.
 
     Args:
@@ -133,6 +158,7 @@ def copy_companions(source: Path, work: Path, dtype: str | None) -> None:
         work: where they go.
         dtype: the type that all merged tensors have; the config must not promise another, or loading would
             round the weights to it. None when they have several.
+        vocabulary: token rows of the result, where blocks were laid out.
     """
     if not source.is_dir():
         return
@@ -141,29 +167,57 @@ def copy_companions(source: Path, work: Path, dtype: str | None) -> None:
         if wanted and path.is_file() and path.name not in _OWN_TO_A_SOURCE:
             shutil.copyfile(path, work / path.name)
     config = work / "config.json"
-    if dtype is not None and config.exists():
+    if config.exists():
         try:
             value = json.loads(config.read_bytes())
         except ValueError as error:
             raise MergeError(f"{source / config.name}: is not JSON: {error}") from error
-        changed = _with_dtype(value, dtype)
+        changed = value if dtype is None else _with_dtype(value, dtype)
+        if vocabulary is not None and "vocab_size" in value:
+            changed = changed | {"vocab_size": vocabulary}
         if changed != value:
             config.unlink()
             write_json(config, changed)
 
 
-def write_record(work: Path, recipe: MergeRecipe, digests: Mapping[str, Any], base: Any, plan: Plan) -> None:
-    """Write `mmgrid.json`: the recipe with all defaults filled in, digests of what went in, what came of it."""
-    paths = {source.name: str(source.path) for source in recipe.sources}
-    report = {"merged": list(plan.merged), "kept": dict.fromkeys(plan.kept, KEPT), "dropped": plan.dropped}
-    value = {
+def write_record(work: Path, recipe: MergeRecipe, digests: Mapping[str, Any], plan: Plan, counts: KeptCounts) -> None:
+    """Write `mmgrid.json`: the recipe with all defaults filled in, digests of what went in, what came of it.
+
+    Paths are relative to the folder that the output stands in, so that a tree of models can be moved as a whole.
+    """
+    out = work.parent
+    value: dict[str, Any] = {
         "format": FORMAT,
-        "recipe": recipe.model_dump(mode="json"),
-        "sources": {name: {"path": paths[name], "files": files} for name, files in sorted(digests.items())},
-        "base": None if base is None else {"path": str(recipe.base), "files": base},
-        "report": report,
+        "recipe": relative_to(recipe, out).model_dump(mode="json", exclude_defaults=False),
+        "sources": {name: {"files": files} for name, files in sorted(digests.items()) if name != BASE},
+        "base": {"files": digests[BASE]} if BASE in digests else None,
+        "towers": sorted({tower_of(name) for name in plan.merged}),
+        "report": {
+            "merged": list(plan.merged),
+            "kept": dict.fromkeys(plan.kept, KEPT),
+            "dropped": plan.dropped,
+            "kept_share": counts.shares(),
+        },
     }
+    if plan.blocks:
+        rows = [vars(laid.block) | {"from": sorted(laid.sources)} for laid in plan.blocks]
+        tensors = sorted(name for name, parts in plan.parts.items() if len(parts) > 1)
+        value["blocks"] = {"tensors": tensors, "rows": rows}
     write_json(work / MMGRID_FILE, value)
+
+
+def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
+    """The recipe with paths as seen from `folder`."""
+
+    def seen(path: Path) -> Path:
+        return Path(os.path.relpath(path, folder))
+
+    sources = tuple(source.model_copy(update={"path": seen(source.path)}) for source in recipe.sources)
+    rules = tuple(
+        rule if rule.base is None else rule.model_copy(update={"base": seen(rule.base)}) for rule in recipe.rules
+    )
+    base = None if recipe.base is None else seen(recipe.base)
+    return recipe.model_copy(update={"sources": sources, "base": base, "rules": rules})
 
 
 def _with_dtype(value: Any, dtype: str) -> Any:

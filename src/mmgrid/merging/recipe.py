@@ -1,23 +1,24 @@
 """A merge as a value: everything that determines the result's bytes, and nothing else.
 
-The shape is mergekit's where the meaning is the same. A recipe is a dict or a JSON file; a source without a
-name is called by the digest of its weights, so that a recipe's result depends on contents and never on where
-they lie.
+A recipe is a dict, or a YAML or JSON file; a source without a name is called by the digest of its weights, so that
+a recipe's result depends on contents and never on where they lie.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
+from mmgrid.merging.blocks import Action
 from mmgrid.merging.errors import MergeError, nearest
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scale = Finite | tuple[Finite, ...]
 OutputType = Literal["source", "float32", "bfloat16", "float16"]
 
 
@@ -27,14 +28,33 @@ class MergeSource(BaseModel):
     Attributes:
         path: its folder, or a safetensors file.
         name: what it is called; sums run in the order of names. Default: the digest of its weights.
-        weight: its share wᵢ.
+        weight: its share wᵢ. Default: 1, or what the method's preset says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     name: str | None = Field(default=None, min_length=1)
-    weight: Finite = 1.0
+    weight: Finite | None = None
+
+
+class MergeRule(BaseModel):
+    """Another way to merge some of the tensors: a tower, a layer, an embedding. What it leaves out is the recipe's.
+
+    Attributes:
+        tensors: pattern of names, such as `item_tower.*`.
+        method, options, scale, base: as in the recipe; options are those of the rule's method.
+        weights: name of a source → its weight for these tensors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors: str
+    method: str | None = None
+    options: dict[str, JsonValue] | None = None
+    scale: Scale | None = None
+    base: Path | None = None
+    weights: dict[str, Finite] | None = None
 
 
 class MergeRecipe(BaseModel):
@@ -44,11 +64,13 @@ class MergeRecipe(BaseModel):
         method: a name in `METHODS`.
         sources: at least one; their order changes no weight. Config and tokenizer come from the first.
         base: θ₀, for methods of task vectors.
-        scale: λ, the factor on the delta.
+        scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
         seed: for methods that draw.
         dtype: type of the floating-point tensors of the result; "source": the widest one that a tensor has
             among the sources, float32 at most.
         options: the method's own.
+        rules: other ways for some of the tensors; the first that fits a tensor counts.
+        blocks: what becomes of blocks of token rows: name or pattern → merge, keep, append or drop.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,10 +78,12 @@ class MergeRecipe(BaseModel):
     method: str
     sources: tuple[MergeSource, ...] = Field(min_length=1)
     base: Path | None = None
-    scale: Finite = 1.0
+    scale: Scale = 1.0
     seed: int = Field(default=0, ge=0)
     dtype: OutputType = "source"
     options: dict[str, JsonValue] = {}
+    rules: tuple[MergeRule, ...] = ()
+    blocks: dict[str, Action] = {}
 
     @field_validator("sources")
     @classmethod
@@ -72,7 +96,7 @@ class MergeRecipe(BaseModel):
 
     @classmethod
     def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
-        """A recipe from a dict (paths relative to the working folder) or a JSON file (relative to that file).
+        """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
 
         Raises:
             MergeError: it is not a recipe; names the key and the nearest right one.
@@ -82,14 +106,11 @@ class MergeRecipe(BaseModel):
         if isinstance(recipe, Mapping):
             return cls._checked(recipe, "recipe")
         path = Path(recipe)
-        try:
-            value = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise MergeError(f"{path}: is not there") from None
-        except (ValueError, RecursionError) as error:
-            yaml = path.suffix in (".yml", ".yaml")
-            hint = "; YAML is not read here: write the same keys as JSON" if yaml else ""
-            raise MergeError(f"{path}: is not JSON ({error}){hint}") from error
+        value = read_yaml(path)
+        if not isinstance(value, Mapping):
+            raise MergeError(f"{path}: is not a recipe: it must hold method, sources, …")
+        if "merge_method" in value:
+            raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")
         return cls._checked(value, str(path)).anchored(path.absolute().parent)
 
     def anchored(self, folder: Path | None = None) -> MergeRecipe:
@@ -97,7 +118,10 @@ class MergeRecipe(BaseModel):
         folder = folder or Path.cwd()
         sources = tuple(source.model_copy(update={"path": folder / source.path}) for source in self.sources)
         base = None if self.base is None else folder / self.base
-        return self.model_copy(update={"sources": sources, "base": base})
+        rules = tuple(
+            rule if rule.base is None else rule.model_copy(update={"base": folder / rule.base}) for rule in self.rules
+        )
+        return self.model_copy(update={"sources": sources, "base": base, "rules": rules})
 
     @classmethod
     def _checked(cls, value: Any, where: str) -> MergeRecipe:
@@ -107,7 +131,22 @@ class MergeRecipe(BaseModel):
             first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            fields = cls.model_fields if len(first["loc"]) == 1 else MergeSource.model_fields
+            inner = {"sources": MergeSource, "rules": MergeRule}
+            fields = cls.model_fields if len(first["loc"]) == 1 else inner[str(first["loc"][0])].model_fields
             hint = nearest(str(first["loc"][-1]), fields)
             raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
         raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML (or JSON) file of plain values.
+
+    Raises:
+        MergeError: it is not there, or not YAML; names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise MergeError(f"{path}: is not there") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error

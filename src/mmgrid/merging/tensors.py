@@ -1,6 +1,6 @@
-"""A folder of safetensors as name → tensor, read one tensor at a time; and one file written likewise.
+"""A folder of safetensors, read run by run; and one file written likewise. No torch.
 
-Tensors are read with plain reads into memory of their own, not mapped: what a merge holds is then what it
+Runs are read with plain reads into memory of their own, not mapped: what a merge holds is then what it
 counts, and a file that shrinks under us is an error rather than a crash. Sources are opened for reading
 only.
 """
@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from mmgrid.files import inside
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.floats import STORAGE, width
 from mmgrid.merging.header import Entry, plan_header, read_header
+from mmgrid.merging.scratch import take
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -29,14 +33,39 @@ _READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What is known of a tensor before it is read."""
+    """What is known of a tensor before it is read; `dtype` by torch's name."""
 
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
 
-class TensorFolder(Mapping[str, Tensor]):
-    """The tensors of a model folder; reading an item reads it from the disk, each time.
+    @property
+    def bytes(self) -> int:
+        return self.size * width(self.dtype)
+
+
+class Tensors(Protocol):
+    """Named tensors that can be read run by run: a folder, or a state dict."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor, without reading it."""
+        ...
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop) in row-major order, as `floats.STORAGE` holds them. Not to be changed."""
+        ...
+
+
+class TensorFolder:
+    """The tensors of a model folder, as `Tensors`; each read reads from the disk. Threads may share it.
 
     Use as a context manager, or `close` it.
 
@@ -52,7 +81,7 @@ class TensorFolder(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.files, indexed = _weight_files(self.path)
-        self._stamps = [_stamp(file) for file in self.files]
+        self.stamps = [_stamp(file) for file in self.files]
         self._entries: dict[str, tuple[int, Entry]] = {}
         for number, file in enumerate(self.files):
             for name, entry in read_header(file).items():
@@ -64,25 +93,32 @@ class TensorFolder(Mapping[str, Tensor]):
         if absent:
             raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
         self._descriptors: dict[int, int] = {}
+        self._opening = threading.Lock()
 
     def info(self, name: str) -> TensorInfo:
         """Type and shape of a tensor, without reading it."""
         entry = self._entries[name][1]
-        return TensorInfo(getattr(torch, entry.dtype), entry.shape)
+        return TensorInfo(entry.dtype, entry.shape)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
         number, entry = self._entries[name]
-        if number not in self._descriptors:
-            self._descriptors[number] = os.open(self.files[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        raw = torch.empty(entry.end - entry.start, dtype=torch.uint8)
-        view = raw.numpy().data
+        each = width(entry.dtype)
+        raw = take((stop - start) * each, np.uint8)
+        view, first = memoryview(raw), entry.start + start * each
         done = 0
         while done < len(view):
-            got = os.preadv(self._descriptors[number], [view[done : done + _READ_BYTES]], entry.start + done)
+            got = os.preadv(self._descriptor(number), [view[done : done + _READ_BYTES]], first + done)
             if not got:
                 raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
             done += got
-        return raw.view(getattr(torch, entry.dtype)).reshape(entry.shape)
+        return raw.view(STORAGE[entry.dtype])
+
+    def _descriptor(self, number: int) -> int:
+        with self._opening:
+            if number not in self._descriptors:
+                self._descriptors[number] = os.open(self.files[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            return self._descriptors[number]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -91,7 +127,7 @@ class TensorFolder(Mapping[str, Tensor]):
         return len(self._entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries  # Mapping's own would read the tensor
+        return name in self._entries
 
     def check_unchanged(self) -> None:
         """See that nobody wrote to the files since they were opened.
@@ -99,7 +135,7 @@ class TensorFolder(Mapping[str, Tensor]):
         Raises:
             MergeError: somebody did.
         """
-        for file, stamp in zip(self.files, self._stamps, strict=True):
+        for file, stamp in zip(self.files, self.stamps, strict=True):
             if not file.exists() or _stamp(file) != stamp:
                 raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
 
@@ -118,40 +154,41 @@ class TensorFolder(Mapping[str, Tensor]):
 
 
 class TensorWriter:
-    """One new safetensors file, whose tensors are written in any order, each at its final place.
+    """One new safetensors file, whose runs are written in any order, by any thread, each at its final place.
 
     Args:
-        path: the new file.
+        path: the new file; one that is there is gone on with (`resume`), or an error.
         tensors: what it will hold.
+        resume: the file was made by a writer for the same tensors that did not finish.
     """
 
-    def __init__(self, path: Path, tensors: Mapping[str, TensorInfo]) -> None:
-        described = {name: (_dtype_name(info.dtype), info.shape) for name, info in tensors.items()}
+    def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], *, resume: bool = False) -> None:
+        described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
         # transformers refuses a file that does not say which framework wrote it.
         header, self._entries = plan_header(described, {"format": "pt"})
-        self._path = path
-        self._missing = set(tensors)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | (0 if resume else os.O_CREAT | os.O_EXCL)
         self._descriptor = os.open(path, flags, 0o644)
         try:
             _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
-            self._put(header, 0)
+            self._put(memoryview(header), 0)
         except BaseException:
             os.close(self._descriptor)
             raise
 
-    def write(self, name: str, tensor: Tensor) -> None:
-        """Put a tensor at its place. Its type and shape are the ones announced."""
+    def write(self, name: str, start: int, stored: np.ndarray) -> None:
+        """Put a run of elements, from element `start` on, at its place. Its type is the one announced."""
         entry = self._entries[name]
-        assert (_dtype_name(tensor.dtype), tuple(tensor.shape)) == (entry.dtype, entry.shape), name
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        self._put(raw.numpy().data, entry.start)
-        self._missing.discard(name)
+        assert stored.dtype == STORAGE[entry.dtype], (name, stored.dtype, entry.dtype)
+        raw = np.ascontiguousarray(stored).reshape(-1)
+        self._put(memoryview(raw).cast("B") if raw.size else memoryview(b""), entry.start + start * raw.itemsize)
 
-    def _put(self, data: bytes | memoryview, offset: int) -> None:
-        view, done = memoryview(data), 0
+    def _put(self, view: memoryview, offset: int) -> None:
+        done = 0
         while done < len(view):
             done += os.pwrite(self._descriptor, view[done : done + _READ_BYTES], offset + done)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
     def __enter__(self) -> TensorWriter:
         return self
@@ -159,15 +196,7 @@ class TensorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
-        assert kind is not None or not self._missing, f"{self._path}: never written: {listing(self._missing)}"
-
-
-def info_of(tensors: Mapping[str, Tensor], name: str) -> TensorInfo:
-    """Type and shape of a tensor in a folder or a state dict; reads nothing."""
-    if isinstance(tensors, TensorFolder):
-        return tensors.info(name)
-    return TensorInfo(tensors[name].dtype, tuple(tensors[name].shape))
+        self.close()
 
 
 def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
@@ -207,10 +236,6 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
     if absent or not shards:
         raise MergeError(f"{index}: shards are missing: {listing(absent) or 'it names none'}; fetch them again")
     return shards, set(places)
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

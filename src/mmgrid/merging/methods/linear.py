@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import numpy as np
 
+from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
 
 
 @merge_method(needs="element", returns="weights", base="none")
-def linear(tensors: Sequence[Tensor], weights: Sequence[float], *, normalise: bool = True) -> Tensor:
+def linear(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bool = True) -> Floats:
     """θ = Σ wᵢ θᵢ / Σ wᵢ, element by element.
 
     Paper: Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy
@@ -28,4 +29,4 @@ def linear(tensors: Sequence[Tensor], weights: Sequence[float], *, normalise: bo
         MergeError: Σ wᵢ is zero and `normalise` is on.
     """
     total = weighted_sum(tensors, weights)
-    return total.div_(sum_of_weights("linear", weights)) if normalise else total
+    return np.divide(total, sum_of_weights("linear", weights), out=total) if normalise else total

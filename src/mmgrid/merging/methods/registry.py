@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.methods.base import Method
+from mmgrid.merging.methods.breadcrumbs import breadcrumbs
+from mmgrid.merging.methods.dare import dare
+from mmgrid.merging.methods.della import della
 from mmgrid.merging.methods.linear import linear
+from mmgrid.merging.methods.lines import lines
+from mmgrid.merging.methods.mask import mask
+from mmgrid.merging.methods.model_stock import model_stock
+from mmgrid.merging.methods.slerp import multislerp, slerp
 from mmgrid.merging.methods.task_arithmetic import task_arithmetic
+from mmgrid.merging.methods.temporal import acceleration, decay, velocity
+from mmgrid.merging.methods.ties import ties
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         linear,
         task_arithmetic,
+        slerp,
+        multislerp,
+        model_stock,
+        ties,
+        dare,
+        mask,
+        breadcrumbs,
+        della,
+        lines,
+        velocity,
+        acceleration,
+        decay,
     )
 }
 

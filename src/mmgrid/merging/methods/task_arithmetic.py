@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import numpy as np
 
+from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
 
 
 @merge_method(needs="element", returns="delta", base="required")
-def task_arithmetic(tensors: Sequence[Tensor], weights: Sequence[float], *, normalise: bool = False) -> Tensor:
+def task_arithmetic(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bool = False) -> Floats:
     """Δ = Σ wᵢ τᵢ with τᵢ = θᵢ − θ₀; the engine gives θ = θ₀ + λ Δ.
 
     Paper: Ilharco et al., "Editing models with task arithmetic", ICLR 2023, https://arxiv.org/abs/2212.04089
@@ -28,4 +29,4 @@ def task_arithmetic(tensors: Sequence[Tensor], weights: Sequence[float], *, norm
         MergeError: Σ wᵢ is zero and `normalise` is on.
     """
     total = weighted_sum(tensors, weights)
-    return total.div_(sum_of_weights("task_arithmetic", weights)) if normalise else total
+    return np.divide(total, sum_of_weights("task_arithmetic", weights), out=total) if normalise else total

@@ -1,0 +1,238 @@
+"""Merging model folders into a new one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgrid.files import clear_disk_errors
+from mmgrid.merging.blocks import BACKBONE, Block, BlockTable, lay_out, rows_of
+from mmgrid.merging.engine import Variant, run
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.job import Job, make_job, make_program
+from mmgrid.merging.journal import Journal
+from mmgrid.merging.methods import get_method
+from mmgrid.merging.output import (
+    KEPT,
+    MergeReport,
+    check_outside,
+    clear,
+    copy_companions,
+    digests_of,
+    joint_digest,
+    working,
+    write_record,
+)
+from mmgrid.merging.parallel import default_workers
+from mmgrid.merging.plan import BASE, Plan, plan_merge
+from mmgrid.merging.recipe import MergeRecipe
+from mmgrid.merging.tensors import WEIGHTS_FILE, TensorFolder, TensorWriter
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class OpenMerge:
+    """A recipe with its sources open: everything is known but the tensors' values.
+
+    Attributes:
+        recipe: with names, weights and all options filled in.
+        folders: name of the source (or `(base)`, or a rule's base) → its folder.
+        digests: name → file → digest and size; empty without digests.
+    """
+
+    recipe: MergeRecipe
+    job: Job
+    plan: Plan
+    folders: dict[str, TensorFolder]
+    digests: dict[str, Any]
+    hashing_seconds: float
+
+
+def merge(
+    recipe: MergeRecipe | Mapping[str, Any] | str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    digests: bool = True,
+) -> MergeReport:
+    """Merge model folders into a new one.
+
+    Args:
+        recipe: what to merge; a recipe, a dict, or a YAML or JSON file.
+        out: the new folder; absent or empty. Appears whole or not at all. A merge that was killed is gone on with
+            by the same call.
+        workers: threads; no bit depends on it. Default: one per core.
+        progress: called after each tensor with bytes written, bytes in all, and the tensor's name.
+        digests: take SHA-256 digests of the sources, for the record. Without them a source that has no name is
+            called by its folder's.
+
+    Returns:
+        What was merged, kept and dropped. The folder holds `model.safetensors`, config and tokenizer of the
+        first source, and `mmgrid.json` with the recipe, the sources' digests and the report.
+
+    Raises:
+        MergeError: recipe, sources or output folder do not fit.
+        DiskFull, NotWritableError: the output cannot be written.
+    """
+    recipe, out, workers = MergeRecipe.load(recipe).anchored(), Path(out).absolute(), workers or default_workers()
+    check_outside(out, {str(path): path for path in _paths(recipe)})
+    with open_merge(recipe, workers=workers, digests=digests) as opened:
+        clock = time.monotonic()
+        plan = opened.plan
+        with clear_disk_errors(out, remedy="give another output folder"), working(out) as work:
+            journal = Journal(work, _facts(opened))
+            if not (journal.can_resume and (work / WEIGHTS_FILE).is_file()):
+                clear(work)
+                journal = Journal(work, _facts(opened))
+            resume = journal.can_resume
+            if not resume:
+                journal.begin()
+            counter = _Counter(plan, journal, progress)
+            with TensorWriter(work / WEIGHTS_FILE, plan.infos, resume=resume) as writer:
+                counts = run(opened.job, plan, [Variant(writer)], workers=workers, skip=journal.finished, done=counter)
+            types = {info.dtype for info in plan.merged.values()}
+            vocabulary = rows_of(plan.blocks) if plan.blocks else None
+            copy_companions(opened.recipe.sources[0].path, work, types.pop() if len(types) == 1 else None, vocabulary)
+            write_record(work, opened.recipe, opened.digests, plan, counts)
+            for folder in opened.folders.values():
+                folder.check_unchanged()
+            journal.remove()
+        read = sum(folder.info(name).bytes for folder in opened.folders.values() for name in folder)
+    return MergeReport(
+        out=out,
+        merged=tuple(plan.merged),
+        kept=dict.fromkeys(plan.kept, KEPT),
+        dropped=plan.dropped,
+        parameters=sum(info.size for info in plan.merged.values()),
+        kept_share=counts.shares(),
+        bytes_read=read,
+        bytes_written=sum(info.bytes for info in plan.infos.values()),
+        seconds=time.monotonic() - clock,
+        hashing_seconds=opened.hashing_seconds,
+    )
+
+
+@contextlib.contextmanager
+def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> Iterator[OpenMerge]:
+    """Open a recipe's sources and check all that can be checked before a tensor is read.
+
+    Raises:
+        MergeError: recipe and sources do not fit.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = {path: stack.enter_context(TensorFolder(path)) for path in dict.fromkeys(_paths(recipe))}
+        clock = time.monotonic()
+        files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
+        hashing = time.monotonic() - clock
+        recipe = _named(recipe, files)
+        sources = {str(source.name): opened[source.path] for source in recipe.sources}
+        weights = {str(s.name): s.weight for s in recipe.sources if s.weight is not None}
+        programs = []
+        for rule in recipe.rules:
+            method = get_method(rule.method or recipe.method)
+            base = rule.base or (recipe.base if method.base != "none" else None)
+            options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
+            programs.append(
+                make_program(
+                    method,
+                    sources,
+                    None if base is None else opened[base],
+                    {**weights, **(rule.weights or {})},
+                    recipe.scale if rule.scale is None else rule.scale,
+                    options,
+                    rule.tensors,
+                )
+            )
+        below = None if recipe.base is None else opened[recipe.base]
+        last = make_program(get_method(recipe.method), sources, below, weights, recipe.scale, recipe.options)
+        job = make_job(sources, [*programs, last], recipe.seed)
+        names = list(job.sources)
+        resolved = tuple(
+            source.model_copy(update={"weight": last.weights[names.index(str(source.name))]})
+            for source in recipe.sources
+        )
+        recipe = recipe.model_copy(update={"sources": resolved, "options": dict(last.options)})
+        dtype = None if recipe.dtype == "source" else recipe.dtype
+        plan = _planned(recipe, job, below, dtype)
+        folders = {**sources, **({BASE: below} if below is not None else {})}
+        for rule in recipe.rules:
+            if rule.base is not None:
+                folders[f"{BASE} of {rule.tensors}"] = opened[rule.base]
+        known = {name: files[folder.path] for name, folder in folders.items()} if digests else {}
+        yield OpenMerge(recipe, job, plan, folders, known, hashing)
+
+
+def _planned(recipe: MergeRecipe, job: Job, base: TensorFolder | None, dtype: str | None) -> Plan:
+    """The plan, with token rows in blocks where sources name any."""
+    folders = {str(source.name): source.path for source in recipe.sources}
+    tables = {name: table for name, path in folders.items() if (table := BlockTable.read(path)) is not None}
+    if not tables:
+        if recipe.blocks:
+            raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
+        return plan_merge(job.sources, base, dtype)
+    tensors = next(iter(tables.values())).tensors
+
+    def all_backbone(rows: int) -> BlockTable:
+        return BlockTable(tensors, (Block(BACKBONE, 0, rows),))
+
+    for name, source in job.sources.items():
+        if name not in tables:
+            tables[name] = all_backbone(source.info(tensors[0]).shape[0])
+    below = None
+    if base is not None:
+        below = BlockTable.read(base.path) or all_backbone(base.info(tensors[0]).shape[0])
+    laid = lay_out(tables, below, str(recipe.sources[0].name), recipe.blocks)
+    return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=frozenset(tensors))
+
+
+class _Counter:
+    """Journals a tensor when all of it is written, and says how far the merge has come."""
+
+    def __init__(self, plan: Plan, journal: Journal, progress: Progress | None) -> None:
+        self.plan, self.journal, self.progress = plan, journal, progress
+        self.total = sum(info.bytes for info in plan.infos.values())
+        self.written = sum(info.bytes for name, info in plan.infos.items() if name in journal.finished)
+
+    def __call__(self, name: str, done: int, size: int) -> None:
+        if done < size:
+            return
+        self.journal.add(name)
+        self.written += self.plan.infos[name].bytes
+        if self.progress is not None:
+            self.progress(self.written, self.total, name)
+
+
+def _facts(opened: OpenMerge) -> dict[str, Any]:
+    return {
+        "recipe": opened.recipe.model_dump(mode="json"),
+        "sources": {name: folder.stamps for name, folder in opened.folders.items()},
+        "tensors": {name: (info.dtype, info.shape) for name, info in opened.plan.infos.items()},
+    }
+
+
+def _paths(recipe: MergeRecipe) -> list[Path]:
+    bases = [recipe.base, *(rule.base for rule in recipe.rules)]
+    return [*(source.path for source in recipe.sources), *(base for base in bases if base is not None)]
+
+
+def _named(recipe: MergeRecipe, digests: Mapping[Path, Any]) -> MergeRecipe:
+    """The recipe with a name for every source: where none is given, the digest of its weights."""
+
+    def name_of(path: Path) -> str:
+        return joint_digest(digests[path]) if digests else path.name
+
+    sources = tuple(
+        source if source.name else source.model_copy(update={"name": name_of(source.path)}) for source in recipe.sources
+    )
+    names = [str(source.name) for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            same = "have the same weights" if digests else "have folders of one name"
+            raise MergeError(f"two sources {same} ({name}); give each a name if that is meant")
+    return recipe.model_copy(update={"sources": sources})

@@ -1,0 +1,62 @@
+"""How task vectors that disagree in sign become one: election and disjoint combination, as in TIES."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from mmgrid.merging.floats import Floats
+from mmgrid.merging.methods.base import sum_of_weights, weighted_sum
+from mmgrid.merging.scratch import like
+
+Elect = Literal["weighted", "plain"]
+Inner = Literal["linear", "ties"]
+_ONE = np.float32(1)
+
+
+def elected(tensors: Sequence[Floats], weights: Sequence[float], *, elect: Elect, normalise: bool) -> Floats:
+    """The weighted sum, element by element, of those task vectors whose sign wins.
+
+    The sign is that of Σ wᵢ τᵢ (`weighted`) or Σ τᵢ (`plain`); a sum of zero counts as positive.  Zeros vote for
+    nobody and take no part.  With `normalise` the sum is divided by the weights of those that take part (the
+    disjoint mean); where those add up to zero it is not divided.
+
+    Paper: Yadav et al. 2023, https://arxiv.org/abs/2306.01708, section 3, steps 2 and 3.
+    """
+    votes = weighted_sum(tensors, weights if elect == "weighted" else [1.0] * len(tensors))
+    sign = np.copysign(_ONE, votes, out=votes)
+    total, agreeing, takes_part = like(sign), like(sign), like(sign, np.bool_)
+    total.fill(0)
+    divisor = like(sign) if normalise else total
+    if normalise:
+        divisor.fill(0)
+    for tensor, weight in zip(tensors, weights, strict=True):
+        np.multiply(tensor, sign, out=agreeing)
+        weight = np.float32(weight)
+        if elect == "weighted" and weight < 0:  # the weighted task vector votes, and it points the other way
+            np.multiply(agreeing, weight, out=agreeing)
+            np.maximum(agreeing, 0, out=agreeing)
+        else:
+            np.maximum(agreeing, 0, out=agreeing)
+            np.multiply(agreeing, weight, out=agreeing)
+        total += agreeing
+        if normalise:
+            np.not_equal(agreeing, 0, out=takes_part)
+            divisor += np.multiply(takes_part, weight, out=agreeing)
+    if normalise:
+        np.equal(divisor, 0, out=takes_part)
+        divisor += takes_part
+        total /= divisor
+    return np.multiply(total, sign, out=total)
+
+
+def combined(
+    name: str, tensors: Sequence[Floats], weights: Sequence[float], *, inner: Inner, elect: Elect, normalise: bool
+) -> Floats:
+    """The weighted sum (`linear`), or that of those whose sign wins (`ties`)."""
+    if inner == "ties":
+        return elected(tensors, weights, elect=elect, normalise=normalise)
+    total = weighted_sum(tensors, weights)
+    return np.divide(total, sum_of_weights(name, weights), out=total) if normalise else total

@@ -1,0 +1,54 @@
+"""`della`: drop elements at random, small ones more often, and elect signs among what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mmgrid.merging.floats import Floats
+from mmgrid.merging.methods.base import merge_method
+from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.stages import MagnitudeDrop, Stage
+
+
+def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
+    return [MagnitudeDrop(density=options["density"], epsilon=options["epsilon"], rescale=options["rescale"])]
+
+
+@merge_method(needs="row", returns="delta", base="required", stages=_stages)
+def della(
+    tensors: Sequence[Floats],
+    weights: Sequence[float],
+    *,
+    density: Annotated[float, Field(gt=0, lt=1)] = 0.7,
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.2,
+    rescale: bool = True,
+    inner: Inner = "ties",
+    elect: Elect = "weighted",
+    normalise: bool = True,
+) -> Floats:
+    """Δ = the elected sum of mᵢ ⊙ τᵢ / pᵢ, where pᵢ grows with the rank of an element's magnitude in its row.
+
+    Paper: Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
+    https://arxiv.org/abs/2406.11617.
+
+    Edges: the smallest element of a row is kept with probability density − epsilon / 2, the largest with
+    density + epsilon / 2; among equals the lower index counts as the smaller. A vector is one row. The draw belongs
+    to seed, source, tensor and index, as in `dare`.
+
+    Args:
+        tensors: masked τᵢ, float32, one shape.
+        weights: wᵢ, one per tensor.
+        density: mean probability that an element is kept.
+        epsilon: difference between the largest and the smallest probability.
+        rescale: divide what is kept by its probability.
+        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
+        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+
+    Raises:
+        MergeError: a probability is not between 0 and 1, or Σ wᵢ is zero and `normalise` is on.
+    """
+    return combined("della", tensors, weights, inner=inner, elect=elect, normalise=normalise)

@@ -1,0 +1,46 @@
+"""`model_stock`: as far from the base as the sources agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.methods.base import merge_method
+
+_SINGULAR = 1e-6
+
+
+@merge_method(needs="tensor", returns="delta", base="required")
+def model_stock(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
+    """Δ = t · mean(τᵢ) with t = N cos θ / (1 + (N − 1) cos θ), θ the mean angle between the task vectors of a tensor.
+
+    Paper: Jang et al., "Model Stock: all we need is just a few fine-tuned models", ECCV 2024,
+    https://arxiv.org/abs/2403.19522, eq. 2 and its extension to N.
+
+    Edges: at least two sources; weights other than 1 have no meaning here. Task vectors of length zero have cosine 0:
+    the base stays. Where 1 + (N − 1) cos θ vanishes there is no estimate, and the base stays.
+
+    Args:
+        gram: float64 [n, n], inner products of the task vectors of a tensor.
+        weights: all 1.
+
+    Raises:
+        MergeError: there is one source, or weights differ.
+    """
+    n = len(weights)
+    if n < 2:
+        raise MergeError("model_stock: takes at least two sources, whose angle says how far to go")
+    if len(set(weights)) > 1:
+        raise MergeError("model_stock: takes no weights; leave them out")
+    lengths = np.sqrt(np.diag(gram))
+    cosines = [
+        min(max(gram[i, j] / max(lengths[i] * lengths[j], _SINGULAR), -1.0), 1.0)
+        for i, j in itertools.combinations(range(n), 2)
+    ]
+    cosine = float(np.mean(cosines))
+    below = 1 + (n - 1) * cosine
+    share = 0.0 if abs(below) < _SINGULAR else n * cosine / below
+    return [share / n] * n

@@ -1,0 +1,94 @@
+"""`slerp` and `multislerp`: along the sphere instead of straight through it, tensor by tensor.
+
+Both results are linear combinations of the sources, whose coefficients follow from the tensors' inner products
+alone: nothing but those has to be gathered before the sources stream by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.methods.base import merge_method
+
+_NEARLY_PARALLEL = 0.9995
+_NO_LENGTH = 1e-8
+
+
+@merge_method(needs="tensor", returns="weights", base="none")
+def slerp(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
+    """θ = sin((1 − t) Ω) / sin Ω · θ₁ + sin(t Ω) / sin Ω · θ₂, with t = w₂ / (w₁ + w₂) and Ω the angle between them.
+
+    Paper: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985,
+    https://doi.org/10.1145/325334.325242.
+
+    Edges: exactly two sources. Each tensor has its own angle. Nearly (anti)parallel tensors (|cos Ω| > 0.9995), and
+    those of length zero, are interpolated linearly.
+
+    Args:
+        gram: float64 [2, 2], inner products of the two tensors.
+        weights: w₁, w₂.
+
+    Raises:
+        MergeError: there are not two sources, or the weights add up to zero.
+    """
+    if len(weights) != 2:
+        raise MergeError(f"slerp: takes two sources, not {len(weights)}; use multislerp")
+    if not math.fsum(weights):
+        raise MergeError("slerp: the weights add up to zero; give one that is not")
+    t = weights[1] / math.fsum(weights)
+    lengths = [math.sqrt(gram[i, i]) for i in range(2)]
+    lengths = [length if length > _NO_LENGTH else 1.0 for length in lengths]
+    cosine = min(max(gram[0, 1] / (lengths[0] * lengths[1]), -1.0), 1.0)
+    if abs(cosine) > _NEARLY_PARALLEL:
+        return [1 - t, t]
+    angle = math.acos(cosine)
+    return [math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)]
+
+
+@merge_method(needs="tensor", returns="weights", base="optional")
+def multislerp(
+    gram: np.ndarray, weights: Sequence[float], *, normalise: bool = True, eps: Annotated[float, Field(ge=0)] = 1e-8
+) -> list[float]:
+    """The barycentre on the sphere: directions projected to the tangent space at their mean, averaged, projected back.
+
+    With unit vectors uᵢ, mean direction m and tangents vᵢ = uᵢ − (uᵢ · m) m, the result is
+    exp_m(Σ wᵢ vᵢ), times the mean length Σ wᵢ |θᵢ|. With a base, of task vectors.
+
+    Paper: Goddard, "Multi-SLERP", 2025, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea.
+
+    Edges: one source is returned as it is. Two sources that cancel out are averaged linearly.
+
+    Args:
+        gram: float64 [n, n], inner products of the tensors (of the task vectors, with a base).
+        weights: wᵢ.
+        normalise: divide the weights by their sum.
+        eps: added to lengths before dividing by them.
+
+    Raises:
+        MergeError: the weights add up to zero and `normalise` is on, or more than two sources cancel out.
+    """
+    share = np.asarray(weights, np.float64)
+    if len(share) == 1:
+        return [1.0]
+    if normalise:
+        if not math.fsum(weights):
+            raise MergeError("multislerp: the weights add up to zero; set normalise = false")
+        share = share / math.fsum(weights)
+    lengths = np.sqrt(np.diag(gram))
+    unit = gram / np.outer(lengths + eps, lengths + eps)  # inner products of the unit vectors
+    mean_length = math.sqrt(max(share @ unit @ share, 0.0))
+    if mean_length < eps:
+        if len(share) == 2:
+            return list(share)
+        raise MergeError("multislerp: the sources cancel out: their weighted mean has no direction; change the weights")
+    mean = share / mean_length  # the mean direction, as coefficients of the unit vectors
+    tangent = share - math.fsum(share * (unit @ mean)) * mean  # Σ wᵢ vᵢ
+    size = math.sqrt(max(tangent @ unit @ tangent, 0.0)) + eps
+    point = mean * math.cos(size) + tangent * (math.sin(size) / size)
+    return list(point * math.fsum(share * lengths) / (lengths + eps))

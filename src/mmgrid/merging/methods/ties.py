@@ -1,0 +1,56 @@
+"""`ties`: trim each task vector, elect a sign for each element, combine those that agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mmgrid.merging.floats import Floats
+from mmgrid.merging.methods.base import Preset, merge_method
+from mmgrid.merging.methods.consensus import Elect, elected
+from mmgrid.merging.stages import Drop, Scope, Stage, Trim
+
+Share = Annotated[float, Field(ge=0, le=1)]
+SUBSPACE = Preset(
+    {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False}, equal_weights=True
+)
+
+
+def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
+    dropping = [Drop(drop=options["drop"])] if options["drop"] else []
+    return [*dropping, Trim(density=options["density"], scope=options["scope"])]
+
+
+@merge_method(needs="model", returns="delta", base="required", stages=_stages, presets={"subspace": SUBSPACE})
+def ties(
+    tensors: Sequence[Floats],
+    weights: Sequence[float],
+    *,
+    density: Share = 0.2,
+    scope: Scope = "model",
+    elect: Elect = "weighted",
+    normalise: bool = True,
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+) -> Floats:
+    """Δ = Σ over the agreeing wᵢ TRIM(τᵢ), divided by their weights; see `elected` for who agrees.
+
+    Paper: Yadav et al., "TIES-Merging: resolving interference when merging models", NeurIPS 2023,
+    https://arxiv.org/abs/2306.01708. The preset `subspace` is that of arXiv 2601.15930, eq. 4 and 7: DARE with
+    p = 0.1, then the largest fifth of the whole task vector, signs by the plain sum, weights (1/N, or α and 1 − α)
+    outside of the trim, no disjoint mean.
+
+    Edges: TRIM keeps exactly ⌊density · n⌋ elements of the model, tower or tensor; among equals the lower index wins.
+    A tie of the vote counts as positive. Density 1 with one source of weight 1 gives that source.
+
+    Args:
+        tensors: trimmed τᵢ, float32, one shape.
+        weights: wᵢ, one per tensor.
+        density: share of the elements that is kept.
+        scope: what one threshold is for: the whole model, a tower, or a tensor.
+        elect: vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
+        normalise: divide by the weights of those that agree: the disjoint mean.
+        drop: drop elements at random first, with this probability, as in DARE.
+    """
+    return elected(tensors, weights, elect=elect, normalise=normalise)
