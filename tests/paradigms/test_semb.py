@@ -86,6 +86,18 @@ class TestNegatives:
         chi_square = ((counts[candidates] - expected) ** 2 / expected).sum()
         assert chi_square < 70, "the 99.9 % point for 36 degrees of freedom is 68"
 
+    def test_of_the_batch_are_those_of_other_users(self) -> None:
+        examples = self._examples(batch_negatives=True)
+        drawn = [examples.draw(index, 0) for index in range(6)]
+        batch = examples.collate(drawn)
+        places = np.unique(np.concatenate([*(one[0] for one in drawn), *(one[2] for one in drawn)]))
+        for own, (sequence, _, _) in zip(batch["own"], drawn, strict=True):
+            assert set(places[batch["negatives"][own]]) == set(sequence)
+
+    def test_that_are_drawn_may_be_anyones(self) -> None:
+        examples = self._examples(negatives=800)
+        assert not examples.collate([examples.draw(index, 0) for index in range(6)])["own"].any()
+
     def test_the_last_batch_has_its_share(self) -> None:
         examples = self._examples(negatives=24, batch_size=8)
         assert len(examples.collate([examples.draw(0, 0)])["negatives"]) == 3

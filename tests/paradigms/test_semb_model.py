@@ -36,7 +36,7 @@ def _made(layers: int = 3, **values) -> tuple[Semb, SembModel]:
 
 
 def slow_loss(
-    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, log_scale: float
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: float
 ) -> tuple[float, float]:
     """The loss by its definition, in float64, one target and one negative at a time; and the share masked."""
 
@@ -44,22 +44,29 @@ def slow_loss(
         return float(one @ other / (one.norm() * other.norm()))
 
     scale = math.exp(min(log_scale, math.log(100)))
-    losses, masked = [], 0
+    losses, masked, others = [], 0, 0
     for user, positive in zip(predicted.double(), positives.double(), strict=True):
-        own = scale * cosine(user, positive)
-        total = math.exp(own)
-        for negative, correction in zip(negatives.double(), log_chance.double(), strict=True):
+        logit = scale * cosine(user, positive)
+        total = math.exp(logit)
+        for negative, correction, is_own in zip(negatives.double(), log_chance.double(), own[len(losses)], strict=True):
+            if is_own:
+                continue
+            others += 1
             if cosine(positive, negative) > 0.99:
                 masked += 1
             else:
                 total += math.exp(scale * cosine(user, negative) - float(correction))
-        losses.append(math.log(total) - own)
-    return sum(losses) / len(losses), masked / (len(predicted) * len(negatives))
+        losses.append(math.log(total) - logit)
+    return sum(losses) / len(losses), masked / others
 
 
 def _vectors(*rows: int, seed: int = 0) -> list[Tensor]:
     draw = torch.Generator().manual_seed(seed)
     return [torch.randn(count, 8, generator=draw) for count in rows]
+
+
+def _none(predicted: Tensor, negatives: Tensor) -> Tensor:
+    return torch.zeros(len(predicted), len(negatives), dtype=torch.bool)
 
 
 class TestContrastiveLoss:
@@ -68,28 +75,33 @@ class TestContrastiveLoss:
         predicted, positives, negatives, chance = _vectors(7, 7, 30, 30)
         log_chance = chance[:, 0] - 1
         negatives[3] = positives[2] * 2.5  # the same item, whatever its length
-        found, masked = contrastive_loss(predicted, positives, negatives, log_chance, torch.tensor(log_scale))
-        expected, share = slow_loss(predicted, positives, negatives, log_chance, log_scale)
+        own = chance[:, :7].T > 1.5
+        assert 0 < own.sum() < own.numel()
+        own[2, 3] = False
+        found, masked = contrastive_loss(predicted, positives, negatives, log_chance, own, torch.tensor(log_scale))
+        expected, share = slow_loss(predicted, positives, negatives, log_chance, own, log_scale)
         assert found.item() == pytest.approx(expected, rel=1e-5)
-        assert masked.item() == pytest.approx(share) == pytest.approx(1 / 210)
+        assert masked.item() == pytest.approx(share)
+        assert 1 / 210 < share < 1 / 50
 
     def test_the_positive_drawn_as_a_negative_never_counts(self) -> None:
         predicted, positives, negatives = _vectors(5, 5, 20)
         scale, none = torch.tensor(2.0), torch.zeros(20)
-        loss, _ = contrastive_loss(predicted, positives, negatives, none, scale)
+        loss, _ = contrastive_loss(predicted, positives, negatives, none, _none(predicted, negatives), scale)
         positives.requires_grad_()
         twice = torch.cat([negatives, positives[:1].detach()])
         for copies in (1, 50):
             with_own = torch.cat([twice[:20], twice[20:].repeat(copies, 1)])
-            first, _ = contrastive_loss(predicted[:1], positives[:1], with_own, torch.zeros(len(with_own)), scale)
-            alone, _ = contrastive_loss(predicted[:1], positives[:1], negatives, none, scale)
+            chance, own = torch.zeros(len(with_own)), _none(predicted[:1], with_own)
+            first, _ = contrastive_loss(predicted[:1], positives[:1], with_own, chance, own, scale)
+            alone, _ = contrastive_loss(predicted[:1], positives[:1], negatives, none, own[:, :20], scale)
             assert first.item() == pytest.approx(alone.item(), rel=1e-6)
         assert loss.item() > 0
 
     def test_with_all_negatives_masked_there_is_nothing_to_lose(self) -> None:
         (vectors,) = _vectors(4)
         same = vectors[:1].expand(4, -1)
-        loss, masked = contrastive_loss(vectors, same, same, torch.zeros(4), torch.tensor(1.0))
+        loss, masked = contrastive_loss(vectors, same, same, torch.zeros(4), _none(vectors, same), torch.tensor(1.0))
         assert (loss.item(), masked.item()) == (0, 1)
 
     def test_corrected_negatives_give_the_full_softmax_on_average(self) -> None:
@@ -102,13 +114,17 @@ class TestContrastiveLoss:
         sums = []
         for _ in range(3000):
             drawn = torch.rand(39, generator=draw) < chance
-            loss, _ = contrastive_loss(predicted, items[:1], items[1:][drawn], chance[drawn].log(), scale)
+            others = items[1:][drawn]
+            loss, _ = contrastive_loss(
+                predicted, items[:1], others, chance[drawn].log(), _none(predicted, others), scale
+            )
             sums.append(math.exp(loss.item() + logits[0].item()) - logits[0].exp().item())
         assert np.mean(sums) == pytest.approx(total, abs=4 * np.std(sums) / math.sqrt(3000))
 
     def test_is_computed_in_float32_under_bfloat16(self) -> None:
         predicted, positives, negatives = _vectors(50, 50, 300)
-        arguments = (predicted, positives, negatives, torch.zeros(300), torch.tensor(LARGEST_SCALE))
+        scale, own = torch.tensor(LARGEST_SCALE), _none(predicted, negatives)
+        arguments = (predicted, positives, negatives, torch.zeros(300), own, scale)
         exact, _ = contrastive_loss(*arguments)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found, _ = contrastive_loss(*arguments)
@@ -131,12 +147,13 @@ class TestForward:
         batch = examples.collate(drawn)
         table = paradigm.tokens(ITEMS)
         vector = [model.encode_items(**pack(table, np.array([row]), 1).tensors())[0] for row in range(40)]
-        predicted, positives = [], []
+        predicted, positives, histories = [], [], []
         for sequence, n_context, _ in drawn:
             states = model.encode_users(torch.stack([vector[row] for row in sequence[:-1]])[None])[0]
             for place in range(n_context, len(sequence)):
                 predicted.append(states[place - 1])
                 positives.append(vector[sequence[place]])
+                histories.append(set(sequence))
         pool = np.concatenate([negatives for _, _, negatives in drawn])
         if batch_negatives:
             pool = np.unique(np.concatenate([*(sequence for sequence, _, _ in drawn), pool]))
@@ -145,6 +162,7 @@ class TestForward:
             torch.stack(positives),
             torch.stack([vector[row] for row in pool]),
             batch["log_chance"],
+            torch.tensor([[batch_negatives and row in history for row in pool] for history in histories]),
             model.log_scale.item(),
         )
         loss, share = model(**batch)

@@ -177,11 +177,15 @@ class SembExamples:
         if self.batch_negatives:
             log_chance = self._log_chance(distinct, sum(lengths), len(in_negatives))
             in_negatives = np.arange(len(distinct))
+        own = np.zeros((len(sequences), len(distinct)), bool)
+        if self.batch_negatives:  # a user's own items are among them for certain, which no correction can know
+            own[np.repeat(np.arange(len(sequences)), lengths), in_sequences] = True
         return pack(self.table, distinct).tensors() | {
             "sequences": torch.from_numpy(pad_right(np.split(in_sequences, np.cumsum(lengths)[:-1]))),
             "is_target": target_mask(sequences, n_context),
             "negatives": torch.from_numpy(in_negatives),
             "log_chance": torch.from_numpy(log_chance.astype(np.float32)),
+            "own": torch.from_numpy(own[:, in_negatives]),
         }
 
     def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:

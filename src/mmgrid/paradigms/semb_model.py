@@ -151,12 +151,14 @@ class SembModel(PreTrainedModel):
         is_target: Tensor,
         negatives: Tensor,
         log_chance: Tensor,
+        own: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Loss of a batch, and the share of negatives that were masked.
 
         `sequences` int64 [B, L + 1] indexes the U packed items (0 as padding), `is_target` bool [B, L] says
-        where the next item is a target, `negatives` int64 [M] indexes the packed items, and `log_chance`
-        float32 [M] is the logarithm of the chance with which each came to be a negative.
+        where the next item is a target, `negatives` int64 [M] indexes the packed items, `log_chance`
+        float32 [M] is the logarithm of the chance with which each came to be a negative, and `own` bool [B, M]
+        says which of them are no negatives for a sequence, since they stand in it.
         """
         if self.training:
             # Projected, not only clamped below: past the cap a clamp has no gradient, and no way back.
@@ -164,27 +166,29 @@ class SembModel(PreTrainedModel):
         vectors = self.encode_items(input_ids, position_ids, segments, item_places)
         predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
         positives = vectors[sequences[:, 1:][is_target]]
+        own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])
         negative_vectors, log_chance = _gathered(vectors[negatives]), _gathered(log_chance)
-        return contrastive_loss(predicted, positives, negative_vectors, log_chance, self.log_scale)
+        return contrastive_loss(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
 
 
 def contrastive_loss(
-    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, log_scale: Tensor
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Cosine NCE with learned temperature over pooled negatives, as in HLLM.
 
-    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M].  Negatives whose cosine with the
-    positive exceeds 0.99 are left out.  A negative's logit is corrected by the logarithm of its chance to be
+    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M], `own` bool [T, M].  Left out are
+    negatives of the user's own sequence, which are there for certain and not by chance, and those whose cosine
+    with the positive exceeds 0.99.  A negative's logit is corrected by the logarithm of its chance to be
     drawn (Bengio and Senécal 2008), 0 where all have the same.  Returns the mean loss and the share of
-    negatives left out.  All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
+    the others' negatives left out.  All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
     cosine of 1, and of 0.4 in a logit near 100.
     """
     with torch.autocast(predicted.device.type, enabled=False):
-        return _contrastive_loss(predicted, positives, negatives, log_chance, log_scale)
+        return _contrastive_loss(predicted, positives, negatives, log_chance, own, log_scale)
 
 
 def _contrastive_loss(
-    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, log_scale: Tensor
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     predicted = F.normalize(predicted.float(), dim=-1)
     positives = F.normalize(positives.float(), dim=-1)
@@ -192,10 +196,10 @@ def _contrastive_loss(
     scale = log_scale.float().clamp(max=LARGEST_SCALE).exp()
     same_item = (positives.detach() @ negatives.detach().T) > SAME_ITEM_COSINE
     positive_logit = (predicted * positives).sum(-1, keepdim=True) * scale
-    negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item, float("-inf"))
+    negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item | own, float("-inf"))
     logits = torch.cat([positive_logit, negative_logits], dim=1)
     loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-    return loss, same_item.float().mean()
+    return loss, (same_item & ~own).sum() / (~own).sum().clamp(min=1)
 
 
 def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]:
@@ -222,6 +226,18 @@ def _gathered(own: Tensor) -> Tensor:
     padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
     parts = gather(torch.cat([own, padding]))
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def _among_gathered(own: Tensor) -> Tensor:
+    """Flags [T, m] of this process's negatives, as flags of all processes' negatives, end to end: bool [T, M]."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    width = torch.tensor(own.shape[1], device=own.device)
+    widths = [torch.zeros_like(width) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(widths, width)
+    parts = [own.new_zeros(len(own), int(each)) for each in widths]
+    parts[torch.distributed.get_rank()] = own
+    return torch.cat(parts, dim=1)
 
 
 def _as_config(config: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig:
