@@ -6,7 +6,7 @@ Only what works on torch tensors imports torch, and only when it is asked for.
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.folders import MergeReport, merge
+from mmgrid.merging.folders import Change, MergeReport, merge, sweep
 from mmgrid.merging.methods import METHODS, Method, get_method
 from mmgrid.merging.recipe import MergeRecipe, MergeSource
 from mmgrid.merging.tensors import TensorFolder
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "Change",
     "Line",
     "MergeError",
     "MergeRecipe",
@@ -27,6 +28,7 @@ __all__ = [
     "get_method",
     "merge",
     "merge_state_dicts",
+    "sweep",
     "walk",
 ]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmgrid.files import clear_disk_errors
 from mmgrid.merging.blocks import BACKBONE, Block, BlockTable, lay_out, rows_of
-from mmgrid.merging.engine import Variant, run
+from mmgrid.merging.engine import KeptCounts, Variant, run
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.job import Job, make_job, make_program
+from mmgrid.merging.job import Job, Scale, make_job, make_program
 from mmgrid.merging.journal import Journal
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.output import (
@@ -53,6 +53,14 @@ class OpenMerge:
     hashing_seconds: float
 
 
+@dataclass(frozen=True)
+class Change:
+    """What one output of a sweep has instead of the recipe's weights (all of them) or scale."""
+
+    weights: Mapping[str, float] | None = None
+    scale: Scale | None = None
+
+
 def merge(
     recipe: MergeRecipe | Mapping[str, Any] | str | Path,
     out: str | Path,
@@ -80,30 +88,120 @@ def merge(
         MergeError: recipe, sources or output folder do not fit.
         DiskFull, NotWritableError: the output cannot be written.
     """
-    recipe, out, workers = MergeRecipe.load(recipe).anchored(), Path(out).absolute(), workers or default_workers()
-    check_outside(out, {str(path): path for path in _paths(recipe)})
-    with open_merge(recipe, workers=workers, digests=digests) as opened:
+    (report,) = sweep(recipe, {out: Change()}, workers=workers, progress=progress, digests=digests)
+    return report
+
+
+def sweep(
+    recipe: MergeRecipe | Mapping[str, Any] | str | Path,
+    outputs: Mapping[str | Path, Change],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    digests: bool = True,
+) -> list[MergeReport]:
+    """Merge the same models several times, with other weights or another scale, in one reading of the sources.
+
+    Args:
+        outputs: new folder → what it has instead of the recipe's values.
+        recipe, workers, progress, digests: as for `merge`.
+
+    Returns:
+        A report for each output, in their order. Each folder is as if it had been merged alone.
+
+    Raises:
+        MergeError: as for `merge`, or the recipe has rules, which a change cannot tell apart.
+    """
+    recipe, workers = MergeRecipe.load(recipe).anchored(), workers or default_workers()
+    outs = {Path(out).absolute(): change for out, change in outputs.items()}
+    for out in outs:
+        check_outside(out, {str(path): path for path in _paths(recipe)})
+    if recipe.rules and any(change != Change() for change in outs.values()):
+        raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_merge(recipe, workers=workers, digests=digests))
         clock = time.monotonic()
-        plan = opened.plan
-        with clear_disk_errors(out, remedy="give another output folder"), working(out) as work:
-            journal = Journal(work, _facts(opened))
-            if not (journal.can_resume and (work / WEIGHTS_FILE).is_file()):
-                clear(work)
-                journal = Journal(work, _facts(opened))
-            resume = journal.can_resume
-            if not resume:
-                journal.begin()
-            counter = _Counter(plan, journal, progress)
-            with TensorWriter(work / WEIGHTS_FILE, plan.infos, resume=resume) as writer:
-                counts = run(opened.job, plan, [Variant(writer)], workers=workers, skip=journal.finished, done=counter)
-            types = {info.dtype for info in plan.merged.values()}
-            vocabulary = rows_of(plan.blocks) if plan.blocks else None
-            copy_companions(opened.recipe.sources[0].path, work, types.pop() if len(types) == 1 else None, vocabulary)
-            write_record(work, opened.recipe, opened.digests, plan, counts)
-            for folder in opened.folders.values():
-                folder.check_unchanged()
-            journal.remove()
-        read = sum(folder.info(name).bytes for folder in opened.folders.values() for name in folder)
+        works = [stack.enter_context(_work(opened, out, change)) for out, change in outs.items()]
+        finished = frozenset.intersection(*(work.journal.finished for work in works))
+        counter = _Counter(opened.plan, [work.journal for work in works], finished, progress)
+        counts = run(
+            opened.job,
+            opened.plan,
+            [work.variant for work in works],
+            workers=workers,
+            skip=finished,
+            done=counter,
+        )
+        for work in works:
+            work.finish(counts)
+        for folder in opened.folders.values():
+            folder.check_unchanged()
+    seconds = time.monotonic() - clock
+    return [_report(opened, out, counts, seconds) for out in outs]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One output while it is made."""
+
+    opened: OpenMerge
+    recipe: MergeRecipe
+    folder: Path
+    journal: Journal
+    variant: Variant
+
+    def finish(self, counts: KeptCounts) -> None:
+        """Add what accompanies the weights."""
+        plan = self.opened.plan
+        types = {info.dtype for info in plan.merged.values()}
+        vocabulary = rows_of(plan.blocks) if plan.blocks else None
+        dtype = types.pop() if len(types) == 1 else None
+        copy_companions(self.recipe.sources[0].path, self.folder, dtype, vocabulary)
+        write_record(self.folder, self.recipe, self.opened.digests, plan, counts)
+        self.journal.remove()
+
+
+@contextlib.contextmanager
+def _work(opened: OpenMerge, out: Path, change: Change) -> Iterator[_Work]:
+    """The folder of one output: published if all ends well, removed if it fails, gone on with if it was killed."""
+    recipe = _changed(opened, change)
+    with clear_disk_errors(out, remedy="give another output folder"), working(out) as folder:
+        facts = _facts(opened, recipe)
+        journal = Journal(folder, facts)
+        resume = journal.can_resume and (folder / WEIGHTS_FILE).is_file()
+        if not resume:
+            clear(folder)
+            journal = Journal(folder, facts)
+            journal.begin()
+        with TensorWriter(folder / WEIGHTS_FILE, opened.plan.infos, resume=resume) as writer:
+            weights = None
+            if change.weights is not None:
+                by_name = {str(source.name): source.weight for source in recipe.sources}
+                weights = [float(by_name[name] or 0.0) for name in opened.job.sources]
+            yield _Work(opened, recipe, folder, journal, Variant(writer, weights, change.scale))
+
+
+def _changed(opened: OpenMerge, change: Change) -> MergeRecipe:
+    """The recipe under a change, checked like any other."""
+    recipe, last = opened.recipe, opened.job.programs[-1]
+    if change == Change():
+        return recipe
+    given = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
+    program = make_program(
+        last.method,
+        opened.job.sources,
+        last.base,
+        given if change.weights is None else change.weights,
+        recipe.scale if change.scale is None else change.scale,
+        last.options,
+    )
+    weights = dict(zip(opened.job.sources, program.weights, strict=True))
+    sources = tuple(source.model_copy(update={"weight": weights[str(source.name)]}) for source in recipe.sources)
+    return recipe.model_copy(update={"sources": sources, "scale": program.scale})
+
+
+def _report(opened: OpenMerge, out: Path, counts: KeptCounts, seconds: float) -> MergeReport:
+    plan = opened.plan
     return MergeReport(
         out=out,
         merged=tuple(plan.merged),
@@ -111,9 +209,9 @@ def merge(
         dropped=plan.dropped,
         parameters=sum(info.size for info in plan.merged.values()),
         kept_share=counts.shares(),
-        bytes_read=read,
+        bytes_read=sum(folder.info(name).bytes for folder in opened.folders.values() for name in folder),
         bytes_written=sum(info.bytes for info in plan.infos.values()),
-        seconds=time.monotonic() - clock,
+        seconds=seconds,
         hashing_seconds=opened.hashing_seconds,
     )
 
@@ -194,23 +292,26 @@ def _planned(recipe: MergeRecipe, job: Job, base: TensorFolder | None, dtype: st
 class _Counter:
     """Journals a tensor when all of it is written, and says how far the merge has come."""
 
-    def __init__(self, plan: Plan, journal: Journal, progress: Progress | None) -> None:
-        self.plan, self.journal, self.progress = plan, journal, progress
-        self.total = sum(info.bytes for info in plan.infos.values())
-        self.written = sum(info.bytes for name, info in plan.infos.items() if name in journal.finished)
+    def __init__(
+        self, plan: Plan, journals: Sequence[Journal], finished: frozenset[str], progress: Progress | None
+    ) -> None:
+        self.infos, self.journals, self.progress = plan.infos, journals, progress
+        self.total = sum(info.bytes for info in self.infos.values())
+        self.written = sum(self.infos[name].bytes for name in finished)
 
     def __call__(self, name: str, done: int, size: int) -> None:
         if done < size:
             return
-        self.journal.add(name)
-        self.written += self.plan.infos[name].bytes
+        for journal in self.journals:
+            journal.add(name)
+        self.written += self.infos[name].bytes
         if self.progress is not None:
             self.progress(self.written, self.total, name)
 
 
-def _facts(opened: OpenMerge) -> dict[str, Any]:
+def _facts(opened: OpenMerge, recipe: MergeRecipe) -> dict[str, Any]:
     return {
-        "recipe": opened.recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
         "sources": {name: folder.stamps for name, folder in opened.folders.items()},
         "tensors": {name: (info.dtype, info.shape) for name, info in opened.plan.infos.items()},
     }

@@ -32,12 +32,10 @@ class Journal:
         self.finished: frozenset[str] = frozenset(self._read())
 
     def _read(self) -> list[str]:
-        lines = []
-        with contextlib.suppress(OSError, ValueError, UnicodeDecodeError):
-            text = self.path.read_text()
-            for line in text.splitlines(keepends=True):
-                if line.endswith("\n"):  # a kill may cut the last one
-                    lines.append(json.loads(line))
+        lines: list[str] = []
+        with contextlib.suppress(OSError, ValueError):
+            whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            lines = [json.loads(line) for line in whole]  # a kill may have cut the last one, which is left out
         return lines[1:] if lines and lines[0] == self._key else []
 
     @property

@@ -105,7 +105,7 @@ class TensorFolder:
         number, entry = self._entries[name]
         each = width(entry.dtype)
         raw = take((stop - start) * each, np.uint8)
-        view, first = memoryview(raw), entry.start + start * each
+        view, first = raw.data, entry.start + start * each
         done = 0
         while done < len(view):
             got = os.preadv(self._descriptor(number), [view[done : done + _READ_BYTES]], first + done)
@@ -179,8 +179,8 @@ class TensorWriter:
         """Put a run of elements, from element `start` on, at its place. Its type is the one announced."""
         entry = self._entries[name]
         assert stored.dtype == STORAGE[entry.dtype], (name, stored.dtype, entry.dtype)
-        raw = np.ascontiguousarray(stored).reshape(-1)
-        self._put(memoryview(raw).cast("B") if raw.size else memoryview(b""), entry.start + start * raw.itemsize)
+        raw = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
+        self._put(raw.data, entry.start + start * stored.itemsize)
 
     def _put(self, view: memoryview, offset: int) -> None:
         done = 0
