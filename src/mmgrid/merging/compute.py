@@ -15,7 +15,7 @@ from mmgrid.merging.methods.base import weighted_sum
 from mmgrid.merging.names import depths
 from mmgrid.merging.plan import BASE, Part, Plan
 from mmgrid.merging.scratch import take
-from mmgrid.merging.stages import Cut, Place, Stage
+from mmgrid.merging.stages import Cut, Place
 from mmgrid.merging.tensors import TensorInfo, Tensors
 
 
@@ -62,8 +62,7 @@ class Computation:
         cuts: Mapping[tuple[int, int], Sequence[Cut]],
         n_stages: int | None,
     ) -> Floats:
-        stages: Sequence[Stage] = program.stages[:n_stages]
-        for position, stage in enumerate(stages):
+        for position, stage in enumerate(program.stages[number][:n_stages]):
             place = self.place(chunk, number, position)
             delta = stage.apply(delta, place, cuts.get((number, position), ()))
         return delta

@@ -122,7 +122,7 @@ def run(
         program = job.program(chunk.tensor)
         vectors, base = computation.vectors(chunk, part, cuts[chunk.tensor, chunk.start])
         kept = {}
-        if program.stages:
+        if program.steps:
             kept = {n: int(np.count_nonzero(v)) for n, v in zip(computation.names, vectors, strict=True)}
         for variant in variants:
             chosen = variant.of(program)
@@ -152,7 +152,7 @@ def _pieces(job: Job, plan: Plan, elements: int) -> list[Piece]:
     pieces = []
     for name, part in plan.merged_parts():
         program = job.program(name)
-        by_rows = any(stage.unit == "row" for stage in program.stages)
+        by_rows = any(stages[0].unit == "row" for stages in program.steps)
         run = max(part.stop - part.start, 1) if program.method.whole_tensors else elements
         shape = plan.merged[name].shape
         pieces += [

@@ -43,10 +43,10 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
     for piece in pieces:
         by_program.setdefault(computation.job.number_of(piece[0].tensor), []).append(piece)
     for number, own in sorted(by_program.items()):
-        for position, stage in enumerate(programs[number].stages):
-            if not stage.ranks(1):
+        for position, stages in enumerate(programs[number].steps):
+            if not stages[0].ranks(1):
                 continue
-            groups = list(_groups(stage, own).values())
+            groups = list(_groups(stages[0], own).values())
 
             def read(piece: Piece, position: int = position) -> list[Bits]:
                 """The bits of the magnitudes that the stage will see, for each source."""
@@ -54,7 +54,7 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
                 vectors, _ = computation.vectors(*piece, cuts[chunk.tensor, chunk.start], position)
                 return [magnitudes(values) for values in vectors]
 
-            by_rows = any(earlier.unit == "row" for earlier in programs[number].stages[:position])
+            by_rows = any(earlier[0].unit == "row" for earlier in programs[number].steps[:position])
 
             def row(tensor: str, by_rows: bool = by_rows) -> int:
                 shape = computation.plan.merged[tensor].shape
@@ -63,9 +63,9 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
             small = [group for group in groups if _size(group) <= _SMALL_GROUP]
             large = [group for group in groups if _size(group) > _SMALL_GROUP]
             found: list[tuple[Chunk, int, tuple[Cut, ...]]] = []
-            for_each(small, lambda group: found.extend(_in_memory(group, stage, read)), workers)  # noqa: B023
+            for_each(small, lambda group: found.extend(_in_memory(group, stages, read)), workers)  # noqa: B023
             for group in large:
-                found.extend(_by_counting(group, stage, read, row, workers))
+                found.extend(_by_counting(group, stages, read, row, workers))
             for chunk, source, falling in found:
                 cuts[chunk.tensor, chunk.start][source, position] = falling
     return cuts
@@ -123,9 +123,9 @@ def _size(group: Sequence[Piece]) -> int:
 
 
 def _in_memory(
-    group: Sequence[Piece], stage: Stage, read: Callable[[Piece], list[Bits]]
+    group: Sequence[Piece], stages: Sequence[Stage], read: Callable[[Piece], list[Bits]]
 ) -> list[tuple[Chunk, int, tuple[Cut, ...]]]:
-    """The cuts of a group whose magnitudes are held all at once."""
+    """The cuts of a group whose magnitudes are held all at once; `stages` is the stage of each source."""
     size = _size(group)
     ends = np.cumsum([chunk.stop - chunk.start for chunk, _ in group]).tolist()
     found: list[tuple[Chunk, int, tuple[Cut, ...]]] = []
@@ -140,7 +140,7 @@ def _in_memory(
                     bits[end - len(run) : end] = run
         for source, bits in enumerate(sources):
             runs = np.split(bits, ends[:-1])
-            falling = [_falling(runs, *_cut_of(bits, rank)) for rank in stage.ranks(size)]
+            falling = [_falling(runs, *_cut_of(bits, rank)) for rank in stages[source].ranks(size)]
             for (chunk, _), *cuts in zip(group, *falling, strict=True):
                 found.append((chunk, source, tuple(cuts)))
     return found
@@ -238,11 +238,17 @@ class _Search:
 
 
 def _by_counting(
-    group: Sequence[Piece], stage: Stage, read: Callable[[Piece], list[Bits]], row: Callable[[str], int], workers: int
+    group: Sequence[Piece],
+    stages: Sequence[Stage],
+    read: Callable[[Piece], list[Bits]],
+    row: Callable[[str], int],
+    workers: int,
 ) -> list[tuple[Chunk, int, tuple[Cut, ...]]]:
     size = _size(group)
-    sample = _sample(group, stage, read, row, workers)
-    searches = [[_search(rank, size, bits) for rank in stage.ranks(size)] for bits in sample]
+    sample = _sample(group, read, row, workers)
+    searches = [
+        [_search(rank, size, bits) for rank in stage.ranks(size)] for stage, bits in zip(stages, sample, strict=True)
+    ]
     numbered = list(enumerate(group))
     every = [search for wanted in searches for search in wanted]
     while open_searches := [search for search in every if search.threshold is None]:
@@ -290,7 +296,7 @@ def _count(
 
 
 def _sample(
-    group: Sequence[Piece], stage: Stage, read: Callable[[Piece], list[Bits]], row: Callable[[str], int], workers: int
+    group: Sequence[Piece], read: Callable[[Piece], list[Bits]], row: Callable[[str], int], workers: int
 ) -> list[Bits]:
     """Some of the group's magnitudes, by source: the beginning of every run, in whole rows of `row(tensor)`."""
     taken: dict[int, list[Bits]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,27 @@ Scale = float | Sequence[float]
 
 @dataclass(frozen=True)
 class Program:
-    """How some of the tensors are merged: those that `match` fits, and no earlier program.
+    """How some of the tensors are merged: those that one of the patterns `match` fits, and no earlier program.
 
-    `weights` are in the order of the sources' names. `scale` is λ, or several, spread evenly over the depth.
+    `weights` and `stages` are in the order of the sources' names. `scale` is λ, or several, spread evenly over the
+    depth.
     """
 
-    match: str
+    match: tuple[str, ...]
     method: Method
     options: Mapping[str, Any]
     weights: Sequence[float]
     scale: Scale
     base: Tensors | None
+    stages: tuple[tuple[Stage, ...], ...] = ()
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        return self.method.stages(self.options)
+    def steps(self) -> tuple[tuple[Stage, ...], ...]:
+        """The stages by position, each as it is for every source; sources differ in their options alone."""
+        return tuple(zip(*self.stages, strict=True))
+
+    def fits(self, tensor: str) -> bool:
+        return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.match)
 
     @property
     def on_deltas(self) -> bool:
@@ -55,10 +61,13 @@ class Job:
     sources: dict[str, Tensors]
     programs: tuple[Program, ...]
     seed: int
+    _numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def number_of(self, tensor: str) -> int:
         """Which program is for a tensor."""
-        return next(n for n, program in enumerate(self.programs) if fnmatch.fnmatchcase(tensor, program.match))
+        if tensor not in self._numbers:
+            self._numbers[tensor] = next(n for n, program in enumerate(self.programs) if program.fits(tensor))
+        return self._numbers[tensor]
 
     def program(self, tensor: str) -> Program:
         return self.programs[self.number_of(tensor)]
@@ -79,7 +88,7 @@ def make_program(
     weights: Mapping[str, float] | None,
     scale: Scale,
     options: Mapping[str, Any],
-    match: str = "*",
+    match: str | Sequence[str] = "*",
 ) -> Program:
     """Check everything that can be checked without looking at a tensor.
 
@@ -87,7 +96,8 @@ def make_program(
         MergeError: method, base, weights, scale or options do not fit together.
     """
     name, given = method.name, dict(weights or {})
-    resolved = method.resolve(options)
+    names = sorted(sources)
+    resolved = method.resolve(options, names)
     if method.base == "required" and base is None:
         raise MergeError(f"{name}: needs a base, the model that the sources were trained from")
     if method.base == "none" and base is not None:
@@ -108,5 +118,7 @@ def make_program(
     for source, number in given.items():
         if not math.isfinite(number):
             raise MergeError(f"{name}: weight of {source!r} is {number}; it must be a finite number")
-    shares = method.weights(sorted(sources), given, options)
-    return Program(match, method, resolved, shares, scale, base)
+    shares = method.weights(names, given, options)
+    stages = tuple(method.stages(method.for_source(resolved, source)) for source in names)
+    patterns = (match,) if isinstance(match, str) else tuple(match)
+    return Program(patterns, method, resolved, shares, scale, base, stages)

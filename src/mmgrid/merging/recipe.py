@@ -42,14 +42,14 @@ class MergeRule(BaseModel):
     """Another way to merge some of the tensors: a tower, a layer, an embedding. What it leaves out is the recipe's.
 
     Attributes:
-        tensors: pattern of names, such as `item_tower.*`.
+        tensors: pattern of names, such as `item_tower.*`, or several.
         method, options, scale, base: as in the recipe; options are those of the rule's method.
         weights: name of a source → its weight for these tensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tensors: str
+    tensors: str | tuple[str, ...]
     method: str | None = None
     options: dict[str, JsonValue] | None = None
     scale: Scale | None = None

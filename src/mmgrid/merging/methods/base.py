@@ -19,14 +19,14 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.scratch import like
 from mmgrid.merging.stages import STAGES, Stage
@@ -62,6 +62,7 @@ class Method:
         own_stages: the method's stages, from its options; None if it has none.
         takes_gram: whether `function` gives coefficients from inner products.
         presets: sets of options with a name.
+        per_source: options of the stages that may be given per source, as a mapping from name to value.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Method:
     own_stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None
     takes_gram: bool = False
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    per_source: tuple[str, ...] = ()
 
     @property
     def whole_tensors(self) -> bool:
@@ -91,19 +93,50 @@ class Method:
 
     def combine(self, tensors: Sequence[Floats], weights: Sequence[float], options: Mapping[str, Any]) -> Floats:
         """Runs of elements, or whole tensors, as one; stages have been run. Not for methods that take a gram."""
-        own = {name: value for name, value in options.items() if name != "stages"}
+        own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
         return self.function(tensors, weights, **own)
 
     def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> Sequence[float]:
         """The factor of each source, from the inner products float64 [n, n] of their tensors."""
         return self.function(gram, weights, **options)
 
-    def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def for_source(self, options: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Resolved options as they are for one source."""
+        split = [name for name in self.per_source if isinstance(options.get(name), Mapping)]
+        return {**options, **{name: options[name][source] for name in split}}
+
+    def resolve(self, options: Mapping[str, Any], sources: Collection[str] = ()) -> dict[str, Any]:
         """All options with their defaults filled in; `preset` is replaced by what it stands for.
 
+        Args:
+            options: option → value; for those that `per_source` names, also name of the source → value, where a
+                source that is not named has the default.
+            sources: names of the sources.
+
         Raises:
-            MergeError: an option is unknown or has a wrong value.
+            MergeError: an option is unknown or has a wrong value, or names a source that there is not.
         """
+        split = {
+            name: options[name] for name in self.per_source if isinstance(options.get(name), Mapping) and len(sources)
+        }
+        if not split:
+            return self._resolve(options)
+        shared = {name: value for name, value in options.items() if name not in split}
+        for option, values in split.items():
+            for source in values:
+                if source not in sources:
+                    raise MergeError(
+                        f"{self.name}: option {option}: there is no source {source!r}{nearest(source, sources)}; "
+                        f"known: {listing(sources)}"
+                    )
+        each = {
+            source: self._resolve({**shared, **{name: of[source] for name, of in split.items() if source in of}})
+            for source in sorted(sources)
+        }
+        first = next(iter(each.values()))
+        return {**first, **{name: {source: own[name] for source, own in each.items()} for name in split}}
+
+    def _resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         known = self.options.model_fields
         given = dict(options)
         given = {**self._preset(given.pop("preset", None)).options, **given}
@@ -146,6 +179,7 @@ def merge_method(
     base: Base,
     stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None,
     presets: Mapping[str, Preset] | None = None,
+    per_source: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Method]:
     """Declare a function as the merge method of its name. Its keyword-only arguments are the options."""
 
@@ -163,8 +197,9 @@ def merge_method(
         if returns == "delta" and not takes_gram and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+        assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
         options = create_model(f"{name}_options", __config__=config, **fields)
-        return Method(name, needs, returns, base, function, options, stages, takes_gram, presets or {})
+        return Method(name, needs, returns, base, function, options, stages, takes_gram, presets or {}, per_source)
 
     return declare
 

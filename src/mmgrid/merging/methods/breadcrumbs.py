@@ -19,7 +19,7 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Outliers(density=options["density"], gamma=options["gamma"], scope=options["scope"])]
 
 
-@merge_method(needs="tensor", returns="delta", base="required", stages=_stages)
+@merge_method(needs="tensor", returns="delta", base="required", stages=_stages, per_source=("density", "gamma"))
 def breadcrumbs(
     tensors: Sequence[Floats],
     weights: Sequence[float],

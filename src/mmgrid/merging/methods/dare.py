@@ -17,7 +17,7 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Drop(drop=options["drop"], rescale=options["rescale"])]
 
 
-@merge_method(needs="element", returns="delta", base="required", stages=_stages)
+@merge_method(needs="element", returns="delta", base="required", stages=_stages, per_source=("drop",))
 def dare(
     tensors: Sequence[Floats],
     weights: Sequence[float],

@@ -17,12 +17,12 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [MagnitudeDrop(density=options["density"], epsilon=options["epsilon"], rescale=options["rescale"])]
 
 
-@merge_method(needs="row", returns="delta", base="required", stages=_stages)
+@merge_method(needs="row", returns="delta", base="required", stages=_stages, per_source=("density", "epsilon"))
 def della(
     tensors: Sequence[Floats],
     weights: Sequence[float],
     *,
-    density: Annotated[float, Field(gt=0, lt=1)] = 0.7,
+    density: Annotated[float, Field(gt=0, le=1)] = 0.7,
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.2,
     rescale: bool = True,
     inner: Inner = "ties",
@@ -36,7 +36,7 @@ def della(
 
     Edges: the smallest element of a row is kept with probability density − epsilon / 2, the largest with
     density + epsilon / 2; among equals the lower index counts as the smaller. A vector is one row. The draw belongs
-    to seed, source, tensor and index, as in `dare`.
+    to seed, source, tensor and index, as in `dare`. Density 1 with epsilon 0 keeps everything.
 
     Args:
         tensors: masked τᵢ, float32, one shape.

@@ -15,7 +15,7 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [LayerScale(first=options["first"], last=options["last"])]
 
 
-@merge_method(needs="element", returns="delta", base="required", stages=_stages)
+@merge_method(needs="element", returns="delta", base="required", stages=_stages, per_source=("first", "last"))
 def lines(
     tensors: Sequence[Floats],
     weights: Sequence[float],

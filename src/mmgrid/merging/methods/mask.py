@@ -19,7 +19,7 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Trim(density=1 - options["drop"], rescale=options["rescale"], scope=options["scope"])]
 
 
-@merge_method(needs="model", returns="delta", base="required", stages=_stages)
+@merge_method(needs="model", returns="delta", base="required", stages=_stages, per_source=("drop",))
 def mask(
     tensors: Sequence[Floats],
     weights: Sequence[float],

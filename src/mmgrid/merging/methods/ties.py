@@ -23,7 +23,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [*dropping, Trim(density=options["density"], scope=options["scope"])]
 
 
-@merge_method(needs="model", returns="delta", base="required", stages=_stages, presets={"subspace": SUBSPACE})
+@merge_method(
+    needs="model",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    presets={"subspace": SUBSPACE},
+    per_source=("density",),
+)
 def ties(
     tensors: Sequence[Floats],
     weights: Sequence[float],

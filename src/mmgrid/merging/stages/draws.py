@@ -44,18 +44,20 @@ class MagnitudeDrop(Stage):
     """
 
     unit: ClassVar[Unit] = "row"
-    density: float = Field(default=0.7, gt=0, lt=1, description="mean probability that an element is kept")
+    density: float = Field(default=0.7, gt=0, le=1, description="mean probability that an element is kept")
     epsilon: float = Field(default=0.2, ge=0, lt=1, description="difference of the largest and the smallest one")
     rescale: bool = Field(default=True, description="divide what is kept by its probability")
 
     @model_validator(mode="after")
     def _probabilities(self) -> MagnitudeDrop:
+        if self.density == 1 and self.epsilon == 0:  # all is kept
+            return self
         if not (self.density - self.epsilon / 2 > 0 and self.density + self.epsilon / 2 < 1):
             raise ValueError(f"density {self.density} ± epsilon {self.epsilon} / 2 must lie between 0 and 1")
         return self
 
     def apply(self, values: Floats, place: Place, cuts: Sequence[Cut]) -> Floats:
-        if not len(values):
+        if not len(values) or self.density == 1:
             return values
         n = place.row
         low, step = self.density - self.epsilon / 2, self.epsilon / max(n - 1, 1)
