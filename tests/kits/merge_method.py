@@ -1,43 +1,119 @@
 """The kit that every merge method passes.
 
-Subclass `MergeMethodKit` in a test file and give it the fixture `case`, parametrised over the registry. A case
-holds the method, a slow reference of it in float64, and the options under which one source with weight 1 gives
-itself back.
+Subclass `MergeMethodKit` in a test file and give it the fixture `case`:
+
+    class TestMine(MergeMethodKit):
+        @pytest.fixture(params=[{}, {"sharp": True}], ids=str)
+        def case(self, request):
+            return MethodCase(METHODS["mine"], reference, options=request.param)
+
+A case holds the method, the options that all tests use, and a slow reference: a function of whole models in float64,
+so that what is taken over a whole model (a threshold, an angle) can be written down plainly. See `slow_merges` for
+those of the methods that come with the package.
 """
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from mmgrid.merging import MergeError, Method, merge_state_dicts
+from mmgrid.merging import MergeError, Method, engine, gather, merge_state_dicts, state_dicts
 
-# reference(tensors θᵢ or τᵢ in float64, weights, **options) → tensor in float64
-Reference = Callable[..., Tensor]
-SHAPES = {"matrix": (7, 33), "vector": (19,), "scalar": (), "empty": (0, 4), "deep": (2, 3, 5)}
-FLOAT32 = {"rtol": 3e-6, "atol": 1e-6}
+# reference(sources by name, base, weights by name, all options) → the merged model at λ = 1, all in float64
+Reference = Callable[
+    [
+        Mapping[str, dict[str, np.ndarray]],
+        dict[str, np.ndarray] | None,
+        Mapping[str, float],
+        Mapping[str, Any],
+    ],
+    dict[str, np.ndarray],
+]
+Model = dict[str, Tensor]
+
+# Two towers, layers of several kinds, tensors of every number of dimensions, one without elements.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "embed_tokens.weight": (13, 6),
+    "layers.0.bias": (19,),
+    "layers.0.weight": (7, 33),
+    "layers.1.scale": (),
+    "layers.1.weight": (5, 9),
+    "layers.2.empty": (0, 4),
+    "layers.2.kernel": (2, 3, 5),
+    "norm.weight": (6,),
+    "user_tower.embed.weight": (8, 3),
+    "user_tower.layers.0.weight": (9, 8),
+    "user_tower.layers.1.weight": (4, 5),
+}
+NAMES = ("books", "games", "toys", "videos")
+PRECISION = 1e-6  # of the result, as a share of the largest value that takes part in an element
 
 
 @dataclass(frozen=True)
 class MethodCase:
-    """A method with what it is measured against."""
+    """A method with what it is measured against.
+
+    Attributes:
+        method: the method.
+        reference: the same, slowly; its options are the resolved ones.
+        options: those under which all tests run.
+        identity: changes to `options` under which one source with weight 1 gives itself back; None for a method
+            that takes several sources only.
+        n_sources: how many sources the tests give it.
+        base: whether a base is given where the method may have one.
+        weighted: whether the sources' weights may differ.
+        scaled_weights: what a common factor of all weights does to the delta (or, without a base, to the parameters).
+        sparse: whether the reference leaves out elements: the same ones must keep the base's bits.
+    """
 
     method: Method
     reference: Reference
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] | None = field(default_factory=dict)
+    n_sources: int = 3
+    base: bool = False
+    weighted: bool = True
+    scaled_weights: Literal["scale it", "change nothing"] = "change nothing"
+    sparse: bool = False
+
+    @property
+    def has_base(self) -> bool:
+        return self.base or self.method.base == "required"
+
+    @property
+    def label(self) -> str:
+        """A readable name for pytest."""
+        parts = [f"{key}={value}" for key, value in self.options.items()]
+        return "-".join([self.method.name, *(["base"] if self.base else []), *parts])
+
+    def weights(self) -> dict[str, float]:
+        """Weights that show when two are confused, where the method takes any."""
+        shares = (0.5, 0.9, 0.2, 0.35) if self.weighted else (1.0, 1.0, 1.0, 1.0)
+        return dict(zip(NAMES[: self.n_sources], shares, strict=False))
+
+    def merge(self, sources: Mapping[str, Model], base: Model | None, **arguments: Any) -> Model:
+        """The engine's answer; `arguments` as for `merge_state_dicts`."""
+        return merge_state_dicts(self.method, sources, base=base, **{**self.options, **arguments})
 
 
-def random_model(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def random_model(seed: int, dtype: torch.dtype = torch.float32) -> Model:
     """A small model with a tensor of each shape, and a buffer of whole numbers."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
     return {**tensors, "positions": torch.arange(9)}
+
+
+def wide(model: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The floating-point tensors of a model as float64 arrays."""
+    return {name: tensor.double().numpy() for name, tensor in model.items() if tensor.is_floating_point()}
 
 
 def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -49,117 +125,190 @@ def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     )
 
 
+def assert_precise(merged: Mapping[str, Tensor], expected: Mapping[str, np.ndarray], parts: list[Model]) -> None:
+    """See that float32 gave what float64 does, to `PRECISION` of the largest value that took part."""
+    for name, array in expected.items():
+        size = np.abs(array)
+        for part in parts:
+            size = np.maximum(size, np.abs(part[name].double().numpy()))
+        wrong = np.abs(merged[name].double().numpy() - array) > PRECISION * size
+        assert not wrong.any(), f"{name}: {int(wrong.sum())} of {array.size} elements are off"
+
+
 class MergeMethodKit:
     """What holds for every method; a subclass gives the fixture `case`."""
 
     @pytest.fixture
-    def base(self, case: MethodCase) -> dict[str, Tensor] | None:
-        return None if case.method.base == "none" else random_model(0)
+    def in_runs(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, bool], None]:
+        """Cut work into runs of about so many elements; count (or hold in memory) to find thresholds."""
+        monkeypatch.setattr(engine, "DOT_BLOCK", 8)
+        monkeypatch.setattr(gather, "DOT_BLOCK", 8)
+        monkeypatch.setattr(gather, "_BINS", 1 << 8)  # several counts, each of them quick
+
+        def cut(elements: int, by_counting: bool) -> None:
+            monkeypatch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
+            monkeypatch.setattr(gather, "_SMALL_GROUP", 0 if by_counting else 1 << 22)
+
+        return cut
 
     @pytest.fixture
-    def sources(self) -> dict[str, dict[str, Tensor]]:
-        return {name: random_model(number) for number, name in enumerate(["books", "toys", "games"], start=1)}
+    def base(self, case: MethodCase) -> Model | None:
+        return random_model(0) if case.has_base else None
+
+    @pytest.fixture
+    def sources(self, case: MethodCase) -> dict[str, Model]:
+        return {name: random_model(number) for number, name in enumerate(NAMES[: case.n_sources], start=1)}
 
     def test_says_what_it_is(self, case: MethodCase) -> None:
-        text = case.method.combine.__doc__ or ""
+        text = case.method.function.__doc__ or ""
         for part in ("Paper:", "https://", "Edges:"):
             assert part in text, "the docstring names the paper and the edge rules"
         for option in case.method.options.model_fields:
-            assert f"{option}:" in text, f"the docstring explains the option {option}"
+            if option != "stages":  # every method of task vectors has them; they are explained once
+                assert f"    {option}:" in text, f"the docstring explains the option {option}"
 
     def test_equals_its_reference_in_float64(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        weights, scale = {"books": 0.5, "toys": 0.2, "games": 0.9}, 0.7 if case.method.returns == "delta" else 1.0
-        merged = merge_state_dicts(case.method, sources, base=base, weights=weights, scale=scale)
-        order = sorted(sources)
-        for name in SHAPES:
-            tensors = [sources[source][name].double() for source in order]
-            if case.method.returns == "delta":
-                assert base is not None
-                tensors = [tensor - base[name].double() for tensor in tensors]
-            expected = case.reference(tensors, [weights[source] for source in order])
-            if base is not None and case.method.returns == "delta":
-                expected = base[name].double() + scale * expected
-            torch.testing.assert_close(merged[name].double(), expected, **FLOAT32)
+        weights, scale = case.weights(), 0.7 if case.has_base else 1.0
+        merged = case.merge(sources, base, weights=weights, scale=scale)
+        options = case.method.resolve(case.options)
+        below = None if base is None else wide(base)
+        expected = case.reference({name: wide(model) for name, model in sources.items()}, below, weights, options)
+        if below is not None:
+            deltas = {name: expected[name] - below[name] for name in expected}
+            expected = {name: below[name] + scale * deltas[name] for name in expected}
+        assert expected.keys() == SHAPES.keys()
+        assert_precise(merged, expected, [*sources.values(), *([base] if base is not None else [])])
+        if case.sparse:
+            assert below is not None
+            kept = [int(np.count_nonzero(expected[name] != below[name])) for name in SHAPES]
+            assert 0 < sum(kept) < sum(array.size for array in below.values()), "the case leaves out elements"
+            for name in SHAPES:
+                moved = merged[name].numpy() != np.asarray(below[name], np.float32)
+                np.testing.assert_array_equal(moved, expected[name] != below[name], err_msg=name)
 
     def test_the_order_of_sources_changes_no_bit(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        weights = {"books": 0.3, "toys": 1 / 3, "games": 0.7}
-        first = merge_state_dicts(case.method, sources, base=base, weights=weights)
+        first = case.merge(sources, base, weights=case.weights())
         for seed in range(4):
             names = list(sources)
             random.Random(seed).shuffle(names)
-            shuffled = {name: dict(reversed(sources[name].items())) for name in names}
-            assert same_bits(merge_state_dicts(case.method, shuffled, base=base, weights=weights), first)
+            shuffled = {name: dict(random.Random(seed).sample(list(sources[name].items()), 12)) for name in names}
+            weights = {name: case.weights()[name] for name in reversed(names)}
+            assert same_bits(case.merge(shuffled, base, weights=weights), first)
+
+    def test_threads_and_runs_change_no_bit(
+        self,
+        case: MethodCase,
+        sources: dict[str, Model],
+        base: Model | None,
+        in_runs: Callable[[int, bool], None],
+    ) -> None:
+        arguments: dict[str, Any] = {"weights": case.weights(), "dtype": torch.bfloat16}
+        in_runs(1 << 20, False)
+        whole = case.merge(sources, base, workers=1, **arguments)
+        for elements, workers in ((8, 1), (8, 5), (16, 2), (64, 5), (1 << 20, 2)):
+            for by_counting in (False, True) if elements in (8, 64) else (False,):
+                in_runs(elements, by_counting)
+                assert same_bits(case.merge(sources, base, workers=workers, **arguments), whole)
 
     def test_leaves_its_inputs_alone_and_shares_no_memory(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        before = {name: {key: tensor.clone() for key, tensor in model.items()} for name, model in sources.items()}
-        base_before = None if base is None else {key: tensor.clone() for key, tensor in base.items()}
-        for chosen in (sources, {"books": sources["books"]}):
-            for scale in (1.0, 0.0) if case.method.returns == "delta" else (1.0,):
-                merged = merge_state_dicts(case.method, chosen, base=base, scale=scale, **case.identity)
-                for tensor in merged.values():
-                    tensor.fill_(7)
+        def copied(model: Model) -> Model:
+            return {name: tensor.clone() for name, tensor in model.items()}
+
+        before = {name: copied(model) for name, model in sources.items()}
+        base_before = None if base is None else copied(base)
+        changes: list[dict[str, Any]] = [{}, {"dtype": None}, *([{"scale": 0.0}] if case.has_base else [])]
+        for change in changes:
+            for tensor in case.merge(sources, base, **change).values():
+                tensor.fill_(7)
+        if case.identity is not None:
+            for tensor in case.merge({"games": sources["games"]}, base, **case.identity).values():
+                tensor.fill_(7)
         assert all(same_bits(sources[name], before[name]) for name in sources)
         assert base is None or same_bits(base, base_before or {})
 
     def test_one_source_with_weight_one_gives_that_source(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        merged = merge_state_dicts(case.method, {"toys": sources["toys"]}, base=base, **case.identity)
-        for name in SHAPES:
-            torch.testing.assert_close(merged[name], sources["toys"][name], **FLOAT32)
+        one = {"games": sources["games"]}
+        if case.identity is None:
+            with pytest.raises(MergeError, match=rf"{case.method.name}: takes .*(two|several|chain|three)"):
+                case.merge(one, base)
+            return
+        merged = case.merge(one, base, **case.identity)
+        assert_precise(merged, wide(sources["games"]), [base] if base is not None else [])
 
-    def test_computes_in_float32_and_rounds_once(self, case: MethodCase, base: dict[str, Tensor] | None) -> None:
-        sources = {name: random_model(seed, torch.bfloat16) for seed, name in enumerate("abc", start=1)}
-        wide = merge_state_dicts(case.method, sources, base=base)
-        narrow = merge_state_dicts(case.method, sources, base=base, dtype=torch.bfloat16)
-        for name in SHAPES:
-            assert wide[name].dtype == torch.float32
-            assert narrow[name].equal(wide[name].to(torch.bfloat16))
+    def test_computes_in_float32_and_rounds_once(self, case: MethodCase) -> None:
+        names = NAMES[: case.n_sources]
+        sources = {name: random_model(seed, torch.bfloat16) for seed, name in enumerate(names, start=1)}
+        base = random_model(0, torch.bfloat16) if case.has_base else None
+        weights = case.weights()
+        full = case.merge(sources, base, weights=weights)
+        of_float32 = case.merge(
+            {name: _as(model, torch.float32) for name, model in sources.items()},
+            None if base is None else _as(base, torch.float32),
+            weights=weights,
+        )
+        assert same_bits(full, of_float32), "bfloat16 is widened first, and nothing is rounded on the way"
+        for dtype in (torch.bfloat16, None):
+            narrow = case.merge(sources, base, weights=weights, dtype=dtype)
+            assert same_bits(narrow, _as(full, torch.bfloat16)), "and once at the end"
 
-    def test_elements_do_not_see_their_place(self, case: MethodCase) -> None:
-        """A method that needs one element at a time gives the same bits for any cut of the tensor."""
-        if case.method.needs != "element":
-            pytest.skip(f"{case.method.name} needs a whole {case.method.needs}")
-        tensors = [torch.randn(1001, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-        weights = [0.1, 0.7, 1 / 3]
-        whole = case.method(tensors, weights)
-        for size in (1, 7, 64, 500):
-            parts = [case.method(list(part), weights) for part in _cut(tensors, size)]
-            assert torch.cat(parts).equal(whole)
-
-    def test_scale_zero_gives_the_base(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
-    ) -> None:
-        if case.method.returns != "delta":
+    def test_scale_zero_gives_the_base(self, case: MethodCase, sources: dict[str, Model], base: Model | None) -> None:
+        if not case.has_base:
             with pytest.raises(MergeError, match="no delta for scale"):
-                merge_state_dicts(case.method, sources, base=base, scale=0.0)
+                case.merge(sources, base, scale=0.0)
             return
         assert base is not None
-        base["vector"][0] = -0.0
-        assert same_bits(merge_state_dicts(case.method, sources, base=base, scale=0.0), base)
+        base["norm.weight"][0] = -0.0
+        assert same_bits(case.merge(sources, base, scale=0.0), base)
+
+    def test_a_common_factor_of_all_weights(
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
+    ) -> None:
+        """A power of two, so that it must show in no bit but the exponents."""
+        weights = case.weights()
+        doubled = case.merge(sources, base, weights={name: 2 * weight for name, weight in weights.items()})
+        if case.scaled_weights == "change nothing":
+            assert same_bits(doubled, case.merge(sources, base, weights=weights))
+        elif case.has_base:
+            assert same_bits(doubled, case.merge(sources, base, weights=weights, scale=2.0))
+        else:
+            merged = case.merge(sources, base, weights=weights)
+            assert same_bits(doubled, {name: tensor * (1 + (name in SHAPES)) for name, tensor in merged.items()})
 
     def test_an_unknown_option_lists_the_known_ones(
-        self, case: MethodCase, sources: dict[str, dict[str, Tensor]], base: dict[str, Tensor] | None
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        with pytest.raises(MergeError, match="unknown option 'desnity'") as caught:
-            merge_state_dicts(case.method, sources, base=base, desnity=0.2)
-        for option in case.method.options.model_fields:
-            assert option in str(caught.value)
+        with pytest.raises(MergeError, match=f"{case.method.name}: unknown option 'desnity'") as caught:
+            case.merge(sources, base, desnity=0.2)
+        known = str(caught.value).partition("known: ")[2].split(", ")
+        assert set(case.method.options.model_fields) <= set(known) or known == ["none"]
+        assert ("preset" in known) == bool(case.method.presets)
 
-    def test_a_base_is_asked_for_or_refused(self, case: MethodCase, sources: dict[str, dict[str, Tensor]]) -> None:
+    def test_a_base_is_asked_for_or_refused(self, case: MethodCase, sources: dict[str, Model]) -> None:
         if case.method.base == "required":
-            with pytest.raises(MergeError, match="needs a base"):
-                merge_state_dicts(case.method, sources)
-        if case.method.base == "none":
-            with pytest.raises(MergeError, match="has no base"):
-                merge_state_dicts(case.method, sources, base=random_model(0))
+            with pytest.raises(MergeError, match=f"{case.method.name}: needs a base"):
+                case.merge(sources, None)
+        elif case.method.base == "none":
+            with pytest.raises(MergeError, match=f"{case.method.name}: has no base"):
+                case.merge(sources, random_model(0))
+        else:
+            assert case.merge(sources, None).keys() == case.merge(sources, random_model(0)).keys()
+
+    def test_what_is_not_a_number_is_named(
+        self, case: MethodCase, sources: dict[str, Model], base: Model | None
+    ) -> None:
+        sources["games"]["layers.1.weight"][2, 3] = float("nan")
+        with pytest.raises(MergeError, match=r"tensor layers\.1\.weight: source 'games' holds NaN"):
+            case.merge(sources, base)
 
 
-def _cut(tensors: Sequence[Tensor], size: int) -> list[tuple[Tensor, ...]]:
-    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
+def _as(model: Model, dtype: torch.dtype) -> Model:
+    """A model with its floating-point tensors in another type."""
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.items()}

@@ -35,6 +35,12 @@ class Computation:
 
         `cuts[source number, stage number]` are those that fall on this run.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # `rounded` refuses what is too large
+            return self._vectors(chunk, part, cuts, n_stages)
+
+    def _vectors(
+        self, chunk: Chunk, part: Part, cuts: Mapping[tuple[int, int], Sequence[Cut]], n_stages: int | None
+    ) -> tuple[list[Floats], Floats | None]:
         program = self.job.program(chunk.tensor)
         tensors = [
             read_values(source, name, chunk, part.sources[name] - part.start)
@@ -85,12 +91,13 @@ class Computation:
         scale = program.scale_at(self.depth[chunk.tensor])
         if base is not None and scale == 0:  # not base + 0 · Δ, which turns -0.0 into 0.0
             return rounded(chunk.tensor, base, info.dtype)
-        combined = combine(program, vectors, coefficients, info)
-        if base is None:
-            return rounded(chunk.tensor, combined, info.dtype)
-        if scale != 1.0:
-            np.multiply(combined, np.float32(scale), out=combined)
-        return rounded(chunk.tensor, np.add(base, combined, out=combined), info.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            combined = combine(program, vectors, coefficients, info)
+            if base is not None:
+                if scale != 1.0:
+                    np.multiply(combined, np.float32(scale), out=combined)
+                np.add(base, combined, out=combined)
+        return rounded(chunk.tensor, combined, info.dtype)
 
     def copied(self, chunk: Chunk, part: Part) -> np.ndarray:
         """A run that is taken as it is from the only source of its part."""

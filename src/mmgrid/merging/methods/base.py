@@ -237,7 +237,7 @@ def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
     return total
 
 
-def sum_of_weights(name: str, weights: Sequence[float]) -> np.float32:
+def sum_of_weights(name: str, weights: Sequence[float], remedy: str = "set normalise = false") -> float:
     """Σ wᵢ, exactly rounded, for methods that divide by it.
 
     Raises:
@@ -245,5 +245,5 @@ def sum_of_weights(name: str, weights: Sequence[float]) -> np.float32:
     """
     total = math.fsum(weights)
     if abs(total) <= 1e-12 * math.fsum(map(abs, weights)):
-        raise MergeError(f"{name}: the weights add up to zero, which nothing can be divided by; set normalise = false")
-    return np.float32(total)
+        raise MergeError(f"{name}: the weights add up to zero, which nothing can be divided by; {remedy}")
+    return total

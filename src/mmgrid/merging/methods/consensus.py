@@ -59,4 +59,4 @@ def combined(
     if inner == "ties":
         return elected(tensors, weights, elect=elect, normalise=normalise)
     total = weighted_sum(tensors, weights)
-    return np.divide(total, sum_of_weights(name, weights), out=total) if normalise else total
+    return np.divide(total, np.float32(sum_of_weights(name, weights)), out=total) if normalise else total

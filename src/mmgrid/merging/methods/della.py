@@ -35,8 +35,9 @@ def della(
     https://arxiv.org/abs/2406.11617.
 
     Edges: the smallest element of a row is kept with probability density − epsilon / 2, the largest with
-    density + epsilon / 2; among equals the lower index counts as the smaller. A vector is one row. The draw belongs
-    to seed, source, tensor and index, as in `dare`. Density 1 with epsilon 0 keeps everything.
+    density + epsilon / 2; among equals the lower index counts as the smaller. A vector is one row; a row of one
+    element is kept with probability density. The draw belongs to seed, source, tensor and index, as in `dare`.
+    Density 1 with epsilon 0 keeps everything.
 
     Args:
         tensors: masked τᵢ, float32, one shape.

@@ -29,4 +29,4 @@ def linear(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bo
         MergeError: Σ wᵢ is zero and `normalise` is on.
     """
     total = weighted_sum(tensors, weights)
-    return np.divide(total, sum_of_weights("linear", weights), out=total) if normalise else total
+    return np.divide(total, np.float32(sum_of_weights("linear", weights)), out=total) if normalise else total

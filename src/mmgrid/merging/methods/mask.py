@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,7 +17,8 @@ from mmgrid.merging.stages import Drop, Scope, Stage, Trim
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     if options["mask"] == "random":
         return [Drop(drop=options["drop"], rescale=options["rescale"])]
-    return [Trim(density=1 - options["drop"], rescale=options["rescale"], scope=options["scope"])]
+    density = float(1 - Decimal(repr(options["drop"])))  # 1 − 0.9 is 0.1, and not a little less
+    return [Trim(density=density, rescale=options["rescale"], scope=options["scope"])]
 
 
 @merge_method(needs="model", returns="delta", base="required", stages=_stages, per_source=("drop",))

@@ -37,7 +37,7 @@ def model_stock(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
         raise MergeError("model_stock: takes no weights; leave them out")
     lengths = np.sqrt(np.diag(gram))
     cosines = [
-        min(max(gram[i, j] / max(lengths[i] * lengths[j], _SINGULAR), -1.0), 1.0)
+        min(max(gram[i, j] / (lengths[i] * lengths[j]), -1.0), 1.0) if lengths[i] * lengths[j] else 0.0
         for i, j in itertools.combinations(range(n), 2)
     ]
     cosine = float(np.mean(cosines))

@@ -14,10 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.methods.base import merge_method
+from mmgrid.merging.methods.base import merge_method, sum_of_weights
 
 _NEARLY_PARALLEL = 0.9995
-_NO_LENGTH = 1e-8
 
 
 @merge_method(needs="tensor", returns="weights", base="none")
@@ -39,12 +38,9 @@ def slerp(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
     """
     if len(weights) != 2:
         raise MergeError(f"slerp: takes two sources, not {len(weights)}; use multislerp")
-    if not math.fsum(weights):
-        raise MergeError("slerp: the weights add up to zero; give one that is not")
-    t = weights[1] / math.fsum(weights)
-    lengths = [math.sqrt(gram[i, i]) for i in range(2)]
-    lengths = [length if length > _NO_LENGTH else 1.0 for length in lengths]
-    cosine = min(max(gram[0, 1] / (lengths[0] * lengths[1]), -1.0), 1.0)
+    t = weights[1] / sum_of_weights("slerp", weights, "give others")
+    lengths = math.sqrt(gram[0, 0]) * math.sqrt(gram[1, 1])
+    cosine = min(max(gram[0, 1] / lengths, -1.0), 1.0) if lengths else 1.0
     if abs(cosine) > _NEARLY_PARALLEL:
         return [1 - t, t]
     angle = math.acos(cosine)
@@ -62,7 +58,8 @@ def multislerp(
 
     Paper: Goddard, "Multi-SLERP", 2025, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea.
 
-    Edges: one source is returned as it is. Two sources that cancel out are averaged linearly.
+    Edges: one source is returned as it is. Two sources that cancel out are averaged linearly, and so are tensors that
+    are all zero (the task vectors of frozen layers); a zero among others has no direction, and adds to the length only.
 
     Args:
         gram: float64 [n, n], inner products of the tensors (of the task vectors, with a base).
@@ -77,18 +74,17 @@ def multislerp(
     if len(share) == 1:
         return [1.0]
     if normalise:
-        if not math.fsum(weights):
-            raise MergeError("multislerp: the weights add up to zero; set normalise = false")
-        share = share / math.fsum(weights)
+        share = share / sum_of_weights("multislerp", weights)
     lengths = np.sqrt(np.diag(gram))
-    unit = gram / np.outer(lengths + eps, lengths + eps)  # inner products of the unit vectors
+    inverse = 1 / np.where(lengths > 0, lengths + eps, np.inf)
+    unit = gram * np.outer(inverse, inverse)  # inner products of the unit vectors
     mean_length = math.sqrt(max(share @ unit @ share, 0.0))
-    if mean_length < eps:
-        if len(share) == 2:
+    if mean_length <= eps:
+        if len(share) == 2 or not lengths.any():
             return list(share)
         raise MergeError("multislerp: the sources cancel out: their weighted mean has no direction; change the weights")
     mean = share / mean_length  # the mean direction, as coefficients of the unit vectors
     tangent = share - math.fsum(share * (unit @ mean)) * mean  # Σ wᵢ vᵢ
     size = math.sqrt(max(tangent @ unit @ tangent, 0.0)) + eps
-    point = mean * math.cos(size) + tangent * (math.sin(size) / size)
-    return list(point * math.fsum(share * lengths) / (lengths + eps))
+    point = mean * math.cos(size) + tangent * (math.sin(size) / size if size else 1.0)
+    return list(point * math.fsum(share * lengths) * inverse)

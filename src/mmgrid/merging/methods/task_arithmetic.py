@@ -29,4 +29,4 @@ def task_arithmetic(tensors: Sequence[Floats], weights: Sequence[float], *, norm
         MergeError: Σ wᵢ is zero and `normalise` is on.
     """
     total = weighted_sum(tensors, weights)
-    return np.divide(total, sum_of_weights("task_arithmetic", weights), out=total) if normalise else total
+    return np.divide(total, np.float32(sum_of_weights("task_arithmetic", weights)), out=total) if normalise else total

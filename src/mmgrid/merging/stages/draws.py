@@ -38,7 +38,7 @@ class MagnitudeDrop(Stage):
     """Drop each element with a probability that falls with the rank of its magnitude within its row (MagPrune).
 
     The elements of a row of n are kept with probabilities density − epsilon / 2 (the smallest) to
-    density + epsilon / 2 (the largest), in equal steps, and divided by them.
+    density + epsilon / 2 (the largest), in equal steps, and divided by them; a lone element with density.
     Paper: Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
     https://arxiv.org/abs/2406.11617, section 3.1.
     """
@@ -61,7 +61,8 @@ class MagnitudeDrop(Stage):
             return values
         n = place.row
         low, step = self.density - self.epsilon / 2, self.epsilon / max(n - 1, 1)
-        by_rank = np.array([round((low + rank * step) * 2**32) for rank in range(n)], np.uint32)
+        kept_of = [low + rank * step for rank in range(n)] if n > 1 else [self.density]
+        by_rank = np.array([min(max(round(p * 2**32), 1), 2**32 - 1) for p in kept_of], np.uint32)
         thresholds = take(len(values), np.uint32)
         thresholds[_ascending(magnitudes(values), n)] = np.tile(by_rank, len(values) // n)
         kept = np.less(words(place, len(values)), thresholds, out=take(len(values), np.bool_))
