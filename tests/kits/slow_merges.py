@@ -107,7 +107,7 @@ def dropped_by_magnitude(model: Model, source: str, density: float, epsilon: flo
             a.reshape(-1, array.shape[-1] if array.ndim else 1) for a in (array, draws, changed)
         )
         for row, draw, target in zip(rows, row_draws, row_changed, strict=True):
-            order = sorted(range(len(row)), key=lambda column: (abs(row[column]), column))  # noqa: B023
+            order = sorted(range(len(row)), key=lambda column: (abs(row[column]), column))
             for rank, column in enumerate(order):
                 spread = rank / (len(row) - 1) - 0.5 if len(row) > 1 else 0.0
                 keep = density + epsilon * spread

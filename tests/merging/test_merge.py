@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull
 from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts
-from mmgrid.merging import engine as engine_module
+from mmgrid.merging import folders as folders_module
 
 CONFIG = {"model_type": "qwen3", "dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "layers": 2}}
 
@@ -108,7 +108,9 @@ def test_what_accompanies_the_weights(models: Path) -> None:
     assert len(record["sources"]["toys"]["files"]) == 3
     assert record["report"]["kept"] == {"ids": "whole numbers, the same in all sources"}
     assert MergeRecipe.load(record["recipe"]).sources[0].name == "toys"
-    merge(record["recipe"], models / "again")
+    # The record names paths as seen from the folder that the output stands in: the whole tree can be moved.
+    assert record["recipe"]["base"] == "base"
+    merge(MergeRecipe.load(record["recipe"]).anchored(models), models / "again")
     assert (models / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
 
 
@@ -144,11 +146,12 @@ def test_a_source_without_a_name_is_called_by_its_digest(models: Path) -> None:
 def test_a_recipe_file_finds_its_models_beside_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"method": "linear", "sources": [{"name": "a", "path": "books"}, {"name": "b", "path": "toys"}]}
     (models / "recipe.json").write_text(json.dumps(recipe))
-    merge(models / "recipe.json", models / "out")
+    (models / "recipe.yml").write_text("method: linear\nsources:\n- {name: a, path: books}\n- {name: b, path: toys}\n")
+    merge(models / "recipe.json", models / "json")
+    merge(models / "recipe.yml", models / "yaml")
     monkeypatch.chdir(models)
     merge(recipe, "relative")
-    one, other = (models / name / "model.safetensors" for name in ("out", "relative"))
-    assert one.read_bytes() == other.read_bytes()
+    assert len({(models / name / "model.safetensors").read_bytes() for name in ("json", "yaml", "relative")}) == 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_a_recipe_file_finds_its_models_beside_it(models: Path, monkeypatch: pyt
         ({"sources": [{"path": "a", "wieght": 1}]}, r"sources.0.wieght: unknown key; did you mean weight\?"),
         ({"sources": []}, "sources: .*at least 1"),
         ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "two sources are called 'x'"),
-        ({"scale": float("nan")}, "scale: .*finite"),
+        ({"scale": float("nan")}, "scale.*finite"),
         ({"dtype": "float64"}, "dtype: "),
         ({"method": "tise"}, "unknown merge method 'tise'"),
         ({"options": {"density": 0.2}}, "unknown option 'density'.*known: normalise"),
@@ -171,7 +174,18 @@ def test_recipes_that_are_not(models: Path, changes: dict[str, Any], says: str) 
     assert not (models / "out").exists()
 
 
-@pytest.mark.parametrize(("text", "says"), [("method: linear", "YAML is not read here"), (None, "is not there")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, r"recipe\.yml: is not there"),
+        ("method: [linear", r"recipe\.yml: is not YAML .*line 1"),
+        ("method: !!python/object:os.system x", r"recipe\.yml: is not YAML .*could not determine a constructor"),
+        ("[" * 3000, r"recipe\.yml: is not YAML"),
+        ("- linear", r"recipe\.yml: is not a recipe: it must hold method, sources"),
+        ("method: linear", r"recipe\.yml: sources: Field required"),
+        ("merge_method: linear\nmodels: []", r"recipe\.yml: is a recipe of mergekit; read it with --mergekit"),
+    ],
+)
 def test_recipe_files_that_are_not(tmp_path: Path, text: str | None, says: str) -> None:
     if text is not None:
         (tmp_path / "recipe.yml").write_text(text)
@@ -250,7 +264,7 @@ def test_an_injected_full_disk(models: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*arguments: object) -> None:
         raise RuntimeError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(engine_module, "copy_companions", full)
+    monkeypatch.setattr(folders_module, "copy_companions", full)
     with pytest.raises(DiskFull):
         merge(_recipe(models), models / "out")
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "toys"]
