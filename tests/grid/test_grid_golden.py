@@ -94,10 +94,10 @@ GOLDEN = {
     "corpus/books": "3d10ad46b2c1c4c59a18f9ff21c4a2b9827cf420d92382840b20571ec25c3e3e",
     "backbone/tiny": "e6a8e92c9ff139bdd4d2e1357eaee9733d7b95fa12719d49dfe1505a706b8aa9",
     "base/semb": "21b243bfd6d7b62f09b3c6db0351ee4eb38ec5e59539be7646b326c00990f7b2",
-    "checkpoint/semb/books/phase1": "ad20b211e6284431aa51003d0b7bcb002287bf5a72ddf80b9f11bedab9882d73",
+    "checkpoint/semb/books/phase1": "2280473b632b8aad6e4cb4104c000e373f8a18418f80c82278d93d46d19dd2df",
     "checkpoint/sasrec/toys/all": "e5282078dedfc15e338be17b1363be8dd74b98400c83cccee47f143c1acc61b7",
-    "merge/semb/linear=0.75-books+0.25-toys": "7f55e63b80707955d43a75c547ccc4e04781083d636140402078380320f8765f",
-    "evaluation/semb/books/linear=0.75-books+0.25-toys": "a489a65047f04412715005303b696f3a0933ca1f87a4e78301814d7fead8fe56",
+    "merge/semb/linear=0.75-books+0.25-toys": "3e6ce305690572152d32d82ac9c42f21ed01c233936a5bf5ec4fbbe35bf5cfab",
+    "evaluation/semb/books/linear=0.75-books+0.25-toys": "ac8f66c26421157690c2ae3525d87b1bc8acbd33fda2759fde6406da1e0ed8d4",
     "evaluation/baseline/toys/popularity": "7ba4ee2533b2f6f59b898d85363546d88c923ae8213978c9ba624a5df969e5b7",
 }
 

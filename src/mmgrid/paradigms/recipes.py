@@ -55,7 +55,7 @@ class _Recipe(BaseModel):
 
 
 class SembRecipe(_Recipe):
-    """All values of semb; the defaults are those of PROTOCOL for a pre-trained backbone."""
+    """All values of semb; the defaults are those of the paper, for a pre-trained backbone."""
 
     prompt: str = "Compress the following sentence into embedding:"
     text_tokens: int = Field(default=64, ge=1, description="tokens of title and description, without the prompt")
@@ -105,7 +105,7 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
         "negatives": 64,
         "batch_negatives": True,
         "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
-        "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "learning_rate": {"pretrain": 3e-4, "phase1": 1.5e-4, "phase2": 1.5e-4},
         "batch_size": 16,
         "precision": "float32",
     },

@@ -1,0 +1,244 @@
+"""Merging at the size of Qwen3-0.6B, beside mergekit, on the same files, in one run, page cache warm.
+
+Prints, for each method, wall time of the whole process and peak resident memory (as the kernel counts it) of
+`mmgrid merge` and of `mergekit-yaml`, their ratio, and how far ours is from the floor: one read of all sources and
+one write of the output, measured in the same run. Interpreter start and hashing of the sources stand beside.
+
+    python benchmarks/merge_speed.py [--size 0.6B] [--folder DIR] [--mergekit BIN] [--only ties,slerp] [--repeats 1]
+    python benchmarks/merge_speed.py --grow        # 0.15, 0.6, 1.7 B with 2 sources; 2 to 6 sources at 0.6 B
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from merge_models import make_models
+
+MIB = 1 << 20
+SOURCES = ("a", "b", "c", "d", "e", "f")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method of ours with its options, and mergekit's configuration for the same (None: it has none)."""
+
+    method: str
+    options: dict[str, object]
+    base: bool
+    mergekit: str | None
+    model_parameters: dict[str, object]
+    parameters: dict[str, object]
+
+
+CASES = {
+    "linear": Case("linear", {}, False, "linear", {"weight": 0.5}, {}),
+    "task_arithmetic": Case("task_arithmetic", {}, True, "task_arithmetic", {"weight": 0.5}, {}),
+    "ties (tensor)": Case(
+        "ties", {"scope": "tensor", "density": 0.2}, True, "ties", {"weight": 0.5, "density": 0.2}, {"normalize": True}
+    ),
+    "ties (model)": Case("ties", {"scope": "model", "density": 0.2}, True, None, {}, {}),
+    "dare → ties": Case(
+        "dare", {"drop": 0.1, "inner": "ties"}, True, "dare_ties", {"weight": 0.5, "density": 0.9}, {}
+    ),
+    "dare → ties (paper)": Case("ties", {"preset": "subspace"}, True, None, {}, {}),
+    "slerp": Case("slerp", {}, False, "slerp", {}, {"t": 0.5}),
+    "della": Case(
+        "della", {"density": 0.7, "epsilon": 0.2}, True, "della", {"weight": 0.5, "density": 0.7, "epsilon": 0.1}, {}
+    ),
+    "breadcrumbs": Case(
+        "breadcrumbs",
+        {"density": 0.9, "gamma": 0.01},
+        True,
+        "breadcrumbs",
+        {"weight": 0.5, "density": 0.9, "gamma": 0.01},
+        {},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A process: wall seconds, peak resident bytes, what it printed."""
+
+    seconds: float
+    memory: int
+    output: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="0.6B")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmgrid-merge-models")
+    parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml", path=str(Path(sys.executable).parent)))
+    parser.add_argument("--only", default="", help="cases, by commas; default: all")
+    parser.add_argument("--repeats", type=int, default=1, help="the best of so many counts")
+    parser.add_argument("--grow", action="store_true", help="other sizes and numbers of sources, ours alone")
+    options = parser.parse_args()
+    if options.grow:
+        grow(options.folder, options.repeats)
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    models = make_models(options.folder, options.size, ["base", "a", "b"])
+    start = measured([sys.executable, "-c", "import mmgrid.cli.main"])
+    torch = measured([sys.executable, "-c", "import torch"])
+    print(f"Qwen3 {options.size}, base and two fine-tuned, bfloat16; {os.cpu_count()} cores.")
+    print(f"Interpreter with mmgrid imported: {start.seconds:.2f} s; with torch imported: {torch.memory / MIB:.0f} MiB.")
+    print(f"Hashing the sources: {hashing(list(models.values())):.2f} s.\n")
+    print("| method | seconds | floor | × floor | MiB | mergekit seconds | faster | mergekit MiB |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    chosen = [name.strip() for name in options.only.split(",") if name.strip()] or list(CASES)
+    for name in chosen:
+        case = CASES[name]
+        read = [models["a"], models["b"], *([models["base"]] if case.base else [])]
+        floor = min(floor_of(read, options.folder) for _ in range(2))
+        ours = best(lambda case=case: run_ours(case, models, ["a", "b"], options.folder), options.repeats)
+        inner = json.loads(ours.output)["seconds"]
+        row = [name, f"{ours.seconds:.2f}", f"{floor:.2f}", f"{inner / floor:.1f}", f"{ours.memory / MIB:.0f}"]
+        if options.mergekit and case.mergekit:
+            theirs = run_mergekit(options.mergekit, case, models, options.folder)
+            row += [f"{theirs.seconds:.1f}", f"{theirs.seconds / ours.seconds:.1f}×", f"{theirs.memory / MIB:.0f}"]
+        else:
+            row += ["–"] * 3
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def grow(folder: Path, repeats: int) -> None:
+    print("| size | sources | method | seconds | MiB |\n|---|--:|---|--:|--:|")
+    for size, n in [("0.15B", 2), ("0.6B", 2), ("1.7B", 2), ("0.6B", 3), ("0.6B", 4), ("0.6B", 6)]:
+        models = make_models(folder, size, ["base", *SOURCES[:n]])
+        for name in ("linear", "task_arithmetic", "ties (model)"):
+            ours = best(
+                lambda name=name, models=models, n=n: run_ours(CASES[name], models, list(SOURCES[:n]), folder), repeats
+            )
+            inner = json.loads(ours.output)["seconds"]
+            print(f"| {size} | {n} | {name} | {inner:.2f} | {ours.memory / MIB:.0f} |", flush=True)
+
+
+def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Path) -> Measured:
+    """`mmgrid merge RECIPE OUT`, sources named, without digests."""
+    recipe = {
+        "method": case.method,
+        "sources": [{"name": name, "path": str(models[name]), "weight": 0.5} for name in sources],
+        "base": str(models["base"]) if case.base else None,
+        "options": case.options,
+    }
+    file, out = folder / "recipe.yml", folder / "out-mmgrid"
+    file.write_text(yaml.safe_dump(recipe))
+    shutil.rmtree(out, ignore_errors=True)
+    program = [sys.executable, "-m", "mmgrid.cli.main", "merge", str(file), str(out), "--no-digests", "--json"]
+    result = measured(program)
+    shutil.rmtree(out)
+    return result
+
+
+def run_mergekit(program: str, case: Case, models: dict[str, Path], folder: Path) -> Measured:
+    """`mergekit-yaml CONFIG OUT` for the same merge."""
+    sources = [{"model": str(models[name]), "parameters": case.model_parameters} for name in ("a", "b")]
+    config: dict[str, object] = {
+        "merge_method": case.mergekit,
+        "models": sources,
+        "parameters": case.parameters,
+        "dtype": "bfloat16",
+    }
+    if case.base:
+        config["base_model"] = str(models["base"])
+    if case.mergekit == "slerp":
+        config |= {"base_model": str(models["a"]), "models": [{"model": str(models[name])} for name in ("a", "b")]}
+    file, out = folder / "mergekit.yml", folder / "out-mergekit"
+    file.write_text(yaml.safe_dump(config))
+    shutil.rmtree(out, ignore_errors=True)
+    result = measured([program, str(file), str(out), "--no-copy-tokenizer"])
+    shutil.rmtree(out)
+    return result
+
+
+def best(run, repeats: int) -> Measured:
+    return min((run() for _ in range(repeats)), key=lambda result: result.seconds)
+
+
+def measured(program: list[str]) -> Measured:
+    """Run a process to its end; its memory is what the kernel counted, mapped pages included."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(program, stdout=output, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(program)} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
+        return Measured(seconds, usage.ru_maxrss * 1024, output.read().decode())
+
+
+def floor_of(read: list[Path], folder: Path) -> float:
+    """Seconds to read all sources once and to write one of them once, brought to the disk; two threads."""
+    start = time.perf_counter()
+    files = [path / "model.safetensors" for path in read]
+    for file in files:
+        in_threads(file, lambda descriptor, buffer, offset: os.preadv(descriptor, [buffer], offset), os.O_RDONLY)
+    target = folder / "floor"
+    size = files[0].stat().st_size
+    with target.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, size)
+    in_threads(target, lambda descriptor, buffer, offset: os.pwrite(descriptor, buffer, offset), os.O_WRONLY)
+    with target.open("rb") as stream:
+        os.fsync(stream.fileno())
+    seconds = time.perf_counter() - start
+    target.unlink()
+    return seconds
+
+
+def in_threads(file: Path, move, flags: int, block: int = MIB) -> None:
+    descriptor, size = os.open(file, flags), file.stat().st_size
+    offsets, taking = iter(range(0, size, block)), threading.Lock()
+
+    def work() -> None:
+        buffer = memoryview(bytearray(block))
+        while True:
+            with taking:
+                offset = next(offsets, None)
+            if offset is None:
+                return
+            move(descriptor, buffer[: min(block, size - offset)], offset)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(descriptor)
+
+
+def hashing(folders: list[Path]) -> float:
+    import hashlib
+
+    start = time.perf_counter()
+    threads = []
+    for folder in folders:
+
+        def digest(file: Path = folder / "model.safetensors") -> None:
+            with file.open("rb") as stream:
+                hashlib.file_digest(stream, "sha256")
+
+        threads.append(threading.Thread(target=digest))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
