@@ -96,7 +96,7 @@ def test_equals_the_merge_in_memory(models: Path) -> None:
 def test_what_accompanies_the_weights(models: Path) -> None:
     merge(_recipe(models), models / "out")
     out = models / "out"
-    names = ["config.json", "mmgrid.json", "model.safetensors", "tokenizer.json"]
+    names = ["README.md", "config.json", "mergekit_config.yml", "mmgrid.json", "model.safetensors", "tokenizer.json"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert json.loads((out / "tokenizer.json").read_text()) == {"of": "2"}  # the first source's
     assert json.loads((out / "config.json").read_text()) == CONFIG

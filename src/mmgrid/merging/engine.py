@@ -63,6 +63,18 @@ class KeptCounts:
         self.kept[key] = self.kept.get(key, 0) + kept
         self.size[key] = self.size.get(key, 0) + size
 
+    def by_tower(self) -> dict[str, dict[str, float]]:
+        """source → tower → share of elements that is left."""
+        kept: dict[tuple[str, str], list[int]] = {}
+        for (source, tower, layer), size in self.size.items():
+            both = kept.setdefault((source, tower), [0, 0])
+            both[0] += self.kept[source, tower, layer]
+            both[1] += size
+        shares: dict[str, dict[str, float]] = {}
+        for (source, tower), (left, size) in sorted(kept.items()):
+            shares.setdefault(source, {})[tower] = left / size if size else 0.0
+        return shares
+
     def shares(self) -> dict[str, dict[str, dict[str, float]]]:
         """source → tower → layer → share of elements that is left."""
         shares: dict[str, dict[str, dict[str, float]]] = {}

@@ -24,7 +24,7 @@ from mmgrid.merging.names import tower_of
 from mmgrid.merging.parallel import for_each
 from mmgrid.merging.plan import BASE, Plan
 from mmgrid.merging.recipe import MergeRecipe
-from mmgrid.merging.tensors import TensorFolder
+from mmgrid.merging.sources import Source
 
 MMGRID_FILE = "mmgrid.json"
 FORMAT = 2
@@ -44,10 +44,12 @@ class MergeReport:
         dropped: tensors that are not in the result → why.
         parameters: elements in the merged tensors.
         kept_share: source → tower → layer → share of its task vector that stages left; empty without stages.
+        kept_by_tower: source → tower → the same share over all layers.
         bytes_read: of sources and base, each counted once.
         bytes_written: of tensors.
         seconds: wall time of reading, computing and writing.
         hashing_seconds: wall time of the sources' digests, before that.
+        notes: what is not as somebody might expect.
     """
 
     out: Path
@@ -56,10 +58,12 @@ class MergeReport:
     dropped: dict[str, str]
     parameters: int
     kept_share: dict[str, dict[str, dict[str, float]]]
+    kept_by_tower: dict[str, dict[str, float]]
     bytes_read: int
     bytes_written: int
     seconds: float
     hashing_seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -124,7 +128,7 @@ def check_outside(out: Path, sources: Mapping[str, Path]) -> None:
             raise MergeError(f"{out}: lies in source {name!r} ({path}), which is never touched; give another")
 
 
-def digests_of(folders: Sequence[TensorFolder], workers: int) -> list[dict[str, dict[str, Any]]]:
+def digests_of(folders: Sequence[Source], workers: int) -> list[dict[str, dict[str, Any]]]:
     """Digest and size of each weight file, by name, for each folder.
 
     They are remembered in the user's cache folder, by path, size and time: sources are never written to.
@@ -180,7 +184,14 @@ def copy_companions(source: Path, work: Path, dtype: str | None, vocabulary: int
             write_json(config, changed)
 
 
-def write_record(work: Path, recipe: MergeRecipe, digests: Mapping[str, Any], plan: Plan, counts: KeptCounts) -> None:
+def write_record(
+    work: Path,
+    recipe: MergeRecipe,
+    digests: Mapping[str, Any],
+    plan: Plan,
+    counts: KeptCounts,
+    notes: Sequence[str] = (),
+) -> None:
     """Write `mmgrid.json`: the recipe with all defaults filled in, digests of what went in, what came of it.
 
     Paths are relative to the folder that the output stands in, so that a tree of models can be moved as a whole.
@@ -197,6 +208,7 @@ def write_record(work: Path, recipe: MergeRecipe, digests: Mapping[str, Any], pl
             "kept": dict.fromkeys(plan.kept, KEPT),
             "dropped": plan.dropped,
             "kept_share": counts.shares(),
+            "notes": list(notes),
         },
     }
     if plan.blocks:
@@ -209,15 +221,7 @@ def write_record(work: Path, recipe: MergeRecipe, digests: Mapping[str, Any], pl
 def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
     """The recipe with paths as seen from `folder`."""
 
-    def seen(path: Path) -> Path:
-        return Path(os.path.relpath(path, folder))
-
-    sources = tuple(source.model_copy(update={"path": seen(source.path)}) for source in recipe.sources)
-    rules = tuple(
-        rule if rule.base is None else rule.model_copy(update={"base": seen(rule.base)}) for rule in recipe.rules
-    )
-    base = None if recipe.base is None else seen(recipe.base)
-    return recipe.model_copy(update={"sources": sources, "base": base, "rules": rules})
+    return recipe.with_paths(lambda path: Path(os.path.relpath(path, folder)))
 
 
 def _with_dtype(value: Any, dtype: str) -> Any:

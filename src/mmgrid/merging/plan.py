@@ -104,7 +104,7 @@ def plan_merge(
                 raise MergeError(f"the base lacks {name}, which the sources have; it must be what they come from")
             _check_alike(name, {**infos, BASE: base.info(name)}, rows_may_differ=in_blocks)
         _check_alike(name, infos, rows_may_differ=in_blocks)
-        types = [infos[source].dtype for source in sorted(infos)]
+        types = [infos[source].native or infos[source].dtype for source in sorted(infos)]
         shape = infos[min(infos)].shape
         if not is_float(types[0]):
             kept[name] = TensorInfo(types[0], shape)

@@ -7,7 +7,7 @@ a recipe's result depends on contents and never on where they lie.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from mmgrid.merging.errors import MergeError, nearest
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Finite | tuple[Finite, ...]
+BASE_FILES = "base"
 OutputType = Literal["source", "float32", "bfloat16", "float16"]
 
 
@@ -29,6 +30,8 @@ class MergeSource(BaseModel):
         path: its folder, or a safetensors file.
         name: what it is called; sums run in the order of names. Default: the digest of its weights.
         weight: its share wᵢ. Default: 1, or what the method's preset says.
+        onto: for a LoRA adapter: the folder of the model that it is merged into. Default: the one that its own
+            configuration names, if that is a folder, else the recipe's base.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +39,7 @@ class MergeSource(BaseModel):
     path: Path
     name: str | None = Field(default=None, min_length=1)
     weight: Finite | None = None
+    onto: Path | None = None
 
 
 class MergeRule(BaseModel):
@@ -62,7 +66,7 @@ class MergeRecipe(BaseModel):
 
     Attributes:
         method: a name in `METHODS`.
-        sources: at least one; their order changes no weight. Config and tokenizer come from the first.
+        sources: at least one; their order changes no weight.
         base: θ₀, for methods of task vectors.
         scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
         seed: for methods that draw.
@@ -71,6 +75,8 @@ class MergeRecipe(BaseModel):
         options: the method's own.
         rules: other ways for some of the tensors; the first that fits a tensor counts.
         blocks: what becomes of blocks of token rows: name or pattern → merge, keep, append or drop.
+        companions: whose config and tokenizer go with the result: a source's name, or "base". Default: the first
+            source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +90,7 @@ class MergeRecipe(BaseModel):
     options: dict[str, JsonValue] = {}
     rules: tuple[MergeRule, ...] = ()
     blocks: dict[str, Action] = {}
+    companions: str | None = None
 
     @field_validator("sources")
     @classmethod
@@ -98,6 +105,8 @@ class MergeRecipe(BaseModel):
     def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
         """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
 
+        The `mmgrid.json` of a merge is such a file, too.
+
         Raises:
             MergeError: it is not a recipe; names the key and the nearest right one.
         """
@@ -109,6 +118,8 @@ class MergeRecipe(BaseModel):
         value = read_yaml(path)
         if not isinstance(value, Mapping):
             raise MergeError(f"{path}: is not a recipe: it must hold method, sources, …")
+        if "recipe" in value and "format" in value:  # a merge's mmgrid.json: paths as seen from where it stands
+            return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent)
         if "merge_method" in value:
             raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")
         return cls._checked(value, str(path)).anchored(path.absolute().parent)
@@ -116,10 +127,19 @@ class MergeRecipe(BaseModel):
     def anchored(self, folder: Path | None = None) -> MergeRecipe:
         """The recipe with absolute paths; relative ones start at `folder`, by default the working folder."""
         folder = folder or Path.cwd()
-        sources = tuple(source.model_copy(update={"path": folder / source.path}) for source in self.sources)
-        base = None if self.base is None else folder / self.base
+        return self.with_paths(lambda path: folder / path)
+
+    def with_paths(self, change: Callable[[Path], Path]) -> MergeRecipe:
+        """The recipe with all its paths changed."""
+        sources = tuple(
+            source.model_copy(
+                update={"path": change(source.path), "onto": None if source.onto is None else change(source.onto)}
+            )
+            for source in self.sources
+        )
+        base = None if self.base is None else change(self.base)
         rules = tuple(
-            rule if rule.base is None else rule.model_copy(update={"base": folder / rule.base}) for rule in self.rules
+            rule if rule.base is None else rule.model_copy(update={"base": change(rule.base)}) for rule in self.rules
         )
         return self.model_copy(update={"sources": sources, "base": base, "rules": rules})
 

@@ -33,10 +33,14 @@ _READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What is known of a tensor before it is read; `dtype` by torch's name."""
+    """What is known of a tensor before it is read; types by torch's name.
+
+    `native` is the type that its model is kept in, where that is not the one that it is read in.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    native: str | None = None
 
     @property
     def size(self) -> int:
@@ -81,7 +85,7 @@ class TensorFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.files, indexed = _weight_files(self.path)
-        self.stamps = [_stamp(file) for file in self.files]
+        self.stamps = [stamp_of(file) for file in self.files]
         self._entries: dict[str, tuple[int, Entry]] = {}
         for number, file in enumerate(self.files):
             for name, entry in read_header(file).items():
@@ -94,6 +98,11 @@ class TensorFolder:
             raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
         self._descriptors: dict[int, int] = {}
         self._opening = threading.Lock()
+
+    @property
+    def companions(self) -> Path:
+        """Where config and tokenizer are."""
+        return self.path
 
     def info(self, name: str) -> TensorInfo:
         """Type and shape of a tensor, without reading it."""
@@ -136,7 +145,7 @@ class TensorFolder:
             MergeError: somebody did.
         """
         for file, stamp in zip(self.files, self.stamps, strict=True):
-            if not file.exists() or _stamp(file) != stamp:
+            if not file.exists() or stamp_of(file) != stamp:
                 raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
 
     def close(self) -> None:
@@ -238,7 +247,8 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
     return shards, set(places)
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
+def stamp_of(file: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes to a file."""
     status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -1,0 +1,260 @@
+"""What each mergekit method means in ours: its parameters with their defaults, and what they become.
+
+`density`, `gamma` and `epsilon` are the source's own, and what one threshold is for is always a tensor. What has no
+counterpart is refused; what has one that gives other numbers is told as a note. See docs/merging/mergekit.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mmgrid.merging.errors import MergeError
+
+Scope = Literal["shared", "input", "source"]  # one for all, one for each model, one for each model but the base
+DRAWN = (
+    "{method}: elements are drawn by seed, source, tensor and place, so other ones than in mergekit, which draws "
+    "them in the order of its work"
+)
+RESCALED = (
+    "{method}: rescale: what is kept is divided by the probability with which it is kept; mergekit scales it to the "
+    "L1 norm that the tensor had, which is the same on average"
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as mergekit knows it; without a default it must be given."""
+
+    name: str
+    kind: type
+    scope: Scope
+    default: Any = None
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Values:
+    """The parameters of one tensor: those for all models, and each model's own, by source name."""
+
+    shared: Mapping[str, Any]
+    own: Mapping[str, Mapping[str, Any]]
+    base: str | None
+    note: Callable[[str], None]
+
+    def each(self, parameter: str) -> dict[str, Any]:
+        return {source: values[parameter] for source, values in self.own.items()}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """How a tensor is merged, in our words."""
+
+    method: str
+    options: Mapping[str, Any]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class MergekitMethod:
+    """A method that both have.
+
+    Attributes:
+        parameters: in mergekit's words, `int8_mask` and others that change no number left out.
+        base: "delta": the base is what task vectors start from; "optional": it may be; "input": it is one of the
+            models.
+        inputs: least and most models, the base counted.
+        meaning: what a tensor's parameters mean.
+    """
+
+    parameters: tuple[Parameter, ...]
+    base: Literal["delta", "optional", "input"]
+    inputs: tuple[int, int | None]
+    meaning: Callable[[Values], Meaning]
+
+
+def _same(values: Mapping[str, Any]) -> Any:
+    """One value for all sources if they agree, else the mapping."""
+    distinct = set(values.values())
+    return distinct.pop() if len(distinct) == 1 else dict(values)
+
+
+def _complement(share: float) -> float:
+    """1 − share without the digits that subtraction leaves: 1 − 0.33 is 0.67."""
+    return round(1 - share, 12)
+
+
+def _linear(values: Values) -> Meaning:
+    return Meaning("linear", {"normalise": values.shared["normalize"]}, values.each("weight"))
+
+
+def _passthrough(values: Values) -> Meaning:
+    scales = {source: 1.0 if scale is None else scale for source, scale in values.each("scale").items()}
+    return Meaning("linear", {"normalise": False}, scales)
+
+
+def _slerp(values: Values) -> Meaning:
+    assert values.base is not None
+    t = values.shared["t"]
+    return Meaning("slerp", {}, {source: _complement(t) if source == values.base else t for source in values.own})
+
+
+def _multislerp(values: Values) -> Meaning:
+    options = {"normalise": values.shared["normalize_weights"], "eps": values.shared["eps"]}
+    return Meaning("multislerp", options, values.each("weight"))
+
+
+def _model_stock(values: Values) -> Meaning:
+    if values.shared["filter_wise"]:
+        raise MergeError("filter_wise: angles are taken per tensor here; leave it out, or set it to false")
+    return Meaning("model_stock", {})
+
+
+def _delta(values: Values, method: str, options: Mapping[str, Any], *, elects: bool) -> Meaning:
+    """A method of task vectors: weights, `lambda`, and the division by the weights that `normalize` asks for."""
+    weights, normalise = values.each("weight"), values.shared["normalize"]
+    if not elects and abs(sum(weights.values())) < 1e-8:  # mergekit then divides by 1
+        normalise = False
+    return Meaning(method, {**options, "normalise": normalise}, weights, values.shared["lambda"])
+
+
+def _task_arithmetic(values: Values) -> Meaning:
+    return _delta(values, "task_arithmetic", {}, elects=False)
+
+
+def _clipped(values: Values) -> dict[str, float]:
+    return {source: min(max(density, 0.0), 1.0) for source, density in values.each("density").items()}
+
+
+def _refuse_rescale(values: Values, method: str, density: Mapping[str, float]) -> None:
+    if values.shared["rescale"] and any(0 < share < 1 for share in density.values()):
+        raise MergeError(
+            f"rescale: {method} cannot scale what it keeps to the L1 norm of the whole; leave it out, set it to false, "
+            f"or raise lambda"
+        )
+
+
+def _ties(values: Values) -> Meaning:
+    density = _clipped(values)
+    _refuse_rescale(values, "ties", density)
+    options = {"density": _same(density), "scope": "tensor", "elect": "weighted"}
+    return _delta(values, "ties", options, elects=True)
+
+
+def _inner(elects: bool) -> dict[str, Any]:
+    return {"inner": "ties", "elect": "weighted"} if elects else {"inner": "linear"}
+
+
+def _needs_some(values: Values, density: Mapping[str, float]) -> None:
+    for source, share in density.items():
+        if share <= 0:
+            raise MergeError(f"density: {source}: is {share:g}; nothing would be left. Set the weight to 0 instead")
+
+
+def _dare(elects: bool) -> Callable[[Values], Meaning]:
+    name = "dare_ties" if elects else "dare_linear"
+
+    def meaning(values: Values) -> Meaning:
+        density = _clipped(values)
+        _needs_some(values, density)
+        if min(density.values()) < 1:
+            values.note(DRAWN.format(method=name))
+            if values.shared["rescale"]:
+                values.note(RESCALED.format(method=name))
+        drop = {source: _complement(share) for source, share in density.items()}
+        options = {"drop": _same(drop), "rescale": values.shared["rescale"], **_inner(elects)}
+        return _delta(values, "dare", options, elects=elects)
+
+    return meaning
+
+
+def _breadcrumbs(elects: bool) -> Callable[[Values], Meaning]:
+    def meaning(values: Values) -> Meaning:
+        density = _clipped(values)
+        _refuse_rescale(values, "breadcrumbs", density)
+        # mergekit keeps the density, and leaves out as many of the largest as there is room for
+        gamma = {
+            source: min(max(share, 0.0), _complement(density[source])) for source, share in values.each("gamma").items()
+        }
+        options = {"density": _same(density), "gamma": _same(gamma), "scope": "tensor", **_inner(elects)}
+        return _delta(values, "breadcrumbs", options, elects=elects)
+
+    return meaning
+
+
+def _della(elects: bool) -> Callable[[Values], Meaning]:
+    name = "della" if elects else "della_linear"
+
+    def meaning(values: Values) -> Meaning:
+        density = _clipped(values)
+        _needs_some(values, density)
+        if min(density.values()) < 1:
+            values.note(DRAWN.format(method=name))
+            if values.shared["rescale"]:
+                values.note(RESCALED.format(method=name))
+        epsilon = {  # mergekit's is half the difference of the largest and the smallest probability
+            source: 0.0 if density[source] == 1 else round(2 * half, 12)
+            for source, half in values.each("epsilon").items()
+        }
+        for source, difference in epsilon.items():
+            share = density[source]
+            if share < 1 and not (share - difference / 2 > 0 and share + difference / 2 < 1):
+                raise MergeError(f"epsilon: {source}: {share:g} ± {difference / 2:g} must lie between 0 and 1")
+        options = {
+            "density": _same(density),
+            "epsilon": _same(epsilon),
+            "rescale": values.shared["rescale"],
+            **_inner(elects),
+        }
+        return _delta(values, "della", options, elects=elects)
+
+    return meaning
+
+
+_WEIGHT = Parameter("weight", float, "source", needed=True)
+_GAMMA = Parameter("gamma", float, "source", 0.01)
+_EPSILON = Parameter("epsilon", float, "source", 0.15)
+
+
+def _of_task_vectors(
+    meaning: Callable[[Values], Meaning], *more: Parameter, normalize: bool = False, rescale: bool = False
+) -> MergekitMethod:
+    parameters = (
+        _WEIGHT,
+        Parameter("lambda", float, "shared", 1.0),
+        Parameter("normalize", bool, "shared", normalize),
+        Parameter("rescale", bool, "shared", rescale),
+        Parameter("density", float, "source", 1.0),
+        Parameter("int8_mask", bool, "shared", False),
+        *more,
+    )
+    return MergekitMethod(parameters, "delta", (2, None), meaning)
+
+
+METHODS: dict[str, MergekitMethod] = {
+    "linear": MergekitMethod(
+        (Parameter("weight", float, "input", needed=True), Parameter("normalize", bool, "shared", True)),
+        "input",
+        (1, None),
+        _linear,
+    ),
+    "slerp": MergekitMethod((Parameter("t", float, "shared", needed=True),), "input", (2, 2), _slerp),
+    "multislerp": MergekitMethod(
+        (_WEIGHT, Parameter("normalize_weights", bool, "shared", True), Parameter("eps", float, "shared", 1e-8)),
+        "optional",
+        (1, None),
+        _multislerp,
+    ),
+    "model_stock": MergekitMethod((Parameter("filter_wise", bool, "shared", False),), "delta", (3, None), _model_stock),
+    "passthrough": MergekitMethod((Parameter("scale", float, "input"),), "input", (1, 1), _passthrough),
+    "task_arithmetic": _of_task_vectors(_task_arithmetic),
+    "ties": _of_task_vectors(_ties, normalize=True),
+    "dare_linear": _of_task_vectors(_dare(elects=False), rescale=True),
+    "dare_ties": _of_task_vectors(_dare(elects=True), rescale=True),
+    "breadcrumbs": _of_task_vectors(_breadcrumbs(elects=False), _GAMMA),
+    "breadcrumbs_ties": _of_task_vectors(_breadcrumbs(elects=True), _GAMMA),
+    "della": _of_task_vectors(_della(elects=True), _EPSILON, normalize=True, rescale=True),
+    "della_linear": _of_task_vectors(_della(elects=False), _EPSILON, rescale=True),
+}

@@ -1,0 +1,91 @@
+"""The models of a mergekit file on this machine, and whether their tokenizers are one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.mergekit.file import MergekitFile, ModelName
+
+
+def folder_of(model: ModelName, beside: Path, where: str) -> Path:
+    """The folder of a model: as it is named, beside the file, or in the cache of the hub.
+
+    Raises:
+        MergeError: it is nowhere.
+    """
+    for path in (Path(model.path).absolute(), beside / model.path):
+        if path.exists():
+            return path
+    cached = _in_cache(model)
+    if cached is None:
+        raise MergeError(
+            f"{where}: model {model.path!r} is neither a folder on this machine nor in the hub's cache; fetch it first "
+            f"(`hf download {model.path}`), or give its folder"
+        )
+    return cached
+
+
+def _in_cache(model: ModelName) -> Path | None:
+    if model.path.count("/") > 1 or model.path.startswith((".", "/", "~")):
+        return None
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
+    except (ImportError, OSError, ValueError):  # what it raises for names that it does not have derives from these
+        return None
+
+
+def check_tokenizers(file: MergekitFile, folders: Mapping[str, Path], note: Callable[[str], None]) -> None:
+    """See that laying token rows out by a tokenizer would change nothing, which is all that can be done here.
+
+    Raises:
+        MergeError: the models' tokenizers differ, or tokens are to get other rows.
+    """
+    assert file.tokenizer is not None
+    for key in ("tokens", "pad_to_multiple_of"):
+        if file.tokenizer.get(key):
+            raise MergeError(f"{file.where}: tokenizer: {key}: token rows are not changed here; use mergekit for that")
+    vocabularies = {name: _vocabulary(folder) for name, folder in folders.items()}
+    absent = [name for name, tokens in vocabularies.items() if tokens is None]
+    if absent:
+        raise MergeError(f"{file.where}: tokenizer: {listing(absent)} has no tokenizer.json; leave tokenizer out")
+    first, *others = vocabularies
+    for other in others:
+        if vocabularies[other] != vocabularies[first]:
+            one, two = vocabularies[first] or {}, vocabularies[other] or {}
+            differing = [token for token in one.keys() | two.keys() if one.get(token) != two.get(token)]
+            raise MergeError(
+                f"{file.where}: tokenizer: {first} and {other} differ in {len(differing)} tokens "
+                f"({listing(map(repr, differing), 3)}): token rows cannot be laid out anew here. Leave tokenizer out if "
+                f"the rows fit all the same, or bring the models to one vocabulary first (mergekit-tokensurgeon)"
+            )
+    size = len(vocabularies[first] or {})
+    if any(_rows(folder) not in (None, size) for folder in folders.values()):
+        note(
+            f"tokenizer: token rows beyond the tokenizer's {size} tokens are merged like all others; mergekit cuts them"
+        )
+
+
+def _vocabulary(folder: Path) -> dict[str, int] | None:
+    """token → id of a folder's `tokenizer.json`."""
+    try:
+        value = json.loads((folder / "tokenizer.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise MergeError(f"{folder / 'tokenizer.json'}: is not JSON: {error}") from error
+    found: Any = value.get("model", {}).get("vocab", {})
+    tokens = dict(found) if isinstance(found, Mapping) else {entry[0]: n for n, entry in enumerate(found)}
+    return tokens | {each["content"]: each["id"] for each in value.get("added_tokens") or []}
+
+
+def _rows(folder: Path) -> int | None:
+    try:
+        return json.loads((folder / "config.json").read_bytes()).get("vocab_size")
+    except (OSError, ValueError):
+        return None

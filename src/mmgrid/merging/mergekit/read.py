@@ -1,0 +1,260 @@
+"""A mergekit file as a recipe of ours, with mergekit's defaults and meanings.
+
+Every parameter is resolved for every tensor, as mergekit does it; tensors that come out alike are one rule.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
+from mmgrid.merging.mergekit.meanings import METHODS, Meaning, MergekitMethod, Parameter, Values
+from mmgrid.merging.mergekit.models import check_tokenizers, folder_of
+from mmgrid.merging.mergekit.places import Places, patterns_for
+from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
+from mmgrid.merging.recipe import BASE_FILES, MergeRecipe, MergeRule, MergeSource
+from mmgrid.merging.sources import open_source
+
+_TYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class MergekitRecipe:
+    """A recipe, and what is not as mergekit does it."""
+
+    recipe: MergeRecipe
+    notes: tuple[str, ...]
+
+
+def read_mergekit(path: str | Path, *, seed: int = 0) -> MergekitRecipe:
+    """Read a mergekit file.
+
+    Models are folders (relative to the working folder, as for mergekit, or to the file) or names on the hub whose
+    files are in its cache on this machine.
+
+    Args:
+        path: the file.
+        seed: for methods that draw; mergekit takes it from its command line.
+
+    Raises:
+        MergeError: it is not mergekit's, or says what cannot be done here; names the key and what is supported.
+    """
+    return _Reader(parse(Path(path)), Path(path).absolute().parent, seed).read()
+
+
+class _Reader:
+    """One file while it is read."""
+
+    def __init__(self, file: MergekitFile, folder: Path, seed: int) -> None:
+        self.file, self.seed = file, seed
+        if file.method not in METHODS:
+            raise MergeError(
+                f"{file.where}: merge_method: {file.method!r} is not merged here{nearest(file.method, METHODS)}; "
+                f"known: {', '.join(METHODS)}"
+            )
+        self.method: MergekitMethod = METHODS[file.method]
+        self.notes: dict[str, None] = {}
+        self.models = list(dict.fromkeys(each.model for piece in file.slices for each in piece.inputs))
+        if file.base is not None and file.base not in self.models:
+            self.models.append(file.base)
+        self.folders = {model: folder_of(model, folder, file.where) for model in self.models}
+        self.names = _names(self.models)
+        self._check_inputs()
+
+    def read(self) -> MergekitRecipe:
+        for key in self.file.unknown:
+            self.note(f"{key}: is no key of mergekit's, which passes over it, too")
+        if self.file.chat_template:
+            self.note("chat_template: is not applied; the copied tokenizer keeps its own")
+        self._note_unread()
+        inputs = [each.model for each in self.file.slices[0].inputs]
+        sources = [model for model in inputs if not (model == self.file.base and self.method.base != "input")]
+        grouped = self._grouped()
+        common = max(grouped, key=lambda meaning: len(grouped[meaning]))
+        first = json.loads(common)
+        recipe = MergeRecipe(
+            method=first["method"],
+            sources=tuple(self._source(model, first["weights"]) for model in sources),
+            base=self._base(),
+            scale=first["scale"],
+            seed=self.seed,
+            dtype=self._dtype(),
+            options=first["options"],
+            rules=tuple(self._rules(grouped, common)),
+            companions=self._companions(sources),
+        )
+        return MergekitRecipe(recipe, tuple(self.notes))
+
+    def note(self, text: str) -> None:
+        self.notes[text] = None
+
+    def _check_inputs(self) -> None:
+        """What mergekit demands of the models of each slice."""
+        least, most = self.method.inputs
+        for number, piece in enumerate(self.file.slices):
+            where = f"{self.file.where}: slices[{number}]" if self.file.sliced else f"{self.file.where}: models"
+            models = [each.model for each in piece.inputs]
+            if len(set(models)) < len(models):
+                raise MergeError(f"{where}: a model is named twice")
+            needs_base = self.method.base == "delta" or self.file.method == "slerp"
+            if needs_base and self.file.base is None:
+                raise MergeError(f"{self.file.where}: base_model: {self.file.method} needs one")
+            if (
+                self.file.base is not None
+                and self.file.base not in models
+                and (needs_base or self.method.base == "optional")
+            ):
+                raise MergeError(f"{where}: the base_model must be among the sources of each slice")
+            if not least <= len(models) <= (len(models) if most is None else most):
+                many = f"{least}" if least == most else f"at least {least}" if most is None else f"at most {most}"
+                raise MergeError(
+                    f"{where}: {self.file.method} takes {many} models, the base counted; has {len(models)}"
+                )
+            if self.method.base != "input" and set(models) == {self.file.base}:
+                raise MergeError(f"{where}: there is no model beside the base")
+
+    def _note_unread(self) -> None:
+        """Name the parameters that mergekit passes over."""
+        known = {parameter.name: parameter for parameter in self.method.parameters}
+        everywhere: list[tuple[Parameters, bool]] = [(scope, False) for scope in self.file.parameters]
+        for piece in self.file.slices:
+            everywhere += [(piece.parameters, False), *((each.parameters, True) for each in piece.inputs)]
+        for parameters, of_model in everywhere:
+            for name in parameters:
+                if name not in known:
+                    self.note(f"{name}: has no meaning for {self.file.method}; mergekit passes over it, too")
+                elif of_model and known[name].scope == "shared":
+                    self.note(f"{name}: is read under parameters only, not under a model; mergekit passes over it, too")
+
+    def _base(self) -> Path | None:
+        if self.file.base is None or self.method.base == "input":
+            return None
+        if self.file.base.adapter:
+            raise MergeError(
+                f"{self.file.where}: base_model: {self.file.base} is a model with an adapter, which cannot be a base "
+                f"here; merge it into the model first"
+            )
+        return self.folders[self.file.base]
+
+    def _source(self, model: ModelName, weights: Mapping[str, float]) -> MergeSource:
+        name = self.names[model]
+        if model.adapter is None:
+            return MergeSource(path=self.folders[model], name=name, weight=weights.get(name))
+        adapter = folder_of(ModelName(model.adapter), Path(self.file.where).absolute().parent, self.file.where)
+        return MergeSource(path=adapter, onto=self.folders[model], name=name, weight=weights.get(name))
+
+    def _dtype(self) -> Any:
+        for key, given in (("out_dtype", self.file.out_dtype), ("dtype", self.file.dtype)):
+            if given is not None:
+                name = str(given).removeprefix("torch.")
+                if name not in _TYPES:
+                    raise MergeError(
+                        f"{self.file.where}: {key}: {given!r} is not written here; known: {', '.join(_TYPES)}"
+                    )
+                return name
+        return "source"
+
+    def _companions(self, sources: Sequence[ModelName]) -> str | None:
+        """Whose config and tokenizer go with the result."""
+        chosen = self.file.base or sources[0]
+        if self.file.tokenizer is not None:
+            given = self.file.tokenizer["source"]
+            by_text = {str(model): model for model in self.models}
+            if given == "base" and self.file.base is None:
+                raise MergeError(f"{self.file.where}: tokenizer: source: base: there is no base_model")
+            if given not in ("base", "union"):
+                if str(given) not in by_text:
+                    raise MergeError(
+                        f"{self.file.where}: tokenizer: source: {given!r} is not one of the merged models; known: base, "
+                        f"union, {', '.join(by_text)}"
+                    )
+                chosen = by_text[str(given)]
+            check_tokenizers(self.file, {str(model): self.folders[model] for model in self.models}, self.note)
+        if chosen in sources:
+            return None if chosen == sources[0] else self.names[chosen]
+        return BASE_FILES
+
+    def _grouped(self) -> dict[str, list[str]]:
+        """What is to be done, as JSON → the tensors to which it is done."""
+        several = len(self.file.slices) > 1 or any(
+            conditional(scope)
+            for scope in (
+                *self.file.parameters,
+                *(piece.parameters for piece in self.file.slices),
+                *(each.parameters for piece in self.file.slices for each in piece.inputs),
+            )
+        )
+        if not several and not self.file.sliced:
+            return {self._meaning("", 0, 0.0): []}
+        tensors = self._tensors()
+        places = Places(self.file, tensors)
+        if not several:
+            return {self._meaning("", 0, 0.0): []}
+        grouped: dict[str, list[str]] = {}
+        for tensor in tensors:
+            grouped.setdefault(self._meaning(tensor, *places.of(tensor)), []).append(tensor)
+        return grouped
+
+    def _tensors(self) -> list[str]:
+        model = next((model for model in self.models if not model.adapter), self.models[0])
+        with open_source(self.folders[model]) as opened:
+            return sorted(opened)
+
+    def _meaning(self, tensor: str, number: int, depth: float) -> str:
+        piece = self.file.slices[number]
+        outer = (piece.parameters, *self.file.parameters)
+        where = self.file.where
+
+        def value(parameter: Parameter, scopes: Iterable[Parameters], place: str) -> Any:
+            found = value_of(parameter.name, parameter.kind, scopes, tensor, depth, place)
+            if found is None and parameter.needed:
+                at = f" for tensor {tensor}" if tensor else ""
+                raise MergeError(f"{place}: {parameter.name}: {self.file.method} needs it{at}")
+            return parameter.default if found is None else found
+
+        def own(each: Input) -> dict[str, Any]:
+            place = f"{where}: {each.model}"
+            scopes = (each.parameters, *outer)
+            return {p.name: value(p, scopes, place) for p in self.method.parameters if p.scope != "shared"}
+
+        shared = {
+            p.name: value(p, outer, f"{where}: parameters") for p in self.method.parameters if p.scope == "shared"
+        }
+        models = [each for each in piece.inputs if self.method.base == "input" or each.model != self.file.base]
+        base = None if self.file.base is None else self.names[self.file.base]
+        values = Values(shared, {self.names[each.model]: own(each) for each in models}, base, self.note)
+        try:
+            meaning: Meaning = self.method.meaning(values)
+        except MergeError as error:
+            raise MergeError(f"{where}: {error}") from error
+        return json.dumps(vars(meaning), sort_keys=True)
+
+    def _rules(self, grouped: Mapping[str, Sequence[str]], common: str) -> Iterable[MergeRule]:
+        tensors = sorted(name for names in grouped.values() for name in names)
+        scopes = [*self.file.parameters]
+        for piece in self.file.slices:
+            scopes += [piece.parameters, *(each.parameters for each in piece.inputs)]
+        filters = [text for scope in scopes for text in filters_in(scope)]
+        usual = json.loads(common)
+        for meaning, names in grouped.items():
+            if meaning == common:
+                continue
+            own = json.loads(meaning)
+            yield MergeRule(
+                tensors=patterns_for(names, tensors, filters),
+                weights=own["weights"] if own["weights"] != usual["weights"] else None,
+                options=own["options"] if own["options"] != usual["options"] else None,
+                scale=own["scale"] if own["scale"] != usual["scale"] else None,
+            )
+
+
+def _names(models: Sequence[ModelName]) -> dict[ModelName, str]:
+    """Short names where they differ: the last part of the path."""
+    short = {model: Path(model.adapter or model.path).name or str(model) for model in models}
+    counts = list(short.values())
+    return {model: name if counts.count(name) == 1 else str(model) for model, name in short.items()}

@@ -1,0 +1,102 @@
+"""The value of a mergekit parameter for one tensor: scopes, filters, and lists spread over the layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.mergekit.file import Parameters
+
+
+def value_of(
+    parameter: str, kind: type, scopes: Iterable[Parameters], tensor: str, depth: float, where: str
+) -> Any | None:
+    """The value that counts for a tensor; None where no scope gives any.
+
+    Args:
+        parameter: its name.
+        kind: float, int or bool.
+        scopes: from the innermost to the outermost; the first that has a value for the tensor counts.
+        tensor: its name, in which filters are looked for.
+        depth: where its layer lies in its slice, from 0 to 1; lists are interpolated there.
+        where: for errors.
+
+    Raises:
+        MergeError: a value is not of its kind.
+    """
+    for scope in scopes:
+        if parameter in scope:
+            value = _evaluate(scope[parameter], kind, tensor, depth, f"{where}: {parameter}")
+            if value is not None:
+                return value
+    return None
+
+
+def _evaluate(setting: Any, kind: type, tensor: str, depth: float, where: str) -> Any | None:
+    conditions = [setting] if isinstance(setting, Mapping) else setting
+    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+        return _scalar(setting, kind, where)
+    if not any(isinstance(entry, Mapping) for entry in conditions):
+        return _spread([_scalar(entry, kind, where) for entry in conditions], depth)
+    for condition in conditions:
+        if not isinstance(condition, Mapping) or "value" not in condition or set(condition) - {"value", "filter"}:
+            raise MergeError(f"{where}: each entry needs value, and may have filter; found {condition!r}")
+        part = condition.get("filter")
+        if part in (None, "*") or str(part) in tensor:
+            return _evaluate(condition["value"], kind, tensor, depth, where)
+    return None
+
+
+def _spread(values: Sequence[Any], depth: float) -> Any | None:
+    """A list's value at a depth: numbers are interpolated, anything else is taken from the part that depth lies in."""
+    if not values:
+        return None
+    place = depth * (len(values) - 1)
+    first = int(place)
+    if isinstance(values[0], bool):
+        return values[first]
+    share, second = place - first, min(first + 1, len(values) - 1)
+    return type(values[0])((1 - share) * values[first] + share * values[second])
+
+
+def _scalar(value: Any, kind: type, where: str) -> Any:
+    """A single value of its kind; `1e-3`, which YAML reads as a text, is a number."""
+    if kind is bool:
+        truth = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        known = truth.get(str(value).lower())
+        if known is None:
+            raise MergeError(f"{where}: {value!r} must be true or false")
+        return known
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise MergeError(f"{where}: {value!r} must be a finite number")
+    return number
+
+
+def conditional(parameters: Parameters) -> bool:
+    """Whether any of these parameters may have several values."""
+    return any(
+        isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str))
+        for value in parameters.values()
+    )
+
+
+def filters_in(parameters: Parameters) -> list[str]:
+    """The texts that filters look for in names."""
+    lists = [[setting] if isinstance(setting, Mapping) else setting for setting in parameters.values()]
+    entries = [entry for each in lists if isinstance(each, Sequence) for entry in each if isinstance(entry, Mapping)]
+    return [str(entry["filter"]) for entry in entries if entry.get("filter") not in (None, "*")]

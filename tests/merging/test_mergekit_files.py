@@ -1,0 +1,487 @@
+"""mergekit's files, read with mergekit's meanings; and ours written for mergekit.
+
+Where mergekit is installed, it runs every file beside us on the same models.
+"""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from kits.tiny_llama import TOKENS, loaded, tiny_llama
+from mmgrid.merging import MergeError, MergeRecipe, merge
+from mmgrid.merging.mergekit import read_mergekit
+
+EXAMPLES = os.environ.get("MMGRID_MERGEKIT_EXAMPLES")  # a copy of mergekit's examples folder
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders `base`, `a`, `b`, `c` in the working folder; the last three near the first."""
+    base = tiny_llama(tmp_path / "base", 0)
+    for seed, name in enumerate("abc", 1):
+        tiny_llama(tmp_path / name, seed, near=base)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def by_mergekit(config: str | Path, out: Path) -> dict[str, Tensor]:
+    """What mergekit makes of a file."""
+    pytest.importorskip("mergekit", reason="mergekit is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mergekit.config import MergeConfiguration
+        from mergekit.io.tasks import LoaderCache
+        from mergekit.merge import run_merge
+        from mergekit.options import MergeOptions
+
+        LoaderCache.loaders.clear()
+        text = config.read_text() if isinstance(config, Path) else config
+        value = MergeConfiguration.model_validate(yaml.safe_load(text))
+        options = MergeOptions(
+            quiet=True, copy_tokenizer=False, write_model_card=False, lora_merge_cache=str(out) + ".lora"
+        )
+        run_merge(value, str(out), options)
+    return loaded(out)
+
+
+def by_us(config: str, folder: Path) -> dict[str, Tensor]:
+    (folder / "config.yml").write_text(config)
+    read = read_mergekit(folder / "config.yml")
+    merge(read.recipe, folder / "ours", notes=read.notes)
+    return loaded(folder / "ours")
+
+
+def assert_same(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], atol: float = 1e-6) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype, name
+        difference = (tensor.double() - theirs[name].double()).abs().max().item()
+        assert difference <= atol, (name, difference)
+
+
+SAME = {
+    "linear": """
+        models:
+          - {model: a, parameters: {weight: 1.0}}
+          - {model: b, parameters: {weight: 0.3}}
+          - {model: c, parameters: {weight: 0.5}}
+        merge_method: linear""",
+    "linear, not normalised, one weight for all and one of its own": """
+        models: [{model: a}, {model: b, parameters: {weight: "1e-1"}}]
+        merge_method: linear
+        parameters: {weight: 0.7, normalize: false}""",
+    "linear: the base is one of the models": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: linear
+        parameters: {weight: 1}""",
+    "linear over layers and filters": """
+        models:
+          - model: a
+            parameters:
+              weight:
+                - {filter: self_attn, value: [0, 0.5, 1]}
+                - {filter: layers.2.mlp, value: 2}
+                - {value: 0.25}
+          - {model: b, parameters: {weight: [1, 0.2]}}
+        merge_method: linear""",
+    "task arithmetic": """
+        models:
+          - {model: a, parameters: {weight: 0.6, density: 0.1}}
+          - {model: b, parameters: {weight: -0.3}}
+        base_model: base
+        merge_method: task_arithmetic
+        parameters: {lambda: 0.7, int8_mask: true}""",
+    "task arithmetic whose weights add up to nothing": """
+        models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: -1}}]
+        base_model: base
+        merge_method: task_arithmetic
+        parameters: {normalize: true, lambda: [0.2, 1, 0.4]}""",
+    "ties": """
+        models:
+          - {model: a, parameters: {density: 0.5, weight: 0.5}}
+          - {model: b, parameters: {density: 0.5, weight: 0.5}}
+        base_model: base
+        merge_method: ties
+        parameters: {normalize: false, int8_mask: true}""",
+    "ties with lists and filters": """
+        models:
+          - {model: a, parameters: {density: [1, 0.7, 0.1], weight: 1.0}}
+          - {model: b, parameters: {density: 0.5, weight: [0, 0.3, 0.7, 1]}}
+          - model: c
+            parameters:
+              density: 0.33
+              weight: [{filter: mlp, value: 0.5}, {value: 0}]
+        base_model: base
+        merge_method: ties
+        parameters: {normalize: true, int8_mask: true}""",
+    "ties with all defaults, the base among the models": """
+        models: [{model: base}, {model: a, parameters: {weight: 0.4}}, {model: c, parameters: {weight: -0.5}}]
+        base_model: base
+        merge_method: ties""",
+    "breadcrumbs": """
+        models:
+          - {model: a, parameters: {density: 0.75, gamma: 0.125}}
+          - {model: b, parameters: {density: 0.5, weight: 2}}
+        base_model: base
+        merge_method: breadcrumbs
+        parameters: {weight: 0.5, gamma: 0.25}""",
+    "breadcrumbs whose shares leave no room for outliers": """
+        models: [{model: a, parameters: {density: 0.75}}, {model: b}]
+        base_model: base
+        merge_method: breadcrumbs_ties
+        parameters: {weight: 0.5, gamma: 0.5, lambda: 1.5, normalize: true}""",
+    "dare that drops nothing": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: dare_linear
+        parameters: {weight: [0.2, 0.9], normalize: true}""",
+    "dare_ties that drops nothing": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: dare_ties
+        parameters: {weight: 0.4, density: 1.0}""",
+    "della that drops nothing": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: della
+        parameters: {weight: 0.4, lambda: 1.1}""",
+    "slerp": """
+        models: [{model: a}]
+        base_model: base
+        merge_method: slerp
+        parameters: {t: 0.3}""",
+    "slerp over layers of slices": """
+        slices:
+          - sources:
+              - {model: b, layer_range: [0, 4]}
+              - {model: a, layer_range: [0, 4]}
+        merge_method: slerp
+        base_model: a
+        parameters:
+          t:
+            - {filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}
+            - {filter: mlp, value: [1, 0.5, 0.7, 0.3, 0]}
+            - {value: 0.5}""",
+    "slices with settings of their own": """
+        slices:
+          - sources:
+              - {model: a, layer_range: [0, 1], parameters: {weight: 0.9}}
+              - {model: b, layer_range: [0, 1], parameters: {weight: 0.3}}
+          - sources:
+              - {model: a, layer_range: [1, 4], parameters: {weight: [0.1, 0.8]}}
+              - {model: b, layer_range: [1, 4]}
+            parameters: {weight: 0.25}
+        merge_method: linear""",
+    "multislerp": """
+        models: [{model: a}, {model: b, parameters: {weight: 0.2}}, {model: c}]
+        merge_method: multislerp
+        parameters: {weight: 1.0}""",
+    "multislerp on a base": """
+        models: [{model: a}, {model: b, parameters: {weight: 0.2}}, {model: c}]
+        base_model: base
+        merge_method: multislerp
+        parameters: {weight: 0.5, normalize_weights: false, eps: 1e-7}""",
+    "model stock": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: model_stock""",
+    "passthrough": """
+        models: [{model: a}]
+        merge_method: passthrough
+        parameters:
+          scale: [{filter: o_proj, value: 0.5}, {filter: down_proj, value: 0.25}]""",
+    "a module, and a model in mergekit's long form": """
+        modules:
+          default:
+            models: [{model: {model: {path: a, revision: null}, lora: null}}, {model: b}]
+            parameters: {weight: 0.5}
+        merge_method: linear
+        parameters: {weight: 2.0, normalize: false}""",
+    "another type": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: task_arithmetic
+        parameters: {weight: 0.5}
+        dtype: float32
+        out_dtype: bfloat16""",
+    "one tokenizer": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: task_arithmetic
+        parameters: {weight: 0.5}
+        out_dtype: float16""",
+}
+
+
+@pytest.mark.parametrize("config", SAME.values(), ids=SAME.keys())
+def test_the_weights_that_mergekit_makes(config: str, models: Path) -> None:
+    ours = by_us(config, models)
+    assert_same(ours, by_mergekit(config, models / "theirs"))
+
+
+WRITTEN: dict[str, dict[str, Any]] = {
+    "linear": {"method": "linear", "weights": {"a": 2.0, "b": 0.5}},
+    "velocity": {"method": "velocity", "options": {"step": 0.3}},
+    "decay": {"method": "decay"},
+    "task_arithmetic": {"method": "task_arithmetic", "scale": 0.7, "weights": {"a": -0.3}},
+    "scale over depth": {"method": "task_arithmetic", "scale": [0.2, 0.5, 1.0]},
+    "rules": {
+        "method": "ties",
+        "options": {"scope": "tensor", "density": {"a": 0.5, "b": 0.25}},
+        "rules": [
+            {"tensors": "*.mlp.*", "weights": {"a": 0.1}, "scale": 2.0},
+            {"tensors": "model.layers.3.*", "options": {"scope": "tensor", "density": 0.75, "normalise": False}},
+        ],
+    },
+    "rules with one sum": {
+        "method": "ties",
+        "options": {"scope": "tensor", "density": {"a": 0.5, "b": 0.25}},
+        "rules": [{"tensors": ["*.mlp.*", "lm_head.weight"], "weights": {"a": 0.1}, "scale": 2.0}],
+    },
+    "breadcrumbs": {"method": "breadcrumbs", "options": {"density": 0.5, "gamma": 0.25, "inner": "ties"}},
+    "dare": {"method": "dare", "options": {"drop": 0, "inner": "ties", "normalise": True}},
+    "mask": {"method": "mask", "options": {"drop": 0}},
+    "della": {"method": "della", "options": {"density": 1, "epsilon": 0, "inner": "linear", "normalise": False}},
+    "slerp": {"method": "slerp", "weights": {"a": 0.7, "b": 0.3}},
+    "multislerp": {"method": "multislerp", "weights": {"a": 0.7, "b": 0.4}, "options": {"normalise": False}},
+    "model_stock": {"method": "model_stock"},
+    "another type": {"method": "linear", "dtype": "bfloat16"},
+}
+
+
+def _recipe(given: Mapping[str, Any]) -> MergeRecipe:
+    weights, method = given.get("weights", {}), given["method"]
+    sources = [{"path": name, "name": name, "weight": weights.get(name)} for name in "ab"]
+    base = None if method in ("linear", "velocity", "decay", "slerp", "multislerp") else "base"
+    kept = {key: value for key, value in given.items() if key != "weights"}
+    return MergeRecipe.load({**kept, "sources": sources, "base": base})
+
+
+@pytest.mark.parametrize("given", WRITTEN.values(), ids=WRITTEN.keys())
+def test_mergekit_makes_the_same_of_what_is_written_for_it(
+    given: dict[str, Any], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge(_recipe(given), models / "ours")
+    ours, config = loaded(models / "ours"), models / "ours" / "mergekit_config.yml"
+    again = read_mergekit(config)
+    merge(again.recipe, models / "again")
+    assert_same(loaded(models / "again"), ours, 3e-7)
+    monkeypatch.chdir(models / "ours")
+    assert_same(ours, by_mergekit(config, models / "theirs"))
+
+
+def test_a_written_file_is_found_from_anywhere(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge(_recipe({"method": "linear"}), models / "ours")
+    (models / "elsewhere").mkdir()
+    monkeypatch.chdir(models / "elsewhere")
+    read = read_mergekit(models / "ours" / "mergekit_config.yml").recipe
+    assert [source.path.resolve() for source in read.sources] == [models / "a", models / "b"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "ties"},  # one threshold for the whole model
+        {"method": "ties", "options": {"scope": "tensor", "elect": "plain"}},
+        {"method": "ties", "options": {"scope": "tensor", "drop": 0.1}},
+        {"method": "task_arithmetic", "options": {"stages": [{"drop": {"drop": 0.5}}]}},
+        {"method": "mask", "options": {"mask": "magnitude"}},
+        {
+            "method": "breadcrumbs",
+            "options": {"density": 1, "gamma": 0},
+            "rules": [{"tensors": "*", "method": "lines"}],
+        },
+        {"method": "lines"},
+        {
+            "method": "ties",
+            "rules": [{"tensors": "*mlp*", "method": "task_arithmetic"}],
+            "options": {"scope": "tensor"},
+        },
+    ],
+    ids=str,
+)
+def test_what_mergekit_has_no_word_for_is_not_written(given: dict[str, Any], models: Path) -> None:
+    merge(_recipe(given), models / "ours")
+    assert not (models / "ours" / "mergekit_config.yml").exists()
+    assert "mergekit" not in (models / "ours" / "README.md").read_text()
+
+
+def test_types_that_mergekit_would_mix_are_left_to_it(models: Path) -> None:
+    tiny_llama(models / "c", 3, dtype=torch.bfloat16, near=models / "base")
+    sources = [{"path": name, "name": name} for name in ("a", "c")]
+    merge({"method": "linear", "sources": sources, "dtype": "bfloat16"}, models / "ours")
+    value = yaml.safe_load((models / "ours" / "mergekit_config.yml").read_text())
+    assert (value["dtype"], value["out_dtype"]) == ("float32", "bfloat16")
+    assert_same(loaded(models / "ours"), by_mergekit(yaml.safe_dump(value).replace("../", ""), models / "theirs"))
+
+
+DRAWN = """
+models:
+  - {model: a, parameters: {density: 0.75, weight: 1}}
+  - {model: b, parameters: {density: 1.0, weight: 0}}
+base_model: base
+merge_method: METHOD
+parameters: {rescale: RESCALE, normalize: false}
+"""
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties", "della", "della_linear"])
+@pytest.mark.parametrize("rescale", [True, False])
+def test_methods_that_draw_keep_what_their_density_says(method: str, rescale: bool, models: Path) -> None:
+    config = DRAWN.replace("METHOD", method).replace("RESCALE", str(rescale).lower())
+    (models / "config.yml").write_text(config)
+    read = read_mergekit(models / "config.yml", seed=3)
+    assert ("L1 norm" in " ".join(read.notes)) == rescale
+    assert any("drawn" in note for note in read.notes)
+    report = merge(read.recipe, models / "ours", notes=read.notes)
+    assert report.kept_by_tower["a"]["model"] == pytest.approx(0.75, abs=0.03)
+    assert report.kept_by_tower["b"]["model"] > 0.999
+    assert report.notes == read.notes
+    assert json.loads((models / "ours" / "mmgrid.json").read_text())["report"]["notes"] == list(read.notes)
+    ours, base, a = loaded(models / "ours"), loaded(models / "base"), loaded(models / "a")
+    ratios = torch.cat([((ours[n] - base[n]) / (a[n] - base[n])).flatten() for n in base])
+    kept = ratios[ratios.abs() > 0.5]
+    expected = {True: 1 / 0.75, False: 1.0}[rescale]
+    if rescale and method.startswith("della"):
+        assert 1 / 0.9 - 0.02 < kept.min() < kept.max() < 1 / 0.6 + 0.02  # 0.75 ± 0.15
+    else:
+        assert kept.median().item() == pytest.approx(expected, rel=1e-4)
+    written = yaml.safe_load((models / "ours" / "mergekit_config.yml").read_text())
+    assert written["merge_method"] == method
+    assert written["models"][0]["parameters"]["density"] == 0.75
+    assert written["parameters"]["rescale"] is rescale
+
+
+def test_every_notes_reason(models: Path) -> None:
+    (models / "config.yml").write_text(
+        """
+        name: mine
+        merge_methd: ties
+        models:
+          - {model: a, parameters: {weight: 1, t: 0.5, lambda: 2}}
+        base_model: base
+        merge_method: task_arithmetic
+        chat_template: auto
+        parameters: {filter_wise: true}
+        """
+    )
+    read = read_mergekit(models / "config.yml")
+    assert read.recipe.scale == 1
+    notes = "\n".join(read.notes)
+    for words in ("name: is no key", "did you mean merge_method?", "chat_template: is not applied"):
+        assert words in notes
+    for words in ("t: has no meaning for task_arithmetic", "filter_wise: has no", "lambda: is read under parameters"):
+        assert words in notes
+
+
+REFUSED = {
+    "merge_methd: linear": "is not a file of mergekit",
+    "merge_method: linear": "exactly one of models, slices and modules, has none",
+    "merge_method: karcher\nmodels: [{model: a}]": "merge_method: 'karcher' is not merged here; known: linear",
+    "merge_method: sluerp\nmodels: [{model: a}]": "did you mean",
+    "merge_method: linear\nmodels: [{model: a}]": "a: weight: linear needs it",
+    "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: 1}]}}]": "needs it for tensor",
+    "merge_method: linear\nmodels: [{model: a, parameters: {weight: much}}]": "weight: 'much' must be a finite number",
+    "merge_method: linear\nmodels: [{model: a, parameters: {weight: {valeu: 1}}}]": "each entry needs value",
+    "merge_method: linear\nmodels: [{model: nowhere/to-be-found}]": "hf download nowhere/to-be-found",
+    "merge_method: linear\nmodels: [{model: a}, {model: a}]": "a model is named twice",
+    "merge_method: linear\nmodels: [{modle: a}]": r"models\[0\]: needs model",
+    "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}]": "base_model: ties needs one",
+    "merge_method: ties\nbase_model: base\nmodels: [{model: base}]": "at least 2 models",
+    "merge_method: ties\nbase_model: base\nparameters: {weight: 1, density: 0.5, rescale: true}\nmodels: [{model: a}]": (
+        "rescale: ties cannot scale what it keeps to the L1 norm"
+    ),
+    "merge_method: dare_ties\nbase_model: base\nparameters: {weight: 1, density: 0}\nmodels: [{model: a}]": (
+        "density: a: is 0; nothing would be left"
+    ),
+    "merge_method: della\nbase_model: base\nparameters: {weight: 1, density: 0.1}\nmodels: [{model: a}]": (
+        "epsilon: a: 0.1 ± 0.15 must lie"
+    ),
+    "merge_method: model_stock\nbase_model: base\nparameters: {filter_wise: true}\nmodels: [{model: a}, {model: b}]": (
+        "filter_wise: angles are taken per tensor"
+    ),
+    "merge_method: model_stock\nbase_model: base\nmodels: [{model: a}]": "at least 3 models",
+    "merge_method: slerp\nbase_model: base\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "takes 2 models",
+    "merge_method: slerp\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "base_model: slerp needs one",
+    "merge_method: passthrough\nmodels: [{model: a}, {model: b}]": "takes 1 models",
+    "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "dtype: 'float64' is not written",
+    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {source: base}": "there is no base_model",
+    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: c": "'c' is not one of the merged",
+    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 8}": (
+        "pad_to_multiple_of: token rows are not changed"
+    ),
+    "merge_method: linear\nmodules: {one: {models: [{model: a}]}, two: {models: [{model: a}]}}": "only a single module",
+    "merge_method: linear\nslices: [{sources: [{model: a}]}]": "layer_range: needs two whole numbers",
+    "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 3]}]}]": "end at layer 3 of 4",
+    "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
+    "- {sources: [{model: b, layer_range: [2, 4]}]}": "layers cannot be moved or stacked",
+    "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
+    "- {sources: [{model: a, layer_range: [2, 4]}]}": "must begin at layer 3",
+    "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear": "holds 2 merges",
+    "merge_method: [": "is not YAML",
+    "merge_method: ties\nbase_model: base+c\nparameters: {weight: 1}\nmodels: [{model: a}]": "is a model with an adapter",
+}
+
+
+@pytest.mark.parametrize(("config", "words"), REFUSED.items(), ids=REFUSED.values())
+def test_what_cannot_be_had_is_refused_by_name(config: str, words: str, models: Path) -> None:
+    (models / "config.yml").write_text(config)
+    with pytest.raises(MergeError, match=words) as refused:
+        read_mergekit(models / "config.yml")
+    assert str(refused.value).startswith(str(models / "config.yml"))
+
+
+def test_tokenizers_must_be_one_where_mergekit_would_lay_out_rows(models: Path) -> None:
+    config = "merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]\n"
+    (models / "config.yml").write_text(config + "tokenizer_source: a")
+    assert read_mergekit(models / "config.yml").recipe.companions is None  # the first source
+    (models / "config.yml").write_text(config + "tokenizer: {source: union}")
+    read = read_mergekit(models / "config.yml")
+    assert (read.recipe.companions, read.notes) == ("base", ())
+    tiny_llama(models / "a", 1, near=models / "base", vocabulary={f"t{n}": n ^ 1 for n in range(TOKENS)})
+    with pytest.raises(MergeError, match=f"base differ in {TOKENS} tokens"):
+        read_mergekit(models / "config.yml")
+    for name in ("a", "base"):
+        tiny_llama(models / name, 1, vocabulary={f"t{n}": n for n in range(TOKENS - 4)})
+    assert "token rows beyond the tokenizer's 44 tokens" in read_mergekit(models / "config.yml").notes[0]
+
+
+def test_config_and_tokenizer_are_the_bases(models: Path) -> None:
+    (models / "base" / "generation_config.json").write_text('{"of": "base"}')
+    by_us("merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]", models)
+    assert json.loads((models / "ours" / "generation_config.json").read_text()) == {"of": "base"}
+
+
+@pytest.mark.skipif(EXAMPLES is None, reason="MMGRID_MERGEKIT_EXAMPLES names no folder")
+def test_mergekits_own_examples_are_merged_or_refused_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = {}
+    for file in sorted(Path(str(EXAMPLES)).glob("*.yml")):
+        text = file.read_text()
+        value = yaml.safe_load(text)
+        named = {each["model"] for each in value.get("models", [])} | {value.get("base_model")}
+        named |= {each["model"] for piece in value.get("slices", []) for each in piece["sources"]}
+        for seed, name in enumerate(sorted(named - {None})):
+            tiny_llama(tmp_path / name, seed, layers=40)
+        try:
+            ours = by_us(text.replace("dtype: float16", "dtype: float32"), tmp_path)
+        except MergeError as error:
+            refused[file.stem] = str(error)
+        else:
+            theirs = by_mergekit(text.replace("dtype: float16", "dtype: float32"), tmp_path / "theirs")
+            assert_same(ours, theirs, 3e-6)
+            shutil.rmtree(tmp_path / "ours")
+            shutil.rmtree(tmp_path / "theirs")
+    assert set(refused) == {"arcee_fusion", "orcamini-platy-44layer"}
+    assert "merge_method" in refused["arcee_fusion"]
+    assert "layers cannot be moved or stacked" in refused["orcamini-platy-44layer"]
