@@ -1,0 +1,210 @@
+"""Merging again, and comparing byte for byte with what is there, without writing anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgrid.merging.engine import Variant, run
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.floats import widen
+from mmgrid.merging.folders import OpenMerge, Progress, open_merge
+from mmgrid.merging.output import MMGRID_FILE
+from mmgrid.merging.parallel import default_workers
+from mmgrid.merging.plan import BASE
+from mmgrid.merging.recipe import MergeRecipe
+from mmgrid.merging.tensors import TensorFolder
+
+
+@dataclass(frozen=True)
+class FirstDifference:
+    """The first element, in the order of names and rows, that is not what the recipe gives."""
+
+    tensor: str
+    index: tuple[int, ...]
+    found: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a merged folder compares with its recipe.
+
+    Attributes:
+        folder: what was verified.
+        missing: sources and bases that are not where the record says; if there are any, nothing was compared.
+        changed: source (or `(base)`) → its files whose digests are not the recorded ones.
+        unlike: tensor → how its type or shape differs, or who lacks it.
+        first: the first element that differs.
+        differing: tensor → number of elements that differ.
+        compared: bytes that were compared.
+        digests: whether the record has digests, so that changed sources are noticed.
+        seconds: wall time, digests included.
+    """
+
+    folder: Path
+    missing: tuple[str, ...] = ()
+    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    first: FirstDifference | None = None
+    differing: Mapping[str, int] = field(default_factory=dict)
+    compared: int = 0
+    digests: bool = True
+    seconds: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Whether every byte was made again."""
+        return not (self.missing or self.unlike or self.differing)
+
+
+def verify(folder: str | Path, *, workers: int | None = None, progress: Progress | None = None) -> Verification:
+    """Replay the recipe of a merged folder and compare every byte of its tensors.
+
+    Args:
+        folder: what `merge` wrote.
+        workers: threads. Default: one per core.
+        progress: called after each tensor with bytes compared, bytes in all, and the tensor's name.
+
+    Raises:
+        MergeError: the folder is no merge, or its recipe no longer fits its sources.
+    """
+    clock = time.monotonic()
+    folder, workers = Path(folder).absolute(), workers or default_workers()
+    record = _record(folder)
+    recipe = MergeRecipe.load(folder / MMGRID_FILE)
+    missing = _missing(recipe)
+    if missing:
+        return Verification(folder, missing=missing, seconds=time.monotonic() - clock)
+    recorded = {**{name: entry["files"] for name, entry in (record.get("sources") or {}).items()}}
+    if record.get("base"):
+        recorded[BASE] = record["base"]["files"]
+    with TensorFolder(folder) as there, open_merge(recipe, workers=workers, digests=bool(recorded)) as opened:
+        unlike = _unlike(opened, there)
+        sink = _Comparison(there, set(unlike))
+        counter = _Counter(opened, progress)
+        run(opened.job, opened.plan, [Variant(sink)], workers=workers, skip=unlike, done=counter)
+        for source in (there, *opened.folders.values()):
+            source.check_unchanged()
+        return Verification(
+            folder=folder,
+            changed=_changed(recorded, opened.digests),
+            unlike=unlike,
+            first=sink.first(),
+            differing=dict(sorted(sink.differing.items())),
+            compared=sink.compared,
+            digests=bool(recorded),
+            seconds=time.monotonic() - clock,
+        )
+
+
+class _Comparison:
+    """A sink that compares what it is given with what is there."""
+
+    def __init__(self, there: TensorFolder, left_out: set[str]) -> None:
+        self.there, self.left_out = there, left_out
+        self.differing: dict[str, int] = {}
+        self.compared = 0
+        self._firsts: dict[str, tuple[int, float, float]] = {}
+        self._noting = threading.Lock()
+
+    def write(self, name: str, start: int, stored: np.ndarray) -> None:
+        found = self.there.read(name, start, start + stored.size)
+        flat = np.ascontiguousarray(stored).reshape(-1)
+        bits = np.dtype(f"u{flat.itemsize}")
+        unequal = np.flatnonzero(flat.view(bits) != found.view(bits))
+        with self._noting:
+            self.compared += flat.nbytes
+            if not len(unequal):
+                return
+            self.differing[name] = self.differing.get(name, 0) + len(unequal)
+            place = int(unequal[0])
+            if name not in self._firsts or start + place < self._firsts[name][0]:
+                dtype = self.there.info(name).dtype
+                values = (_number(array[place : place + 1], dtype) for array in (found, flat))
+                self._firsts[name] = (start + place, *values)  # pyright: ignore[reportArgumentType]
+
+    def first(self) -> FirstDifference | None:
+        if not self._firsts:
+            return None
+        name = min(self._firsts)
+        place, found, expected = self._firsts[name]
+        index = tuple(int(number) for number in np.unravel_index(place, self.there.info(name).shape or (1,)))
+        return FirstDifference(name, index if self.there.info(name).shape else (), found, expected)
+
+
+class _Counter:
+    """Says how far the comparison has come."""
+
+    def __init__(self, opened: OpenMerge, progress: Progress | None) -> None:
+        self.infos, self.progress, self.done = opened.plan.infos, progress, 0
+        self.total = sum(info.bytes for info in self.infos.values())
+
+    def __call__(self, name: str, done: int, size: int) -> None:
+        if done >= size:
+            self.done += self.infos[name].bytes
+            if self.progress is not None:
+                self.progress(self.done, self.total, name)
+
+
+def _number(stored: np.ndarray, dtype: str) -> float:
+    whole = dtype.startswith(("int", "uint", "bool"))
+    return float(stored[0]) if whole else float(widen(stored, dtype)[0])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    file = folder / MMGRID_FILE
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise MergeError(f"{folder}: has no {MMGRID_FILE}, so nothing says how it was merged") from None
+    except ValueError as error:
+        raise MergeError(f"{file}: is not JSON: {error}") from error
+    if not isinstance(value, dict) or not isinstance(value.get("recipe"), dict) or "format" not in value:
+        raise MergeError(f"{file}: holds no recipe of a merge")
+    return value
+
+
+def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
+    places = {f"source {source.name!r}": source.path for source in recipe.sources}
+    places |= {f"the model under {source.name!r}": source.onto for source in recipe.sources if source.onto is not None}
+    places |= {"the base": recipe.base} if recipe.base is not None else {}
+    places |= {f"the base of rule {n}": rule.base for n, rule in enumerate(recipe.rules) if rule.base is not None}
+    return tuple(f"{name}: {path}" for name, path in places.items() if not path.exists())
+
+
+def _changed(recorded: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    changed = {}
+    for name, files in recorded.items():
+        now = digests.get(name, {})
+        unequal = [
+            file
+            for file in sorted({*files, *now})
+            if files.get(file, {}).get("sha256") != now.get(file, {}).get("sha256")
+        ]
+        if unequal:
+            changed[name] = tuple(unequal)
+    return changed
+
+
+def _unlike(opened: OpenMerge, there: TensorFolder) -> dict[str, str]:
+    """Tensors whose elements cannot be compared."""
+    infos, unlike = opened.plan.infos, {}
+    for name in sorted({*infos, *there}):
+        if name not in there:
+            unlike[name] = "is missing"
+        elif name not in infos:
+            unlike[name] = "is not in the result of the recipe"
+        elif there.info(name) != infos[name]:
+            found, wanted = there.info(name), infos[name]
+            unlike[name] = (
+                f"is {found.dtype} {list(found.shape)}, and the recipe gives {wanted.dtype} {list(wanted.shape)}"
+            )
+    return unlike

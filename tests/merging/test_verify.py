@@ -1,0 +1,144 @@
+"""Verifying replays a merge and finds whatever is not as it made it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kits.tiny_llama import tiny_llama
+from mmgrid.merging import MergeError, merge
+from mmgrid.merging.verify import FirstDifference, verify
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    """A merge of `a` and `b` on `base`, by DARE and TIES, in bfloat16."""
+    base = tiny_llama(tmp_path / "base", 0)
+    for seed, name in enumerate("ab", 1):
+        tiny_llama(tmp_path / name, seed, near=base)
+    _merge(tmp_path)
+    return tmp_path / "out"
+
+
+def _merge(folder: Path, **changes: Any) -> None:
+    recipe = {
+        "method": "ties",
+        "base": str(folder / "base"),
+        "sources": [{"name": name, "path": str(folder / name)} for name in "ab"],
+        "options": {"preset": "subspace"},
+        "dtype": "bfloat16",
+    }
+    merge({**recipe, **changes}, folder / "out")
+
+
+def _change(folder: Path, tensor: str, change: Any) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors[tensor] = change(tensors[tensor])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_merge_is_what_its_recipe_gives(merged: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in merged.parent.rglob("*")}
+    steps: list[tuple[int, int, str]] = []
+    result = verify(merged, workers=2, progress=lambda *step: steps.append(step))
+    assert result.equal
+    assert (result.missing, result.changed, result.first, result.differing) == ((), {}, None, {})
+    size = sum(tensor.numel() * 2 for tensor in load_file(merged / "model.safetensors").values())
+    assert result.compared == size
+    assert steps[-1][:2] == (size, size)
+    assert {path: path.stat().st_mtime_ns for path in merged.parent.rglob("*")} == before
+
+
+def test_a_tree_of_models_may_be_moved(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    new = tmp_path_factory.mktemp("elsewhere") / "tree"
+    shutil.copytree(merged.parent, new)
+    shutil.rmtree(merged.parent)
+    assert verify(new / "out").equal
+
+
+def test_the_first_difference_is_named(merged: Path) -> None:
+    def flip(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed[3, 5], changed[7, 1] = 5.0, 6.0
+        return changed
+
+    expected = load_file(merged / "model.safetensors")["model.layers.1.mlp.up_proj.weight"][3, 5].item()
+    _change(merged, "model.layers.1.mlp.up_proj.weight", flip)
+    _change(merged, "model.layers.2.mlp.up_proj.weight", flip)
+    result = verify(merged)
+    assert not result.equal
+    assert result.first == FirstDifference("model.layers.1.mlp.up_proj.weight", (3, 5), 5.0, expected)
+    assert list(result.differing.values()) == [2, 2]
+
+
+def test_the_sign_of_a_zero_is_a_difference(merged: Path) -> None:
+    shutil.rmtree(merged)
+    for name in ("a", "b", "base"):
+        _change(merged.parent / name, "model.norm.weight", torch.zeros_like)
+    _merge(merged.parent)
+    _change(merged, "model.norm.weight", torch.neg)
+    assert verify(merged).differing == {"model.norm.weight": 16}
+
+
+def test_a_changed_source_is_told_beside_what_follows_from_it(merged: Path) -> None:
+    _change(merged.parent / "a", "lm_head.weight", lambda tensor: tensor + 1)
+    result = verify(merged)
+    assert result.changed == {"a": ("model.safetensors",)}
+    assert "lm_head.weight" in result.differing
+
+
+def test_a_source_that_is_away_is_told_and_nothing_compared(merged: Path) -> None:
+    shutil.rmtree(merged.parent / "a")
+    shutil.rmtree(merged.parent / "base")
+    result = verify(merged)
+    assert not result.equal
+    assert result.missing == (f"source 'a': {merged.parent / 'a'}", f"the base: {merged.parent / 'base'}")
+    assert result.compared == 0
+
+
+def test_other_tensors_types_and_shapes_are_told(merged: Path) -> None:
+    tensors = load_file(merged / "model.safetensors")
+    tensors["more"] = tensors.pop("lm_head.weight")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].float()
+    save_file(tensors, merged / "model.safetensors")
+    assert verify(merged).unlike == {
+        "lm_head.weight": "is missing",
+        "model.norm.weight": "is float32 [16], and the recipe gives bfloat16 [16]",
+        "more": "is not in the result of the recipe",
+    }
+
+
+def test_without_digests_only_the_bytes_speak(merged: Path) -> None:
+    shutil.rmtree(merged)
+    folder = merged.parent
+    sources = [{"path": str(folder / name)} for name in "ab"]
+    merge({"method": "linear", "sources": sources}, merged, digests=False)
+    assert verify(merged).equal
+    assert not verify(merged).digests
+    _change(folder / "a", "lm_head.weight", lambda tensor: tensor + 1)
+    result = verify(merged)
+    assert (result.changed, result.equal) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "has no mmgrid.json"), ("{", "is not JSON"), ('{"format": 2}', "holds no recipe"), ("[]", "holds no")],
+)
+def test_what_is_no_merge(content: str | None, words: str, merged: Path) -> None:
+    (merged / "mmgrid.json").unlink()
+    if content is not None:
+        (merged / "mmgrid.json").write_text(content)
+    with pytest.raises(MergeError, match=words):
+        verify(merged)
+
+
+def test_a_record_is_a_recipe(merged: Path) -> None:
+    merge(merged / "mmgrid.json", merged.parent / "again")
+    again = (merged.parent / "again" / "model.safetensors").read_bytes()
+    assert again == (merged / "model.safetensors").read_bytes()
+    record = json.loads((merged / "mmgrid.json").read_text())
+    assert json.loads((merged.parent / "again" / "mmgrid.json").read_text()) == record
