@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mmgrid.merging.chunks import Chunk
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.floats import LARGEST, Floats, largest, narrow, widen
+from mmgrid.merging.floats import LARGEST, Floats, all_finite, largest, narrow, widen
 from mmgrid.merging.job import Job, Program
 from mmgrid.merging.methods.base import weighted_sum
 from mmgrid.merging.names import depths
@@ -29,21 +28,28 @@ class Computation:
         self.depth = depths(plan.merged)
 
     def vectors(
-        self, chunk: Chunk, part: Part, cuts: Mapping[tuple[int, int], Sequence[Cut]], n_stages: int | None = None
+        self,
+        chunk: Chunk,
+        part: Part,
+        cuts: Mapping[tuple[int, int], Sequence[Cut]],
+        n_stages: int | None = None,
+        *,
+        check: bool = True,
     ) -> tuple[list[Floats], Floats | None]:
         """What the method sees of a run: each source's θ or τ, the first `n_stages` stages done; and the base.
 
-        `cuts[source number, stage number]` are those that fall on this run.
+        `cuts[source number, stage number]` are those that fall on this run. Values that are not finite are refused
+        if `check` is on; who reads a run before it is merged can leave that to the merge.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # `rounded` refuses what is too large
-            return self._vectors(chunk, part, cuts, n_stages)
+            return self._vectors(chunk, part, cuts, n_stages, check)
 
     def _vectors(
-        self, chunk: Chunk, part: Part, cuts: Mapping[tuple[int, int], Sequence[Cut]], n_stages: int | None
+        self, chunk: Chunk, part: Part, cuts: Mapping[tuple[int, int], Sequence[Cut]], n_stages: int | None, check: bool
     ) -> tuple[list[Floats], Floats | None]:
         program = self.job.program(chunk.tensor)
         tensors = [
-            read_values(source, name, chunk, part.sources[name] - part.start)
+            read_values(source, name, chunk, part.sources[name] - part.start, check=check)
             for name, source in self.job.sources.items()
         ]
         if not program.on_deltas:
@@ -53,7 +59,7 @@ class Computation:
             raise MergeError(
                 f"tensor {chunk.tensor}: the base lacks rows that are to be merged; keep, append or drop their block"
             )
-        base = read_values(program.base, BASE, chunk, part.base - part.start)
+        base = read_values(program.base, BASE, chunk, part.base - part.start, check=check)
         for number, values in enumerate(tensors):
             delta = np.subtract(values, base, out=take(len(values)))  # `values` may be the source's own memory
             tensors[number] = self._staged(program, delta, number, chunk, cuts, n_stages)
@@ -134,17 +140,17 @@ def combine(
     return program.method.combine(vectors, program.weights, program.options)
 
 
-def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int) -> Floats:
+def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int, *, check: bool = True) -> Floats:
     """A run of a source in float32; `offset` is added to the run's place in the result.
 
     Raises:
-        MergeError: it holds NaN or an infinity.
+        MergeError: it holds NaN or an infinity, and `check` is on.
     """
+    dtype = tensors.info(chunk.tensor).dtype
     stored = tensors.read(chunk.tensor, chunk.start + offset, chunk.stop + offset)
-    values = widen(stored, tensors.info(chunk.tensor).dtype)
-    size = largest(values)
-    if not size < math.inf:
-        what = "NaN" if math.isnan(size) else "an infinity"
+    values = widen(stored, dtype)
+    if check and not all_finite(stored, values, dtype):
+        what = "NaN" if np.isnan(values).any() else "an infinity"
         where = "the base" if source == BASE else f"source {source!r}"
         raise MergeError(f"tensor {chunk.tensor}: {where} holds {what}: its training failed, or a file is damaged")
     return values

@@ -7,6 +7,7 @@ Arrays of such types are held as unsigned integers of their size (`STORAGE`).
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -98,6 +99,13 @@ def narrow(values: Floats, dtype: str) -> np.ndarray:
 def magnitudes(values: Floats) -> NDArray[np.uint32]:
     """The bits of |values|: whole numbers in the order of the magnitudes. A new array."""
     return np.bitwise_and(values.view(np.uint32), _WITHOUT_SIGN, out=like(values, np.uint32))
+
+
+def all_finite(stored: np.ndarray, values: Floats, dtype: str) -> bool:
+    """Whether a run holds neither NaN nor infinities; `values` are those of `stored`, whose type is `dtype`."""
+    if dtype == "bfloat16" and stored.size:  # half of the bytes to look at
+        return int(np.bitwise_and(stored, 0x7FFF, out=like(stored)).max()) < 0x7F80
+    return largest(values) < math.inf
 
 
 def largest(values: Floats) -> float:

@@ -32,6 +32,7 @@ _TOP = 1 << 31  # magnitudes have 31 bits
 _BINS = 1 << 20  # enough for the interval that a sample gives: one count mostly is all
 _SMALL_GROUP = 1 << 22  # elements that are held in memory instead of being counted run by run
 _SAMPLE = 64  # one element in so many
+_HELD = 1 << 23  # elements of a search's interval that are remembered, to tell at which run the cut goes through
 DOT_BLOCK = 8192  # inner products are summed in blocks of this size, whatever the runs
 
 
@@ -51,7 +52,7 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
             def read(piece: Piece, position: int = position) -> list[Bits]:
                 """The bits of the magnitudes that the stage will see, for each source."""
                 chunk = piece[0]
-                vectors, _ = computation.vectors(*piece, cuts[chunk.tensor, chunk.start], position)
+                vectors, _ = computation.vectors(*piece, cuts[chunk.tensor, chunk.start], position, check=False)
                 return [magnitudes(values) for values in vectors]
 
             by_rows = any(earlier[0].unit == "row" for earlier in programs[number].steps[:position])
@@ -176,13 +177,13 @@ def _cut_here(threshold: int, quota: int, here: int) -> Cut:
 class _Search:
     """The search for one cut of one source: it lies among the magnitudes whose bits are in [low, high]."""
 
-    def __init__(self, rank: int, low: int = 0, high: int = _TOP - 1, guess: int = 0) -> None:
+    def __init__(self, rank: int, low: int = 0, high: int = _TOP - 1, guess: int | None = None) -> None:
         self.rank, self.low, self.high = rank, low, high
-        self.guess = guess  # a likely threshold, whose equals are counted at once
-        self.equals: dict[int, int] = {}  # number of the run → elements that equal the guess
+        self.guess = guess  # a threshold that many elements equal: these are counted at once
         self.threshold: int | None = None
         self.quota = 0  # how many of those that equal the threshold lie above the cut
         self.divides = False  # whether others that equal it lie below
+        self.equals: dict[int, int] = {}  # number of the run → its elements that equal the threshold, if it divides
         self._adding = threading.Lock()
         self._reset()
         if rank <= 0:
@@ -191,8 +192,11 @@ class _Search:
     def _reset(self) -> None:
         self.beyond = 0  # elements above the interval
         self.counts = np.zeros(_BINS, np.int64)
-        self._waiting: list[NDArray[np.uint32]] = []  # bins of elements that are not yet counted
+        self._waiting: list[Bits] = []  # bins of elements that are not yet counted
         self._n_waiting = 0
+        self._held: dict[int, Bits] | None = {}  # number of the run → bins of its elements in the interval
+        self._n_held = 0
+        self._guessed: dict[int, int] = {}
 
     def count(self, number: int, bits: Bits) -> None:
         """Count how many of run `number` lie above the interval, and how many in each bin of it."""
@@ -200,14 +204,19 @@ class _Search:
         beyond = int(np.count_nonzero(np.greater(bits, np.uint32(self.high), out=chosen)))
         place = np.subtract(bits, np.uint32(self.low), out=take(len(bits), np.uint32))  # what lies below wraps around
         inside = place[np.less_equal(place, np.uint32(self.high - self.low), out=chosen)] >> np.uint32(self._shift)
-        equal = int(np.count_nonzero(np.equal(bits, np.uint32(self.guess), out=chosen)))
         with self._adding:
-            self.equals[number] = equal
             self.beyond += beyond
             self._waiting.append(inside)
             self._n_waiting += len(inside)
+            self._n_held += len(inside)
             if self._n_waiting > _BINS:
                 self._flush()
+            if self._n_held > _HELD:
+                self._held = None
+            if self._held is not None:
+                self._held[number] = inside
+        if self.guess is not None:
+            self._guessed[number] = int(np.count_nonzero(np.equal(bits, np.uint32(self.guess), out=chosen)))
 
     def _flush(self) -> None:
         self.counts += np.bincount(np.concatenate([*self._waiting, np.zeros(0, np.uint32)]), minlength=_BINS)
@@ -216,6 +225,11 @@ class _Search:
     @property
     def _shift(self) -> int:
         return max((self.high - self.low).bit_length() - (_BINS.bit_length() - 1), 0)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all is known that tells how the cut falls on each run."""
+        return self.threshold is not None and (not self.divides or bool(self.equals))
 
     def narrow(self) -> None:
         """Go on in the bin that holds the cut, after a pass over all elements."""
@@ -230,10 +244,15 @@ class _Search:
         number, in_bin = _BINS - 1 - place, int(self.counts[_BINS - 1 - place])
         above = self.beyond + int(upward[place]) - in_bin
         low = self.low + (number << self._shift)
-        self.low, self.high = low, min(low + (1 << self._shift) - 1, self.high)
-        if self.low == self.high:
+        high = min(low + (1 << self._shift) - 1, self.high)
+        if low == high:
             self.threshold, self.quota = low, self.rank - above
             self.divides = self.quota < in_bin
+            if self.divides and self._held is not None:
+                self.equals = {run: int(np.count_nonzero(bins == number)) for run, bins in self._held.items()}
+            elif self.divides and self.guess == low:
+                self.equals = self._guessed
+        self.low, self.high, self.guess = low, high, low
         self._reset()
 
 
@@ -251,15 +270,10 @@ def _by_counting(
     ]
     numbered = list(enumerate(group))
     every = [search for wanted in searches for search in wanted]
-    while open_searches := [search for search in every if search.threshold is None]:
+    while open_searches := [search for search in every if not search.settled]:
         for_each(numbered, lambda piece: _count(piece, read, searches), workers)
         for search in open_searches:
             search.narrow()
-    divided = [search for search in every if search.divides and search.guess != search.threshold]
-    for search in divided:
-        search.guess = search.threshold or 0
-    if divided:  # equals fall on both sides of the cut, and their order says which: they are counted run by run
-        for_each(numbered, lambda piece: _count(piece, read, searches, every=True), workers)
     found = []
     for source, wanted in enumerate(searches):
         falling = [_falling_of(search, len(group)) for search in wanted]
@@ -280,18 +294,14 @@ def _falling_of(search: _Search, n_runs: int) -> list[Cut]:
 
 
 def _count(
-    numbered: tuple[int, Piece],
-    read: Callable[[Piece], list[Bits]],
-    searches: Sequence[Sequence[_Search]],
-    *,
-    every: bool = False,
+    numbered: tuple[int, Piece], read: Callable[[Piece], list[Bits]], searches: Sequence[Sequence[_Search]]
 ) -> None:
-    """Count one run for all searches that are open, or for every one."""
+    """Count one run for all searches that are open."""
     number, piece = numbered
     with frame():
         for bits, wanted in zip(read(piece), searches, strict=True):
             for search in wanted:
-                if every or search.threshold is None:
+                if not search.settled:
                     search.count(number, bits)
 
 
@@ -319,4 +329,5 @@ def _search(rank: int, size: int, sample: Bits) -> _Search:
     high = int(ordered[int(place - margin)]) if place - margin >= 0 else _TOP - 1
     low = int(ordered[int(place + margin)]) if place + margin < n else 0
     guess = int(ordered[min(int(place), n - 1)])
-    return _Search(rank, low, high, guess)
+    is_frequent = np.count_nonzero(ordered == np.uint32(guess)) > n * _HELD / 2 / size
+    return _Search(rank, low, high, guess if is_frequent else None)
