@@ -10,54 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.files import clear_disk_errors
-from mmgrid.merging.blocks import BACKBONE, Block, BlockTable, lay_out, rows_of
+from mmgrid.merging.blocks import rows_of
 from mmgrid.merging.card import CARD_FILE, Card, CardFacts, model_card
 from mmgrid.merging.engine import KeptCounts, Variant, run
-from mmgrid.merging.errors import MergeError, listing, nearest
-from mmgrid.merging.job import Job, Scale, make_job, make_program
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.estimate import DiskSpeed, disk_speed, read_bytes
+from mmgrid.merging.job import Scale, make_program
 from mmgrid.merging.journal import Journal
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
-from mmgrid.merging.methods import get_method
+from mmgrid.merging.opening import OpenMerge, open_merge, paths_of
 from mmgrid.merging.output import (
     KEPT,
     MergeReport,
     check_outside,
     clear,
     copy_companions,
-    digests_of,
-    joint_digest,
     relative_to,
     working,
     write_record,
 )
 from mmgrid.merging.parallel import default_workers
-from mmgrid.merging.plan import BASE, Plan, plan_merge
-from mmgrid.merging.recipe import BASE_FILES, MergeRecipe, MergeSource
-from mmgrid.merging.sources import Source, open_source
+from mmgrid.merging.plan import Plan
+from mmgrid.merging.recipe import MergeRecipe
 from mmgrid.merging.tensors import WEIGHTS_FILE, TensorWriter
 
 Progress = Callable[[int, int, str], None]
-_Place = tuple[Path, Path | None]  # of a source: its folder, and for an adapter the model that it belongs to
-
-
-@dataclass(frozen=True)
-class OpenMerge:
-    """A recipe with its sources open: everything is known but the tensors' values.
-
-    Attributes:
-        recipe: with names, weights and all options filled in.
-        folders: name of the source (or `(base)`, or a rule's base) → its folder.
-        companions: the folder whose config and tokenizer go with the result.
-        digests: name → file → digest and size; empty without digests.
-    """
-
-    recipe: MergeRecipe
-    job: Job
-    plan: Plan
-    folders: dict[str, Source]
-    companions: Path
-    digests: dict[str, Any]
-    hashing_seconds: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +54,7 @@ def merge(
     digests: bool = True,
     card: Card | None = None,
     notes: Sequence[str] = (),
+    measure: bool = False,
 ) -> MergeReport:
     """Merge model folders into a new one.
 
@@ -90,6 +68,7 @@ def merge(
             called by its folder's.
         card: writes the model card from facts, instead of `card.model_card`.
         notes: for record, card and report: what is not as somebody might expect.
+        measure: measure the speed of the disk beforehand, for the report; takes up to two seconds.
 
     Returns:
         What was merged, kept and dropped. The folder holds `model.safetensors`, config and tokenizer of the first
@@ -101,7 +80,9 @@ def merge(
         DiskFull, NotWritableError: the output cannot be written.
     """
     outputs = {out: Change()}
-    (report,) = sweep(recipe, outputs, workers=workers, progress=progress, digests=digests, card=card, notes=notes)
+    (report,) = sweep(
+        recipe, outputs, workers=workers, progress=progress, digests=digests, card=card, notes=notes, measure=measure
+    )
     return report
 
 
@@ -114,12 +95,13 @@ def sweep(
     digests: bool = True,
     card: Card | None = None,
     notes: Sequence[str] = (),
+    measure: bool = False,
 ) -> list[MergeReport]:
     """Merge the same models several times, with other weights or another scale, in one reading of the sources.
 
     Args:
         outputs: new folder → what it has instead of the recipe's values.
-        recipe, workers, progress, digests, card, notes: as for `merge`.
+        recipe, workers, progress, digests, card, notes, measure: as for `merge`.
 
     Returns:
         A report for each output, in their order. Each folder is as if it had been merged alone.
@@ -130,11 +112,12 @@ def sweep(
     recipe, workers = MergeRecipe.load(recipe).anchored(), workers or default_workers()
     outs = {Path(out).absolute(): change for out, change in outputs.items()}
     for out in outs:
-        check_outside(out, {str(path): path for path in _paths(recipe)})
+        check_outside(out, {str(path): path for path in paths_of(recipe)})
     if recipe.rules and any(change != Change() for change in outs.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_merge(recipe, workers=workers, digests=digests))
+        speed = _speed(opened, list(outs), workers) if measure else None
         clock = time.monotonic()
         works = [stack.enter_context(_work(opened, out, change)) for out, change in outs.items()]
         finished = frozenset.intersection(*(work.journal.finished for work in works))
@@ -152,7 +135,17 @@ def sweep(
         for folder in opened.folders.values():
             folder.check_unchanged()
     seconds = time.monotonic() - clock
-    return [_report(opened, out, counts, seconds, tuple(notes)) for out in outs]
+    reports = [_report(opened, out, counts, seconds, tuple(notes)) for out in outs]
+    if speed is None:
+        return reports
+    bound = speed.bound(read_bytes(opened), sum(report.bytes_written for report in reports))
+    return [replace(report, bound=bound) for report in reports]
+
+
+def _speed(opened: OpenMerge, outs: Sequence[Path], workers: int) -> DiskSpeed:
+    outs[0].parent.mkdir(parents=True, exist_ok=True)
+    written = len(outs) * sum(info.bytes for info in opened.plan.infos.values())
+    return disk_speed(list(opened.folders.values()), outs[0].parent, read_bytes(opened), written, workers)
 
 
 @dataclass(frozen=True)
@@ -241,116 +234,12 @@ def _report(opened: OpenMerge, out: Path, counts: KeptCounts, seconds: float, no
         parameters=sum(info.size for info in plan.merged.values()),
         kept_share=counts.shares(),
         kept_by_tower=counts.by_tower(),
-        bytes_read=sum(folder.info(name).bytes for folder in opened.folders.values() for name in folder),
+        bytes_read=read_bytes(opened),
         bytes_written=sum(info.bytes for info in plan.infos.values()),
         seconds=seconds,
         hashing_seconds=opened.hashing_seconds,
         notes=notes,
     )
-
-
-@contextlib.contextmanager
-def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> Iterator[OpenMerge]:
-    """Open a recipe's sources and check all that can be checked before a tensor is read.
-
-    Raises:
-        MergeError: recipe and sources do not fit.
-    """
-    with contextlib.ExitStack() as stack:
-        opened = _opened(recipe, stack)
-        clock = time.monotonic()
-        files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
-        hashing = time.monotonic() - clock
-        recipe = _named(recipe, files)
-        sources = {str(source.name): opened[source.path, source.onto] for source in recipe.sources}
-        weights = {str(s.name): s.weight for s in recipe.sources if s.weight is not None}
-        programs = []
-        for rule in recipe.rules:
-            method = get_method(rule.method or recipe.method)
-            base = rule.base or (recipe.base if method.base != "none" else None)
-            options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
-            programs.append(
-                make_program(
-                    method,
-                    sources,
-                    None if base is None else opened[base, None],
-                    {**weights, **(rule.weights or {})},
-                    recipe.scale if rule.scale is None else rule.scale,
-                    options,
-                    rule.tensors,
-                )
-            )
-        below = None if recipe.base is None else opened[recipe.base, None]
-        last = make_program(get_method(recipe.method), sources, below, weights, recipe.scale, recipe.options)
-        job = make_job(sources, [*programs, last], recipe.seed)
-        names = list(job.sources)
-        resolved = tuple(
-            source.model_copy(update={"weight": last.weights[names.index(str(source.name))]})
-            for source in recipe.sources
-        )
-        recipe = recipe.model_copy(update={"sources": resolved, "options": dict(last.options)})
-        dtype = None if recipe.dtype == "source" else recipe.dtype
-        plan = _planned(recipe, job, sources, below, dtype)
-        folders = {**sources, **({BASE: below} if below is not None else {})}
-        for number, rule in enumerate(recipe.rules):
-            if rule.base is not None:
-                folders[f"{BASE} of rule {number}"] = opened[rule.base, None]
-        keys = {id(folder): key for key, folder in opened.items()}
-        known = {name: files[keys[id(folder)]] for name, folder in folders.items()} if digests else {}
-        yield OpenMerge(recipe, job, plan, folders, _companions(recipe, folders), known, hashing)
-
-
-def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_Place, Source]:
-    """All sources and bases, each opened once."""
-    opened: dict[_Place, Source] = {}
-    for source in recipe.sources:
-        if (source.path, source.onto) not in opened:
-            source_opened = open_source(source.path, source.onto, recipe.base)
-            opened[source.path, source.onto] = stack.enter_context(source_opened)
-    for base in (recipe.base, *(rule.base for rule in recipe.rules)):
-        if base is not None and (base, None) not in opened:
-            opened[base, None] = stack.enter_context(open_source(base))
-    return opened
-
-
-def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Path:
-    """The folder whose config and tokenizer go with the result.
-
-    Raises:
-        MergeError: the recipe names a source that there is not.
-    """
-    name = recipe.companions or str(recipe.sources[0].name)
-    if recipe.companions == BASE_FILES and BASE in folders:
-        return folders[BASE].companions
-    if name not in folders:
-        known = [*folders, BASE_FILES] if BASE in folders else list(folders)
-        raise MergeError(f"companions: there is no source {name!r}{nearest(name, known)}; known: {listing(known)}")
-    return folders[name].companions
-
-
-def _planned(
-    recipe: MergeRecipe, job: Job, sources: Mapping[str, Source], base: Source | None, dtype: str | None
-) -> Plan:
-    """The plan, with token rows in blocks where sources name any."""
-    folders = {name: source.companions for name, source in sources.items()}
-    tables = {name: table for name, path in folders.items() if (table := BlockTable.read(path)) is not None}
-    if not tables:
-        if recipe.blocks:
-            raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
-        return plan_merge(job.sources, base, dtype)
-    tensors = next(iter(tables.values())).tensors
-
-    def all_backbone(rows: int) -> BlockTable:
-        return BlockTable(tensors, (Block(BACKBONE, 0, rows),))
-
-    for name, source in job.sources.items():
-        if name not in tables:
-            tables[name] = all_backbone(source.info(tensors[0]).shape[0])
-    below = None
-    if base is not None:
-        below = BlockTable.read(base.companions) or all_backbone(base.info(tensors[0]).shape[0])
-    laid = lay_out(tables, below, str(recipe.sources[0].name), recipe.blocks)
-    return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=frozenset(tensors))
 
 
 class _Counter:
@@ -379,26 +268,3 @@ def _facts(opened: OpenMerge, recipe: MergeRecipe) -> dict[str, Any]:
         "sources": {name: folder.stamps for name, folder in opened.folders.items()},
         "tensors": {name: (info.dtype, info.shape) for name, info in opened.plan.infos.items()},
     }
-
-
-def _paths(recipe: MergeRecipe) -> list[Path]:
-    bases = [recipe.base, *(rule.base for rule in recipe.rules)]
-    models = [path for source in recipe.sources for path in (source.path, source.onto)]
-    return [path for path in (*models, *bases) if path is not None]
-
-
-def _named(recipe: MergeRecipe, digests: Mapping[_Place, Any]) -> MergeRecipe:
-    """The recipe with a name for every source: where none is given, the digest of its weights."""
-
-    def name_of(source: MergeSource) -> str:
-        return joint_digest(digests[source.path, source.onto]) if digests else source.path.name
-
-    sources = tuple(
-        source if source.name else source.model_copy(update={"name": name_of(source)}) for source in recipe.sources
-    )
-    names = [str(source.name) for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            same = "have the same weights" if digests else "have folders of one name"
-            raise MergeError(f"two sources {same} ({name}); give each a name if that is meant")
-    return recipe.model_copy(update={"sources": sources})

@@ -50,6 +50,7 @@ class MergeReport:
         seconds: wall time of reading, computing and writing.
         hashing_seconds: wall time of the sources' digests, before that.
         notes: what is not as somebody might expect.
+        bound: the seconds that reading and writing as much takes on this machine; None if it was not measured.
     """
 
     out: Path
@@ -64,6 +65,12 @@ class MergeReport:
     seconds: float
     hashing_seconds: float
     notes: tuple[str, ...] = ()
+    bound: float | None = None
+
+    @property
+    def fraction_of_bound(self) -> float | None:
+        """How near the merge came to the speed of the disk: 1 is as fast as reading and writing alone."""
+        return None if self.bound is None or not self.seconds else self.bound / self.seconds
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ import numpy as np
 from mmgrid.merging.engine import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.floats import widen
-from mmgrid.merging.folders import OpenMerge, Progress, open_merge
+from mmgrid.merging.folders import Progress
+from mmgrid.merging.opening import OpenMerge, open_merge
 from mmgrid.merging.output import MMGRID_FILE
 from mmgrid.merging.parallel import default_workers
 from mmgrid.merging.plan import BASE
