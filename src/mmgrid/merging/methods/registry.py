@@ -12,6 +12,7 @@ from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
 from mmgrid.merging.methods.model_stock import model_stock
 from mmgrid.merging.methods.slerp import multislerp, slerp
+from mmgrid.merging.methods.tall_masks import consensus
 from mmgrid.merging.methods.task_arithmetic import task_arithmetic
 from mmgrid.merging.methods.temporal import acceleration, decay, velocity
 from mmgrid.merging.methods.ties import ties
@@ -30,6 +31,7 @@ METHODS: dict[str, Method] = {
         breadcrumbs,
         della,
         lines,
+        consensus,
         velocity,
         acceleration,
         decay,
