@@ -11,6 +11,7 @@ from mmgrid.merging.methods.linear import linear
 from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
 from mmgrid.merging.methods.model_stock import model_stock
+from mmgrid.merging.methods.pcb import pcb
 from mmgrid.merging.methods.slerp import multislerp, slerp
 from mmgrid.merging.methods.tall_masks import consensus
 from mmgrid.merging.methods.task_arithmetic import task_arithmetic
@@ -32,6 +33,7 @@ METHODS: dict[str, Method] = {
         della,
         lines,
         consensus,
+        pcb,
         velocity,
         acceleration,
         decay,
