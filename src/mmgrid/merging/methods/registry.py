@@ -17,6 +17,7 @@ from mmgrid.merging.methods.tall_masks import consensus
 from mmgrid.merging.methods.task_arithmetic import task_arithmetic
 from mmgrid.merging.methods.temporal import acceleration, decay, velocity
 from mmgrid.merging.methods.ties import ties
+from mmgrid.merging.methods.tsv_m import tsv_m
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -34,6 +35,7 @@ METHODS: dict[str, Method] = {
         lines,
         consensus,
         pcb,
+        tsv_m,
         velocity,
         acceleration,
         decay,
