@@ -7,6 +7,7 @@ from mmgrid.merging.methods.base import Method
 from mmgrid.merging.methods.breadcrumbs import breadcrumbs
 from mmgrid.merging.methods.dare import dare
 from mmgrid.merging.methods.della import della
+from mmgrid.merging.methods.iso_c import iso_c
 from mmgrid.merging.methods.linear import linear
 from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
@@ -36,6 +37,7 @@ METHODS: dict[str, Method] = {
         consensus,
         pcb,
         tsv_m,
+        iso_c,
         velocity,
         acceleration,
         decay,
