@@ -8,6 +8,7 @@ from mmgrid.merging.methods.breadcrumbs import breadcrumbs
 from mmgrid.merging.methods.dare import dare
 from mmgrid.merging.methods.della import della
 from mmgrid.merging.methods.iso_c import iso_c
+from mmgrid.merging.methods.iso_cts import iso_cts
 from mmgrid.merging.methods.linear import linear
 from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         pcb,
         tsv_m,
         iso_c,
+        iso_cts,
         velocity,
         acceleration,
         decay,
