@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.methods.base import Method
 from mmgrid.merging.methods.breadcrumbs import breadcrumbs
+from mmgrid.merging.methods.cart import cart
 from mmgrid.merging.methods.dare import dare
 from mmgrid.merging.methods.della import della
 from mmgrid.merging.methods.iso_c import iso_c
@@ -40,6 +41,7 @@ METHODS: dict[str, Method] = {
         tsv_m,
         iso_c,
         iso_cts,
+        cart,
         velocity,
         acceleration,
         decay,
