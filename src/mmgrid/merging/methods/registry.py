@@ -10,6 +10,7 @@ from mmgrid.merging.methods.dare import dare
 from mmgrid.merging.methods.della import della
 from mmgrid.merging.methods.iso_c import iso_c
 from mmgrid.merging.methods.iso_cts import iso_cts
+from mmgrid.merging.methods.knots import knots
 from mmgrid.merging.methods.linear import linear
 from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
         iso_c,
         iso_cts,
         cart,
+        knots,
         velocity,
         acceleration,
         decay,

@@ -1,0 +1,88 @@
+"""`knots`: bring the task vectors to common axes, and merge them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mmgrid.merging.floats import Floats
+from mmgrid.merging.methods.base import merge_method, sum_of_weights
+from mmgrid.merging.methods.consensus import Elect, Inner
+from mmgrid.merging.methods.linear_algebra import Matrix, as_matrix, as_tensor, directions, is_matrix, product
+from mmgrid.merging.stages.base import share_of
+
+
+@merge_method(needs="tensor", returns="delta", base="required")
+def knots(
+    tensors: Sequence[Floats],
+    weights: Sequence[float],
+    *,
+    inner: Inner = "ties",
+    density: Annotated[float, Field(ge=0, le=1)] = 0.2,
+    elect: Elect = "weighted",
+    normalise: bool = True,
+) -> Floats:
+    """Δ = U · merge(Σ V₁ᵀ, …, Σ V_Nᵀ), where U Σ [V₁ᵀ … V_Nᵀ] is the decomposition of [τ₁ … τ_N], side by side.
+
+    The columns of U are axes that all sources share, and Σ Vᵢᵀ says how far source i goes along each; those are merged
+    element by element, as in `ties`: trimmed, signs elected, the agreeing ones combined.
+
+    Paper: Stoica et al., "Model merging with SVD to tie the Knots", ICLR 2025, https://arxiv.org/abs/2410.19735.
+
+    Edges: with `inner = "linear"` and density 1 this is task arithmetic, since U is common to all. The trim keeps
+    exactly ⌊density · n⌋ of the n elements of each source's Σ Vᵢᵀ of a tensor, among equals the lower index (the
+    authors rank them over all tensors at once). A weight acts after the alignment. Axes whose singular value is zero
+    are left out (there: below 10⁻⁵). Vectors and scalars, which have no axes, are merged as they are, and so is a
+    bias, which the authors put beside its matrix. Tensors of more than two dimensions are matrices whose columns are
+    all dimensions but the first.
+
+    Args:
+        tensors: τᵢ, float32, one shape.
+        weights: wᵢ, one per tensor.
+        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties"), after the trim.
+        density: share of the aligned elements that is kept.
+        elect: for "ties": vote with wᵢ Σ Vᵢᵀ ("weighted") or Σ Vᵢᵀ ("plain").
+        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+
+    Raises:
+        MergeError: Σ wᵢ is zero and `normalise` is on, or the decomposition does not converge.
+    """
+    divisor = sum_of_weights("knots", weights) if normalise and inner == "linear" else 1.0
+    if is_matrix(tensors):
+        axes = directions(np.concatenate([as_matrix(tensor) for tensor in tensors], axis=1))
+        along = np.split(axes.sizes[:, None] * axes.right, len(tensors), axis=1)
+    else:
+        axes, along = None, [np.asarray(tensor, np.float64) for tensor in tensors]
+    kept = [_trimmed(part, density) for part in along]
+    if inner == "ties":
+        merged = _elected(kept, weights, elect, normalise)
+    else:
+        merged = np.sum([weight * part for weight, part in zip(weights, kept, strict=True)], axis=0) / divisor
+    return as_tensor(merged if axes is None else product(axes.left, merged), tensors[0].shape)
+
+
+def _trimmed(values: Matrix, density: float) -> Matrix:
+    """The ⌊density · n⌋ largest magnitudes, zero elsewhere."""
+    magnitudes = np.abs(values).reshape(-1)
+    n, kept = magnitudes.size, share_of(density, magnitudes.size)
+    if kept == n:
+        return values
+    cut = np.partition(magnitudes, n - kept)[n - kept] if kept else np.inf
+    keep = magnitudes > cut
+    keep[np.flatnonzero(magnitudes == cut)[: kept - int(np.count_nonzero(keep))]] = True
+    return values * keep.reshape(values.shape)
+
+
+def _elected(parts: Sequence[Matrix], weights: Sequence[float], elect: Elect, normalise: bool) -> Matrix:
+    """As `elected` does it, in float64: what is merged here is multiplied by U afterwards."""
+    voices = [weight * part if elect == "weighted" else part for weight, part in zip(weights, parts, strict=True)]
+    sign = np.where(np.sum(voices, axis=0) >= 0, 1.0, -1.0)
+    total, divisor = np.zeros(sign.shape), np.zeros(sign.shape)
+    for voice, part, weight in zip(voices, parts, weights, strict=True):
+        agrees = voice * sign > 0
+        total += agrees * part * weight
+        divisor += agrees * weight
+    return total / np.where(divisor == 0, 1.0, divisor) if normalise else total
