@@ -75,7 +75,7 @@ def make_models(folder: Path, size: str, names: list[str]) -> dict[str, Path]:
     """A base and its fine-tuned copies (base + noise of a fortieth of its size), as folders; those there are kept."""
     shapes = SIZES[size].shapes()
     paths = {name: folder / size / name for name in names}
-    for number, (name, path) in enumerate(paths.items()):
+    for number, path in enumerate(paths.values()):
         if (path / "config.json").exists():
             continue
         path.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
 from merge_models import make_models
 
 MIB = 1 << 20
@@ -46,9 +47,7 @@ CASES = {
         "ties", {"scope": "tensor", "density": 0.2}, True, "ties", {"weight": 0.5, "density": 0.2}, {"normalize": True}
     ),
     "ties (model)": Case("ties", {"scope": "model", "density": 0.2}, True, None, {}, {}),
-    "dare → ties": Case(
-        "dare", {"drop": 0.1, "inner": "ties"}, True, "dare_ties", {"weight": 0.5, "density": 0.9}, {}
-    ),
+    "dare → ties": Case("dare", {"drop": 0.1, "inner": "ties"}, True, "dare_ties", {"weight": 0.5, "density": 0.9}, {}),
     "dare → ties (paper)": Case("ties", {"preset": "subspace"}, True, None, {}, {}),
     "slerp": Case("slerp", {}, False, "slerp", {}, {"t": 0.5}),
     "della": Case(
@@ -94,7 +93,9 @@ def compare(options: argparse.Namespace) -> None:
     start = measured([sys.executable, "-c", "import mmgrid.cli.main"])
     torch = measured([sys.executable, "-c", "import torch"])
     print(f"Qwen3 {options.size}, base and two fine-tuned, bfloat16; {os.cpu_count()} cores.")
-    print(f"Interpreter with mmgrid imported: {start.seconds:.2f} s; with torch imported: {torch.memory / MIB:.0f} MiB.")
+    print(
+        f"Interpreter with mmgrid imported: {start.seconds:.2f} s; with torch imported: {torch.memory / MIB:.0f} MiB."
+    )
     print(f"Hashing the sources: {hashing(list(models.values())):.2f} s.\n")
     print("| method | seconds | floor | × floor | MiB | mergekit seconds | faster | mergekit MiB |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")

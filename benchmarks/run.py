@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("item_encoding",)
+BENCHMARKS = ("item_encoding", "merge_sweeps", "merge_speed")
 
 
 def main() -> None:
