@@ -16,7 +16,7 @@ from kits.merge_references import REFERENCES
 from mmgrid.merging import METHODS, MergeError, merge, merge_state_dicts
 from mmgrid.merging.methods.linear_algebra import directions, isometry
 
-CASES = [
+METHODS_AND_OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *(("consensus", options) for options in ({}, {"k": 3, "inner": "ties"}, {"task": 2, "threshold": 0.6})),
     *(("pcb", options) for options in ({}, {"ratio": 0.5, "clip": 0.1})),
     *(("tsv_m", options) for options in ({}, {"rank": 1.0}, {"rank": 0.4})),
@@ -44,8 +44,11 @@ def _case(name: str, options: Mapping[str, Any]) -> MethodCase:
     )
 
 
+CASES = [_case(name, options) for name, options in METHODS_AND_OPTIONS]
+
+
 class TestAgainstTheKit(MergeMethodKit):
-    @pytest.fixture(params=[_case(*case) for case in CASES], ids=lambda case: case.label)
+    @pytest.fixture(params=CASES, ids=lambda case: case.label)
     def case(self, request: pytest.FixtureRequest) -> MethodCase:
         return request.param
 
@@ -71,7 +74,7 @@ class TestAgainstTheKit(MergeMethodKit):
 # ---- folders
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda part: str(part))
+@pytest.mark.parametrize(("name", "options"), METHODS_AND_OPTIONS, ids=lambda part: str(part))
 def test_folders_give_the_bits_of_state_dicts(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     models = {source: random_model(number, torch.bfloat16) for number, source in enumerate(("base", *NAMES[:3]))}
     for source, model in models.items():
