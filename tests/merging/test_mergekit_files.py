@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kits.tiny_llama import TOKENS, loaded, tiny_llama
@@ -485,3 +486,25 @@ def test_mergekits_own_examples_are_merged_or_refused_clearly(tmp_path: Path, mo
     assert set(refused) == {"arcee_fusion", "orcamini-platy-44layer"}
     assert "merge_method" in refused["arcee_fusion"]
     assert "layers cannot be moved or stacked" in refused["orcamini-platy-44layer"]
+
+
+def test_a_model_with_an_adapter(models: Path) -> None:
+    generator, module = torch.Generator().manual_seed(0), "base_model.model.model.layers.1.self_attn.q_proj"
+    factors = {f"{module}.lora_{half}.weight": torch.randn(2, 16, generator=generator) for half in "AB"}
+    factors[f"{module}.lora_B.weight"] = factors[f"{module}.lora_B.weight"].T.contiguous()
+    (models / "adapter").mkdir()
+    save_file(factors, models / "adapter" / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["layers.1.self_attn.q_proj"]}
+    (models / "adapter" / "adapter_config.json").write_text(json.dumps({**settings, "task_type": "CAUSAL_LM"}))
+    config = """
+        models: [{model: a+adapter, parameters: {weight: 0.5}}, {model: b, parameters: {weight: 1}}]
+        base_model: base
+        merge_method: task_arithmetic"""
+    ours = by_us(config, models)
+    assert not torch.allclose(
+        ours["model.layers.1.self_attn.q_proj.weight"], loaded(models / "b")["model.layers.1.self_attn.q_proj.weight"]
+    )
+    theirs = by_mergekit(config, models / "theirs")
+    assert_same(ours, theirs)
+    again = read_mergekit(models / "ours" / "mergekit_config.yml").recipe
+    assert (again.sources[0].path.name, again.sources[0].onto.name) == ("adapter", "a")  # type: ignore[union-attr]

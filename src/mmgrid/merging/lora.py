@@ -27,6 +27,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
+_WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # what peft puts into the names of whole modules
 _BLOCK_ELEMENTS = 1 << 14  # products are taken of whole blocks of about so many, so that no bit depends on the runs
 _CACHED = 16  # tensors whose factors are held
 # Ways to begin that also change the base's weights, so that the adapter fits the changed ones alone.
@@ -134,12 +135,11 @@ class LoraFolder:
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
-        if name in self._replaced:
-            return self._adapter.read(self._replaced[name], start, stop)
-        stored = self._model.read(name, start, stop)
+        own = self._replaced.get(name)
+        held, called = (self._model, name) if own is None else (self._adapter, own)
+        stored, info = held.read(called, start, stop), held.info(called)
         if name not in self._changed:
             return stored
-        info = self._model.info(name)
         result = take(stop - start)
         np.copyto(result, widen(stored, info.dtype))
         self._add(name, info.shape, start, result)
@@ -210,8 +210,8 @@ class LoraFolder:
             match = _FACTOR.match(own)
             if match is not None:
                 factors.setdefault(match["module"], {})[match["kind"]] = name
-            elif own.replace(".modules_to_save", "") in self._model:
-                replaced[own.replace(".modules_to_save", "")] = name
+            elif (plain := _WRAPPED.sub("", own)) in self._model:
+                replaced[plain] = name
             else:
                 raise MergeError(
                     f"{self.path}: tensor {name} is neither LoRA's nor in the model {self._model.path}; only plain LoRA "

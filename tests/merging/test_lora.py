@@ -1,0 +1,254 @@
+"""LoRA adapters as sources: merged into their model on the fly, as peft does it."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kits.tiny_llama import HIDDEN, INNER, TOKENS, loaded, tiny_llama
+from mmgrid.merging import MergeError, merge
+from mmgrid.merging import lora as lora_module
+from mmgrid.merging.difference import diff
+from mmgrid.merging.lora import LoraFolder
+from mmgrid.merging.sources import open_source
+from mmgrid.merging.verify import verify
+
+RANK = 3
+Q, DOWN = "model.layers.1.self_attn.q_proj", "model.layers.2.mlp.down_proj"
+EMBEDDING = "model.embed_tokens"
+
+
+def _adapter(folder: Path, base: Path | None = None, seed: int = 9, **settings: Any) -> Path:
+    """An adapter of two linear layers, written by hand."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for module, (rows, columns) in {Q: (HIDDEN, HIDDEN), DOWN: (HIDDEN, INNER)}.items():
+        tensors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(RANK, columns, generator=generator)
+        tensors[f"base_model.model.{module}.lora_B.weight"] = torch.randn(rows, RANK, generator=generator)
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    named = "somebody/elses" if base is None else str(base)
+    config = {"peft_type": "LORA", "base_model_name_or_path": named, "r": RANK, "lora_alpha": 6, "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **settings}))
+    return folder
+
+
+def _read(folder: Path, *, onto: Path | None = None, run: int = 100) -> dict[str, Tensor]:
+    """All tensors of an adapter on its model, read in small runs."""
+    with open_source(folder, onto) as source:
+        tensors = {}
+        for name in source:
+            info = source.info(name)
+            parts = [source.read(name, start, min(start + run, info.size)) for start in range(0, info.size, run)]
+            tensors[name] = torch.cat([torch.from_numpy(part.copy()) for part in parts]).reshape(info.shape)
+        return tensors
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tiny_llama(tmp_path / "base", 0)
+
+
+def test_what_an_adapter_makes(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    factors, expected = load_file(adapter / "adapter_model.safetensors"), loaded(base)
+    for module in (Q, DOWN):
+        down, up = (factors[f"base_model.model.{module}.lora_{half}.weight"].double() for half in "AB")
+        expected[f"{module}.weight"] = (expected[f"{module}.weight"].double() + 2.0 * up @ down).float()
+    found = _read(adapter)
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scales"),
+    [
+        ({"use_rslora": True}, (6 / math.sqrt(RANK), 6 / math.sqrt(RANK))),
+        ({"alpha_pattern": {"q_proj": 12}}, (4.0, 2.0)),
+        ({"alpha_pattern": {"layers.2.mlp.down_proj": 3, "k_proj": 1}}, (2.0, 1.0)),
+        ({"init_lora_weights": "gaussian", "use_dora": False, "lora_bias": False}, (2.0, 2.0)),
+    ],
+    ids=str,
+)
+def test_scales(settings: dict[str, Any], scales: tuple[float, float], base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base, **settings)
+    factors, below, found = load_file(adapter / "adapter_model.safetensors"), loaded(base), _read(adapter)
+    for module, scale in zip((Q, DOWN), scales, strict=True):
+        down, up = (factors[f"base_model.model.{module}.lora_{half}.weight"].double() for half in "AB")
+        expected = below[f"{module}.weight"].double() + scale * up @ down
+        assert torch.allclose(found[f"{module}.weight"].double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_no_bit_depends_on_the_runs(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora_module, "_BLOCK_ELEMENTS", 64)
+    adapter = _adapter(tmp_path / "adapter", base)
+    whole, pieces = _read(adapter, run=10_000), _read(adapter, run=7)
+    assert all(whole[name].equal(pieces[name]) for name in whole)
+
+
+def test_embeddings_transposed_layers_and_whole_modules(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base, fan_in_fan_out=True)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for half in "AB":
+        del tensors[f"base_model.model.{DOWN}.lora_{half}.weight"]
+    generator = torch.Generator().manual_seed(3)
+    tensors[f"base_model.model.{EMBEDDING}.lora_embedding_A"] = torch.randn(RANK, TOKENS, generator=generator)
+    tensors[f"base_model.model.{EMBEDDING}.lora_embedding_B"] = torch.randn(HIDDEN, RANK, generator=generator)
+    tensors["base_model.model.lm_head.weight"] = torch.randn(TOKENS, HIDDEN, generator=generator)
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    found, below = _read(adapter), loaded(base)
+    down, up = (tensors[f"base_model.model.{Q}.lora_{half}.weight"] for half in "AB")
+    assert torch.allclose(found[f"{Q}.weight"], below[f"{Q}.weight"] + 2 * (up @ down).T, atol=1e-5)
+    down, up = (tensors[f"base_model.model.{EMBEDDING}.lora_embedding_{half}"] for half in "AB")
+    assert torch.allclose(found[f"{EMBEDDING}.weight"], below[f"{EMBEDDING}.weight"] + 2 * (up @ down).T, atol=1e-5)
+    assert found["lm_head.weight"].equal(tensors["base_model.model.lm_head.weight"])
+
+
+def test_merged_like_any_source_in_the_models_own_type(tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", 0, dtype=torch.bfloat16)
+    full = tiny_llama(tmp_path / "full", 1, near=base, dtype=torch.bfloat16)
+    adapter = _adapter(tmp_path / "adapter")
+    sources = [{"name": "adapter", "path": str(adapter), "weight": 0.5}, {"name": "full", "path": str(full)}]
+    recipe = {"method": "task_arithmetic", "base": str(base), "sources": sources}
+    merge(recipe, tmp_path / "out")
+    found, below, other = loaded(tmp_path / "out"), loaded(base), loaded(full)
+    made = _read(adapter, onto=base)
+    assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
+    for name, tensor in found.items():
+        start = below[name].float()
+        step = 0.5 * (made[name].float() - start) if name in (f"{Q}.weight", f"{DOWN}.weight") else torch.zeros(())
+        expected = (start + (step + (other[name].float() - start))).bfloat16()
+        assert torch.allclose(tensor.float(), expected.float(), rtol=2**-7)
+    record = json.loads((tmp_path / "out" / "mmgrid.json").read_text())
+    files = record["sources"]["adapter"]["files"]
+    assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "model.safetensors"}
+    assert (tmp_path / "out" / "config.json").exists()  # the model's
+    assert verify(tmp_path / "out").equal
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 7}))
+    assert verify(tmp_path / "out").changed == {"adapter": ("adapter_config.json",)}
+
+
+def test_one_adapter_on_two_models(base: Path, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", 5)
+    adapter = _adapter(tmp_path / "adapter")
+    sources = [{"name": path.name, "path": str(adapter), "onto": str(path)} for path in (base, other)]
+    merge({"method": "linear", "sources": sources}, tmp_path / "out")
+    one, two = _read(adapter, onto=base), _read(adapter, onto=other)
+    found = loaded(tmp_path / "out")
+    assert all(torch.allclose(found[name], (one[name] + two[name]) / 2, atol=1e-6) for name in found)
+    text = (tmp_path / "out" / "mergekit_config.yml").read_text()
+    assert "model: ../base+../adapter" in text
+
+
+def test_whose_adapter_it_is(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter")
+    with pytest.raises(MergeError, match=r"'somebody/elses', which is no folder on this machine; say which model"):
+        merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    assert diff(adapter, base, base=base).whole.pair().norms[0] > 1
+    beside = _adapter(tmp_path / "beside", Path("../base"))
+    merge({"method": "linear", "sources": [{"path": str(beside), "name": "a"}]}, tmp_path / "out")
+    assert loaded(tmp_path / "out")[f"{Q}.weight"].equal(_read(beside)[f"{Q}.weight"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"peft_type": "IA3"}, "is an adapter of type IA3; only plain LoRA"),
+        ({"use_dora": True}, "is DoRA"),
+        ({"bias": "all"}, "also trained biases"),
+        ({"lora_bias": True}, "also trained biases"),
+        ({"layer_replication": [[0, 2]]}, "repeats layers"),
+        ({"init_lora_weights": "pissa_niter_4"}, "began as pissa_niter_4"),
+        ({"use_qalora": True}, "was trained with use_qalora"),
+    ],
+    ids=str,
+)
+def test_other_kinds_are_refused_and_told_how(settings: dict[str, Any], words: str, base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base, **settings)
+    with pytest.raises(MergeError, match=words) as refused:
+        open_source(adapter)
+    assert "merge_and_unload" in str(refused.value)
+
+
+def test_adapters_that_do_not_fit(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    file = adapter / "adapter_model.safetensors"
+    whole = load_file(file)
+
+    def refused(words: str, **changes: Tensor | None) -> None:
+        tensors = {**whole, **{f"base_model.model.{name.replace('__', '.')}": t for name, t in changes.items()}}
+        save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, file)
+        with pytest.raises(MergeError, match=words):
+            open_source(adapter)
+
+    down, up = f"{Q}.lora_A.weight", f"{Q}.lora_B.weight"
+    refused("has lora_B without its other half", **{down: None})
+    refused(r"the adapter's is \[16, 8\], the model's float32 \[16, 16\]", **{down: torch.ones(RANK, 8)})
+    refused("only linear layers and embeddings", **{down: torch.ones(RANK, 16, 1)})
+    refused(
+        "changes model.layers.9.x.weight, which the model",
+        **{
+            "model.layers.9.x.lora_A.weight": torch.ones(RANK, 16),
+            "model.layers.9.x.lora_B.weight": torch.ones(16, RANK),
+        },
+    )
+    refused("is neither LoRA's nor in the model", **{f"{Q}.lora_magnitude_vector": torch.ones(16)})
+    refused(r"tensor lm_head.weight: the adapter's is \[2, 16\]", **{"lm_head.weight": torch.ones(2, 16)})
+    assert up
+    file.unlink()
+    with pytest.raises(MergeError, match=r"holds no adapter_model.safetensors: save"):
+        open_source(adapter)
+    (adapter / "adapter_model.bin").touch()
+    with pytest.raises(MergeError, match="is pickled and never read"):
+        open_source(adapter)
+    (adapter / "adapter_config.json").write_text("{")
+    with pytest.raises(MergeError, match="is not JSON"):
+        open_source(adapter)
+
+
+def test_an_adapter_that_changes_meanwhile(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    with LoraFolder(adapter, base) as source:
+        source.check_unchanged()
+        (adapter / "adapter_config.json").write_text("{}")
+        with pytest.raises(MergeError, match="was changed while it was read"):
+            source.check_unchanged()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "v_proj"]},
+        {"target_modules": "all-linear", "use_rslora": True},
+        {"target_modules": ["embed_tokens", "down_proj", "o_proj"], "alpha_pattern": {"o_proj": 32}},
+        {"target_modules": ["up_proj"], "modules_to_save": ["lm_head"], "rank_pattern": {"layers.1.mlp.up_proj": 2}},
+    ],
+    ids=str,
+)
+def test_the_weights_that_peft_makes(settings: dict[str, Any], base: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(base)
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=12, task_type="CAUSAL_LM", **settings))
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:  # B begins as zero
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        adapted.save_pretrained(tmp_path / "adapter")
+        adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    found, expected = _read(tmp_path / "adapter"), loaded(tmp_path / "merged")
+    assert found.keys() == expected.keys()
+    changed = [name for name, tensor in loaded(base).items() if not tensor.equal(expected[name])]
+    assert changed
+    for name, tensor in found.items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-6, atol=1e-6), name
