@@ -31,6 +31,9 @@ COMMANDS = (
     "report",
     "recommend",
     "evaluate",
+    "merge",
+    "methods",
+    "diff",
 )
 HEAVY = {"torch", "transformers", "accelerate", "polars", "altair", "numpy", "ray"}
 

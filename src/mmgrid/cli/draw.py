@@ -72,6 +72,15 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def size(n: float) -> str:
+    """1.2 GB, 34 MB, 560 kB: three figures at most."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 999.5:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
 def tree_of(names: Mapping[str, str], title: str) -> Tree:
     """A tree of slash-separated names, each with a text behind it."""
     root = Tree(f"[bold]{title}[/bold]", guide_style="dim")
@@ -86,6 +95,28 @@ def tree_of(names: Mapping[str, str], title: str) -> Tree:
         else:
             branches[parts] = branches[parts[:-1]].add(f"{parts[-1]}  {text}")
     return root
+
+
+class Bytes:
+    """A bar for work that is measured in bytes; nothing on a file or a pipe."""
+
+    def __init__(self, label: str, *, hidden: bool = False):
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+        self.task = self.bar.add_task(label, total=None)
+
+    def __enter__(self) -> "Bytes":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        self.bar.update(self.task, completed=done, total=total)
 
 
 class Progress:

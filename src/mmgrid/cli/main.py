@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from mmgrid.cli import data_commands, grid_commands, model_commands, result_commands, setup_commands
+from mmgrid.cli import data_commands, grid_commands, merge_commands, model_commands, result_commands, setup_commands
 
 app = typer.Typer(
     name="mmgrid",
@@ -31,6 +31,9 @@ app.command()(result_commands.results)
 app.command()(result_commands.report)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
+app.command()(merge_commands.merge)
+app.command()(merge_commands.methods)
+app.command()(merge_commands.diff)
 
 
 def main() -> None:

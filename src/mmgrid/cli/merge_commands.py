@@ -1,0 +1,227 @@
+"""Commands on models: merge them, say which methods there are, and how models differ."""
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmgrid.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from mmgrid.merging import MergeRecipe
+
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads. Default: one per core.")]
+
+
+def merge(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RECIPE] [OUT]", help="A recipe (YAML or JSON) and the new folder."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Without a recipe: a method; `mmgrid methods` lists them.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]PATH[:WEIGHT]", help="Without a recipe: a model to merge; repeat."),
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Without a recipe: the model the others were trained from.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method, e.g. density=0.2; repeat.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="λ[,λ…]", help="The factor on the delta; several are spread over the depth.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="For methods that draw.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the result: source, float32, bfloat16 or float16.")] = None,
+    mergekit: Annotated[
+        Path | None, typer.Option(metavar="CONFIG", help="A mergekit file instead of a recipe, with its meanings.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="The new folder.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost; write nothing.")] = False,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Merge again and compare with this folder; write nothing.")
+    ] = None,
+    digests: Annotated[
+        bool, typer.Option("--digests/--no-digests", help="Take SHA-256 digests of the models, for the record.")
+    ] = True,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge models: from a recipe, from options, or from a mergekit file."""
+    if verify is not None:
+        if paths or method or mergekit or plan:
+            raise typer.BadParameter("takes a merged folder and nothing else", param_hint="--verify")
+        _verify(verify, workers, as_json)
+        return
+    rest = list(paths or [])
+    given = {"--method": method, "--mergekit": mergekit}
+    named = [name for name, value in given.items() if value is not None]
+    if not named and rest:
+        recipe, notes = _from_file(rest.pop(0)), ()
+    elif named == ["--mergekit"]:
+        recipe, notes = _from_mergekit(mergekit, seed)
+    elif named == ["--method"]:
+        recipe, notes = _from_options(str(method), model or [], base, option or []), ()
+    else:
+        raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
+    if named != ["--method"] and (model or base or option):
+        raise typer.BadParameter("--model, --base and --option go with --method; a recipe says these itself")
+    recipe = _changed(recipe, scale, seed, dtype)
+    target = out if out is not None else (rest.pop(0) if rest else None)
+    if rest:
+        raise typer.BadParameter(f"{rest[0]}: one recipe and one output folder are enough")
+    if plan:
+        _plan(recipe, target, workers, notes, as_json)
+        return
+    if target is None:
+        raise typer.BadParameter("name the new folder: OUT, or -o OUT")
+    _merge(recipe, target, workers, digests, notes, as_json)
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method: all about it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the merge methods with their formulas, or tell all about one."""
+    from mmgrid.cli import draw, merge_views
+    from mmgrid.merging.methods import METHODS, get_method
+
+    if name is None:
+        rows = merge_views.formulas(METHODS.values())
+        draw.print_json(rows) if as_json else merge_views.print_formulas(rows)
+        return
+    facts = merge_views.method_facts(get_method(name))
+    draw.print_json(facts) if as_json else merge_views.print_method(facts)
+
+
+def diff(
+    models: Annotated[list[Path], typer.Argument(metavar="A B [C …]", help="Models: folders or safetensors files.")],
+    base: Annotated[Path | None, typer.Option(help="Compare the task vectors from this model.")] = None,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Also one line for each tensor.")] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare models: norms, cosines, signs that conflict, weights that are equal."""
+    from mmgrid.cli import draw, merge_views
+    from mmgrid.merging.difference import diff as difference
+
+    if len(models) < 2:
+        raise typer.BadParameter("needs two models or more")
+    names = [str(path) for path in models]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    with draw.Bytes("comparing", hidden=as_json) as bar:
+        found = difference(*models, base=base, names=names, workers=workers, progress=bar)
+    if as_json:
+        draw.print_json(merge_views.difference_facts(found))
+    else:
+        merge_views.print_difference(found, tensors=tensors)
+
+
+def _from_file(path: Path) -> "MergeRecipe":
+    from mmgrid.merging import MergeRecipe
+
+    return MergeRecipe.load(path)
+
+
+def _from_mergekit(path: Path | None, seed: int | None) -> "tuple[MergeRecipe, tuple[str, ...]]":
+    from mmgrid.merging.mergekit import read_mergekit
+
+    assert path is not None
+    read = read_mergekit(path, seed=seed or 0)
+    return read.recipe, read.notes
+
+
+def _from_options(method: str, models: list[str], base: Path | None, options: list[str]) -> "MergeRecipe":
+    import yaml
+
+    from mmgrid.merging import MergeRecipe
+
+    if not models:
+        raise typer.BadParameter("name the models to merge: --model PATH[:WEIGHT], several times")
+    values = {}
+    for text in options:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{text}: must be KEY=VALUE, e.g. density=0.2", param_hint="--option")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"{text}: {' '.join(str(error).split())}", param_hint="--option") from error
+    recipe: dict[str, Any] = {"method": method, "sources": [_source(text) for text in models], "options": values}
+    return MergeRecipe.load({**recipe, "base": None if base is None else str(base)})
+
+
+def _source(text: str) -> dict[str, Any]:
+    """`[NAME=]PATH[:WEIGHT]`; a folder whose very name looks like that is taken for what it is."""
+    if Path(text).exists():
+        return {"path": text}
+    name, separator, path = text.partition("=")
+    if not separator or "/" in name:
+        name, path = "", text
+    source: dict[str, Any] = {"path": path}
+    before, separator, after = path.rpartition(":")
+    if separator and not Path(path).exists():
+        with contextlib.suppress(ValueError):  # a colon in the path
+            source = {"path": before, "weight": float(after)}
+    return {**source, **({"name": name} if name else {})}
+
+
+def _changed(recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None) -> "MergeRecipe":
+    """The recipe with what the command line says of it."""
+    from mmgrid.merging import MergeRecipe
+
+    changes: dict[str, Any] = {}
+    if scale is not None:
+        try:
+            numbers = [float(part) for part in scale.split(",")]
+        except ValueError:
+            raise typer.BadParameter(
+                f"{scale}: must be a number, or several with commas", param_hint="--scale"
+            ) from None
+        changes["scale"] = numbers[0] if len(numbers) == 1 else numbers
+    if seed is not None:
+        changes["seed"] = seed
+    if dtype is not None:
+        changes["dtype"] = dtype
+    return MergeRecipe.load({**recipe.model_dump(mode="json"), **changes}) if changes else recipe
+
+
+def _merge(
+    recipe: "MergeRecipe", out: Path, workers: int | None, digests: bool, notes: tuple[str, ...], as_json: bool
+) -> None:
+    from mmgrid.cli import draw, merge_views
+    from mmgrid.merging import merge as run
+
+    with draw.Bytes("merging", hidden=as_json) as bar:
+        report = run(recipe, out, workers=workers, progress=bar, digests=digests, notes=notes, measure=True)
+    if as_json:
+        draw.print_json(asdict(report) | {"out": str(report.out), "fraction_of_bound": report.fraction_of_bound})
+    else:
+        merge_views.print_report(report)
+
+
+def _plan(recipe: "MergeRecipe", out: Path | None, workers: int | None, notes: tuple[str, ...], as_json: bool) -> None:
+    from mmgrid.cli import draw, merge_views
+    from mmgrid.merging.estimate import estimate
+
+    found = estimate(recipe, out, workers=workers)
+    if as_json:
+        draw.print_json(asdict(found) | {"passes": found.passes, "bound": found.bound, "notes": list(notes)})
+    else:
+        merge_views.print_estimate(found, notes)
+
+
+def _verify(folder: Path, workers: int | None, as_json: bool) -> None:
+    from mmgrid.cli import draw, merge_views
+    from mmgrid.merging.verify import verify
+
+    with draw.Bytes("comparing", hidden=as_json) as bar:
+        found = verify(folder, workers=workers, progress=bar)
+    if as_json:
+        draw.print_json(asdict(found) | {"folder": str(found.folder), "equal": found.equal})
+    else:
+        merge_views.print_verification(found)
+    if not found.equal:
+        raise typer.Exit(1)

@@ -1,0 +1,225 @@
+"""What the commands on models show: reports, plans, comparisons, methods."""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any, Literal, get_args, get_origin
+
+from mmgrid.cli import draw
+from mmgrid.merging import MergeReport, Method
+from mmgrid.merging.card import formula_of
+from mmgrid.merging.difference import Difference, Sums
+from mmgrid.merging.estimate import Estimate
+from mmgrid.merging.verify import Verification
+
+_NAME = 40  # a longer one is a digest, and its beginning says enough
+_COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")
+
+
+def print_report(report: MergeReport) -> None:
+    """What was merged, kept and dropped, and how long it took."""
+    for note in report.notes:
+        _line(f"note: {note}")
+    if report.kept_by_tower:
+        rows = [
+            (source if len(source) < 40 else f"{source[:12]}…", tower, f"{share:.2%}")
+            for source, towers in report.kept_by_tower.items()
+            for tower, share in towers.items()
+        ]
+        draw.print_table("Kept of the task vectors", ("source", "tower", "share"), rows, left=2)
+    for name, why in report.dropped.items():
+        _line(f"dropped {name}: {why}")
+    parts = [f"{len(report.merged):,} tensors merged ({report.parameters:,} parameters)"]
+    parts += [f"{len(found):,} {word}" for word, found in (("kept", report.kept), ("dropped", report.dropped)) if found]
+    seconds = f"{draw.duration(report.seconds)}, {draw.size(report.bytes_written)} written"
+    if report.hashing_seconds >= 0.1:
+        seconds += f"; digests {draw.duration(report.hashing_seconds)}"
+    if report.fraction_of_bound is not None:
+        seconds += f"; {report.fraction_of_bound:.0%} of the speed of the disk"
+    _line(f"{report.out}: {', '.join(parts)} in {seconds}")
+
+
+def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
+    """What a merge will cost."""
+    assert found.speed is not None
+    assert found.bound is not None
+    for note in notes:
+        _line(f"note: {note}")
+    rows = [
+        ("method", found.method),
+        ("tensors", f"{found.merged:,} merged, {found.kept:,} kept, {found.dropped:,} dropped"),
+        ("parameters", f"{found.parameters:,}"),
+        ("to read", f"{draw.size(found.bytes_read)}, {found.passes:.2g} times over"),
+        ("to write", draw.size(found.bytes_written)),
+        ("memory", f"about {draw.size(found.peak_memory)} beside the interpreter, with {found.workers} threads"),
+        ("disk", f"reads {draw.size(found.speed.read)}/s, writes {draw.size(found.speed.write)}/s, as measured now"),
+        ("at least", f"{draw.duration(found.bound)}: one reading and one writing at that speed"),
+    ]
+    for name, value in rows:
+        _line(f"{name:12}{value}")
+
+
+def print_verification(found: Verification) -> None:
+    """What is not as the recipe gives it, or that all is."""
+    for place in found.missing:
+        _line(f"missing: {place}")
+    for source, files in found.changed.items():
+        _line(f"changed since the merge: {source}: {', '.join(files)}")
+    for tensor, what in found.unlike.items():
+        _line(f"{tensor}: {what}")
+    if found.first is not None:
+        first, index = found.first, list(found.first.index)
+        text = (
+            f"first difference: {first.tensor} {index}: is {first.found:.9g}, and the recipe gives {first.expected:.9g}"
+        )
+        _line(text)
+        elements, n = sum(found.differing.values()), len(found.differing)
+        draw.say(f"{elements:,} elements of {n:,} tensor{'s' * (n > 1)} differ")
+    if found.equal:
+        digests = "" if found.digests else "; the record has no digests of the sources"
+        text = f"{found.folder}: all {draw.size(found.compared)} are what the recipe gives{digests}"
+        _line(text)
+
+
+def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
+    return [{"method": method.name, "formula": formula_of(method)} for method in methods]
+
+
+def print_formulas(rows: Sequence[dict[str, str]]) -> None:
+    width = max(len(row["method"]) for row in rows)
+    for row in rows:
+        _line(f"{row['method']:{width}}  {row['formula']}")
+
+
+def method_facts(method: Method) -> dict[str, Any]:
+    """All that a method says of itself."""
+    text = inspect.cleandoc(method.function.__doc__ or "")
+    return {
+        "method": method.name,
+        "about": text.partition("\nArgs:")[0].strip(),
+        "base": method.base,
+        "options": _options(method, text),
+        "presets": {
+            name: {"options": dict(preset.options), "equal_weights": preset.equal_weights}
+            for name, preset in method.presets.items()
+        },
+    }
+
+
+def print_method(facts: dict[str, Any]) -> None:
+    _line(facts["about"])
+    draw.say(f"\nbase: {facts['base']}")
+    if facts["options"]:
+        rows = [
+            (each["option"], each["type"] + ", or per source" * each["per_source"], each["default"], each["about"])
+            for each in facts["options"]
+        ]
+        draw.say("")
+        draw.print_table(
+            "", ("option", "type", "default", ""), [[_escaped(cell) for cell in row] for row in rows], left=4
+        )
+    for name, preset in facts["presets"].items():
+        settings = ", ".join(f"{key} = {_plain(value)}" for key, value in preset["options"].items())
+        _line(f"\npreset {name}: {settings}{'; equal weights 1/N' if preset['equal_weights'] else ''}")
+
+
+def _options(method: Method, text: str) -> list[dict[str, Any]]:
+    """The options of a method, with what its docstring says of them."""
+    section = text.partition("\nArgs:\n")[2].partition("\nRaises:")[0]
+    about = {
+        match[1]: " ".join(match[2].split())
+        for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    }
+    about["stages"] = "done to each task vector beforehand, e.g. [{drop: {drop: 0.5}}]"
+    return [
+        {
+            "option": name,
+            "type": _type_of(field.annotation) + _bounds(field.metadata),
+            "default": _plain(field.get_default(call_default_factory=True)),
+            "per_source": name in method.per_source,
+            "about": about.get(name, ""),
+        }
+        for name, field in method.options.model_fields.items()
+    ]
+
+
+def _type_of(annotation: Any) -> str:
+    """A type as a person writes it: the words of a choice, number, true or false."""
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is list:
+        return "list"
+    words = {float: "number", int: "whole number", bool: "true | false", str: "text"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _bounds(constraints: Sequence[Any]) -> str:
+    """` ≥ 0, < 1` of a number's constraints."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    found = [
+        f"{sign} {getattr(each, key):g}" for each in constraints for key, sign in signs.items() if hasattr(each, key)
+    ]
+    return f" {', '.join(found)}" if found else ""
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_difference(found: Difference, *, tensors: bool) -> None:
+    """A table for each pair of models; by tensor, if wanted, then by layer, tower and in all."""
+    for one, other in combinations(range(len(found.models)), 2):
+        _print_pair(found, one, other, tensors)
+    for name, agrees in found.whole_numbers.items():
+        _line(f"{name}: whole numbers, {'the same in all' if agrees else 'not the same'}")
+    for name, why in found.left_out.items():
+        _line(f"{name}: not compared: {why}")
+
+
+def _print_pair(found: Difference, one: int, other: int, tensors: bool) -> None:
+    def row(name: str, sums: Sums) -> tuple[Any, ...]:
+        pair = sums.pair(one, other)
+        shares = (pair.equal, pair.conflicts, *pair.zeros)
+        numbers = (f"{value:.4g}" for value in (*pair.norms, pair.cosine, pair.distance))
+        return (name, pair.elements, *numbers, *(f"{100 * share:.2f}" for share in shares))
+
+    what = "task vectors" if found.of_task_vectors else "weights"
+    _line(f"A = {found.models[one]}, B = {found.models[other]}: {what}")
+    if tensors:
+        draw.print_table("", ("tensor", *_COLUMNS), [row(name, sums) for name, sums in found.tensors.items()])
+    rows = [row(layer if tower == "model" else f"{tower} {layer}", s) for (tower, layer), s in found.layers.items()]
+    if len(found.towers) > 1:
+        rows += [row(tower, sums) for tower, sums in found.towers.items()]
+    draw.print_table("", ("layer", *_COLUMNS), [*rows, row("all", found.whole)])
+
+
+def difference_facts(found: Difference) -> dict[str, Any]:
+    """All numbers of a comparison, for JSON."""
+
+    def pairs(sums: Sums) -> list[dict[str, Any]]:
+        return [
+            {"models": [found.models[one], found.models[other]], **asdict(sums.pair(one, other))}
+            for one, other in combinations(range(len(found.models)), 2)
+        ]
+
+    return {
+        "models": list(found.models),
+        "of_task_vectors": found.of_task_vectors,
+        "whole": pairs(found.whole),
+        "towers": {tower: pairs(sums) for tower, sums in found.towers.items()},
+        "layers": [{"tower": tower, "layer": layer, "pairs": pairs(s)} for (tower, layer), s in found.layers.items()],
+        "tensors": {tensor: pairs(sums) for tensor, sums in found.tensors.items()},
+        "whole_numbers": dict(found.whole_numbers),
+        "left_out": dict(found.left_out),
+    }
+
+
+def _line(text: str) -> None:
+    """A line that is printed as it is: names and formulas may hold brackets."""
+    draw.console.print(text, markup=False, soft_wrap=True)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")
