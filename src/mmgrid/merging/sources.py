@@ -14,11 +14,22 @@ from mmgrid.merging.tensors import TensorFolder, TensorInfo
 
 
 class Source(Protocol):
-    """Tensors that lie in files. Attributes: `path`, the folder; `files`, all that the tensors depend on."""
+    """Tensors that lie in files."""
 
-    path: Path
-    files: list[Path]
-    stamps: list[tuple[int, int, int]]
+    @property
+    def path(self) -> Path:
+        """The folder, or the file."""
+        ...
+
+    @property
+    def files(self) -> list[Path]:
+        """All that the tensors depend on."""
+        ...
+
+    @property
+    def stamps(self) -> list[tuple[int, int, int]]:
+        """What changes when somebody writes to the files."""
+        ...
 
     @property
     def companions(self) -> Path:

@@ -164,8 +164,7 @@ def _input(item: Any, where: str, *, layers: bool = False) -> Input:
     if not layers:
         return Input(model, None, parameters)
     given = item.get("layer_range")
-    whole = isinstance(given, Sequence) and len(given) == 2 and all(type(number) is int for number in given)
-    if not whole:
+    if not isinstance(given, Sequence) or len(given) != 2 or not all(type(number) is int for number in given):
         raise MergeError(f"{where}.layer_range: needs two whole numbers, the first layer and the one after the last")
     return Input(model, (given[0], given[1]), parameters)
 
