@@ -136,7 +136,7 @@ def _options(method: Method, text: str) -> list[dict[str, Any]]:
     return [
         {
             "option": name,
-            "type": _type_of(field.annotation) + _bounds(field.metadata),
+            "type": _type_of(field.annotation) + _bounds(field.metadata or _of_optional(field.annotation)[1]),
             "default": _plain(field.get_default(call_default_factory=True)),
             "per_source": name in method.per_source,
             "about": about.get(name, ""),
@@ -151,8 +151,17 @@ def _type_of(annotation: Any) -> str:
         return " | ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is list:
         return "list"
+    annotation = _of_optional(annotation)[0]
     words = {float: "number", int: "whole number", bool: "true | false", str: "text"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _of_optional(annotation: Any) -> tuple[Any, Sequence[Any]]:
+    """The type beside None, and its constraints; what is not optional comes back as it is."""
+    if type(None) not in get_args(annotation):
+        return annotation, ()
+    own = next(part for part in get_args(annotation) if part is not type(None))
+    return (own.__origin__, own.__metadata__[0].metadata) if hasattr(own, "__metadata__") else (own, ())
 
 
 def _bounds(constraints: Sequence[Any]) -> str:
@@ -165,6 +174,8 @@ def _bounds(constraints: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
