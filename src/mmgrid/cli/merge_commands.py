@@ -197,7 +197,14 @@ def _merge(
     with draw.Bytes("merging", hidden=as_json) as bar:
         report = run(recipe, out, workers=workers, progress=bar, digests=digests, notes=notes, measure=True)
     if as_json:
-        draw.print_json(asdict(report) | {"out": str(report.out), "fraction_of_bound": report.fraction_of_bound})
+        draw.print_json(
+            asdict(report)
+            | {
+                "out": str(report.out),
+                "sources": {name: str(path) for name, path in report.sources.items()},
+                "fraction_of_bound": report.fraction_of_bound,
+            }
+        )
     else:
         merge_views.print_report(report)
 

@@ -12,9 +12,9 @@ from mmgrid.merging import MergeReport, Method
 from mmgrid.merging.card import formula_of
 from mmgrid.merging.difference import Difference, Sums
 from mmgrid.merging.estimate import Estimate
+from mmgrid.merging.output import short_name
 from mmgrid.merging.verify import Verification
 
-_NAME = 40  # a longer one is a digest, and its beginning says enough
 _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")
 
 
@@ -24,7 +24,7 @@ def print_report(report: MergeReport) -> None:
         _line(f"note: {note}")
     if report.kept_by_tower:
         rows = [
-            (source if len(source) < 40 else f"{source[:12]}…", tower, f"{share:.2%}")
+            (short_name(source, report.sources[source]), tower, f"{share:.2%}")
             for source, towers in report.kept_by_tower.items()
             for tower, share in towers.items()
         ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmgrid.merging.methods import Method, get_method
+from mmgrid.merging.output import short_name
 from mmgrid.merging.plan import BASE
 from mmgrid.merging.recipe import MergeRecipe
 
@@ -69,7 +70,8 @@ def model_card(facts: CardFacts) -> str:
         f"{dropped:,} dropped."
     )
     if facts.kept_share:
-        parts.append(_shares(facts.kept_share))
+        names = {str(source.name): short_name(str(source.name), source.path) for source in recipe.sources}
+        parts.append(_shares(facts.kept_share, names))
     if facts.notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in facts.notes))
     parts.append(_again(facts))
@@ -83,7 +85,7 @@ def _sources(facts: CardFacts) -> str:
     for source in facts.recipe.sources:
         name, weight = str(source.name), source.weight
         onto = f" onto `{source.onto}`" if source.onto is not None else ""
-        called = name if len(name) < 40 else f"{name[:12]}…"  # the digest of its weights
+        called = short_name(name, source.path)
         rows.append(
             f"| {called} | `{source.path}`{onto} | {1.0 if weight is None else weight:g} | {_digest(facts, name)} |"
         )
@@ -117,12 +119,13 @@ def _rules(recipe: MergeRecipe) -> str:
     return "Other settings for some of the tensors; the first that fits counts:\n\n" + "\n".join(rows)
 
 
-def _shares(shares: Mapping[str, Mapping[str, float]]) -> str:
+def _shares(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> str:
     towers = sorted({tower for own in shares.values() for tower in own})
     rows = [f"| kept of the task vector | {' | '.join(towers)} |", "|---|" + "---|" * len(towers)]
     for source, own in shares.items():
-        called = source if len(source) < 40 else f"{source[:12]}…"
-        rows.append(f"| {called} | {' | '.join(f'{own[tower]:.2%}' if tower in own else '–' for tower in towers)} |")
+        rows.append(
+            f"| {names[source]} | {' | '.join(f'{own[tower]:.2%}' if tower in own else '–' for tower in towers)} |"
+        )
     return "\n".join(rows)
 
 

@@ -228,6 +228,7 @@ def _report(opened: OpenMerge, out: Path, counts: KeptCounts, seconds: float, no
     plan = opened.plan
     return MergeReport(
         out=out,
+        sources={str(source.name): source.path for source in opened.recipe.sources},
         merged=tuple(plan.merged),
         kept=dict.fromkeys(plan.kept, KEPT),
         dropped=plan.dropped,

@@ -39,6 +39,7 @@ class MergeReport:
 
     Attributes:
         out: the folder that was written.
+        sources: name → folder.
         merged: names of the tensors that were computed.
         kept: tensors taken as they are → why.
         dropped: tensors that are not in the result → why.
@@ -54,6 +55,7 @@ class MergeReport:
     """
 
     out: Path
+    sources: dict[str, Path]
     merged: tuple[str, ...]
     kept: dict[str, str]
     dropped: dict[str, str]
@@ -153,6 +155,12 @@ def digests_of(folders: Sequence[Source], workers: int) -> list[dict[str, dict[s
 def cache_folder() -> Path:
     """Where the user's caches are: `$XDG_CACHE_HOME/mmgrid`, by default `~/.cache/mmgrid`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmgrid"
+
+
+def short_name(name: str, path: Path) -> str:
+    """What a source is called where people read: a digest says nothing, its folder does."""
+    digest = len(name) == 64 and not set(name) - set("0123456789abcdef")
+    return path.name or str(path) if digest else name
 
 
 def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
