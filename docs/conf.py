@@ -15,7 +15,7 @@ author = "The MMGRid authors"
 project_copyright = "The MMGRid authors. Apache License 2.0"
 version = release = mmgrid.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "merge_methods"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "MMGRid"
