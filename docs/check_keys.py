@@ -1,6 +1,6 @@
-"""The tables of grid-file.md against the models that read a grid file.
+"""The tables of grid-file.md and merging/recipes.md against the models that read grid files and recipes.
 
-The page is written by hand, so that it reads well wherever it is opened; this check, run by every build of the
+The pages are written by hand, so that they read well wherever they are opened; this check, run by every build of the
 documentation, sees that each table names the keys that there are, with the defaults that they have.  A table is
 announced by a comment: `<!-- keys: mmgrid.grid.spec.DataSpec -->`, with `without=name,name` for keys that are
 told of elsewhere, and `tiny=paradigm` where a column holds the defaults that go with a tiny backbone.
@@ -18,7 +18,7 @@ from sphinx.util import logging
 
 from mmgrid.paradigms.recipes import RECIPES, TINY_DEFAULTS
 
-PAGE = Path(__file__).parent / "grid-file.md"
+PAGES = tuple(Path(__file__).parent / name for name in ("grid-file.md", "merging/recipes.md"))
 ANNOUNCED = re.compile(r"<!-- keys: ([\w.]+)(?: without=([\w,]+))?(?: tiny=(\w+))? -->")
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|")
 
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 def check(app: Any) -> None:
     """Warn of every difference; with `--fail-on-warning` the build fails."""
-    for problem in problems(PAGE.read_text(encoding="utf-8")):
-        logger.warning("%s: %s", PAGE.name, problem)
+    for page in PAGES:
+        for problem in problems(page.read_text(encoding="utf-8")):
+            logger.warning("%s: %s", page.name, problem)
 
 
 def problems(text: str) -> Iterator[str]:
