@@ -16,10 +16,12 @@ endif
 
 setup: $(READY)
 
+# fusion-bench is an oracle of the tests, which read single files of it: not what it depends on (lightning, tensorboard).
 $(READY): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps fusion-bench
 	touch $(READY)
 
 demo: setup

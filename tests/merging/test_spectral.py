@@ -1,6 +1,5 @@
 """The masked and the spectral methods: against their references, against fusion-bench, and at their edges."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kits import oracles
 from kits.merge_method import NAMES, SHAPES, MergeMethodKit, MethodCase, assert_precise, random_model, same_bits, wide
 from kits.merge_references import REFERENCES
 from mmgrid.merging import METHODS, MergeError, merge, merge_state_dicts
@@ -106,17 +106,14 @@ def test_folders_give_the_bits_of_state_dicts(name: str, options: dict[str, Any]
 
 @pytest.fixture(scope="module")
 def fusion_bench() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("fusion_bench")
-        from fusion_bench.method.isotropic_merging import iso_utils
-        from fusion_bench.method.knots import knots_utils
-        from fusion_bench.method.tall_mask import utils
-        from fusion_bench.method.task_singular_vector.utils import TSVM_utils
+    iso_utils = oracles.fusion_bench("method.isotropic_merging.iso_utils")
+    knots_utils = oracles.fusion_bench("method.knots.knots_utils")
+    utils = oracles.fusion_bench("method.tall_mask.utils")
+    tsvm_utils = oracles.fusion_bench("method.task_singular_vector.utils.TSVM_utils")
 
     class Found:
         iso_c, iso_cts = staticmethod(iso_utils.iso_c), staticmethod(iso_utils.iso_cts)
-        tsv_m = staticmethod(TSVM_utils.compute_and_sum_svd_mem_reduction)
+        tsv_m = staticmethod(tsvm_utils.compute_and_sum_svd_mem_reduction)
         masks = staticmethod(utils.generate_task_masks)
         aligned = staticmethod(knots_utils.subspace_alignment)
 
