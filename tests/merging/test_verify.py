@@ -142,3 +142,23 @@ def test_a_record_is_a_recipe(merged: Path) -> None:
     assert again == (merged / "model.safetensors").read_bytes()
     record = json.loads((merged / "mmgrid.json").read_text())
     assert json.loads((merged.parent / "again" / "mmgrid.json").read_text()) == record
+
+
+def test_a_merge_that_was_gone_on_with_says_the_same_of_itself(merged: Path) -> None:
+    folder = merged.parent
+    shutil.move(merged, folder / "undisturbed")
+    record = json.loads((folder / "undisturbed" / "mmgrid.json").read_text())
+
+    def interrupt(done: int, total: int, name: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(folder / "undisturbed" / "mmgrid.json", merged, progress=interrupt)
+    assert not merged.exists()
+    steps: list[tuple[int, int, str]] = []
+    report = merge(folder / "undisturbed" / "mmgrid.json", merged, progress=lambda *step: steps.append(step))
+    assert len(steps) < len(report.merged)
+    assert report.kept_share == record["report"]["kept_share"]
+    for path in (folder / "undisturbed").iterdir():
+        assert (merged / path.name).read_bytes() == path.read_bytes(), path.name

@@ -52,37 +52,45 @@ class Variant:
 
 @dataclass
 class KeptCounts:
-    """How many elements of each source's task vectors stages left, by tower and layer."""
+    """How many elements of each source's task vectors stages left: source, tensor → left, and elements in all."""
 
-    kept: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    size: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    counts: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def add(self, source: str, tensor: str, kept: int, size: int) -> None:
-        layer = layer_of(tensor)
-        key = source, tower_of(tensor), OUTSIDE if layer is None else str(layer)
-        self.kept[key] = self.kept.get(key, 0) + kept
-        self.size[key] = self.size.get(key, 0) + size
+        before = self.counts.get((source, tensor), (0, 0))
+        self.counts[source, tensor] = before[0] + kept, before[1] + size
+
+    def of_tensor(self, tensor: str, sources: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """source → left, and elements in all; empty without stages."""
+        return {source: self.counts[source, tensor] for source in sources if (source, tensor) in self.counts}
 
     def by_tower(self) -> dict[str, dict[str, float]]:
         """source → tower → share of elements that is left."""
-        kept: dict[tuple[str, str], list[int]] = {}
-        for (source, tower, layer), size in self.size.items():
-            both = kept.setdefault((source, tower), [0, 0])
-            both[0] += self.kept[source, tower, layer]
-            both[1] += size
         shares: dict[str, dict[str, float]] = {}
-        for (source, tower), (left, size) in sorted(kept.items()):
-            shares.setdefault(source, {})[tower] = left / size if size else 0.0
+        for (source, tower), share in self._shares(lambda tensor: (tower_of(tensor),)).items():
+            shares.setdefault(source, {})[tower] = share
         return shares
 
     def shares(self) -> dict[str, dict[str, dict[str, float]]]:
         """source → tower → layer → share of elements that is left."""
+        found = self._shares(lambda tensor: (tower_of(tensor), _layer_name(tensor)))
         shares: dict[str, dict[str, dict[str, float]]] = {}
-        for key in sorted(self.size, key=lambda key: (key[0], key[1], key[2] == OUTSIDE, key[2].zfill(6))):
-            source, tower, layer = key
-            share = self.kept[key] / self.size[key] if self.size[key] else 0.0
-            shares.setdefault(source, {}).setdefault(tower, {})[layer] = share
+        for key in sorted(found, key=lambda key: (key[0], key[1], key[2] == OUTSIDE, key[2].zfill(6))):
+            shares.setdefault(key[0], {}).setdefault(key[1], {})[key[2]] = found[key]
         return shares
+
+    def _shares(self, place: Callable[[str], tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+        """Source and place of the tensor → share of elements that is left."""
+        sums: dict[tuple[str, ...], tuple[int, int]] = {}
+        for (source, tensor), (kept, size) in sorted(self.counts.items()):
+            before = sums.get((source, *place(tensor)), (0, 0))
+            sums[source, *place(tensor)] = before[0] + kept, before[1] + size
+        return {key: kept / size if size else 0.0 for key, (kept, size) in sums.items()}
+
+
+def _layer_name(tensor: str) -> str:
+    layer = layer_of(tensor)
+    return OUTSIDE if layer is None else str(layer)
 
 
 def run(
@@ -94,14 +102,15 @@ def run(
     skip: Iterable[str] = (),
     done: Done | None = None,
     elements: int = CHUNK_ELEMENTS,
+    counts: KeptCounts | None = None,
 ) -> KeptCounts:
     """Compute all tensors but those in `skip`, and write each variant's to its sink.
 
     `elements` is about how many elements a run has; a whole number of blocks of inner products, so that no bit
-    depends on it.
+    depends on it. `counts` are those of the tensors in `skip`, and are added to.
     """
     elements = max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
-    computation, counts = Computation(job, plan), KeptCounts()
+    computation, counts = Computation(job, plan), KeptCounts() if counts is None else counts
     merged = _pieces(job, plan, elements)
     cuts = gather_cuts(computation, merged, workers)
     skipped = set(skip)

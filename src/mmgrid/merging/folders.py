@@ -30,7 +30,6 @@ from mmgrid.merging.output import (
     write_record,
 )
 from mmgrid.merging.parallel import default_workers
-from mmgrid.merging.plan import Plan
 from mmgrid.merging.recipe import MergeRecipe
 from mmgrid.merging.tensors import WEIGHTS_FILE, TensorWriter
 
@@ -121,14 +120,19 @@ def sweep(
         clock = time.monotonic()
         works = [stack.enter_context(_work(opened, out, change)) for out, change in outs.items()]
         finished = frozenset.intersection(*(work.journal.finished for work in works))
-        counter = _Counter(opened.plan, [work.journal for work in works], finished, progress)
-        counts = run(
+        counts = KeptCounts()
+        for name in finished:
+            for source, (kept, size) in works[0].journal.kept[name].items():
+                counts.add(source, name, kept, size)
+        counter = _Counter(opened, [work.journal for work in works], finished, counts, progress)
+        run(
             opened.job,
             opened.plan,
             [work.variant for work in works],
             workers=workers,
             skip=finished,
             done=counter,
+            counts=counts,
         )
         for work in works:
             work.finish(counts, card or model_card, tuple(notes))
@@ -247,9 +251,15 @@ class _Counter:
     """Journals a tensor when all of it is written, and says how far the merge has come."""
 
     def __init__(
-        self, plan: Plan, journals: Sequence[Journal], finished: frozenset[str], progress: Progress | None
+        self,
+        opened: OpenMerge,
+        journals: Sequence[Journal],
+        finished: frozenset[str],
+        counts: KeptCounts,
+        progress: Progress | None,
     ) -> None:
-        self.infos, self.journals, self.progress = plan.infos, journals, progress
+        self.infos, self.journals, self.progress = opened.plan.infos, journals, progress
+        self.counts, self.sources = counts, list(opened.job.sources)
         self.total = sum(info.bytes for info in self.infos.values())
         self.written = sum(self.infos[name].bytes for name in finished)
 
@@ -257,7 +267,7 @@ class _Counter:
         if done < size:
             return
         for journal in self.journals:
-            journal.add(name)
+            journal.add(name, self.counts.of_tensor(name, self.sources))
         self.written += self.infos[name].bytes
         if self.progress is not None:
             self.progress(self.written, self.total, name)

@@ -14,7 +14,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Journal:
-    """The names of finished tensors, one line each, behind a line that says of what merge.
+    """The finished tensors, one line each, behind a line that says of what merge.
 
     A line is appended when all of a tensor is written. A killed process leaves its writes with the system, so they
     are there; after a crash of the machine they may not be, and the journal is not believed.
@@ -29,10 +29,15 @@ class Journal:
         boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         text = json.dumps({**facts, "boot": boot}, sort_keys=True, default=str)
         self._key = hashlib.sha256(text.encode()).hexdigest()
-        self.finished: frozenset[str] = frozenset(self._read())
+        self.kept: dict[str, dict[str, tuple[int, int]]] = dict(self._read())
 
-    def _read(self) -> list[str]:
-        lines: list[str] = []
+    @property
+    def finished(self) -> frozenset[str]:
+        """The tensors that are written."""
+        return frozenset(self.kept)
+
+    def _read(self) -> list[Any]:
+        lines: list[Any] = []
         with contextlib.suppress(OSError, ValueError):
             whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             lines = [json.loads(line) for line in whole]  # a kill may have cut the last one, which is left out
@@ -47,10 +52,10 @@ class Journal:
         """Start a new journal, with nothing finished."""
         self.path.write_text(json.dumps(self._key) + "\n")
 
-    def add(self, tensor: str) -> None:
-        """All of a tensor is written."""
+    def add(self, tensor: str, kept: Mapping[str, tuple[int, int]]) -> None:
+        """All of a tensor is written; `kept`: source → elements that stages left, and elements in all."""
         with self.path.open("a") as stream:
-            stream.write(json.dumps(tensor) + "\n")
+            stream.write(json.dumps([tensor, kept]) + "\n")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
