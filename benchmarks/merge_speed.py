@@ -138,7 +138,7 @@ def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Pa
     file, out = folder / "recipe.yml", folder / "out-mmgrid"
     file.write_text(yaml.safe_dump(recipe))
     shutil.rmtree(out, ignore_errors=True)
-    program = [sys.executable, "-m", "mmgrid.cli.main", "merge", str(file), str(out), "--no-digests", "--json"]
+    program = [str(Path(sys.executable).with_name("mmgrid")), "merge", str(file), str(out), "--no-digests", "--json"]
     result = measured(program)
     shutil.rmtree(out)
     return result

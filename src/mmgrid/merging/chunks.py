@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # A few such runs, in float32, fit into a core's second-level cache; large enough to make Python's share small.
-CHUNK_ELEMENTS = 1 << 17
+CHUNK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ Piece = tuple[Chunk, Part]
 Cuts = dict[tuple[str, int], dict[tuple[int, int], tuple[Cut, ...]]]
 Bits = NDArray[np.uint32]
 _TOP = 1 << 31  # magnitudes have 31 bits
-_BINS = 1 << 20  # enough for the interval that a sample gives: one count mostly is all
+_BINS = 1 << 21  # enough for the interval that a sample gives: one count mostly is all
 _SMALL_GROUP = 1 << 22  # elements that are held in memory instead of being counted run by run
 _SAMPLE = 64  # one element in so many
 _HELD = 1 << 23  # elements of a search's interval that are remembered, to tell at which run the cut goes through
@@ -201,6 +201,10 @@ class _Search:
     def count(self, number: int, bits: Bits) -> None:
         """Count how many of run `number` lie above the interval, and how many in each bin of it."""
         chosen = take(len(bits), np.bool_)
+        if self.guess is not None:
+            self._guessed[number] = int(np.count_nonzero(np.equal(bits, np.uint32(self.guess), out=chosen)))
+        if self.threshold is not None:  # it is known, and only how many equal it in each run is not
+            return
         beyond = int(np.count_nonzero(np.greater(bits, np.uint32(self.high), out=chosen)))
         place = np.subtract(bits, np.uint32(self.low), out=take(len(bits), np.uint32))  # what lies below wraps around
         inside = place[np.less_equal(place, np.uint32(self.high - self.low), out=chosen)] >> np.uint32(self._shift)
@@ -215,8 +219,6 @@ class _Search:
                 self._held = None
             if self._held is not None:
                 self._held[number] = inside
-        if self.guess is not None:
-            self._guessed[number] = int(np.count_nonzero(np.equal(bits, np.uint32(self.guess), out=chosen)))
 
     def _flush(self) -> None:
         self.counts += np.bincount(np.concatenate([*self._waiting, np.zeros(0, np.uint32)]), minlength=_BINS)
@@ -233,6 +235,9 @@ class _Search:
 
     def narrow(self) -> None:
         """Go on in the bin that holds the cut, after a pass over all elements."""
+        if self.threshold is not None:
+            self.equals = self._guessed
+            return
         self._flush()
         if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):  # the sample misled
             above = self.rank <= self.beyond

@@ -41,7 +41,7 @@ def ties(
     normalise: bool = True,
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Floats:
-    """Δ = Σ over the agreeing wᵢ TRIM(τᵢ), divided by their weights; see `elected` for who agrees.
+    """Δ = Σ wᵢ TRIM(τᵢ) over the sources whose sign wins the vote, divided by their weights, element by element.
 
     Paper: Yadav et al., "TIES-Merging: resolving interference when merging models", NeurIPS 2023,
     https://arxiv.org/abs/2306.01708. The preset `subspace` is that of arXiv 2601.15930, eq. 4 and 7: DARE with
