@@ -39,6 +39,7 @@ DTYPES: dict[str, tuple[str, int]] = {
 NAMES = {torch_name: name for name, (torch_name, _) in DTYPES.items()}
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+_MOST_ELEMENTS = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,28 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
             seen[key] = value
         return seen
 
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is none of its numbers")
+
     try:
-        header = json.loads(text, object_pairs_hook=unique)
+        header = json.loads(text.decode(), object_pairs_hook=unique, parse_int=_whole, parse_constant=constant)
+        if isinstance(header, dict):
+            "".join(header).encode()  # half of a surrogate pair is no name
     except MergeError:
         raise
     except (ValueError, RecursionError) as error:
         raise _broken(path, f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
         raise _broken(path, "its header is not a JSON object")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
+    if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
+        raise _broken(path, "its __metadata__ is not a JSON object of texts")
     return header
+
+
+def _whole(digits: str) -> int:
+    """A whole number; -1, which is refused, for what is none of a length or an offset (-0 is a fraction in JSON)."""
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else -1
 
 
 def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:
@@ -130,9 +143,19 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise _broken(path, f"tensor {name!r}: shape and offsets must be whole numbers from 0")
     torch_name, width = DTYPES[dtype]
-    if end - start != math.prod(shape) * width:
+    if end - start != _elements(shape) * width:
         raise _broken(path, f"tensor {name!r}: {dtype} {shape} does not fill bytes {start} to {end}")
     return Entry(torch_name, tuple(shape), data_start + start, data_start + end)
+
+
+def _elements(shape: list[int]) -> int:
+    """How many elements; -1 for more than any file holds (a product of many large numbers takes long)."""
+    elements = 1
+    for length in shape:
+        elements *= length
+        if elements > _MOST_ELEMENTS:
+            return -1
+    return elements
 
 
 def _check_layout(path: Path, entries: Mapping[str, Entry], data_start: int, size: int) -> None:

@@ -241,10 +241,18 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
         shards = sorted({inside(path, shard, allow_links=True) for shard in places.values()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MergeError(f"{index}: is not an index of shards ({error!r}); fetch the file again") from error
-    absent = [shard.name for shard in shards if not shard.is_file()]
+    absent = [shard.name for shard in shards if not _is_file(shard)]
     if absent or not shards:
         raise MergeError(f"{index}: shards are missing: {listing(absent) or 'it names none'}; fetch them again")
     return shards, set(places)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path leads to a file; no, if it cannot: a name of 300 characters, say."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def stamp_of(file: Path) -> tuple[int, int, int]:
