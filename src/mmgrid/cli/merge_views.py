@@ -76,7 +76,7 @@ def print_verification(found: Verification) -> None:
         )
         _line(text)
         elements, n = sum(found.differing.values()), len(found.differing)
-        draw.say(f"{elements:,} elements of {n:,} tensor{'s' * (n > 1)} differ")
+        draw.say(f"elements that differ: {elements:,}, in {n:,} tensor{'s' * (n > 1)}")
     if found.equal:
         digests = "" if found.digests else "; the record has no digests of the sources"
         text = f"{found.folder}: all {draw.size(found.compared)} are what the recipe gives{digests}"

@@ -80,17 +80,22 @@ def _ends(file: MergekitFile, n_layers: int) -> list[int]:
     return ends
 
 
-def patterns_for(wanted: Iterable[str], tensors: Sequence[str], filters: Iterable[str]) -> tuple[str, ...]:
-    """Patterns that fit all of `wanted` and no other tensor: filters, layers, both, and single names where need be."""
+def patterns_for(
+    wanted: Iterable[str], taken: Iterable[str], tensors: Sequence[str], filters: Iterable[str]
+) -> tuple[str, ...]:
+    """Patterns that fit all of `wanted`, and beside them none but `taken`, for which earlier rules count.
+
+    They are filters, layers, both, and single names where need be.
+    """
     left, found = set(wanted), []
-    layers = {prefix + str(number) for tensor in left if (layer := layer_in(tensor)) for prefix, number in [layer]}
+    allowed = left | set(taken)
+    layers = sorted({prefix + str(number) for tensor in left if (at := layer_in(tensor)) for prefix, number in [at]})
     parts = [glob.escape(text) for text in dict.fromkeys(filters)]
-    candidates = [f"*{part}*" for part in parts] + [f"{glob.escape(layer)}.*" for layer in sorted(layers)]
-    candidates += [f"{glob.escape(layer)}.*{part}*" for layer in sorted(layers) for part in parts]
-    wanted = set(left)
+    candidates = [f"*{part}*" for part in parts] + [f"{glob.escape(layer)}.*" for layer in layers]
+    candidates += [f"{glob.escape(layer)}.*{part}*" for layer in layers for part in parts]
     for candidate in candidates:
         fitting = set(fnmatch.filter(tensors, candidate))
-        if fitting & left and fitting <= wanted:
+        if fitting & left and fitting <= allowed:
             found.append(candidate)
             left -= fitting
     return (*found, *(glob.escape(tensor) for tensor in sorted(left)))

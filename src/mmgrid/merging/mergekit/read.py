@@ -240,13 +240,15 @@ class _Reader:
         for piece in self.file.slices:
             scopes += [piece.parameters, *(each.parameters for each in piece.inputs)]
         filters = [text for scope in scopes for text in filters_in(scope)]
-        usual = json.loads(common)
-        for meaning, names in grouped.items():
+        usual, taken = json.loads(common), set[str]()
+        for meaning in sorted(grouped, key=lambda meaning: (len(grouped[meaning]), meaning)):
             if meaning == common:
                 continue
-            own = json.loads(meaning)
+            own, names = json.loads(meaning), grouped[meaning]
+            patterns = patterns_for(names, taken, tensors, filters)
+            taken |= set(names)
             yield MergeRule(
-                tensors=patterns_for(names, tensors, filters),
+                tensors=patterns,
                 weights=own["weights"] if own["weights"] != usual["weights"] else None,
                 options=own["options"] if own["options"] != usual["options"] else None,
                 scale=own["scale"] if own["scale"] != usual["scale"] else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -229,17 +229,15 @@ def _setting(values: Mapping[str, Any]) -> Any:
     if len(counts) == 1:
         return usual
     conditions: list[dict[str, Any]] = []
-    layers = sorted(
-        {f"{prefix}{number}." for tensor in values if (found := layer_in(tensor)) for prefix, number in [found]}
-    )
-    for value in counts:
-        if value == usual:
-            continue
+    texts, done = _texts(values), set[str]()
+    for value in sorted((value for value in counts if value != usual), key=lambda value: (counts[value], str(value))):
         left = {tensor for tensor, own in values.items() if own == value}
-        for layer in layers:
-            fitting = {tensor for tensor in values if layer in tensor}
-            if fitting <= left:
-                conditions.append({"filter": layer, "value": value})
+        allowed = left | done  # the first that fits counts
+        done |= left
+        for text in texts:
+            fitting = {tensor for tensor in values if text in tensor}
+            if fitting & left and fitting <= allowed:
+                conditions.append({"filter": text, "value": value})
                 left -= fitting
         conditions += [{"filter": tensor, "value": value} for tensor in sorted(left)]
     conditions.append({"value": usual})
@@ -247,3 +245,11 @@ def _setting(values: Mapping[str, Any]) -> Any:
         if value_of("it", type(value), [{"it": conditions}], tensor, 0.0, CONFIG_FILE) != value:
             raise NoCounterpartError(f"no filter fits {tensor} alone")
     return conditions
+
+
+def _texts(tensors: Collection[str]) -> list[str]:
+    """Texts that a filter may look for: kinds of modules (`.mlp.`), and layers (`model.layers.3.`)."""
+    layers = {f"{at[0]}{at[1]}." for tensor in tensors if (at := layer_in(tensor))}
+    kinds = {f".{part}." for tensor in tensors for part in tensor.split(".")[1:-1] if not part.isdecimal()}
+    wide = sorted(kinds, key=lambda kind: (-sum(kind in tensor for tensor in tensors), kind))
+    return [*wide, *sorted(layers)]
