@@ -22,6 +22,7 @@ from mmgrid.merging.opening import OpenMerge, open_merge, paths_of
 from mmgrid.merging.output import (
     KEPT,
     MergeReport,
+    check_free,
     check_outside,
     clear,
     copy_companions,
@@ -112,6 +113,7 @@ def sweep(
     outs = {Path(out).absolute(): change for out, change in outputs.items()}
     for out in outs:
         check_outside(out, {str(path): path for path in paths_of(recipe)})
+        check_free(out)  # now, and not after hours of reading
     if recipe.rules and any(change != Change() for change in outs.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
     with contextlib.ExitStack() as stack:

@@ -30,6 +30,7 @@ MMGRID_FILE = "mmgrid.json"
 FORMAT = 2
 KEPT = "whole numbers, the same in all sources"
 _COMPANION_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+_TAKEN = "{}: is there already and not an empty folder; give another output folder"
 _OWN_TO_A_SOURCE = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json")
 
 
@@ -84,9 +85,7 @@ def working(out: Path) -> Iterator[Path]:
     Raises:
         MergeError: `out` is there already, or another process is writing it now.
     """
-    taken = f"{out}: is there already and not an empty folder; give another output folder"
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise MergeError(taken)
+    check_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = work_folder(out.with_name(f".{out.name}.merging"))
     work.mkdir(exist_ok=True)
@@ -99,12 +98,25 @@ def working(out: Path) -> Iterator[Path]:
             publish(work, out, last_file=MMGRID_FILE, replace_leftover=False)
         except FileExistsError as error:
             remove_folder(work)
-            raise MergeError(taken) from error
+            raise MergeError(_TAKEN.format(out)) from error
         except Exception:
             remove_folder(work)
             raise
     finally:
         os.close(descriptor)
+
+
+def check_free(out: Path) -> None:
+    """See that an output folder can appear, as far as can be said before anything is read.
+
+    Raises:
+        MergeError: it is there already and not empty, or would lie below a file.
+    """
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise MergeError(_TAKEN.format(out))
+    above = next(folder for folder in out.parents if folder.exists())
+    if not above.is_dir():
+        raise MergeError(f"{out}: {above} is a file; give another output folder")
 
 
 def _claimed(work: Path, descriptor: int) -> bool:
