@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.tensors import Tensors
 
 Action = Literal["merge", "keep", "append", "drop"]
 BACKBONE = "backbone"
@@ -50,7 +51,7 @@ class BlockTable:
             return None
         try:
             facts = json.loads(file.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MergeError(f"{file}: is not JSON: {error}") from error
         given = facts.get("blocks") if isinstance(facts, dict) else None
         return None if given is None else cls.of(given, str(file))
@@ -60,8 +61,11 @@ class BlockTable:
         """A table from its JSON form."""
         try:
             blocks = tuple(Block(str(row["name"]), int(row["start"]), int(row["stop"])) for row in given["rows"])
-            table = cls(tuple(str(name) for name in given["tensors"]), blocks)
-        except (TypeError, KeyError, ValueError) as error:
+            names = given["tensors"]
+            if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+                raise ValueError(f"tensors: {names!r}")
+            table = cls(tuple(names), blocks)
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise MergeError(f"{where}: blocks need tensors, and rows with name, start and stop ({error!r})") from error
         end = 0
         for block in blocks:
@@ -71,6 +75,24 @@ class BlockTable:
         if len({block.name for block in blocks}) < len(blocks):
             raise MergeError(f"{where}: two blocks have one name")
         return table
+
+    @property
+    def rows(self) -> int:
+        return self.blocks[-1].stop if self.blocks else 0
+
+    def check(self, model: Tensors, where: str) -> None:
+        """See that a model's tensors have the rows that the blocks speak of.
+
+        Raises:
+            MergeError: it lacks one, or one has other rows.
+        """
+        for name in self.tensors:
+            if name not in model:
+                raise MergeError(f"{where}: its token rows should be those of {name}, which it lacks")
+            shape = model.info(name).shape
+            if not shape or shape[0] != self.rows:
+                has = f"has {shape[0]}" if shape else "has none"
+                raise MergeError(f"{where}: its blocks have {self.rows} rows, and tensor {name} {has}")
 
     def as_json(self) -> dict[str, Any]:
         return {"tensors": list(self.tensors), "rows": [vars(block) for block in self.blocks]}
@@ -95,7 +117,7 @@ def lay_out(
     Without one, a backbone that all have is merged, a block of the first source kept, one of another appended.
 
     Raises:
-        MergeError: a block is to be merged that a source lacks, or has in another size.
+        MergeError: a block is to be merged that a source lacks, or a source or the base has in another size.
     """
     held = {name: {block.name: block for block in table.blocks} for name, table in tables.items()}
     names = [block.name for block in tables[first].blocks]
@@ -115,11 +137,14 @@ def lay_out(
         sizes = {block.stop - block.start for block in having.values()}
         if len(sizes) > 1:
             raise MergeError(f"block {name!r}: has {' and '.join(map(str, sorted(sizes)))} rows in different sources")
-        below = {block.name: block.start for block in base.blocks} if base else {}
         size = sizes.pop()
+        below = {block.name: block for block in base.blocks}.get(name) if base else None
+        if below is not None and below.stop - below.start != size:
+            have = below.stop - below.start
+            raise MergeError(f"block {name!r}: has {have} rows in the base, and {size} in the sources")
         starts = {source: block.start for source, block in having.items()}
         kind = "merge" if action == "merge" else "keep"
-        laid.append(OutputBlock(Block(name, end, end + size), kind, starts, below.get(name)))
+        laid.append(OutputBlock(Block(name, end, end + size), kind, starts, below.start if below else None))
         end += size
     return tuple(laid)
 

@@ -280,4 +280,5 @@ def _facts(opened: OpenMerge, recipe: MergeRecipe) -> dict[str, Any]:
         "recipe": recipe.model_dump(mode="json"),
         "sources": {name: folder.stamps for name, folder in opened.folders.items()},
         "tensors": {name: (info.dtype, info.shape) for name, info in opened.plan.infos.items()},
+        "blocks": [str(block) for block in opened.plan.blocks],
     }

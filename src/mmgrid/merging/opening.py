@@ -17,6 +17,7 @@ from mmgrid.merging.output import digests_of, joint_digest
 from mmgrid.merging.plan import BASE, Plan, plan_merge
 from mmgrid.merging.recipe import BASE_FILES, MergeRecipe, MergeSource
 from mmgrid.merging.sources import Source, open_source
+from mmgrid.merging.tensors import Tensors
 
 _Place = tuple[Path, Path | None]  # of a source: its folder, and for an adapter the model that it belongs to
 
@@ -135,12 +136,16 @@ def _planned(
     def all_backbone(rows: int) -> BlockTable:
         return BlockTable(tensors, (Block(BACKBONE, 0, rows),))
 
-    for name, source in job.sources.items():
-        if name not in tables:
-            tables[name] = all_backbone(source.info(tensors[0]).shape[0])
-    below = None
-    if base is not None:
-        below = BlockTable.read(base.companions) or all_backbone(base.info(tensors[0]).shape[0])
+    def table_of(model: Tensors, named: BlockTable | None, where: str) -> BlockTable:
+        shape = model.info(tensors[0]).shape if tensors[0] in model else ()
+        table = named or all_backbone(shape[0] if shape else 0)
+        if set(table.tensors) != set(tensors):
+            raise MergeError(f"{where}: its blocks are rows of {listing(table.tensors)}, others' of {listing(tensors)}")
+        table.check(model, where)
+        return table
+
+    tables = {name: table_of(source, tables.get(name), f"source {name!r}") for name, source in job.sources.items()}
+    below = None if base is None else table_of(base, BlockTable.read(base.companions), "the base")
     laid = lay_out(tables, below, str(recipe.sources[0].name), recipe.blocks)
     return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=frozenset(tensors))
 

@@ -240,8 +240,7 @@ def write_record(
     }
     if plan.blocks:
         rows = [vars(laid.block) | {"from": sorted(laid.sources)} for laid in plan.blocks]
-        tensors = sorted(name for name, parts in plan.parts.items() if len(parts) > 1)
-        value["blocks"] = {"tensors": tensors, "rows": rows}
+        value["blocks"] = {"tensors": list(plan.block_tensors), "rows": rows}
     write_json(work / MMGRID_FILE, value)
 
 

@@ -46,6 +46,7 @@ class Plan:
         dropped: name → why it is not in the result.
         parts: name → its parts, for merged tensors.
         blocks: the blocks of the result's token rows.
+        block_tensors: whose rows they are.
     """
 
     merged: dict[str, TensorInfo]
@@ -53,6 +54,7 @@ class Plan:
     dropped: dict[str, str]
     parts: dict[str, tuple[Part, ...]]
     blocks: tuple[OutputBlock, ...] = ()
+    block_tensors: tuple[str, ...] = ()
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
@@ -98,7 +100,7 @@ def plan_merge(
     merged, kept, parts = {}, {}, {}
     for name in names:
         infos = {source: tensors.info(name) for source, tensors in sources.items()}
-        in_blocks = bool(blocks) and name in block_tensors
+        in_blocks = name in block_tensors and is_float(infos[min(infos)].dtype)
         if base is not None and is_float(infos[min(infos)].dtype):
             if name not in base:
                 raise MergeError(f"the base lacks {name}, which the sources have; it must be what they come from")
@@ -114,7 +116,7 @@ def plan_merge(
         merged[name] = TensorInfo(dtype or _widest(types), shape)
         parts[name] = _parts_of_blocks(blocks, shape) if in_blocks else (_whole(merged[name], sources),)
     dropped = dict.fromkeys(sorted(set(base or ()) - set(names)), "only the base has it")
-    return Plan(merged, kept, dropped, parts, blocks)
+    return Plan(merged, kept, dropped, parts, blocks, tuple(sorted(block_tensors & merged.keys())))
 
 
 def _whole(info: TensorInfo, sources: Mapping[str, Tensors]) -> Part:
