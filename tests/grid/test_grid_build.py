@@ -11,6 +11,7 @@ from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, mmgrid, name
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import load_grid
+from mmgrid.merging.verify import verify
 from mmgrid.runners import run_local
 
 T1_MS, T2_MS = 1_664_582_400_000, 1_672_531_200_000  # 2022-10-01, 2023-01-01
@@ -61,6 +62,7 @@ def test_a_merge_that_is_kept_ranks_as_one_that_is_not(built: Built, copied: Bui
     assert weights.keys() == first.keys()
     for name, weight in weights.items():
         torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
+    assert verify(folders[merge]).equal, "its record finds the sources from where the cell stands"
 
     kitchen = built.folder("corpus/kitchen")
     rows = mmgrid("evaluate", folders[merge], "--domain-dir", kitchen, "--grid", built.file, "--json").json

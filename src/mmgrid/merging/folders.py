@@ -39,10 +39,22 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Change:
-    """What one output of a sweep has instead of the recipe's weights (all of them) or scale."""
+    """What one output of a sweep has of its own.
+
+    Attributes:
+        weights: instead of the recipe's, all of them.
+        scale: instead of the recipe's.
+        place: where the folder will stand in the end, if it is moved; record and card name paths as seen from there.
+    """
 
     weights: Mapping[str, float] | None = None
     scale: Scale | None = None
+    place: Path | None = None
+
+    @property
+    def is_of_values(self) -> bool:
+        """Whether the output is merged otherwise than the recipe says."""
+        return self.weights is not None or self.scale is not None
 
 
 def merge(
@@ -55,6 +67,7 @@ def merge(
     card: Card | None = None,
     notes: Sequence[str] = (),
     measure: bool = False,
+    place: Path | None = None,
 ) -> MergeReport:
     """Merge model folders into a new one.
 
@@ -69,6 +82,7 @@ def merge(
         card: writes the model card from facts, instead of `card.model_card`.
         notes: for record, card and report: what is not as somebody might expect.
         measure: measure the speed of the disk beforehand, for the report; takes up to two seconds.
+        place: where the folder will stand in the end, if the caller moves it.
 
     Returns:
         What was merged, kept and dropped. The folder holds `model.safetensors`, config and tokenizer of the first
@@ -79,7 +93,7 @@ def merge(
         MergeError: recipe, sources or output folder do not fit.
         DiskFull, NotWritableError: the output cannot be written.
     """
-    outputs = {out: Change()}
+    outputs = {out: Change(place=place)}
     (report,) = sweep(
         recipe, outputs, workers=workers, progress=progress, digests=digests, card=card, notes=notes, measure=measure
     )
@@ -114,7 +128,7 @@ def sweep(
     for out in outs:
         check_outside(out, {str(path): path for path in paths_of(recipe)})
         check_free(out)  # now, and not after hours of reading
-    if recipe.rules and any(change != Change() for change in outs.values()):
+    if recipe.rules and any(change.is_of_values for change in outs.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_merge(recipe, workers=workers, digests=digests))
@@ -160,7 +174,7 @@ class _Work:
 
     opened: OpenMerge
     recipe: MergeRecipe
-    out: Path
+    place: Path
     folder: Path
     journal: Journal
     variant: Variant
@@ -172,13 +186,14 @@ class _Work:
         vocabulary = rows_of(plan.blocks) if plan.blocks else None
         dtype = types.pop() if len(types) == 1 else None
         copy_companions(self.opened.companions, self.folder, dtype, vocabulary)
-        write_record(self.folder, self.recipe, self.opened.digests, plan, counts, notes)
-        recipe, programs = relative_to(self.recipe, self.out), self.opened.job.programs
+        seen = relative_to(self.recipe, self.place.parent)
+        write_record(self.folder, seen, self.opened.digests, plan, counts, notes)
+        recipe, programs = relative_to(self.recipe, self.place), self.opened.job.programs
         with contextlib.suppress(NoCounterpartError):
             job = replace(self.opened.job, programs=tuple(self.variant.of(program) for program in programs))
             (self.folder / CONFIG_FILE).write_text(mergekit_config(recipe, job, plan), encoding="utf-8")
         facts = CardFacts(
-            name=self.out.name,
+            name=self.place.name,
             recipe=recipe,
             digests=self.opened.digests,
             tensors=(len(plan.merged), len(plan.kept), len(plan.dropped)),
@@ -208,13 +223,14 @@ def _work(opened: OpenMerge, out: Path, change: Change) -> Iterator[_Work]:
             if change.weights is not None:
                 by_name = {str(source.name): source.weight for source in recipe.sources}
                 weights = [float(by_name[name] or 0.0) for name in opened.job.sources]
-            yield _Work(opened, recipe, out, folder, journal, Variant(writer, weights, change.scale))
+            place = out if change.place is None else change.place.absolute()
+            yield _Work(opened, recipe, place, folder, journal, Variant(writer, weights, change.scale))
 
 
 def _changed(opened: OpenMerge, change: Change) -> MergeRecipe:
     """The recipe under a change, checked like any other."""
     recipe, last = opened.recipe, opened.job.programs[-1]
-    if change == Change():
+    if not change.is_of_values:
         return recipe
     given = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
     program = make_program(

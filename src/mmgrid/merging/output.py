@@ -221,12 +221,12 @@ def write_record(
 ) -> None:
     """Write `mmgrid.json`: the recipe with all defaults filled in, digests of what went in, what came of it.
 
-    Paths are relative to the folder that the output stands in, so that a tree of models can be moved as a whole.
+    The recipe's paths are relative to the folder that the output stands in, so that a tree of models can be moved as
+    a whole.
     """
-    out = work.parent
     value: dict[str, Any] = {
         "format": FORMAT,
-        "recipe": relative_to(recipe, out).model_dump(mode="json", exclude_defaults=False),
+        "recipe": recipe.model_dump(mode="json", exclude_defaults=False),
         "sources": {name: {"files": files} for name, files in sorted(digests.items()) if name != BASE},
         "base": {"files": digests[BASE]} if BASE in digests else None,
         "towers": sorted({tower_of(name) for name in plan.merged}),

@@ -27,6 +27,7 @@ def build(job: Job) -> Mapping[str, Any]:
             "options": recipe["options"],
         },
         out,
+        place=job.store.folder(job.cell.address),
     )
     for path in out.iterdir():  # the cell itself is the model's folder
         path.rename(job.folder / path.name)
