@@ -31,7 +31,8 @@ Bits = NDArray[np.uint32]
 _TOP = 1 << 31  # magnitudes have 31 bits
 _BINS = 1 << 21  # enough for the interval that a sample gives: one count mostly is all
 _SMALL_GROUP = 1 << 22  # elements that are held in memory instead of being counted run by run
-_SAMPLE = 64  # one element in so many
+_SAMPLE = 64  # one element in so many …
+_MOST_SAMPLED = 1 << 21  # … but no more than this, however large the model
 _HELD = 1 << 23  # elements of a search's interval that are remembered, to tell at which run the cut goes through
 DOT_BLOCK = 8192  # inner products are summed in blocks of this size, whatever the runs
 
@@ -40,9 +41,14 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
     """The cuts of every stage that wants any, on every run."""
     cuts: Cuts = {(chunk.tensor, chunk.start): {} for chunk, _ in pieces}
     programs = computation.job.programs
+    # One threshold for all that is trimmed alike: rules that give a tower another λ or other weights divide no group.
+    alike = [
+        next(n for n, first in enumerate(programs) if first.stages == program.stages and first.base is program.base)
+        for program in programs
+    ]
     by_program: dict[int, list[Piece]] = {}
     for piece in pieces:
-        by_program.setdefault(computation.job.number_of(piece[0].tensor), []).append(piece)
+        by_program.setdefault(alike[computation.job.number_of(piece[0].tensor)], []).append(piece)
     for number, own in sorted(by_program.items()):
         for position, stages in enumerate(programs[number].steps):
             if not stages[0].ranks(1):
@@ -315,11 +321,12 @@ def _sample(
 ) -> list[Bits]:
     """Some of the group's magnitudes, by source: the beginning of every run, in whole rows of `row(tensor)`."""
     taken: dict[int, list[Bits]] = {}
+    every = max(_SAMPLE, _size(group) // _MOST_SAMPLED)
 
     def take(numbered: tuple[int, Piece]) -> None:
         number, (chunk, part) = numbered
         whole = row(chunk.tensor)
-        share = max((chunk.stop - chunk.start) // _SAMPLE // whole, 1) * whole
+        share = max((chunk.stop - chunk.start) // every // whole, 1) * whole
         taken[number] = read((Chunk(chunk.tensor, chunk.start, min(chunk.start + share, chunk.stop)), part))
 
     for_each(list(enumerate(group)), take, workers)
