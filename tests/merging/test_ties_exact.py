@@ -75,13 +75,14 @@ def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: 
 
 
 @contextmanager
-def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 << 8) -> Iterator[None]:
+def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 << 8, held: int = 100) -> Iterator[None]:
     """Run in pieces of about so many elements, and search thresholds by counting if asked."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (engine, gather):
             patch.setattr(module, "DOT_BLOCK", 8)
         patch.setattr(gather, "_BINS", bins)
         patch.setattr(gather, "_SAMPLE", sample)
+        patch.setattr(gather, "_HELD", held)
         patch.setattr(gather, "_SMALL_GROUP", 10 if counting else 1 << 22)
         patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
         yield
@@ -144,10 +145,11 @@ def test_breadcrumbs_keeps_what_a_full_sort_keeps(scope: str, counting: bool) ->
     elements=st.sampled_from([8, 16, 72, 1 << 20]),
     sample=st.sampled_from([1, 2, 8, 1 << 20]),
     bins=st.sampled_from([2, 1 << 4, 1 << 12]),
+    held=st.sampled_from([0, 50, 1 << 20]),
     workers=st.sampled_from([1, 2, 5]),
 )
 def test_counting_finds_the_same_cut_as_sorting(
-    seed: int, largest: int, density: float, scope: str, elements: int, sample: int, bins: int, workers: int
+    seed: int, largest: int, density: float, scope: str, elements: int, sample: int, bins: int, held: int, workers: int
 ) -> None:
     base = started(seed, SMALL)
     sources = {"a": tuned(base, seed + 1, largest), "b": tuned(base, seed + 2, largest), "c": base}
@@ -157,7 +159,7 @@ def test_counting_finds_the_same_cut_as_sorting(
         dict.fromkeys(sources, 1.0),
         {"drop": 0.0, "density": density, "scope": scope, "elect": "plain", "normalise": False},
     )
-    with searching(elements=elements, counting=True, sample=sample, bins=bins):
+    with searching(elements=elements, counting=True, sample=sample, bins=bins, held=held):
         options = {"density": density, "scope": scope, "elect": "plain", "normalise": False}
         merged = merge_state_dicts("ties", sources, base=base, workers=workers, **options)
     for name, tensor in merged.items():  # sums of two such updates are exact in float32

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmgrid.merging.blocks import BACKBONE, Block, BlockTable, lay_out
 from mmgrid.merging.errors import MergeError, listing, nearest
+from mmgrid.merging.floats import is_float
 from mmgrid.merging.job import Job, make_job, make_program
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.output import digests_of, joint_digest
@@ -62,13 +63,14 @@ def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> It
             method = get_method(rule.method or recipe.method)
             base = rule.base or (recipe.base if method.base != "none" else None)
             options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
+            inherited = 1.0 if base is None else recipe.scale  # without a base there is no delta to scale
             programs.append(
                 make_program(
                     method,
                     sources,
                     None if base is None else opened[base, None],
                     {**weights, **(rule.weights or {})},
-                    recipe.scale if rule.scale is None else rule.scale,
+                    inherited if rule.scale is None else rule.scale,
                     options,
                     rule.tensors,
                 )
@@ -84,6 +86,7 @@ def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> It
         recipe = recipe.model_copy(update={"sources": resolved, "options": dict(last.options)})
         dtype = None if recipe.dtype == "source" else recipe.dtype
         plan = _planned(recipe, job, sources, below, dtype)
+        _check_bases(job, plan, below)
         folders = {**sources, **({BASE: below} if below is not None else {})}
         for number, rule in enumerate(recipe.rules):
             if rule.base is not None:
@@ -148,6 +151,26 @@ def _planned(
     below = None if base is None else table_of(base, BlockTable.read(base.companions), "the base")
     laid = lay_out(tables, below, str(recipe.sources[0].name), recipe.blocks)
     return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=frozenset(tensors))
+
+
+def _check_bases(job: Job, plan: Plan, base: Source | None) -> None:
+    """See that a rule's own base has the tensors that the rule is for, as the recipe's base (or a source) has them.
+
+    Raises:
+        MergeError: it lacks one, or has it in another shape or type.
+    """
+    like = next(iter(job.sources.values())) if base is None else base
+    for name in plan.merged:
+        own = job.program(name).base
+        if own is None or own is base:
+            continue
+        if name not in own:
+            raise MergeError(f"the base of a rule lacks {name}, which the rule is for")
+        there, here = own.info(name), like.info(name)
+        if there.shape != here.shape:
+            raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
+        if not is_float(there.dtype):
+            raise MergeError(f"tensor {name}: types cannot be brought together: base of its rule {there.dtype}")
 
 
 def paths_of(recipe: MergeRecipe) -> list[Path]:
