@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmgrid.merging.errors import MergeError, listing
+
+_WIDE = (torch.float32, torch.float64)  # computed in themselves; narrower types in float32
 
 
 @torch.no_grad()
@@ -21,18 +25,16 @@ def walk(model: nn.Module, direction: Mapping[str, Tensor], *, scale: float) -> 
         scale: how far; negative goes back.
 
     Raises:
-        MergeError: the direction names what the model lacks, or has another shape; nothing was moved.
+        MergeError: the direction names what the model lacks, has another shape, or sends tied parameters two ways;
+            the scale is not finite. Nothing was moved.
     """
     state = _matching(model, direction)
+    _check_finite(scale)
     if scale == 0:
         return
-    moved: set[int] = set()
     for name, tensor in state.items():
-        if tensor.data_ptr() in moved:
-            continue
-        moved.add(tensor.data_ptr())
         step = direction[name].to(tensor.device)
-        if tensor.dtype == torch.float32:
+        if tensor.dtype in _WIDE:
             tensor.add_(step, alpha=scale)
         else:
             tensor.copy_(tensor.float().add_(step, alpha=scale))
@@ -48,32 +50,54 @@ class Line:
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor]) -> None:
         state = _matching(model, direction)
         self._model = model
-        self._steps = {name: direction[name].to(tensor.device, torch.float32) for name, tensor in state.items()}
+        self._steps = {
+            name: direction[name].to(tensor.device, tensor.dtype if tensor.dtype in _WIDE else torch.float32)
+            for name, tensor in state.items()
+        }
         self._start = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     @torch.no_grad()
     def at(self, scale: float) -> nn.Module:
-        """The model, moved to Θ₀ + scale · τ."""
+        """The model, moved to Θ₀ + scale · τ.
+
+        Raises:
+            MergeError: the scale is not finite.
+        """
+        _check_finite(scale)
         state = self._model.state_dict(keep_vars=True)
         for name, start in self._start.items():
             target = state[name].data
             if scale == 0:
                 target.copy_(start)
-            elif target.dtype == torch.float32:
+            elif target.dtype in _WIDE:
                 torch.add(start, self._steps[name], alpha=scale, out=target)
             else:
                 target.copy_(torch.add(start.float(), self._steps[name], alpha=scale))
         return self._model
 
 
+def _check_finite(scale: float) -> None:
+    if not math.isfinite(scale):
+        raise MergeError(f"scale is {scale}; it must be a finite number")
+
+
 def _matching(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a direction moves, tied ones once."""
     state = {name: tensor.detach() for name, tensor in model.state_dict(keep_vars=True).items()}
     unknown = set(direction) - set(state)
     if unknown:
         raise MergeError(f"the model has no {listing(unknown)}; a direction is named like the model's state dict")
+    moved: dict[Any, str] = {}
     for name, step in direction.items():
-        if step.shape != state[name].shape:
-            raise MergeError(f"tensor {name}: shapes differ: model {list(state[name].shape)}, {list(step.shape)}")
-        if not state[name].is_floating_point():
+        tensor = state[name]
+        if step.shape != tensor.shape:
+            raise MergeError(f"tensor {name}: shapes differ: model {list(tensor.shape)}, {list(step.shape)}")
+        if not tensor.is_floating_point():
             raise MergeError(f"tensor {name}: holds whole numbers, and cannot be moved")
-    return {name: state[name] for name in direction}
+        place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        twin = moved.setdefault(place, name)
+        if twin != name and not (step is direction[twin] or step.equal(direction[twin].to(step))):
+            raise MergeError(
+                f"tensors {twin} and {name} are tied, and their step differs; a direction has one for both"
+            )
+    return {name: state[name] for name in moved.values()}
