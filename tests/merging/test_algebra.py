@@ -30,7 +30,7 @@ ALL = list(METHODS)
 DELTA = [name for name in ALL if METHODS[name].base == "required"]
 LINEAR_IN_WEIGHTS = ["task_arithmetic", "ties", "dare", "mask", "breadcrumbs", "della", "lines"]
 
-settings.register_profile("algebra", parent=settings.get_profile("merging"), max_examples=12)
+settings.register_profile("algebra", parent=settings.get_profile("merging"), max_examples=8)
 ALGEBRA = settings.get_profile("algebra")
 
 
@@ -223,6 +223,7 @@ def test_the_unit_of_the_weights_does_not_matter(
         assert same_bits(one, other)
 
 
+@settings(max_examples=30)
 @given(sources=models(3), weights=WEIGHTS, shift=st.sampled_from([8.0, -0.5, 100.0]))
 def test_linear_lets_a_common_shift_through(sources: Any, weights: Any, shift: float) -> None:
     def moved(model: Model) -> Model:
@@ -233,6 +234,7 @@ def test_linear_lets_a_common_shift_through(sources: Any, weights: Any, shift: f
     assert_close(result, moved(plain), largest(*sources.values()) + abs(shift))
 
 
+@settings(max_examples=30)
 @given(sources=models(2), base=MODELS, step=st.floats(-2, 2, width=32))
 def test_velocity_of_two_is_task_arithmetic_from_the_older(sources: Any, base: Model, step: float) -> None:
     """Θ(t2) + s (Θ(t2) − Θ(t1)) is Θ(t1) + (1 + s) (Θ(t2) − Θ(t1))."""
@@ -242,6 +244,7 @@ def test_velocity_of_two_is_task_arithmetic_from_the_older(sources: Any, base: M
     assert_close(one, other, 4 * largest(older, newer))
 
 
+@settings(max_examples=30)
 @given(chain=models(3))
 def test_the_parabola_goes_through_its_checkpoints(chain: Any) -> None:
     for step, name in ((0.0, "toys"), (-1.0, "games"), (-2.0, "books")):

@@ -23,11 +23,11 @@ from mmgrid.merging import engine, gather, merge_state_dicts, state_dicts
 from mmgrid.merging.stages.base import share_of
 
 SHAPES = {
-    "embed.weight": (37, 16),
-    "item_tower.layers.0.weight": (24, 31),
-    "item_tower.layers.1.weight": (24, 31),
-    "layers.0.weight": (40, 23),
-    "layers.1.bias": (57,),
+    "embed.weight": (23, 12),
+    "item_tower.layers.0.weight": (13, 17),
+    "item_tower.layers.1.weight": (13, 17),
+    "layers.0.weight": (21, 23),
+    "layers.1.bias": (41,),
     "norm": (),
     "user_tower.layers.0.weight": (3, 5),
     "user_tower.layers.1.empty": (0, 7),
@@ -62,10 +62,12 @@ def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: 
     kept = {name: np.zeros(base[name].numel(), bool) for name in base}
     for group in {group_of(name) for name in base}:
         elements = [
-            (-abs(float(end) - float(start)), name, index)
+            (-abs(end - start), name, index)
             for name in base
             if group_of(name) == group
-            for index, (end, start) in enumerate(zip(source[name].flatten(), base[name].flatten(), strict=True))
+            for index, (end, start) in enumerate(
+                zip(*(model[name].flatten().tolist() for model in (source, base)), strict=True)
+            )
         ]
         elements.sort()
         begin = math.floor(first * len(elements))
@@ -167,7 +169,7 @@ def test_counting_finds_the_same_cut_as_sorting(
 
 
 @pytest.mark.parametrize("misleading", ["all larger", "all smaller", "one of each"])
-@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("density", [0.1, 0.5, 0.9])
 def test_a_sample_that_misleads(misleading: str, density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sample is the beginning of every run; here it has nothing of the rest."""
     n, run = 4096, 8
