@@ -36,7 +36,7 @@ def test_cells_are_pinned() -> None:
     corpus = Cell("corpus", ("books",), {"format": "parquet", "files": {"items.parquet": "ab" * 32}})
     checkpoint = Cell("checkpoint", ("semb", "books", "phase1"), {"seed": 0, "learning_rate": 1e-4}, {"corpus": corpus})
     assert corpus.fingerprint == "9b05734d4bb0e6d571c466450a82b00210df9b4e8f9903c4faa60ce766dd9ec2"
-    assert checkpoint.fingerprint == "6b87ce96ba94010ff19c4b989b83562335b532029f677b83e617d31058a0afd8"
+    assert checkpoint.fingerprint == "0e9c29b7dc0737aa0dba9cb19cf392e82cb6cf5601f1168350817285ce9f2f48"
     assert checkpoint.address.folder == f"checkpoint/semb/books/phase1/{checkpoint.fingerprint[:8]}"
 
 

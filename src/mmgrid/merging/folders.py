@@ -93,7 +93,7 @@ def merge(
         MergeError: recipe, sources or output folder do not fit.
         DiskFull, NotWritableError: the output cannot be written.
     """
-    outputs = {out: Change(place=place)}
+    outputs = {str(out): Change(place=place)}
     (report,) = sweep(
         recipe, outputs, workers=workers, progress=progress, digests=digests, card=card, notes=notes, measure=measure
     )
@@ -102,7 +102,7 @@ def merge(
 
 def sweep(
     recipe: MergeRecipe | Mapping[str, Any] | str | Path,
-    outputs: Mapping[str | Path, Change],
+    outputs: Mapping[str, Change] | Mapping[Path, Change],
     *,
     workers: int | None = None,
     progress: Progress | None = None,
