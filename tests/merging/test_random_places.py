@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from mmgrid.merging import engine, gather, merge_state_dicts, random, state_dicts
+from mmgrid.merging import engine, inner_products, merge_state_dicts, random, state_dicts
 from mmgrid.merging.random import happens, words
 from mmgrid.merging.stages import Drop, MagnitudeDrop, Place
 
@@ -43,7 +43,7 @@ def place(**changes: Any) -> Place:
 @contextmanager
 def in_runs_of(elements: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, gather):
+        for module in (engine, inner_products):
             patch.setattr(module, "DOT_BLOCK", 4)
         patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
         yield

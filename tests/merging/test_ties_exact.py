@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits import slow_merges
-from mmgrid.merging import engine, gather, merge_state_dicts, state_dicts
+from mmgrid.merging import engine, gather, inner_products, merge_state_dicts, state_dicts
 from mmgrid.merging.stages.base import share_of
 
 SHAPES = {
@@ -80,12 +80,12 @@ def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: 
 def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 << 8, held: int = 100) -> Iterator[None]:
     """Run in pieces of about so many elements, and search thresholds by counting if asked."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, gather):
+        for module in (engine, inner_products):
             patch.setattr(module, "DOT_BLOCK", 8)
         patch.setattr(gather, "_BINS", bins)
         patch.setattr(gather, "_SAMPLE", sample)
         patch.setattr(gather, "_HELD", held)
-        patch.setattr(gather, "_SMALL_GROUP", 10 if counting else 1 << 22)
+        patch.setattr(gather, "SMALL_GROUP", 10 if counting else 1 << 22)
         patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
         yield
 

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mmgrid.merging.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.compute import read_values
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.floats import is_float
-from mmgrid.merging.gather import DOT_BLOCK
+from mmgrid.merging.inner_products import block_products, exact_sum, in_blocks
 from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
 from mmgrid.merging.parallel import default_workers, for_each
 from mmgrid.merging.plan import BASE
@@ -263,23 +263,18 @@ class _Gathering:
 
 def _blocks(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Inner products of all pairs, and squared distances, of each block: float64 [blocks, n, n] each."""
-    size, n = len(values[0]), len(values)
-    n_blocks = -(-size // DOT_BLOCK)
-    wide = take(n * n_blocks * DOT_BLOCK, np.float64).reshape(n, -1)
-    for row, each in zip(wide, values, strict=True):
-        row[:size] = each
-        row[size:] = 0
-    blocked = wide.reshape(n, n_blocks, DOT_BLOCK)
-    squares = np.zeros((n_blocks, n, n))
-    step = take(n_blocks * DOT_BLOCK, np.float64).reshape(n_blocks, DOT_BLOCK)
+    blocked = in_blocks(values)
+    n, *shape = blocked.shape
+    squares = np.zeros((shape[0], n, n))
+    step = take(shape[0] * shape[1], np.float64).reshape(shape)
     for i, j in itertools.combinations(range(n), 2):
         np.subtract(blocked[i], blocked[j], out=step)
         squares[:, i, j] = np.einsum("be,be->b", step, step)
-    return np.einsum("ibe,jbe->bij", blocked, blocked), squares
+    return block_products(blocked), squares
 
 
 def _sums(size: int, blocks: Sequence[tuple[np.ndarray, np.ndarray]], counts: np.ndarray) -> Sums:
-    products, squares = (_exact([block[kind] for block in blocks]) for kind in (0, 1))
+    products, squares = (_numbers(exact_sum([block[kind] for block in blocks])) for kind in (0, 1))
     equal = counts[0] + counts[0].T + size * np.eye(len(counts[0]), dtype=np.int64)
     conflicts = np.triu(counts[1], 1)
     return Sums(
@@ -292,11 +287,8 @@ def _sums(size: int, blocks: Sequence[tuple[np.ndarray, np.ndarray]], counts: np
     )
 
 
-def _exact(blocks: Iterable[np.ndarray]) -> tuple[tuple[float, ...], ...]:
-    """Each place's sum over all blocks, rounded once; the order of the blocks does not matter."""
-    joined = np.concatenate(list(blocks))
-    n = joined.shape[1]
-    return tuple(tuple(math.fsum(joined[:, i, j]) for j in range(n)) for i in range(n))
+def _numbers(sums: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(number) for number in row) for row in sums)
 
 
 def _whole(counts: np.ndarray) -> tuple[tuple[int, ...], ...]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from mmgrid.merging.chunks import CHUNK_ELEMENTS, chunks_of
 from mmgrid.merging.compute import Computation
-from mmgrid.merging.gather import DOT_BLOCK, Piece, gather_cuts, gather_grams
+from mmgrid.merging.gather import Piece, gather_cuts, gather_grams
+from mmgrid.merging.inner_products import DOT_BLOCK
 from mmgrid.merging.job import Job, Program, Scale
 from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
 from mmgrid.merging.parallel import for_each

@@ -19,6 +19,7 @@ import numpy as np
 from mmgrid.files import clear_disk_errors
 from mmgrid.merging.chunks import CHUNK_ELEMENTS
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.gather import SMALL_GROUP
 from mmgrid.merging.job import Program
 from mmgrid.merging.opening import OpenMerge, open_merge
 from mmgrid.merging.parallel import default_workers, for_each
@@ -28,7 +29,6 @@ from mmgrid.merging.sources import Source
 MEASURED_BYTES = 256 << 20  # at most; of a smaller merge, as much as it has
 _PIECE = 4 << 20
 _SECONDS = 1.0  # for reading, and for writing, before the rest is left out
-_IN_MEMORY = 1 << 22  # elements of a group whose magnitudes are held at once
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,9 @@ def _peak(opened: OpenMerge, workers: int) -> int:
         scopes = {stages[0].scope for stages in program.steps if stages[0].ranks(1)}
         if scopes:
             group = largest if scopes == {"tensor"} else sum(own)
-            held = workers * 4 * (n + 1) * min(group, _IN_MEMORY)  # magnitudes of each source, and one of them sorted
+            held = workers * 4 * (n + 1) * min(group, SMALL_GROUP)  # magnitudes of each source, and one of them sorted
             most = max(most, held + workers * _of_thread(program, n, min(CHUNK_ELEMENTS, largest), largest))
-            if group > _IN_MEMORY:
+            if group > SMALL_GROUP:
                 most += 64 << 20  # counts of bins
     return most
 

@@ -8,7 +8,6 @@ does not depend on how the elements are cut into runs.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from mmgrid.merging.chunks import Chunk
 from mmgrid.merging.compute import Computation
 from mmgrid.merging.floats import magnitudes
+from mmgrid.merging.inner_products import block_products, exact_sum, in_blocks
 from mmgrid.merging.names import tower_of
 from mmgrid.merging.parallel import for_each
 from mmgrid.merging.plan import Part
@@ -30,11 +30,10 @@ Cuts = dict[tuple[str, int], dict[tuple[int, int], tuple[Cut, ...]]]
 Bits = NDArray[np.uint32]
 _TOP = 1 << 31  # magnitudes have 31 bits
 _BINS = 1 << 21  # enough for the interval that a sample gives: one count mostly is all
-_SMALL_GROUP = 1 << 22  # elements that are held in memory instead of being counted run by run
+SMALL_GROUP = 1 << 22  # elements of a group that are held in memory instead of being counted run by run
 _SAMPLE = 64  # one element in so many …
 _MOST_SAMPLED = 1 << 21  # … but no more than this, however large the model
 _HELD = 1 << 23  # elements of a search's interval that are remembered, to tell at which run the cut goes through
-DOT_BLOCK = 8192  # inner products are summed in blocks of this size, whatever the runs
 
 
 def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int) -> Cuts:
@@ -67,8 +66,8 @@ def gather_cuts(computation: Computation, pieces: Sequence[Piece], workers: int)
                 shape = computation.plan.merged[tensor].shape
                 return shape[-1] if by_rows and shape else 1
 
-            small = [group for group in groups if _size(group) <= _SMALL_GROUP]
-            large = [group for group in groups if _size(group) > _SMALL_GROUP]
+            small = [group for group in groups if _size(group) <= SMALL_GROUP]
+            large = [group for group in groups if _size(group) > SMALL_GROUP]
             found: list[tuple[Chunk, int, tuple[Cut, ...]]] = []
             for_each(small, lambda group: found.extend(_in_memory(group, stages, read)), workers)  # noqa: B023
             for group in large:
@@ -90,30 +89,13 @@ def gather_grams(computation: Computation, pieces: Sequence[Piece], workers: int
     def work(piece: Piece) -> None:
         with frame():
             vectors, _ = computation.vectors(*piece, {})
-            partial[piece[0]] = _dots(vectors)
+            partial[piece[0]] = block_products(in_blocks(vectors))
 
     for_each(wanted, work, workers)
     by_tensor: dict[str, list[np.ndarray]] = {}
     for chunk, _ in wanted:
         by_tensor.setdefault(chunk.tensor, []).append(partial[chunk])
-    return {name: _exact_sum(np.concatenate(blocks)) for name, blocks in by_tensor.items()}
-
-
-def _dots(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Inner products of all pairs, block by block: float64 [blocks, n, n]."""
-    size, n = len(vectors[0]), len(vectors)
-    n_blocks = -(-size // DOT_BLOCK)
-    wide = take(n * n_blocks * DOT_BLOCK, np.float64).reshape(n, -1)
-    for row, vector in zip(wide, vectors, strict=True):
-        row[:size] = vector
-        row[size:] = 0
-    blocked = wide.reshape(n, n_blocks, DOT_BLOCK)
-    return np.einsum("ibe,jbe->bij", blocked, blocked)
-
-
-def _exact_sum(blocks: np.ndarray) -> np.ndarray:
-    n = blocks.shape[1]
-    return np.array([[math.fsum(blocks[:, i, j]) for j in range(n)] for i in range(n)])
+    return {name: exact_sum(blocks) for name, blocks in by_tensor.items()}
 
 
 def _groups(stage: Stage, pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
