@@ -147,22 +147,24 @@ def _inner(elects: bool) -> dict[str, Any]:
     return {"inner": "ties", "elect": "weighted"} if elects else {"inner": "linear"}
 
 
-def _needs_some(values: Values, density: Mapping[str, float]) -> None:
+def _drawn(values: Values, method: str) -> dict[str, float]:
+    """The densities of a method that draws; what becomes otherwise than in mergekit is noted."""
+    density = _clipped(values)
     for source, share in density.items():
         if share <= 0:
             raise MergeError(f"density: {source}: is {share:g}; nothing would be left. Set the weight to 0 instead")
+    if min(density.values()) < 1:
+        values.note(DRAWN.format(method=method))
+        if values.shared["rescale"]:
+            values.note(RESCALED.format(method=method))
+    return density
 
 
 def _dare(elects: bool) -> Callable[[Values], Meaning]:
     name = "dare_ties" if elects else "dare_linear"
 
     def meaning(values: Values) -> Meaning:
-        density = _clipped(values)
-        _needs_some(values, density)
-        if min(density.values()) < 1:
-            values.note(DRAWN.format(method=name))
-            if values.shared["rescale"]:
-                values.note(RESCALED.format(method=name))
+        density = _drawn(values, name)
         drop = {source: _complement(share) for source, share in density.items()}
         options = {"drop": _same(drop), "rescale": values.shared["rescale"], **_inner(elects)}
         return _delta(values, "dare", options, elects=elects)
@@ -188,12 +190,7 @@ def _della(elects: bool) -> Callable[[Values], Meaning]:
     name = "della" if elects else "della_linear"
 
     def meaning(values: Values) -> Meaning:
-        density = _clipped(values)
-        _needs_some(values, density)
-        if min(density.values()) < 1:
-            values.note(DRAWN.format(method=name))
-            if values.shared["rescale"]:
-                values.note(RESCALED.format(method=name))
+        density = _drawn(values, name)
         epsilon = {  # mergekit's is half the difference of the largest and the smallest probability
             source: 0.0 if density[source] == 1 else round(2 * half, 12)
             for source, half in values.each("epsilon").items()
