@@ -8,6 +8,7 @@ or model that the engine gathers beforehand.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,7 +52,7 @@ class Cut:
     equal: int | None
 
 
-class Stage(BaseModel):
+class Stage(BaseModel, ABC):
     """One stage with its options. Subclasses are pydantic models, so recipes can name them.
 
     Attributes:
@@ -67,9 +68,9 @@ class Stage(BaseModel):
         """The ranks (numbers of largest elements) whose cuts `apply` wants, of a group of `n` elements."""
         return ()
 
+    @abstractmethod
     def apply(self, values: Floats, place: Place, cuts: Sequence[Cut]) -> Floats:
         """The changed run, flat; may change `values` itself. `cuts` in the order of `ranks`."""
-        raise NotImplementedError
 
 
 def share_of(share: float, n: int) -> int:
