@@ -7,6 +7,50 @@ from typing import Any
 import polars as pl
 
 from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
+from mmgrid.studies.findings import FINDINGS_SCHEMA
+from mmgrid.studies.plot import Axis, Plot
+
+MERGES_SCHEMA = pl.Schema(
+    {
+        "paradigm": pl.String,
+        "way": pl.String,
+        "domain": pl.String,
+        "partner": pl.String,
+        "group": pl.String,
+        "metric": pl.String,
+        "single": pl.Float64,
+        "merged": pl.Float64,
+        "change": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "p": pl.Float64,
+        "p_adjusted": pl.Float64,
+        "n_users": pl.Int64,
+        "seed": pl.Int64,
+    }
+)
+"""One row a way (``weight`` or ``subspace``), evaluated domain, partner, group and metric.
+
+``single`` (the domain's own model at t2) and ``merged`` in percent, ``change`` with its bounds in percent of ``single``,
+paired by user; p of the sign-flip test, and after Holm over the rows of one group and metric.
+"""
+
+TABLES = {"merges": MERGES_SCHEMA, "findings": FINDINGS_SCHEMA}
+PLOTS = (
+    Plot(
+        name="changes",
+        table="merges",
+        mark="heat",
+        x=Axis("partner", "merged with"),
+        y=Axis("domain", "evaluated on"),
+        colour=Axis("change", "change", "%"),
+        low="low",
+        high="high",
+        panel="way",
+        choices=("group", "metric"),
+        caption="Change in percent of the single-domain model's value when the t2 models of two domains are merged.",
+    ),
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,42 @@
+"""What a study says of a claim of the paper: the statistic it rests on, its interval, and a verdict."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import polars as pl
+
+Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+FINDINGS_SCHEMA = pl.Schema(
+    {
+        "finding": pl.String,
+        "claim": pl.String,
+        "paradigm": pl.String,
+        "statistic": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "p": pl.Float64,
+        "n": pl.Int64,
+        "verdict": pl.String,
+        "seed": pl.Int64,
+    }
+)
+"""One row a tested claim.
+
+``finding`` is its short name (``finding 1``, ``base replacement``), ``claim`` what the paper says, as a sentence;
+``statistic`` names the number in ``value`` (``Spearman's ρ``) with its 95 % interval; ``p`` is two-sided and
+belongs to "no effect"; ``n`` counts what it was computed from.
+"""
+
+
+def verdict(low: float, high: float, expected: Literal["positive", "negative"], p: float | None = None) -> Verdict:
+    """Reproduced if the interval lies on the side the claim says (and p, if given, is below 0.05); not
+    reproduced if it lies on the other side; undecided while it holds zero, or is not known."""
+    decided = p is None or p < 0.05
+    if low > 0 and decided:
+        return "reproduced" if expected == "positive" else "not reproduced"
+    if high < 0 and decided:
+        return "reproduced" if expected == "negative" else "not reproduced"
+    return "undecided"
