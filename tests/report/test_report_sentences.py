@@ -7,7 +7,8 @@ from mmgrid.evaluation import CHANGES_SCHEMA, RESULTS_SCHEMA
 from mmgrid.report import sentences
 from mmgrid.report.comparison import scores
 from mmgrid.report.inputs import CELLS_SCHEMA, STATISTICS_SCHEMA
-from mmgrid.report.merges import pairs, partner, scale_limit
+from mmgrid.report.merges import pairs, partner
+from mmgrid.report.plots import scale_limit
 
 
 def result(domain, model, value, low, high, paradigm="semb", **other):
@@ -101,9 +102,10 @@ def test_who_the_partner_is(sources, domain, expected):
 
 
 def test_colours_end_at_a_round_number():
-    found = pl.DataFrame({"change": [-3.0, 2.0, 17.0]})
-    assert scale_limit(found) == 20.0
-    assert scale_limit(found.clear()) == 10.0
+    changes = pl.Series("change", [-3.0, 2.0, 17.0])
+    assert scale_limit(changes) == 20.0
+    assert scale_limit(changes.clear()) == 10.0
+    assert scale_limit(pl.Series([-0.05, 0.31]), percent=False) == 0.4
 
 
 def test_cells_are_counted_and_failures_named():

@@ -23,8 +23,10 @@ from mmgrid.evaluation import GROUPS
 from mmgrid.files import clear_disk_errors, write_bytes
 from mmgrid.report.comparison import group_label
 from mmgrid.report.inputs import ReportTables, checked
-from mmgrid.report.sections import Section, sections
+from mmgrid.report.section import Section
+from mmgrid.report.sections import sections
 from mmgrid.report.tables import Table
+from mmgrid.report.theme import INKS, theme
 from mmgrid.report.writers import to_csv, to_latex
 
 _LABELS = {group: group_label(group).removesuffix(" users").capitalize() for group in GROUPS}
@@ -78,10 +80,15 @@ def payload(parts: list[Section]) -> dict[str, Any]:
                 "panels": f.panels,
                 "panelPixels": f.panel_pixels,
                 "labelPixels": f.label_pixels,
+                "legendPixels": f.legend_pixels,
+                "maxPixels": f.max_pixels,
+                "axisPixels": f.axis_pixels,
                 "label": f.alternative,
             }
             for f in figures
         ],
+        "themes": {scheme: theme(scheme) for scheme in INKS},
+        "inks": INKS,
         "exports": {table.id: _exports(table) for table in tables},
     }
 

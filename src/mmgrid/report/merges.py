@@ -134,14 +134,6 @@ def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
     return Table("table-merges", "The same as a table", caption, tuple(columns), frame)
 
 
-def scale_limit(found: pl.DataFrame) -> float:
-    """Where the colours end: a round number that nearly all changes stay within, for all groups and metrics."""
-    if found.is_empty():
-        return 10.0
-    usual = float(found["change"].abs().quantile(0.95) or 0.0)
-    return next((float(limit) for limit in (6, 10, 20, 30, 40, 60, 80, 100) if usual <= limit), 100.0)
-
-
 def change_text(change: float, low: float | None, high: float | None) -> str:
     """``−12.3 % [−20.1, −4.0]``."""
     bounds = "" if low is None or high is None else f" [{number(low, 1, sign=True)}, {number(high, 1, sign=True)}]"

@@ -6,7 +6,7 @@ A section that has nothing to show yet keeps its heading, and its sentence says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
 import polars as pl
@@ -17,45 +17,39 @@ from mmgrid.report.comparison import comparison_table, metric_order, scores
 from mmgrid.report.inputs import ReportTables
 from mmgrid.report.losses import thinned
 from mmgrid.report.merges import pairs, pairs_table
-from mmgrid.report.overview import Picture, cells_table, kinds_table, picture
+from mmgrid.report.overview import cells_table, kinds_table, picture
+from mmgrid.report.section import Section, Sentence
 from mmgrid.report.statistics import statistics_table
-from mmgrid.report.tables import Table
+from mmgrid.report.studies.sections import study_sections
+from mmgrid.report.timeline import timeline_figure
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """A paragraph; ``group`` names the users it speaks of, empty if it always holds."""
-
-    text: str
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the report; ``details`` are tables that are folded away at first."""
-
-    id: str
-    name: str
-    title: str
-    sentences: tuple[Sentence, ...]
-    picture: Picture | None = None
-    tables: tuple[Table, ...] = ()
-    figures: tuple[charts.Figure, ...] = ()
-    details: tuple[Table, ...] = ()
-
-
 def sections(tables: ReportTables) -> list[Section]:
-    """All sections of a report on checked tables (see `inputs.checked`)."""
+    """All sections of a report on checked tables (see `inputs.checked`), the figures numbered in their order."""
     domains = tables.statistics["domain"].to_list()
-    return [
+    merges = tables.studies.get("cross_domain", {}).get("merges")
+    found = [
         _grid(tables, domains),
-        _data(tables),
+        _data(tables, domains),
         _quality(tables, domains),
-        _merging(tables, domains),
+        # The study of merges across domains says the same, and more.
+        *([_merging(tables, domains)] if merges is None or merges.is_empty() else []),
+        *study_sections(tables, domains),
         _training(tables, domains),
     ]
+    return _numbered(found)
+
+
+def _numbered(found: list[Section]) -> list[Section]:
+    number, parts = 0, []
+    for section in found:
+        titles = [f"Figure {number + place}" for place in range(1, len(section.figures) + 1)]
+        number += len(titles)
+        figures = [replace(figure, title=title) for figure, title in zip(section.figures, titles, strict=True)]
+        parts.append(replace(section, figures=tuple(figures)))
+    return parts
 
 
 def _grid(tables: ReportTables, domains: list[str]) -> Section:
@@ -70,13 +64,14 @@ def _grid(tables: ReportTables, domains: list[str]) -> Section:
     )
 
 
-def _data(tables: ReportTables) -> Section:
+def _data(tables: ReportTables, domains: list[str]) -> Section:
     return Section(
         "data",
         "Data",
         "The data",
         (Sentence(sentences.on_statistics(tables.statistics)),),
         tables=_present(statistics_table(tables.statistics)),
+        figures=_present(timeline_figure(tables.months, tables.phases, domains)),
     )
 
 

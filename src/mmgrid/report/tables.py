@@ -27,9 +27,11 @@ class Column:
         low, high: names of the columns with the bounds of its interval, shown beneath.
         sign: whether gains carry a ``+``.
         best: set the largest value of each ``Table.block`` in bold.
+        strong: name of a column (bool) that says which values are set in bold.
         render: how a number becomes text, where ``digits`` is not enough (durations, sizes).
         hint: what the heading means, shown on hover.
         code: whether the text is an identifier, set in a fixed-width face.
+        prose: whether the text is a sentence, which may break into lines.
     """
 
     name: str
@@ -39,9 +41,11 @@ class Column:
     high: str = ""
     sign: bool = False
     best: bool = False
+    strong: str = ""
     render: Callable[[Any], str] | None = None
     hint: str = ""
     code: bool = False
+    prose: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -70,6 +74,7 @@ class Cell:
     numeric: bool
     best: bool
     code: bool
+    prose: bool
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame and how it is shown; ``block`` names the column whose equal values belong together."""
+    """A frame and how it is shown; ``block`` names the column whose equal values belong together.
+
+    ``csv_only`` are columns that only the CSV has, and ``export`` its rows where they are more than the shown ones.
+    """
 
     id: str
     title: str
@@ -92,6 +100,8 @@ class Table:
     columns: tuple[Column, ...]
     frame: pl.DataFrame
     block: str = ""
+    csv_only: tuple[str, ...] = ()
+    export: pl.DataFrame | None = None
 
     @property
     def groups(self) -> list[str]:
@@ -126,6 +136,13 @@ class Table:
         # A best of one is no distinction.
         return found if len(shown) > 1 else {}
 
+    def strong(self, column: Column, row: dict[str, Any], best: dict[tuple[str, Any], float]) -> bool:
+        """Whether a value is set in bold; ``best`` as `Table.best` gives it."""
+        if column.strong and row[column.strong]:
+            return True
+        key = (column.name, row.get(self.block))
+        return not row.get("minor") and key in best and row[column.name] == best[key]
+
     def lines(self) -> list[Line]:
         """Every row, group by group, ready for the template."""
         return [line for group in self.groups or [""] for line in self._group_lines(group)]
@@ -140,21 +157,21 @@ class Table:
             key = row[self.block] if self.block else None
             opens = bool(self.block) and key != block
             block = key
-            cells = tuple(self._cell(column, row, best, minor) for column in self.columns)
+            cells = tuple(self._cell(column, row, best) for column in self.columns)
             lines.append(Line(cells, group, minor, opens))
         return lines
 
-    def _cell(self, column: Column, row: dict[str, Any], best: dict[tuple[str, Any], float], minor: bool) -> Cell:
+    def _cell(self, column: Column, row: dict[str, Any], best: dict[tuple[str, Any], float]) -> Cell:
         value = row[column.name]
-        key = (column.name, row.get(self.block))
         amount = float(value) if is_number(value) else None
         return Cell(
             text=column.text(value),
             detail=column.bounds(row),
             sort=amount if column.numeric else column.text(value),
             numeric=column.numeric,
-            best=not minor and key in best and value == best[key],
+            best=self.strong(column, row, best),
             code=column.code,
+            prose=column.prose,
         )
 
 

@@ -32,6 +32,35 @@ def interval(low: float | None, high: float | None, digits: int, *, sign: bool =
     return f"[{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
 
 
+def with_interval(
+    value: float | None, low: float | None, high: float | None, digits: int, *, sign: bool = False, unit: str = ""
+) -> str:
+    """``+1.2 % [+0.3, +2.1]``; the value alone where a bound is missing."""
+    text = number(value, digits, sign=sign) + (f" {unit}" if unit else "")
+    bounds = interval(low, high, digits, sign=sign)
+    return f"{text} {bounds}" if bounds else text
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Three significant digits, however small: ``0.0123``, ``1.23 × 10⁻⁵``; whole numbers of six digits in full."""
+    if value is None or not is_number(value):
+        return NOTHING
+    size = abs(value)
+    if size == 0 or 1e-3 <= size < 1e6:
+        after = 0 if size == 0 else max(0, digits - 1 - math.floor(math.log10(size)))
+        return number(value, after)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa.replace('-', MINUS)} × 10{raised}"
+
+
+def p_value(p: float | None) -> str:
+    """``0.034``, ``< 0.001``; a dash for nothing."""
+    if p is None or not is_number(p):
+        return NOTHING
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def duration(seconds: float | None) -> str:
     """``0.42 s``, ``12 s``, ``3 min 05 s``, ``1 h 02 min``, ``2 d 03 h``; two units at most."""
     if seconds is None or not is_number(seconds):

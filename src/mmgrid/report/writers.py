@@ -33,16 +33,30 @@ _LATEX = {
     "Θ": r"$\Theta$",
     "τ": r"$\tau$",
     "·": r"$\cdot$",
+    "λ̂": r"$\hat\lambda$",
+    "λ̃": r"$\tilde\lambda$",
+    "ρ": r"$\rho$",
+    "|": r"\textbar{}",
+    "’": "'",
+    "×": r"$\times$",
+    "⁻": "$^-$",
+    "⁽": "$^($",
+    "⁾": "$^)$",
+    **{digit: f"$^{place}$" for place, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }
-_SPECIAL = re.compile("|".join(re.escape(character) for character in _LATEX))
+_SPECIAL = re.compile("|".join(re.escape(character) for character in sorted(_LATEX, key=len, reverse=True)))
 
 
 def to_csv(table: Table) -> str:
     """Every row, column and digit of the table, with a heading line; empty fields where there is no number."""
-    names = ["group"] if table.groups else []
+    names = [*(["group"] if table.groups else []), *table.csv_only]
     for column in table.columns:
         names += [name for name in (column.name, column.low, column.high) if name]
-    frame = table.frame.select(names).with_columns(pl.col(pl.Float64).fill_nan(None))
+    frame = (
+        (table.frame if table.export is None else table.export)
+        .select(names)
+        .with_columns(pl.col(pl.Float64).fill_nan(None))
+    )
     return frame.with_columns(pl.col(pl.String).map_elements(_safe_field, return_dtype=pl.String)).write_csv()
 
 
@@ -66,11 +80,7 @@ def to_latex(table: Table, group: str = "", minor: bool = False) -> str:
         if table.block and place and row[table.block] != block:
             lines.append(r"\midrule")
         block = row.get(table.block)
-        fields = []
-        for column in table.columns:
-            key = (column.name, row.get(table.block))
-            strong = not row.get("minor") and key in best and row[column.name] == best[key]
-            fields.append(_latex_field(column, row, strong))
+        fields = [_latex_field(column, row, table.strong(column, row, best)) for column in table.columns]
         lines.append(" & ".join(fields) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 

@@ -75,6 +75,8 @@ PLOTS = (
         high="second_high",
         x_low="first_low",
         x_high="first_high",
-        caption="What both domains get of one merged model, α from 0 to 1 along each line; up and right is better.",
+        cross=("first_single", "second_single"),
+        caption="What both domains get of one merged model, α from 0 to 1 along each line; up and right is better. "
+        "Thin lines: each domain's own model.",
     ),
 )

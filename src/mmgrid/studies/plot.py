@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Mark = Literal["line", "path", "heat", "point", "bar"]
@@ -34,6 +35,8 @@ class Plot:
         choices: columns of which one value at a time is shown, chosen by the reader.
         rules: another table of the study and its column of vertical lines, by the same panels, colours and choices.
         label: the column that names points, if any.
+        cross: columns with a value of x and of y at which each panel has a thin line, if any.
+        keep: column → the values whose rows are drawn; rows of others are for the tables.
         reference: a value of x at which a thin line stands (λ = 1, say), if any.
         caption: what is seen, in a sentence.
     """
@@ -54,4 +57,6 @@ class Plot:
     choices: tuple[str, ...] = ()
     rules: tuple[str, str] | None = None
     label: str = ""
+    cross: tuple[str, str] | None = None
+    keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reference: float | None = None

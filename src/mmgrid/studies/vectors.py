@@ -43,7 +43,20 @@ PLOTS = (
         colour=Axis("phase", "phase"),
         panel="tower",
         choices=("part",),
+        keep={"part": ("whole", "tower")},
         caption="L1 norm of the task vectors, from the backbone, a weight.",
+    ),
+    Plot(
+        name="layers",
+        table="norms",
+        mark="line",
+        x=Axis("layer", "layer"),
+        y=Axis("l1_mean", "mean |τ|"),
+        colour=Axis("domain", "domain"),
+        panel="tower",
+        choices=("phase",),
+        keep={"part": ("layer",)},
+        caption="The same by layer.",
     ),
     Plot(
         name="cosines",
@@ -53,6 +66,7 @@ PLOTS = (
         y=Axis("second", "domain"),
         colour=Axis("cosine", "cosine"),
         choices=("phase",),
+        keep={"part": ("whole",)},
         caption="Cosine between the task vectors of two domains, over all weights.",
     ),
 )

@@ -27,38 +27,11 @@
 
   const isDark = () => (root.dataset.scheme || (systemDark.matches ? "dark" : "light")) === "dark";
 
-  function theme() {
-    const dark = isDark();
-    const ink = dark ? "#e7eaee" : "#1b1f24", muted = dark ? "#9aa4af" : "#5b6570", line = dark ? "#2b3138" : "#e2e6ea";
-    const font = getComputedStyle(document.body).fontFamily;
-    const axis = {
-      labelFont: font, titleFont: font, labelColor: muted, titleColor: muted, labelFontSize: 12, titleFontSize: 12,
-      titleFontWeight: "normal", domainColor: line, tickColor: line, gridColor: line, labelPadding: 6, titlePadding: 10,
-    };
-    return {
-      background: null, font,
-      padding: { left: 2, right: 2, top: 4, bottom: 4 },
-      view: { stroke: null },
-      axis: axis,
-      axisX: { ticks: false, domain: false, labelFlush: false },
-      axisY: { ticks: false, domain: false },
-      axisBand: { grid: false },
-      axisYBand: { labelColor: ink, labelFontSize: 13, labelLimit: 200 },
-      axisXBand: { labelColor: ink, labelFontSize: 13, labelLimit: 120 },
-      header: { labelColor: ink, labelFont: font, labelFontSize: 14, labelFontWeight: 600, labelAnchor: "start", labelPadding: 8 },
-      legend: { labelColor: muted, titleColor: muted, labelFont: font, titleFont: font, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 240 },
-      facet: { spacing: 36 },
-      range: {
-        // Okabe and Ito's colours, darker or lighter to stand on each ground.
-        category: dark
-          ? ["#6cb4ee", "#f0a35e", "#56c7a5", "#e08fc0", "#e8d86b", "#a9b4c0", "#c48af0", "#ef7d6c"]
-          : ["#1f6fb4", "#c9600f", "#0b8a68", "#b4488b", "#8a7a00", "#6b7682", "#7b48b8", "#b93a2b"],
-        // Orange below, blue above: told apart with any common colour vision.
-        diverging: dark
-          ? ["#f0934a", "#a8602b", "#5a3f2c", "#262b31", "#2b4560", "#3a78b5", "#6db6ff"]
-          : ["#b4530a", "#df8a43", "#f5cfa8", "#f4f5f6", "#b7d3ec", "#5e9bd1", "#175a9c"],
-      },
-    };
+  function theme(legendColumns) {
+    const config = JSON.parse(JSON.stringify(shared.themes[isDark() ? "dark" : "light"]));
+    config.font = getComputedStyle(document.body).fontFamily;
+    config.legend.columns = legendColumns;
+    return config;
   }
 
   function set(view, name, value) {
@@ -66,22 +39,29 @@
     view.runAsync();
   }
 
+  // The same as figure_files.fitted in Python, which does it for one width.
+  function fit(spec, figure, room) {
+    if (!spec.spec) { // one panel alone
+      if (!figure.panelPixels) spec.width = Math.max(140, Math.min(room, figure.maxPixels || room));
+      return;
+    }
+    const gap = spec.config.facet.spacing + 14 + figure.axisPixels; // an axis's last label reaches beyond its panel
+    spec.columns = Math.max(1, Math.min(figure.panels, Math.floor((room + gap) / ((figure.panelPixels || 190) + gap))));
+    if (!figure.panelPixels) {
+      spec.spec.width = Math.max(140, Math.floor((room - gap * (spec.columns - 1)) / spec.columns));
+    }
+  }
+
   async function draw(figure) {
     const holder = document.querySelector(`#${figure.id} .canvas`);
     const spec = JSON.parse(JSON.stringify(figure.spec));
     spec.datasets = Object.fromEntries(figure.data.map((name) => [name, records[name]]));
-    spec.config = theme();
     spec.description = figure.label;
-    const values = Object.assign({ group: root.dataset.group }, chosen[figure.id]);
-    if (isDark()) Object.assign(values, { inkFrom: 0.7, inkOnEnds: "#0d1014", inkOnMiddle: "#e7eaee" });
-    for (const parameter of spec.params) if (parameter.name in values) parameter.value = values[parameter.name];
-    const gap = spec.config.facet.spacing + 14; // an axis's last label reaches beyond its panel
     const room = holder.parentElement.clientWidth - figure.labelPixels - 16;
-    const panels = Math.floor((room + gap) / ((figure.panelPixels || 190) + gap));
-    spec.columns = Math.max(1, Math.min(figure.panels, panels));
-    if (!figure.panelPixels) {
-      spec.spec.width = Math.max(140, Math.floor((room - gap * (spec.columns - 1)) / spec.columns));
-    }
+    spec.config = theme(Math.max(1, Math.floor(room / figure.legendPixels)));
+    const values = Object.assign({ group: root.dataset.group }, chosen[figure.id], shared.inks[isDark() ? "dark" : "light"]);
+    for (const parameter of spec.params) if (parameter.name in values) parameter.value = values[parameter.name];
+    fit(spec, figure, room);
     if (views[figure.id]) views[figure.id].finalize();
     const result = await vegaEmbed(holder, spec, {
       mode: "vega-lite", renderer: "svg", actions: false,
