@@ -20,7 +20,7 @@ from mmgrid.evaluation import resampled_means
 Floats = npt.NDArray[np.float64]
 
 SPAN = 0.4  # share of the places that a local fit sees
-LEAST_PLACES = 5  # that a local fit sees; fewer would follow the noise
+LEAST_PLACES = 7  # that a local fit sees; the two farthest have no weight, and fewer would follow the noise
 STEP = 0.005  # between fine places, as in Table 4 of the paper
 
 

@@ -29,7 +29,7 @@ def take_over(job: Job) -> Mapping[str, Any]:
     copied = {name: about["sha256"] for name, about in sha256_files(job.folder).items()}
     if any(copied[file] != digest for file, digest in job.recipe["files"].items()):
         raise GridError(f"{source}: was changed while the grid was being built; run again")
-    paradigm, model = open_checkpoint(job.folder)
+    paradigm, model = open_checkpoint(job.folder, name)
     if paradigm.name != name:
         raise CheckpointError(f"{source}: holds a model of {paradigm.name}, not of {name}")
     until = trained_until(facts(job.folder)) if (job.folder / FACTS_FILE).exists() else None

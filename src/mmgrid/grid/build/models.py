@@ -45,7 +45,7 @@ def evaluated_model(job: Job) -> tuple[Paradigm, nn.Module]:
     _kept.clear()
     sources = job.roles("source")
     folder: Path = job.upstream("model") if "model" in job.cell.upstream else next(iter(sources.values()))
-    paradigm, model = open_checkpoint(folder)
+    paradigm, model = open_checkpoint(folder, job.recipe["paradigm"])
     if "model" not in job.cell.upstream:
         model.load_state_dict(merged_weights(job.recipe["merge"], sources, job.upstream("base")))
     return paradigm, model.to(device())
@@ -61,22 +61,24 @@ def _walk(job: Job) -> _Walk:
     key = (canonical(line), *folders.items())
     if not _kept or _kept[0].key != key:
         _kept.clear()  # before the next one is read
-        paradigm, line_ = temporal_line(folders) if line["kind"] == "temporal" else _base_line(job, line)
+        paradigm, line_ = (
+            temporal_line(folders, job.recipe["paradigm"]) if line["kind"] == "temporal" else _base_line(job, line)
+        )
         _kept.append(_Walk(key, paradigm, line_))
     return _kept[0]
 
 
-def temporal_line(folders: Mapping[str, Path]) -> tuple[Paradigm, Line]:
-    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, from the folders `start` and `end`."""
-    paradigm, model = open_checkpoint(folders["start"])
-    _, newest = open_checkpoint(folders["end"])
+def temporal_line(folders: Mapping[str, Path], name: str) -> tuple[Paradigm, Line]:
+    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, from the folders `start` and `end` of a paradigm."""
+    paradigm, model = open_checkpoint(folders["start"], name)
+    _, newest = open_checkpoint(folders["end"], name)
     return paradigm, _line(model, newest.state_dict())
 
 
 def _base_line(job: Job, line: Mapping[str, Any]) -> tuple[Paradigm, Line]:
     """Θ⁽⁰⁾′ + α TRIM(τ′ᵢ) + (1 − α) TRIM(τ′ⱼ), eq. 7: linear in α, as the weights stand outside of the trim."""
     sources, below = job.roles("source"), job.roles("base")
-    paradigm, model = open_checkpoint(sources[line["first"]])
+    paradigm, model = open_checkpoint(sources[line["first"]], job.recipe["paradigm"])
     with ExitStack() as stack:
         opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
         base: Weights | TensorFolder

@@ -197,7 +197,9 @@ def _advise(parts: _Parts) -> Tables:
     def ranks_at(sweep: Sweep, scale: float) -> pl.DataFrame:
         cell = points[sweep.domain]
         seen = scene_of(parts.folder(cell.upstream["corpus"]), parts.job.calendar, cell.recipe)
-        paradigm, line = temporal_line({role: parts.folder(cell.upstream[role]) for role in ("start", "end")})
+        paradigm, line = temporal_line(
+            {role: parts.folder(cell.upstream[role]) for role in ("start", "end")}, parts.paradigm
+        )
         ranks = paradigm.rank(line.at(scale), seen.tested.histories, seen.items, seen.tested.targets)
         return ranks_table(seen.tested, ranks)
 
