@@ -61,6 +61,7 @@ def _check(sums: Sums, x: Tensor, y: Tensor, equal: int) -> None:
     assert pair.distance == pytest.approx((x - y).norm().item(), rel=1e-12)
     assert pair.equal == equal / n
     assert pair.conflicts == (x * y < 0).sum().item() / n
+    assert sums.absolutes == pytest.approx((x.abs().sum().item(), y.abs().sum().item()), rel=1e-12)
     assert pair.zeros == ((x == 0).sum().item() / n, (y == 0).sum().item() / n)
     if x.norm() and y.norm():
         assert pair.cosine == pytest.approx((x @ y / x.norm() / y.norm()).item(), rel=1e-11)

@@ -1,6 +1,7 @@
 """Commands on a grid: plan, run, status, gc, path, why."""
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -42,10 +43,15 @@ def plan(
         )
         return
     texts = {}
-    for cell in cells:
-        record = session.records.get(cell)
-        time = draw.duration(record.seconds) if record else f"about {draw.duration(costs[cell])}"
-        texts[cell.name] = f"{_COLOURED[states[cell].name]} [dim]{time}[/dim]"
+    for name, alike in _lines(cells).items():
+        seconds = [session.records[cell].seconds if cell in session.records else costs[cell] for cell in alike]
+        total = None if None in seconds else sum(second for second in seconds if second is not None)
+        built = all(cell in session.records for cell in alike)
+        count = Counter(states[cell].name for cell in alike)
+        state = ", ".join(
+            _COLOURED[state] if len(count) == 1 else f"{n} {_COLOURED[state]}" for state, n in count.items()
+        )
+        texts[name] = f"{state} [dim]{'' if built else 'about '}{draw.duration(total)}[/dim]"
     draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
     for cell, state in states.items():
         if state.name == "failed":
@@ -55,6 +61,20 @@ def plan(
     total = f"{'at least' if unknown else 'about'} {draw.duration(sum(known))} of work on one core"
     more = f"; the cost of {unknown} of them is known once their corpus is built" if unknown else ""
     draw.say(f"{len(costs)} cells to build: {total}{more}")
+
+
+def _lines(cells: Sequence[Any]) -> dict[str, list[Any]]:
+    """The cells by the line that tells of them: the points of a sweep have one together."""
+    points = Counter((cell.family, cell.recipe.get("domain")) for cell in cells if cell.family)
+    lines: dict[str, list[Any]] = {}
+    for cell in cells:
+        name = cell.name
+        if cell.family:
+            called = " ".join(cell.family.split("/")[1:-1])
+            number = points[cell.family, cell.recipe.get("domain")]
+            name = "/".join((cell.kind, *cell.key[:2], f"{called}: {number} points"))
+        lines.setdefault(name, []).append(cell)
+    return lines
 
 
 _COLOURED = {
@@ -115,8 +135,6 @@ def run(
 
 def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show what a store holds, what is being built in it, and what could not be built."""
-    from collections import Counter
-
     from mmgrid.cli import draw
     from mmgrid.store import Store
 

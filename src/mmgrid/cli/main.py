@@ -8,7 +8,15 @@ import sys
 
 import typer
 
-from mmgrid.cli import data_commands, grid_commands, merge_commands, model_commands, result_commands, setup_commands
+from mmgrid.cli import (
+    advise_commands,
+    data_commands,
+    grid_commands,
+    merge_commands,
+    model_commands,
+    result_commands,
+    setup_commands,
+)
 
 app = typer.Typer(
     name="mmgrid",
@@ -29,6 +37,7 @@ app.command()(grid_commands.why)
 app.command()(grid_commands.gc)
 app.command()(result_commands.results)
 app.command()(result_commands.report)
+app.command()(advise_commands.advise)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)

@@ -1,5 +1,6 @@
 """Commands on what was measured: results and the report."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
+STUDY_METRICS = ("ndcg@20",)
 MAIN_METRICS = ("recall@10", "ndcg@10")  # with intervals, as many as a terminal of 80 columns can hold
 
 
@@ -21,6 +23,7 @@ def results(
             help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10.",
         ),
     ] = None,
+    study: Annotated[str | None, typer.Option(metavar="NAME", help="The tables of a study instead.")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -28,7 +31,7 @@ def results(
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
-    from mmgrid.grid.results import results_table
+    from mmgrid.grid.results import results_table, study_tables
 
     metrics = tuple(metric or MAIN_METRICS)
     for name, given, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
@@ -36,6 +39,9 @@ def results(
         if unknown:
             raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=name)
     session = Session.open(grid, store, settings)
+    if study is not None:
+        _study(session, study, study_tables(session.records, session.store), group, metric or STUDY_METRICS, as_json)
+        return
     table = results_table(session.records, session.store)
     session.warn_of_damage()
     if as_json:
@@ -55,6 +61,33 @@ def results(
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
+
+
+def _study(
+    session: Any, name: str, tables: Mapping[str, Mapping[str, Any]], group: str, metrics: Sequence[str], as_json: bool
+) -> None:
+    """A study's tables: with `as_json` whole, else the rows of the group and the metrics that are asked for."""
+    from mmgrid.cli import draw
+    from mmgrid.studies.registry import STUDIES
+
+    if name not in STUDIES:
+        raise typer.BadParameter(f"{name}: must be one of {', '.join(STUDIES)}", param_hint="--study")
+    session.warn_of_damage()
+    if name not in tables:
+        asked = any(cell.kind == "study" and cell.key[0] == name for cell in session.cells)
+        remedy = f"`mmgrid run GRID --only 'study/{name}/*'` builds it" if asked else "add it under [[studies]]"
+        raise ValueError(f"{session.grid.file}: the study {name} is not there; {remedy}")
+    if as_json:
+        draw.print_json({table: frame.to_dicts() for table, frame in tables[name].items()})
+        return
+    for table, frame in tables[name].items():
+        shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *metrics)]
+        shown = [row for row in shown if row.get("group", group) == group or table == "best"]
+        same = {c for c in frame.columns if c in ("seed", "metric", "paradigm") and len({r[c] for r in shown}) < 2}
+        columns = [column for column in frame.columns if column not in same]
+        texts = [column for column in columns if frame.schema[column] == "String"]
+        columns = texts + [column for column in columns if column not in texts]
+        draw.print_table(f"{name}: {table}", columns, [[row[c] for c in columns] for row in shown], left=len(texts))
 
 
 def report(
@@ -91,7 +124,7 @@ def report_tables(session: Any, grid: Path) -> Any:
     spec, records = session.grid.spec, session.records
     seconds = sum(record.seconds for record in records.values())
     facts = {
-        "Backbone": spec.backbone.kind,
+        "Backbone": spec.backbone.kind if spec.backbone else "none: its checkpoints are given",
         "Domains": ", ".join(spec.data.domains),
         "Phases": "; ".join(f"{name} {start} to {end}" for name, (start, end) in spec.phases.model_dump().items()),
         "Target": spec.evaluation.target,

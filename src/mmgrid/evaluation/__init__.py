@@ -1,6 +1,7 @@
 """Target ranks, metrics a user, groups, intervals, baselines, results rows.  numpy and polars only."""
 
 from mmgrid.evaluation.baselines import popularity_ranks, random_ranks
+from mmgrid.evaluation.corrections import holm
 from mmgrid.evaluation.groups import GROUPS, group_masks
 from mmgrid.evaluation.intervals import (
     Difference,
@@ -26,6 +27,7 @@ __all__ = [
     "bootstrap_interval",
     "change_rows",
     "group_masks",
+    "holm",
     "list_ranks",
     "paired_difference",
     "parse_metric",

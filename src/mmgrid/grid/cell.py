@@ -18,17 +18,24 @@ STEP_VERSIONS = {
     "checkpoint/semb": 2,  # a user's own items are no negatives of the batch
     "merge": 2,  # record of the streaming engine
     "evaluation": 1,
+    "vectors": 1,
+    "study": 1,
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`recipe` holds resolved, JSON-able values only; `upstream` names the cells it is built from by their role."""
+    """`recipe` holds resolved, JSON-able values only; `upstream` names the cells it is built from by their role.
+
+    Cells of one `family` have most of their work in common, such as the points of a sweep: a process that builds
+    several of them does it once.  It is no part of their identity.
+    """
 
     kind: str
     key: tuple[str, ...]
     recipe: Mapping[str, Any]
     upstream: Mapping[str, "Cell"] = field(default_factory=dict)
+    family: str = ""
 
     @property
     def name(self) -> str:

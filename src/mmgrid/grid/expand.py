@@ -3,9 +3,10 @@
 Nothing is read here but the digests of raw files, so that planning costs nothing.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mmgrid.data import READERS
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.fingerprint import recipe_values
 from mmgrid.grid.load import Grid, GridError
-from mmgrid.grid.spec import CrossDomainMerges, GridSpec, PretrainedBackbone, TinyBackbone
+from mmgrid.grid.spec import CrossDomainMerges, GivenCheckpoint, GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import Recipe, model_values
 
 BASELINES = ("popularity", "random")
@@ -27,28 +28,45 @@ Digest = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is evaluated: a trained checkpoint, or a merge of several."""
+    """A model that is evaluated: a trained checkpoint, a merge, or a point of a sweep.
+
+    upstream: the cells it is made from, by their role.  recipe: how, if not simply by loading the role `model`.
+    family: of a sweep's points, see `Cell`.
+    """
 
     paradigm: str
     name: str
-    cell: Cell | None  # the checkpoint, or the merge where it is kept
-    sources: Mapping[str, Cell]  # of a merge, by domain
-    base: Cell | None = None
-    recipe: Mapping[str, Any] | None = None  # of a merge
+    upstream: Mapping[str, Cell] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Built:
+    """The cells that merges and studies of one seed stand on.
+
+    bases: Θ⁽⁰⁾ by paradigm.  chains: checkpoints by paradigm, domain and phase.
+    """
+
+    corpora: Mapping[str, Cell]
+    backbone: Cell | None
+    bases: Mapping[str, Cell]
+    chains: Mapping[str, Mapping[str, Mapping[str, Cell]]]
 
 
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
     """All cells of the grid, what is built first coming first.  `digest(path)` gives a raw file's SHA-256."""
-    cells = [cell for seed in grid.spec.all_seeds for cell in _Expansion(grid, digest, seed).cells()]
+    cells = [cell for seed in grid.spec.all_seeds for cell in Expansion(grid, digest, seed).cells()]
     cells = list(dict.fromkeys(cells))  # corpora belong to all seeds
     names = Counter(cell.name for cell in cells)
     for name, count in names.items():
         if count > 1:  # then nobody could tell their results apart
-            raise GridError(f"{grid.file}: merges: {count} different ones are called {name}; leave one out")
+            where = "studies" if name.startswith("study/") else "merges"
+            raise GridError(f"{grid.file}: {where}: {count} different ones are called {name}; leave one out")
     return cells
 
 
-class _Expansion:
+class Expansion:
     """The cells of one seed."""
 
     def __init__(self, grid: Grid, digest: Digest, seed: int):
@@ -60,27 +78,37 @@ class _Expansion:
         self.phases = TRAINED[self.spec.evaluation.target]
 
     def cells(self) -> list[Cell]:
-        corpora = {domain: self._corpus(domain) for domain in self.spec.data.domains}
-        cells: list[Cell] = [*corpora.values()]
-        bases: dict[str, Cell] = {}
-        if any(paradigm in TEXT_PARADIGMS for paradigm in self.spec.paradigms):
-            backbone = self._backbone(corpora)
-            bases = {p: self._base(p, backbone) for p in self.spec.paradigms if p in TEXT_PARADIGMS}
-            cells += [backbone, *bases.values()]
-        newest: dict[tuple[str, str], Cell] = {}
-        for paradigm in self.spec.paradigms:
-            for domain, corpus in corpora.items():
-                chain = self._chain(paradigm, domain, corpus, bases.get(paradigm))
-                newest[paradigm, domain] = chain[self.phases[-1]]
+        from mmgrid.grid.expand_studies import study_cells
+
+        built = self._built()
+        cells: list[Cell] = [*built.corpora.values()]
+        cells += [built.backbone] if built.backbone else []
+        cells += built.bases.values()
+        for paradigm, by_domain in built.chains.items():
+            for domain, chain in by_domain.items():
                 for phase, checkpoint in chain.items():
-                    model = Model(paradigm, phase, checkpoint, {})
-                    cells += [checkpoint, self._evaluation(model, domain, corpus)]
-        for domain, corpus in corpora.items():
-            cells += [self._evaluation(Model("baseline", name, None, {}), domain, corpus) for name in BASELINES]
+                    model = Model(paradigm, phase, {"model": checkpoint})
+                    cells += [checkpoint, self.evaluation(model, domain, built.corpora[domain])]
+        for domain, corpus in built.corpora.items():
+            cells += [self.evaluation(Model("baseline", name), domain, corpus) for name in BASELINES]
         for number, merges in enumerate(self.spec.merges):
-            merges = merges.model_copy(update={"options": self._options(merges, number)})
-            cells += self._cross_domain(merges, corpora, newest, bases)
+            options = self._options(merges, number)
+            cells += self._cross_domain(merges.model_copy(update={"options": options}), built)
+        cells += study_cells(self, built)
         return list(dict.fromkeys(cells))
+
+    def _built(self) -> Built:
+        corpora = {domain: self._corpus(domain) for domain in self.spec.data.domains}
+        backbone = self._backbone(corpora) if any(p in TEXT_PARADIGMS for p in self.spec.paradigms) else None
+        bases = {p: self._base(p, backbone) for p in self.spec.paradigms if backbone and p in TEXT_PARADIGMS}
+        named = dict.fromkeys([*self.spec.paradigms, *(given.paradigm for given in self.spec.checkpoints)])
+        chains = {
+            paradigm: {
+                domain: self._chain(paradigm, domain, corpora[domain], bases.get(paradigm)) for domain in corpora
+            }
+            for paradigm in named
+        }
+        return Built(corpora, backbone, bases, chains)
 
     def _corpus(self, domain: str) -> Cell:
         data = self.spec.data
@@ -103,6 +131,7 @@ class _Expansion:
 
     def _backbone(self, corpora: Mapping[str, Cell]) -> Cell:
         spec = self.spec.backbone
+        assert spec is not None  # the spec sees to it where a paradigm is trained from one
         if isinstance(spec, TinyBackbone):
             recipe = recipe_values(spec) | {"seed": self.seed, "threads": self.spec.threads_per_cell}
             recipe.pop("corpus")
@@ -125,16 +154,40 @@ class _Expansion:
         return Cell("base", (paradigm, *self.suffix), recipe, {"backbone": backbone})
 
     def _chain(self, paradigm: str, domain: str, corpus: Cell, base: Cell | None) -> dict[str, Cell]:
-        """The checkpoints of a domain, each starting from the one before; and the one trained in one go."""
+        """The checkpoints of a domain, each starting from the one before; and the one trained in one go.
+
+        Those that somebody else trained take the place of ours; of a paradigm that the grid does not train they are
+        all there is.
+        """
+        given = {g.phase: g for g in self.spec.checkpoints if (g.paradigm, g.domain) == (paradigm, domain)}
+        trained = paradigm in self.spec.paradigms
         chain: dict[str, Cell] = {}
         start = base
         for phase in self.phases:
-            chain[phase] = start = self._checkpoint(paradigm, domain, phase, corpus, start)
-        if paradigm in IN_ONE_GO:
+            if phase in given:
+                chain[phase] = start = self._given(given[phase])
+            elif trained:
+                chain[phase] = start = self._checkpoint(paradigm, domain, phase, corpus, start)
+        if trained and paradigm in IN_ONE_GO:
             newest = chain.pop(self.phases[-1])
             chain["all"] = self._checkpoint(paradigm, domain, "all", corpus, base)
             chain[self.phases[-1]] = newest
         return chain
+
+    def _given(self, given: GivenCheckpoint) -> Cell:
+        folder = self.grid.path(given.path)
+        if not folder.is_dir():
+            raise GridError(
+                f"{self.grid.file}: checkpoints: {given.paradigm} {given.domain} {given.phase}: no folder {folder}"
+            )
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        recipe = {
+            "paradigm": given.paradigm,
+            "phase": given.phase,
+            "phases": self.spec.phases.calendar().as_dates(),
+            "files": {path.name: self.digest(path) for path in files},
+        }
+        return Cell("checkpoint", (given.paradigm, given.domain, given.phase), recipe)
 
     def _checkpoint(self, paradigm: str, domain: str, phase: str, corpus: Cell, start: Cell | None) -> Cell:
         recipe = {
@@ -149,29 +202,27 @@ class _Expansion:
         upstream = {"corpus": corpus} | ({"start": start} if start else {})
         return Cell("checkpoint", (paradigm, domain, phase, *self.suffix), recipe, upstream)
 
-    def _evaluation(self, model: Model, domain: str, corpus: Cell) -> Cell:
+    def evaluation(self, model: Model, domain: str, corpus: Cell, max_users: int | None = None) -> Cell:
+        """The evaluation of a model; `max_users` for a study that takes fewer users than the grid does."""
         evaluation = self.spec.evaluation
+        fewer = max_users is not None and max_users < (evaluation.max_users or math.inf)
+        max_users = max_users if fewer else evaluation.max_users
         recipe: dict[str, Any] = {
             "paradigm": model.paradigm,
             "domain": domain,
             "model": model.name,
             "target": evaluation.target,
-            "max_users": evaluation.max_users,
+            "max_users": max_users,
             "catalogue": self.spec.data.catalogue,
             "seed": self.seed,
             "threads": self.spec.threads_per_cell,
+            **model.recipe,
         }
-        if evaluation.max_users is not None:
+        if max_users is not None:
             recipe["sample_seed"] = self.spec.all_seeds[0]  # as for the corpus: one sample for all seeds
-        upstream: dict[str, Cell] = {"corpus": corpus}
-        if model.cell:
-            upstream["model"] = model.cell
-        if model.recipe:
-            recipe["merge"] = dict(model.recipe)
-            upstream |= {f"source:{source}": cell for source, cell in model.sources.items()}
-            if model.base:
-                upstream["base"] = model.base
-        return Cell("evaluation", (model.paradigm, domain, model.name, *self.suffix), recipe, upstream)
+        suffix = (f"users={max_users}", *self.suffix) if fewer else self.suffix
+        key = (model.paradigm, domain, model.name, *suffix)
+        return Cell("evaluation", key, recipe, {"corpus": corpus, **model.upstream}, model.family)
 
     def _options(self, merges: CrossDomainMerges, number: int) -> dict[str, Any]:
         """The method's options with its defaults filled in, so that a wrong one shows before anything is built."""
@@ -185,30 +236,26 @@ class _Expansion:
         except MergeError as error:
             raise GridError(f"{self.grid.file}: merges[{number}]: {error}") from None
 
-    def _cross_domain(
-        self,
-        merges: CrossDomainMerges,
-        corpora: Mapping[str, Cell],
-        newest: Mapping[tuple[str, str], Cell],
-        bases: Mapping[str, Cell],
-    ) -> list[Cell]:
+    def _cross_domain(self, merges: CrossDomainMerges, built: Built) -> list[Cell]:
         """Every pair, evaluated on both its domains; with equal weights both share one merge."""
         cells: list[Cell] = []
-        domains = sorted(merges.domains or self.spec.data.domains)
-        for paradigm in merges.paradigms or bases:
-            if paradigm not in bases:  # models without a common base have nothing in common to merge
+        for paradigm in merges.paradigms or built.bases:
+            if paradigm not in built.bases:  # models without a common base have nothing in common to merge
                 raise GridError(f"{self.grid.file}: merges: {paradigm} has no base Θ⁽⁰⁾ and cannot be merged")
-            for pair in combinations(domains, 2):
+            for pair in combinations(sorted(merges.domains or self.spec.data.domains), 2):
                 for target in pair:
-                    model = self._pair(merges, paradigm, pair, target, newest, bases)
-                    cells += [model.cell] if model.cell else []
-                    cells.append(self._evaluation(model, target, corpora[target]))
+                    model = self.pair(merges, merges.method, paradigm, pair, target, built)
+                    cells += [model.upstream["model"]] if "model" in model.upstream else []
+                    cells.append(self.evaluation(model, target, built.corpora[target]))
         return cells
 
-    def _pair(self, merges, paradigm, pair, target, newest, bases) -> Model:
+    def pair(
+        self, merges: CrossDomainMerges, called: str, paradigm: str, pair: tuple[str, str], target: str, built: Built
+    ) -> Model:
+        """The newest models of two domains as one; `target` has the weight that `merges` gives."""
         partner = pair[1] if target == pair[0] else pair[0]
         weights = {target: merges.weight, partner: 1 - merges.weight}
-        name = merge_name(merges, weights)
+        name = merge_name(called, merges.scale, weights)
         recipe = {
             "method": merges.method,
             "weights": {domain: weights[domain] for domain in sorted(weights)},
@@ -216,21 +263,20 @@ class _Expansion:
             "options": merges.options,
             "seed": self.seed,
         }
-        sources = {domain: newest[paradigm, domain] for domain in sorted(pair)}
-        model = Model(paradigm, name, None, sources, bases[paradigm], recipe)
-        if not merges.keep:
-            return model
-        upstream = {f"source:{domain}": cell for domain, cell in sources.items()} | {"base": bases[paradigm]}
-        kept = Cell("merge", (paradigm, name, *self.suffix), recipe, upstream)
-        return Model(paradigm, name, kept, sources, bases[paradigm], recipe)
+        newest = self.phases[-1]
+        upstream = {f"source:{domain}": built.chains[paradigm][domain][newest] for domain in sorted(pair)}
+        upstream["base"] = built.bases[paradigm]
+        if merges.keep:
+            upstream["model"] = Cell("merge", (paradigm, name, *self.suffix), recipe, dict(upstream))
+        return Model(paradigm, name, upstream, {"merge": recipe})
 
 
-def merge_name(merges: CrossDomainMerges, weights: Mapping[str, float]) -> str:
+def merge_name(called: str, scale: float, weights: Mapping[str, float]) -> str:
     """A merge's readable name: `linear=beauty+toys`, or with its weights where they are not equal."""
     equal = len(set(weights.values())) == 1
     parts = [domain if equal else f"{weights[domain]:g}-{domain}" for domain in sorted(weights)]
-    scale = "" if merges.scale == 1.0 else f"-scale{merges.scale:g}"
-    return f"{merges.method}{scale}=" + "+".join(parts)
+    scaled = "" if scale == 1.0 else f"-scale{scale:g}"
+    return f"{called}{scaled}=" + "+".join(parts)
 
 
 def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:

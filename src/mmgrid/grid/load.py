@@ -13,10 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mmgrid.grid.spec import GridSpec, PretrainedBackbone, TinyBackbone
+from mmgrid.grid.spec import GridSpec
 from mmgrid.paradigms import RECIPES
-
-KINDS = tuple(typing.get_args(model.model_fields["kind"].annotation)[0] for model in (TinyBackbone, PretrainedBackbone))
 
 # What pydantic calls by Python's names.
 EXPECTED = {
@@ -131,12 +129,15 @@ def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
     return VARIABLE.sub(variable, value)
 
 
+# Pydantic names the chosen variant of a union at this place of the location; the user wrote no such key.
+_VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2}
+
+
 def _explain(error: ValidationError, file: Path) -> list[str]:
     """One line for each problem: `file: key: what is wrong; what may have been meant`."""
     lines = []
     for problem in error.errors():
-        # Pydantic names the chosen variant of a union in the location; the user wrote no such key.
-        loc = [part for place, part in enumerate(problem["loc"]) if (place, problem["loc"][0]) != (1, "backbone")]
+        loc = [part for place, part in enumerate(problem["loc"]) if place != _VARIANT_AT.get(problem["loc"][0])]
         if problem["type"].startswith("union_tag"):
             loc.append("kind")
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
@@ -158,10 +159,10 @@ def _message(problem: Mapping[str, Any]) -> str:
     if kind in ("missing", "union_tag_not_found"):
         return "is missing"
     if kind == "union_tag_invalid":
-        nearest = difflib.get_close_matches(about["tag"], KINDS, n=1)
-        return f"should be {' or '.join(map(repr, KINDS))} (it is {about['tag']!r})" + (
-            f"; did you mean {nearest[0]!r}?" if nearest else ""
-        )
+        kinds = [kind.strip(" '") for kind in about["expected_tags"].split(",")]
+        nearest = difflib.get_close_matches(about["tag"], kinds, n=1)
+        listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
+        return f"should be {listed} (it is {about['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
     found = _shown(problem["input"])
     if about.get("class_name") == "PhaseValues":
         return f"should be a number, or a table with one for each phase (it is {found})"
@@ -193,7 +194,7 @@ def _keys_below(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         if not models:
             return []
         model = (chosen or models)[0]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _variant(model: type[BaseModel]) -> str | None:

@@ -13,6 +13,7 @@ from mmgrid.grid.cell import Cell
 from mmgrid.grid.state import State
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
+from mmgrid.studies.registry import STUDIES
 
 ROWS_FILE, RANKS_FILE = "rows.parquet", "ranks.parquet"
 
@@ -70,15 +71,39 @@ def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
     return row | {name: found[name] for name in ("test_users", "active", "non_active", "active_ratio", "gap_days")}
 
 
-def results_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """All results rows, in the order of the cells."""
-    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in records if cell.kind == "evaluation"]
+def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
+    """All results rows, in the order of the cells; those of a sweep's points only with `points`."""
+    scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
+    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in scored]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
+
+
+def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict[str, pl.DataFrame]]:
+    """Study → table → its rows of all paradigms and seeds; of the studies that are built."""
+    found: dict[str, dict[str, list[pl.DataFrame]]] = {}
+    for cell in records:
+        if cell.kind == "study":
+            for table in STUDIES[cell.recipe["study"]].tables:
+                frame = pl.read_parquet(store.folder(cell.address) / f"{table}.parquet")
+                found.setdefault(cell.recipe["study"], {}).setdefault(table, []).append(frame)
+    return {name: {table: pl.concat(frames) for table, frames in tables.items()} for name, tables in found.items()}
+
+
+def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """domain, month (its first day), interactions: of every prepared domain."""
+    frames = [
+        pl.read_parquet(store.folder(cell.address) / "months.parquet").select(
+            pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
+        )
+        for cell in records
+        if cell.kind == "corpus"
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Every merge against the newest checkpoint of the domain that it is evaluated on, paired by user."""
-    scored = [cell for cell in records if cell.kind == "evaluation"]
+    scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     singles = {
         (cell.recipe["paradigm"], cell.recipe["domain"], cell.recipe["seed"], cell.upstream["model"]): cell
         for cell in scored
@@ -99,7 +124,7 @@ def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Loss curves of all checkpoints: paradigm, domain, phase, seed, step, epoch, loss."""
     rows: list[dict[str, Any]] = []
     for cell in records:
-        if cell.kind == "checkpoint":
+        if cell.kind == "checkpoint" and "files" not in cell.recipe:  # one that was trained here
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             about["seed"] = cell.recipe["seed"]
             file: Path = store.folder(cell.address) / "training.json"

@@ -7,23 +7,22 @@ import difflib
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mmgrid.backbone import TinyRecipe
 from mmgrid.data import READERS, Calendar
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
+from mmgrid.grid.frozen import Frozen
+from mmgrid.grid.study_spec import StudySpec
 from mmgrid.paradigms import RECIPES, Recipe, resolve
 
 Target = Literal["test", "phase2"]
+KNOWN_PARADIGMS = (*RECIPES, "pooled")  # `pooled` cannot be trained: any language model, as it is
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SyntheticValues(_Spec):
+class SyntheticValues(Frozen):
     """Numbers of a synthetic domain (see `mmgrid.data.WorldDomain`); what is left out has its default."""
 
     users: int | None = None
@@ -49,7 +48,7 @@ class SyntheticSpec(SyntheticValues):
         return self.model_dump(exclude={"domains"}, exclude_none=True) | own.model_dump(exclude_none=True)
 
 
-class DataSpec(_Spec):
+class DataSpec(Frozen):
     """Where the interactions and items come from, and how they are prepared."""
 
     format: str
@@ -90,7 +89,7 @@ class DataSpec(_Spec):
 Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
 
 
-class PhasesSpec(_Spec):
+class PhasesSpec(Frozen):
     """The four phases as half-open intervals of dates (UTC)."""
 
     pretrain: tuple[Day, Day]
@@ -117,7 +116,7 @@ class TinyBackbone(TinyRecipe):
     corpus: tuple[str, ...] | None = Field(default=None, description="default: all of the grid's domains")
 
 
-class PretrainedBackbone(_Spec):
+class PretrainedBackbone(Frozen):
     """Any causal language model in Hugging Face layout."""
 
     kind: Literal["pretrained"]
@@ -129,7 +128,7 @@ class PretrainedBackbone(_Spec):
 BackboneSpec = Annotated[TinyBackbone | PretrainedBackbone, Field(discriminator="kind")]
 
 
-class EvaluationSpec(_Spec):
+class EvaluationSpec(Frozen):
     """Which users are ranked for, and what a model reads of them."""
 
     target: Target = "test"
@@ -137,7 +136,7 @@ class EvaluationSpec(_Spec):
     max_users: int | None = Field(default=None, ge=1, description="a deterministic sample, the same for every model")
 
 
-class CrossDomainMerges(_Spec):
+class CrossDomainMerges(Frozen):
     """Every pair of domains merged and evaluated on both (Fig. 3)."""
 
     kind: Literal["cross_domain"]
@@ -150,7 +149,16 @@ class CrossDomainMerges(_Spec):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class GridSpec(_Spec):
+class GivenCheckpoint(Frozen):
+    """A checkpoint that somebody else trained."""
+
+    paradigm: str
+    domain: str
+    phase: Literal["pretrain", "phase1", "phase2"]
+    path: str = Field(description="a folder in Hugging Face layout, relative to the grid file's folder")
+
+
+class GridSpec(Frozen):
     """A whole grid."""
 
     name: str = Field(min_length=1)
@@ -159,10 +167,12 @@ class GridSpec(_Spec):
     threads_per_cell: int = Field(default=1, ge=1)
     data: DataSpec
     phases: PhasesSpec
-    backbone: BackboneSpec
-    paradigms: dict[str, dict[str, Any]] = Field(min_length=1)
+    backbone: BackboneSpec | None = None
+    paradigms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     evaluation: EvaluationSpec = EvaluationSpec()
     merges: tuple[CrossDomainMerges, ...] = ()
+    studies: tuple[StudySpec, ...] = ()
+    checkpoints: tuple[GivenCheckpoint, ...] = ()
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -186,7 +196,7 @@ class GridSpec(_Spec):
         return resolve(
             paradigm,
             self.paradigms[paradigm],
-            backbone_kind=self.backbone.kind,
+            backbone_kind=self.backbone.kind if self.backbone else "pretrained",
             history_length=self.evaluation.history_length,
         )
 
@@ -214,11 +224,32 @@ class GridSpec(_Spec):
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
             raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")
-        for number, merge in enumerate(self.merges):
+        if self.backbone is None and "semb" in paradigms:
+            raise ValueError("backbone: is missing; semb is trained from one")
+        if not paradigms and not self.checkpoints:
+            raise ValueError("paradigms: is missing; name one to train, or give [[checkpoints]]")
+        for number, given in enumerate(self.checkpoints):
+            if given.domain not in domains:
+                raise ValueError(f"checkpoints[{number}].domain: {given.domain} is not in the grid")
+            if given.paradigm not in KNOWN_PARADIGMS:
+                raise ValueError(
+                    f"checkpoints[{number}].paradigm: {given.paradigm} is unknown; known are {', '.join(KNOWN_PARADIGMS)}"
+                )
+        places = [(given.paradigm, given.domain, given.phase) for given in self.checkpoints]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"checkpoints: {' '.join(place)} is given twice")
+        paradigms |= {given.paradigm for given in self.checkpoints}
+        asked = [("merges", number, merge) for number, merge in enumerate(self.merges)]
+        asked += [("studies", number, study) for number, study in enumerate(self.studies)]
+        for kind, number, one in asked:
             for field, known in (("domains", domains), ("paradigms", paradigms)):
-                unknown = sorted(set(getattr(merge, field) or ()) - known)
+                unknown = sorted(set(getattr(one, field) or ()) - known)
                 if unknown:
-                    raise ValueError(f"merges[{number}].{field}: {', '.join(unknown)} is not in the grid")
+                    raise ValueError(f"{kind}[{number}].{field}: {', '.join(unknown)} is not in the grid")
+            unknown = sorted({domain for pair in getattr(one, "pairs", None) or () for domain in pair} - domains)
+            if unknown:
+                raise ValueError(f"{kind}[{number}].pairs: {', '.join(unknown)} is not in the grid")
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,6 +61,7 @@ class Sums:
 
     Attributes:
         elements: how many.
+        absolutes: L1 norms, n.
         products: inner products, n × n.
         squares: squared L2 norms of the differences, n × n.
         equal, conflicts: counts, n × n.
@@ -67,6 +69,7 @@ class Sums:
     """
 
     elements: int
+    absolutes: tuple[float, ...]
     products: tuple[tuple[float, ...], ...]
     squares: tuple[tuple[float, ...], ...]
     equal: tuple[tuple[int, ...], ...]
@@ -205,6 +208,15 @@ def _sorted_out(models: Mapping[str, Tensors], base: Tensors | None) -> tuple[li
     return floats, whole, left_out
 
 
+class _Blocks(NamedTuple):
+    """Of n models, block by block: L1 norms, float64 [blocks, n]; inner products of all pairs and squared distances,
+    float64 [blocks, n, n] each."""
+
+    absolutes: np.ndarray
+    products: np.ndarray
+    squares: np.ndarray
+
+
 class _Gathering:
     """The sums of tensors while their runs come in, in any order and from any thread.
 
@@ -216,7 +228,7 @@ class _Gathering:
     ) -> None:
         self.models, self.base, self.sizes, self.progress = models, base, sizes, progress
         self.sums: dict[str, Sums] = {}
-        self._blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._blocks: dict[str, list[_Blocks]] = {}
         self._counts: dict[str, np.ndarray] = {}
         self._seen: dict[str, int] = {}
         self._adding = threading.Lock()
@@ -246,7 +258,7 @@ class _Gathering:
                 counts[1, i, i] = len(values[i]) - np.count_nonzero(nonzero[i])
             self._add(chunk, _blocks(values), counts)
 
-    def _add(self, chunk: Chunk, blocks: tuple[np.ndarray, np.ndarray], counts: np.ndarray) -> None:
+    def _add(self, chunk: Chunk, blocks: _Blocks, counts: np.ndarray) -> None:
         name = chunk.tensor
         with self._adding:
             self._blocks.setdefault(name, []).append(blocks)
@@ -261,24 +273,29 @@ class _Gathering:
                 self.progress(self._done, sum(self._bytes.values()), name)
 
 
-def _blocks(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Inner products of all pairs, and squared distances, of each block: float64 [blocks, n, n] each."""
+def _blocks(values: Sequence[np.ndarray]) -> _Blocks:
     blocked = in_blocks(values)
     n, *shape = blocked.shape
-    squares = np.zeros((shape[0], n, n))
+    absolutes, squares = np.empty((shape[0], n)), np.zeros((shape[0], n, n))
     step = take(shape[0] * shape[1], np.float64).reshape(shape)
+    for i in range(n):
+        np.abs(blocked[i], out=step)
+        absolutes[:, i] = step.sum(axis=1)
     for i, j in itertools.combinations(range(n), 2):
         np.subtract(blocked[i], blocked[j], out=step)
         squares[:, i, j] = np.einsum("be,be->b", step, step)
-    return block_products(blocked), squares
+    return _Blocks(absolutes, block_products(blocked), squares)
 
 
-def _sums(size: int, blocks: Sequence[tuple[np.ndarray, np.ndarray]], counts: np.ndarray) -> Sums:
-    products, squares = (_numbers(exact_sum([block[kind] for block in blocks])) for kind in (0, 1))
+def _sums(size: int, blocks: Sequence[_Blocks], counts: np.ndarray) -> Sums:
+    absolutes = exact_sum([block.absolutes for block in blocks])
+    products = _numbers(exact_sum([block.products for block in blocks]))
+    squares = _numbers(exact_sum([block.squares for block in blocks]))
     equal = counts[0] + counts[0].T + size * np.eye(len(counts[0]), dtype=np.int64)
     conflicts = np.triu(counts[1], 1)
     return Sums(
         elements=size,
+        absolutes=tuple(float(number) for number in absolutes),
         products=products,
         squares=tuple(tuple(squares[min(i, j)][max(i, j)] for j in range(len(equal))) for i in range(len(equal))),
         equal=_whole(equal),
@@ -307,6 +324,7 @@ def _added(parts: Sequence[Sums], n: int) -> Sums:
 
     return Sums(
         elements=sum(part.elements for part in parts),
+        absolutes=tuple(math.fsum(part.absolutes[i] for part in parts) for i in range(n)),
         products=each(lambda part: part.products),
         squares=each(lambda part: part.squares),
         equal=count(lambda part: part.equal),
@@ -317,7 +335,7 @@ def _added(parts: Sequence[Sums], n: int) -> Sums:
 
 def _empty(n: int) -> Sums:
     zeros, none = tuple((0.0,) * n for _ in range(n)), tuple((0,) * n for _ in range(n))
-    return Sums(0, zeros, zeros, none, none, (0,) * n)
+    return Sums(0, (0.0,) * n, zeros, zeros, none, none, (0,) * n)
 
 
 def _agree(models: Mapping[str, Tensors], name: str) -> bool:

@@ -29,7 +29,7 @@ def block_products(blocked: np.ndarray) -> np.ndarray:
 
 
 def exact_sum(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The sum over all blocks of float64 [blocks, n, n] each, rounded once; their order does not matter: [n, n]."""
+    """The sum over all blocks of float64 [blocks, ...] each, rounded once; their order does not matter: [...]."""
     blocks = np.concatenate(parts)
-    n = blocks.shape[1]
-    return np.array([[math.fsum(blocks[:, i, j]) for j in range(n)] for i in range(n)])
+    columns = blocks.reshape(len(blocks), -1).T
+    return np.array([math.fsum(column) for column in columns]).reshape(blocks.shape[1:])

@@ -10,6 +10,7 @@ from torch import nn
 from mmgrid.backbone.load import LOAD_ERRORS
 from mmgrid.data import Calendar
 from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.pooled import Pooled
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
 from mmgrid.paradigms.semb import Semb
@@ -25,16 +26,25 @@ class CheckpointError(ValueError):
     """The folder is no checkpoint that can be loaded; the message says why."""
 
 
-def open_checkpoint(folder: Path) -> tuple[Paradigm, nn.Module]:
-    """The paradigm and the model of a checkpoint folder, ready to recommend."""
+def open_checkpoint(folder: Path, paradigm: str | None = None) -> tuple[Paradigm, nn.Module]:
+    """The paradigm and the model of a checkpoint folder, ready to recommend.
+
+    A folder says of what paradigm it is; any language model can be opened as `pooled`, if that is asked for.
+    """
+    if paradigm == Pooled.name:
+        return _loaded(Pooled.load, folder)
     try:
         model_type = json.loads((folder / "config.json").read_text())["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
     if model_type not in LOADERS:
         raise CheckpointError(f"{folder}: a {model_type!r} is no recommender; known are {', '.join(LOADERS)}")
+    return _loaded(LOADERS[model_type], folder)
+
+
+def _loaded(load: Callable[[Path], tuple[Any, Any]], folder: Path) -> tuple[Paradigm, nn.Module]:
     try:
-        return LOADERS[model_type](folder)
+        return load(folder)
     except LOAD_ERRORS as error:
         raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
 

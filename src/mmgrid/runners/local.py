@@ -7,7 +7,7 @@ are fixed before it starts, and a cell that brings its process down takes nothin
 import multiprocessing as mp
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -36,6 +36,7 @@ class _Worker:
     pipe: Connection
     cell: Cell | None = None
     started: float = 0.0
+    family: str = ""  # of the newest cell: what it read for that one serves the next of the family
 
     def stop(self) -> None:
         with suppress(OSError, ValueError):
@@ -59,13 +60,24 @@ class _Board:
     blocked: dict[str, str] = field(default_factory=dict)
     wait_until: dict[Cell, float] = field(default_factory=dict)
 
-    def ready(self) -> Cell | None:
-        """The next cell whose upstream is there and that nobody is known to be building."""
+    def ready(self, family: str = "", others: Collection[str] = ()) -> Cell | None:
+        """The next cell whose upstream is there and that nobody is known to be building.
+
+        One of `family` if there is one; else rather one of none of the `others`, at which somebody is.
+        """
         now = time.monotonic()
-        for cell in self.open:
-            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values()):
-                return cell
-        return None
+        ready = (
+            cell
+            for cell in self.open
+            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values())
+        )
+
+        def reluctance(cell: Cell) -> int:
+            if family and cell.family == family:
+                return 0
+            return 2 if cell.family in others else 1
+
+        return min(ready, key=reluctance, default=None)
 
     def fail(self, cell: Cell, message: str) -> list[Cell]:
         """Note a failure; returns the cells that it blocks."""
@@ -128,9 +140,13 @@ def default_jobs(threads_per_cell: int) -> int:
 
 
 def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, store: Store, tell: Watch) -> None:
-    while cell := board.ready():
+    while board.open:
         idle = next((worker for worker in workers if worker.cell is None), None)
         if idle is None and len(workers) >= n_jobs:
+            return
+        family = idle.family if idle else ""
+        cell = board.ready(family, [worker.family for worker in workers if worker.family and worker is not idle])
+        if cell is None:
             return
         if idle is None:
             idle = _start_worker(grid, store)
@@ -142,7 +158,7 @@ def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, st
             idle.stop()
             continue
         del board.open[cell]
-        idle.cell, idle.started = cell, time.monotonic()
+        idle.cell, idle.started, idle.family = cell, time.monotonic(), cell.family
         tell(Event(cell.name, "started"))
 
 

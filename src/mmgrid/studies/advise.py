@@ -1,9 +1,22 @@
 """Table 3, eq. 11: λ predicted from the data alone, by a line that has never seen the domain."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
 import polars as pl
 
-from mmgrid.studies.findings import FINDINGS_SCHEMA
+from mmgrid.evaluation import holm, paired_difference, resampled_means
+from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.line_fit import blended, left_out
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.sweep import Sweep
+
+PERCENT = 100.0
+LEAST_DOMAINS = 3  # a line through two others is the least that can be left-one-out
+RanksAt = Callable[[Sweep, float], pl.DataFrame]
 
 PREDICTIONS_SCHEMA = pl.Schema(
     {
@@ -65,3 +78,172 @@ PLOTS = (
         caption="What the predicted λ̂ gains over the newest checkpoint, paired by user, with 95 % intervals.",
     ),
 )
+
+
+def answer(
+    sweeps: Iterable[Sweep], statistics: Mapping[str, Mapping[str, Any]], ranks_at: RanksAt
+) -> dict[str, pl.DataFrame]:
+    """The study's tables; without rows where fewer than three domains have a gap and non-active users.
+
+    Args:
+        sweeps: a temporal sweep for each domain.
+        statistics: domain → `mmgrid.data.Statistics` as plain values, and `active_ratio_before`.
+        ranks_at: the table of ranks of a sweep's domain at any λ.
+    """
+    predictions, comparison, findings = [], [], []
+    for (paradigm, seed), group in groupby(sorted(sweeps, key=_run), key=_run):
+        own = {sweep.domain: sweep for sweep in group}
+        rows = _predictions(own, statistics)
+        judged = {
+            row["domain"]: Ranked.of(
+                {
+                    "advised": ranks_at(own[row["domain"]], row["scale"]),
+                    "newest": _frame(own[row["domain"]]),
+                }
+            )
+            for row in rows
+        }
+        predictions += rows
+        comparison += [row for found in rows for row in _comparison(found, judged[found["domain"]])]
+        found = [_gains(judged, seed), _better_line(rows, own, statistics)]
+        findings += [row | {"paradigm": paradigm, "seed": seed} for row in found if row]
+    table = pl.DataFrame(comparison, schema=COMPARISON_SCHEMA)
+    parts = [
+        part.with_columns(p_adjusted=pl.Series(holm(part["p"].to_numpy()), dtype=pl.Float64))
+        for part in table.partition_by("metric", maintain_order=True)
+    ]
+    return {
+        "predictions": pl.DataFrame(predictions, schema=PREDICTIONS_SCHEMA),
+        "comparison": pl.concat(parts or [table]),
+        "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
+    }
+
+
+def _run(sweep: Sweep) -> tuple[str, int]:
+    return sweep.paradigm, sweep.seed
+
+
+def _points(sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Gap and λ* of each domain that has both."""
+    return {
+        domain: (statistics[domain]["gap_days"], sweep.best["non_active"].place)
+        for domain, sweep in sweeps.items()
+        if "non_active" in sweep.best and statistics[domain]["gap_days"] is not None
+    }
+
+
+def _predictions(sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    points = _points(sweeps, statistics)
+    if len(points) < LEAST_DOMAINS:
+        return []
+    rows = []
+    for domain, (gap, best) in points.items():
+        line, about = left_out(points, domain), statistics[domain]
+        predicted = line.at(gap)
+        before = about["active_ratio_before"]
+        rows.append(
+            {
+                "paradigm": sweeps[domain].paradigm,
+                "domain": domain,
+                "gap_days": gap,
+                "active_ratio": about["active_ratio"],
+                "active_ratio_before": before,
+                "best": best,
+                "predicted": predicted,
+                "scale": blended(predicted, about["active_ratio"]),
+                "scale_before": None if before is None else blended(predicted, before),
+                "slope": line.slope,
+                "intercept": line.intercept,
+                "n_domains": line.n,
+                "seed": sweeps[domain].seed,
+            }
+        )
+    return rows
+
+
+def _frame(sweep: Sweep) -> pl.DataFrame:
+    """The newest checkpoint's table of ranks."""
+    users = sweep.ranked
+    ranks = users.ranks[sweep.at(1.0)]
+    columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
+    return pl.DataFrame(columns)
+
+
+def _comparison(found: Mapping[str, Any], judged: Ranked) -> list[dict[str, Any]]:
+    rows = []
+    for metric in METRICS:
+        advised, newest = judged.values(metric).T
+        change = paired_difference(advised, newest, seed=found["seed"])
+        rows.append(
+            {name: found[name] for name in ("paradigm", "domain", "scale", "seed")}
+            | {
+                "metric": metric,
+                "value_at_one": PERCENT * newest.mean(),
+                "value": PERCENT * advised.mean(),
+                "difference": PERCENT * change.difference[0],
+                "low": PERCENT * change.low[0],
+                "high": PERCENT * change.high[0],
+                "p": change.p_permutation[0],
+                "n_users": len(judged),
+            }
+        )
+    return rows
+
+
+def _gains(judged: Mapping[str, Ranked], seed: int) -> dict[str, Any] | None:
+    """Over the domains, by how much λ̂ raises NDCG@20, in percent of its value at λ = 1."""
+    if not judged:
+        return None
+
+    def gain(advised: np.ndarray, newest: np.ndarray) -> np.ndarray:
+        return PERCENT * (advised / np.maximum(newest, 1e-12) - 1)
+
+    values = [users.values(MAIN_METRIC) for users in judged.values()]
+    drawn = [resampled_means(both, seed=seed + place) for place, both in enumerate(values)]
+    means = np.mean([gain(both[:, 0], both[:, 1]) for both in drawn], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {
+        "finding": "advised λ",
+        "claim": "A λ predicted from other domains and the data alone is better than λ = 1 (Table 3).",
+        "statistic": "change of NDCG@20 from λ = 1 to λ̂, percent, mean over domains",
+        "value": float(np.mean([gain(*both.mean(axis=0)) for both in values])),
+        "low": float(low),
+        "high": float(high),
+        "p": None,
+        "n": len(values),
+        "verdict": verdict(float(low), float(high), "positive"),
+    }
+
+
+def _better_line(
+    rows: Sequence[Mapping[str, Any]], sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Whether the line predicts λ* of a domain it has not seen better than the mean of the others does."""
+    if not rows:
+        return None
+    names = [row["domain"] for row in rows]
+    gaps = [statistics[name]["gap_days"] for name in names]
+
+    def advantage(places: Sequence[float]) -> float:
+        points = dict(zip(names, zip(gaps, places, strict=True), strict=True))
+        errors = []
+        for name, (gap, best) in points.items():
+            others = [place for other, (_, place) in points.items() if other != name]
+            line = left_out(points, name)
+            errors.append(abs(float(np.mean(others)) - best) - abs(line.at(gap) - best))
+        return float(np.mean(errors))
+
+    best = [sweeps[name].best["non_active"] for name in names]
+    drawn = np.column_stack([each.replicates for each in best])
+    low, high = np.quantile([advantage(row.tolist()) for row in drawn], [0.025, 0.975])
+    return {
+        "finding": "recency predicts λ*",
+        "claim": "The mean interaction time gap predicts λ* of a domain that was left out.",
+        "statistic": "mean error of λ*, by the mean of the other domains minus by the line through them",
+        "value": advantage([each.place for each in best]),
+        "low": float(low),
+        "high": float(high),
+        "p": None,
+        "n": len(names),
+        "verdict": verdict(float(low), float(high), "positive"),
+    }

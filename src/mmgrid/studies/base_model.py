@@ -1,9 +1,22 @@
 """Fig. 4, eq. 7 and 8: does another base for the task vectors cure what cross-domain merging breaks?"""
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
 import polars as pl
 
-from mmgrid.studies.findings import FINDINGS_SCHEMA
+from mmgrid.evaluation import bootstrap_interval, holm, resampled_means
+from mmgrid.studies.curve import fine_places, nearest, smoother
+from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+
+PERCENT = 100.0
+BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
+SINGLE = "single"  # the domain's own model at t2, beside the points
 
 CURVE_SCHEMA = pl.Schema(
     {
@@ -80,3 +93,225 @@ PLOTS = (
         "Thin lines: each domain's own model.",
     ),
 )
+
+
+@dataclass(frozen=True, eq=False)
+class PairSweep:
+    """Two domains merged over one base, α from 0 to 1.
+
+    alphas: float64[P], the share of `first`.  on_first, on_second: each domain's users, ranked by `single` (its own
+    model at t2) and then by the P merges, in the order of `alphas`.
+    """
+
+    paradigm: str
+    seed: int
+    first: str
+    second: str
+    base: str
+    alphas: np.ndarray
+    on_first: Ranked
+    on_second: Ranked
+
+    @property
+    def both(self) -> tuple[Ranked, Ranked]:
+        return self.on_first, self.on_second
+
+    @property
+    def pair(self) -> tuple[str, int, str, str]:
+        return self.paradigm, self.seed, self.first, self.second
+
+
+def answer(sweeps: Iterable[PairSweep]) -> dict[str, pl.DataFrame]:
+    """The study's tables, from a sweep for each pair of domains and base."""
+    sweeps = sorted(sweeps, key=lambda sweep: sweep.pair)
+    best, gains = [], []
+    for _, group in groupby(sweeps, key=lambda sweep: sweep.pair):
+        rows, drawn = _best_rows({sweep.base: sweep for sweep in group})
+        best += rows
+        gains += drawn
+    table = pl.DataFrame(best, schema=BEST_SCHEMA)
+    adjusted = holm([np.nan if row["p"] is None else row["p"] for row in best])
+    return {
+        "curve": pl.DataFrame([row for sweep in sweeps for row in _curve_rows(sweep)], schema=CURVE_SCHEMA),
+        "best": table.with_columns(p_adjusted=pl.Series(adjusted, dtype=pl.Float64).fill_nan(None)),
+        "findings": pl.DataFrame(_findings(gains), schema=FINDINGS_SCHEMA),
+    }
+
+
+def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
+    rows = []
+    for metric in METRICS:
+        first, second = (bootstrap_interval(users.values(metric), seed=sweep.seed) for users in sweep.both)
+        for place, alpha in enumerate(sweep.alphas, start=1):  # the single model stands at 0
+            row = {
+                "paradigm": sweep.paradigm,
+                "first": sweep.first,
+                "second": sweep.second,
+                "base": sweep.base,
+                "alpha": float(alpha),
+                "metric": metric,
+                "first_users": first.n_users,
+                "second_users": second.n_users,
+                "seed": sweep.seed,
+            }
+            shares = []
+            for side, found in (("first", first), ("second", second)):
+                row |= {
+                    f"{side}_value": PERCENT * found.value[place],
+                    f"{side}_low": PERCENT * found.low[place],
+                    f"{side}_high": PERCENT * found.high[place],
+                    f"{side}_single": PERCENT * found.value[0],
+                }
+                shares.append(_ratio(found.value[place], found.value[0]))
+            rows.append(row | {"kept": PERCENT * float(np.mean(shares))})
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Gain:
+    """What one base keeps more than the backbone does: a number, and its resamples."""
+
+    paradigm: str
+    seed: int
+    base: str
+    value: float
+    drawn: np.ndarray
+
+
+def _best_rows(by_base: Mapping[str, PairSweep]) -> tuple[list[dict[str, Any]], list[_Gain]]:
+    judged = {base: _judged(sweep) for base, sweep in by_base.items()}
+    rows, gains = [], []
+    for base, sweep in by_base.items():
+        value, drawn = judged[base]
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        alpha, alpha_low, alpha_high = _best_alpha(sweep)
+        row = {
+            "paradigm": sweep.paradigm,
+            "first": sweep.first,
+            "second": sweep.second,
+            "base": base,
+            "metric": MAIN_METRIC,
+            "alpha": alpha,
+            "alpha_low": alpha_low,
+            "alpha_high": alpha_high,
+            "kept": value,
+            "low": float(low),
+            "high": float(high),
+            "seed": sweep.seed,
+        } | dict.fromkeys(("gain", "gain_low", "gain_high", "p", "p_adjusted"))
+        if base != BACKBONE and BACKBONE in judged:
+            gain = _Gain(sweep.paradigm, sweep.seed, base, value - judged[BACKBONE][0], drawn - judged[BACKBONE][1])
+            gains.append(gain)
+            low, high = np.quantile(gain.drawn, [0.025, 0.975])
+            row |= {"gain": gain.value, "gain_low": float(low), "gain_high": float(high), "p": _two_sided(gain.drawn)}
+        rows.append(row)
+    return rows, gains
+
+
+def _best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
+    """The α that keeps most on all users, and its interval."""
+    fine = fine_places(sweep.alphas)
+    weights = smoother(sweep.alphas, fine)
+    kept = _kept(*(users.values(MAIN_METRIC).mean(axis=0)[None] for users in sweep.both))
+    drawn = _kept(*_resampled(sweep, [users.values(MAIN_METRIC) for users in sweep.both]))
+    place = fine[np.einsum("sp,fp->sf", kept, weights).argmax(axis=1)[0]]
+    places = fine[np.einsum("sp,fp->sf", drawn, weights).argmax(axis=1)]
+    low, high = np.quantile(places, [0.025, 0.975])
+    return float(place), float(low), float(high)
+
+
+def _judged(sweep: PairSweep) -> tuple[float, np.ndarray]:
+    """What is kept by an α that the other half of the users chose, percent; and its resamples [S]."""
+    fine = fine_places(sweep.alphas)
+    weights = smoother(sweep.alphas, fine)
+    values = [users.values(MAIN_METRIC) for users in sweep.both]
+    halves = [users.first_half(sweep.seed) for users in sweep.both]
+    judged = [np.empty((len(of), 2)) for of in values]  # single, merged
+    for flip in (False, True):
+        here = [half ^ flip for half in halves]
+        others = [of[~mask] if (~mask).any() else of for of, mask in zip(values, here, strict=True)]
+        kept = _kept(*(of.mean(axis=0)[None] for of in others))
+        chosen = nearest(sweep.alphas, float(fine[np.einsum("sp,fp->sf", kept, weights).argmax()]))
+        for of, mask, into in zip(values, here, judged, strict=True):
+            into[mask] = of[mask][:, [0, chosen + 1]]
+    value = _kept(*(of.mean(axis=0)[None] for of in judged))
+    return float(value[0, 0]), _kept(*_resampled(sweep, judged))[:, 0]
+
+
+def _resampled(sweep: PairSweep, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Resampled means of both domains: the same resamples for every base, and other ones for each domain."""
+    return [resampled_means(of, seed=sweep.seed + place) for place, of in enumerate(values)]
+
+
+def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[S, P] percent, from means [S, 1 + P] whose first column is the single model's."""
+    return PERCENT * (_ratio(first[:, 1:], first[:, :1]) + _ratio(second[:, 1:], second[:, :1])) / 2
+
+
+def _ratio(value: Any, single: Any) -> Any:
+    return np.divide(value, np.maximum(single, 1e-12))
+
+
+def _two_sided(drawn: np.ndarray) -> float:
+    """Twice the smaller share of resamples on either side of zero; never 0."""
+    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
+
+
+def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
+    rows = []
+    for (paradigm, seed), group in groupby(gains, key=lambda gain: (gain.paradigm, gain.seed)):
+        own = list(group)
+        old = [gain for gain in own if gain.base.startswith(HISTORICAL)]
+        neutral = [gain for gain in own if gain.base == NEUTRAL]
+        found = []
+        if old:
+            found.append(
+                _mean_gain(
+                    "base replacement",
+                    "With a historical checkpoint as the base, a merge of two domains keeps more than with the backbone.",
+                    "percentage points of the single models' NDCG@20 kept, historical minus backbone",
+                    np.mean([gain.value for gain in old]),
+                    np.mean([gain.drawn for gain in old], axis=0),
+                    len(old),
+                )
+            )
+        if neutral:
+            found.append(
+                _mean_gain(
+                    "neutral base",
+                    "With the average of the historical checkpoints as the base, a merge keeps more than with the backbone.",
+                    "percentage points of the single models' NDCG@20 kept, neutral minus backbone",
+                    np.mean([gain.value for gain in neutral]),
+                    np.mean([gain.drawn for gain in neutral], axis=0),
+                    len(neutral),
+                )
+            )
+        if old and neutral:
+            found.append(
+                _mean_gain(
+                    "neutral against historical",
+                    "The neutral base keeps more than a historical checkpoint of one of the domains.",
+                    "percentage points of the single models' NDCG@20 kept, neutral minus historical",
+                    np.mean([gain.value for gain in neutral]) - np.mean([gain.value for gain in old]),
+                    np.mean([gain.drawn for gain in neutral], axis=0) - np.mean([gain.drawn for gain in old], axis=0),
+                    len(neutral),
+                )
+            )
+        rows += [row | {"paradigm": paradigm, "seed": seed} for row in found]
+    return rows
+
+
+def _mean_gain(finding: str, claim: str, statistic: str, value: Any, drawn: np.ndarray, n: int) -> dict[str, Any]:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {
+        "finding": finding,
+        "claim": claim,
+        "statistic": statistic,
+        "value": float(value),
+        "low": float(low),
+        "high": float(high),
+        "p": _two_sided(drawn),
+        "n": n,
+        "verdict": verdict(float(low), float(high), "positive"),
+    }

@@ -1,14 +1,24 @@
 """Cross-domain merging (Fig. 3): what a merge of two domains' models costs or gains on each of them."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
-from mmgrid.studies.findings import FINDINGS_SCHEMA
+from mmgrid.evaluation import CHANGES_SCHEMA, change_rows, holm
+from mmgrid.seeds import generator
+from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.permutation import labels_p, rank_correlation
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+
+LEAST_DOMAINS = 4  # below them a correlation over pairs says nothing
+SAMPLES = 1000
+MERGED, SINGLE = "merged", "single"
 
 MERGES_SCHEMA = pl.Schema(
     {
@@ -93,4 +103,187 @@ def changes(compared: Iterable[Compared]) -> pl.DataFrame:
     return pl.concat([CHANGES_SCHEMA.to_frame(), *frames])
 
 
-SAMPLES = 1000
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A merge of two domains' models, on one of them.
+
+    way: ``weight`` or ``subspace``.  ranked: the users of `domain`, by the models ``single`` and ``merged``.
+    """
+
+    paradigm: str
+    seed: int
+    way: str
+    domain: str
+    partner: str
+    ranked: Ranked
+
+    @property
+    def run(self) -> tuple[str, int, str]:
+        return self.paradigm, self.seed, self.way
+
+
+def answer(
+    pairs: Iterable[Pair], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
+) -> dict[str, pl.DataFrame]:
+    """The study's tables.
+
+    Args:
+        pairs: every pair of domains, merged each way and evaluated on both.
+        interactions: domain → training interactions, before t2 (Finding 3).
+        centres: domain → mean vector of its items (Finding 1); domains may be missing.
+    """
+    rows = [row for pair in pairs for row in _merge_rows(pair)]
+    table = pl.DataFrame(rows, schema=MERGES_SCHEMA)
+    parts = [
+        part.with_columns(p_adjusted=pl.Series(holm(part["p"].to_numpy()), dtype=pl.Float64))
+        for part in table.partition_by("paradigm", "seed", "group", "metric", maintain_order=True)
+    ]
+    merges = pl.concat(parts or [table])
+    main = merges.filter((pl.col("group") == "all") & (pl.col("metric") == MAIN_METRIC))
+    findings = []
+    for (paradigm, seed, way), own in groupby(
+        main.sort("paradigm", "seed", "way", maintain_order=True).to_dicts(),
+        key=lambda row: (row["paradigm"], row["seed"], row["way"]),
+    ):
+        found = _findings(list(own), interactions, centres)
+        findings += [row | {"paradigm": paradigm, "seed": seed, "finding": f"{row['finding']}, {way}"} for row in found]
+    return {"merges": merges, "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA)}
+
+
+def _merge_rows(pair: Pair) -> list[dict[str, Any]]:
+    users = pair.ranked
+    compared = change_rows(
+        users.ranks[MERGED],
+        users.ranks[SINGLE],
+        users.active,
+        paradigm=pair.paradigm,
+        domain=pair.domain,
+        model=MERGED,
+        reference=SINGLE,
+        seed=pair.seed,
+        metrics=METRICS,
+        samples=SAMPLES,
+    )
+    means = {
+        (group, metric): 100.0 * own.values(metric, (SINGLE, MERGED)).mean(axis=0)
+        for group, own in users.groups().items()
+        for metric in METRICS
+        if len(own)
+    }
+    return [
+        {
+            "paradigm": pair.paradigm,
+            "way": pair.way,
+            "domain": pair.domain,
+            "partner": pair.partner,
+            "group": row["group"],
+            "metric": row["metric"],
+            "single": float(means[row["group"], row["metric"]][0]),
+            "merged": float(means[row["group"], row["metric"]][1]),
+            "change": row["relative"],
+            "low": row["relative_low"],
+            "high": row["relative_high"],
+            "p": row["p_permutation"],
+            "n_users": row["n_users"],
+            "seed": pair.seed,
+        }
+        for row in compared.iter_rows(named=True)
+        if row["n_users"]
+    ]
+
+
+def _findings(
+    rows: Sequence[Mapping[str, Any]], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any] | None] = [_conflicts(rows)]
+    domains = sorted({row["domain"] for row in rows})
+    if set(domains) <= set(centres):
+        found.append(
+            _correlated(
+                rows,
+                lambda domain, partner: _cosine(centres[domain], centres[partner]),
+                "finding 1",
+                "The more alike the texts of two domains are, the better a merge of them does.",
+                "Spearman's ρ of the change and the cosine of the domains' mean item vectors",
+            )
+        )
+    found.append(
+        _correlated(
+            rows,
+            lambda domain, partner: math.log(interactions[domain] / interactions[partner]),
+            "finding 3",
+            "A merge costs the domain with fewer training interactions more.",
+            "Spearman's ρ of the change and the log ratio of training interactions",
+        )
+    )
+    return [row for row in found if row]
+
+
+def _conflicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Finding 2: merging costs quality nearly everywhere (of semid and semb)."""
+    fell = sum(row["high"] < 0 and row["p_adjusted"] < 0.05 for row in rows)
+    rose = sum(row["low"] > 0 and row["p_adjusted"] < 0.05 for row in rows)
+    share = fell / len(rows)
+    return {
+        "finding": "finding 2",
+        "claim": "Merging two domains lowers the quality on both, nearly everywhere.",
+        "statistic": "share of merged models below the domain's own one (Holm)",
+        "value": share,
+        "low": None,
+        "high": None,
+        "p": None,
+        "n": len(rows),
+        "verdict": "reproduced" if share > 0.5 else "not reproduced" if rose > fell else "undecided",
+    }
+
+
+def _correlated(
+    rows: Sequence[Mapping[str, Any]],
+    predictor: Callable[[str, str], float],
+    finding: str,
+    claim: str,
+    statistic: str,
+) -> dict[str, Any] | None:
+    """Rank correlation of the changes with a predictor over (domain, partner); domains are what is exchanged."""
+    domains = sorted({row["domain"] for row in rows})
+    if len(domains) < LEAST_DOMAINS:
+        return None
+    changes = np.array([row["change"] for row in rows])
+    places = [(row["domain"], row["partner"]) for row in rows]
+
+    def over(names: Mapping[str, str]) -> float:
+        return rank_correlation(np.array([predictor(names[a], names[b]) for a, b in places]), changes)
+
+    predicted = np.array([predictor(a, b) for a, b in places])
+    low, high = _over_pairs(places, predicted, changes)
+    p = labels_p(domains, over)
+    return {
+        "finding": finding,
+        "claim": claim,
+        "statistic": statistic,
+        "value": rank_correlation(predicted, changes),
+        "low": low,
+        "high": high,
+        "p": p,
+        "n": len(rows),
+        "verdict": verdict(low, high, "positive", p),
+    }
+
+
+def _over_pairs(places: Sequence[tuple[str, str]], x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the rank correlation when pairs of domains (with both their evaluations) are resampled."""
+    members: dict[frozenset[str], list[int]] = {}
+    for index, place in enumerate(places):
+        members.setdefault(frozenset(place), []).append(index)
+    pairs = list(members.values())
+    draw = generator(0, "studies", "pairs")
+    values = []
+    for _ in range(SAMPLES):
+        chosen = [index for pair in draw.integers(len(pairs), size=len(pairs)) for index in pairs[pair]]
+        values.append(rank_correlation(x[chosen], y[chosen]))
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

@@ -1,9 +1,21 @@
 """Fig. 5, eq. 9 and 10: how much of the newest phase to trust, for all, active and non-active users."""
 
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
 import polars as pl
 
-from mmgrid.studies.findings import FINDINGS_SCHEMA
+from mmgrid.evaluation import bootstrap_interval, holm, paired_difference
+from mmgrid.studies.curve import crossfitted, smoother
+from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.sweep import Sweep
+
+PERCENT = 100.0
+SMALL_GAIN = 1.0  # percent of the value at λ = 1: below it there is nothing to gain
 
 CURVE_SCHEMA = pl.Schema(
     {
@@ -67,3 +79,134 @@ PLOTS = (
         caption="Between and beyond the checkpoints at t1 (λ = 0) and t2 (λ = 1); dashed: the best λ of each group.",
     ),
 )
+
+
+def answer(sweeps: Iterable[Sweep], groups: Sequence[str] = ("all", "active", "non_active")) -> dict[str, pl.DataFrame]:
+    """The study's tables, from a sweep for each domain; groups without users have no rows."""
+    sweeps = list(sweeps)
+    curve, best = [], []
+    for sweep in sweeps:
+        for group, users in sweep.ranked.groups().items():
+            if group in groups and len(users):
+                curve += _curve_rows(sweep, group, users)
+                best.append(_best_row(sweep, group, users))
+    best_table = pl.DataFrame(best, schema=BEST_SCHEMA).with_columns(
+        p_adjusted=pl.Series(holm([row["p"] for row in best]), dtype=pl.Float64)
+    )
+    return {
+        "curve": pl.DataFrame(curve, schema=CURVE_SCHEMA),
+        "best": best_table,
+        "findings": pl.DataFrame(_findings(sweeps, best_table), schema=FINDINGS_SCHEMA),
+    }
+
+
+def _curve_rows(sweep: Sweep, group: str, users: Ranked) -> list[dict[str, Any]]:
+    rows = []
+    smooth = smoother(sweep.scales, sweep.scales)
+    for metric in METRICS:
+        interval = bootstrap_interval(users.values(metric), seed=sweep.seed)
+        for place, scale in enumerate(sweep.scales):
+            rows.append(
+                {
+                    "paradigm": sweep.paradigm,
+                    "domain": sweep.domain,
+                    "group": group,
+                    "metric": metric,
+                    "scale": float(scale),
+                    "value": PERCENT * interval.value[place],
+                    "low": PERCENT * interval.low[place],
+                    "high": PERCENT * interval.high[place],
+                    "smooth": PERCENT * float(smooth[place] @ interval.value),
+                    "n_users": len(users),
+                    "seed": sweep.seed,
+                }
+            )
+    return rows
+
+
+def _best_row(sweep: Sweep, group: str, users: Ranked) -> dict[str, Any]:
+    found = sweep.best[group]
+    values = users.values(MAIN_METRIC)
+    names = list(users.ranks)
+    one, zero, best = (names.index(sweep.at(scale)) for scale in (1.0, 0.0, found.place))
+    judged = crossfitted(values, sweep.scales, users.first_half(sweep.seed))
+    gain = paired_difference(judged, values[:, one], seed=sweep.seed)
+    return {
+        "paradigm": sweep.paradigm,
+        "domain": sweep.domain,
+        "group": group,
+        "metric": MAIN_METRIC,
+        "best": found.place,
+        "best_low": found.low,
+        "best_high": found.high,
+        "at_edge": found.at_edge,
+        "value_at_best": PERCENT * values[:, best].mean(),
+        "value_at_one": PERCENT * values[:, one].mean(),
+        "value_at_zero": PERCENT * values[:, zero].mean(),
+        "gain": PERCENT * gain.difference[0],
+        "gain_low": PERCENT * gain.low[0],
+        "gain_high": PERCENT * gain.high[0],
+        "p": gain.p_permutation[0],
+        "p_adjusted": None,
+        "n_users": len(users),
+        "seed": sweep.seed,
+    }
+
+
+def _findings(sweeps: Sequence[Sweep], best: pl.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for (paradigm, seed), own in groupby(sorted(sweeps, key=_run), key=_run):
+        table = best.filter((pl.col("paradigm") == paradigm) & (pl.col("seed") == seed))
+        about = {"paradigm": paradigm, "seed": seed}
+        rows += [about | row for row in (_not_one(table), _less_variable(list(own))) if row]
+    return rows
+
+
+def _run(sweep: Sweep) -> tuple[str, int]:
+    return sweep.paradigm, sweep.seed
+
+
+def _not_one(best: pl.DataFrame) -> dict[str, Any] | None:
+    """λ = 1 is not always best: in how many domains a λ chosen on other users beats it."""
+    rows = best.filter(pl.col("group") == "all").to_dicts()
+    if not rows:
+        return None
+    better = sum(row["gain_low"] > 0 and row["p_adjusted"] < 0.05 for row in rows)
+    nothing = all(row["gain_high"] < SMALL_GAIN / 100 * row["value_at_one"] for row in rows)
+    return {
+        "finding": "λ ≠ 1",
+        "claim": "The newest checkpoint (λ = 1) is not the best one in every domain.",
+        "statistic": "domains in which a λ chosen on half of the users beats λ = 1 on the other half",
+        "value": float(better),
+        "low": None,
+        "high": None,
+        "p": min(row["p_adjusted"] for row in rows),
+        "n": len(rows),
+        "verdict": "reproduced" if better else "not reproduced" if nothing else "undecided",
+    }
+
+
+def _less_variable(sweeps: Sequence[Sweep]) -> dict[str, Any] | None:
+    """Active users' λ* varies less over the domains than non-active users'."""
+    whole = [sweep for sweep in sweeps if {"active", "non_active"} <= set(sweep.best)]
+    if len(whole) < 3:
+        return None
+
+    def spread(of: str) -> tuple[float, np.ndarray]:
+        places = np.array([sweep.best[of].place for sweep in whole])
+        drawn = np.column_stack([sweep.best[of].replicates for sweep in whole])
+        return float(places.std(ddof=1)), drawn.std(axis=1, ddof=1)
+
+    (active, drawn_active), (non_active, drawn_non_active) = spread("active"), spread("non_active")
+    low, high = np.quantile(drawn_non_active - drawn_active, [0.025, 0.975])
+    return {
+        "finding": "active users",
+        "claim": "The best λ varies less between domains for active users than for non-active ones.",
+        "statistic": "standard deviation of λ* over domains, non-active minus active",
+        "value": non_active - active,
+        "low": float(low),
+        "high": float(high),
+        "p": None,
+        "n": len(whole),
+        "verdict": verdict(float(low), float(high), "positive"),
+    }

@@ -1,7 +1,13 @@
 """Fig. 2: how far each checkpoint moved from the backbone, and how much the domains' task vectors conflict."""
 
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
 import polars as pl
 
+from mmgrid.merging.difference import Difference, Sums, diff
 from mmgrid.studies.plot import Axis, Plot
 
 _PART = {"part": pl.String, "tower": pl.String, "layer": pl.String}
@@ -70,3 +76,52 @@ PLOTS = (
         caption="Cosine between the task vectors of two domains, over all weights.",
     ),
 )
+
+
+def answer(
+    checkpoints: Mapping[str, Mapping[str, Path]], base: Path, *, paradigm: str, seed: int
+) -> dict[str, pl.DataFrame]:
+    """The study's tables.
+
+    Args:
+        checkpoints: phase → domain → folder of the checkpoint.
+        base: folder of Θ⁽⁰⁾.
+
+    Raises:
+        MergeError: a checkpoint cannot be read, or has nothing in common with the base.
+    """
+    norms, pairs = [], []
+    about = {"paradigm": paradigm, "seed": seed}
+    for phase, by_domain in checkpoints.items():
+        domains = sorted(by_domain)
+        # One reading of all domains' models; a lone one is compared with itself.
+        named = domains if len(domains) > 1 else domains * 2
+        folders = [by_domain[domain] for domain in named]
+        found = diff(*folders, base=base, names=[f"{place} {domain}" for place, domain in enumerate(named)])
+        for part, sums in _parts(found):
+            for place, domain in enumerate(domains):
+                norms.append(about | {"phase": phase, "domain": domain} | part | _norm(sums, place))
+            for one, other in combinations(range(len(domains)), 2):
+                pair = sums.pair(one, other)
+                row = {"first": domains[one], "second": domains[other], "phase": phase, "elements": sums.elements}
+                pairs.append(about | row | part | {"cosine": pair.cosine, "conflicts": pair.conflicts})
+    return {"norms": pl.DataFrame(norms, schema=NORMS_SCHEMA), "pairs": pl.DataFrame(pairs, schema=PAIRS_SCHEMA)}
+
+
+def _parts(found: Difference) -> Iterator[tuple[dict[str, str], Sums]]:
+    yield {"part": "whole", "tower": "", "layer": ""}, found.whole
+    for tower, sums in found.towers.items():
+        yield {"part": "tower", "tower": tower, "layer": ""}, sums
+    for (tower, layer), sums in found.layers.items():
+        yield {"part": "layer", "tower": tower, "layer": layer}, sums
+
+
+def _norm(sums: Sums, place: int) -> dict[str, Any]:
+    n = max(sums.elements, 1)
+    return {
+        "elements": sums.elements,
+        "l1_sum": sums.absolutes[place],
+        "l1_mean": sums.absolutes[place] / n,
+        "l2": sums.products[place][place] ** 0.5,
+        "zeros": sums.zeros[place] / n,
+    }

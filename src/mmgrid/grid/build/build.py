@@ -21,6 +21,8 @@ MODULES = {
     "checkpoint": "mmgrid.grid.build.checkpoint",
     "merge": "mmgrid.grid.build.merge",
     "evaluation": "mmgrid.grid.build.evaluation",
+    "vectors": "mmgrid.grid.build.vectors",
+    "study": "mmgrid.grid.build.study",
 }
 
 Builder = Callable[[Job], Mapping[str, Any]]

@@ -21,8 +21,6 @@ def build(job: Job) -> Mapping[str, Any]:
         seed=recipe.get("seed", 0),
         compat=recipe["compat"],
     )
-    # Said before anything is trained, and once: a domain without test users fails here.
-    test_set(prepared.corpus, job.calendar, job.grid.spec.evaluation.target)
     # A domain without test users is found out now, not after its models have been trained.
     test_set(prepared.corpus, job.calendar, job.grid.spec.evaluation.target)
     prepared.corpus.save(job.folder)

@@ -1,15 +1,15 @@
 """`evaluation/<paradigm>/<domain>/<model>`: where each test user's target stands in a model's ranking."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mmgrid.data import Corpus, Items, TestSet, catalogue_at, test_set
+from mmgrid.data import TestSet
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, rows
 from mmgrid.grid.build.job import Job
+from mmgrid.grid.build.scene import Scene, scene
 from mmgrid.seeds import derive
 
 RANKS_FILE = "ranks.parquet"  # one row a test user: user_id, target, active, rank
@@ -17,77 +17,65 @@ ROWS_FILE = "rows.parquet"  # results rows
 
 
 def build(job: Job) -> Mapping[str, Any]:
-    recipe, calendar = job.recipe, job.calendar
-    # Tuning on phase2 must not see the test phase, and a test needs its targets.
-    end = calendar.t2 if recipe["target"] == "phase2" else calendar.test.end
-    known_until = calendar.t1 if recipe["target"] == "phase2" else calendar.t2
-    corpus = job.corpus(until=end)
-    items = catalogue_at(corpus, recipe["catalogue"], known_until)
-    tested = test_set(corpus, calendar, recipe["target"], recipe["max_users"], recipe.get("sample_seed", 0))
-    ranks = _ranks(job, corpus, items, tested, known_until)
-    _write(job, tested, ranks)
-    missing = float(np.mean(~items.is_candidate()[tested.targets]))
+    seen = scene(job)
+    ranks = _ranks(job, seen)
+    _write(job, seen.tested, ranks)
+    missing = float(np.mean(~seen.items.is_candidate()[seen.tested.targets]))
     return {
-        "users": len(tested),
-        "work": len(tested),
+        "users": len(seen.tested),
+        "work": len(seen.tested),
         "not_ranked": float(np.mean(ranks == NOT_RANKED)),
         "targets_outside_catalogue": missing,
     }
 
 
-def _ranks(job: Job, corpus: Corpus, items: Items, tested: TestSet, known_until: int) -> np.ndarray:
-    name, histories = job.recipe["model"], tested.histories
-    seen = histories.offsets, histories.items, items.is_candidate()
+def _ranks(job: Job, seen: Scene) -> np.ndarray:
+    name, tested, items = job.recipe["model"], seen.tested, seen.items
+    histories = tested.histories
+    known = histories.offsets, histories.items, items.is_candidate()
     if job.recipe["paradigm"] == "baseline" and name == "popularity":
-        counts = np.bincount(corpus.items[corpus.timestamps < known_until], minlength=len(items))
-        return popularity_ranks(counts, tested.targets, *seen)
+        return popularity_ranks(seen.counts, tested.targets, *known)
     if job.recipe["paradigm"] == "baseline":
-        offsets, history, candidates = seen
+        offsets, history, candidates = known
         seed = derive(job.recipe["seed"], "random")
         return random_ranks(tested.user_ids, tested.targets, offsets, history, len(items), candidates, seed=seed)
-    return _model_ranks(job, items, tested)
+    return _model_ranks(job, seen)
 
 
-def _model_ranks(job: Job, items: Items, tested: TestSet) -> np.ndarray:
-    import torch
+def _model_ranks(job: Job, seen: Scene) -> np.ndarray:
+    from mmgrid.grid.build.models import evaluated_model
 
-    from mmgrid.grid.build.merge import merged_weights
-    from mmgrid.paradigms.registry import open_checkpoint
-
-    sources = job.roles("source")
-    folder: Path = job.upstream("model") if "model" in job.cell.upstream else next(iter(sources.values()))
-    paradigm, model = open_checkpoint(folder)
-    if "model" not in job.cell.upstream:
-        model.load_state_dict(merged_weights(job.recipe["merge"], sources, job.upstream("base")))
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return paradigm.rank(model, tested.histories, items, tested.targets)
+    paradigm, model = evaluated_model(job)
+    return paradigm.rank(model, seen.tested.histories, seen.items, seen.tested.targets)
 
 
 def _write(job: Job, tested: TestSet, ranks: np.ndarray) -> None:
     recipe = job.recipe
-    merge = recipe.get("merge", {})
-    pl.DataFrame(
-        {
-            "user_id": tested.user_ids.tolist(),
-            "target": tested.targets,
-            "active": tested.active,
-            "rank": ranks,
-        }
-    ).write_parquet(job.folder / RANKS_FILE)
+    ranks_table(tested, ranks).write_parquet(job.folder / RANKS_FILE)
     rows(
         ranks,
         tested.active,
         paradigm=recipe["paradigm"],
         domain=recipe["domain"],
         model=recipe["model"],
-        sources=tuple(merge.get("weights", {})),
-        merge=merge.get("method", ""),
-        parameter=_parameter(recipe),
         seed=recipe["seed"],
+        **_merged(recipe),
     ).write_parquet(job.folder / ROWS_FILE)
 
 
-def _parameter(recipe: Mapping[str, Any]) -> float | None:
-    """The evaluated domain's share in a merge of a pair."""
-    weights = recipe.get("merge", {}).get("weights")
-    return None if weights is None else float(weights[recipe["domain"]])
+def ranks_table(tested: TestSet, ranks: np.ndarray) -> pl.DataFrame:
+    """user_id, target, active, rank: one row a test user."""
+    users = {"user_id": tested.user_ids.tolist(), "target": tested.targets, "active": tested.active}
+    return pl.DataFrame(users | {"rank": ranks})
+
+
+def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a results row says of a merge: its sources, its method, and its λ, its α or the domain's own share."""
+    if line := recipe.get("line"):
+        temporal = line["kind"] == "temporal"
+        sources = ("t1", "t2") if temporal else (line["first"], line["second"])
+        return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}
+    merge = recipe.get("merge", {})
+    weights = merge.get("weights", {})
+    share = float(weights[recipe["domain"]]) if weights else None
+    return {"sources": tuple(weights), "merge": merge.get("method", ""), "parameter": share}

@@ -1,0 +1,54 @@
+"""`mmgrid advise`: the λ for a deployment without labels."""
+
+from typing import Annotated, Any
+
+import typer
+
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
+
+
+def advise(
+    grid: GridFile,
+    domain: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: every domain.")] = None,
+    paradigm: Annotated[str, typer.Option(help="Whose λ* of other domains are used.")] = "semb",
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much of the newest phase to trust (λ), from the data alone.
+
+    Rests on the prepared data, which is made if need be, and on the best λ of other domains: those of the grid's
+    recency study where at least three others are there, else those of the paper's Table 4.
+    """
+    import dataclasses
+
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.advice import advices
+    from mmgrid.runners import run_local
+
+    session = Session.open(grid, store, settings)
+    unknown = [name for name in domain or () if name not in session.grid.spec.data.domains]
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: the grid has {', '.join(session.grid.spec.data.domains)}", param_hint="--domain"
+        )
+    domains = domain or session.grid.spec.data.domains
+    corpora = session.chosen([f"corpus/{name}" for name in domains])
+    outcome = run_local(corpora, session.grid, session.store)
+    if not outcome.complete:
+        raise ValueError("; ".join(f"{name}: {problem}" for name, problem in outcome.failed.items()))
+    found = advices(session.cells, session.store, session.grid, domains, paradigm)
+    if as_json:
+        draw.print_json([_plain(dataclasses.asdict(advice), advice) for advice in found])
+        return
+    for advice in found:
+        draw.say(f"[bold]{advice.domain}[/bold]: λ̂ = {advice.scale:.3f}")
+        draw.say(f"  mean interaction time gap {advice.gap_days:.1f} days, before t2")
+        draw.say(f"  active users {100 * advice.active_ratio:.1f} %, as one phase earlier")
+        for sentence in advice.sentences():
+            draw.say(f"  {sentence}")
+
+
+def _plain(values: dict[str, Any], advice: Any) -> dict[str, Any]:
+    return values | {"extrapolates": advice.extrapolates, "trust": advice.sentences()}

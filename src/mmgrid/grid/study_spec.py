@@ -1,0 +1,109 @@
+"""The studies of a grid file: what each asks, of which domains and paradigms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mmgrid.grid.frozen import Frozen
+
+Group = Literal["all", "active", "non_active"]
+Way = Literal["weight", "subspace"]
+Base = Literal["backbone", "historical", "neutral"]
+MOST_POINTS = 1001
+
+
+class Steps(Frozen):
+    """Evenly spaced numbers, both ends included."""
+
+    first: float = Field(alias="from")
+    last: float = Field(alias="to")
+    step: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Steps:
+        if self.last < self.first:
+            raise ValueError(f"to = {self.last:g} lies below from = {self.first:g}")
+        if (self.last - self.first) / self.step > MOST_POINTS:
+            raise ValueError(f"more than {MOST_POINTS} points from {self.first:g} to {self.last:g}; take larger steps")
+        return self
+
+    def values(self) -> list[float]:
+        """The numbers, without the dust of binary fractions: 0.3, not 0.30000000000000004."""
+        n = int((self.last - self.first) / self.step + 1e-9) + 1
+        return [round(self.first + place * self.step, 9) + 0.0 for place in range(n)]
+
+
+class _Study(Frozen):
+    domains: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all of the grid")
+    paradigms: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all that can be asked")
+    max_users: int | None = Field(
+        default=None, ge=1, description="a sample of the test users, the same for every model"
+    )
+
+
+class BaselinesSpec(_Study):
+    """Table 2: each paradigm at t2 against popularity and SASRec."""
+
+    kind: Literal["baselines"]
+
+
+class VectorsSpec(_Study):
+    """Fig. 2: how far the checkpoints moved, and how much their task vectors conflict."""
+
+    kind: Literal["vectors"]
+
+
+class CrossDomainSpec(_Study):
+    """Fig. 3: every pair of domains merged and evaluated on both."""
+
+    kind: Literal["cross_domain"]
+    ways: tuple[Way, ...] = Field(default=("weight", "subspace"), min_length=1)
+
+
+class BaseModelSpec(_Study):
+    """Fig. 4: pairs of domains merged over several bases, α from 0 to 1."""
+
+    kind: Literal["base_model"]
+    bases: tuple[Base, ...] = Field(default=("backbone", "historical", "neutral"), min_length=1)
+    alphas: Steps = Steps.model_validate({"from": 0.0, "to": 1.0, "step": 0.1})
+    pairs: tuple[tuple[str, str], ...] | None = Field(default=None, min_length=1, description="default: every pair")
+
+
+class _Temporal(_Study):
+    scales: Steps | None = Field(default=None, description="of λ; default: the temporal study's, −0.5 to 2 by 0.1")
+
+
+class TemporalSpec(_Temporal):
+    """Fig. 5: Θ(t1) + λ (Θ(t2) − Θ(t1))."""
+
+    kind: Literal["temporal"]
+    groups: tuple[Group, ...] = Field(default=("all", "active", "non_active"), min_length=1)
+
+
+class RecencySpec(_Temporal):
+    """Table 4: item recency and the best λ of non-active users."""
+
+    kind: Literal["recency"]
+
+
+class AdviseSpec(_Temporal):
+    """Table 3: λ predicted from the other domains, and what it gains."""
+
+    kind: Literal["advise"]
+
+
+StudySpec = Annotated[
+    BaselinesSpec | VectorsSpec | CrossDomainSpec | BaseModelSpec | TemporalSpec | RecencySpec | AdviseSpec,
+    Field(discriminator="kind"),
+]
+TemporalKind = TemporalSpec | RecencySpec | AdviseSpec
+SCALES = Steps.model_validate({"from": -0.5, "to": 2.0, "step": 0.1})
+
+
+def scales_of(study: TemporalKind, studies: Iterable[StudySpec]) -> Steps:
+    """The λ of a study: its own, else those of the grid's temporal study, else the default."""
+    given = (other.scales for other in studies if isinstance(other, TemporalSpec))
+    return study.scales or next((scales for scales in given if scales), SCALES)

@@ -1,0 +1,71 @@
+"""Correlations over a handful of domains, and whether chance would do as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from mmgrid.seeds import generator
+
+Floats = npt.NDArray[np.float64]
+
+MOST_EXACT = 6  # items whose orders (720) are all tried; more are sampled
+DRAWS = 2000
+_SLACK = 1e-12  # sums in another order differ in the last digits
+
+
+def correlation(x: Floats, y: Floats) -> float:
+    """Pearson's r; NaN where one of the two does not vary."""
+    a, b = x - x.mean(), y - y.mean()
+    length = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / length if length > 1e-15 else math.nan
+
+
+def rank_correlation(x: Floats, y: Floats) -> float:
+    """Spearman's ρ, with mean ranks for equal values."""
+    return correlation(rankdata(x), rankdata(y))
+
+
+def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:
+    """Two-sided p of `correlation`: the share of orders of y that are at least as far from zero.
+
+    All orders for up to six values, 2,000 random ones beyond (Fisher's randomisation test).  NaN without variation.
+    """
+    return _share(correlation(x, y), (correlation(x, y[list(order)]) for order in orders(len(y), seed)))
+
+
+def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], seed: int = 0) -> float:
+    """Two-sided p of a statistic over pairs of `names`: the names are exchanged for each other.
+
+    Pairs that share a name depend on each other, so they must not be shuffled one by one (Mantel, "The detection of
+    disease clustering and a generalized regression approach", Cancer Research 27, 1967).
+
+    Args:
+        statistic: its value when each name is taken for another one.
+    """
+    observed = statistic({name: name for name in names})
+    drawn = (statistic(dict(zip(names, [names[i] for i in order], strict=True))) for order in orders(len(names), seed))
+    return _share(observed, drawn)
+
+
+def orders(n: int, seed: int) -> Iterator[tuple[int, ...]]:
+    """All orders of n things, or a sample of them; the given order is one of them."""
+    if n <= MOST_EXACT:
+        yield from permutations(range(n))
+        return
+    draw = generator(seed, "studies", "orders")
+    yield tuple(range(n))
+    for _ in range(DRAWS - 1):
+        yield tuple(draw.permutation(n).tolist())
+
+
+def _share(observed: float, drawn: Iterator[float]) -> float:
+    if math.isnan(observed):
+        return math.nan
+    extreme = [abs(value) >= abs(observed) - _SLACK for value in drawn if not math.isnan(value)]
+    return sum(extreme) / len(extreme)

@@ -1,0 +1,72 @@
+"""What a study reads of evaluations: ranks of the same users by several models, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mmgrid.evaluation import group_masks, per_user
+from mmgrid.seeds import derive
+
+METRICS = ("ndcg@10", "ndcg@20", "recall@10", "recall@20")
+MAIN_METRIC = "ndcg@20"  # that of λ* and Fig. 4
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """B users ranked by P models.
+
+    user_ids: str[B], sorted.  targets: int64[B].  active: bool[B].  ranks: name of the model → int64[B].
+    """
+
+    user_ids: npt.NDArray[np.str_]
+    targets: npt.NDArray[np.int64]
+    active: npt.NDArray[np.bool_]
+    ranks: Mapping[str, npt.NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, frames: Mapping[str, pl.DataFrame]) -> Self:
+        """From tables of ranks (user_id, target, active, rank) by model.
+
+        A table may speak of more users than another one: those of the smallest are taken.
+
+        Raises:
+            ValueError: a model lacks users of the smallest table, or was asked for other targets.
+        """
+        smallest = min(frames, key=lambda name: frames[name].height)
+        users = frames[smallest].select("user_id", "target", "active").sort("user_id")
+        ranks = {}
+        for name, frame in frames.items():
+            joined = users.join(frame, on="user_id", how="left", maintain_order="left")
+            if joined["rank"].null_count() or not joined["target"].equals(joined["target_right"]):
+                raise ValueError(f"{name} and {smallest}: ranked for different users or targets")
+            ranks[name] = joined["rank"].to_numpy()
+        ids = np.array(users["user_id"].to_list(), np.str_)
+        return cls(ids, users["target"].to_numpy(), users["active"].to_numpy(), ranks)
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def groups(self) -> dict[str, Self]:
+        """The same of all, active and non-active users."""
+        return {group: self.where(mask) for group, mask in group_masks(self.active).items()}
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Self:
+        """The users at which `mask` (bool[B]) is true."""
+        ranks = {name: values[mask] for name, values in self.ranks.items()}
+        rest = {"user_ids": self.user_ids[mask], "targets": self.targets[mask], "active": self.active[mask]}
+        return replace(self, **rest, ranks=ranks)
+
+    def values(self, metric: str, models: tuple[str, ...] | None = None) -> npt.NDArray[np.float64]:
+        """float64[B, P] of a metric, in [0, 1], one column a model."""
+        names = tuple(self.ranks) if models is None else models
+        return np.column_stack([per_user(self.ranks[name], (metric,))[:, 0] for name in names])
+
+    def first_half(self, seed: int) -> npt.NDArray[np.bool_]:
+        """bool[B]: a random half of the users; whether a user is in it depends on the seed and its id alone."""
+        return np.array([derive(seed, "half", str(user)) & 1 == 0 for user in self.user_ids], np.bool_)
