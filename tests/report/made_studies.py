@@ -182,7 +182,7 @@ class Maker:
 
     def findings(self, name):
         claims = {
-            "recency": ("The older the items that people take, the smaller the best λ.", "Spearman’s ρ", -0.83, -0.2),
+            "recency": ("The older the items that people take, the smaller the best λ.", "Spearman’s ρ", -0.55, -0.2),
             "finding 1": ("Domains that are alike lose less when they are merged.", "Spearman’s ρ", 0.21, 0.6),
         }
         claim, statistic, value, high = claims[name]

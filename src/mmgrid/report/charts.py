@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from mmgrid.report.comparison import BASELINE, metric_order
-from mmgrid.report.figure import Control, Figure, metric_control, panels, specification
+from mmgrid.report.figure import Control, Figure, metric_control, panels, specification, text_pixels
 from mmgrid.report.overview import PHASE_ORDER
 from mmgrid.report.plot_data import orders
 from mmgrid.report.plots import drawn
@@ -126,4 +126,5 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None
         data={"losses": curves},
         controls=(Control("paradigm", "Paradigm", tuple((name, name) for name in paradigms)),),
         panels=panels(len(phases), most=4),
+        legend_pixels=40 + text_pixels(names),
     )

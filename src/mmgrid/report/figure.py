@@ -53,6 +53,11 @@ class Figure:
     title: str = ""
 
 
+def vegalite_version() -> str:
+    """``6.4``: of the language that Altair writes, as the chart library and the converter name it."""
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
 def specification(chart: Any, **parameters: str | float) -> dict[str, Any]:
     """The chart as a dictionary, with its parameters and their first values, and without Altair's own theme."""
     with alt.theme.enable("none"):
@@ -73,4 +78,4 @@ def panels(amount: int, most: int = 3) -> int:
 
 def text_pixels(names: Sequence[str]) -> int:
     """About how wide the longest of the names is."""
-    return 8 * max((len(name) for name in names), default=0)
+    return 7 * max((len(name) for name in names), default=0)

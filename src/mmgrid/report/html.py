@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import jinja2
 import polars as pl
 import vl_convert
@@ -22,10 +21,11 @@ import vl_convert
 from mmgrid.evaluation import GROUPS
 from mmgrid.files import clear_disk_errors, write_bytes
 from mmgrid.report.comparison import group_label
+from mmgrid.report.figure import vegalite_version
 from mmgrid.report.inputs import ReportTables, checked
 from mmgrid.report.section import Section
 from mmgrid.report.sections import sections
-from mmgrid.report.tables import Table
+from mmgrid.report.tables import Table, without_nan
 from mmgrid.report.theme import INKS, theme
 from mmgrid.report.writers import to_csv, to_latex
 
@@ -104,8 +104,7 @@ def script_json(value: Any) -> str:
 @functools.cache
 def chart_library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, in the version that Altair writes for."""
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite_version())
     # A function of its own keeps the bundle's many short names out of the page's.
     return f"(function(){{{bundle}\n}})();".replace("</script", "<\\/script")
 
@@ -119,8 +118,17 @@ def _exports(table: Table) -> dict[str, Any]:
     }
 
 
-def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).to_dict(as_series=False)
+def _columns(frame: pl.DataFrame) -> dict[str, Any]:
+    """The columns of a data set; one of texts that repeat as its distinct ``texts`` and each row's place among them."""
+    found = {}
+    for column in without_nan(frame):
+        texts = column.unique(maintain_order=True).to_list() if column.dtype == pl.String else []
+        if texts and 2 * len(texts) <= len(column):
+            places = {text: place for place, text in enumerate(texts)}
+            found[column.name] = {"texts": texts, "places": [places[text] for text in column.to_list()]}
+        else:
+            found[column.name] = column.to_list()
+    return found
 
 
 def _policy(scripts: list[str]) -> str:

@@ -32,14 +32,17 @@ ORDERS: Mapping[str, Sequence[str]] = {
 }
 """Column → its values in the order in which they are listed; others as they come."""
 
+PAIR = " + "
+"""What stands between the two names of a pair."""
+
 _EXTRA = ("single", "merged", "kept", "p_adjusted", "n_users")  # shown on hover wherever a table has them
 _IMPLIED = ("paradigm", "seed")  # one at a time, unless the figure shows them side by side
-_DOMAINS = ("domain", "first", "second", "partner")
 
 
 def orders(domains: Sequence[str]) -> dict[str, Sequence[str]]:
-    """`ORDERS`, with the domains in the order of the grid."""
-    return dict(ORDERS) | dict.fromkeys(_DOMAINS, domains)
+    """`ORDERS`, with the domains in the order of the grid; of a pair, in that of their names, as tables of pairs."""
+    by_name = sorted(domains)
+    return dict(ORDERS) | {"domain": domains, "partner": domains, "first": by_name, "second": by_name}
 
 
 def values(frame: pl.DataFrame, column: str, order: Mapping[str, Sequence[str]]) -> list[str]:

@@ -15,11 +15,11 @@ import altair as alt
 import polars as pl
 
 from mmgrid.report.figure import Control, Figure, panels, specification, text_pixels
-from mmgrid.report.plot_data import choices, kept, label, places, values
+from mmgrid.report.plot_data import PAIR, choices, kept, label, places, values
 from mmgrid.report.theme import INKS
 from mmgrid.studies.plot import Axis, Plot
 
-_TILE_WIDTH, _TILE_HEIGHT = 74, 40
+_TILE_WIDTHS, _TILE_HEIGHT = (74, 62), 40  # of few and of many columns
 _WIDEST = 760
 _CHOICE_NAMES = {"way": "Merged by", "recipe": "Merge"}
 _NAMES = {"alpha": "α", "scale": "λ"}
@@ -81,8 +81,7 @@ def drawn(
     chart = _sized(chart, drawing)
     names = drawing.values(plot.panel) if plot.panel else []
     if names:
-        header = alt.Header(labelExpr=expression) if (expression := drawing.labelled(plot.panel)) else alt.Header()
-        facet = alt.Facet(f"{plot.panel}:N").sort(names).title(None).header(header)
+        facet = alt.Facet(f"{plot.panel}:N").sort(names).title(None).header(_header(drawing, names))
         chart = chart.facet(facet=facet, columns=panels(len(names), _abreast(drawing)))
         chart = _resolved(chart, drawing)
     chart = chart.transform_filter(_condition(plot, list(chosen)))
@@ -98,7 +97,7 @@ def drawn(
         data={data: frame},
         controls=tuple(_control(column, found) for column, found in chosen.items() if column != "group"),
         panels=panels(len(names), _abreast(drawing)),
-        panel_pixels=_TILE_WIDTH * len(drawing.values(plot.x.column)) if heat else 0,
+        panel_pixels=_tile_width(drawing) * len(drawing.values(plot.x.column)) if heat else 0,
         label_pixels=40 + text_pixels(_texts(drawing, plot.y)) if not drawing.numeric(plot.y.column) else 64,
         legend_pixels=max(90, colours),
         max_pixels=_WIDEST,
@@ -145,7 +144,10 @@ def _point(drawing: Drawing) -> list[alt.Chart]:
         base.mark_point(filled=True, size=64, opacity=1).encode(x=x, y=y),
     ]
     if plot.label:
-        text = base.mark_text(align="left", dx=8, dy=-9, fontSize=12)
+        # On the side where there is more room.
+        far = f"datum[{_quoted(plot.x.column)}] > {_middle(drawing.frame[plot.x.column])}"
+        side: dict[str, Any] = {"align": alt.ExprRef(f"{far} ? 'right' : 'left'"), "dx": alt.ExprRef(f"{far} ? -8 : 8")}
+        text = base.mark_text(**side, dy=-9, fontSize=12)
         layers.append(text.encode(x=x, y=y, text=drawing.field(plot.label)))
     return layers
 
@@ -228,6 +230,11 @@ def _hover(drawing: Drawing, axis: Axis) -> alt.Tooltip:
     return alt.Tooltip(f"{axis.column}:N", title=title)
 
 
+def _middle(values: pl.Series) -> float:
+    found = [float(value) for value in values.drop_nulls()]
+    return (min(found) + max(found)) / 2
+
+
 def _title(axis: Axis) -> str:
     return f"{axis.title}, {axis.unit}" if axis.unit else axis.title
 
@@ -242,11 +249,11 @@ def _position(channel: Any, drawing: Drawing, axis: Axis, *, zero: bool = False)
     heat = drawing.plot.mark == "heat"
     if channel is alt.Y:
         return position.title(_title(axis) if heat else None)
-    fits = text_pixels(names) <= _TILE_WIDTH if heat else len(names) * text_pixels(names) <= 200
+    fits = text_pixels(names) <= _tile_width(drawing) if heat else len(names) * text_pixels(names) <= 200
     slant = 0 if fits else -35
     if drawing.plot.mark == "line":  # a scale of names, such as layers: thin them rather than slant them
         return position.title(_title(axis)).axis(labelAngle=0, labelOverlap="greedy")
-    axis_look = alt.Axis(labelAngle=slant, labelLimit=110, labelOverlap=False, orient="bottom")
+    axis_look = alt.Axis(labelAngle=slant, labelLimit=180 if slant else 110, labelOverlap=False, orient="bottom")
     return position.title(_title(axis) if heat else None).axis(axis_look)
 
 
@@ -305,11 +312,15 @@ def _reference(plot: Plot) -> list[alt.Chart]:
 def _sized(chart: Any, drawing: Drawing) -> Any:
     plot = drawing.plot
     if plot.mark == "heat":
-        return chart.properties(width=alt.Step(_TILE_WIDTH), height=alt.Step(_TILE_HEIGHT))
+        return chart.properties(width=alt.Step(_tile_width(drawing)), height=alt.Step(_TILE_HEIGHT))
     if drawing.numeric(plot.y.column):
         return chart.properties(height=200 if plot.panel else 300)
     beside = plot.mark == "point" and plot.colour.column not in places(plot)[:2]
-    return chart.properties(height=alt.Step(10 + 15 * len(drawing.values(plot.colour.column)) if beside else 30))
+    return chart.properties(height=alt.Step(16 if beside else 30))
+
+
+def _tile_width(drawing: Drawing) -> int:
+    return _TILE_WIDTHS[len(drawing.values(drawing.plot.x.column)) > 4]
 
 
 def _resolved(chart: alt.FacetChart, drawing: Drawing) -> alt.FacetChart:
@@ -318,6 +329,15 @@ def _resolved(chart: alt.FacetChart, drawing: Drawing) -> alt.FacetChart:
     if plot.mark == "path" or (plot.mark == "line" and not drawing.numeric(plot.x.column)):
         return chart.resolve_scale(x="independent", y="independent")
     return chart.resolve_scale(y="independent") if plot.mark == "line" else chart
+
+
+def _header(drawing: Drawing, names: Sequence[str]) -> alt.Header:
+    """A panel's name; a pair of long names takes two lines, lest the panels be as wide as their names."""
+    if expression := drawing.labelled(drawing.plot.panel):
+        return alt.Header(labelExpr=expression)
+    if any(PAIR in name for name in names) and text_pixels(names) > 200:
+        return alt.Header(labelExpr=f"split(replace(datum.label, {_quoted(PAIR)}, ' +\\n'), '\\n')")
+    return alt.Header()
 
 
 def _abreast(drawing: Drawing) -> int:

@@ -111,6 +111,11 @@ class Table:
         return self.frame["group"].unique(maintain_order=True).to_list()
 
     @property
+    def height(self) -> int:
+        """Rows of the longest group."""
+        return max(self.part(group, minor=False).height for group in self.groups or [""])
+
+    @property
     def has_minor(self) -> bool:
         return "minor" in self.frame.columns and bool(self.frame["minor"].any())
 
@@ -173,6 +178,11 @@ class Table:
             code=column.code,
             prose=column.prose,
         )
+
+
+def without_nan(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with null where a number is none; JSON and CSV know no NaN."""
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def ordered(values: Sequence[str], first: Sequence[str]) -> list[str]:

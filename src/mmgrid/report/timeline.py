@@ -65,7 +65,7 @@ def _grounds(phases: Sequence[str]) -> alt.Chart:
         .encode(
             x="start:T",
             x2="end:T",
-            fill=fill.legend(title=None, orient="top", symbolType="square", symbolStrokeWidth=0),
+            fill=fill.legend(title=None, orient="bottom", symbolType="square", symbolStrokeWidth=0),
             tooltip=[
                 alt.Tooltip("phase:N", title="Phase"),
                 alt.Tooltip("start:T", title="From", format="%Y-%m-%d"),

@@ -10,7 +10,7 @@ import re
 
 import polars as pl
 
-from mmgrid.report.tables import Column, Table
+from mmgrid.report.tables import Column, Table, without_nan
 from mmgrid.report.units import MINUS
 
 _LATEX = {
@@ -52,11 +52,7 @@ def to_csv(table: Table) -> str:
     names = [*(["group"] if table.groups else []), *table.csv_only]
     for column in table.columns:
         names += [name for name in (column.name, column.low, column.high) if name]
-    frame = (
-        (table.frame if table.export is None else table.export)
-        .select(names)
-        .with_columns(pl.col(pl.Float64).fill_nan(None))
-    )
+    frame = without_nan((table.frame if table.export is None else table.export).select(names))
     return frame.with_columns(pl.col(pl.String).map_elements(_safe_field, return_dtype=pl.String)).write_csv()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from mmgrid.report.judged import counted, decided, judgement
+from mmgrid.report.plot_data import PAIR
 from mmgrid.report.section import Sentence
 from mmgrid.report.studies.view import (
     BOLD,
@@ -54,7 +55,7 @@ def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
     return f"{value} ({whose(row, rows, row['first'])} and {row['second']}, base {row['base']})"
 
 
-def _details(frames: Frames) -> tuple[Table, ...]:
+def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
         PARADIGM,
         Column("pair", "Domains"),
@@ -80,7 +81,7 @@ def _details(frames: Frames) -> tuple[Table, ...]:
 
 def paired(frame: pl.DataFrame) -> pl.DataFrame:
     """With the column ``pair``: both domains, the one of the x-axis first."""
-    return frame.with_columns(pair=pl.format("{} + {}", "first", "second"))
+    return frame.with_columns(pair=pl.concat_str("first", "second", separator=PAIR))
 
 
 def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -92,4 +93,4 @@ def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     return paired(frame).with_columns(base=pl.coalesce([*historical, "base"]))
 
 
-VIEW = View("Base", _sentences, lambda frames: (), _details, drawn)
+VIEW = View("Base", _sentences, _tables, drawn)

@@ -55,7 +55,7 @@ def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
     return f"{value} ({whose(row, rows, row['domain'])} merged with {row['partner']} by {row['way']})"
 
 
-def _details(frames: Frames) -> tuple[Table, ...]:
+def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
         PARADIGM,
         Column("way", "Merged by"),
@@ -71,7 +71,7 @@ def _details(frames: Frames) -> tuple[Table, ...]:
         f"Before and after merging two domains’ models, and the change in percent of the own model’s value. {BOLD}"
     )
     frame = by_order(frames["merges"].with_columns(decided=decided()), "paradigm", "way")
-    return study_table("table-changes", "The same as a table", caption, columns, frame)
+    return study_table("table-changes", "Changes", caption, columns, frame)
 
 
-VIEW = View("Domains", _sentences, lambda frames: (), _details)
+VIEW = View("Domains", _sentences, _tables)

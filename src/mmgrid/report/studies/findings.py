@@ -31,7 +31,7 @@ def on_findings(findings: pl.DataFrame) -> str:
     parts = [f"{counts.get(name, 0)} {is_are(counts.get(name, 0))} {name}" for name in VERDICTS]
     text = f"Of {count(findings.height, 'test')} of the paper’s claims, {listing(parts)}."
     if counts.get("undecided"):
-        text += " Undecided is what has an interval that holds zero, or none."
+        text += " What is undecided is open, not refuted."
     if findings.height > 1:
         text += f" The p-values are not corrected for {findings.height} tests."
     return text
@@ -43,8 +43,7 @@ def spoken(findings: pl.DataFrame) -> list[str]:
     for row in findings.filter(pl.col("value").is_not_null()).iter_rows(named=True):
         value = with_interval(row["value"], row["low"], row["high"], 2, sign=True)
         p = "" if row["p"] is None else f", p {'' if row['p'] < 0.001 else '= '}{p_value(row['p'])}"
-        about = f"{row['statistic']} ({row['paradigm']})" if findings["paradigm"].n_unique() > 1 else row["statistic"]
-        said.append(f"{about} is {value}{p}, n = {row['n']}: {row['verdict']}.")
+        said.append(f"{row['statistic']} is {value}{p}, n = {row['n']}: {row['verdict']}.")
     return said
 
 

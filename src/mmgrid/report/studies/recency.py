@@ -8,7 +8,7 @@ import polars as pl
 
 from mmgrid.report.section import Sentence
 from mmgrid.report.studies.findings import spoken
-from mmgrid.report.studies.view import DOMAIN, PARADIGM, Frames, View, always, by_order, extremes, study_table, whose
+from mmgrid.report.studies.view import DOMAIN, PARADIGM, Frames, View, always, by_order, extremes, study_table
 from mmgrid.report.tables import Column, Table
 from mmgrid.report.units import count, number, with_interval
 
@@ -17,17 +17,28 @@ def _sentences(frames: Frames) -> tuple[Sentence, ...]:
     rows = frames["recency"].filter(pl.col("best").is_not_null() & pl.col("gap_days").is_not_null())
     if rows.is_empty():
         return always("The best λ of non-active users is known for no domain yet.")
+    paragraphs = []
+    for (paradigm, seed), own in rows.group_by("paradigm", "seed", maintain_order=True):
+        same = (pl.col("paradigm") == paradigm) & (pl.col("seed") == seed)
+        start = [str(paradigm)] + ([f"seed {seed}"] if rows["seed"].n_unique() > 1 else [])
+        said = spoken(frames["findings"].filter(same))
+        paragraphs.append(Sentence(" ".join([f"{', '.join(start)}: {_on_domains(own)}.", *said])))
+    return tuple(paragraphs)
+
+
+def _on_domains(rows: pl.DataFrame) -> str:
     young, old = extremes(rows, "gap_days")
     if rows.height == 1:
-        return always(f"λ* of non-active users is {_named(old, rows)}: one domain shows no trend.")
-    text = f"λ* of non-active users is {_named(old, rows)} where items are oldest and {_named(young, rows)} where they are youngest"
-    rest = count(rows.height, "domain") if rows["domain"].n_unique() == rows.height else count(rows.height, "row")
-    return always(f"{text}, of {rest}.", *spoken(frames["findings"]))
+        return f"λ* of non-active users is {_named(old)}; one domain shows no trend"
+    return (
+        f"of {count(rows.height, 'domain')}, λ* of non-active users is {_named(old)} where the items are oldest, and "
+        f"{_named(young)} where they are youngest"
+    )
 
 
-def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
+def _named(row: dict[str, Any]) -> str:
     value = with_interval(row["best"], row["best_low"], row["best_high"], 3)
-    return f"{value} ({whose(row, rows, row['domain'])}, {number(row['gap_days'], 0)} days)"
+    return f"{value} ({row['domain']}, {number(row['gap_days'], 0)} days)"
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:

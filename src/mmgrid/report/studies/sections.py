@@ -15,6 +15,9 @@ from mmgrid.report.studies.registry import view
 from mmgrid.report.studies.view import Frames, View
 from mmgrid.studies.registry import STUDIES, Study
 
+_FOLDED = 24
+"""Rows that are seen at once; a longer table is folded away at first."""
+
 
 def study_sections(tables: ReportTables, domains: Sequence[str]) -> list[Section]:
     """The findings, if there are any, and every study of checked tables (see `inputs.checked`)."""
@@ -34,6 +37,7 @@ def study_sections(tables: ReportTables, domains: Sequence[str]) -> list[Section
 
 def _section(study: Study, frames: Frames, domains: Sequence[str], grid: str) -> Section:
     shown = view(study.name)
+    tables = shown.tables(frames)
     return Section(
         study.name.replace("_", "-"),
         shown.name,
@@ -41,9 +45,9 @@ def _section(study: Study, frames: Frames, domains: Sequence[str], grid: str) ->
         shown.sentences(frames),
         source=study.source,
         command=f"mmgrid run {shlex.quote(grid)} --only 'study/{study.name}/*'" if grid else "",
-        tables=shown.tables(frames),
+        tables=tuple(table for table in tables if table.height <= _FOLDED),
         figures=_figures(study, shown, frames, domains),
-        details=shown.details(frames),
+        details=tuple(table for table in tables if table.height > _FOLDED),
         figures_first=True,
     )
 

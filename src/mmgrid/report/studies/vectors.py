@@ -5,6 +5,8 @@ These are descriptions of single checkpoints, without intervals: the sentences g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from mmgrid.report.overview import PHASE_ORDER
@@ -26,7 +28,7 @@ def _sentences(frames: Frames) -> tuple[Sentence, ...]:
     for paradigm in ordered(norms["paradigm"].to_list(), ORDERS["paradigm"]):
         own = norms.filter(pl.col("paradigm") == paradigm)
         parts.append(f"{paradigm}: {_on_norms(own)}{_on_pairs(pairs.filter(pl.col('paradigm') == paradigm))}.")
-    return always(*parts)
+    return tuple(Sentence(part) for part in parts)
 
 
 def _on_norms(norms: pl.DataFrame) -> str:
@@ -62,30 +64,19 @@ def _span(values: pl.Series, digits: int) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _norms_table(frame: pl.DataFrame, title: str, *, layers: bool) -> tuple[Table, ...]:
-    columns = [
+def _tables(frames: Frames) -> tuple[Table, ...]:
+    norms = (
         PARADIGM,
         DOMAIN,
         Column("phase", "Phase"),
         Column("tower", "Part"),
-        *([Column("layer", "Layer")] if layers else []),
         Column("l1_mean", "Mean |τ|", render=significant),
         Column("l1_sum", "L1", render=significant, hint="sum of |τ|"),
         Column("l2", "L2", render=significant),
         Column("zeros", "Zeros", digits=3, hint="share of the weights that did not move"),
         Column("elements", "Weights", digits=0),
-    ]
-    caption = "Task vectors τ = Θ(phase) − Θ⁽⁰⁾."
-    return study_table(f"table-norms{'-layers' * layers}", title, caption, columns, frame, block="domain")
-
-
-def _parts(frame: pl.DataFrame, *, layers: bool) -> pl.DataFrame:
-    frame = frame.filter((pl.col("part") == "layer") == layers)
-    return by_order(drawn("", frame), "paradigm", "part")
-
-
-def _tables(frames: Frames) -> tuple[Table, ...]:
-    columns = (
+    )
+    pairs = (
         PARADIGM,
         Column("phase", "Phase"),
         Column("first", "Domain"),
@@ -94,9 +85,20 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
         Column("cosine", "Cosine", digits=3),
         Column("conflicts", "Sign conflicts", digits=3, hint="share of the weights with signs that differ, none zero"),
     )
-    frame = _parts(frames["pairs"], layers=False)
-    pairs = study_table("table-pairs", "Pairs of domains", "Task vectors of two domains.", columns, frame)
-    return (*_norms_table(_parts(frames["norms"], layers=False), "Norms", layers=False), *pairs)
+    return (
+        *_without_layers("table-norms", "Norms", "Task vectors τ = Θ(phase) − Θ⁽⁰⁾", norms, frames["norms"]),
+        *_without_layers("table-pairs", "Pairs of domains", "Task vectors of two domains", pairs, frames["pairs"]),
+    )
+
+
+def _without_layers(
+    name: str, title: str, caption: str, columns: Sequence[Column], frame: pl.DataFrame
+) -> tuple[Table, ...]:
+    """The whole models and their towers; layers are many, and in the CSV alone."""
+    every = by_order(drawn("", frame), "paradigm", "part")
+    shown = every.filter(pl.col("part") != "layer")
+    more = "; the CSV has every layer" if shown.height < every.height else ""
+    return study_table(name, title, f"{caption}{more}.", columns, shown, export=every)
 
 
 def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -104,4 +106,4 @@ def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(tower=pl.col("tower").replace("", _WHOLE_MODEL))
 
 
-VIEW = View("Vectors", _sentences, lambda frames: (), _tables, drawn)
+VIEW = View("Vectors", _sentences, _tables, drawn)

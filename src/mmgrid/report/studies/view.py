@@ -32,15 +32,13 @@ class View:
     Attributes:
         name: in the page's bar; short.
         sentences: what its numbers say.
-        tables: shown at once.
-        details: tables that are folded away.
+        tables: of its numbers.
         drawn: (table name, its rows) → the rows for the figures, with what these need besides.
     """
 
     name: str
     sentences: Callable[[Frames], tuple[Sentence, ...]]
     tables: Callable[[Frames], tuple[Table, ...]]
-    details: Callable[[Frames], tuple[Table, ...]] = lambda frames: ()
     drawn: Callable[[str, pl.DataFrame], pl.DataFrame] = lambda table, frame: frame
 
 
@@ -53,15 +51,16 @@ def study_table(
     *,
     one_metric: bool = True,
     block: str = "",
+    export: pl.DataFrame | None = None,
 ) -> tuple[Table, ...]:
     """A table of a study, or none without rows.
 
     Of several metrics the first is shown (or, unless ``one_metric``, all of `METRICS`); the CSV has all of
-    `METRICS`, and every column.  Seeds have a column where there are several.
+    `METRICS`, every column, and the rows of ``export`` where those are more.  Seeds have a column where there are several.
     """
     if frame.is_empty():
         return ()
-    export = frame
+    export = frame if export is None else export
     if "metric" in frame.columns:
         export = frame.filter(pl.col("metric").is_in(METRICS))
         if export.is_empty():

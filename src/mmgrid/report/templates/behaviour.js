@@ -7,7 +7,9 @@
 
   // ---- shared data: columns in the file, records for the charts -------------------------------------------
   const records = {};
-  for (const [name, columns] of Object.entries(shared.data)) {
+  const unpacked = (column) => Array.isArray(column) ? column : column.places.map((place) => column.texts[place]);
+  for (const [name, packed] of Object.entries(shared.data)) {
+    const columns = Object.fromEntries(Object.entries(packed).map(([key, column]) => [key, unpacked(column)]));
     const keys = Object.keys(columns);
     const length = keys.length ? columns[keys[0]].length : 0;
     records[name] = Array.from({ length }, (_, i) => Object.fromEntries(keys.map((key) => [key, columns[key][i]])));
