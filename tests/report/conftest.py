@@ -1,11 +1,30 @@
 """A made-up but plausible grid of three domains, from ranks that were drawn, not trained."""
 
+import os
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
+from made_studies import PHASES as DATES
+from made_studies import made_months, made_studies
+from page_data import drawn
 
 from mmgrid.evaluation import change_rows, rows
-from mmgrid.report import ReportTables
+from mmgrid.report import ReportTables, write_report
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # The grid is not finished: these were never evaluated.
 ABSENT = {
@@ -165,3 +184,55 @@ def tables():
         losses=made_losses(),
         changes=changes,
     )
+
+
+@pytest.fixture(scope="session")
+def studied(tables):
+    """The same grid with all seven studies, its months and its phases."""
+    return replace(
+        tables,
+        months=made_months(DOMAINS),
+        phases=DATES,
+        studies=made_studies(DOMAINS, ("semb", "sasrec")),
+        grid="grids/three-domains.toml",
+    )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the report's browser tests need playwright")
+    program = os.environ.get("MMGRID_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("no Chromium found (apt-get install chromium, or set MMGRID_CHROMIUM to its path)")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a report and, at the end, checks that the page complained of nothing and asked for nothing."""
+    complaints, contexts = [], []
+
+    def open_report(tables, width=1280, scheme="light"):
+        path = write_report(tables, tmp_path / "report.html")
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
+        page.on("request", lambda request: requested(request.url, path))
+        page.goto(path.as_uri())
+        drawn(page, 1)
+        return page
+
+    def requested(url, path):
+        if url != path.as_uri() and not url.startswith(("data:", "blob:")):
+            complaints.append(f"request: {url}")
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert complaints == []

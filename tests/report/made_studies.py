@@ -120,7 +120,7 @@ class Maker:
             bases = {"backbone": 0.55, f"historical: {first}": 0.8, f"historical: {second}": 0.8, "neutral": 0.9}
             alphas = [float(alpha) for alpha in np.linspace(0, 1, 11)]
             for row in self.each(("base", list(bases)), ("alpha", alphas), ("metric", self.metrics)):
-                alpha, good = row["alpha"], bases[row["base"]]
+                alpha, good = row["alpha"], bases[row["base"]] * (1 + 0.01 * self.metrics.index(row["metric"]))
                 ours = 3.0 * good * (0.5 + 0.5 * alpha**0.5)
                 theirs = 2.0 * good * (0.5 + 0.5 * (1 - alpha) ** 0.5)
                 values = {"first_value": ours, "second_value": theirs, "first_single": 3.0, "second_single": 2.0}

@@ -1,70 +1,10 @@
 """The report in a real browser: nothing is fetched, nothing complains, the controls do what they say."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import polars as pl
 import pytest
-
-from mmgrid.report import write_report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the report's browser tests need playwright")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = os.environ.get("MMGRID_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium found (apt-get install chromium, or set MMGRID_CHROMIUM to its path)")
-    with playwright.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    """Opens a report and, at the end, checks that the page complained of nothing and asked for nothing."""
-    complaints, contexts = [], []
-
-    def open_report(tables, width=1280, scheme="light"):
-        path = write_report(tables, tmp_path / "report.html")
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
-        page.on("request", lambda request: requested(request.url, path))
-        page.goto(path.as_uri())
-        drawn(page, 1)
-        return page
-
-    def requested(url, path):
-        if url != path.as_uri() and not url.startswith(("data:", "blob:")):
-            complaints.append(f"request: {url}")
-
-    yield open_report
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def drawn(page, times):
-    page.wait_for_function("times => Number(document.documentElement.dataset.drawn) >= times", arg=times)
+from page_data import data_set, drawn
 
 
 def seen_rows(page, table):
@@ -130,9 +70,9 @@ def test_the_metric_of_the_heatmap_can_be_chosen(opened, tables):
     texts = page.locator("#figure-merges svg").text_content()
     page.locator("#figure-merges select").select_option("recall@20")
     page.wait_for_function("old => document.querySelector('#figure-merges svg').textContent !== old", arg=texts)
-    pairs = page.evaluate("JSON.parse(document.getElementById('payload').textContent).data.pairs")
-    columns = (pairs["metric"], pairs["group"], pairs["change"])
-    expected = {f"{abs(c):.1f}" for m, g, c in zip(*columns, strict=True) if (m, g) == ("recall@20", "all")}
+    pairs = data_set(page.evaluate("JSON.parse(document.getElementById('payload').textContent)"), "pairs")
+    chosen = pairs.filter((pl.col("metric") == "recall@20") & (pl.col("group") == "all"))
+    expected = {f"{abs(change):.1f}" for change in chosen["change"]}
     shown = page.locator("#figure-merges svg").text_content()
     assert expected
     assert all(number in shown for number in expected)

@@ -38,7 +38,7 @@ def _sentences(frames: Frames) -> tuple[Sentence, ...]:
         found = counted(rows.filter(pl.col("reference") == reference), "difference")
         parts.append(
             f"Against {reference}, {found.up} of {count(found.rows, 'difference')} in {first_label(rows)} "
-            f"{is_are(found.up)} positive and {found.down} negative; {judgement(found)}."
+            f"{is_are(found.up or found.rows)} positive and {found.down} negative; {judgement(found)}."
         )
     low, high = extremes(rows, "difference")
     if low != high:

@@ -1,0 +1,27 @@
+"""A page read back: what its script reads, and whether it is drawn."""
+
+import json
+import re
+
+import polars as pl
+
+
+def read_payload(text):
+    return json.loads(re.search(r'<script type="application/json" id="payload">(.*?)</script>', text, re.S)[1])
+
+
+def data_set(payload, name):
+    """A data set of the page as a frame."""
+
+    def unpacked(column):
+        return column if isinstance(column, list) else [column["texts"][place] for place in column["places"]]
+
+    return pl.DataFrame({key: unpacked(column) for key, column in payload["data"][name].items()}, strict=False)
+
+
+def figure(payload, name):
+    return next(found for found in payload["figures"] if found["id"] == name)
+
+
+def drawn(page, times):
+    page.wait_for_function("times => Number(document.documentElement.dataset.drawn) >= times", arg=times)
