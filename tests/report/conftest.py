@@ -13,6 +13,7 @@ from page_data import drawn
 
 from mmgrid.evaluation import change_rows, rows
 from mmgrid.report import ReportTables, write_report
+from mmgrid.report.html import page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -199,6 +200,12 @@ def studied(tables):
 
 
 @pytest.fixture(scope="session")
+def studied_page(studied):
+    """The text of its report."""
+    return page(studied)
+
+
+@pytest.fixture(scope="session")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the report's browser tests need playwright")
     program = os.environ.get("MMGRID_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -219,14 +226,14 @@ def opened(browser, tmp_path):
         path = write_report(tables, tmp_path / "report.html")
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
-        page.on("request", lambda request: requested(request.url, path))
-        page.goto(path.as_uri())
-        drawn(page, 1)
-        return page
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        tab.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
+        tab.on("request", lambda request: requested(request.url, path))
+        tab.goto(path.as_uri())
+        drawn(tab, 1)
+        return tab
 
     def requested(url, path):
         if url != path.as_uri() and not url.startswith(("data:", "blob:")):

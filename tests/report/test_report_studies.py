@@ -1,5 +1,6 @@
 """The studies' sentences and tables: what is counted is right, and what the numbers leave open stays open."""
 
+import functools
 import io
 
 import polars as pl
@@ -239,6 +240,11 @@ def test_findings_are_counted_by_verdict():
     assert to_csv(findings_table(found)).splitlines()[0].startswith("study,seed,finding,claim,paradigm")
 
 
+@functools.cache
+def seeded(seeds):
+    return checked_studies(made_studies(paradigms=("semb", "semid"), seeds=seeds))
+
+
 def checked_studies(studies, **other):
     empty = pl.DataFrame()
     return checked(ReportTables("x", "", {}, empty, empty, empty, empty, studies=studies, **other)).studies
@@ -269,7 +275,7 @@ def test_studies_come_in_the_order_of_the_registry_with_all_their_tables():
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_tables_hold_every_digit_and_say_which_seed(study, seeds):
-    made = checked_studies(made_studies(paradigms=("semb", "semid"), seeds=seeds))[study]
+    made = seeded(seeds)[study]
     found = VIEWS[study].tables(made)
     assert found
     for table in found:

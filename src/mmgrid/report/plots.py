@@ -98,10 +98,10 @@ def drawn(
         controls=tuple(_control(column, found) for column, found in chosen.items() if column != "group"),
         panels=panels(len(names), _abreast(drawing)),
         panel_pixels=_tile_width(drawing) * len(drawing.values(plot.x.column)) if heat else 0,
-        label_pixels=40 + text_pixels(_texts(drawing, plot.y)) if not drawing.numeric(plot.y.column) else 64,
+        label_pixels=_label_pixels(drawing),
         legend_pixels=max(90, colours),
         max_pixels=_WIDEST,
-        axis_pixels=60 if plot.mark in ("line", "path") else 0,
+        axis_pixels=_label_pixels(drawing) if plot.mark in ("line", "path") else 0,
     )
 
 
@@ -342,6 +342,15 @@ def _header(drawing: Drawing, names: Sequence[str]) -> alt.Header:
 
 def _abreast(drawing: Drawing) -> int:
     return 2 if drawing.plot.mark == "bar" else 3
+
+
+def _label_pixels(drawing: Drawing) -> int:
+    """What the y-axis takes with its title."""
+    column = drawing.plot.y.column
+    if not drawing.numeric(column):
+        return 40 + text_pixels(drawing.values(column))
+    largest = max(abs(float(value)) for value in drawing.frame[column].drop_nulls())
+    return 62 if largest >= 0.01 else 84
 
 
 def _texts(drawing: Drawing, axis: Axis) -> list[str]:
