@@ -157,3 +157,8 @@ def test_a_page_shares_one_data_set_a_table(studied_page):
     assert data_set(payload, "vectors/norms").height > 0
     norms, layers = (figure(payload, f"figure-vectors-{name}") for name in ("norms", "layers"))
     assert norms["data"] == layers["data"] == ["vectors/norms"]
+
+
+def test_a_line_along_the_layers_leaves_out_what_is_outside_them():
+    assert "outside" in set(studies(DOMAINS)["vectors"]["norms"]["layer"])
+    assert set(drawing("vectors", "layers").data["data"]["layer"]) == {"", "0", "1", "2", "3", "4", "5"}

@@ -17,6 +17,7 @@ from mmgrid.report.tables import Column, Table, ordered
 from mmgrid.report.units import number, significant
 
 _WHOLE_MODEL = "whole model"
+_OUTSIDE = "outside"  # the study's name for a tower's weights that belong to no layer
 
 
 def _sentences(frames: Frames) -> tuple[Sentence, ...]:
@@ -95,15 +96,20 @@ def _without_layers(
     name: str, title: str, caption: str, columns: Sequence[Column], frame: pl.DataFrame
 ) -> tuple[Table, ...]:
     """The whole models and their towers; layers are many, and in the CSV alone."""
-    every = by_order(drawn("", frame), "paradigm", "part")
+    every = by_order(_named(frame), "paradigm", "part")
     shown = every.filter(pl.col("part") != "layer")
     more = "; the CSV has every layer" if shown.height < every.height else ""
     return study_table(name, title, f"{caption}{more}.", columns, shown, export=every)
 
 
-def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+def _named(frame: pl.DataFrame) -> pl.DataFrame:
     """A part that has no name is the whole model."""
     return frame.with_columns(tower=pl.col("tower").replace("", _WHOLE_MODEL))
+
+
+def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Without what lies outside the layers, which has no place on a line along them."""
+    return _named(frame).filter((pl.col("part") != "layer") | (pl.col("layer") != _OUTSIDE))
 
 
 VIEW = View("Vectors", _sentences, _tables, drawn)
