@@ -99,7 +99,7 @@ def _text(value: Any) -> str:
     if value is None or value is PydanticUndefined:
         return "–"
     if isinstance(value, BaseModel):
-        given = value.model_dump(exclude_none=True)
+        given = value.model_dump(exclude_none=True, by_alias=True)
         return f"`{{ {', '.join(f'{name} = {_toml(number)}' for name, number in given.items())} }}`"
     if isinstance(value, dict | tuple) and not value:
         return "empty"
@@ -112,4 +112,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, float):
         text = f"{value:g}"
         return text.replace("e-0", "e-")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else f"{value}"

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -120,11 +120,16 @@ class Bytes:
 
 
 class Progress:
-    """A live view of the cells in work; on a file or pipe, one line for each that is done."""
+    """A live view of the cells in work; on a file or pipe, one line for each that is done.
 
-    def __init__(self, total: int):
+    `left` tells what is left, in seconds, once a cell (by its name) is done with; None while that is not known.
+    """
+
+    def __init__(self, total: int, left: Callable[[str], float | None]):
         self.total = total
+        self.left = left
         self.done = 0
+        self.rest = ""
         self.running: dict[str, str] = {}
         self.live = Live(console=console, refresh_per_second=4, transient=True)
 
@@ -147,6 +152,8 @@ class Progress:
         elif event.state != "present" or event.cell in self.running:  # what was there from the start is not counted
             self.running.pop(event.cell, None)
             self.done += 1
+            seconds = self.left(event.cell)
+            self.rest = "" if seconds is None or self.done == self.total else f"about {duration(seconds)} left"
             self._say(event)
         if console.is_terminal:
             self.live.update(self._view())
@@ -154,7 +161,8 @@ class Progress:
     def _say(self, event: Any) -> None:
         count = f"{self.done:>{len(str(self.total))}}/{self.total}"
         if event.state == "built":
-            say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}[/dim]")
+            rest = f" · {self.rest}" if self.rest and not console.is_terminal else ""
+            say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}{rest}[/dim]")
         elif event.state == "failed":
             say(f"[dim]{count}[/dim] [red]failed[/red]  {event.cell}: {escape(event.message)}")
         elif event.state == "present":
@@ -164,6 +172,8 @@ class Progress:
         table = Table(box=None, pad_edge=False, show_header=False)
         for name, text in self.running.items():
             table.add_row("[cyan]building[/cyan]", name, text)
+        if self.running and self.rest:
+            table.add_row("", f"[dim]{self.rest}[/dim]", "")
         return table
 
 

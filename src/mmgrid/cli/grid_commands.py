@@ -100,7 +100,8 @@ def run(
 
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.runners import run_local
+    from mmgrid.grid.time_left import TimeLeft
+    from mmgrid.runners import default_jobs, run_local
 
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
@@ -115,7 +116,8 @@ def run(
             f"[bold]{session.grid.spec.name}[/bold]: {len(cells)} cells, {len(missing)} to build in "
             f"{session.store.root}"
         )
-        with draw.Progress(len(missing)) as watch:
+        left = TimeLeft(cells, session.records, session.store, jobs or default_jobs(session.grid.spec.threads_per_cell))
+        with draw.Progress(len(missing), left.without) as watch:
             outcome = run_local(cells, session.grid, session.store, jobs=jobs, watch=watch)
     except KeyboardInterrupt:  # typer would end without a word
         typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)

@@ -17,6 +17,7 @@ from mmgrid.grid.fingerprint import recipe_values
 from mmgrid.grid.load import Grid, GridError
 from mmgrid.grid.spec import CrossDomainMerges, GivenCheckpoint, GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import Recipe, model_values
+from mmgrid.store.record import RECORD_FILE
 
 BASELINES = ("popularity", "random")
 TEXT_PARADIGMS = ("semb",)  # paradigms that start from the backbone, by way of a base Θ⁽⁰⁾
@@ -143,7 +144,7 @@ class Expansion:
     def _pretrained(self, spec: PretrainedBackbone) -> dict[str, Any]:
         folder = self.grid.path(spec.path)
         if folder.is_dir():
-            files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+            files = _files(folder)
             return {"kind": "pretrained", "files": {path.name: self.digest(path) for path in files}}
         if Path(spec.path).is_absolute() or spec.path.startswith((".", "~")):
             raise GridError(f"{self.grid.file}: backbone.path: no folder {folder}")
@@ -180,7 +181,7 @@ class Expansion:
             raise GridError(
                 f"{self.grid.file}: checkpoints: {given.paradigm} {given.domain} {given.phase}: no folder {folder}"
             )
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = [path for path in _files(folder) if path.name != RECORD_FILE]  # it may be a cell of another store
         recipe = {
             "paradigm": given.paradigm,
             "phase": given.phase,
@@ -269,6 +270,10 @@ class Expansion:
         if merges.keep:
             upstream["model"] = Cell("merge", (paradigm, name, *self.suffix), recipe, dict(upstream))
         return Model(paradigm, name, upstream, {"merge": recipe})
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def merge_name(called: str, scale: float, weights: Mapping[str, float]) -> str:

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+import polars as pl
 
 from mmgrid.seeds import generator
 
@@ -28,7 +28,11 @@ def correlation(x: Floats, y: Floats) -> float:
 
 def rank_correlation(x: Floats, y: Floats) -> float:
     """Spearman's ρ, with mean ranks for equal values."""
-    return correlation(rankdata(x), rankdata(y))
+    return correlation(_ranks(x), _ranks(y))
+
+
+def _ranks(values: Floats) -> Floats:
+    return pl.Series(values, dtype=pl.Float64).rank("average").to_numpy()
 
 
 def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:

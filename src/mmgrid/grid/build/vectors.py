@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from mmgrid.backbone.load import load_model, load_tokenizer
-from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import Corpus, catalogue_at
 from mmgrid.grid.build.job import Job
 
@@ -15,6 +13,9 @@ TEXT_TOKENS = 64
 
 
 def build(job: Job) -> Mapping[str, Any]:
+    from mmgrid.backbone.load import load_model, load_tokenizer  # who only reads vectors needs no torch
+    from mmgrid.backbone.pooling import text_vectors
+
     t2 = job.calendar.t2
     items = catalogue_at(Corpus.load(job.upstream("corpus"), until=t2), job.recipe["catalogue"], t2)
     backbone = job.upstream("backbone")
