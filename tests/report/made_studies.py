@@ -86,7 +86,7 @@ class Maker:
         rows = []
         parts = [("whole", "", ""), ("tower", "item", ""), ("tower", "user", "")]
         parts += [("layer", "item", str(layer)) for layer in range(6)] + [
-            ("layer", "user", str(layer)) for layer in range(2)
+            ("layer", "user", layer) for layer in ("0", "1", "outside")
         ]
         for row in self.each(("domain", self.domains), ("phase", ("pretrain", "phase1", "phase2")), ("part", parts)):
             part, tower, layer = row.pop("part")

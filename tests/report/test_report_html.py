@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -150,3 +152,8 @@ def test_a_table_that_lacks_a_column_is_named(tables):
 
 def test_the_page_follows_from_the_tables_alone(tables):
     assert page(tables) == page(tables)
+
+
+def test_the_report_does_without_torch():
+    program = "import sys, mmgrid.report; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
