@@ -93,15 +93,18 @@ def _study(
 def report(
     grid: GridFile,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: NAME.html.")] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Also write each figure as SVG and PDF, beside the file.")
+    ] = True,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report: one HTML file that opens without a network."""
+    """Write the report: one HTML file that opens without a network, and its figures beside it."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.files import clear_disk_errors
-    from mmgrid.report import write_report
+    from mmgrid.report import write_figures, write_report
 
     session = Session.open(grid, store, settings)
     out = out or Path(f"{session.grid.spec.name}.html")
@@ -109,10 +112,15 @@ def report(
     session.warn_of_damage()
     with clear_disk_errors(out):
         write_report(tables, out)
+    beside = out.with_name(f"{out.stem}-figures")
+    pictures = write_figures(tables, beside) if figures else []
     if as_json:
-        draw.print_json({"report": str(out.resolve()), "bytes": out.stat().st_size})
+        files = [str(path.resolve()) for path in pictures]
+        draw.print_json({"report": str(out.resolve()), "bytes": out.stat().st_size, "figures": files})
         return
     draw.say(f"report: {out.resolve()}")
+    if pictures:
+        draw.say(f"figures: {beside.resolve()} ({len(pictures)} files)")
 
 
 def report_tables(session: Any, grid: Path) -> Any:
@@ -144,4 +152,8 @@ def report_tables(session: Any, grid: Path) -> Any:
         results=tables.results_table(records, session.store),
         losses=tables.losses_table(records, session.store),
         changes=tables.changes_table(records, session.store),
+        studies=tables.study_tables(records, session.store),
+        months=tables.months_table(records, session.store),
+        phases={name: (str(start), str(end)) for name, (start, end) in spec.phases.model_dump().items()},
+        grid=str(grid),
     )
