@@ -188,7 +188,6 @@ def test_a_sample_that_misleads(misleading: str, density: float, monkeypatch: py
     narrow = Search.narrow
 
     def watched(looking: Any) -> None:
-        looking._flush()
         misled.append(not looking.beyond < looking.rank <= looking.beyond + int(looking.counts.sum()))
         narrow(looking)
 

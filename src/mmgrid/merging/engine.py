@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mmgrid.merging.chunks import CHUNK_ELEMENTS, chunks_of
+from mmgrid.merging.chunks import CHUNK_ELEMENTS, COMPILED_ELEMENTS, chunks_of
 from mmgrid.merging.compute import Computation
 from mmgrid.merging.cuts import gather_cuts
 from mmgrid.merging.grams import gather_grams
@@ -105,18 +105,20 @@ def run(
     workers: int,
     skip: Iterable[str] = (),
     done: Done | None = None,
-    elements: int = CHUNK_ELEMENTS,
+    elements: int | None = None,
     counts: KeptCounts | None = None,
 ) -> KeptCounts:
     """Compute all tensors but those in `skip`, and write each variant's to its sink.
 
-    `elements` is about how many elements a run has; a whole number of blocks of inner products, so that no bit
-    depends on it. `counts` are those of the tensors in `skip`, and are added to.
+    `elements` is about how many elements a run has; rounded up to blocks of inner products, so that no bit depends
+    on it. Default: as many as is fastest. `counts` are those of the tensors in `skip`, and are added to.
     """
+    will_be_compiled = CHOICE.begin(len(job.sources) * sum(info.size for info in plan.merged.values()))
+    if elements is None:
+        elements = COMPILED_ELEMENTS if will_be_compiled else CHUNK_ELEMENTS
     elements = max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
     computation, counts = Computation(job, plan), KeptCounts() if counts is None else counts
     merged, compiled = _pieces(job, plan, elements), CompiledRuns(computation)
-    CHOICE.begin(len(job.sources) * sum(chunk.stop - chunk.start for chunk, _ in merged))
     cuts = gather_cuts(computation, compiled, merged, workers)
     skipped = set(skip)
     todo = [piece for piece in merged if piece[0].tensor not in skipped]

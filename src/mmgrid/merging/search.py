@@ -13,15 +13,14 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgrid.merging.kernels.counting import tally
+from mmgrid.merging.kernels.counting import distinct
 from mmgrid.merging.scratch import take
 from mmgrid.merging.stages import Cut
 
 Bits = NDArray[np.uint32]
 TOP = 1 << 31  # magnitudes have 31 bits
 _BINS = 1 << 21  # enough for the interval that a sample gives: one count mostly is all
-_HELD = 1 << 23  # elements of a search's interval that are remembered, to tell at which run the cut goes through
-_GUESSES = 16  # thresholds whose equals are counted by run at once, where there are too many elements to remember
+_HELD = 1 << 22  # numbers of elements by run and bin that are remembered, to tell at which run the cut goes through
 
 
 class Search:
@@ -29,11 +28,10 @@ class Search:
 
     Args:
         rank: how many elements lie above the cut.
-        guesses: values in the interval that many elements have: these are counted by run at once.
     """
 
-    def __init__(self, rank: int, low: int = 0, high: int = TOP - 1, guesses: tuple[int, ...] = ()) -> None:
-        self.rank, self.low, self.high, self.guesses = rank, low, high, guesses
+    def __init__(self, rank: int, low: int = 0, high: int = TOP - 1) -> None:
+        self.rank, self.low, self.high = rank, low, high
         self.threshold: int | None = None
         self.quota = 0  # how many of those that equal the threshold lie above the cut
         self.divides = False  # whether others that equal it lie below
@@ -51,22 +49,15 @@ class Search:
         place, margin = n - rank / size * n, 0.002 * n + 64
         high = int(ordered[int(place + margin)]) if place + margin < n else TOP - 1
         low = int(ordered[int(place - margin)]) if place - margin >= 0 else 0
-        inside = ordered[np.searchsorted(ordered, low) : np.searchsorted(ordered, high, side="right")]
-        if len(inside) * size <= n * _HELD / 2:  # all of them can be remembered
-            return cls(rank, low, high)
-        values, counts = np.unique(inside, return_counts=True)
-        frequent = values[np.argsort(-counts, kind="stable")[:_GUESSES]]
-        return cls(rank, low, high, tuple(frequent.tolist()))
+        return cls(rank, low, high)
 
     def _reset(self) -> None:
         self.beyond = 0  # elements above the interval
         self.counts = np.zeros(_BINS, np.int64)
-        self._waiting: list[Bits] = []  # bins of elements that are not yet counted
-        self._n_waiting = 0
-        self._held: dict[int, Bits] | None = {}  # number of the run → bins of its elements in the interval
+        # Number of the run → the bins that its elements in the interval are in, and how many are in each.
+        self._held: dict[int, tuple[Bits, Bits]] | None = {}
         self._n_held = 0
         self._equal: dict[int, int] = {}  # number of the run → its elements that equal the threshold, if that is known
-        self._guessed: dict[int, dict[int, int]] = {guess: {} for guess in self.guesses}
 
     def count(self, number: int, bits: Bits) -> None:
         """Count how many of run `number` lie above the interval, and how many in each bin of it."""
@@ -80,28 +71,15 @@ class Search:
         if self.threshold is not None:  # it is known, and only how many equal it in each run is not
             self._equal[number] = len(inside)
             return
-        for guess, by_run in self._guessed.items():
-            by_run[number] = int(np.count_nonzero(inside == np.uint32(guess - self.low)))
+        bins, counts = _counted(inside, self._shift)
         with self._adding:
             self.beyond += beyond
-            self._n_held += len(inside)
+            self.counts[bins] += counts
+            self._n_held += len(bins)
             if self._n_held > _HELD:
                 self._held = None
-            done = tally(inside, self._shift, self.counts)
-            if self._held is not None or not done:
-                inside = inside >> np.uint32(self._shift)
             if self._held is not None:
-                self._held[number] = inside
-            if not done:
-                self._waiting.append(inside)
-                self._n_waiting += len(inside)
-                if self._n_waiting > _BINS:
-                    self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self.counts += np.bincount(np.concatenate(self._waiting), minlength=_BINS)
-        self._waiting, self._n_waiting = [], 0
+                self._held[number] = bins, counts
 
     @property
     def _shift(self) -> int:
@@ -117,11 +95,9 @@ class Search:
         if self.threshold is not None:
             self.equals = self._equal
             return
-        self._flush()
         if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):  # the sample misled
             above = self.rank <= self.beyond
             self.low, self.high = (self.high + 1, TOP - 1) if above else (0, self.low - 1)
-            self.guesses = ()
             self._reset()
             return
         upward = np.cumsum(self.counts[::-1])  # elements in the topmost bins
@@ -134,10 +110,8 @@ class Search:
             self.threshold, self.quota = low, self.rank - above
             self.divides = self.quota < in_bin
             if self.divides and self._held is not None:
-                self.equals = {run: int(np.count_nonzero(bins == number)) for run, bins in self._held.items()}
-            elif self.divides and low in self._guessed:
-                self.equals = self._guessed[low]
-        self.low, self.high, self.guesses = low, high, ()
+                self.equals = {run: int(counts[bins == number].sum()) for run, (bins, counts) in self._held.items()}
+        self.low, self.high = low, high
         self._reset()
 
     def falling(self, n_runs: int) -> list[Cut]:
@@ -146,6 +120,15 @@ class Search:
         if not self.divides:
             return [Cut(self.threshold, None)] * n_runs
         return falling(self.threshold, self.quota, [self.equals[number] for number in range(n_runs)])
+
+
+def _counted(inside: Bits, shift: int) -> tuple[Bits, Bits]:
+    """The bins of elements, each once, and how many elements are in each; fine-tuning leaves few different values."""
+    done = distinct(inside, shift)
+    if done is not None:
+        return done
+    bins, counts = np.unique(inside >> np.uint32(shift), return_counts=True)
+    return bins, counts.astype(np.uint32)
 
 
 def falling(threshold: int, quota: int, equals: list[int]) -> list[Cut]:

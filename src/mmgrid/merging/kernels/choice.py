@@ -42,17 +42,18 @@ class Choice:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def begin(self, n_elements: int) -> None:
-        """Have the loops loaded, if a merge of so many elements gains from them."""
+    def begin(self, n_elements: int) -> bool:
+        """Have the loops loaded, if a merge of so many elements gains from them; whether they are or will be."""
         wanted = os.environ.get(VARIABLE, "")
         if wanted == "off" or (wanted != "on" and n_elements < PAYS_FROM):
-            return
+            return False
         with self._starting:
             if self._thread is None and is_installed():
                 self._thread = threading.Thread(target=self._load, name="merge-kernels")
                 self._thread.start()
         if wanted == "on" and self._thread is not None:
             self._thread.join()
+        return self._thread is not None
 
     @property
     def loops(self) -> Loops | None:

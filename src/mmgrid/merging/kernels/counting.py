@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.layout import SLOTS
 from mmgrid.merging.kernels.tables import address_of
 from mmgrid.merging.scratch import take
 
@@ -12,16 +13,14 @@ _RANKED_FROM = 1 << 15  # elements; the counts of fewer take longer to clear tha
 _HALF = 1 << 16
 
 
-def tally(distances: np.ndarray, shift: int, counts: np.ndarray) -> bool:
-    """Add how often each number of `distances`, uint32, is there, shifted to the right, to `counts`, int64.
-
-    Whether that was done; else nothing was.
-    """
+def distinct(numbers: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The different ones among `numbers`, uint32 below 2³¹, shifted to the right, and how often each is there."""
     loops = CHOICE.loops
     if loops is None:
-        return False
-    loops.tallied(address_of(distances), len(distances), shift, address_of(counts), len(counts))
-    return True
+        return None
+    values, counts = take(SLOTS, np.uint32), take(SLOTS, np.uint32)
+    found = loops.distinct(address_of(numbers), len(numbers), shift, address_of(values), address_of(counts))
+    return (values[:found].copy(), counts[:found].copy()) if found <= SLOTS // 2 else None
 
 
 def ranked(bits: np.ndarray, rank: int) -> tuple[int, int] | None:

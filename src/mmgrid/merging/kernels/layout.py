@@ -18,6 +18,10 @@ ELECTED = 2  # as in `methods.consensus.elected`
 # Tables of int64, and how many numbers a row of each has.
 RUN, VARIANT, SEARCH = 13, 10, 6
 
+SLOT_BITS = 12
+SLOTS = 1 << SLOT_BITS  # of the table of different numbers: half of them are used, and all fit a first-level cache
+NO_VALUE = (1 << 32) - 1
+
 ELEMENTS_OF_COUNTER = 16  # numbers of 16 bits that a step of Philox's counter gives
 COUNTERS = BLOCK // ELEMENTS_OF_COUNTER + 2  # steps for a block that begins and ends within one
 _SPARE = 12 * BLOCK  # three vectors

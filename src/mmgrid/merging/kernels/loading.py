@@ -11,7 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-LOOPS = {"merged": 5, "magnitudes": 3, "counted": 4, "tallied": 5, "ranked": 5}  # name → how many whole numbers it takes
+LOOPS = {"merged": 5, "magnitudes": 3, "counted": 4, "distinct": 5, "ranked": 5}  # name → how many whole numbers it takes
 _DIGEST_BYTES = 32
 
 
@@ -25,7 +25,7 @@ class Loops:
     merged: Callable[..., int]
     magnitudes: Callable[..., int]
     counted: Callable[..., int]
-    tallied: Callable[..., int]
+    distinct: Callable[..., int]
     ranked: Callable[..., int]
     engine: Any
 

@@ -10,11 +10,12 @@ import numba
 import numpy as np
 
 from mmgrid.merging.kernels.combining import elected, largest, store_floats, store_halves, weighted_sum
-from mmgrid.merging.kernels.layout import BASE, BLOCK, RUN, SEARCH, SUM, VARIANT
+from mmgrid.merging.kernels.layout import BASE, BLOCK, NO_VALUE, RUN, SEARCH, SLOT_BITS, SLOTS, SUM, VARIANT
 from mmgrid.merging.kernels.memory import floats_at, halves_at, numbers_at, words_at
 from mmgrid.merging.kernels.vectors import block, open_room, open_run
 
 _WITHOUT_SIGN, _LOWER, _SIXTEEN = np.uint32(0x7FFFFFFF), np.uint32(0xFFFF), np.uint32(16)
+_NO_VALUE, _SPREAD, _SLOT_SHIFT = np.uint32(NO_VALUE), np.uint32(2654435769), np.uint32(32 - SLOT_BITS)
 
 
 @numba.njit(error_model="numpy")
@@ -123,12 +124,35 @@ def counted(run_table, room_address, searches, n_searches):
 
 
 @numba.njit(error_model="numpy")
-def tallied(inside, n, shift, counts, n_bins):
-    """Add uint32 [n] at `inside`, each shifted to the right, to how often there are such, int64 [n_bins]."""
-    distances, bins, by = words_at(inside, n), numbers_at(counts, n_bins), np.uint32(shift)
+def distinct(address, n, shift, values, counts):
+    """The different numbers among uint32 [n], each shifted to the right, into `values`, and how often each is there.
+
+    Returns how many there are; more than half of SLOTS, if they are too many and what was written means nothing.
+    `values` and `counts` are uint32 [SLOTS]. No number may be NO_VALUE.
+    """
+    numbers, by = words_at(address, n), np.uint32(shift)
+    keys, tallies = words_at(values, SLOTS), words_at(counts, SLOTS)
+    for slot in range(SLOTS):
+        keys[slot] = _NO_VALUE
+        tallies[slot] = 0
+    found = 0
     for i in range(n):
-        bins[distances[i] >> by] += 1
-    return np.uint32(0)
+        number = numbers[i] >> by
+        slot = np.int64(np.uint32(number * _SPREAD) >> _SLOT_SHIFT)
+        while keys[slot] != number and keys[slot] != _NO_VALUE:
+            slot = (slot + 1) & (SLOTS - 1)
+        if keys[slot] == _NO_VALUE:
+            keys[slot] = number
+            found += 1
+            if found > SLOTS // 2:
+                return np.uint32(found)
+        tallies[slot] += 1
+    end = 0
+    for slot in range(SLOTS):
+        if keys[slot] != _NO_VALUE:
+            keys[end], tallies[end] = keys[slot], tallies[slot]
+            end += 1
+    return np.uint32(found)
 
 
 @numba.njit(error_model="numpy")
