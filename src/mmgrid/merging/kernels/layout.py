@@ -18,6 +18,8 @@ ELECTED = 2  # as in `methods.consensus.elected`
 # Tables of int64, and how many numbers a row of each has.
 RUN, VARIANT, SEARCH = 13, 10, 6
 
+SPARE_WORDS = 16  # behind the elements that a search finds, which are written sixteen at a time
+
 SLOT_BITS = 12
 SLOTS = 1 << SLOT_BITS  # of the table of different numbers: half of them are used, and all fit a first-level cache
 NO_VALUE = (1 << 32) - 1

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 
 from mmgrid.merging.kernels.combining import elected, largest, store_floats, store_halves, weighted_sum
-from mmgrid.merging.kernels.layout import BASE, BLOCK, NO_VALUE, RUN, SEARCH, SLOT_BITS, SLOTS, SUM, VARIANT
+from mmgrid.merging.kernels.layout import BASE, BLOCK, NO_VALUE, RUN, SEARCH, SLOT_BITS, SLOTS, SPARE_WORDS, SUM, VARIANT
 from mmgrid.merging.kernels.memory import floats_at, halves_at, numbers_at, words_at
+from mmgrid.merging.kernels.squeezing import squeezed
 from mmgrid.merging.kernels.vectors import block, open_room, open_run
 
 _WITHOUT_SIGN, _LOWER, _SIXTEEN = np.uint32(0x7FFFFFFF), np.uint32(0xFFFF), np.uint32(16)
@@ -97,7 +98,7 @@ def counted(run_table, room_address, searches, n_searches):
     """What searches for cuts want to know.
 
     Of a search, `searches` has six numbers: its source; the lowest and the highest bits of its interval; address of
-    uint32 [size + 1], which gets the distance to the lowest bits of each element that lies in the interval; and room
+    uint32 [size + SPARE_WORDS], which gets the distance to the lowest bits of each element that lies in the interval; and room
     for how many elements lie above the interval, and how many in it.
     """
     run = open_run(run_table)
@@ -109,15 +110,11 @@ def counted(run_table, room_address, searches, n_searches):
         worst = block(run, first, n, room, worst)
         for m in range(n_searches):
             row = table[m]
-            bits, target = room[0][row[0]].view(np.uint32), words_at(row[3], size + 1)
-            low, high = np.uint32(row[1]), np.uint32(row[2])
-            width, beyond, end = np.uint32(high - low), 0, row[5]
+            values, low, high, beyond = room[0][row[0]], np.uint32(row[1]), np.uint32(row[2]), 0
+            bits, target = values.view(np.uint32), words_at(row[3], size + SPARE_WORDS)
             for i in range(n):
                 beyond += (bits[i] & _WITHOUT_SIGN) > high
-            for i in range(n):
-                above = np.uint32((bits[i] & _WITHOUT_SIGN) - low)  # what lies below wraps around
-                target[end] = above
-                end += above <= width
+            end = squeezed(bits, values.ctypes.data, n, low, np.uint32(high - low), target, row[3], row[5])
             row[4] += beyond
             row[5] = end
     return worst

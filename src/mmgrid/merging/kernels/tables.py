@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmgrid.merging.kernels.layout import ALL, COLUMNS, ELECTED, RUN, SEARCH, SUM, VARIANT, room_bytes
+from mmgrid.merging.kernels.layout import ALL, COLUMNS, ELECTED, RUN, SEARCH, SPARE_WORDS, SUM, VARIANT, room_bytes
 from mmgrid.merging.kernels.operations import Operation, window_of
 from mmgrid.merging.methods.combination import Combination
 from mmgrid.merging.scratch import take
@@ -113,9 +113,10 @@ class SearchTable:
 
     def __init__(self, searches: Sequence[tuple[int, int, int]], size: int) -> None:
         self.rows = np.zeros((len(searches), SEARCH), np.int64)
-        self.inside = take(len(searches) * (size + 1), np.uint32).reshape(len(searches), size + 1)
+        each = size + SPARE_WORDS
+        self.inside = take(len(searches) * each, np.uint32).reshape(len(searches), each)
         self.rows[:, :3] = searches
-        self.rows[:, 3] = address_of(self.inside) + 4 * (size + 1) * np.arange(len(searches))
+        self.rows[:, 3] = address_of(self.inside) + 4 * each * np.arange(len(searches))
         self.address = address_of(self.rows)
 
     def found(self, number: int) -> tuple[int, np.ndarray]:

@@ -110,11 +110,17 @@ def _above(bits, n, limit, left, chosen):
 
 @numba.njit
 def window(values, n, numbers, left, chosen, other):
-    """Zero outside of two cuts, bits in columns 0 and 2 of `numbers`; `left`, how many equals each still has."""
+    """Zero outside of two cuts, bits in columns 0 and 1 of `numbers`; `left`, how many equals each still has."""
     bits = values.view(np.uint32)
+    is_single = numbers[1] >= np.uint64(1 << 31)  # nothing lies above the other cut
+    if is_single and (left[0] == 0 or left[0] >= _ALL):  # nearly always: no equals to be told apart
+        limit = np.uint32(numbers[0] + np.uint64(left[0] == 0))
+        for i in range(n):
+            values[i] *= np.float32((bits[i] & _WITHOUT_SIGN) >= limit)
+        return
     left[0] = _above(bits, n, np.uint32(numbers[0]), left[0], chosen)
-    if numbers[2] < np.uint64(1 << 31):
-        left[1] = _above(bits, n, np.uint32(numbers[2]), left[1], other)
+    if not is_single:
+        left[1] = _above(bits, n, np.uint32(numbers[1]), left[1], other)
         for i in range(n):
             chosen[i] ^= other[i]
     for i in range(n):
