@@ -161,7 +161,8 @@ def _by_counting(
     size = _size(group)
     sample = _sample(group, seen, row, workers)
     searches = [
-        [Search.from_sample(rank, size, bits) for rank in stage.ranks(size)] for stage, bits in zip(stages, sample, strict=True)
+        [Search.from_sample(rank, size, bits) for rank in stage.ranks(size)]
+        for stage, bits in zip(stages, sample, strict=True)
     ]
     numbered = list(enumerate(group))
     every = [(source, search) for source, wanted in enumerate(searches) for search in wanted]
@@ -182,9 +183,7 @@ def _by_counting(
     return found
 
 
-def _sample(
-    group: Sequence[Piece], seen: _Magnitudes, row: Callable[[str], int], workers: int
-) -> list[Bits]:
+def _sample(group: Sequence[Piece], seen: _Magnitudes, row: Callable[[str], int], workers: int) -> list[Bits]:
     """Some of the group's magnitudes, by source: the beginning of every run, in whole rows of `row(tensor)`."""
     taken: dict[int, list[Bits]] = {}
     every = max(_SAMPLE, _size(group) // _MOST_SAMPLED)

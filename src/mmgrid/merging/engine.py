@@ -20,10 +20,10 @@ from mmgrid.merging.cuts import gather_cuts
 from mmgrid.merging.grams import gather_grams
 from mmgrid.merging.inner_products import DOT_BLOCK
 from mmgrid.merging.job import Job, Program, Scale
-from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
-from mmgrid.merging.parallel import for_each
 from mmgrid.merging.kernels.choice import CHOICE
 from mmgrid.merging.kernels.compiled import CompiledRuns
+from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
+from mmgrid.merging.parallel import for_each
 from mmgrid.merging.plan import Piece, Plan
 from mmgrid.merging.scratch import frame
 

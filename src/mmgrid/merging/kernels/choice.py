@@ -7,7 +7,6 @@ ones. `MMGRID_KERNELS` says otherwise: "off" for never, "on" for always, and the
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -16,8 +15,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -99,7 +99,8 @@ class CompiledRuns:
         if steps is None or program.method.whole_tensors or (on_deltas and part.base is None):
             return None
         sources = [
-            _read(source, chunk, part.sources[name] - part.start) for name, source in self._computation.job.sources.items()
+            _read(source, chunk, part.sources[name] - part.start)
+            for name, source in self._computation.job.sources.items()
         ]
         if on_deltas:
             assert program.base is not None

@@ -47,7 +47,9 @@ def machine_code() -> bytes:
     assert whole is not None
     code = target_machine().emit_object(whole)
     called = {
-        function.name for function in whole.functions if function.is_declaration and not function.name.startswith("llvm.")
+        function.name
+        for function in whole.functions
+        if function.is_declaration and not function.name.startswith("llvm.")
     }
     if outside := sorted(name for name in called if name.encode() in code):
         raise RuntimeError(f"compiled loops call {', '.join(outside)}: this version of numba does not fit")

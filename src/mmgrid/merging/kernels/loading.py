@@ -11,7 +11,13 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-LOOPS = {"merged": 5, "magnitudes": 3, "counted": 4, "distinct": 5, "ranked": 5}  # name → how many whole numbers it takes
+LOOPS = {
+    "merged": 5,
+    "magnitudes": 3,
+    "counted": 4,
+    "distinct": 5,
+    "ranked": 5,
+}  # name → how many whole numbers it takes
 _DIGEST_BYTES = 32
 
 

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def _pointer(typing_context: Any, address: Any, element: Any) -> Any:
+def _pointer_to(typing_context: Any, address: Any, element: Any) -> Any:
     """The pointer to elements of a type at an address."""
     pointer = types.CPointer(element.dtype)
 
@@ -19,6 +19,9 @@ def _pointer(typing_context: Any, address: Any, element: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(pointer))
 
     return pointer(types.int64, element), generate
+
+
+_pointer: Any = _pointer_to  # callers leave out the typing context
 
 
 @numba.njit(inline="always")

@@ -10,7 +10,18 @@ import numba
 import numpy as np
 
 from mmgrid.merging.kernels.combining import elected, largest, store_floats, store_halves, weighted_sum
-from mmgrid.merging.kernels.layout import BASE, BLOCK, NO_VALUE, RUN, SEARCH, SLOT_BITS, SLOTS, SPARE_WORDS, SUM, VARIANT
+from mmgrid.merging.kernels.layout import (
+    BASE,
+    BLOCK,
+    NO_VALUE,
+    RUN,
+    SEARCH,
+    SLOT_BITS,
+    SLOTS,
+    SPARE_WORDS,
+    SUM,
+    VARIANT,
+)
 from mmgrid.merging.kernels.memory import floats_at, halves_at, numbers_at, words_at
 from mmgrid.merging.kernels.squeezing import squeezed
 from mmgrid.merging.kernels.vectors import block, open_room, open_run

@@ -16,7 +16,7 @@ _COMPRESS = "llvm.experimental.vector.compress.v16i32"
 
 
 @intrinsic
-def _squeeze(typing_context: Any, source: Any, low: Any, width: Any, target: Any) -> Any:
+def _squeeze_words(typing_context: Any, source: Any, low: Any, width: Any, target: Any) -> Any:
     """Of 16 words at `source`, without their signs, the distances to `low` that are at most `width`, to `target`.
 
     Returns how many there are. Sixteen words are written, whatever they are.
@@ -44,6 +44,9 @@ def _squeeze(typing_context: Any, source: Any, low: Any, width: Any, target: Any
         return builder.zext(builder.ctpop(builder.bitcast(inside, ir.IntType(_LANES))), ir.IntType(64))
 
     return types.int64(types.int64, types.uint32, types.uint32, types.int64), generate
+
+
+_squeeze: Any = _squeeze_words  # callers leave out the typing context
 
 
 @numba.njit

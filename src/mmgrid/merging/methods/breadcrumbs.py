@@ -20,7 +20,12 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
 
 
 @merge_method(
-    needs="tensor", returns="delta", base="required", stages=_stages, per_source=("density", "gamma"), combining=combining("breadcrumbs"),
+    needs="tensor",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("density", "gamma"),
+    combining=combining("breadcrumbs"),
 )
 def breadcrumbs(
     tensors: Sequence[Floats],

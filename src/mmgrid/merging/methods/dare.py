@@ -18,7 +18,12 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
 
 
 @merge_method(
-    needs="element", returns="delta", base="required", stages=_stages, per_source=("drop",), combining=combining("dare"),
+    needs="element",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("drop",),
+    combining=combining("dare"),
 )
 def dare(
     tensors: Sequence[Floats],

@@ -18,7 +18,12 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
 
 
 @merge_method(
-    needs="row", returns="delta", base="required", stages=_stages, per_source=("density", "epsilon"), combining=combining("della"),
+    needs="row",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("density", "epsilon"),
+    combining=combining("della"),
 )
 def della(
     tensors: Sequence[Floats],

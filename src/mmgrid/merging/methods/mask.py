@@ -22,7 +22,12 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
 
 
 @merge_method(
-    needs="model", returns="delta", base="required", stages=_stages, per_source=("drop",), combining=combining("mask"),
+    needs="model",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("drop",),
+    combining=combining("mask"),
 )
 def mask(
     tensors: Sequence[Floats],
