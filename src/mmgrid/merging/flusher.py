@@ -49,7 +49,7 @@ class Flusher:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._waiting >= FLUSHED_BYTES)
-                if self._ended:
+                if self._waiting < FLUSHED_BYTES:
                     return
                 self._waiting = 0
             try:

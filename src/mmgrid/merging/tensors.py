@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -221,7 +222,8 @@ class TensorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first error counts
+            self.close()
 
 
 def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
