@@ -53,10 +53,14 @@ def test_an_error_of_the_merge_is_not_hidden(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fdatasync", refused)
-    with pytest.raises(ValueError, match="first"):
+
+    def failing() -> None:
         with TensorWriter(tmp_path / "w", {"w": TensorInfo("float32", (N,))}) as writer:
             writer.write("w", 0, np.zeros(N, np.float32))
             raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        failing()
 
 
 def test_small_files_have_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from mmgrid.merging.grams import gather_grams
 from mmgrid.merging.inner_products import DOT_BLOCK
 from mmgrid.merging.job import Job, Program, Scale
 from mmgrid.merging.kernels.choice import CHOICE
-from mmgrid.merging.kernels.compiled import CompiledRuns
+from mmgrid.merging.kernels.compiled import CompiledRuns, is_known
 from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
 from mmgrid.merging.parallel import for_each
 from mmgrid.merging.plan import Piece, Plan
@@ -113,7 +113,8 @@ def run(
     `elements` is about how many elements a run has; rounded up to blocks of inner products, so that no bit depends
     on it. Default: as many as is fastest. `counts` are those of the tensors in `skip`, and are added to.
     """
-    will_be_compiled = CHOICE.begin(len(job.sources) * sum(info.size for info in plan.merged.values()))
+    gaining = sum(info.size for name, info in plan.merged.items() if is_known(job.program(name)))
+    will_be_compiled = gaining > 0 and CHOICE.begin(len(job.sources) * gaining)
     if elements is None:
         elements = COMPILED_ELEMENTS if will_be_compiled else CHUNK_ELEMENTS
     elements = max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK

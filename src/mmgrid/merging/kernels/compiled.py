@@ -12,7 +12,7 @@ from mmgrid.merging.chunks import Chunk
 from mmgrid.merging.floats import LARGEST, STORAGE, narrow, widen
 from mmgrid.merging.job import Program
 from mmgrid.merging.kernels.choice import CHOICE
-from mmgrid.merging.kernels.operations import Operation, operations_of
+from mmgrid.merging.kernels.operations import KNOWN, Operation, operations_of
 from mmgrid.merging.kernels.tables import RunTable, SearchTable, VariantTable, address_of
 from mmgrid.merging.plan import Part
 from mmgrid.merging.scratch import take
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 RunCuts = Mapping[tuple[int, int], Sequence[Cut]]
 _INFINITY = 0x7F800000
 _Steps = tuple[tuple[tuple[Operation, int], ...], ...]  # of each source, with the number of the stage
+
+
+def is_known(program: Program) -> bool:
+    """Whether the loops know a program's method and stages."""
+    method = program.method
+    return (method.takes_gram or method.combining is not None) and all(
+        type(stage) in KNOWN for own in program.stages for stage in own
+    )
 
 
 class CompiledRuns:

@@ -11,6 +11,7 @@ from mmgrid.merging.kernels.layout import ALL, DIVIDE, DROP, MULTIPLY, WINDOW
 from mmgrid.merging.random import HALVES, REST, key_of, limits
 from mmgrid.merging.stages import Cut, Drop, LayerScale, Outliers, Place, Stage, Trim
 
+KNOWN: frozenset[type[Stage]] = frozenset({Drop, LayerScale, Outliers, Trim})
 _NO_CUT = Cut(1 << 31, None)  # magnitudes have 31 bits: nothing lies above it
 _WORD = (1 << 64) - 1
 

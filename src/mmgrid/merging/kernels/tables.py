@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,9 +49,7 @@ class RunTable:
         at = RUN
         words[at : at + len(sources)] = [address_of(source) for source in sources]
         words[at + n + 1 : at + n + 1 + len(sources)] = [source.itemsize == 2 for source in sources]
-        bounds, end = [0], 0
-        for own in steps:
-            bounds.append(end := end + len(own))
+        bounds = [0, *itertools.accumulate(len(own) for own in steps)]
         words[at + 2 * n + 2 : at + 2 * n + 2 + len(bounds)] = bounds
         kinds = at + 3 * (n + 1)
         numbers, equals = kinds + k, kinds + k + k * COLUMNS
