@@ -167,8 +167,8 @@ def sweep(
 def _speed(opened: OpenMerge, outs: Sequence[Path], workers: int) -> DiskSpeed:
     outs[0].parent.mkdir(parents=True, exist_ok=True)
     read, written = read_bytes(opened), len(outs) * sum(info.bytes for info in opened.plan.infos.values())
-    some = [max(size // _MEASURED_SHARE, min(size, _MEASURED_LEAST)) for size in (read, written)]
-    return disk_speed(list(opened.folders.values()), outs[0].parent, *some, workers)
+    some_read, some_written = (max(size // _MEASURED_SHARE, min(size, _MEASURED_LEAST)) for size in (read, written))
+    return disk_speed(list(opened.folders.values()), outs[0].parent, some_read, some_written, workers)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_without_numba_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_compiler_that_fails_leaves_it_to_numpy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def failing() -> None:
+    def failing(loading: threading.Lock) -> None:
         raise RuntimeError("compiled loops call foo")
 
     monkeypatch.setenv(VARIABLE, "on")

@@ -7,6 +7,7 @@ ones. `MMGRID_KERNELS` says otherwise: "off" for never, "on" for always, and the
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -37,7 +38,7 @@ class Choice:
     def __init__(self) -> None:
         self._loops: Loops | None = None
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting, self._loading = threading.Lock(), threading.Lock()
 
     def begin(self, n_elements: int) -> bool:
         """Have the loops loaded, if a merge of so many elements gains from them; whether they are or will be."""
@@ -46,7 +47,9 @@ class Choice:
             return False
         with self._starting:
             if self._thread is None and is_installed():
-                self._thread = threading.Thread(target=self._load, name="merge-kernels")
+                self._thread = threading.Thread(target=self._load, name="merge-kernels", daemon=True)
+                # A process that ends lets a compiler beside it finish, but never ends in the middle of loading.
+                atexit.register(self._loading.acquire)
                 self._thread.start()
         if wanted == "on" and self._thread is not None:
             self._thread.join()
@@ -59,7 +62,7 @@ class Choice:
 
     def _load(self) -> None:
         try:
-            self._loops = _loaded()
+            self._loops = _loaded(self._loading)
         except Exception as error:  # of any version of numba, llvmlite or a compiler: numpy does it all
             log.warning("merging goes on without compiled loops: %s", error)
 
@@ -72,14 +75,17 @@ def is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _loaded() -> Loops | None:
-    from mmgrid.merging.kernels.loading import load, processor
+def _loaded(loading: threading.Lock) -> Loops | None:
+    """The loops of the user's cache, compiled if they are not there; `loading` is held but while they are compiled."""
+    with loading:
+        from mmgrid.merging.kernels.loading import load, processor
 
-    path = cache_folder() / "kernels" / f"{_digest(processor())}.bin"
-    loops = load(path)
+        path = cache_folder() / "kernels" / f"{_digest(processor())}.bin"
+        loops = load(path)
     if loops is None:
         compile_into(path)
-        loops = load(path)
+        with loading:
+            loops = load(path)
     return loops
 
 

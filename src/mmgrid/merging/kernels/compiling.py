@@ -59,10 +59,14 @@ def machine_code() -> bytes:
 def main(path: Path) -> None:
     """Write the machine code behind its digest, at one stroke."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    code = machine_code()
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_bytes(hashlib.sha256(code).digest() + code)
-    partial.replace(path)
+    try:
+        partial.touch()  # a folder that cannot be written to says so now
+        code = machine_code()
+        partial.write_bytes(hashlib.sha256(code).digest() + code)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
