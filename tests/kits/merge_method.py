@@ -25,7 +25,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrid.merging import MergeError, Method, engine, gather, inner_products, merge_state_dicts, state_dicts
+from mmgrid.merging import MergeError, Method, cuts, engine, inner_products, merge_state_dicts, search, state_dicts
 
 # reference(sources by name, base, weights by name, all options) → the merged model at λ = 1, all in float64
 Reference = Callable[
@@ -143,11 +143,11 @@ class MergeMethodKit:
         """Cut work into runs of about so many elements; count (or hold in memory) to find thresholds."""
         monkeypatch.setattr(engine, "DOT_BLOCK", 8)
         monkeypatch.setattr(inner_products, "DOT_BLOCK", 8)
-        monkeypatch.setattr(gather, "_BINS", 1 << 8)  # several counts, each of them quick
+        monkeypatch.setattr(search, "_BINS", 1 << 8)  # several counts, each of them quick
 
         def cut(elements: int, by_counting: bool) -> None:
             monkeypatch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
-            monkeypatch.setattr(gather, "SMALL_GROUP", 0 if by_counting else 1 << 22)
+            monkeypatch.setattr(cuts, "SMALL_GROUP", 0 if by_counting else 1 << 22)
 
         return cut
 

@@ -10,8 +10,12 @@ settings.load_profile("merging")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Digests are remembered in a cache of the test run's own, not in the user's."""
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Digests are remembered in a cache of the test run's own, compiled loops from one run to the next."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "mmgrid").mkdir()
+    if request.config.cache is not None:
+        (folder / "mmgrid" / "kernels").symlink_to(request.config.cache.mkdir("kernels"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder))
         yield

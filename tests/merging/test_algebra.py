@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kits.merge_method import same_bits
-from mmgrid.merging import METHODS, MergeError, engine, gather, inner_products, merge_state_dicts, state_dicts
+from mmgrid.merging import METHODS, MergeError, cuts, engine, inner_products, merge_state_dicts, search, state_dicts
 
 Model = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"embed.weight": (6, 5), "layers.0.weight": (4, 7), "layers.1.b": (9,), "n": ()}
@@ -92,9 +92,9 @@ def in_runs_of(elements: int, small_group: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (engine, inner_products):
             patch.setattr(module, "DOT_BLOCK", 4)
-        patch.setattr(gather, "SMALL_GROUP", small_group)
-        patch.setattr(gather, "_BINS", 16)
-        patch.setattr(gather, "_SAMPLE", 2)
+        patch.setattr(cuts, "SMALL_GROUP", small_group)
+        patch.setattr(search, "_BINS", 16)
+        patch.setattr(cuts, "_SAMPLE", 2)
         patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
         yield
 

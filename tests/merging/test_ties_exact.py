@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits import slow_merges
-from mmgrid.merging import engine, gather, inner_products, merge_state_dicts, state_dicts
+from mmgrid.merging import cuts, engine, inner_products, merge_state_dicts, search, state_dicts
+from mmgrid.merging.search import Search
 from mmgrid.merging.stages.base import share_of
 
 SHAPES = {
@@ -82,10 +83,10 @@ def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 <
     with pytest.MonkeyPatch.context() as patch:
         for module in (engine, inner_products):
             patch.setattr(module, "DOT_BLOCK", 8)
-        patch.setattr(gather, "_BINS", bins)
-        patch.setattr(gather, "_SAMPLE", sample)
-        patch.setattr(gather, "_HELD", held)
-        patch.setattr(gather, "SMALL_GROUP", 10 if counting else 1 << 22)
+        patch.setattr(search, "_BINS", bins)
+        patch.setattr(cuts, "_SAMPLE", sample)
+        patch.setattr(search, "_HELD", held)
+        patch.setattr(cuts, "SMALL_GROUP", 10 if counting else 1 << 22)
         patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
         yield
 
@@ -184,14 +185,13 @@ def test_a_sample_that_misleads(misleading: str, density: float, monkeypatch: py
             begins[::2] = 1e-6
         source[name] = torch.from_numpy(values)
     misled = []
-    narrow = gather._Search.narrow
+    narrow = Search.narrow
 
-    def watched(search: Any) -> None:
-        search._flush()
-        misled.append(not search.beyond < search.rank <= search.beyond + int(search.counts.sum()))
-        narrow(search)
+    def watched(looking: Any) -> None:
+        misled.append(not looking.beyond < looking.rank <= looking.beyond + int(looking.counts.sum()))
+        narrow(looking)
 
-    monkeypatch.setattr(gather._Search, "narrow", watched)
+    monkeypatch.setattr(Search, "narrow", watched)
     expected = brute_force(source, base, "model", Fraction(0), Fraction(str(density)))
     with searching(elements=run, counting=True, sample=run, bins=1 << 6):
         ours = kept_by("ties", source, base, density=density, workers=2)

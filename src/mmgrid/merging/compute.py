@@ -84,6 +84,23 @@ class Computation:
         name = self.names[source]
         return Place(name, chunk.tensor, chunk.start, shape, self.depth[chunk.tensor], self.job.seed, stage)
 
+    def results(
+        self,
+        chunk: Chunk,
+        part: Part,
+        cuts: Mapping[tuple[int, int], Sequence[Cut]],
+        programs: Sequence[tuple[Program, Sequence[float] | None]],
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """A run as each program makes it, as `STORAGE` holds it, and how many elements of each vector are not zero.
+
+        The programs differ in weights and scale alone; with each the coefficients of a method that takes a gram. The
+        numbers mean nothing of methods without stages.
+        """
+        vectors, base = self.vectors(chunk, part, cuts)
+        has_stages = bool(programs[0][0].steps)
+        kept = [int(np.count_nonzero(vector)) if has_stages else 0 for vector in vectors]
+        return [self.result(chunk, vectors, base, program, factors) for program, factors in programs], kept
+
     def result(
         self,
         chunk: Chunk,

@@ -14,14 +14,17 @@ from typing import Protocol
 
 import numpy as np
 
-from mmgrid.merging.chunks import CHUNK_ELEMENTS, chunks_of
+from mmgrid.merging.chunks import CHUNK_ELEMENTS, COMPILED_ELEMENTS, chunks_of
 from mmgrid.merging.compute import Computation
-from mmgrid.merging.gather import Piece, gather_cuts, gather_grams
+from mmgrid.merging.cuts import gather_cuts
+from mmgrid.merging.grams import gather_grams
 from mmgrid.merging.inner_products import DOT_BLOCK
 from mmgrid.merging.job import Job, Program, Scale
+from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.compiled import CompiledRuns, is_known
 from mmgrid.merging.names import OUTSIDE, layer_of, tower_of
 from mmgrid.merging.parallel import for_each
-from mmgrid.merging.plan import Plan
+from mmgrid.merging.plan import Piece, Plan
 from mmgrid.merging.scratch import frame
 
 Done = Callable[[str, int, int], None]  # tensor, elements done, elements of the tensor; one thread at a time
@@ -102,18 +105,22 @@ def run(
     workers: int,
     skip: Iterable[str] = (),
     done: Done | None = None,
-    elements: int = CHUNK_ELEMENTS,
+    elements: int | None = None,
     counts: KeptCounts | None = None,
 ) -> KeptCounts:
     """Compute all tensors but those in `skip`, and write each variant's to its sink.
 
-    `elements` is about how many elements a run has; a whole number of blocks of inner products, so that no bit
-    depends on it. `counts` are those of the tensors in `skip`, and are added to.
+    `elements` is about how many elements a run has; rounded up to blocks of inner products, so that no bit depends
+    on it. Default: as many as is fastest. `counts` are those of the tensors in `skip`, and are added to.
     """
+    gaining = sum(info.size for name, info in plan.merged.items() if is_known(job.program(name)))
+    will_be_compiled = gaining > 0 and CHOICE.begin(len(job.sources) * gaining)
+    if elements is None:
+        elements = COMPILED_ELEMENTS if will_be_compiled else CHUNK_ELEMENTS
     elements = max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
     computation, counts = Computation(job, plan), KeptCounts() if counts is None else counts
-    merged = _pieces(job, plan, elements)
-    cuts = gather_cuts(computation, merged, workers)
+    merged, compiled = _pieces(job, plan, elements), CompiledRuns(computation)
+    cuts = gather_cuts(computation, compiled, merged, workers)
     skipped = set(skip)
     todo = [piece for piece in merged if piece[0].tensor not in skipped]
     grams = gather_grams(computation, todo, workers)
@@ -128,6 +135,12 @@ def run(
             if done is not None:
                 done(name, elements_done[name], infos[name].size)
 
+    def coefficients(program: Program, tensor: str) -> Sequence[float] | None:
+        if not program.method.takes_gram:
+            return None
+        gram = grams.get(tensor, np.zeros((len(job.sources), len(job.sources))))
+        return program.method.coefficients(gram, program.weights, program.options)
+
     def work(piece: Piece) -> None:
         with frame():
             compute(piece)
@@ -141,20 +154,13 @@ def run(
                 variant.sink.write(chunk.tensor, chunk.start, copied)
             report(chunk.tensor, size, {})
             return
-        program = job.program(chunk.tensor)
-        vectors, base = computation.vectors(chunk, part, cuts[chunk.tensor, chunk.start])
-        kept = {}
-        if program.steps:
-            kept = {n: int(np.count_nonzero(v)) for n, v in zip(computation.names, vectors, strict=True)}
-        for variant in variants:
-            chosen = variant.of(program)
-            factors = None
-            if chosen.method.takes_gram:
-                gram = grams.get(chunk.tensor, np.zeros((len(vectors), len(vectors))))
-                factors = chosen.method.coefficients(gram, chosen.weights, chosen.options)
-            result = computation.result(chunk, vectors, base, chosen, factors)
+        program, own_cuts = job.program(chunk.tensor), cuts[chunk.tensor, chunk.start]
+        chosen = [(own, coefficients(own, chunk.tensor)) for own in (variant.of(program) for variant in variants)]
+        done = compiled.results(chunk, part, own_cuts, chosen)
+        results, left = done if done is not None else computation.results(chunk, part, own_cuts, chosen)
+        for variant, result in zip(variants, results, strict=True):
             variant.sink.write(chunk.tensor, chunk.start, result)
-        report(chunk.tensor, size, kept)
+        report(chunk.tensor, size, dict(zip(computation.names, left, strict=True)) if program.steps else {})
 
     for name in plan.kept:
         if name not in skipped:

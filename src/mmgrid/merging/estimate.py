@@ -18,8 +18,8 @@ import numpy as np
 
 from mmgrid.files import clear_disk_errors
 from mmgrid.merging.chunks import CHUNK_ELEMENTS
+from mmgrid.merging.cuts import SMALL_GROUP
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.gather import SMALL_GROUP
 from mmgrid.merging.job import Program
 from mmgrid.merging.opening import OpenMerge, open_merge
 from mmgrid.merging.parallel import default_workers, for_each

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.files import DigestCache, publish, remove_folder, work_folder, write_json
+from mmgrid.merging.cache import cache_folder
 from mmgrid.merging.engine import KeptCounts
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.names import tower_of
@@ -162,11 +163,6 @@ def digests_of(folders: Sequence[Source], workers: int) -> list[dict[str, dict[s
         {file.name: {"sha256": digests[file], "bytes": file.stat().st_size} for file in folder.files}
         for folder in folders
     ]
-
-
-def cache_folder() -> Path:
-    """Where the user's caches are: `$XDG_CACHE_HOME/mmgrid`, by default `~/.cache/mmgrid`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmgrid"
 
 
 def short_name(name: str, path: Path) -> str:

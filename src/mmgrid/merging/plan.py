@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmgrid.merging.blocks import OutputBlock, rows_of
+from mmgrid.merging.chunks import Chunk
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.floats import is_float
 from mmgrid.merging.tensors import TensorInfo, Tensors
@@ -34,6 +35,9 @@ class Part:
     merged: bool
     sources: Mapping[str, int]
     base: int | None
+
+
+Piece = tuple[Chunk, Part]  # a run, and what it is a part of
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from mmgrid.merging.scratch import take
 from mmgrid.merging.stages.base import Place
 
+HALVES, REST = "halves", "rest"  # the streams of `happens`
 _BLOCK_BITS = 256  # of Philox 4×64: one step of its counter
 
 
@@ -27,19 +28,28 @@ def happens(place: Place, n: int, probability: float) -> NDArray[np.bool_]:
 
     Sixteen bits decide almost always; where they are just those of the probability, 32 more do.
     """
-    first, rest = divmod(round(probability * 2**48), 2**32)
-    halves = _numbers(place, place.start, n, "<u2", "halves")
+    first, rest = limits(probability)
+    halves = _numbers(place, place.start, n, "<u2", HALVES)
     happened = np.less(halves, first, out=take(n, np.bool_)) if first < 2**16 else np.ones(n, np.bool_)
     for open_place in np.flatnonzero(halves == first).tolist():
-        happened[open_place] = _numbers(place, place.start + open_place, 1, "<u4", "rest")[0] < rest
+        happened[open_place] = _numbers(place, place.start + open_place, 1, "<u4", REST)[0] < rest
     return happened
+
+
+def limits(probability: float) -> tuple[int, int]:
+    """Below which of the first 16 bits an event of this probability happens, and of 32 more where they are equal."""
+    return divmod(round(probability * 2**48), 2**32)
+
+
+def key_of(place: Place, purpose: str) -> int:
+    """The key, of 128 bits, of a place's stream for `purpose`: the same for all elements of a tensor."""
+    text = "\0".join([str(place.seed), place.source, place.tensor, str(place.stage), purpose])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 def _numbers(place: Place, start: int, n: int, dtype: DTypeLike, purpose: str) -> np.ndarray:
     """The numbers of elements [start, start + n) in the stream for `purpose`."""
-    text = "\0".join([str(place.seed), place.source, place.tensor, str(place.stage), purpose])
-    key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
     bits = np.dtype(dtype).itemsize * 8
     block, skip = divmod(start, _BLOCK_BITS // bits)
-    drawn = np.random.Philox(key=key, counter=block).random_raw(-(-(skip + n) * bits // 64))
+    drawn = np.random.Philox(key=key_of(place, purpose), counter=block).random_raw(-(-(skip + n) * bits // 64))
     return drawn.astype("<u8", copy=False).view(dtype)[skip : skip + n]

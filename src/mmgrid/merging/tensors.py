@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -23,6 +24,7 @@ import numpy as np
 from mmgrid.files import inside
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.floats import STORAGE, width
+from mmgrid.merging.flusher import FLUSHED_BYTES, Flusher
 from mmgrid.merging.header import Entry, plan_header, read_header
 from mmgrid.merging.scratch import take
 
@@ -173,6 +175,7 @@ class TensorWriter:
 
     def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], *, resume: bool = False) -> None:
         described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
+        self._flusher: Flusher | None = None
         # transformers refuses a file that does not say which framework wrote it.
         header, self._entries = plan_header(described, {"format": "pt"})
         flags = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | (0 if resume else os.O_CREAT | os.O_EXCL)
@@ -180,6 +183,8 @@ class TensorWriter:
         try:
             _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
             self._put(memoryview(header), 0)
+            if sum(entry.end - entry.start for entry in self._entries.values()) >= 2 * FLUSHED_BYTES:
+                self._flusher = Flusher(self._descriptor)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -196,8 +201,20 @@ class TensorWriter:
         while done < len(view):
             done += os.pwrite(self._descriptor, view[done : done + _READ_BYTES], offset + done)
 
+        if self._flusher is not None:
+            self._flusher.add(len(view))
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Close the file. What is written need not be on the disk yet.
+
+        Raises:
+            OSError: some of it cannot be brought there.
+        """
+        try:
+            if self._flusher is not None:
+                self._flusher.end()
+        finally:
+            os.close(self._descriptor)
 
     def __enter__(self) -> TensorWriter:
         return self
@@ -205,7 +222,8 @@ class TensorWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first error counts
+            self.close()
 
 
 def _weight_files(path: Path) -> tuple[list[Path], set[str]]:

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.floats import Floats
+from mmgrid.merging.methods.combination import Combination, Combining
 from mmgrid.merging.scratch import like
 from mmgrid.merging.stages import STAGES, Stage
 
@@ -63,6 +64,7 @@ class Method:
         takes_gram: whether `function` gives coefficients from inner products.
         presets: sets of options with a name.
         per_source: options of the stages that may be given per source, as a mapping from name to value.
+        combining: what `function` does, as numbers for a compiled loop; None if it cannot be said so.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Method:
     takes_gram: bool = False
     presets: Mapping[str, Preset] = field(default_factory=dict)
     per_source: tuple[str, ...] = ()
+    combining: Combining | None = None
 
     @property
     def whole_tensors(self) -> bool:
@@ -99,6 +102,14 @@ class Method:
     def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> Sequence[float]:
         """The factor of each source, from the inner products float64 [n, n] of their tensors."""
         return self.function(gram, weights, **options)
+
+    def combination(
+        self, weights: Sequence[float], options: Mapping[str, Any], coefficients: Sequence[float] | None
+    ) -> Combination | None:
+        """What becomes of runs, as numbers; `coefficients` are those of a method that takes a gram. None: not so."""
+        if self.takes_gram:
+            return None if coefficients is None else Combination(coefficients)
+        return None if self.combining is None else self.combining(weights, options)
 
     def for_source(self, options: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Resolved options as they are for one source."""
@@ -180,6 +191,7 @@ def merge_method(
     stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None,
     presets: Mapping[str, Preset] | None = None,
     per_source: tuple[str, ...] = (),
+    combining: Combining | None = None,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Declare a function as the merge method of its name. Its keyword-only arguments are the options."""
 
@@ -199,7 +211,9 @@ def merge_method(
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
         assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
         options = create_model(f"{name}_options", __config__=config, **fields)
-        return Method(name, needs, returns, base, function, options, stages, takes_gram, presets or {}, per_source)
+        return Method(
+            name, needs, returns, base, function, options, stages, takes_gram, presets or {}, per_source, combining
+        )
 
     return declare
 
@@ -235,6 +249,15 @@ def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         total += np.multiply(tensor, np.float32(weight), out=product)
     return total
+
+
+def summing(name: str) -> Combining:
+    """The weighted sum, divided by the weights under the option `normalise`."""
+
+    def combination(weights: Sequence[float], options: Mapping[str, Any]) -> Combination:
+        return Combination(weights, sum_of_weights(name, weights) if options["normalise"] else None)
+
+    return combination
 
 
 def sum_of_weights(name: str, weights: Sequence[float], remedy: str = "set normalise = false") -> float:

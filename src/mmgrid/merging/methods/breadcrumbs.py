@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
-from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
 from mmgrid.merging.stages import Outliers, Scope, Stage
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -19,7 +19,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Outliers(density=options["density"], gamma=options["gamma"], scope=options["scope"])]
 
 
-@merge_method(needs="tensor", returns="delta", base="required", stages=_stages, per_source=("density", "gamma"))
+@merge_method(
+    needs="tensor",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("density", "gamma"),
+    combining=combining("breadcrumbs"),
+)
 def breadcrumbs(
     tensors: Sequence[Floats],
     weights: Sequence[float],

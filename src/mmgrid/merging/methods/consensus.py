@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from mmgrid.merging.floats import Floats
-from mmgrid.merging.methods.base import sum_of_weights, weighted_sum
+from mmgrid.merging.methods.base import sum_of_weights, summing, weighted_sum
+from mmgrid.merging.methods.combination import Combination, Combining
 from mmgrid.merging.scratch import like
 
 Elect = Literal["weighted", "plain"]
@@ -72,3 +73,16 @@ def combined(
         return elected(tensors, weights, elect=elect, normalise=normalise)
     total = weighted_sum(tensors, weights)
     return np.divide(total, np.float32(sum_of_weights(name, weights)), out=total) if normalise else total
+
+
+def electing(weights: Sequence[float], options: Mapping[str, Any]) -> Combination:
+    """`elected` as numbers."""
+    by_weight = options["elect"] == "weighted"
+    votes = weights if by_weight else [1.0] * len(weights)
+    return Combination(weights, votes=votes, by_weight=by_weight, normalise=options["normalise"])
+
+
+def combining(name: str) -> Combining:
+    """`combined` as numbers, of the method `name`."""
+    inner = {"linear": summing(name), "ties": electing}
+    return lambda weights, options: inner[options["inner"]](weights, options)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
-from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
 from mmgrid.merging.stages import Drop, Stage
 
 
@@ -17,7 +17,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Drop(drop=options["drop"], rescale=options["rescale"])]
 
 
-@merge_method(needs="element", returns="delta", base="required", stages=_stages, per_source=("drop",))
+@merge_method(
+    needs="element",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("drop",),
+    combining=combining("dare"),
+)
 def dare(
     tensors: Sequence[Floats],
     weights: Sequence[float],

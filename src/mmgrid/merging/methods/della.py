@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
-from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
 from mmgrid.merging.stages import MagnitudeDrop, Stage
 
 
@@ -17,7 +17,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [MagnitudeDrop(density=options["density"], epsilon=options["epsilon"], rescale=options["rescale"])]
 
 
-@merge_method(needs="row", returns="delta", base="required", stages=_stages, per_source=("density", "epsilon"))
+@merge_method(
+    needs="row",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("density", "epsilon"),
+    combining=combining("della"),
+)
 def della(
     tensors: Sequence[Floats],
     weights: Sequence[float],

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmgrid.merging.floats import Floats
-from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
+from mmgrid.merging.methods.base import merge_method, sum_of_weights, summing, weighted_sum
 
 
-@merge_method(needs="element", returns="weights", base="none")
+@merge_method(needs="element", returns="weights", base="none", combining=summing("linear"))
 def linear(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bool = True) -> Floats:
     """θ = Σ wᵢ θᵢ / Σ wᵢ, element by element.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
-from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
 from mmgrid.merging.stages import LayerScale, Stage
 
 
@@ -15,7 +15,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [LayerScale(first=options["first"], last=options["last"])]
 
 
-@merge_method(needs="element", returns="delta", base="required", stages=_stages, per_source=("first", "last"))
+@merge_method(
+    needs="element",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("first", "last"),
+    combining=combining("lines"),
+)
 def lines(
     tensors: Sequence[Floats],
     weights: Sequence[float],

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
-from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
 from mmgrid.merging.stages import Drop, Scope, Stage, Trim
 
 
@@ -21,7 +21,14 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     return [Trim(density=density, rescale=options["rescale"], scope=options["scope"])]
 
 
-@merge_method(needs="model", returns="delta", base="required", stages=_stages, per_source=("drop",))
+@merge_method(
+    needs="model",
+    returns="delta",
+    base="required",
+    stages=_stages,
+    per_source=("drop",),
+    combining=combining("mask"),
+)
 def mask(
     tensors: Sequence[Floats],
     weights: Sequence[float],

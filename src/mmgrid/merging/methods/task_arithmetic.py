@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmgrid.merging.floats import Floats
-from mmgrid.merging.methods.base import merge_method, sum_of_weights, weighted_sum
+from mmgrid.merging.methods.base import merge_method, sum_of_weights, summing, weighted_sum
 
 
-@merge_method(needs="element", returns="delta", base="required")
+@merge_method(needs="element", returns="delta", base="required", combining=summing("task_arithmetic"))
 def task_arithmetic(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bool = False) -> Floats:
     """Δ = Σ wᵢ τᵢ with τᵢ = θᵢ − θ₀; the engine gives θ = θ₀ + λ Δ.
 

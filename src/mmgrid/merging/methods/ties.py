@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import Preset, merge_method
-from mmgrid.merging.methods.consensus import Elect, elected
+from mmgrid.merging.methods.consensus import Elect, elected, electing
 from mmgrid.merging.stages import Drop, Scope, Stage, Trim
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,6 +30,7 @@ def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     stages=_stages,
     presets={"subspace": SUBSPACE},
     per_source=("density",),
+    combining=electing,
 )
 def ties(
     tensors: Sequence[Floats],

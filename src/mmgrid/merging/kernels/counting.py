@@ -1,0 +1,33 @@
+"""Counts over arrays of bits by compiled loops, where they are loaded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.layout import SLOTS
+from mmgrid.merging.kernels.tables import address_of
+from mmgrid.merging.scratch import take
+
+_RANKED_FROM = 1 << 15  # elements; the counts of fewer take longer to clear than a partition takes
+_HALF = 1 << 16
+
+
+def distinct(numbers: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The different ones among `numbers`, uint32 below 2³¹, shifted to the right, and how often each is there."""
+    loops = CHOICE.loops
+    if loops is None:
+        return None
+    values, counts = take(SLOTS, np.uint32), take(SLOTS, np.uint32)
+    found = loops.distinct(address_of(numbers), len(numbers), shift, address_of(values), address_of(counts))
+    return (values[:found].copy(), counts[:found].copy()) if found <= SLOTS // 2 else None
+
+
+def ranked(bits: np.ndarray, rank: int) -> tuple[int, int] | None:
+    """The rank-th largest of `bits`, uint32 below 2³¹, and how many of its equals are among the first `rank`."""
+    loops = CHOICE.loops
+    if loops is None or len(bits) < _RANKED_FROM:
+        return None
+    equals = np.zeros(1, np.int64)
+    threshold = loops.ranked(address_of(bits), len(bits), rank, address_of(take(_HALF, np.int64)), address_of(equals))
+    return threshold, int(equals[0])

@@ -1,0 +1,102 @@
+"""Whether compiled loops are used, where they are kept, and what happens without them."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmgrid.merging import merge_state_dicts
+from mmgrid.merging.kernels import choice
+from mmgrid.merging.kernels.choice import PAYS_FROM, VARIABLE, Choice, is_installed
+
+SMALL = {"w": torch.arange(100.0)}
+SCRIPT = """
+import sys
+from mmgrid.cli.main import main
+from mmgrid.merging import merge
+try:
+    main()
+except SystemExit:
+    pass
+assert not {"numba", "llvmlite"} & set(sys.modules), "compilers are imported"
+"""
+
+
+def test_help_imports_no_compiler() -> None:
+    subprocess.run([sys.executable, "-c", SCRIPT, "--help"], check=True, capture_output=True)
+
+
+def test_small_merges_have_nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(Choice, "_load", lambda self: pytest.fail("loading"))
+    own = Choice()
+    assert not own.begin(PAYS_FROM - 1)
+    assert own.loops is None
+
+
+def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "off")
+    own = Choice()
+    own._loops = object()  # pyright: ignore[reportAttributeAccessIssue]
+    assert not own.begin(PAYS_FROM)
+    assert own.loops is None
+
+
+def test_without_numba_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "on")
+    monkeypatch.setattr(choice, "is_installed", lambda: False)
+    own = Choice()
+    assert not own.begin(PAYS_FROM)
+    assert own.loops is None
+
+
+def test_a_compiler_that_fails_leaves_it_to_numpy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(loading: threading.Lock) -> None:
+        raise RuntimeError("compiled loops call foo")
+
+    monkeypatch.setenv(VARIABLE, "on")
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    monkeypatch.setattr(choice, "_loaded", failing)
+    own = Choice()
+    own.begin(1)
+    assert own.loops is None
+    assert "goes on without compiled loops: compiled loops call foo" in caplog.text
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs numba")
+def test_a_second_process_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "on")
+    assert Choice().begin(1), "compiled here, if it was not yet"
+    monkeypatch.setattr(choice, "compile_into", lambda path: pytest.fail("compiling"))
+    again = Choice()
+    again.begin(1)
+    assert again.loops is not None
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs numba")
+def test_code_that_is_not_whole_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmgrid.merging.kernels.loading import load
+
+    monkeypatch.setenv(VARIABLE, "on")
+    assert Choice().begin(1)
+    (kept, *_) = (choice.cache_folder() / "kernels").glob("*.bin")
+    content = kept.read_bytes()
+    for damaged in (b"", content[:31], content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        (tmp_path / "damaged.bin").write_bytes(damaged)
+        assert load(tmp_path / "damaged.bin") is None
+    assert load(tmp_path / "absent.bin") is None
+
+
+def test_a_cache_that_cannot_be_written_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mmgrid").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, "on")
+    monkeypatch.setattr("mmgrid.merging.engine.CHOICE", Choice())
+    merged = merge_state_dicts("linear", {"a": SMALL, "b": SMALL})
+    np.testing.assert_array_equal(merged["w"].numpy(), SMALL["w"].numpy())
