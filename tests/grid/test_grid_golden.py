@@ -97,7 +97,7 @@ GOLDEN = {
     "checkpoint/semb/books/phase1": "2280473b632b8aad6e4cb4104c000e373f8a18418f80c82278d93d46d19dd2df",
     "checkpoint/sasrec/toys/all": "e5282078dedfc15e338be17b1363be8dd74b98400c83cccee47f143c1acc61b7",
     "merge/semb/linear=0.75-books+0.25-toys": "3e6ce305690572152d32d82ac9c42f21ed01c233936a5bf5ec4fbbe35bf5cfab",
-    "evaluation/semb/books/linear=0.75-books+0.25-toys": "ac8f66c26421157690c2ae3525d87b1bc8acbd33fda2759fde6406da1e0ed8d4",
+    "evaluation/semb/books/linear=0.75-books+0.25-toys": "5b1a28c06c9cdf1382dbd7ee1f08b3d0ac7a5243edbb467b20867106a51b8aa3",
     "evaluation/baseline/toys/popularity": "7ba4ee2533b2f6f59b898d85363546d88c923ae8213978c9ba624a5df969e5b7",
 }
 

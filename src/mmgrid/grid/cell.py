@@ -18,6 +18,7 @@ STEP_VERSIONS = {
     "checkpoint/semb": 2,  # a user's own items are no negatives of the batch
     "merge": 2,  # record of the streaming engine
     "evaluation": 1,
+    "evaluation/semb": 2,  # users are encoded in the order of their lengths: scores differ in the last digits
     "vectors": 1,
     "study": 1,
 }

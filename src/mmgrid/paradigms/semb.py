@@ -24,8 +24,10 @@ from mmgrid.paradigms.windows import Windows, pad_right, windows
 from mmgrid.seeds import generator
 from mmgrid.training.fit import TrainingError
 
-ENCODE_ITEMS = 2048  # items and users that are encoded at once
-ENCODE_USERS = 2048
+# Items and users that are encoded at once, by kind of device: what they pass on should stay in a processor's cache,
+# and must fill a GPU.
+ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
+ENCODE_USERS = {"cpu": 256, "cuda": 2048}
 # Training stops when so large a share of the negatives is masked in so many batches on end.  For a few batches
 # it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
 MASKED_LIMIT = 0.95
@@ -105,8 +107,9 @@ class Semb:
         table = self.tokens(items)
         order = np.argsort(-table.lengths(np.arange(len(items))), kind="stable")  # blocks of equal length pack best
         vectors = torch.empty(len(items), model.item_token.shape[0], device=model.device)
-        for start in range(0, len(order), ENCODE_ITEMS):
-            rows = order[start : start + ENCODE_ITEMS]
+        at_once = ENCODE_ITEMS.get(model.device.type, 2048)
+        for start in range(0, len(order), at_once):
+            rows = order[start : start + at_once]
             packed = {name: tensor.to(model.device) for name, tensor in pack(table, rows).tensors().items()}
             vectors[torch.from_numpy(rows).to(model.device)] = model.encode_items(**packed).float()
         return vectors
@@ -117,13 +120,17 @@ class Semb:
         check_histories(histories)
         model.eval()
         recent = histories.last(self.config.history_length)
-        blocks = []
-        for start in range(0, len(recent), ENCODE_USERS):
-            sequences = [np.asarray(recent.of(i)) for i in range(start, min(start + ENCODE_USERS, len(recent)))]
+        order = np.argsort(recent.lengths, kind="stable")  # blocks of equal length need no padding
+        users = torch.empty(len(recent), vectors.shape[1], device=model.device)
+        at_once = ENCODE_USERS.get(model.device.type, 2048)
+        for start in range(0, len(order), at_once):
+            rows = order[start : start + at_once]
+            sequences = [np.asarray(recent.of(row)) for row in rows.tolist()]
             newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
             hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
-            blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest].float())
-        return F.normalize(torch.cat(blocks or [vectors[:0]]), dim=-1)
+            last = hidden[torch.arange(len(sequences), device=model.device), newest]
+            users[torch.from_numpy(rows).to(model.device)] = last.float()
+        return F.normalize(users, dim=-1)
 
     def tokens(self, items: Items) -> TokenTable:
         """Token ids of all items' texts; kept, since a sweep asks for the same items again and again."""
