@@ -20,6 +20,8 @@ STEP_VERSIONS = {
     "evaluation": 1,
     "vectors": 1,
     "study": 1,
+    "study/advise": 2,  # no percentage of nothing
+    "study/base_model": 2,  # a domain's resamples are the same in all pairs; no percentage of nothing
 }
 
 
