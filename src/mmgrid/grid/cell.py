@@ -22,6 +22,7 @@ STEP_VERSIONS = {
     "study": 1,
     "study/advise": 2,  # no percentage of nothing
     "study/base_model": 2,  # a domain's resamples are the same in all pairs; no percentage of nothing
+    "study/temporal": 2,  # a rough λ* is not taken for one that varies
 }
 
 
