@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kits.tiny_grid import Built, bytes_below, cells_of, write_grid
+from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.load import load_grid
 from mmgrid.runners import run_local
 from mmgrid.store import Store
@@ -22,6 +22,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     yield Built(grid.file, store.root)
     changed = {path for path, data in bytes_below(store.root).items() if before.get(path) != data}
     assert not changed - {"digests.json"}, "a test changed the store that all share"
+
+
+@pytest.fixture(scope="session")
+def studied(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The tiny grid with a third domain and all studies, built upon a copy of `built`. To be looked at only."""
+    found = built.copy(tmp_path_factory.mktemp("studied"))
+    write_grid(found.file.parent, STUDIED)
+    outcome = run_local(found.cells, found.grid, found.store, jobs=2)
+    assert outcome.complete, outcome
+    return found
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ COMMANDS = (
     "gc",
     "results",
     "report",
+    "advise",
     "recommend",
     "evaluate",
     "merge",
@@ -101,7 +102,7 @@ def test_a_plan_of_a_grid_without_merges_loads_no_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["plan"], ["run"], ["why", "corpus/garden"], ["gc"], ["results"], ["report"], ["data", "stats"]],
+    [["plan"], ["run"], ["why", "corpus/garden"], ["gc"], ["results"], ["report"], ["advise"], ["data", "stats"]],
     ids=" ".join,
 )
 def test_a_wrong_key_is_one_line_and_nothing_is_made(command: list[str], tmp_path: Path) -> None:

@@ -70,6 +70,38 @@ epochs = 2
 kind = "cross_domain"
 """
 
+# The same grid with a third domain, and every study with few points. What both grids name is the same cell.
+STUDIED = (
+    TEXT.replace('domains = ["garden", "kitchen"]', 'domains = ["attic", "garden", "kitchen"]').replace(
+        '[[merges]]\nkind = "cross_domain"\n', ""
+    )
+    + """\
+[[studies]]
+kind = "baselines"
+
+[[studies]]
+kind = "vectors"
+
+[[studies]]
+kind = "cross_domain"
+
+[[studies]]
+kind   = "base_model"
+alphas = { from = 0.0, to = 1.0, step = 0.5 }
+pairs  = [["garden", "kitchen"]]
+
+[[studies]]
+kind   = "temporal"
+scales = { from = -0.5, to = 1.5, step = 0.5 }
+
+[[studies]]
+kind = "recency"
+
+[[studies]]
+kind = "advise"
+"""
+)
+
 # The same two domains as raw files that a test may break; of its cells the baselines need no torch.
 RAW_TEXT = (
     """\

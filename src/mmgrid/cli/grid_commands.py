@@ -65,16 +65,11 @@ def plan(
 
 def _lines(cells: Sequence[Any]) -> dict[str, list[Any]]:
     """The cells by the line that tells of them: the points of a sweep have one together."""
-    points = Counter((cell.family, cell.recipe.get("domain")) for cell in cells if cell.family)
     lines: dict[str, list[Any]] = {}
     for cell in cells:
-        name = cell.name
-        if cell.family:
-            called = " ".join(cell.family.split("/")[1:-1])
-            number = points[cell.family, cell.recipe.get("domain")]
-            name = "/".join((cell.kind, *cell.key[:2], f"{called}: {number} points"))
-        lines.setdefault(name, []).append(cell)
-    return lines
+        called = " ".join(cell.family.split("/")[1:-1])
+        lines.setdefault("/".join((cell.kind, *cell.key[:2], called)) if cell.family else cell.name, []).append(cell)
+    return {f"{name}: {len(alike)} points" if alike[0].family else name: alike for name, alike in lines.items()}
 
 
 _COLOURED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmgrid.grid.frozen import Frozen
 
@@ -18,15 +18,15 @@ MOST_POINTS = 1001
 class Steps(Frozen):
     """Evenly spaced numbers, both ends included."""
 
-    first: float = Field(alias="from")
-    last: float = Field(alias="to")
-    step: float = Field(gt=0)
+    first: float = Field(alias="from", allow_inf_nan=False)
+    last: float = Field(alias="to", allow_inf_nan=False)
+    step: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _rising(self) -> Steps:
         if self.last < self.first:
             raise ValueError(f"to = {self.last:g} lies below from = {self.first:g}")
-        if (self.last - self.first) / self.step > MOST_POINTS:
+        if (self.last - self.first) / self.step >= MOST_POINTS:
             raise ValueError(f"more than {MOST_POINTS} points from {self.first:g} to {self.last:g}; take larger steps")
         return self
 
@@ -42,6 +42,14 @@ class _Study(Frozen):
     max_users: int | None = Field(
         default=None, ge=1, description="a sample of the test users, the same for every model"
     )
+
+    @field_validator("domains", "paradigms")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        repeated = sorted({name for name in names or () if (names or ()).count(name) > 1})
+        if repeated:
+            raise ValueError(f"{', '.join(repeated)} is named twice")
+        return names
 
 
 class BaselinesSpec(_Study):
@@ -70,6 +78,16 @@ class BaseModelSpec(_Study):
     bases: tuple[Base, ...] = Field(default=("backbone", "historical", "neutral"), min_length=1)
     alphas: Steps = Steps.model_validate({"from": 0.0, "to": 1.0, "step": 0.1})
     pairs: tuple[tuple[str, str], ...] | None = Field(default=None, min_length=1, description="default: every pair")
+
+    @field_validator("pairs")
+    @classmethod
+    def _of_two(cls, pairs: tuple[tuple[str, str], ...] | None) -> tuple[tuple[str, str], ...] | None:
+        for first, second in pairs or ():
+            if first == second:
+                raise ValueError(f"{first} is paired with itself")
+        if len({frozenset(pair) for pair in pairs or ()}) < len(pairs or ()):
+            raise ValueError("a pair is named twice; α from 0 to 1 is both its directions")
+        return pairs
 
 
 class _Temporal(_Study):

@@ -191,12 +191,12 @@ def _comparison(found: Mapping[str, Any], judged: Ranked) -> list[dict[str, Any]
 
 
 def _gains(judged: Mapping[str, Ranked], seed: int) -> dict[str, Any] | None:
-    """Over the domains, by how much λ̂ raises NDCG@20, in percent of its value at λ = 1."""
+    """Over the domains, by how much λ̂ raises NDCG@20, in percent of its value at λ = 1; NaN where that is 0."""
     if not judged:
         return None
 
     def gain(advised: np.ndarray, newest: np.ndarray) -> np.ndarray:
-        return PERCENT * (advised / np.maximum(newest, 1e-12) - 1)
+        return PERCENT * (np.divide(advised, newest, out=np.full(advised.shape, np.nan), where=newest > 0) - 1)
 
     values = [users.values(MAIN_METRIC) for users in judged.values()]
     drawn = [resampled_means(both, seed=seed + place) for place, both in enumerate(values)]
@@ -206,7 +206,7 @@ def _gains(judged: Mapping[str, Ranked], seed: int) -> dict[str, Any] | None:
         "finding": "advised λ",
         "claim": "A λ predicted from other domains and the data alone is better than λ = 1 (Table 3).",
         "statistic": "change of NDCG@20 from λ = 1 to λ̂, percent, mean over domains",
-        "value": float(np.mean([gain(*both.mean(axis=0)) for both in values])),
+        "value": float(np.mean([gain(*both.mean(axis=0)[:, None]) for both in values])),
         "low": float(low),
         "high": float(high),
         "p": None,

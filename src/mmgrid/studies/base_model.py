@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from mmgrid.evaluation import bootstrap_interval, holm, resampled_means
+from mmgrid.seeds import derive
 from mmgrid.studies.curve import fine_places, nearest, smoother
 from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.plot import Axis, Plot
@@ -16,6 +17,7 @@ from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
 
 PERCENT = 100.0
 BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
+SAMPLES = 1000
 SINGLE = "single"  # the domain's own model at t2, beside the points
 
 CURVE_SCHEMA = pl.Schema(
@@ -44,7 +46,7 @@ CURVE_SCHEMA = pl.Schema(
 
 ``base`` is ``backbone``, ``historical: <domain>`` (that domain's t1 checkpoint) or ``neutral``; ``alpha`` the share
 of ``first``.  ``*_value`` with bounds: percent, on each domain; ``*_single`` the domain's own model at t2 on the
-same users.  ``kept`` is the mean over both domains of value / single, in percent.
+same users.  ``kept`` is the mean over both domains of value / single, in percent; NaN where a single model finds nothing.
 """
 
 BEST_SCHEMA = pl.Schema(
@@ -70,7 +72,8 @@ BEST_SCHEMA = pl.Schema(
 )
 """One row a pair and base.  ``alpha`` keeps most on all users, with its interval; ``kept`` is what an α chosen on one
 half of the users keeps on the other half (both ways, averaged), in percent; ``gain`` = kept − that of the backbone as
-base, percentage points, paired by user, null for the backbone itself; p after Holm over the rows."""
+base, percentage points, paired by user, null for the backbone itself; p after Holm over the rows.  NaN where a single
+finds nothing for the users of a half or of a resample."""
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -214,10 +217,14 @@ def _best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
     weights = smoother(sweep.alphas, fine)
     kept = _kept(*(users.values(MAIN_METRIC).mean(axis=0)[None] for users in sweep.both))
     drawn = _kept(*_resampled(sweep, [users.values(MAIN_METRIC) for users in sweep.both]))
-    place = fine[np.einsum("sp,fp->sf", kept, weights).argmax(axis=1)[0]]
-    places = fine[np.einsum("sp,fp->sf", drawn, weights).argmax(axis=1)]
-    low, high = np.quantile(places, [0.025, 0.975])
-    return float(place), float(low), float(high)
+    low, high = np.quantile(_best(drawn, weights, fine), [0.025, 0.975])
+    return float(_best(kept, weights, fine)[0]), float(low), float(high)
+
+
+def _best(curves: np.ndarray, weights: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """float64[S]: where each of the curves [S, P] is highest once smoothed; NaN where it is not known."""
+    smooth = np.einsum("sp,fp->sf", curves, weights)
+    return np.where(np.isnan(smooth).any(axis=1), np.nan, fine[smooth.argmax(axis=1)])
 
 
 def _judged(sweep: PairSweep) -> tuple[float, np.ndarray]:
@@ -230,8 +237,10 @@ def _judged(sweep: PairSweep) -> tuple[float, np.ndarray]:
     for flip in (False, True):
         here = [half ^ flip for half in halves]
         others = [of[~mask] if (~mask).any() else of for of, mask in zip(values, here, strict=True)]
-        kept = _kept(*(of.mean(axis=0)[None] for of in others))
-        chosen = nearest(sweep.alphas, float(fine[np.einsum("sp,fp->sf", kept, weights).argmax()]))
+        best = _best(_kept(*(of.mean(axis=0)[None] for of in others)), weights, fine)[0]
+        if np.isnan(best):  # the others' single models are no measure: they find nothing
+            return np.nan, np.full(SAMPLES, np.nan)
+        chosen = nearest(sweep.alphas, float(best))
         for of, mask, into in zip(values, here, judged, strict=True):
             into[mask] = of[mask][:, [0, chosen + 1]]
     value = _kept(*(of.mean(axis=0)[None] for of in judged))
@@ -239,8 +248,10 @@ def _judged(sweep: PairSweep) -> tuple[float, np.ndarray]:
 
 
 def _resampled(sweep: PairSweep, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Resampled means of both domains: the same resamples for every base, and other ones for each domain."""
-    return [resampled_means(of, seed=sweep.seed + place) for place, of in enumerate(values)]
+    """Resampled means of both domains: a domain's are the same for every base and pair it takes part in."""
+    domains = (sweep.first, sweep.second)
+    seeds = (derive(sweep.seed, "studies", "users", domain) for domain in domains)
+    return [resampled_means(of, seed=seed, samples=SAMPLES) for seed, of in zip(seeds, values, strict=True)]
 
 
 def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -249,11 +260,14 @@ def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _ratio(value: Any, single: Any) -> Any:
-    return np.divide(value, np.maximum(single, 1e-12))
+    """NaN where the single model finds nothing."""
+    return value / np.where(single > 0, single, np.nan)
 
 
 def _two_sided(drawn: np.ndarray) -> float:
-    """Twice the smaller share of resamples on either side of zero; never 0."""
+    """Twice the smaller share of resamples on either side of zero; never 0, and NaN if one is not known."""
+    if np.isnan(drawn).any():
+        return np.nan
     smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from mmgrid.evaluation import CHANGES_SCHEMA, change_rows, holm
 from mmgrid.seeds import generator
-from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.permutation import labels_p, rank_correlation
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
@@ -281,8 +281,7 @@ def _over_pairs(places: Sequence[tuple[str, str]], x: np.ndarray, y: np.ndarray)
     for _ in range(SAMPLES):
         chosen = [index for pair in draw.integers(len(pairs), size=len(pairs)) for index in pairs[pair]]
         values.append(rank_correlation(x[chosen], y[chosen]))
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return bounds(np.array(values))
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -29,6 +31,15 @@ FINDINGS_SCHEMA = pl.Schema(
 ``statistic`` names the number in ``value`` (``Spearman's ρ``) with its 95 % interval; ``p`` is two-sided and
 belongs to "no effect"; ``n`` counts what it was computed from.
 """
+
+
+def bounds(drawn: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Between which 95 % of the resamples' values lie, of those that are known; NaN where none is."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def verdict(low: float, high: float, expected: Literal["positive", "negative"], p: float | None = None) -> Verdict:

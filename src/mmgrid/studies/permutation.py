@@ -8,7 +8,6 @@ from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from mmgrid.seeds import generator
 
@@ -21,18 +20,23 @@ _SLACK = 1e-12  # sums in another order differ in the last digits
 
 def correlation(x: Floats, y: Floats) -> float:
     """Pearson's r; NaN where one of the two does not vary."""
+    if (x == x[0]).all() or (y == y[0]).all():  # the mean of equal numbers may differ from them by a rounding
+        return math.nan
     a, b = x - x.mean(), y - y.mean()
-    length = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / length if length > 1e-15 else math.nan
+    return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
 
 
 def rank_correlation(x: Floats, y: Floats) -> float:
     """Spearman's ρ, with mean ranks for equal values."""
-    return correlation(_ranks(x), _ranks(y))
+    return correlation(_mean_ranks(x), _mean_ranks(y))
 
 
-def _ranks(values: Floats) -> Floats:
-    return pl.Series(values, dtype=pl.Float64).rank("average").to_numpy()
+def _mean_ranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share the mean of theirs.  All NaN if one is: nothing is known of its place."""
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.permutation import correlation, permutation_p
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.sweep import Sweep
@@ -87,17 +87,16 @@ def _finding(sweeps: Sequence[Sweep], statistics: Mapping[str, Mapping[str, Any]
     gaps = np.array([statistics[sweep.domain]["gap_days"] for sweep in used])
     places = np.array([sweep.best["non_active"].place for sweep in used])
     drawn = np.column_stack([sweep.best["non_active"].replicates for sweep in used])
-    correlations = np.array([correlation(gaps, row) for row in drawn])
-    low, high = np.nanquantile(correlations, [0.025, 0.975])
+    low, high = bounds(np.array([correlation(gaps, row) for row in drawn]))
     p = permutation_p(gaps, places)
     return {
         "finding": "recency",
         "claim": "Where people take older items, the best λ of non-active users is smaller (Table 4).",
         "statistic": "Pearson's r of mean gap and λ* (interval over users, p over domains)",
         "value": correlation(gaps, places),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "p": p,
         "n": len(used),
-        "verdict": verdict(float(low), float(high), "negative", p),
+        "verdict": verdict(low, high, "negative", p),
     }

@@ -1,0 +1,86 @@
+"""`pooled`: any language model as it is, as a recommender."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, random_histories, same_weights
+from mmgrid.paradigms.pooled import HISTORY_LENGTH, CannotTrainError, Pooled
+from mmgrid.paradigms.registry import CheckpointError, open_checkpoint
+
+ITEMS = make_items(60)
+
+
+@pytest.fixture(scope="module")
+def pooled() -> Pooled:
+    return Pooled(make_tokenizer(ITEMS))
+
+
+@pytest.fixture(scope="module")
+def model(pooled: Pooled):
+    return make_backbone(pooled.tokenizer)
+
+
+def test_an_item_is_its_text_less_what_all_candidates_share(pooled: Pooled, model) -> None:
+    some = ITEMS.with_candidates(np.arange(0, 60, 2))
+    vectors = pooled.item_vectors(model, some)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(60))
+    everything = pooled.item_vectors(model, ITEMS)
+    assert not torch.allclose(vectors, everything)  # another mean was taken out
+    one = pooled.item_vectors(model, ITEMS)[7] @ pooled.item_vectors(model, ITEMS).T
+    assert one.argmax() == 7
+
+
+def test_a_user_is_the_mean_of_the_newest_items(pooled: Pooled) -> None:
+    vectors = F.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    histories = make_histories([[3], [1, 2, 5], list(range(40))])
+    found = pooled.user_vectors(vectors, histories)
+    wanted = [vectors[[3]], vectors[[1, 2, 5]], vectors[40 - HISTORY_LENGTH : 40]]
+    torch.testing.assert_close(found, torch.stack([F.normalize(rows.mean(0), dim=0) for rows in wanted]))
+
+
+def test_ranks_and_lists_agree_and_leave_the_history_out(pooled: Pooled, model) -> None:
+    histories = random_histories(12, 60)
+    best, scores = pooled.recommend(model, histories, ITEMS, 60)
+    assert (np.diff(scores[np.isfinite(scores).all(1)], axis=1) <= 0).all()
+    for user in range(12):
+        seen = set(histories.items[histories.offsets[user] : histories.offsets[user + 1]].tolist())
+        listed = [row for row in best[user].tolist() if row >= 0]
+        assert set(listed) == set(range(60)) - seen
+        for place in (0, 5, len(listed) - 1):
+            targets = np.full(12, listed[place])
+            assert pooled.rank(model, histories, ITEMS, targets)[user] == place
+
+
+def test_an_item_like_the_history_comes_first(pooled: Pooled, model) -> None:
+    """Items 0 and 42 share colour and thing, so a user of one is shown the other early on."""
+    ranks = pooled.rank(model, make_histories([[0], [10]]), ITEMS, np.array([42, 52]))
+    assert (ranks < 10).all()
+
+
+def test_it_is_kept_as_a_plain_folder_and_found_again(pooled: Pooled, model, tmp_path: Path) -> None:
+    pooled.save(model, tmp_path)
+    paradigm, again = open_checkpoint(tmp_path, "pooled")
+    assert paradigm.name == "pooled"
+    assert same_weights(model, again)
+    histories, targets = random_histories(9, 60), np.arange(9)
+    np.testing.assert_array_equal(
+        paradigm.rank(again, histories, ITEMS, targets), pooled.rank(model, histories, ITEMS, targets)
+    )
+    with pytest.raises(CheckpointError, match="a 'qwen3' is no recommender"):
+        open_checkpoint(tmp_path)
+
+
+def test_there_is_nothing_to_train(pooled: Pooled, model) -> None:
+    with pytest.raises(CannotTrainError, match="nothing to train"):
+        pooled.examples(random_histories(3, 60), ITEMS, PHASE, 0)
+    with pytest.raises(CannotTrainError, match="nothing to train"):
+        pooled.loss(model, {})
+
+
+def test_a_user_without_a_history_is_refused(pooled: Pooled, model) -> None:
+    with pytest.raises(ValueError, match="1 users have no history"):
+        pooled.rank(model, make_histories([[1], []]), ITEMS, np.array([2, 2]))

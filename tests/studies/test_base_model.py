@@ -1,0 +1,156 @@
+"""The study of another base, on pairs of domains of which it is planted what each base keeps."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kits.planted import frame, hits, parabola, schemas_hold
+from mmgrid.studies import base_model
+from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL, SINGLE, PairSweep
+from mmgrid.studies.ranked import Ranked
+
+ALPHAS = np.round(np.arange(0, 1.01, 0.125), 3)
+SINGLE_SHARE = 0.5
+
+
+def _sweep(
+    base: str,
+    top: float,
+    best: float = 0.5,
+    *,
+    first: str = "a",
+    second: str = "b",
+    n: int = 300,
+    single: float = SINGLE_SHARE,
+    seed: int = 0,
+    paradigm: str = "semb",
+) -> PairSweep:
+    """Both domains get `top` at the best α; the second domain has more users."""
+    ranked = []
+    for users in (n, n + 50):
+        frames = {SINGLE: frame(hits(single, users))}
+        frames |= {repr(float(x)): frame(hits(parabola(x, best, top, steep=0.4), users)) for x in ALPHAS}
+        ranked.append(Ranked.of(frames))
+    return PairSweep(paradigm, seed, first, second, base, ALPHAS, *ranked)
+
+
+def _pair(backbone: float, historical: float, neutral: float, **values) -> list[PairSweep]:
+    first, second = values.get("first", "a"), values.get("second", "b")
+    kept = {BACKBONE: backbone, f"{HISTORICAL}{first}": historical, f"{HISTORICAL}{second}": historical}
+    return [_sweep(base, top, **values) for base, top in (kept | {NEUTRAL: neutral}).items()]
+
+
+def _verdicts(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
+    return {row["finding"]: row["verdict"] for row in tables["findings"].to_dicts()}
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pl.DataFrame]:
+    """A cure: each base is better than the one before."""
+    return base_model.answer(_pair(0.2, 0.3, 0.4, best=0.25))
+
+
+def test_the_tables_are_those_that_are_declared(tables) -> None:
+    schemas_hold(tables, base_model.TABLES)
+    assert tables["curve"].height == 4 * 4 * len(ALPHAS)
+    assert tables["best"].height == 4
+
+
+def test_the_joint_curve_holds_both_domains_and_what_is_kept(tables) -> None:
+    rows = tables["curve"].filter((pl.col("base") == BACKBONE) & (pl.col("metric") == "recall@20")).to_dicts()
+    assert [row["alpha"] for row in rows] == ALPHAS.tolist()
+    for row in rows:
+        for side, users in (("first", 300), ("second", 350)):
+            value = 100 * np.mean(hits(parabola(row["alpha"], 0.25, 0.2, steep=0.4), users) == 0)
+            assert row[f"{side}_value"] == pytest.approx(value)
+            assert row[f"{side}_low"] <= value <= row[f"{side}_high"]
+            assert row[f"{side}_single"] == pytest.approx(50, abs=0.5)
+            assert row[f"{side}_users"] == users
+        shares = [row[f"{side}_value"] / row[f"{side}_single"] for side in ("first", "second")]
+        assert row["kept"] == pytest.approx(100 * np.mean(shares))
+
+
+def test_the_planted_alpha_and_what_it_keeps_are_found(tables) -> None:
+    for row in tables["best"].to_dicts():
+        top = {BACKBONE: 0.2, NEUTRAL: 0.4}.get(row["base"], 0.3)
+        assert row["alpha"] == pytest.approx(0.25, abs=0.05)
+        assert row["alpha_low"] <= row["alpha"] <= row["alpha_high"]
+        assert row["kept"] == pytest.approx(100 * top / SINGLE_SHARE, abs=3)
+        assert row["low"] <= row["kept"] <= row["high"]
+        if row["base"] == BACKBONE:
+            assert [row[name] for name in ("gain", "gain_low", "gain_high", "p", "p_adjusted")] == [None] * 5
+        else:
+            assert row["gain"] == pytest.approx(100 * (top - 0.2) / SINGLE_SHARE, abs=3)
+            assert 0 < row["gain_low"] <= row["gain"] <= row["gain_high"]
+            assert row["p"] < row["p_adjusted"] < 0.05
+
+
+def test_a_cure_is_reproduced(tables) -> None:
+    assert _verdicts(tables) == {
+        "base replacement": "reproduced",
+        "neutral base": "reproduced",
+        "neutral against historical": "reproduced",
+    }
+    for row in tables["findings"].to_dicts():
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_a_worse_base_is_not_reproduced_and_an_equal_one_is_undecided() -> None:
+    assert _verdicts(base_model.answer(_pair(0.4, 0.2, 0.4))) == {
+        "base replacement": "not reproduced",
+        "neutral base": "undecided",
+        "neutral against historical": "reproduced",
+    }
+
+
+def test_without_the_backbone_nothing_is_compared() -> None:
+    tables = base_model.answer([_sweep(NEUTRAL, 0.4)])
+    schemas_hold(tables, base_model.TABLES)
+    assert (tables["best"]["gain"].null_count(), tables["findings"].height) == (1, 0)
+    assert not any(table.height for table in base_model.answer([]).values())
+
+
+def test_each_seed_and_paradigm_has_findings_of_its_own() -> None:
+    tables = base_model.answer(
+        [
+            *_pair(0.2, 0.4, 0.4, seed=1),
+            *_pair(0.4, 0.2, 0.2, paradigm="semid"),
+            *_pair(0.2, 0.4, 0.4, seed=1, first="b", second="c"),
+        ]
+    )
+    found = {(row["paradigm"], row["seed"]): row for row in tables["findings"].to_dicts() if "base r" in row["finding"]}
+    assert {run: (row["verdict"], row["n"]) for run, row in found.items()} == {
+        ("semb", 1): ("reproduced", 4),
+        ("semid", 0): ("not reproduced", 2),
+    }
+
+
+def test_pairs_that_share_a_domain_do_not_pass_for_independent_ones() -> None:
+    """One domain's users decide every gain here, on whichever side it stands: a mean of two pairs is no surer."""
+    draw = np.random.default_rng(0)
+    noisy = {x: np.where(draw.random(60) < 0.5, 0, -1) for x in ("single", "low", "high")}
+    calm = np.zeros(60, int)
+
+    def sweep(first: str, second: str, base: str) -> PairSweep:
+        ranked = []
+        for domain in (first, second):
+            single, merged = (noisy["single"], noisy["low" if base == BACKBONE else "high"])
+            of = (single, merged) if domain == "b" else (calm, calm)
+            ranked.append(Ranked.of({SINGLE: frame(of[0])} | {repr(float(x)): frame(of[1]) for x in ALPHAS}))
+        return PairSweep("semb", 0, first, second, base, ALPHAS, *ranked)
+
+    def width(pairs: list[tuple[str, str]]) -> float:
+        tables = base_model.answer([sweep(*pair, base) for pair in pairs for base in (BACKBONE, NEUTRAL)])
+        (row,) = tables["findings"].to_dicts()
+        return row["high"] - row["low"]
+
+    assert width([("a", "b"), ("b", "c")]) == pytest.approx(width([("a", "b")]), rel=1e-9)
+
+
+def test_where_the_single_model_finds_nothing_nothing_is_said() -> None:
+    tables = base_model.answer(_pair(0.2, 0.3, 0.4, n=40, single=0.0))
+    schemas_hold(tables, base_model.TABLES)
+    assert not any(np.isfinite(value) for value in tables["curve"]["kept"])
+    for row in tables["best"].to_dicts():
+        assert not [value for name in ("kept", "gain", "p_adjusted") if np.isfinite(value := row[name] or np.nan)]
+    assert set(_verdicts(tables).values()) == {"undecided"}

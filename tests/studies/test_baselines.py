@@ -1,0 +1,39 @@
+"""Table 2's comparisons, on ranks that are written down."""
+
+import numpy as np
+import pytest
+
+from kits.planted import frame, hits, schemas_hold
+from mmgrid.evaluation import holm, rows
+from mmgrid.studies import baselines
+from mmgrid.studies.baselines import SCORES_SCHEMA, Compared
+from mmgrid.studies.ranked import Ranked
+
+
+def _compared(domain: str, share: float, *, seed: int = 0, n: int = 120) -> Compared:
+    frames = {"semb": frame(hits(share, n)), "popularity": frame(hits(0.3, n)), "sasrec": frame(hits(0.5, n))}
+    return Compared("semb", seed, domain, "semb", Ranked.of(frames))
+
+
+def test_each_reference_is_compared_on_the_same_users() -> None:
+    scores = rows(hits(0.5, 30), np.arange(30) < 10, paradigm="semb", domain="a", model="phase2")
+    tables = baselines.answer([_compared("a", 0.5), _compared("b", 0.7, seed=1)], scores)
+    schemas_hold(tables, baselines.TABLES)
+    assert tables["scores"].equals(scores)
+    found = {(r["domain"], r["reference"], r["metric"]): r for r in tables["comparisons"].to_dicts()}
+    assert len(found) == 2 * 2 * 4
+    for (domain, reference, _), row in found.items():
+        expected = {"a": 50, "b": 70}[domain] - {"popularity": 30, "sasrec": 50}[reference]
+        assert row["difference"] == pytest.approx(expected, abs=1)
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert (row["seed"], row["n_users"], row["model"]) == ({"a": 0, "b": 1}[domain], 120, "semb")
+        assert (row["p_adjusted"] < 0.05) == (expected != 0)
+    table = tables["comparisons"]
+    np.testing.assert_allclose(table["p_adjusted"], holm(table["p"].to_numpy()))
+
+
+def test_nothing_to_compare() -> None:
+    tables = baselines.answer([], SCORES_SCHEMA.to_frame())
+    schemas_hold(tables, baselines.TABLES)
+    alone = Compared("semb", 0, "a", "semb", Ranked.of({"semb": frame(hits(0.5, 9))}))
+    assert baselines.answer([alone], SCORES_SCHEMA.to_frame())["comparisons"].height == 0

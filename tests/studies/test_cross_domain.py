@@ -1,0 +1,130 @@
+"""The study of merges across domains, on worlds of planted conflicts."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kits.planted import frame, hits, schemas_hold
+from mmgrid.evaluation import holm
+from mmgrid.studies import cross_domain
+from mmgrid.studies.cross_domain import MERGED, SINGLE, Pair
+from mmgrid.studies.ranked import Ranked
+
+SIZES = {"a": 1000, "b": 3000, "c": 9000, "d": 27000, "e": 81000}
+ANGLES = {"a": 0.0, "b": 0.2, "c": 0.5, "d": 0.9, "e": 1.4}
+CENTRES = {domain: np.array([math.cos(angle), math.sin(angle)]) for domain, angle in ANGLES.items()}
+COSINES = {(a, b): math.cos(ANGLES[a] - ANGLES[b]) for a, b in permutations(SIZES, 2)}
+RATIOS = {(a, b): math.log(SIZES[a] / SIZES[b]) for a, b in permutations(SIZES, 2)}
+
+
+def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[Pair]:
+    """`merged(domain, partner)`: the share of users that the merge serves."""
+    return [
+        Pair(
+            "semb",
+            seed,
+            way,
+            one,
+            other,
+            Ranked.of({SINGLE: frame(hits(single, n), active), MERGED: frame(hits(merged(one, other), n), active)}),
+        )
+        for one, other in permutations(domains, 2)
+    ]
+
+
+def _answer(pairs: list[Pair], centres=CENTRES) -> dict[str, pl.DataFrame]:
+    tables = cross_domain.answer(pairs, SIZES, centres)
+    schemas_hold(tables, cross_domain.TABLES)
+    return tables
+
+
+def _findings(tables: dict[str, pl.DataFrame]) -> dict[str, dict]:
+    return {row["finding"]: row for row in tables["findings"].to_dicts()}
+
+
+def test_conflict_everywhere() -> None:
+    tables = _answer(_pairs(lambda one, other: 0.2, "abc"))
+    merges = tables["merges"]
+    assert merges.height == 6 * 3 * 4
+    for row in merges.filter(pl.col("group") == "all").to_dicts():
+        assert row["single"] == pytest.approx(50, abs=1)
+        assert row["merged"] == pytest.approx(20, abs=1)
+        assert row["change"] == pytest.approx(-60, abs=2)
+        assert row["low"] <= row["change"] <= row["high"] < 0
+        assert row["n_users"] == 160
+    (found,) = tables["findings"].to_dicts()  # too few domains for a correlation
+    assert found["finding"] == "finding 2, weight"
+    assert (found["value"], found["n"], found["verdict"]) == (1.0, 6, "reproduced")
+
+
+def test_gains_everywhere_and_no_change() -> None:
+    (found,) = _answer(_pairs(lambda one, other: 0.8, "abc"))["findings"].to_dicts()
+    assert (found["value"], found["verdict"]) == (0.0, "not reproduced")
+    (found,) = _answer(_pairs(lambda one, other: 0.5, "abc"))["findings"].to_dicts()
+    assert (found["value"], found["verdict"]) == (0.0, "undecided")
+
+
+def test_correction_is_within_a_group_and_metric() -> None:
+    merges = _answer(_pairs(lambda one, other: 0.45, "abc") + _pairs(lambda one, other: 0.4, "abc", way="subspace"))[
+        "merges"
+    ]
+    parts = merges.partition_by("group", "metric")
+    assert len(parts) == 12
+    for part in parts:
+        assert part.height == 12
+        np.testing.assert_allclose(part["p_adjusted"], holm(part["p"].to_numpy()))
+
+
+def test_a_planted_effect_of_size() -> None:
+    found = _findings(_answer(_pairs(lambda one, other: 0.4 + 0.05 * RATIOS[one, other])))
+    assert found["finding 3, weight"]["verdict"] == "reproduced"
+    assert found["finding 3, weight"]["value"] > 0.95
+    assert found["finding 3, weight"]["p"] < 0.05
+    assert found["finding 3, weight"]["n"] == 20
+    assert found["finding 1, weight"]["verdict"] == "undecided"
+    assert found["finding 1, weight"]["p"] > 0.05
+
+
+def test_a_planted_effect_of_likeness_each_way_of_merging_apart() -> None:
+    pairs = _pairs(lambda one, other: 0.1 + 0.5 * COSINES[one, other])
+    pairs += _pairs(lambda one, other: 0.7 - 0.5 * COSINES[one, other], way="subspace")
+    found = _findings(_answer(pairs))
+    assert found["finding 1, weight"]["verdict"] == "reproduced"
+    assert found["finding 1, subspace"]["verdict"] == "not reproduced"
+    for way in ("weight", "subspace"):
+        assert found[f"finding 3, {way}"]["verdict"] == "undecided"
+        assert found[f"finding 3, {way}"]["low"] <= 0 <= found[f"finding 3, {way}"]["high"]
+
+
+def test_without_the_texts_likeness_is_not_asked() -> None:
+    found = _findings(_answer(_pairs(lambda one, other: 0.4), centres={"a": np.ones(2)}))
+    assert found.keys() == {"finding 2, weight", "finding 3, weight"}
+
+
+def test_changes_that_do_not_vary_correlate_with_nothing() -> None:
+    found = _findings(_answer(_pairs(lambda one, other: 0.4)))
+    assert {found[name]["verdict"] for name in ("finding 1, weight", "finding 3, weight")} == {"undecided"}
+
+
+def test_where_a_single_model_finds_nothing_a_change_has_no_percentage() -> None:
+    tables = _answer(_pairs(lambda one, other: 0.2, single=0.0))
+    assert tables["merges"]["change"].is_nan().all()
+    assert {row["verdict"] for row in _findings(tables).values()} == {"undecided"}
+
+
+def test_groups_without_users_have_no_rows() -> None:
+    tables = _answer(_pairs(lambda one, other: 0.2, "ab", active=np.ones(160, bool)))
+    assert set(tables["merges"]["group"]) == {"all", "active"}
+
+
+def test_seeds_are_told_apart_and_nothing_gives_empty_tables() -> None:
+    pairs = _pairs(lambda one, other: 0.2, "ab") + _pairs(lambda one, other: 0.8, "ab", seed=1)
+    tables = _answer(pairs)
+    assert {row["seed"]: row["verdict"] for row in tables["findings"].to_dicts()} == {
+        0: "reproduced",
+        1: "not reproduced",
+    }
+    assert not any(table.height for table in _answer([]).values())
