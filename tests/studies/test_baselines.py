@@ -28,8 +28,8 @@ def test_each_reference_is_compared_on_the_same_users() -> None:
         assert row["low"] <= row["difference"] <= row["high"]
         assert (row["seed"], row["n_users"], row["model"]) == ({"a": 0, "b": 1}[domain], 120, "semb")
         assert (row["p_adjusted"] < 0.05) == (expected != 0)
-    table = tables["comparisons"]
-    np.testing.assert_allclose(table["p_adjusted"], holm(table["p"].to_numpy()))
+    for part in tables["comparisons"].partition_by("seed", "metric"):
+        np.testing.assert_allclose(part["p_adjusted"], holm(part["p"].to_numpy()))
 
 
 def test_nothing_to_compare() -> None:

@@ -53,15 +53,15 @@ def test_three_domains_are_too_few_for_a_finding_but_not_for_the_table() -> None
 def test_domains_without_a_gap_or_without_non_active_users_stay_in_the_table_only() -> None:
     import numpy as np
 
-    gaps = GAPS | {"e": None}
-    sweeps = [temporal_sweep(d, 1.0, 1.6 - GAPS[d] / 500, n=300) for d in "abcde"]
+    sweeps = [temporal_sweep(d, 1.0, 1.6 - gap / 500, n=300) for d, gap in GAPS.items()]
     sweeps.append(temporal_sweep("f", 1.0, 1.0, n=60, active=np.ones(60, bool)))
-    tables = recency.answer(sweeps, {d: statistics(gap) for d, gap in (gaps | {"f": 300.0}).items()})
+    sweeps.append(temporal_sweep("g", 1.0, 1.0, n=60))
+    tables = recency.answer(sweeps, {d: statistics(gap) for d, gap in (GAPS | {"f": 300.0, "g": None}).items()})
     of = {row["domain"]: row for row in tables["recency"].to_dicts()}
-    assert of["e"]["gap_days"] is None
+    assert of["g"]["gap_days"] is None
     assert [of["f"][name] for name in ("best", "best_low", "best_high")] == [None] * 3
     (found,) = tables["findings"].to_dicts()
-    assert found["n"] == 4
+    assert found["n"] == 5
 
 
 def test_seeds_and_paradigms_are_told_apart() -> None:

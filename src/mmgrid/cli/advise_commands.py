@@ -33,6 +33,9 @@ def advise(
         raise typer.BadParameter(
             f"{', '.join(unknown)}: the grid has {', '.join(session.grid.spec.data.domains)}", param_hint="--domain"
         )
+    known = dict.fromkeys([*session.grid.spec.paradigms, *(one.paradigm for one in session.grid.spec.checkpoints)])
+    if paradigm not in known:
+        raise typer.BadParameter(f"{paradigm}: the grid has {', '.join(known)}", param_hint="--paradigm")
     domains = domain or session.grid.spec.data.domains
     corpora = session.chosen([f"corpus/{name}" for name in domains])
     outcome = run_local(corpora, session.grid, session.store)

@@ -21,7 +21,7 @@ from mmgrid.grid.study_spec import (
     TemporalKind,
     TemporalSpec,
     VectorsSpec,
-    scales_of,
+    sweep_of,
 )
 from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL
 
@@ -52,9 +52,19 @@ class _One:
                 continue
             suffix = self.expansion.suffix
             recipe = self._recipe(paradigm)
-            upstream = {cell.name: cell for cell in parts}  # a cell that is named twice stands once
+            upstream = self._by_name(parts)
             cells += [*upstream.values(), Cell("study", (self.study.kind, paradigm, *suffix), recipe, upstream)]
         return cells
+
+    def _by_name(self, parts: list[Cell]) -> dict[str, Cell]:
+        """Each cell once, though several parts of a study may need it."""
+        found: dict[str, Cell] = {}
+        for cell in parts:
+            if found.setdefault(cell.name, cell) != cell:
+                raise self._wrong(
+                    f"two different cells are called {cell.name}; are points too close, or domains named alike?"
+                )
+        return found
 
     @property
     def domains(self) -> list[str]:
@@ -102,8 +112,8 @@ class _One:
         chain = self.built.chains[paradigm][domain]
         if phase not in chain:
             raise self._wrong(
-                f"{paradigm} has no checkpoint of {domain} at {phase}; give one under [[checkpoints]], or leave the "
-                "domain out (domains = […])"
+                f"{paradigm} has no checkpoint of {domain} at {phase}; give one under [[checkpoints]], or ask the "
+                "study of other domains or paradigms (domains = […], paradigms = […])"
             )
         return chain[phase]
 
@@ -113,7 +123,11 @@ class _One:
         return self.expansion.evaluation(model, domain, self.built.corpora[domain])
 
     def _point(self, model: Model, domain: str) -> Cell:
-        return self.expansion.evaluation(model, domain, self.built.corpora[domain], self.study.max_users)
+        """The evaluation of a model on the study's users."""
+        max_users = self.study.max_users
+        if isinstance(self.study, TemporalKind):
+            _, max_users = sweep_of(self.study, self.expansion.spec.studies)
+        return self.expansion.evaluation(model, domain, self.built.corpora[domain], max_users)
 
     @property
     def _old(self) -> str:
@@ -128,11 +142,13 @@ class _One:
     def _baselines(self, paradigm: str) -> list[Cell]:
         parts = []
         for domain in self.domains:
-            parts.append(self._evaluated(paradigm, domain, self._new))
-            popularity = Model("baseline", "popularity")
-            parts.append(self.expansion.evaluation(popularity, domain, self.built.corpora[domain]))
             known = self.built.chains.get("sasrec", {}).get(domain, {})
-            parts += [self._evaluated("sasrec", domain, phase) for phase in (self._new, "all") if phase in known]
+            models = [
+                Model(paradigm, self._new, {"model": self._checkpoint(paradigm, domain, self._new)}),
+                Model("baseline", "popularity"),
+                *(Model("sasrec", phase, {"model": known[phase]}) for phase in (self._new, "all") if phase in known),
+            ]
+            parts += [self._point(model, domain) for model in models]
         return parts
 
     def _vectors(self, paradigm: str) -> list[Cell]:
@@ -170,7 +186,9 @@ class _One:
 
     def _base_model(self, paradigm: str, study: BaseModelSpec) -> list[Cell]:
         pairs = study.pairs or tuple(combinations(sorted(self.domains), 2))
-        pairs = tuple(pair for pair in pairs if set(pair) <= set(self.domains))
+        outside = sorted({domain for pair in pairs for domain in pair} - set(self.domains))
+        if outside:
+            raise self._wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
         parts = [self._evaluated(paradigm, domain, self._new) for domain in dict.fromkeys(d for p in pairs for d in p)]
         for first, second in pairs:
             sources = {f"source:{domain}": self._checkpoint(paradigm, domain, self._new) for domain in (first, second)}
@@ -185,7 +203,7 @@ class _One:
             for base, below in bases.items():
                 for alpha in study.alphas.values():
                     called = base.removeprefix(HISTORICAL)
-                    share = f"{alpha:g}-{first}+{round(1 - alpha, 9):g}-{second}"
+                    share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
                     line = {
                         "kind": "base_model",
                         "base": base,
@@ -213,12 +231,15 @@ class _One:
                 role: self._checkpoint(paradigm, domain, p) for role, p in (("start", self._old), ("end", self._new))
             }
             parts += [self._evaluated(paradigm, domain, phase) for phase in (self._old, self._new)]  # λ = 0 and 1
-            for scale in scales_of(study, self.expansion.spec.studies).values():
+            scales, _ = sweep_of(study, self.expansion.spec.studies)
+            for scale in scales.values():
                 if scale in (0.0, 1.0):
                     continue
                 family = f"{paradigm}/{domain}/temporal/{self.expansion.seed}"
                 line = {"kind": "temporal", "at": scale}
-                parts.append(self._point(Model(paradigm, f"temporal={scale:g}", ends, {"line": line}, family), domain))
+                parts.append(
+                    self._point(Model(paradigm, f"temporal={scale:.9g}", ends, {"line": line}, family), domain)
+                )
             if isinstance(study, RecencySpec | AdviseSpec):
                 parts.append(self.built.corpora[domain])
             if isinstance(study, AdviseSpec):

@@ -93,6 +93,13 @@ class BaseModelSpec(_Study):
 class _Temporal(_Study):
     scales: Steps | None = Field(default=None, description="of λ; default: the temporal study's, −0.5 to 2 by 0.1")
 
+    @field_validator("scales")
+    @classmethod
+    def _a_curve(cls, scales: Steps | None) -> Steps | None:
+        if scales and not set(scales.values()) - {0.0, 1.0}:
+            raise ValueError("0 and 1 are the checkpoints themselves; a curve needs more points")
+        return scales
+
 
 class TemporalSpec(_Temporal):
     """Fig. 5: Θ(t1) + λ (Θ(t2) − Θ(t1))."""
@@ -121,7 +128,8 @@ TemporalKind = TemporalSpec | RecencySpec | AdviseSpec
 SCALES = Steps.model_validate({"from": -0.5, "to": 2.0, "step": 0.1})
 
 
-def scales_of(study: TemporalKind, studies: Iterable[StudySpec]) -> Steps:
-    """The λ of a study: its own, else those of the grid's temporal study, else the default."""
-    given = (other.scales for other in studies if isinstance(other, TemporalSpec))
-    return study.scales or next((scales for scales in given if scales), SCALES)
+def sweep_of(study: TemporalKind, studies: Iterable[StudySpec]) -> tuple[Steps, int | None]:
+    """The λ of a study and its sample of users: its own, else those of the grid's temporal study, else the default."""
+    shared = next((other for other in studies if isinstance(other, TemporalSpec)), None)
+    scales = study.scales or (shared and shared.scales) or SCALES
+    return scales, study.max_users or (shared and shared.max_users)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.evaluation import bootstrap_interval, holm, resampled_means
+from mmgrid.evaluation import bootstrap_interval, resampled_means
 from mmgrid.seeds import derive
 from mmgrid.studies.curve import fine_places, nearest, smoother
+from mmgrid.studies.families import with_holm
 from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
@@ -72,7 +73,7 @@ BEST_SCHEMA = pl.Schema(
 )
 """One row a pair and base.  ``alpha`` keeps most on all users, with its interval; ``kept`` is what an α chosen on one
 half of the users keeps on the other half (both ways, averaged), in percent; ``gain`` = kept − that of the backbone as
-base, percentage points, paired by user, null for the backbone itself; p after Holm over the rows.  NaN where a single
+base, percentage points, paired by user, null for the backbone itself; p after Holm over the rows of a paradigm.  NaN where a single
 finds nothing for the users of a half or of a resample."""
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
@@ -132,11 +133,9 @@ def answer(sweeps: Iterable[PairSweep]) -> dict[str, pl.DataFrame]:
         rows, drawn = _best_rows({sweep.base: sweep for sweep in group})
         best += rows
         gains += drawn
-    table = pl.DataFrame(best, schema=BEST_SCHEMA)
-    adjusted = holm([np.nan if row["p"] is None else row["p"] for row in best])
     return {
         "curve": pl.DataFrame([row for sweep in sweeps for row in _curve_rows(sweep)], schema=CURVE_SCHEMA),
-        "best": table.with_columns(p_adjusted=pl.Series(adjusted, dtype=pl.Float64).fill_nan(None)),
+        "best": with_holm(pl.DataFrame(best, schema=BEST_SCHEMA)),
         "findings": pl.DataFrame(_findings(gains), schema=FINDINGS_SCHEMA),
     }
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from mmgrid.evaluation import RESULTS_SCHEMA, holm, paired_difference
+from mmgrid.evaluation import RESULTS_SCHEMA, paired_difference
+from mmgrid.studies.families import with_holm
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import METRICS, Ranked
 
@@ -28,7 +29,7 @@ COMPARISONS_SCHEMA = pl.Schema(
     }
 )
 """``paradigm`` at t2 minus ``reference`` (``popularity``, ``sasrec``, ``sasrec (in one go)``), percentage points,
-paired by user, over all test users; p of the sign-flip test, and after Holm over the rows of the table."""
+paired by user, over all test users; p of the sign-flip test, and after Holm over the rows of a paradigm and metric."""
 
 TABLES = {"scores": SCORES_SCHEMA, "comparisons": COMPARISONS_SCHEMA}
 PLOTS = (
@@ -65,7 +66,7 @@ def answer(compared: Iterable[Compared], scores: pl.DataFrame) -> dict[str, pl.D
     table = pl.DataFrame(rows, schema=COMPARISONS_SCHEMA)
     return {
         "scores": scores,
-        "comparisons": table.with_columns(p_adjusted=pl.Series(holm(table["p"].to_numpy()), dtype=pl.Float64)),
+        "comparisons": with_holm(table),
     }
 
 

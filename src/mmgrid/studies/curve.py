@@ -10,6 +10,7 @@ Shapes: B users, P places, F fine places, S resamples.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,12 @@ def fine_places(places: Floats) -> Floats:
 
 def smoother(places: Floats, at: Floats) -> Floats:
     """float64[F, P]: the map from values at `places` (distinct) to the smoothed curve at `at`."""
+    return _smoother(tuple(places.tolist()), tuple(at.tolist()))
+
+
+@functools.cache  # every group and domain of a sweep has the same places
+def _smoother(measured: tuple[float, ...], asked: tuple[float, ...]) -> Floats:
+    places, at = np.array(measured), np.array(asked)
     seen = min(len(places), max(LEAST_PLACES, int(np.ceil(SPAN * len(places)))))
     rows = np.empty((len(at), len(places)))
     for row, centre in zip(rows, at, strict=True):
@@ -56,6 +63,7 @@ def smoother(places: Floats, at: Floats) -> Floats:
         root = np.sqrt(np.clip(1 - (distance / width) ** 3, 0, None) ** 3)
         powers = np.vander(places - centre, min(3, seen), increasing=True)
         row[:] = np.linalg.pinv(powers * root[:, None])[0] * root
+    rows.flags.writeable = False
     return rows
 
 

@@ -12,7 +12,7 @@ from mmgrid.studies.permutation import correlation, permutation_p
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.sweep import Sweep
 
-LEAST_DOMAINS = 4  # below them every permutation is likely
+LEAST_DOMAINS = 5  # below them even a perfect order is likely by chance
 
 RECENCY_SCHEMA = pl.Schema(
     {

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.evaluation import bootstrap_interval, holm, paired_difference
+from mmgrid.evaluation import bootstrap_interval, paired_difference
 from mmgrid.studies.curve import crossfitted, smoother
+from mmgrid.studies.families import with_holm
 from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
@@ -59,7 +60,8 @@ BEST_SCHEMA = pl.Schema(
 """One row a domain and group.  ``best`` is λ* (the smoothed curve's maximum, in steps of 0.005) with the interval of
 its bootstrap over users; ``at_edge`` if it lies at an end of the range that was tried.  ``value_at_*``: percent, as
 measured at the nearest λ that was tried.  ``gain``: λ chosen on one half of the users minus λ = 1, measured on the
-other half (both ways, averaged), percentage points; p of the sign-flip test, and after Holm over the rows."""
+other half (both ways, averaged), percentage points, with an interval that takes the λ as chosen; p of the sign-flip
+test, and after Holm over the rows of a paradigm."""
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -90,9 +92,7 @@ def answer(sweeps: Iterable[Sweep], groups: Sequence[str] = ("all", "active", "n
             if group in groups and len(users):
                 curve += _curve_rows(sweep, group, users)
                 best.append(_best_row(sweep, group, users))
-    best_table = pl.DataFrame(best, schema=BEST_SCHEMA).with_columns(
-        p_adjusted=pl.Series(holm([row["p"] for row in best]), dtype=pl.Float64)
-    )
+    best_table = with_holm(pl.DataFrame(best, schema=BEST_SCHEMA))
     return {
         "curve": pl.DataFrame(curve, schema=CURVE_SCHEMA),
         "best": best_table,

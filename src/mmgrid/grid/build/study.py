@@ -13,11 +13,14 @@ import numpy as np
 import polars as pl
 
 from mmgrid.data import Corpus, NoTestUsersError, test_set
+from mmgrid.data.statistics import mean_gap_days
 from mmgrid.grid.build.evaluation import RANKS_FILE, ROWS_FILE, ranks_table
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.build.scene import scene_of
 from mmgrid.grid.build.vectors import VECTORS_FILE
 from mmgrid.grid.cell import Cell
+from mmgrid.grid.expand import TRAINED
+from mmgrid.grid.spec import Target
 from mmgrid.studies import advise, base_model, baselines, cross_domain, recency, temporal, vectors
 from mmgrid.studies.ranked import Ranked
 from mmgrid.studies.sweep import Sweep
@@ -40,6 +43,7 @@ class _Parts:
         self.cells = tuple(job.cell.upstream.values())
         self.paradigm: str = job.recipe["paradigm"]
         self.seed: int = job.recipe["seed"]
+        self.target: Target = job.grid.spec.evaluation.target
 
     def of(self, kind: str) -> Iterator[Cell]:
         return (cell for cell in self.cells if cell.kind == kind)
@@ -67,20 +71,41 @@ class _Parts:
     def points(self, kind: str) -> Iterator[Cell]:
         return (cell for cell in self.of("evaluation") if cell.recipe.get("line", {}).get("kind") == kind)
 
-    def statistics(self) -> dict[str, dict[str, Any]]:
-        """Each domain's statistics, and its share of active users as it was one phase earlier."""
-        found = {}
-        for domain, cell in self.corpora().items():
-            known: Any = self.job.store.record(cell.address).summary["statistics"]
-            found[domain] = dict(known) | {"active_ratio_before": self._active_before(cell)}
-        return found
+    def interactions(self) -> dict[str, int]:
+        """Each domain's training interactions, of the phases that the newest checkpoints have seen."""
+        phases = TRAINED[self.target]
+        known: dict[str, Any] = {
+            domain: self.job.store.record(cell.address).summary["statistics"] for domain, cell in self.corpora().items()
+        }
+        return {domain: sum(found["interactions"][phase] for phase in phases) for domain, found in known.items()}
 
-    def _active_before(self, corpus: Cell) -> float | None:
-        calendar = self.job.calendar
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """What the recency and advise studies know of each domain; nothing that the newest checkpoint could not.
+
+        test_users, active, non_active, active_ratio, gap_days; active_ratio_before: as it was one phase earlier.
+        """
+        return {domain: self._known(self.folder(cell)) for domain, cell in self.corpora().items()}
+
+    def _known(self, folder: Path) -> dict[str, Any]:
+        calendar, target = self.job.calendar, self.target
+        end = calendar.t2 if target == "phase2" else calendar.test.end
+        corpus = Corpus.load(folder, until=end)
+        active = test_set(corpus, calendar, target).active
+        return {
+            "test_users": len(active),
+            "active": int(active.sum()),
+            "non_active": int((~active).sum()),
+            "active_ratio": float(active.mean()),
+            "gap_days": mean_gap_days(corpus.before(calendar.t1 if target == "phase2" else calendar.t2)),
+            "active_ratio_before": self._active_before(corpus),
+        }
+
+    def _active_before(self, corpus: Corpus) -> float | None:
+        if self.target == "phase2":  # phase1 is the first phase whose users can be told apart
+            return None
         try:
-            return float(
-                test_set(Corpus.load(self.folder(corpus), until=calendar.t2), calendar, "phase2").active.mean()
-            )
+            calendar = self.job.calendar
+            return float(test_set(corpus.before(calendar.t2), calendar, "phase2").active.mean())
         except NoTestUsersError:
             return None
 
@@ -154,12 +179,8 @@ def _cross_domain(parts: _Parts) -> Tables:
                 Ranked.of(frames),
             )
         )
-    interactions = {
-        domain: sum(found["interactions"][phase] for phase in ("pretrain", "phase1", "phase2"))
-        for domain, found in parts.statistics().items()
-    }
     centres = {cell.key[0]: np.load(parts.folder(cell) / VECTORS_FILE).mean(axis=0) for cell in parts.of("vectors")}
-    return cross_domain.answer(pairs, interactions, centres)
+    return cross_domain.answer(pairs, parts.interactions(), centres)
 
 
 def _base_model(parts: _Parts) -> Tables:
