@@ -1,6 +1,7 @@
 """The studies of a grid from its file to their tables, and what a sweep's points are made of."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -167,6 +168,28 @@ def test_results_say_the_numbers_of_the_tables(studied: Built) -> None:
     wrong = mmgrid(*arguments, "tempral")
     assert wrong.code == 2
     assert "tempral: must be one of baselines, vectors" in wrong.err
+
+
+def test_the_report_holds_the_numbers_of_the_studies_to_the_last_digit(studied: Built, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    answer = mmgrid("report", studied.file, "--store", studied.root, "--out", out, "--json").json
+    pictures = [Path(path) for path in answer["figures"]]
+    assert {path.parent for path in pictures} == {tmp_path / "report-figures"}
+    assert {path.suffix for path in pictures} == {".svg", ".pdf"}
+    payload = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', out.read_text(), re.DOTALL)
+    assert payload
+    exports = json.loads(payload[1])["exports"]
+    for study, table in (("temporal", "best"), ("recency", "recency"), ("advise", "predictions")):
+        told = mmgrid("results", studied.file, "--store", studied.root, "--study", study, "--json").json[table]
+        shown = pl.read_csv(exports[f"table-{table}"]["csv"].encode())
+        key = [name for name in ("paradigm", "seed", "domain", "group") if name in shown.columns]
+        rows = {tuple(row[name] for name in key): row for row in told}
+        lines = {tuple(line[name] for name in key): line for line in shown.to_dicts()}
+        assert lines.keys() == rows.keys()
+        for place, line in lines.items():
+            numbers = [name for name in line if isinstance(rows[place].get(name), float)]
+            assert len(numbers) >= 3
+            assert [line[name] for name in numbers] == [rows[place][name] for name in numbers]
 
 
 def test_a_study_that_is_not_there_is_told(studied: Built, tmp_path: Path) -> None:
