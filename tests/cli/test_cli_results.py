@@ -156,8 +156,18 @@ def test_the_report_holds_the_numbers_of_the_results(page: str, rows: list[dict[
     assert seen == {key for key in of if key[2] in metrics}
 
 
+def _data(page: str) -> dict[str, dict[str, list[Any]]]:
+    """The figures' data sets: name → column → values; the page writes texts that repeat once."""
+
+    def values(column: Any) -> list[Any]:
+        return [column["texts"][place] for place in column["places"]] if isinstance(column, dict) else column
+
+    found = _payload(page)["data"]
+    return {name: {column: values(given) for column, given in columns.items()} for name, columns in found.items()}
+
+
 def test_the_figures_hold_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
-    data = _payload(page)["data"]
+    data = _data(page)
     known = {(row["domain"], row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in rows}
     scores = data["scores"]
     names = ("domain", "group", "metric", "value", "low", "high")
@@ -182,7 +192,7 @@ def test_the_report_opens_without_a_network_and_shows_every_cell(page: str, buil
     cells = pl.read_csv(_payload(page)["exports"]["table-cells"]["csv"].encode())
     assert set(cells["name"]) == {cell.name for cell in built.cells}
     assert set(cells["fingerprint"]) == {cell.fingerprint for cell in built.cells}
-    losses = _payload(page)["data"]["losses"]
+    losses = _data(page)["losses"]
     curves = set(zip(*(losses[name] for name in ("paradigm", "domain", "phase", "seed")), strict=True))
     assert curves == {(*cell.key, 0) for cell in built.cells if cell.kind == "checkpoint"}
 
