@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.cost import estimate
-from mmgrid.store import Record, Store
+from mmgrid.store import Record, Store, StoreError
 
 
 class TimeLeft:
@@ -23,7 +24,7 @@ class TimeLeft:
         """Seconds that are left when this cell needs no more work; None while some cell's cost is not known."""
         cell = self._cells[name]
         self._open.discard(cell)
-        if self._store.has(cell.address):
+        with suppress(StoreError):  # of a failed or damaged cell nothing can be learnt
             self._records[cell] = self._store.record(cell.address)
         costs = estimate(sorted(self._open, key=lambda cell: cell.name), self._records)
         if any(cost is None for cost in costs.values()):
