@@ -31,20 +31,22 @@ SUBSPACE = {"method": "ties", "options": {"preset": "subspace"}}  # DARE, then T
 def study_cells(expansion: Expansion, built: Built) -> list[Cell]:
     """All cells of the grid's studies, the evaluations before the studies that stand on them."""
     return [
-        cell for number, study in enumerate(expansion.spec.studies) for cell in _One(expansion, built, study, number)()
+        cell
+        for number, study in enumerate(expansion.spec.studies)
+        for cell in _StudyExpansion(expansion, built, study, number).cells()
     ]
 
 
 @dataclass(frozen=True)
-class _One:
-    """One entry of `[[studies]]`."""
+class _StudyExpansion:
+    """The cells of one entry of `[[studies]]`."""
 
     expansion: Expansion
     built: Built
     study: StudySpec
     number: int
 
-    def __call__(self) -> list[Cell]:
+    def cells(self) -> list[Cell]:
         cells: list[Cell] = []
         for paradigm in self.study.paradigms or self._askable():
             parts = self._parts(paradigm)
