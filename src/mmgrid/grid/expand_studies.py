@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from mmgrid.grid.cell import Cell
-from mmgrid.grid.expand import Built, Expansion, Model
+from mmgrid.grid.expansion import Built, Expansion, Model
 from mmgrid.grid.load import GridError
 from mmgrid.grid.spec import CrossDomainMerges
 from mmgrid.grid.study_spec import (

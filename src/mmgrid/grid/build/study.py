@@ -19,7 +19,7 @@ from mmgrid.grid.build.job import Job
 from mmgrid.grid.build.scene import scene_of
 from mmgrid.grid.build.vectors import VECTORS_FILE
 from mmgrid.grid.cell import Cell
-from mmgrid.grid.expand import TRAINED
+from mmgrid.grid.expansion import TRAINED
 from mmgrid.grid.spec import Target
 from mmgrid.studies import advise, base_model, baselines, cross_domain, recency, temporal, vectors
 from mmgrid.studies.ranked import Ranked
