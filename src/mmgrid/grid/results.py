@@ -9,13 +9,12 @@ import polars as pl
 
 from mmgrid.data import PHASES
 from mmgrid.evaluation import RESULTS_SCHEMA
+from mmgrid.grid.build.evaluation import RANKS_FILE, ROWS_FILE
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.state import State
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
 from mmgrid.studies.registry import STUDIES
-
-ROWS_FILE, RANKS_FILE = "rows.parquet", "ranks.parquet"
 
 
 def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, str]]:

@@ -23,8 +23,11 @@ HISTORY_LENGTH = 25
 TEXT_TOKENS = 64
 
 
-class CannotTrainError(NotImplementedError):
-    """The paradigm has nothing to train."""
+class CannotTrainError(RuntimeError):
+    """The paradigm has nothing to train: it takes a language model as it is."""
+
+    def __init__(self) -> None:
+        super().__init__("pooled takes a language model as it is: there is nothing to train")
 
 
 class Pooled:
@@ -44,10 +47,10 @@ class Pooled:
         self.tokenizer.save_pretrained(str(folder))
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> Any:
-        raise CannotTrainError("pooled takes a language model as it is: there is nothing to train")
+        raise CannotTrainError
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        raise CannotTrainError("pooled takes a language model as it is: there is nothing to train")
+        raise CannotTrainError
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         vectors = self.item_vectors(model, items)

@@ -1,7 +1,6 @@
 """Table 3, eq. 11: λ predicted from the data alone, by a line that has never seen the domain."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.line_fit import blended, left_out
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import Sweep
+from mmgrid.studies.sweep import Sweep, by_run
 
 PERCENT = 100.0
 LEAST_DOMAINS = 3  # a line through two others is the least that can be left-one-out
@@ -95,7 +94,7 @@ def answer(
         ranks_at: the table of ranks of a sweep's domain at any λ.
     """
     predictions, comparison, findings = [], [], []
-    for (paradigm, seed), group in groupby(sorted(sweeps, key=_run), key=_run):
+    for about, group in by_run(sweeps):
         own = {sweep.domain: sweep for sweep in group}
         rows = _predictions(own, statistics)
         judged = {
@@ -109,17 +108,13 @@ def answer(
         }
         predictions += rows
         comparison += [row for found in rows for row in _comparison(found, judged[found["domain"]])]
-        found = [_gains(judged, seed), _better_line(rows, own, statistics)]
-        findings += [row | {"paradigm": paradigm, "seed": seed} for row in found if row]
+        found = [_gains(judged, group[0].seed), _better_line(rows, own, statistics)]
+        findings += [row | about for row in found if row]
     return {
         "predictions": pl.DataFrame(predictions, schema=PREDICTIONS_SCHEMA),
         "comparison": with_holm(pl.DataFrame(comparison, schema=COMPARISON_SCHEMA)),
         "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
     }
-
-
-def _run(sweep: Sweep) -> tuple[str, int]:
-    return sweep.paradigm, sweep.seed
 
 
 def _points(sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float]]:

@@ -280,34 +280,33 @@ def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
         found = []
         if old:
             found.append(
-                _mean_gain(
+                _finding(
                     "base replacement",
                     "With a historical checkpoint as the base, a merge of two domains keeps more than with the backbone.",
-                    "percentage points of the single models' NDCG@20 kept, historical minus backbone",
-                    np.mean([gain.value for gain in old]),
-                    np.mean([gain.drawn for gain in old], axis=0),
+                    "historical minus backbone",
+                    *_mean(old),
                     len(old),
                 )
             )
         if neutral:
             found.append(
-                _mean_gain(
+                _finding(
                     "neutral base",
                     "With the average of the historical checkpoints as the base, a merge keeps more than with the backbone.",
-                    "percentage points of the single models' NDCG@20 kept, neutral minus backbone",
-                    np.mean([gain.value for gain in neutral]),
-                    np.mean([gain.drawn for gain in neutral], axis=0),
+                    "neutral minus backbone",
+                    *_mean(neutral),
                     len(neutral),
                 )
             )
         if old and neutral:
+            (value, drawn), (old_value, old_drawn) = _mean(neutral), _mean(old)
             found.append(
-                _mean_gain(
+                _finding(
                     "neutral against historical",
                     "The neutral base keeps more than a historical checkpoint of one of the domains.",
-                    "percentage points of the single models' NDCG@20 kept, neutral minus historical",
-                    np.mean([gain.value for gain in neutral]) - np.mean([gain.value for gain in old]),
-                    np.mean([gain.drawn for gain in neutral], axis=0) - np.mean([gain.drawn for gain in old], axis=0),
+                    "neutral minus historical",
+                    value - old_value,
+                    drawn - old_drawn,
                     len(neutral),
                 )
             )
@@ -315,13 +314,18 @@ def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
     return rows
 
 
-def _mean_gain(finding: str, claim: str, statistic: str, value: Any, drawn: np.ndarray, n: int) -> dict[str, Any]:
+def _mean(gains: Sequence[_Gain]) -> tuple[float, np.ndarray]:
+    """The mean over pairs (and bases), and its resamples."""
+    return float(np.mean([gain.value for gain in gains])), np.mean([gain.drawn for gain in gains], axis=0)
+
+
+def _finding(finding: str, claim: str, difference: str, value: float, drawn: np.ndarray, n: int) -> dict[str, Any]:
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {
         "finding": finding,
         "claim": claim,
-        "statistic": statistic,
-        "value": float(value),
+        "statistic": f"percentage points of the single models' NDCG@20 kept, {difference}",
+        "value": value,
         "low": float(low),
         "high": float(high),
         "p": _two_sided(drawn),

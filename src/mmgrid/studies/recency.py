@@ -1,7 +1,6 @@
 """Table 4: is the best λ for non-active users smaller where people take older items?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import polars as pl
 from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.permutation import correlation, permutation_p
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.sweep import Sweep
+from mmgrid.studies.sweep import Sweep, by_run
 
 LEAST_DOMAINS = 5  # below them even a perfect order is likely by chance
 
@@ -59,17 +58,13 @@ def answer(sweeps: Iterable[Sweep], statistics: Mapping[str, Mapping[str, Any]])
     sweeps = list(sweeps)
     rows = [_row(sweep, statistics[sweep.domain]) for sweep in sweeps]
     findings = []
-    for (paradigm, seed), own in groupby(sorted(sweeps, key=_run), key=_run):
-        found = _finding(list(own), statistics)
-        findings += [found | {"paradigm": paradigm, "seed": seed}] if found else []
+    for about, own in by_run(sweeps):
+        found = _finding(own, statistics)
+        findings += [found | about] if found else []
     return {
         "recency": pl.DataFrame(rows, schema=RECENCY_SCHEMA),
         "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
     }
-
-
-def _run(sweep: Sweep) -> tuple[str, int]:
-    return sweep.paradigm, sweep.seed
 
 
 def _row(sweep: Sweep, statistics: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,16 @@ class Sweep:
         return {
             group: best_place(users.values(MAIN_METRIC), self.scales, seed=self.seed) for group, users in groups.items()
         }
+
+
+def by_run(sweeps: Iterable[Sweep]) -> Iterator[tuple[dict[str, str | int], list[Sweep]]]:
+    """The sweeps of each paradigm and seed, behind these two as the columns of a table have them."""
+
+    def run(sweep: Sweep) -> tuple[str, int]:
+        return sweep.paradigm, sweep.seed
+
+    for (paradigm, seed), own in groupby(sorted(sweeps, key=run), key=run):
+        yield {"paradigm": paradigm, "seed": seed}, list(own)
 
 
 def _name(scale: float) -> str:

@@ -1,7 +1,6 @@
 """Fig. 5, eq. 9 and 10: how much of the newest phase to trust, for all, active and non-active users."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from mmgrid.studies.families import with_holm
 from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import Sweep
+from mmgrid.studies.sweep import Sweep, by_run
 
 PERCENT = 100.0
 SMALL_GAIN = 1.0  # percent of the value at λ = 1: below it there is nothing to gain
@@ -155,15 +154,10 @@ def _best_row(sweep: Sweep, group: str, users: Ranked) -> dict[str, Any]:
 
 def _findings(sweeps: Sequence[Sweep], best: pl.DataFrame) -> list[dict[str, Any]]:
     rows = []
-    for (paradigm, seed), own in groupby(sorted(sweeps, key=_run), key=_run):
-        table = best.filter((pl.col("paradigm") == paradigm) & (pl.col("seed") == seed))
-        about = {"paradigm": paradigm, "seed": seed}
-        rows += [about | row for row in (_not_one(table), _less_variable(list(own))) if row]
+    for about, own in by_run(sweeps):
+        table = best.filter(**about)
+        rows += [about | row for row in (_not_one(table), _less_variable(own)) if row]
     return rows
-
-
-def _run(sweep: Sweep) -> tuple[str, int]:
-    return sweep.paradigm, sweep.seed
 
 
 def _not_one(best: pl.DataFrame) -> dict[str, Any] | None:
