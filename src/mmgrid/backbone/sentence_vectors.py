@@ -1,0 +1,54 @@
+"""Texts as vectors by a model that was trained for it, through sentence-transformers (an optional extra)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
+
+
+def sentence_vectors(
+    model: str | Path, texts: Sequence[str], *, batch_size: int = 32, most_tokens: int | None = None
+) -> np.ndarray:
+    """float32 [texts, width]: what the model gives for each text, as the model normalises (or not); zeros for an empty one.
+
+    Args:
+        model: a folder, or the id of one on the hub, such as `Qwen/Qwen3-Embedding-0.6B`.
+        most_tokens: of each text, the rest is cut off; None takes as many as the model can.
+
+    Raises:
+        ImportError: sentence-transformers is not installed.
+        ValueError: the model gave NaN or infinity for a text.
+    """
+    encoder = _open(model)
+    if most_tokens is not None:
+        encoder.max_seq_length = most_tokens
+    filled = np.array([bool(text.strip()) for text in texts], np.bool_)
+    given = [text for text, is_filled in zip(texts, filled, strict=True) if is_filled]
+    probe = given or ["a"]  # some models fail on no tokens at all; the width of their vectors is known from any text
+    encoded = encoder.encode(probe, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
+    vectors = np.zeros((len(texts), encoded.shape[1]), np.float32)
+    vectors[filled] = encoded[: len(given)]
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"{model}: NaN or infinity in the vectors of {bad.size} of {len(texts)} texts, first {texts[bad[0]]!r:.80}: "
+            "take another model or precision"
+        )
+    return vectors
+
+
+def _open(model: str | Path) -> SentenceTransformer:
+    try:
+        from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImportError(
+            f"{model}: this model is opened by sentence-transformers, which is not installed: "
+            "pip install mmgrid[sentence-transformers]"
+        ) from error
+    return SentenceTransformer(str(model), trust_remote_code=False)

@@ -1,0 +1,55 @@
+"""The two files of a codebook: its arrays in `codebook.safetensors`, its kind and recipe in `codebook.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from mmgrid.files import write_bytes, write_json
+
+ARRAYS_FILE = "codebook.safetensors"
+HEAD_FILE = "codebook.json"  # written last: a folder with it is whole
+FORMAT = 1
+
+
+def write(folder: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write both files into `folder`, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes(folder / ARRAYS_FILE, save(contiguous))
+    write_json(folder / HEAD_FILE, {"format": FORMAT, **head})
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """What `codebook.json` says.  FileNotFoundError or ValueError if it is missing or no codebook's."""
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; is {folder} the folder of a codebook?")
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise ValueError(f"{path}: no valid JSON: {error}; fit the codebook again") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a codebook of format {FORMAT}; fit the codebook again with this version")
+    return head
+
+
+def read_arrays(folder: Path, names: frozenset[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays.  FileNotFoundError or ValueError if the file is missing, damaged or lacks one of `names`."""
+    path = folder / ARRAYS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; the codebook is incomplete, fit it again")
+    try:
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged: {error}; fit the codebook again") from None
+    missing = sorted((names or frozenset()) - arrays.keys())
+    if missing:
+        raise ValueError(f"{path}: no array {missing[0]!r}; expected {sorted(names or ())}")
+    return arrays

@@ -1,0 +1,137 @@
+"""RQ-VAE: an encoder, residual quantisation of what it gives, and a decoder that goes back to the item's vector.
+
+Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022); taken for semantic IDs by TIGER
+(Rajput et al., "Recommender Systems with Generative Retrieval", 2023) and, with a balanced last level, by LC-Rec
+(Zheng et al., "Adapting Large Language Models by Integrating Collaborative Semantics for Recommendation", 2024).
+How it is trained stands in `rqvae_training`.
+
+Shapes: N items, D width of an item vector, W width of the latent vector, L levels, C codes of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mmgrid.semantic_ids import codebook_files
+from mmgrid.semantic_ids.codewords import Codes, Codewords
+from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, checked, chunks
+from mmgrid.semantic_ids.recipes import RqVaeRecipe
+from mmgrid.semantic_ids.spreading import spread
+
+ARRAYS = frozenset({"words", "centre", "scale"})
+
+
+def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear layers of these widths, with dropout before each and ReLU between them."""
+    layers: list[nn.Module] = []
+    for place, (inner, outer) in enumerate(pairwise(widths)):
+        if place:
+            layers.append(nn.ReLU())
+        linear = nn.Linear(inner, outer)
+        nn.init.xavier_normal_(linear.weight)  # torch's own start shrinks a vector with every layer
+        nn.init.zeros_(linear.bias)
+        layers += [nn.Dropout(dropout), linear]
+    return nn.Sequential(*layers)
+
+
+class Network(nn.Module):
+    """Encoder and decoder, mirrors of each other, and the words of all levels."""
+
+    def __init__(self, recipe: RqVaeRecipe, width: int) -> None:
+        super().__init__()
+        widths = [width, *recipe.hidden, recipe.width]
+        self.encoder = perceptron(widths, recipe.dropout)
+        self.decoder = perceptron(widths[::-1], recipe.dropout)
+        self.words = nn.Parameter(torch.zeros(recipe.levels, recipe.codes, recipe.width))
+
+    @property
+    def device(self) -> torch.device:
+        return self.words.device
+
+    def codewords(self) -> Codewords:
+        levels, codes, _ = self.words.shape
+        return Codewords(self.words.detach().cpu().numpy().copy(), np.full(levels, codes, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class RqVae:
+    """A codebook (see `quantiser.Codebook`) whose words are vectors of the encoder's space."""
+
+    recipe: RqVaeRecipe
+    network: Network
+    codewords: Codewords
+    scale: VectorScale
+
+    @property
+    def levels(self) -> int:
+        return self.codewords.levels
+
+    @property
+    def codes(self) -> int:
+        return self.codewords.codes
+
+    @property
+    def width(self) -> int:
+        return len(self.scale.centre)
+
+    def encode(self, vectors: npt.NDArray[np.floating]) -> Codes:
+        return self.codewords.nearest(self.latents(checked(vectors, self.width)))
+
+    def decode(self, codes: npt.NDArray[np.integer]) -> Floats:
+        return self.scale.undo(_through(self.network.decoder, self.codewords.total(codes), self.network.device))
+
+    def last_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
+        return self.codewords.last_distances(self.latents(vectors), codes)
+
+    def spread(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
+        return spread(self, vectors, codes, self.recipe)
+
+    def latents(self, vectors: npt.NDArray[np.floating]) -> Floats:
+        """float32 [N, W]: what the encoder makes of item vectors [N, D]."""
+        latents = np.empty((len(vectors), self.recipe.width), np.float32)
+        for part in chunks(len(vectors)):
+            latents[part] = _through(self.network.encoder, self.scale.apply(vectors[part]), self.network.device)
+        return latents
+
+    def save(self, folder: Path) -> None:
+        weights = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        arrays = {"centre": self.scale.centre, "scale": np.array([self.scale.scale])}
+        head = {"kind": self.recipe.kind, "recipe": self.recipe.model_dump(mode="json")}
+        codebook_files.write(folder, head, {**weights, **arrays})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """From a folder that `save` wrote, onto a GPU if there is one; ValueError if it does not fit together."""
+        recipe = RqVaeRecipe.model_validate(codebook_files.read_head(folder).get("recipe"))
+        arrays = codebook_files.read_arrays(folder, ARRAYS)
+        centre, scale = arrays.pop("centre"), float(arrays.pop("scale")[0])
+        with torch.device("meta"):  # no weights are drawn that would be thrown away
+            network = Network(recipe, len(centre))
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        try:
+            network.load_state_dict(weights, assign=True)
+        except RuntimeError as error:
+            raise ValueError(f"{folder}: weights and recipe do not fit together: {error}") from None
+        network = network.to(best_device()).eval().requires_grad_(False)
+        return cls(recipe, network, network.codewords(), VectorScale(centre, scale))
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@torch.no_grad()
+def _through(network: nn.Module, rows: Floats, device: torch.device) -> Floats:
+    """Rows [N, …] through a network in chunks, as float32 numpy [N, …]."""
+    parts = [network(torch.from_numpy(rows[part]).to(device)).cpu() for part in chunks(max(len(rows), 1))]
+    return torch.cat(parts).numpy()

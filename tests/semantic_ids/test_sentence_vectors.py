@@ -1,0 +1,50 @@
+"""Vectors by sentence-transformers: the missing extra says how to get it; with it, a tiny model made on the spot."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kits.small import make_backbone, make_items, make_tokenizer
+from mmgrid.backbone.sentence_vectors import sentence_vectors
+
+
+def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ImportError, match=r"some/model: .* pip install mmgrid\[sentence-transformers\]"):
+        sentence_vectors("some/model", ["a text"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen3 with mean pooling, as sentence-transformers saves one."""
+    library = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    folder = tmp_path_factory.mktemp("sentence_model")
+    tokenizer = make_tokenizer(make_items(30))
+    make_backbone(tokenizer).save_pretrained(folder / "plain")
+    tokenizer.save_pretrained(folder / "plain")
+    words = Transformer(str(folder / "plain"))
+    pooling = Pooling(32, pooling_mode="mean")
+    library.SentenceTransformer(modules=[words, pooling], device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
+def test_texts_become_vectors(model: Path) -> None:
+    texts = ["a red lamp", "", "a silver kettle of many parts", "a red lamp"]
+    vectors = sentence_vectors(model, texts, batch_size=2)
+    assert vectors.shape == (4, 32)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[0], vectors[3], atol=1e-5)
+    np.testing.assert_allclose(vectors[2], sentence_vectors(model, texts[2:3])[0], atol=1e-5)
+    assert not vectors[1].any()
+    assert vectors[0].any()
+    assert sentence_vectors(model, []).shape == (0, 32)
+    assert sentence_vectors(model, [" "]).tolist() == [[0] * 32]
+
+
+def test_long_texts_are_cut(model: Path) -> None:
+    one, other = sentence_vectors(model, ["red lamp chair", "red lamp kettle robot"], most_tokens=2)
+    np.testing.assert_allclose(one, other, atol=1e-6)
