@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mmgrid.merging import MergeError, merge
+from mmgrid.merging import Blocks, MergeError, TensorFolder, merge, merge_state_dicts
 from mmgrid.merging.blocks import Block, BlockTable, lay_out, rows_of
 
 EMBED, HEAD, OTHER = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.weight"
@@ -360,3 +360,25 @@ def test_other_blocks_do_not_go_on_with_a_killed_merge(models: Models) -> None:
     merged = load_file(models.root / "out" / "model.safetensors")
     for name in (EMBED, HEAD):
         assert merged[name][BACKBONE + 4 :].equal(models.toys[name][:3])
+
+
+@pytest.mark.parametrize("method", ["linear", "ties"])
+def test_in_memory_it_is_what_it_is_on_disk(tmp_path: Path, method: str) -> None:
+    models = Models(tmp_path)
+    rules = {"backbone": "merge", "toys": "keep", "*": "drop"}
+    base = {} if method == "linear" else {"base": str(tmp_path / "base")}
+    sources = [{"name": name, "path": str(tmp_path / name)} for name in ("toys", "books")]
+    merge({"method": method, "sources": sources, **base, "blocks": rules}, tmp_path / "out")
+    tables = {name: BlockTable.read(tmp_path / name) for name in ("toys", "books")}
+    with TensorFolder(tmp_path / "base") as below, TensorFolder(tmp_path / "books") as books:
+        found = merge_state_dicts(
+            method,
+            {"toys": models.toys, "books": books},
+            base=below if base else None,
+            blocks=Blocks(tables, "toys", rules),
+        )
+    expected = load_file(tmp_path / "out" / "model.safetensors")
+    assert found[EMBED].shape == (BACKBONE + 3, WIDTH)
+    assert found[EMBED][BACKBONE:].equal(models.toys[EMBED][BACKBONE:])
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)

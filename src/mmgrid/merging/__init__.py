@@ -5,6 +5,7 @@ Only what works on torch tensors imports torch, and only when it is asked for.
 
 from typing import TYPE_CHECKING, Any
 
+from mmgrid.merging.blocks import BlockTable
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.folders import Change, MergeReport, merge, sweep
 from mmgrid.merging.methods import METHODS, Method, get_method
@@ -13,10 +14,12 @@ from mmgrid.merging.tensors import TensorFolder
 
 if TYPE_CHECKING:
     from mmgrid.merging.moving import Line, walk
-    from mmgrid.merging.state_dicts import merge_state_dicts
+    from mmgrid.merging.state_dicts import Blocks, merge_state_dicts
 
 __all__ = [
     "METHODS",
+    "BlockTable",
+    "Blocks",
     "Change",
     "Line",
     "MergeError",
@@ -32,7 +35,7 @@ __all__ = [
     "walk",
 ]
 
-_WITH_TORCH = {"merge_state_dicts": "state_dicts", "walk": "moving", "Line": "moving"}
+_WITH_TORCH = {"Blocks": "state_dicts", "merge_state_dicts": "state_dicts", "walk": "moving", "Line": "moving"}
 
 
 def __getattr__(name: str) -> Any:

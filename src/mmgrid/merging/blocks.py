@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from mmgrid.merging.errors import MergeError, listing
-from mmgrid.merging.tensors import Tensors
+from mmgrid.merging.tensors import TensorInfo, Tensors
 
 Action = Literal["merge", "keep", "append", "drop"]
 BACKBONE = "backbone"
@@ -98,6 +100,28 @@ class BlockTable:
         return {"tensors": list(self.tensors), "rows": [vars(block) for block in self.blocks]}
 
 
+class BackboneRows:
+    """A model without the token rows behind its backbone's, as `Tensors`."""
+
+    def __init__(self, tensors: Tensors, table: BlockTable) -> None:
+        self._tensors = tensors
+        self._in_blocks = frozenset(table.tensors)
+        self._rows = next(block.stop for block in table.blocks if block.name == BACKBONE)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def info(self, name: str) -> TensorInfo:
+        info = self._tensors.info(name)
+        return replace(info, shape=(self._rows, *info.shape[1:])) if name in self._in_blocks else info
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        return self._tensors.read(name, start, stop)
+
+
 @dataclass(frozen=True)
 class OutputBlock:
     """Rows of the result: merged from, or copied of, the rows where each of `sources` has them."""
@@ -156,6 +180,36 @@ def _action(name: str, rules: Mapping[str, Action], *, everywhere: bool, in_firs
     if name == BACKBONE and everywhere:
         return "merge"
     return "keep" if in_first else "append"
+
+
+def lay_out_sources(
+    tables: Mapping[str, BlockTable],
+    sources: Mapping[str, Tensors],
+    base: Tensors | None,
+    base_table: BlockTable | None,
+    first: str,
+    rules: Mapping[str, Action],
+) -> tuple[tuple[OutputBlock, ...], frozenset[str]]:
+    """The blocks of the result, and the tensors whose rows they are, from the tables that some of the models have.
+
+    A model without a table has backbone rows only.
+
+    Raises:
+        MergeError: tables name different tensors, or do not fit their model, or see `lay_out`.
+    """
+    tensors = next(iter(tables.values())).tensors
+
+    def table_of(model: Tensors, named: BlockTable | None, where: str) -> BlockTable:
+        shape = model.info(tensors[0]).shape if tensors[0] in model else ()
+        table = named or BlockTable(tensors, (Block(BACKBONE, 0, shape[0] if shape else 0),))
+        if set(table.tensors) != set(tensors):
+            raise MergeError(f"{where}: its blocks are rows of {listing(table.tensors)}, others' of {listing(tensors)}")
+        table.check(model, where)
+        return table
+
+    full = {name: table_of(source, tables.get(name), f"source {name!r}") for name, source in sources.items()}
+    below = None if base is None else table_of(base, base_table, "the base")
+    return lay_out(full, below, first, rules), frozenset(tensors)
 
 
 def rows_of(laid: Sequence[OutputBlock]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmgrid.merging.blocks import BACKBONE, Block, BlockTable, lay_out
+from mmgrid.merging.blocks import BlockTable, lay_out_sources
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.floats import is_float
 from mmgrid.merging.job import Job, make_job, make_program
@@ -18,7 +18,6 @@ from mmgrid.merging.output import digests_of, joint_digest
 from mmgrid.merging.plan import BASE, Plan, plan_merge
 from mmgrid.merging.recipe import BASE_FILES, MergeRecipe, MergeSource
 from mmgrid.merging.sources import Source, open_source
-from mmgrid.merging.tensors import Tensors
 
 _Place = tuple[Path, Path | None]  # of a source: its folder, and for an adapter the model that it belongs to
 
@@ -134,23 +133,9 @@ def _planned(
         if recipe.blocks:
             raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
         return plan_merge(job.sources, base, dtype)
-    tensors = next(iter(tables.values())).tensors
-
-    def all_backbone(rows: int) -> BlockTable:
-        return BlockTable(tensors, (Block(BACKBONE, 0, rows),))
-
-    def table_of(model: Tensors, named: BlockTable | None, where: str) -> BlockTable:
-        shape = model.info(tensors[0]).shape if tensors[0] in model else ()
-        table = named or all_backbone(shape[0] if shape else 0)
-        if set(table.tensors) != set(tensors):
-            raise MergeError(f"{where}: its blocks are rows of {listing(table.tensors)}, others' of {listing(tensors)}")
-        table.check(model, where)
-        return table
-
-    tables = {name: table_of(source, tables.get(name), f"source {name!r}") for name, source in job.sources.items()}
-    below = None if base is None else table_of(base, BlockTable.read(base.companions), "the base")
-    laid = lay_out(tables, below, str(recipe.sources[0].name), recipe.blocks)
-    return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=frozenset(tensors))
+    below = None if base is None else BlockTable.read(base.companions)
+    laid, tensors = lay_out_sources(tables, job.sources, base, below, str(recipe.sources[0].name), recipe.blocks)
+    return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=tensors)
 
 
 def _check_bases(job: Job, plan: Plan, base: Source | None) -> None:

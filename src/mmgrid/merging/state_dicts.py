@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmgrid.merging.blocks import Action, BlockTable, OutputBlock, lay_out_sources
 from mmgrid.merging.engine import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.floats import STORAGE
@@ -21,6 +23,25 @@ from mmgrid.merging.tensors import TensorFolder, TensorInfo, Tensors
 StateDict = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Token rows of models in memory.
+
+    tables: source → its blocks; who is not named has backbone rows only.  first: the source whose blocks come first in
+    the result.  rules: what becomes of a block, by its name or a pattern, see `lay_out`.  base: the base's blocks.
+    """
+
+    tables: Mapping[str, BlockTable]
+    first: str
+    rules: Mapping[str, Action] = field(default_factory=dict)
+    base: BlockTable | None = None
+
+    def lay_out(
+        self, sources: Mapping[str, Tensors], base: Tensors | None
+    ) -> tuple[tuple[OutputBlock, ...], frozenset[str]]:
+        return lay_out_sources(self.tables, sources, base, self.base, self.first, self.rules)
+
+
 def merge_state_dicts(
     method: str | Method,
     sources: Mapping[str, StateDict | TensorFolder],
@@ -31,6 +52,7 @@ def merge_state_dicts(
     seed: int = 0,
     dtype: torch.dtype | None = torch.float32,
     workers: int | None = None,
+    blocks: Blocks | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Merge models that are in memory.
@@ -44,6 +66,7 @@ def merge_state_dicts(
         seed: for methods that draw.
         dtype: type of the merged tensors; None for the widest among the sources, float32 at most.
         workers: threads; no bit depends on it. Default: one per core.
+        blocks: which token rows of the models belong together, where they have rows of their own.
         options: the method's own.
 
     Returns:
@@ -57,7 +80,9 @@ def merge_state_dicts(
     opened = {name: _opened(tensors) for name, tensors in sources.items()}
     below = None if base is None else _opened(base)
     job = make_job(opened, [make_program(method, opened, below, weights, scale, options)], seed)
-    plan = plan_merge(job.sources, below, None if dtype is None else str(dtype).removeprefix("torch."))
+    laid, in_blocks = blocks.lay_out(job.sources, below) if blocks else ((), frozenset())
+    dtype_name = None if dtype is None else str(dtype).removeprefix("torch.")
+    plan = plan_merge(job.sources, below, dtype_name, blocks=laid, block_tensors=in_blocks)
     twins = _twins(job, below, plan.infos)
     result = TorchSink(plan.infos, twins)
     run(job, plan, [Variant(result)], workers=workers or default_workers(), skip=twins)

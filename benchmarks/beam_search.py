@@ -1,0 +1,154 @@
+"""Constrained beam search, against Hugging Face's `generate` with a prefix function, and against its floor, in one run.
+
+Same model (random weights), same prompts, beam 20, 4 levels of 256 codes, 12,000 items, one number of threads.  The
+floor is a bare prefill: the decoder reads the prompts, and nothing else.  Before anything is timed, both searches are
+compared: items, order and scores.
+
+    python benchmarks/beam_search.py                  # 2 M parameters
+    python benchmarks/beam_search.py --model 135M     # shapes of SmolLM2-135M; generate needs minutes
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from mmgrid.semantic_ids import ItemTrie, beam_search
+
+ITEMS, LEVELS, CODES, BEAMS, PROMPT = 12_000, 4, 256, 20, 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(MODELS), default="2M")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peer-repeats", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    model, words = MODELS[options.model]()
+    model = model.eval()
+    codes = distinct_codes()
+    tokens = np.arange(words, words + LEVELS * CODES).reshape(LEVELS, CODES)
+    trie, peer = ItemTrie(codes, tokens), Generate(codes, tokens)
+    size = sum(weight.numel() for weight in model.parameters())
+    print(f"torch {torch.__version__}, {options.threads} threads, {size / 1e6:.1f} M parameters, prompts of {PROMPT}\n")
+    print("| type | batch | generate | ours | × generate | prefill | share of prefill |\n|---|---|---|---|---|---|---|")
+    for dtype in options.dtypes:
+        model = model.to(getattr(torch, dtype))
+        for batch in options.batches:
+            prompts = torch.randint(1, words, (batch, PROMPT))
+            if dtype == "float32":
+                compare(beam_search(model, prompts, None, trie, beam_width=BEAMS), peer(model, prompts))
+            theirs = rate(lambda: peer(model, prompts), batch, options.peer_repeats)  # noqa: B023
+            ours = rate(lambda: beam_search(model, prompts, None, trie, beam_width=BEAMS), batch, options.repeats)  # noqa: B023
+            floor = rate(lambda: prefill(model, prompts), batch, options.repeats)  # noqa: B023
+            print(
+                f"| {dtype} | {batch} | {theirs:.3g}/s | {ours:.3g}/s | {ours / theirs:.1f}× | {floor:.3g}/s "
+                f"| {ours / floor:.0%} |",
+                flush=True,
+            )
+
+
+def tiny() -> tuple[PreTrainedModel, int]:
+    shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            **shape,
+            head_dim=32,
+            intermediate_size=384,
+            vocab_size=8192 + LEVELS * CODES,
+            tie_word_embeddings=True,
+            initializer_range=0.1,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    ), 8192
+
+
+def smollm() -> tuple[PreTrainedModel, int]:
+    shape = {"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
+    return LlamaForCausalLM(
+        LlamaConfig(
+            **shape,
+            intermediate_size=1536,
+            vocab_size=49_152 + LEVELS * CODES,
+            tie_word_embeddings=True,
+            initializer_range=0.05,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    ), 49_152
+
+
+MODELS: dict[str, Callable[[], tuple[PreTrainedModel, int]]] = {"2M": tiny, "135M": smollm}
+
+
+def distinct_codes() -> np.ndarray:
+    numbers = np.random.default_rng(0).choice(CODES**LEVELS, ITEMS, replace=False)
+    return np.stack(np.unravel_index(numbers, (CODES,) * LEVELS), axis=1)
+
+
+class Generate:
+    """`generate` with the trie as a dictionary from prefixes to the tokens that may follow."""
+
+    def __init__(self, codes: np.ndarray, tokens: np.ndarray):
+        rows = tokens[np.arange(LEVELS), codes]
+        following: dict[tuple[int, ...], set[int]] = {}
+        for row in rows.tolist():
+            for level in range(LEVELS):
+                following.setdefault(tuple(row[:level]), set()).add(row[level])
+        self.following = {prefix: sorted(allowed) for prefix, allowed in following.items()}
+        self.items = {tuple(row): item for item, row in enumerate(rows.tolist())}
+
+    def __call__(self, model: PreTrainedModel, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Items int64 [prompts, beams], the best first, and their scores."""
+        told = model.generate(
+            input_ids=prompts,
+            attention_mask=torch.ones_like(prompts),
+            num_beams=BEAMS,
+            num_return_sequences=BEAMS,
+            max_new_tokens=LEVELS,
+            min_new_tokens=LEVELS,
+            do_sample=False,
+            length_penalty=0.0,
+            prefix_allowed_tokens_fn=lambda _, row: self.following[tuple(row[PROMPT:].tolist())],
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        items = [self.items[tuple(row)] for row in told.sequences[:, -LEVELS:].tolist()]
+        return torch.tensor(items).view(-1, BEAMS), told.sequences_scores.view(-1, BEAMS)
+
+
+def compare(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> None:
+    """Raise unless both searches found the same, in the same order."""
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
+    if not ours[0].equal(theirs[0]):
+        raise AssertionError("the two searches found different items")
+
+
+@torch.no_grad()
+def prefill(model: PreTrainedModel, prompts: Tensor) -> None:
+    model.get_decoder()(input_ids=prompts, use_cache=True)
+
+
+def rate(run: Callable[[], object], batch: int, repeats: int) -> float:
+    """Prompts a second, of the best of so many runs after one to warm up."""
+    run()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return batch / best
+
+
+if __name__ == "__main__":
+    main()
