@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen3Model
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen3ForCausalLM, Qwen3Model
 
 from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.tiny import create, train_tokenizer
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms import SasrecRecipe, SembRecipe
+from mmgrid.paradigms import PhaseValues, SasrecRecipe, SembRecipe, SemidRecipe, TextRecipe
+from mmgrid.semantic_ids.item_codes import ItemCodes
 
 torch.set_num_threads(1)  # models this small lose more by a second thread than they gain
 
@@ -63,8 +64,10 @@ def make_tokenizer(items: Items, vocabulary: int = 400) -> PreTrainedTokenizerFa
     return train_tokenizer(texts, vocabulary)
 
 
-def make_backbone(tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0, **options) -> PreTrainedModel:
-    """A Qwen3 of width 32 without its language-model head, as `load_model(..., head=False)` gives one.
+def make_backbone(
+    tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int = 0, head: bool = False, **options
+) -> PreTrainedModel:
+    """A Qwen3 of width 32, with its language-model head or without, as `load_model` gives one.
 
     Its random weights are ten times larger than usual: with the usual ones all items get nearly the same
     vector until the model is trained, and semb refuses to train on that.
@@ -77,7 +80,7 @@ def make_backbone(tokenizer: PreTrainedTokenizerFast, layers: int = 3, seed: int
         setattr(config, name, value)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen3Model(config)
+        return Qwen3ForCausalLM(config) if head else Qwen3Model(config)
 
 
 def semb_recipe(**values) -> SembRecipe:
@@ -85,9 +88,27 @@ def semb_recipe(**values) -> SembRecipe:
     return SembRecipe(**{**few, "precision": "float32", **values})
 
 
+def text_recipe(**values) -> TextRecipe:
+    few = {"batch_size": 8, "history_length": 6, "text_tokens": 12, "title_tokens": 10, "titles": 3, "warmup_steps": 5}
+    return TextRecipe(**{**few, "precision": "float32", **values})
+
+
 def sasrec_recipe(**values) -> SasrecRecipe:
     few = {"hidden_size": 16, "intermediate_size": 32, "history_length": 6, "batch_size": 8}
     return SasrecRecipe(**{**few, **values})
+
+
+def semid_recipe(**values) -> SemidRecipe:
+    few = {"batch_size": 8, "history_length": 6, "text_tokens": 8, "title_tokens": 8, "earlier_items": 1}
+    lists = {"beam_width": 40, "warmup_steps": 0, "learning_rate": PhaseValues(pretrain=1e-3, phase1=1e-3, phase2=1e-3)}
+    return SemidRecipe(**{**few, **lists, "precision": "float32", **values})
+
+
+def make_item_codes(n: int, levels: int = 3, codes: int = 8) -> ItemCodes:
+    """Codes for N items, all different, in no order."""
+    numbers = np.random.default_rng(0).choice(codes**levels, n, replace=False)
+    table = np.stack(np.unravel_index(numbers, (codes,) * levels), axis=1)
+    return ItemCodes(table.astype(np.int32), codes)
 
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

@@ -1,12 +1,25 @@
 """Every registered paradigm against the kit; a new one is one more case."""
 
 import pytest
+from transformers import PreTrainedModel
 
 from kits.paradigm import ParadigmCase, ParadigmKit
-from kits.small import make_backbone, make_items, make_tokenizer, sasrec_recipe, semb_recipe
+from kits.small import (
+    make_backbone,
+    make_item_codes,
+    make_items,
+    make_tokenizer,
+    sasrec_recipe,
+    semb_recipe,
+    semid_recipe,
+    text_recipe,
+)
+from mmgrid.data import Items
 from mmgrid.paradigms import RECIPES
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.text import Text
 
 FEW_EPOCHS = {"pretrain": 2, "phase1": 2, "phase2": 2}
 
@@ -28,7 +41,28 @@ def _sasrec() -> ParadigmCase:
     )
 
 
-CASES = {"semb": _semb, "sasrec": _sasrec}
+def _semid() -> ParadigmCase:
+    recipe = semid_recipe(epochs=FEW_EPOCHS)
+    tokenizer = make_tokenizer(make_items(40))
+
+    def make(items: Items) -> tuple[Semid, PreTrainedModel]:
+        backbone = make_backbone(tokenizer, head=True, attention_dropout=0.02)
+        return Semid.create(recipe, backbone, tokenizer, make_item_codes(len(items)), "kitchen", seed=0)
+
+    return ParadigmCase(make, recipe, learning_rate=3e-3)
+
+
+def _text() -> ParadigmCase:
+    recipe = text_recipe(epochs=FEW_EPOCHS, targets_per_user=2)
+    tokenizer = make_tokenizer(make_items(40))
+
+    def make(items: Items) -> tuple[Text, PreTrainedModel]:
+        return Text.create(recipe, make_backbone(tokenizer, head=True, attention_dropout=0.02), tokenizer, seed=0)
+
+    return ParadigmCase(make, recipe, learning_rate=3e-3)
+
+
+CASES = {"text": _text, "semb": _semb, "sasrec": _sasrec, "semid": _semid}
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

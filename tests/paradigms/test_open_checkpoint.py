@@ -34,7 +34,7 @@ def test_without_a_config_there_is_no_checkpoint(folder: Path, content: str | No
 
 def test_another_kind_of_model_is_no_recommender(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
-    with pytest.raises(CheckpointError, match="a 'qwen3' is no recommender; known are mmgrid_semb, mmgrid_sasrec"):
+    with pytest.raises(CheckpointError, match="a 'qwen3' is no recommender; known are semid, text, mmgrid_semb"):
         open_checkpoint(folder)
 
 

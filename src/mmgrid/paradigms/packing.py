@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 PROMPT_SEGMENT = 0
 PADDING_SEGMENT = -1
@@ -61,7 +62,7 @@ def pack(table: TokenTable, items: np.ndarray, row_width: int = ROW_WIDTH) -> Pa
     prompt_length = len(table.prompt)
     lengths = table.lengths(items) + 1
     width = max(row_width, prompt_length + int(lengths.max(initial=1)))
-    rows, columns, segment = _best_fit(lengths, width - prompt_length)
+    rows, columns, segment = best_fit(lengths, width - prompt_length)
     n_rows = int(rows.max(initial=0)) + 1
     width = prompt_length + int((columns + lengths).max(initial=1))
     input_ids = np.zeros((n_rows, width), np.int64)
@@ -97,7 +98,15 @@ def attention_mask(segments: Tensor) -> Tensor:
     return ((same | prompt) & causal)[:, None]
 
 
-def _best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mask_for(seen: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
+    """Who sees whom (bool) in the form that a model's attention takes."""
+    if config._attn_implementation == "sdpa":
+        return seen
+    # Other kinds add the mask to the logits, and would take True and False for 1 and 0.
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, column and number within its row (from 1) of each length: best fit, longest first."""
     rows = np.zeros(len(lengths), np.int64)
     columns = np.zeros(len(lengths), np.int64)

@@ -1,11 +1,14 @@
 """All values of each paradigm, with defaults by the kind of backbone; nothing here imports torch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
+
+Renormalise = Literal["children", "level", "vocabulary"]
+Engine = Literal["huggingface", "vllm"]
 
 
 class PhaseValues(BaseModel):
@@ -26,9 +29,13 @@ class PhaseValues(BaseModel):
 
 
 class _Recipe(BaseModel):
-    """What the recipes of all paradigms share: how to train in each phase."""
+    """What the recipes of all paradigms share: how to train in each phase.
+
+    ASKED names the values that no training depends on: how a trained model is asked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    ASKED: ClassVar[tuple[str, ...]] = ()
 
     history_length: int = Field(default=25, ge=1, description="interactions that a model reads")
     epochs: PhaseValues
@@ -93,9 +100,65 @@ class SasrecRecipe(_Recipe):
         return self
 
 
-Recipe = SembRecipe | SasrecRecipe
+class _DialogueRecipe(_Recipe):
+    """What text and semid share: both learn to answer, from single targets of a phase."""
 
-RECIPES: dict[str, type[SembRecipe] | type[SasrecRecipe]] = {"semb": SembRecipe, "sasrec": SasrecRecipe}
+    targets_per_user: int = Field(default=5, ge=1, description="targets of a user in pretrain; later phases take all")
+    earlier_items: int = Field(default=4, ge=1, description="items that must come before a target")
+    epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
+    learning_rate: PhaseValues = PhaseValues(pretrain=5e-5, phase1=1e-5, phase2=1e-5)
+    batch_size: int = Field(default=16, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    warmup_steps: int = Field(default=50, ge=0, description="overrides the ratio where it is > 0")
+    schedule: Schedule = "cosine"
+    precision: Precision = "bf16"
+
+    def training(self, phase: str) -> TrainingRecipe:
+        return super().training(phase).model_copy(update={"warmup_steps": self.warmup_steps})
+
+    def most_targets(self, phase: str) -> int | None:
+        """Targets of a user at most, in a phase."""
+        return self.targets_per_user if phase == "pretrain" else None
+
+
+class TextRecipe(_DialogueRecipe):
+    """All values of text; the defaults are those of the paper, for a pre-trained backbone."""
+
+    ASKED = ("titles", "engine", "popularity_gamma", "popularity_half_life_days")
+
+    prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
+    text_tokens: int = Field(default=64, ge=1, description="tokens of an item's title and description in a history")
+    title_tokens: int = Field(default=32, ge=1, description="tokens of a title at most, told or generated")
+    titles: int = Field(default=5, ge=1, description="titles that are generated for a user")
+    engine: Engine = Field(default="huggingface", description="beam search by Transformers, or samples by vLLM")
+    popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 leaves it out")
+    popularity_half_life_days: float = Field(default=30.0, gt=0)
+
+
+class SemidRecipe(_DialogueRecipe):
+    """All values of semid; the defaults are those of the paper, for a pre-trained backbone."""
+
+    ASKED = ("beam_width", "renormalise")
+
+    title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
+    text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
+    code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
+    mixed_tasks: bool = Field(default=True, description="histories of codes to titles, and of titles to codes")
+    item_group: int = Field(default=5, ge=0, description="items of one item dialogue; 0 for no item dialogues")
+    replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
+    beam_width: int = Field(default=20, ge=1)
+    renormalise: Renormalise = Field(default="level", description="over what a step's log-probabilities are normalised")
+
+
+Recipe = SembRecipe | SasrecRecipe | TextRecipe | SemidRecipe
+
+RECIPES: dict[str, type[SembRecipe] | type[SasrecRecipe] | type[TextRecipe] | type[SemidRecipe]] = {
+    "text": TextRecipe,
+    "semid": SemidRecipe,
+    "semb": SembRecipe,
+    "sasrec": SasrecRecipe,
+}
 
 # With a tiny backbone each paradigm has defaults of its own, found on target = "phase2" (docs/LOG.md).
 TINY_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -107,6 +170,20 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
         "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
         "learning_rate": {"pretrain": 3e-4, "phase1": 1.5e-4, "phase2": 1.5e-4},
         "batch_size": 16,
+        "precision": "float32",
+    },
+    "text": {
+        "text_tokens": 16,
+        "title_tokens": 16,
+        "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "batch_size": 32,
+        "precision": "float32",
+    },
+    "semid": {
+        "text_tokens": 16,
+        "title_tokens": 16,
+        "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "batch_size": 32,
         "precision": "float32",
     },
 }
@@ -139,5 +216,14 @@ def _per_phase(given: Any, default: Any) -> Any:
 
 def model_values(recipe: Recipe) -> dict[str, Any]:
     """The values that shape a paradigm's untrained model, apart from how it is trained."""
-    names = ("prompt", "text_tokens", "title_tokens", "history_length") if isinstance(recipe, SembRecipe) else ()
+    names: tuple[str, ...] = ()
+    if isinstance(recipe, SembRecipe | TextRecipe):
+        names = ("prompt", "text_tokens", "title_tokens", "history_length")
+    if isinstance(recipe, SemidRecipe):
+        names = ("text_tokens", "title_tokens", "history_length")
     return {name: getattr(recipe, name) for name in names}
+
+
+def asked_values(recipe: Recipe) -> dict[str, Any]:
+    """The values that say how a trained model is asked."""
+    return {name: getattr(recipe, name) for name in recipe.ASKED}

@@ -1,7 +1,7 @@
 """The door to the paradigms' code: from a checkpoint's folder to something that recommends."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,47 @@ from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
 from mmgrid.paradigms.semb import Semb
 from mmgrid.paradigms.semb_model import MODEL_TYPE as SEMB
+from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.text import Text
 
 FACTS_FILE = "mmgrid.json"
 
-# A checkpoint says what it is in its config: the name under which the Auto classes know its model.
-LOADERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {SEMB: Semb.load, SASREC: Sasrec.load}
+# A checkpoint says what it is in its config: under `mmgrid`, where its model is a plain language model, else by the
+# name under which the Auto classes know its model.
+LOADERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {
+    Semid.name: Semid.load,
+    Text.name: Text.load,
+    SEMB: Semb.load,
+    SASREC: Sasrec.load,
+}
 
 
 class CheckpointError(ValueError):
     """The folder is no checkpoint that can be loaded; the message says why."""
 
 
-def open_checkpoint(folder: Path, paradigm: str | None = None) -> tuple[Paradigm, nn.Module]:
+def open_checkpoint(
+    folder: Path, paradigm: str | None = None, asked: Mapping[str, Any] | None = None
+) -> tuple[Paradigm, nn.Module]:
     """The paradigm and the model of a checkpoint folder, ready to recommend.
 
     A folder says of what paradigm it is; any language model can be opened as `pooled`, if that is asked for.
+    `asked`: values of its recipe that say how it is asked (see `asked_values`), instead of those that it was saved with.
     """
     if paradigm == Pooled.name:
         return _loaded(Pooled.load, folder)
     try:
-        model_type = json.loads((folder / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = json.loads((folder / "config.json").read_text())
+        kind = config.get("mmgrid", {}).get("paradigm") or config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
-    if model_type not in LOADERS:
-        raise CheckpointError(f"{folder}: a {model_type!r} is no recommender; known are {', '.join(LOADERS)}")
-    return _loaded(LOADERS[model_type], folder)
+    if kind not in LOADERS:
+        raise CheckpointError(f"{folder}: a {kind!r} is no recommender; known are {', '.join(LOADERS)}")
+    opened: Any
+    opened, model = _loaded(LOADERS[kind], folder)
+    if asked:
+        opened.recipe = type(opened.recipe).model_validate(opened.recipe.model_dump() | dict(asked))
+    return opened, model
 
 
 def _loaded(load: Callable[[Path], tuple[Any, Any]], folder: Path) -> tuple[Paradigm, nn.Module]:

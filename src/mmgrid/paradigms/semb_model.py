@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.packing import TokenTable, attention_mask, pack
+from mmgrid.paradigms.packing import TokenTable, attention_mask, mask_for, pack
 from mmgrid.seeds import derive
 
 MODEL_TYPE = "mmgrid_semb"
@@ -123,19 +123,11 @@ class SembModel(PreTrainedModel):
         embedded = flat.index_copy(0, item_places, token).view_as(embedded)
         hidden = self.item_tower(
             inputs_embeds=embedded,
-            attention_mask=self._mask(segments, embedded.dtype),
+            attention_mask=mask_for(attention_mask(segments), self.item_tower.config, embedded.dtype),
             position_ids=position_ids,
             use_cache=False,
         ).last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[item_places]
-
-    def _mask(self, segments: Tensor, dtype: torch.dtype) -> Tensor:
-        """The packed rows' mask in the form that the item tower's attention takes."""
-        seen = attention_mask(segments)
-        if self.item_tower.config._attn_implementation == "sdpa":
-            return seen
-        # Other kinds add the mask to the logits, and would take True and False for 1 and 0.
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
     def encode_users(self, history: Tensor) -> Tensor:
         """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""

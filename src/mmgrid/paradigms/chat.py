@@ -1,0 +1,35 @@
+"""How a question is put to a language model: as one user turn of its chat template, or plainly where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+PLAIN_END = "\n"
+_CONTENT = "\ue000"  # of the private use area: stands in no template
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Token ids around a user's question, and those that end an answer."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    end: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Chat:
+        """The frame of a tokenizer's own chat template (without thinking, where it can), else a line break."""
+        before, after = "", PLAIN_END
+        if tokenizer.chat_template:
+            turn = [{"role": "user", "content": _CONTENT}]
+            rendered = tokenizer.apply_chat_template(
+                turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+            before, _, after = str(rendered).partition(_CONTENT)
+        return cls(*(_ids(tokenizer, text) for text in (before, after, "\n")))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()

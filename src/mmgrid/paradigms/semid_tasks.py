@@ -1,0 +1,166 @@
+"""What semid learns: dialogues about semantic IDs, as in LC-Rec (Zheng et al. 2024), in token ids.
+
+Sequence tasks: from a history of codes to the next item's codes; from codes to its title; from titles to its codes.
+Item dialogues: from an item's codes to its text, and back, several items to a dialogue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mmgrid.data import Items
+from mmgrid.paradigms.chat import Chat
+from mmgrid.paradigms.dialogues import Dialogue, collate
+from mmgrid.paradigms.recipes import SemidRecipe
+from mmgrid.paradigms.targets import Targets
+from mmgrid.seeds import generator
+
+NEXT = "A user took these items, from the oldest to the newest: "
+ASKS_CODES = " Which item comes next?"
+ASKS_TITLE = " What is the title of the item that comes next?"
+TELL_TEXT = "What is this item? "
+TELL_CODES = "Which item is this? "
+
+
+@dataclass(frozen=True)
+class Words:
+    """Token ids of all that semid says: its phrases, and each item's codes and texts."""
+
+    chat: Chat
+    phrases: dict[str, tuple[int, ...]]
+    codes: np.ndarray  # int64 [N, L] token ids; -1 for an item without a code
+    titles: Sequence[Sequence[int]]
+    descriptions: Sequence[Sequence[int]]
+
+    @classmethod
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, items: Items, codes: np.ndarray, title_tokens: int, text_tokens: int
+    ) -> Words:
+        """`codes` int64 [N, L] token ids; titles and descriptions are cut at so many tokens."""
+
+        def encode(texts: Sequence[str], most: int) -> list[list[int]]:
+            found = tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]
+            return [row[:most] for row in found]
+
+        phrases = (NEXT, ASKS_CODES, ASKS_TITLE, TELL_TEXT, TELL_CODES)
+        ids = {phrase: tuple(tokenizer(phrase, add_special_tokens=False)["input_ids"]) for phrase in phrases}
+        return cls(
+            Chat.of(tokenizer),
+            ids,
+            codes,
+            encode(list(items.titles), title_tokens),
+            encode(list(items.descriptions), text_tokens),
+        )
+
+    def asked(self, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A question in its chat frame: int64 [tokens]."""
+        pieces = [self.chat.before, *parts, self.chat.after]
+        return np.concatenate([np.asarray(piece, np.int64) for piece in pieces])
+
+    def known(self, items: np.ndarray) -> np.ndarray:
+        """Token ids of the codes of those `items` that have any, end to end: int64 [tokens]."""
+        codes = self.codes[items]
+        return codes[codes[:, 0] >= 0].ravel()
+
+    def history(self, items: np.ndarray) -> np.ndarray:
+        """The question for the codes of the item that follows a history of codes: int64 [tokens]."""
+        return self.asked(self.phrases[NEXT], self.known(items), self.phrases[ASKS_CODES])
+
+    def titles_of(self, items: np.ndarray) -> np.ndarray:
+        """Titles, each in a line of its own: int64 [tokens]."""
+        lines = [token for item in items.tolist() for token in (*self.titles[item], *self.chat.end)]
+        return np.asarray(lines, np.int64)
+
+
+class SemidExamples:
+    """Examples in this order: codes to codes for each target, a mixed task for each, then item dialogues.
+
+    Which of the two mixed tasks, and which items stand in a dialogue, is drawn anew in each epoch.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        words: Words,
+        items: np.ndarray,
+        recipe: SemidRecipe,
+        history_length: int,
+        replay: float,
+        seed: int,
+    ):
+        """`items`: rows that item dialogues may be about.  `replay`: share of the item dialogues that are made."""
+        self.targets = targets
+        self.words = words
+        self.items = items[words.codes[items, 0] >= 0]
+        self.recipe = recipe
+        self.history_length = history_length
+        self.seed = seed
+        self.group = recipe.item_group
+        groups = math.ceil(len(self.items) / self.group) if self.group else 0
+        # Nothing is learned of a phase in which nothing happened: then there are no dialogues, either.
+        self.item_dialogues = math.ceil(replay * 2 * groups) if len(targets) else 0
+        self._kept: tuple[int, np.ndarray, np.ndarray] | None = None  # one epoch's order at a time
+
+    def __len__(self) -> int:
+        return self._sequences + self.item_dialogues
+
+    @property
+    def _sequences(self) -> int:
+        return len(self.targets) * (2 if self.recipe.mixed_tasks else 1)
+
+    def draw(self, index: int, epoch: int) -> Dialogue:
+        if index < len(self.targets):
+            return self._codes_to_codes(index)
+        if index < self._sequences:
+            return self._mixed(index - len(self.targets), epoch)
+        return self._item_dialogue(index - self._sequences, epoch)
+
+    def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
+        return collate(drawn)
+
+    def _context(self, index: int) -> tuple[np.ndarray, int]:
+        return self.targets.context(index, self.history_length), self.targets.item(index)
+
+    def _codes_to_codes(self, index: int) -> Dialogue:
+        context, target = self._context(index)
+        return Dialogue.of((self.words.history(context), self.words.codes[target]))
+
+    def _mixed(self, index: int, epoch: int) -> Dialogue:
+        context, target = self._context(index)
+        words = self.words
+        if generator(self.seed, "mixed task", epoch, index).random() < 0.5:
+            question = words.asked(words.phrases[NEXT], words.known(context), words.phrases[ASKS_TITLE])
+            return Dialogue.of((question, [*words.titles[target], *words.chat.end]))
+        question = words.asked(words.phrases[NEXT], words.titles_of(context), words.phrases[ASKS_CODES])
+        return Dialogue.of((question, words.codes[target]))
+
+    def _item_dialogue(self, number: int, epoch: int) -> Dialogue:
+        """Dialogue `number` of an epoch; the two directions of a group are two dialogues."""
+        items, dialogues = self._shuffled(epoch)
+        group, to_codes = divmod(int(dialogues[number]), 2)
+        turn = self._to_codes if to_codes else self._to_text
+        return Dialogue.of(*(turn(item) for item in items[group * self.group : (group + 1) * self.group].tolist()))
+
+    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items in the order in which an epoch groups them, and its dialogues in the order of their numbers."""
+        if self._kept is None or self._kept[0] != epoch:
+            rng = generator(self.seed, "item dialogues", epoch)
+            groups = math.ceil(len(self.items) / self.group)
+            self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * groups))
+        return self._kept[1:]
+
+    def _to_text(self, item: int) -> tuple[np.ndarray, list[int]]:
+        words = self.words
+        question = words.asked(words.phrases[TELL_TEXT], words.codes[item])
+        return question, [*words.titles[item], *words.chat.end, *words.descriptions[item], *words.chat.end]
+
+    def _to_codes(self, item: int) -> tuple[np.ndarray, np.ndarray]:
+        words = self.words
+        told = [*words.titles[item], *words.chat.end, *words.descriptions[item]]
+        return words.asked(words.phrases[TELL_CODES], told), words.codes[item]

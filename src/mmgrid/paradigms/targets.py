@@ -1,0 +1,59 @@
+"""What text and semid learn from: single interactions of a phase, each with the items that came before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmgrid.data import Histories, Phase
+from mmgrid.seeds import generator
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """T targets: target i is interaction `places[i]` (from 0, the oldest) of the user at position `users[i]`."""
+
+    histories: Histories
+    users: np.ndarray  # int64 [T]
+    places: np.ndarray  # int64 [T]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def item(self, index: int) -> int:
+        """Item row of a target."""
+        return int(self.histories.items[self.histories.offsets[self.users[index]] + self.places[index]])
+
+    def context(self, index: int, length: int) -> np.ndarray:
+        """Item rows of the newest `length` interactions before a target, oldest first: int64 [at most length]."""
+        start = self.histories.offsets[self.users[index]]
+        place = self.places[index]
+        return np.asarray(self.histories.items[start + max(place - length, 0) : start + place], np.int64)
+
+
+def targets(histories: Histories, phase: Phase, *, earlier: int, most_per_user: int | None, seed: int) -> Targets:
+    """The interactions of `phase` that have at least `earlier` ones before them.
+
+    Args:
+        most_per_user: of whom has more, so many are drawn by `seed`; None takes all.
+
+    Raises LeakageError when the histories hold an interaction at or after the phase's end.
+    """
+    histories.guard(phase.end)
+    lengths = histories.lengths
+    users = np.repeat(np.arange(len(histories)), lengths)
+    places = np.arange(len(users)) - np.repeat(histories.offsets[:-1], lengths)
+    fit = (histories.timestamps >= phase.start) & (places >= earlier)
+    users, places = users[fit], places[fit]
+    if most_per_user is not None:
+        chosen = _sample(users, most_per_user, seed)
+        users, places = users[chosen], places[chosen]
+    return Targets(histories, users, places)
+
+
+def _sample(users: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Positions of at most so many targets of each user, in order; `users` is sorted."""
+    order = np.lexsort((generator(seed, "targets").random(len(users)), users))
+    first = np.searchsorted(users, users)  # users is sorted, and so it stays
+    return np.sort(order[np.arange(len(users)) - first < most])

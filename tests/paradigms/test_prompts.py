@@ -1,0 +1,98 @@
+"""Prompts of text, decoded: what a model is told of a history, and what it is to answer."""
+
+import numpy as np
+import pytest
+
+from kits.small import make_items, make_tokenizer
+from mmgrid.data import Items
+from mmgrid.paradigms.prompts import Prompts, as_title, joined, one_line
+
+TOKENIZER = make_tokenizer(make_items(40))
+LONG, OTHER = "QZ" * 15, "XJ" * 15  # texts that the tokenizer has never seen: every letter is a token
+
+
+def _items(*texts: tuple[str, str]) -> Items:
+    titles, descriptions = zip(*texts, strict=True)
+    return Items(np.arange(len(texts)).astype(str), list(titles), list(descriptions), np.arange(len(texts)))
+
+
+def _prompts(*texts: tuple[str, str], **values) -> Prompts:
+    shape = {"prompt": "What next?", "text_tokens": 60, "title_tokens": 40, **values}
+    return Prompts.of(TOKENIZER, _items(*texts), **shape)
+
+
+def _length(text: str) -> int:
+    return len(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_question_is_the_instruction_and_the_items_in_order() -> None:
+    prompts = _prompts(("red lamp", "a lamp of 7 parts"), ("drum", ""), ("black robot", "  "))
+    assert TOKENIZER.decode(prompts.question(np.array([1, 0, 2]))) == (
+        "What next?\nTitle: drum\nTitle: red lamp\nDescription: a lamp of 7 parts\nTitle: black robot\n\nTitle:"
+    )
+    assert TOKENIZER.decode(prompts.answer(2)) == " black robot\n"
+
+
+def test_a_chat_template_is_around_it() -> None:
+    tokenizer = make_tokenizer(make_items(40))
+    tokenizer.chat_template = "<|im_start|>{{ messages[0].content }}<|im_end|>you"
+    prompts = Prompts.of(tokenizer, _items(("drum", "")), prompt="Next?", text_tokens=9, title_tokens=9)
+    question = prompts.question(np.array([0]))
+    assert tokenizer.decode(question) == "<|im_start|>Next?\nTitle: drum\n<|im_end|>youTitle:"
+
+
+def test_joined_pieces_are_the_tokens_of_the_joined_text() -> None:
+    items = make_items(40)
+    prompts = Prompts.of(TOKENIZER, items, prompt="What next?", text_tokens=60, title_tokens=40)
+    whole = np.concatenate([prompts.question(np.arange(20)), prompts.answer(20)])
+    assert whole.tolist() == TOKENIZER(TOKENIZER.decode(whole), add_special_tokens=False)["input_ids"]
+
+
+def test_line_breaks_within_a_text_are_blanks() -> None:
+    prompts = _prompts(("red\nlamp ", "a\n\nlamp\tof  7 parts\n"))
+    told = TOKENIZER.decode(joined(prompts.lines, np.array([0])))
+    assert told == "Title: red lamp\nDescription: a lamp of 7 parts\n"
+    assert one_line(" a\r\nb ") == "a b"
+
+
+def test_the_description_is_cut_first() -> None:
+    prompts = _prompts((LONG, OTHER), text_tokens=_length(f" {LONG}") + _length("Description:") + 4)
+    told = TOKENIZER.decode(joined(prompts.lines, np.array([0])))
+    title, _, description = told.partition("\nDescription:")
+    assert title == f"Title: {LONG}", "whole"
+    assert description == f" {OTHER[:3]}\n", "a blank and three letters are four tokens"
+
+
+def test_where_nothing_of_a_description_fits_there_is_none() -> None:
+    room = _length(f" {LONG}") + _length("Description:")
+    prompts = _prompts((LONG, OTHER), text_tokens=room)
+    assert TOKENIZER.decode(joined(prompts.lines, np.array([0]))) == f"Title: {LONG}\n"
+
+
+@pytest.mark.parametrize(("title_tokens", "text_tokens", "letters"), [(10, 60, 9), (40, 8, 7)])
+def test_a_title_has_a_hard_cap(title_tokens: int, text_tokens: int, letters: int) -> None:
+    prompts = _prompts((LONG, ""), title_tokens=title_tokens, text_tokens=text_tokens)
+    assert TOKENIZER.decode(joined(prompts.lines, np.array([0]))) == f"Title: {LONG[:letters]}\n"
+    answer = prompts.answer(0)
+    assert len(answer) == min(title_tokens, _length(f" {LONG}")) + 1, "and the line break"
+
+
+def test_a_cut_answer_stands_for_its_title_where_that_is_the_only_one() -> None:
+    prompts = _prompts((LONG, ""), (OTHER, ""), (OTHER + "X", ""), (OTHER[:5], ""), ("drum", ""), title_tokens=8)
+    assert prompts.whole == {LONG[:7]: LONG}, "two begin with the same letters, and one is as short as that"
+    same = _prompts((LONG, ""), (LONG, "again"), title_tokens=8)
+    assert same.whole == {LONG[:7]: LONG}, "two items of one title are one title"
+    shown = _prompts((LONG, ""), (LONG[:7], ""), title_tokens=8)
+    assert shown.whole == {}, "what is a title itself stands for itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [(" red lamp\n", "red lamp"), (" red lamp\nTitle: drum", "red lamp"), ("\n drum", "drum"), (" \n", ""), ("", "")],
+)
+def test_a_title_ends_at_the_line_break(text: str, title: str) -> None:
+    assert as_title(TOKENIZER, TOKENIZER(text, add_special_tokens=False)["input_ids"]) == title
+
+
+def test_marks_are_no_part_of_a_title() -> None:
+    assert as_title(TOKENIZER, TOKENIZER(" drum<|endoftext|>")["input_ids"]) == "drum"

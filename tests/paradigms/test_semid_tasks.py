@@ -1,0 +1,109 @@
+"""What semid's dialogues say, read back from their tokens."""
+
+import numpy as np
+import pytest
+
+from kits.small import PHASE, make_histories, make_items, make_tokenizer, semid_recipe
+from mmgrid.paradigms.semid_tasks import SemidExamples, Words
+from mmgrid.paradigms.targets import targets
+
+N_ITEMS = 12
+ITEMS = make_items(N_ITEMS)
+TOKENIZER = make_tokenizer(ITEMS)
+FIRST = len(TOKENIZER)
+CODES = FIRST + np.arange(N_ITEMS)[:, None] * 2 + np.arange(2)  # item i is called ⟨2i⟩⟨2i+1⟩
+HISTORIES = make_histories([[3, 1, 4, 7], [5, 9]])
+
+
+def make_examples(replay: float = 1.0, items: np.ndarray = ITEMS.candidates, **values) -> SemidExamples:
+    recipe = semid_recipe(**{"item_group": 5, **values})
+    words = Words.of(TOKENIZER, ITEMS, CODES, recipe.title_tokens, recipe.text_tokens)
+    chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
+    return SemidExamples(chosen, words, items, recipe, recipe.history_length, replay, seed=0)
+
+
+def read(tokens: np.ndarray) -> str:
+    """Text, with each item's codes as its number in brackets."""
+    told = []
+    for token in tokens.tolist():
+        if token < FIRST:
+            told.append(TOKENIZER.decode([token]))
+        elif (token - FIRST) % 2 == 0:
+            told.append(f"[{(token - FIRST) // 2}]")
+    return "".join(told)
+
+
+def said(examples: SemidExamples, index: int, epoch: int = 0) -> tuple[str, str]:
+    dialogue = examples.draw(index, epoch)
+    return read(dialogue.tokens[~dialogue.is_answer]), read(dialogue.tokens[dialogue.is_answer])
+
+
+def start(item: int) -> str:
+    """The title as far as dialogues tell it."""
+    return TOKENIZER.decode(TOKENIZER(ITEMS.titles[item])["input_ids"][:8])
+
+
+def test_codes_follow_codes() -> None:
+    examples = make_examples()
+    asked = [said(examples, index) for index in range(4)]
+    assert [answer for _, answer in asked] == ["[1]", "[4]", "[7]", "[9]"]
+    assert "[3][1][4]" in asked[2][0]
+    assert "[7]" not in asked[2][0], "the target is not told"
+
+
+def test_mixed_tasks_tell_titles_for_codes_and_codes_for_titles() -> None:
+    examples = make_examples()
+    seen = {said(examples, 6, epoch) for epoch in range(20)}
+    assert len(seen) == 2, "of the third target, one of two, drawn in each epoch"
+    to_title, to_codes = sorted(seen, key=lambda pair: pair[1] == "[7]")
+    assert to_title[1] == start(7) + "\n"
+    assert "[3][1][4]" in to_title[0]
+    assert to_codes[1] == "[7]"
+    assert "\n".join(start(item) for item in (3, 1, 4)) in to_codes[0]
+
+
+def test_item_dialogues_are_about_every_item_both_ways() -> None:
+    examples = make_examples()
+    assert len(examples) == 2 * 4 + 2 * 3, "four targets, two tasks each, and three groups of at most five items"
+    for epoch in (0, 1):
+        to_text, to_codes = [], []
+        for index in range(8, 14):
+            question, answer = said(examples, index, epoch)
+            (to_codes if answer.startswith("[") else to_text).append((question, answer))
+        assert len(to_text) == len(to_codes) == 3
+        assert sorted("".join(answer for _, answer in to_codes)) == sorted("".join(f"[{i}]" for i in range(N_ITEMS)))
+        for item in range(N_ITEMS):
+            assert sum(f"[{item}]" in question and start(item) in answer for question, answer in to_text) == 1
+            assert sum(start(item) in question and f"[{item}]" in answer for question, answer in to_codes) == 1
+    assert said(examples, 8, 0) != said(examples, 8, 1), "other groups in another epoch"
+
+
+def test_later_phases_replay_a_share_of_the_item_dialogues() -> None:
+    assert len(make_examples(replay=0.1)) == 8 + 1
+    assert len(make_examples(replay=0.0)) == 8
+    drawn = {said(make_examples(replay=0.1), 8, epoch) for epoch in range(10)}
+    assert len(drawn) > 5, "not the same ones in each epoch"
+
+
+def test_tasks_can_be_left_out() -> None:
+    assert len(make_examples(mixed_tasks=False)) == 4 + 6
+    assert len(make_examples(item_group=0)) == 8
+
+
+def test_items_without_a_code_are_not_spoken_of() -> None:
+    codes = CODES.copy()
+    codes[[0, 1, 2]] = -1
+    words = Words.of(TOKENIZER, ITEMS, codes, 8, 8)
+    recipe = semid_recipe(item_group=5)
+    chosen = targets(make_histories([[0, 3, 1, 4]]), PHASE, earlier=3, most_per_user=None, seed=0)
+    examples = SemidExamples(chosen, words, ITEMS.candidates, recipe, 6, 1.0, seed=0)
+    assert examples.item_dialogues == 2 * 2
+    assert read(words.history(np.array([0, 3, 1]))).count("[") == 1
+
+
+@pytest.mark.parametrize("index", [0, 5, 9, 12])
+def test_only_answers_are_learned(index: int) -> None:
+    dialogue = make_examples().draw(index, 0)
+    assert not dialogue.is_answer[0]
+    assert dialogue.is_answer.any()
+    assert len(dialogue.tokens) == len(dialogue.is_answer)

@@ -1,0 +1,115 @@
+"""Titles through vLLM, in a virtual environment of its own: `make test-vllm`."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, text_recipe
+from mmgrid.paradigms.generation import HuggingFaceGenerator, VllmGenerator
+from mmgrid.paradigms.text import Text
+from mmgrid.training.fit import fit
+
+if importlib.util.find_spec("vllm") is None:
+    pytest.skip(
+        "vLLM pins versions of its own and lives in another environment: make test-vllm", allow_module_level=True
+    )
+# One process and little memory: what an engine on a server takes for itself is too much beside other tests.
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
+os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+
+ITEMS = make_items(40)
+TOKENIZER = make_tokenizer(ITEMS)
+TITLE_TOKENS = 12
+ENGINE = {"enforce_eager": True, "max_model_len": 256, "max_num_seqs": 16}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that has learned to tell titles, so that they differ, and end where they should."""
+    # vLLM's attention has kernels for a few widths of a head only; 32 is the smallest of them.
+    backbone = make_backbone(TOKENIZER, head=True, head_dim=32)
+    recipe = text_recipe(title_tokens=TITLE_TOKENS)
+    paradigm, model = Text.create(recipe, backbone, TOKENIZER, seed=0)
+    histories = make_histories([[(user * 7 + step) % 40 for step in range(9)] for user in range(40)])
+    training = recipe.training("pretrain").model_copy(update={"epochs": 20, "learning_rate": 3e-3})
+    fit(
+        model,
+        paradigm.examples(histories, ITEMS, PHASE, 0),
+        paradigm.loss,
+        training,
+        tmp_path_factory.mktemp("steps"),
+        seed=0,
+    )
+    found = tmp_path_factory.mktemp("checkpoint")
+    paradigm.save(model, found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def prompts(folder: Path) -> list[np.ndarray]:
+    paradigm, _ = Text.load(folder)
+    rng = np.random.default_rng(0)
+    return [paradigm.prompts(ITEMS).question(rng.choice(40, rng.integers(1, 7), replace=False)) for _ in range(24)]
+
+
+@pytest.fixture(scope="module")
+def generator(folder: Path) -> Iterator[VllmGenerator]:
+    found = VllmGenerator(folder, title_tokens=TITLE_TOKENS, **ENGINE)
+    yield found
+    found.close()
+
+
+def test_greedy_titles_are_those_of_transformers(folder: Path, generator: VllmGenerator, prompts) -> None:
+    _, model = Text.load(folder)
+    expected = HuggingFaceGenerator(model, TOKENIZER, title_tokens=TITLE_TOKENS).titles(prompts, 1)
+    assert len({title for (title,) in expected}) > 8, "or there would be nothing to compare"
+    assert generator.titles(prompts, 1) == expected
+
+
+def test_samples_are_the_prompts_own(generator: VllmGenerator, prompts) -> None:
+    found = generator.titles(prompts, 5)
+    assert [len(titles) for titles in found] == [5] * len(prompts)
+    assert sum(len(set(titles)) > 1 for titles in found) > len(prompts) / 2, "they are samples"
+    assert generator.titles(prompts, 5) == found
+    assert generator.titles(prompts[::-1][:7], 5) == found[::-1][:7], "in any company"
+
+
+def test_titles_end_at_the_line_break(generator: VllmGenerator, prompts) -> None:
+    titles = [title for found in generator.titles(prompts, 5) for title in found]
+    assert not any("\n" in title or "Title:" in title for title in titles)
+    known = sum(title in set(ITEMS.titles) for title in titles)
+    assert known > len(titles) / 4, "whole titles, as it learned them"
+
+
+def test_a_beam_begins_with_what_is_likeliest(folder: Path, generator: VllmGenerator, prompts) -> None:
+    generator.decoding = "beam"
+    try:
+        found = generator.titles(prompts[:3], 3)
+    finally:
+        generator.decoding = "sampling"
+    assert [len(titles) for titles in found] == [3] * 3
+    _, model = Text.load(folder)
+    expected = HuggingFaceGenerator(model, TOKENIZER, title_tokens=TITLE_TOKENS).titles(prompts[:3], 3)
+    shared = [len(set(ours) & set(theirs)) for ours, theirs in zip(found, expected, strict=True)]
+    assert sum(shared) >= 3, (found, expected)
+
+
+def test_text_ranks_through_it(folder: Path) -> None:
+    """As a recipe asks for it: the model that is handed in goes through a folder into an engine."""
+    paradigm, model = Text.load(folder)
+    paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1)
+    histories = make_histories([[1, 2, 3, 4, 5], [9, 10, 11]])
+    expected = paradigm.recommend(model, histories, ITEMS, 5)
+    paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1, engine="vllm")
+    assert (paradigm.recommend(model, histories, ITEMS, 5)[0] == expected[0]).all()
+
+
+def test_what_cannot_be_gone_on_from_is_refused(generator: VllmGenerator) -> None:
+    assert generator.titles([], 3) == []
+    with pytest.raises(ValueError, match="prompt 1 has no tokens"):
+        generator.titles([[1, 2], []], 3)
