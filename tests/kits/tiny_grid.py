@@ -102,6 +102,54 @@ kind = "advise"
 """
 )
 
+# The same two domains and backbone with the paradigms that speak, and the studies that merge their models.
+SPOKEN = (
+    TEXT[: TEXT.index("[paradigms.semb]")]
+    + """[paradigms.text]
+title_tokens = 8
+text_tokens = 8
+history_length = 4
+titles = 2
+batch_size = 16
+epochs = 0.5
+
+[paradigms.semid]
+title_tokens = 8
+text_tokens = 8
+history_length = 4
+batch_size = 16
+epochs = 0.5
+
+[semantic_ids.quantiser]
+kind = "residual_kmeans"
+levels = 3
+codes = 8
+
+[evaluation]
+max_users = 12
+
+[[studies]]
+kind = "baselines"
+
+[[studies]]
+kind = "vectors"
+
+[[studies]]
+kind = "cross_domain"
+
+[[studies]]
+kind   = "base_model"
+alphas = { from = 0.0, to = 1.0, step = 0.5 }
+
+[[studies]]
+kind   = "temporal"
+scales = { from = 0.0, to = 2.0, step = 0.5 }
+
+[[studies]]
+kind = "advise"
+"""
+)
+
 # The same two domains as raw files that a test may break; of its cells the baselines need no torch.
 RAW_TEXT = (
     """\

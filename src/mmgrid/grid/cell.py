@@ -20,6 +20,7 @@ STEP_VERSIONS = {
     "evaluation": 1,
     "evaluation/semb": 2,  # users are encoded in the order of their lengths: scores differ in the last digits
     "vectors": 1,
+    "codes": 1,
     "study": 1,
     "study/advise": 2,  # no percentage of nothing
     "study/base_model": 2,  # a domain's resamples are the same in all pairs; no percentage of nothing

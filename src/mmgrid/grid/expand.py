@@ -5,7 +5,7 @@ Nothing is read here but the digests of raw files, so that planning costs nothin
 
 from collections import Counter
 
-from mmgrid.grid.cell import Cell
+from mmgrid.grid.cell import Cell, with_upstream
 from mmgrid.grid.expand_studies import study_cells
 from mmgrid.grid.expansion import Digest, Expansion
 from mmgrid.grid.load import Grid, GridError
@@ -18,7 +18,7 @@ def expand(grid: Grid, digest: Digest) -> list[Cell]:
         expansion = Expansion(grid, digest, seed)
         built = expansion.built()
         found += [*expansion.cells(built), *study_cells(expansion, built)]
-    cells = list(dict.fromkeys(found))  # studies share evaluations, and seeds their corpora
+    cells = with_upstream(found)  # studies share evaluations, and seeds their corpora
     names = Counter(cell.name for cell in cells)
     for name, count in names.items():
         if count > 1:  # then nobody could tell their results apart

@@ -165,7 +165,7 @@ class _StudyExpansion:
         parts = [self._evaluated(paradigm, domain, self._new) for domain in self.domains]
         parts += [self.built.corpora[domain] for domain in self.domains]
         if self.built.backbone:
-            parts += [self._vectors_of(domain, self.built.backbone) for domain in self.domains]
+            parts += [self.expansion.vectors(domain, "items") for domain in self.domains]
         for way in study.ways:
             called = "linear" if way == "weight" else way
             given = {"method": "linear", "options": {}} if way == "weight" else SUBSPACE
@@ -176,15 +176,6 @@ class _StudyExpansion:
                     model = self.expansion.pair(merges, called, paradigm, pair, target, self.built)
                     parts.append(self._point(model, target))
         return parts
-
-    def _vectors_of(self, domain: str, backbone: Cell) -> Cell:
-        recipe = {
-            "domain": domain,
-            "catalogue": self.expansion.spec.data.catalogue,
-            "threads": self.expansion.spec.threads_per_cell,
-        }
-        upstream = {"corpus": self.built.corpora[domain], "backbone": backbone}
-        return Cell("vectors", (domain, "backbone", *self.expansion.suffix), recipe, upstream)
 
     def _base_model(self, paradigm: str, study: BaseModelSpec) -> list[Cell]:
         pairs = study.pairs or tuple(combinations(sorted(self.domains), 2))
@@ -216,14 +207,13 @@ class _StudyExpansion:
                         "method": SUBSPACE["method"],
                         "options": _resolved(SUBSPACE),
                     }
-                    model = Model(
-                        paradigm,
-                        f"subspace-{called}={share}",
-                        {**sources, **below},
-                        {"line": line},
-                        f"{paradigm}/{first}+{second}/{base}/{self.expansion.seed}",
-                    )
-                    parts += [self._point(model, domain) for domain in (first, second)]
+                    for domain in (first, second):
+                        family = f"{paradigm}/{first}+{second}/{base}/{self.expansion.seed}"
+                        if paradigm == "semid":  # each domain keeps its own token rows, and so has a line of its own
+                            family += f"/{domain}"
+                        name = f"subspace-{called}={share}"
+                        model = Model(paradigm, name, {**sources, **below}, {"line": line}, family)
+                        parts.append(self._point(model, domain))
         return parts
 
     def _temporal(self, paradigm: str, study: TemporalKind) -> list[Cell]:

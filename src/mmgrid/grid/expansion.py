@@ -3,20 +3,27 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmgrid.data import READERS
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.fingerprint import recipe_values
 from mmgrid.grid.load import Grid, GridError
-from mmgrid.grid.spec import CrossDomainMerges, GivenCheckpoint, GridSpec, PretrainedBackbone, TinyBackbone
-from mmgrid.paradigms import Recipe, model_values
+from mmgrid.grid.spec import (
+    TEXT_PARADIGMS,
+    CrossDomainMerges,
+    GivenCheckpoint,
+    GridSpec,
+    PretrainedBackbone,
+    TinyBackbone,
+)
+from mmgrid.paradigms import RECIPES, Recipe, asked_values, model_values
 from mmgrid.store.record import RECORD_FILE
 
 BASELINES = ("popularity", "random")
-TEXT_PARADIGMS = ("semb",)  # paradigms that start from the backbone, by way of a base Θ⁽⁰⁾
 TRAINED = {"test": ("pretrain", "phase1", "phase2"), "phase2": ("pretrain", "phase1")}  # by what is to be ranked
 IN_ONE_GO = ("sasrec",)  # paradigms that are also trained once on everything before the target
 
@@ -81,17 +88,21 @@ class Expansion:
 
     def built(self) -> Built:
         """What merges and studies stand on."""
-        corpora = {domain: self._corpus(domain) for domain in self.spec.data.domains}
-        backbone = self._backbone(corpora) if any(p in TEXT_PARADIGMS for p in self.spec.paradigms) else None
-        bases = {p: self._base(p, backbone) for p in self.spec.paradigms if backbone and p in TEXT_PARADIGMS}
+        bases = {p: self._base(p, self.backbone) for p in self.spec.paradigms if self.backbone and p in TEXT_PARADIGMS}
         named = dict.fromkeys([*self.spec.paradigms, *(given.paradigm for given in self.spec.checkpoints)])
         chains = {
-            paradigm: {
-                domain: self._chain(paradigm, domain, corpora[domain], bases.get(paradigm)) for domain in corpora
-            }
+            paradigm: {domain: self._chain(paradigm, domain, bases.get(paradigm)) for domain in self.corpora}
             for paradigm in named
         }
-        return Built(corpora, backbone, bases, chains)
+        return Built(self.corpora, self.backbone, bases, chains)
+
+    @cached_property
+    def corpora(self) -> dict[str, Cell]:
+        return {domain: self._corpus(domain) for domain in self.spec.data.domains}
+
+    @cached_property
+    def backbone(self) -> Cell | None:
+        return self._backbone(self.corpora) if any(p in TEXT_PARADIGMS for p in self.spec.paradigms) else None
 
     def _corpus(self, domain: str) -> Cell:
         data = self.spec.data
@@ -136,7 +147,59 @@ class Expansion:
         recipe = {"paradigm": paradigm, "seed": self.seed, **model_values(self.spec.recipe(paradigm))}
         return Cell("base", (paradigm, *self.suffix), recipe, {"backbone": backbone})
 
-    def _chain(self, paradigm: str, domain: str, corpus: Cell, base: Cell | None) -> dict[str, Cell]:
+    def vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
+        """A domain's item vectors: of title and description as `[item_vectors]` says, or of the titles alone."""
+        spec, backbone = self.spec.item_vectors, self.backbone
+        recipe: dict[str, Any] = {
+            "domain": domain,
+            "catalogue": self.spec.data.catalogue,
+            "threads": self.spec.threads_per_cell,
+        }
+        upstream = {"corpus": self.corpora[domain]}
+        name = spec.source if table == "items" else table
+        if table == "titles":
+            recipe["texts"] = "titles"
+        if spec.source == "table" and table == "items":
+            path = self.grid.path(str(spec.path)) / f"{domain}.parquet"
+            if not path.is_file():
+                raise GridError(
+                    f"{self.grid.file}: item_vectors: no file {path}; each domain needs its table of vectors"
+                )
+            recipe["file"] = self.digest(path)
+        elif spec.source == "sentence-transformers":
+            recipe |= {"source": spec.source, **self._embedding_model(str(spec.path))}
+        else:
+            assert backbone is not None  # who asks for vectors has one
+            upstream["backbone"] = backbone
+        return Cell("vectors", (domain, name, *self.suffix), recipe, upstream)
+
+    def _embedding_model(self, path: str) -> dict[str, Any]:
+        folder = self.grid.path(path)
+        if not folder.is_dir():
+            return {"hub": path}
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        return {"files": {str(file.relative_to(folder)): self.digest(file) for file in files}}
+
+    def codes(self, domain: str) -> Cell:
+        """A domain's semantic IDs."""
+        spec = self.spec.semantic_ids
+        recipe: dict[str, Any] = {
+            "domain": domain,
+            "catalogue": self.spec.data.catalogue,
+            "seed": self.seed,
+            "threads": self.spec.threads_per_cell,
+            "quantiser": recipe_values(spec.quantiser),
+        }
+        if self.spec.data.catalogue == "open":
+            recipe["phases"] = self.spec.phases.calendar().as_dates()
+        upstream = {"corpus": self.corpora[domain], "vectors": self.vectors(domain, "items")}
+        if spec.codebook == "shared":  # fitted on all domains together
+            for other in sorted(self.corpora):
+                upstream[f"corpus:{other}"] = self.corpora[other]
+                upstream[f"vectors:{other}"] = self.vectors(other, "items")
+        return Cell("codes", (domain, *self.suffix), recipe, upstream)
+
+    def _chain(self, paradigm: str, domain: str, base: Cell | None) -> dict[str, Cell]:
         """The checkpoints of a domain, each starting from the one before; and the one trained in one go.
 
         Those that somebody else trained take the place of ours; of a paradigm that the grid does not train they are
@@ -150,10 +213,10 @@ class Expansion:
             if phase in given:
                 chain[phase] = start = self._given(given[phase])
             elif trained:
-                chain[phase] = start = self._checkpoint(paradigm, domain, phase, corpus, start)
+                chain[phase] = start = self._checkpoint(paradigm, domain, phase, start)
         if trained and paradigm in IN_ONE_GO:
             newest = chain.pop(self.phases[-1])
-            chain["all"] = self._checkpoint(paradigm, domain, "all", corpus, base)
+            chain["all"] = self._checkpoint(paradigm, domain, "all", base)
             chain[self.phases[-1]] = newest
         return chain
 
@@ -172,7 +235,7 @@ class Expansion:
         }
         return Cell("checkpoint", (given.paradigm, given.domain, given.phase), recipe)
 
-    def _checkpoint(self, paradigm: str, domain: str, phase: str, corpus: Cell, start: Cell | None) -> Cell:
+    def _checkpoint(self, paradigm: str, domain: str, phase: str, start: Cell | None) -> Cell:
         recipe = {
             "paradigm": paradigm,
             "phase": phase,
@@ -182,7 +245,9 @@ class Expansion:
             "threads": self.spec.threads_per_cell,
             **phase_values(self.spec.recipe(paradigm), phase),
         }
-        upstream = {"corpus": corpus} | ({"start": start} if start else {})
+        upstream = {"corpus": self.corpora[domain]} | ({"start": start} if start else {})
+        if paradigm == "semid" and start is not None and start.kind == "base":  # later phases find them in their start
+            upstream["codes"] = self.codes(domain)
         return Cell("checkpoint", (paradigm, domain, phase, *self.suffix), recipe, upstream)
 
     def evaluation(self, model: Model, domain: str, corpus: Cell, max_users: int | None = None) -> Cell:
@@ -203,9 +268,25 @@ class Expansion:
         }
         if max_users is not None:
             recipe["sample_seed"] = self.spec.all_seeds[0]  # as for the corpus: one sample for all seeds
+        if asked := self._asked(model.paradigm):
+            recipe["asked"] = asked
         suffix = (f"users={max_users}", *self.suffix) if fewer else self.suffix
         key = (model.paradigm, domain, model.name, *suffix)
-        return Cell("evaluation", key, recipe, {"corpus": corpus, **model.upstream}, model.family)
+        upstream = {"corpus": corpus, **model.upstream, **self._grounds(model.paradigm, domain)}
+        return Cell("evaluation", key, recipe, upstream, model.family)
+
+    def _asked(self, paradigm: str) -> dict[str, Any]:
+        """How a model of this paradigm is asked, where that can be chosen."""
+        if paradigm not in RECIPES:
+            return {}
+        return asked_values(self.spec.recipe(paradigm) if paradigm in self.spec.paradigms else RECIPES[paradigm]())
+
+    def _grounds(self, paradigm: str, domain: str) -> dict[str, Cell]:
+        """What is needed to turn what text says into items."""
+        if paradigm != "text" or self.backbone is None:
+            return {}
+        embedder = {} if self.spec.item_vectors.source == "sentence-transformers" else {"asks:embedder": self.backbone}
+        return {"asks:titles": self.vectors(domain, "titles"), **embedder}
 
     def _options(self, merges: CrossDomainMerges, number: int) -> dict[str, Any]:
         """The method's options with its defaults filled in, so that a wrong one shows before anything is built."""
@@ -268,7 +349,7 @@ def merge_name(called: str, scale: float, weights: Mapping[str, float]) -> str:
 
 def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
     """A recipe's values as they hold in one phase: a change to another phase's leaves this one's cells."""
-    values = recipe_values(recipe)
+    values = {name: value for name, value in recipe_values(recipe).items() if name not in recipe.ASKED}
     for name in ("epochs", "learning_rate"):
         values[name] = getattr(recipe, name).of(phase)
     return values

@@ -17,8 +17,10 @@ from mmgrid.files import safe_segment
 from mmgrid.grid.frozen import Frozen
 from mmgrid.grid.study_spec import StudySpec
 from mmgrid.paradigms import RECIPES, Recipe, resolve
+from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
 
 Target = Literal["test", "phase2"]
+TEXT_PARADIGMS = ("text", "semid", "semb")  # start from the backbone, by way of a base Θ⁽⁰⁾
 KNOWN_PARADIGMS = (*RECIPES, "pooled")  # `pooled` cannot be trained: any language model, as it is
 
 
@@ -128,6 +130,35 @@ class PretrainedBackbone(Frozen):
 BackboneSpec = Annotated[TinyBackbone | PretrainedBackbone, Field(discriminator="kind")]
 
 
+class ItemVectorsSpec(Frozen):
+    """Where the items' vectors come from, of title and description: semantic IDs are made of them."""
+
+    source: Literal["backbone", "sentence-transformers", "table"] = Field(
+        default="backbone", description="its mean hidden states, an embedding model, or vectors of your own"
+    )
+    path: str | None = Field(
+        default=None, description="the embedding model (a folder, or an id on the hub), or the folder of the tables"
+    )
+
+    @model_validator(mode="after")
+    def _path_fits(self) -> "ItemVectorsSpec":
+        if (self.path is None) != (self.source == "backbone"):
+            raise ValueError(
+                f"path: source {self.source!r} "
+                + ("needs none; take it out" if self.path else "needs the model, or the folder of <domain>.parquet")
+            )
+        return self
+
+
+class SemanticIdsSpec(Frozen):
+    """How item vectors become codes."""
+
+    codebook: Literal["domain", "shared"] = Field(
+        default="domain", description="each domain's own, or one of all domains together"
+    )
+    quantiser: QuantiserRecipe = ResidualKMeansRecipe()
+
+
 class EvaluationSpec(Frozen):
     """Which users are ranked for, and what a model reads of them."""
 
@@ -169,6 +200,8 @@ class GridSpec(Frozen):
     phases: PhasesSpec
     backbone: BackboneSpec | None = None
     paradigms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    item_vectors: ItemVectorsSpec = ItemVectorsSpec()
+    semantic_ids: SemanticIdsSpec = SemanticIdsSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     merges: tuple[CrossDomainMerges, ...] = ()
     studies: tuple[StudySpec, ...] = ()
@@ -224,8 +257,9 @@ class GridSpec(Frozen):
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
             raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")
-        if self.backbone is None and "semb" in paradigms:
-            raise ValueError("backbone: is missing; semb is trained from one")
+        without = [name for name in self.paradigms if name in TEXT_PARADIGMS and self.backbone is None]
+        if without:
+            raise ValueError(f"backbone: is missing; {without[0]} is trained from one")
         if not paradigms and not self.checkpoints:
             raise ValueError("paradigms: is missing; name one to train, or give [[checkpoints]]")
         for number, given in enumerate(self.checkpoints):

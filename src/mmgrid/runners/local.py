@@ -94,7 +94,7 @@ class _Board:
 def run_local(
     cells: Sequence[Cell], grid: Grid, store: Store, *, jobs: int | None = None, watch: Watch | None = None
 ) -> Outcome:
-    """Build what is missing of `cells` (upstream first), `jobs` at a time.
+    """Build what is missing of `cells` (upstream first, and all of it among them), `jobs` at a time.
 
     A failed cell, also one whose record in the store is damaged, does not stop the others; what depends on it
     is blocked.  On an interruption all processes are stopped, and what was published stays.
@@ -118,6 +118,9 @@ def run_local(
 def _look_around(cells: Sequence[Cell], store: Store, tell: Watch) -> _Board:
     """A board on which the cells that are there are done, and those that cannot be used have failed."""
     board = _Board(dict.fromkeys(cells))
+    for cell in board.open:
+        if lacking := [above.name for above in cell.upstream.values() if above not in board.open]:
+            raise ValueError(f"{cell.name}: it is built from {lacking[0]}, which is not among the cells to be built")
     unusable: dict[Cell, str] = {}
     for cell in list(board.open):
         try:

@@ -5,10 +5,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mmgrid.merging.difference import Difference, Sums, diff
+from mmgrid.merging.tensors import Tensors
 from mmgrid.studies.plot import Axis, Plot
+
+Model = Path | Tensors  # a folder, or tensors that are open already
 
 _PART = {"part": pl.String, "tower": pl.String, "layer": pl.String}
 
@@ -26,7 +30,8 @@ NORMS_SCHEMA = pl.Schema(
 )
 """One row a checkpoint and part of it: τ = Θ(phase) − Θ⁽⁰⁾ of its paradigm.
 
-``part`` is ``whole``, ``tower`` or ``layer``; ``tower`` and ``layer`` name it and are empty otherwise.
+``part`` is ``whole``, ``tower`` or ``layer``; ``tower`` and ``layer`` name it and are empty otherwise.  Or ``tokens``: the
+token rows of the domain alone (semid), from where they were drawn; ``whole`` leaves them out.
 ``l1_sum`` = Σ|τ|, ``l1_mean`` = Σ|τ| / elements, ``l2`` = √Σ τ², ``zeros`` the share (0 to 1) of zero elements.
 """
 
@@ -49,7 +54,7 @@ PLOTS = (
         colour=Axis("phase", "phase"),
         panel="tower",
         choices=("part",),
-        keep={"part": ("whole", "tower")},
+        keep={"part": ("whole", "tower", "tokens")},
         caption="L1 norm of the task vectors, from the backbone, a weight.",
     ),
     Plot(
@@ -79,13 +84,19 @@ PLOTS = (
 
 
 def answer(
-    checkpoints: Mapping[str, Mapping[str, Path]], base: Path, *, paradigm: str, seed: int
+    checkpoints: Mapping[str, Mapping[str, Model]],
+    base: Model,
+    *,
+    paradigm: str,
+    seed: int,
+    tokens: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The study's tables.
 
     Args:
-        checkpoints: phase → domain → folder of the checkpoint.
-        base: folder of Θ⁽⁰⁾.
+        checkpoints: phase → domain → the checkpoint.
+        base: Θ⁽⁰⁾.
+        tokens: phase → domain → how far its own token rows moved, [rows, width].
 
     Raises:
         MergeError: a checkpoint cannot be read, or has nothing in common with the base.
@@ -105,6 +116,10 @@ def answer(
                 pair = sums.pair(one, other)
                 row = {"first": domains[one], "second": domains[other], "phase": phase, "elements": sums.elements}
                 pairs.append(about | row | part | {"cosine": pair.cosine, "conflicts": pair.conflicts})
+    for phase, by_domain in (tokens or {}).items():
+        for domain, moved in by_domain.items():
+            part = {"part": "tokens", "tower": "", "layer": ""}
+            norms.append(about | {"phase": phase, "domain": domain} | part | _norm_of(moved))
     return {"norms": pl.DataFrame(norms, schema=NORMS_SCHEMA), "pairs": pl.DataFrame(pairs, schema=PAIRS_SCHEMA)}
 
 
@@ -124,4 +139,15 @@ def _norm(sums: Sums, place: int) -> dict[str, Any]:
         "l1_mean": sums.absolutes[place] / n,
         "l2": sums.products[place][place] ** 0.5,
         "zeros": sums.zeros[place] / n,
+    }
+
+
+def _norm_of(moved: np.ndarray) -> dict[str, Any]:
+    wide = np.abs(moved.astype(np.float64))
+    return {
+        "elements": wide.size,
+        "l1_sum": float(wide.sum()),
+        "l1_mean": float(wide.mean()),
+        "l2": float(np.sqrt(np.square(wide).sum())),
+        "zeros": float(np.mean(wide == 0)),
     }

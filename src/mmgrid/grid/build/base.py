@@ -1,4 +1,7 @@
-"""`base/<paradigm>`: Θ⁽⁰⁾ of a paradigm, the untrained model that all its checkpoints start from."""
+"""`base/<paradigm>`: Θ⁽⁰⁾ of a paradigm, the untrained model that all its checkpoints start from.
+
+That of semid is the backbone alone: the token rows of a domain belong to its checkpoints, and have no base.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,20 +9,25 @@ from typing import Any
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.grid.build.checkpoint import write_facts
 from mmgrid.grid.build.job import Job
-from mmgrid.paradigms import SembRecipe
+from mmgrid.paradigms import SembRecipe, TextRecipe
 from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.text import Text
 from mmgrid.seeds import derive
 
 
 def build(job: Job) -> Mapping[str, Any]:
-    backbone, recipe = job.upstream("backbone"), job.grid.spec.recipe("semb")
-    assert isinstance(recipe, SembRecipe)
-    paradigm, model = Semb.create(
-        recipe,
-        load_model(backbone, head=False),
-        load_tokenizer(backbone),
-        derive(job.recipe["seed"], "base", "semb"),
-    )
-    paradigm.save(model, job.folder)
+    name, backbone = job.recipe["paradigm"], job.upstream("backbone")
+    recipe, tokenizer = job.grid.spec.recipe(name), load_tokenizer(backbone)
+    model = load_model(backbone, head=not isinstance(recipe, SembRecipe))
+    seed = derive(job.recipe["seed"], "base", name)
+    if isinstance(recipe, SembRecipe):
+        paradigm, model = Semb.create(recipe, model, tokenizer, seed)
+        paradigm.save(model, job.folder)
+    elif isinstance(recipe, TextRecipe):
+        paradigm, model = Text.create(recipe, model, tokenizer, seed)
+        paradigm.save(model, job.folder)
+    else:
+        model.save_pretrained(str(job.folder))
+        tokenizer.save_pretrained(str(job.folder))
     write_facts(job, phase=None, domain=None)
-    return {"parameters": model.num_parameters()}
+    return {"parameters": sum(weight.numel() for weight in model.parameters())}

@@ -22,6 +22,7 @@ MODULES = {
     "merge": "mmgrid.grid.build.merge",
     "evaluation": "mmgrid.grid.build.evaluation",
     "vectors": "mmgrid.grid.build.vectors",
+    "codes": "mmgrid.grid.build.codes",
     "study": "mmgrid.grid.build.study",
 }
 

@@ -8,14 +8,20 @@ import torch
 from torch import nn
 
 from mmgrid import __version__
+from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.data import Items, Phase, catalogue_at
+from mmgrid.files import sha256_files
 from mmgrid.grid.build.given import take_over
 from mmgrid.grid.build.job import Job
-from mmgrid.paradigms import SembRecipe
+from mmgrid.paradigms import SasrecRecipe, SembRecipe, TextRecipe
 from mmgrid.paradigms.registry import FACTS_FILE
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.text import Text
 from mmgrid.seeds import derive
+from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
+from mmgrid.semantic_ids.item_codes import ItemCodes
 from mmgrid.training.fit import SAVE_SECONDS, fit
 
 
@@ -44,7 +50,8 @@ def build(job: Job) -> Mapping[str, Any]:
         save_seconds=job.save_seconds(SAVE_SECONDS),
     )
     paradigm.save(model, job.folder)
-    write_facts(job, phase=recipe["phase"], domain=domain)
+    blocks = {"blocks": paradigm.blocks(model)} if isinstance(paradigm, Semid) else {}
+    write_facts(job, phase=recipe["phase"], domain=domain, **blocks)
     (job.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
     return {
         "steps": report.steps,
@@ -66,14 +73,30 @@ def _phase(job: Job) -> Phase:
 def _start(job: Job, items: Items, seed: int) -> tuple[Any, nn.Module]:
     """The `Paradigm`, and the model to go on from: the phase before, the paradigm's base, or (sasrec) a new one."""
     recipe = job.grid.spec.recipe(job.recipe["paradigm"])
+    if isinstance(recipe, SasrecRecipe):
+        if "start" in job.cell.upstream:
+            return Sasrec.load(job.upstream("start"))
+        return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed)
+    start = job.upstream("start")
     if isinstance(recipe, SembRecipe):
-        return Semb.load(job.upstream("start"), recipe)
-    if "start" in job.cell.upstream:
-        return Sasrec.load(job.upstream("start"))
-    return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed)
+        return Semb.load(start, recipe)
+    if isinstance(recipe, TextRecipe):
+        return Text.load(start, recipe)
+    if "codes" not in job.cell.upstream:
+        return Semid.load(start, recipe)
+    codes = ItemCodes.load(job.upstream("codes"))
+    return Semid.create(recipe, load_model(start), load_tokenizer(start), codes, _block(job), job.recipe["seed"])
 
 
-def write_facts(job: Job, *, phase: str | None, domain: str | None) -> None:
+def _block(job: Job) -> str:
+    """The name of a domain's token block: the domain's, or `shared`, and which codebook it is."""
+    shared = job.grid.spec.semantic_ids.codebook == "shared"
+    codes = job.upstream("codes")
+    digest = sha256_files(codes)[ARRAYS_FILE]["sha256"][:8]
+    return f"{'shared' if shared else job.cell.key[1]}/{digest}"
+
+
+def write_facts(job: Job, *, phase: str | None, domain: str | None, **more: Any) -> None:
     """`mmgrid.json` beside the weights: what the checkpoint is, for those who find it outside a store."""
     facts = {
         "mmgrid": __version__,
@@ -82,5 +105,6 @@ def write_facts(job: Job, *, phase: str | None, domain: str | None) -> None:
         "phase": phase,
         "phases": job.calendar.as_dates(),
         "recipe": dict(job.recipe),
+        **more,
     }
     (job.folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")

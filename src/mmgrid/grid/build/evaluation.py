@@ -43,9 +43,11 @@ def _ranks(job: Job, seen: Scene) -> np.ndarray:
 
 
 def _model_ranks(job: Job, seen: Scene) -> np.ndarray:
+    from mmgrid.grid.build.grounds import ground
     from mmgrid.grid.build.models import evaluated_model
 
     paradigm, model = evaluated_model(job)
+    ground(paradigm, job.cell, job, seen)
     return paradigm.rank(model, seen.tested.histories, seen.items, seen.tested.targets)
 
 

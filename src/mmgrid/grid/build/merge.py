@@ -8,7 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from mmgrid.grid.build.job import Job
-from mmgrid.merging import TensorFolder, get_method, merge, merge_state_dicts
+from mmgrid.merging import Blocks, BlockTable, TensorFolder, get_method, merge, merge_state_dicts
+from mmgrid.merging.blocks import BACKBONE, Action
+
+StateDict = Mapping[str, Tensor]
 
 
 def build(job: Job) -> Mapping[str, Any]:
@@ -35,18 +38,57 @@ def build(job: Job) -> Mapping[str, Any]:
     return {"tensors": len(report.merged), "bytes": report.bytes_written}
 
 
-def merged_weights(recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path) -> dict[str, Tensor]:
-    """The state dict of a merge that is scored and not kept."""
+def merged_weights(
+    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | StateDict, *, keep: str
+) -> dict[str, Tensor]:
+    """The state dict of a merge that is scored and not kept.
+
+    recipe: method, weights, seed, options, and scale (default 1).  base: its folder, or the model itself.
+    keep: the source whose own token rows the result has, where sources have any; those of the others are left out.
+    """
     method = get_method(recipe["method"])
     with ExitStack() as stack:
         opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
-        base_tensors = stack.enter_context(TensorFolder(base))
+        below = stack.enter_context(TensorFolder(base)) if isinstance(base, Path) else base
         return merge_state_dicts(
             method,
             opened,
-            base=None if method.base == "none" else base_tensors,
-            weights=recipe["weights"],
-            scale=recipe["scale"],
-            seed=recipe["seed"],
-            **recipe["options"],
+            base=None if method.base == "none" else below,
+            weights=recipe.get("weights"),
+            scale=recipe.get("scale", 1.0),
+            seed=recipe.get("seed", 0),
+            blocks=_blocks(sources, base if isinstance(base, Path) else None, keep),
+            **recipe.get("options", {}),
         )
+
+
+def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
+    """The average of checkpoints, eq. 8, without the token rows that are no other's."""
+    tables = _tables(sources)
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
+        rules: dict[str, Action] = {**dict.fromkeys(_common(sources, tables), "merge"), "*": "drop"}
+        return merge_state_dicts("linear", opened, blocks=Blocks(tables, min(sources), rules) if tables else None)
+
+
+def _blocks(sources: Mapping[str, Path], base: Path | None, keep: str) -> Blocks | None:
+    """Token rows that all sources have are merged, the rows of `keep` alone are kept, all others left out."""
+    tables = _tables(sources)
+    if not tables:
+        return None
+    common = _common(sources, tables)
+    rules: dict[str, Action] = dict.fromkeys((block.name for block in tables[keep].blocks), "keep")
+    rules |= dict.fromkeys(common, "merge")
+    rules["*"] = "drop"
+    return Blocks(tables, keep, rules, BlockTable.read(base) if base else None)
+
+
+def _tables(sources: Mapping[str, Path]) -> dict[str, BlockTable]:
+    found = {name: BlockTable.read(folder) for name, folder in sources.items()}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _common(sources: Mapping[str, Path], tables: Mapping[str, BlockTable]) -> set[str]:
+    """Names of the blocks that every source has."""
+    named = [{block.name for block in tables[name].blocks} if name in tables else {BACKBONE} for name in sources]
+    return set.intersection(*named)

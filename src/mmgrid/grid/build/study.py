@@ -6,6 +6,7 @@ Nothing is computed here that an evaluation has computed; only `advise` asks its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from mmgrid.grid.build.vectors import VECTORS_FILE
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.expansion import TRAINED
 from mmgrid.grid.spec import Target
+from mmgrid.merging import BlockTable, TensorFolder
+from mmgrid.merging.blocks import BackboneRows
 from mmgrid.studies import advise, base_model, baselines, cross_domain, recency, temporal, vectors
 from mmgrid.studies.ranked import Ranked
 from mmgrid.studies.sweep import Sweep
@@ -65,7 +68,7 @@ class _Parts:
 
     def singles(self) -> dict[str, Cell]:
         """Each domain's evaluation of the paradigm's newest checkpoint, or of the only one there is."""
-        found = [cell for cell in self.evaluations(paradigm=self.paradigm) if set(cell.upstream) == {"corpus", "model"}]
+        found = [cell for cell in self.evaluations(paradigm=self.paradigm) if "model" in cell.upstream]
         return {cell.recipe["domain"]: cell for cell in found if "merge" not in cell.recipe}
 
     def points(self, kind: str) -> Iterator[Cell]:
@@ -158,7 +161,23 @@ def _vectors(parts: _Parts) -> Tables:
     for cell in parts.of("checkpoint"):
         checkpoints.setdefault(cell.recipe["phase"], {})[cell.key[1]] = parts.folder(cell)
     base = parts.folder(next(parts.of("base")))
-    return vectors.answer(checkpoints, base, paradigm=parts.paradigm, seed=parts.seed)
+    about: dict[str, Any] = {"paradigm": parts.paradigm, "seed": parts.seed}
+    if parts.paradigm != "semid":
+        return vectors.answer(checkpoints, base, **about)
+    from mmgrid.grid.build.token_rows import moved_rows
+
+    with ExitStack() as stack:
+        opened = {
+            phase: {domain: _backbone_rows(folder, stack) for domain, folder in by_domain.items()}
+            for phase, by_domain in checkpoints.items()
+        }
+        return vectors.answer(opened, base, tokens=moved_rows(checkpoints, base, parts.seed), **about)
+
+
+def _backbone_rows(folder: Path, stack: ExitStack) -> BackboneRows:
+    table = BlockTable.read(folder)
+    assert table is not None  # a checkpoint of semid names its blocks
+    return BackboneRows(stack.enter_context(TensorFolder(folder)), table)
 
 
 def _cross_domain(parts: _Parts) -> Tables:
@@ -211,6 +230,7 @@ def _recency(parts: _Parts) -> Tables:
 
 
 def _advise(parts: _Parts) -> Tables:
+    from mmgrid.grid.build.grounds import ground
     from mmgrid.grid.build.models import temporal_line
 
     points = {cell.recipe["domain"]: cell for cell in parts.points("temporal")}
@@ -218,9 +238,9 @@ def _advise(parts: _Parts) -> Tables:
     def ranks_at(sweep: Sweep, scale: float) -> pl.DataFrame:
         cell = points[sweep.domain]
         seen = scene_of(parts.folder(cell.upstream["corpus"]), parts.job.calendar, cell.recipe)
-        paradigm, line = temporal_line(
-            {role: parts.folder(cell.upstream[role]) for role in ("start", "end")}, parts.paradigm
-        )
+        folders = {role: parts.folder(cell.upstream[role]) for role in ("start", "end")}
+        paradigm, line = temporal_line(folders, parts.paradigm, cell.recipe.get("asked"))
+        ground(paradigm, cell, parts.job, seen)
         ranks = paradigm.rank(line.at(scale), seen.tested.histories, seen.items, seen.tested.targets)
         return ranks_table(seen.tested, ranks)
 

@@ -1,0 +1,153 @@
+"""Grids of the paradigms that speak, text and semid: from their files to their studies, merges and token rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
+from mmgrid.grid.build.merge import merged_weights, neutral_base
+from mmgrid.grid.load import GridError, load_grid
+from mmgrid.merging import BlockTable
+from mmgrid.paradigms.registry import open_checkpoint
+from mmgrid.runners import run_local
+from mmgrid.semantic_ids.item_codes import ItemCodes
+
+DOMAINS = ("garden", "kitchen")
+EMBED = "model.embed_tokens.weight"
+
+
+@pytest.fixture(scope="module")
+def spoken(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    found = built.copy(tmp_path_factory.mktemp("spoken"))
+    write_grid(found.file.parent, SPOKEN)
+    outcome = run_local(found.cells, found.grid, found.store, jobs=2)
+    assert outcome.complete, outcome
+    return found
+
+
+@pytest.mark.parametrize("paradigm", ["text", "semid"])
+def test_every_study_is_answered(spoken: Built, paradigm: str) -> None:
+    for name in ("baselines", "vectors", "cross_domain", "base_model", "temporal", "advise"):
+        folder = spoken.folder(f"study/{name}/{paradigm}")
+        tables = {file.stem: pl.read_parquet(file) for file in folder.glob("*.parquet")}
+        assert tables
+        assert sum(table.height for table in tables.values()) or name == "advise", "two domains give no advice"
+
+
+def test_every_phase_starts_from_the_one_before_and_keeps_its_codes(spoken: Built) -> None:
+    for domain in DOMAINS:
+        codes = ItemCodes.load(spoken.folder(f"codes/{domain}")).codes
+        for phase in ("pretrain", "phase1", "phase2"):
+            folder = spoken.folder(f"checkpoint/semid/{domain}/{phase}")
+            assert (ItemCodes.load(folder).codes == codes).all()
+            blocks = BlockTable.read(folder)
+            assert blocks is not None
+            assert [block.name.partition("/")[0] for block in blocks.blocks] == ["backbone", domain]
+
+
+def test_a_merge_keeps_the_token_rows_of_the_domain_it_is_asked_of(spoken: Built) -> None:
+    sources = {domain: spoken.folder(f"checkpoint/semid/{domain}/phase2") for domain in DOMAINS}
+    weights = {domain: open_checkpoint(folder)[1].state_dict() for domain, folder in sources.items()}
+    base = spoken.folder("base/semid")
+    words = len(open_base(base)[EMBED])
+    for domain in DOMAINS:
+        merged = merged_weights({"method": "linear", "weights": {}}, sources, base, keep=domain)
+        assert merged[EMBED][words:].equal(weights[domain][EMBED][words:])
+        mean = (weights["garden"][EMBED][:words] + weights["kitchen"][EMBED][:words]) / 2
+        torch.testing.assert_close(merged[EMBED][:words], mean)
+    neutral = neutral_base(sources)
+    assert len(neutral[EMBED]) == words, "no token rows are anybody's base"
+    over = merged_weights({"method": "ties", "options": {"preset": "subspace"}}, sources, neutral, keep="kitchen")
+    assert over[EMBED][words:].equal(weights["kitchen"][EMBED][words:])
+
+
+def open_base(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_token_rows_are_counted_apart(spoken: Built) -> None:
+    norms = pl.read_parquet(spoken.folder("study/vectors/semid") / "norms.parquet")
+    tokens = norms.filter(pl.col("part") == "tokens")
+    assert set(tokens["domain"]) == set(DOMAINS)
+    width = spoken.grid.spec.backbone.hidden_size  # type: ignore[union-attr]
+    assert set(tokens["elements"]) == {3 * 8 * width}
+    assert tokens["l1_sum"].min() > 0
+    whole = norms.filter(pl.col("part") == "whole")
+    assert len(set(whole["elements"])) == 1, "the backbone's rows alone"
+    text = pl.read_parquet(spoken.folder("study/vectors/text") / "norms.parquet")
+    assert text.filter(pl.col("part") == "tokens").is_empty()
+
+
+def test_how_a_model_is_asked_retrains_nothing(tmp_path: Path) -> None:
+    before = fingerprints(planned(tmp_path, text=SPOKEN))
+    asked = planned(tmp_path, "paradigms.semid.beam_width=7", "paradigms.text.titles=3", text=SPOKEN)
+    changed = {name for name, fingerprint in fingerprints(asked).items() if before[name] != fingerprint}
+    kinds = {name.split("/")[0] for name in changed}
+    assert kinds == {"evaluation", "study"}
+    assert {name.split("/")[1] for name in changed if name.startswith("evaluation")} == {"text", "semid"}
+
+
+def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:
+    own, shared = (
+        named(planned(tmp_path, f'semantic_ids.codebook="{kind}"', text=SPOKEN), "codes/garden")
+        for kind in ("domain", "shared")
+    )
+    assert set(own.upstream) == {"corpus", "vectors"}
+    assert {"vectors:garden", "vectors:kitchen"} <= set(shared.upstream)
+
+
+def test_a_shared_codebook_names_one_block(spoken: Built, tmp_path: Path) -> None:
+    other = spoken.copy(tmp_path)
+    grid = load_grid(other.file, ['semantic_ids.codebook="shared"', "studies=[]"])
+    wanted = [cell for cell in cells_of(grid) if cell.kind not in ("study", "evaluation") and "text" not in cell.key]
+    outcome = run_local(wanted, grid, other.store, jobs=2)
+    assert outcome.complete, outcome
+    names = set()
+    for domain in DOMAINS:
+        cell = named(wanted, f"checkpoint/semid/{domain}/pretrain")
+        names.add(
+            json.loads((other.store.folder(cell.address) / "mmgrid.json").read_text())["blocks"]["rows"][1]["name"]
+        )
+    assert len(names) == 1
+    assert names.pop().startswith("shared/")
+
+
+def test_vectors_of_ones_own_are_read_by_item(spoken: Built, tmp_path: Path) -> None:
+    other = spoken.copy(tmp_path)
+    for domain in DOMAINS:
+        ids = pl.read_parquet(other.folder(f"corpus/{domain}") / "items.parquet")["item_id"]
+        vectors = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
+        table = pl.DataFrame({"item_id": ids, "vector": vectors}).sample(fraction=1, shuffle=True, seed=0)
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        table.write_parquet(tmp_path / "tables" / f"{domain}.parquet")
+    grid = load_grid(other.file, ['item_vectors={source="table", path="tables"}', "studies=[]"])
+    cells = cells_of(grid)
+    cell = named(cells, "vectors/garden/table")
+    outcome = run_local([named(cells, "corpus/garden"), cell], grid, other.store, jobs=1)
+    assert outcome.complete, outcome
+    read = np.load(other.store.folder(cell.address) / "vectors.npy")
+    ids = pl.read_parquet(other.folder("corpus/garden") / "items.parquet")["item_id"]
+    given = pl.read_parquet(tmp_path / "tables" / "garden.parquet")
+    assert dict(zip(ids, read.tolist(), strict=True)) == dict(
+        zip(given["item_id"], given["vector"].to_list(), strict=True)
+    )
+
+
+def test_says_which_table_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"item_vectors: no file .*garden\.parquet"):
+        planned(tmp_path, 'item_vectors={source="table", path="nowhere"}', text=SPOKEN)
+
+
+def test_the_command_line_recommends_with_them(spoken: Built) -> None:
+    corpus = spoken.folder("corpus/garden")
+    items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
+    for paradigm in ("text", "semid"):
+        folder = spoken.folder(f"checkpoint/{paradigm}/garden/phase2")
+        answer = mmgrid("recommend", folder, "--domain-dir", corpus, "--history", ",".join(items[:3]), "-k", "3", "--json")
+        assert answer.code == 0, answer.err
