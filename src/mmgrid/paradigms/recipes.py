@@ -144,6 +144,9 @@ class SemidRecipe(_DialogueRecipe):
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
     text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
     code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
+    every_position: bool = Field(
+        default=False, description="learn from all of a window's targets at once, not one example a target"
+    )
     mixed_tasks: bool = Field(default=True, description="histories of codes to titles, and of titles to codes")
     item_group: int = Field(default=5, ge=0, description="items of one item dialogue; 0 for no item dialogues")
     replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
@@ -220,7 +223,7 @@ def model_values(recipe: Recipe) -> dict[str, Any]:
     if isinstance(recipe, SembRecipe | TextRecipe):
         names = ("prompt", "text_tokens", "title_tokens", "history_length")
     if isinstance(recipe, SemidRecipe):
-        names = ("text_tokens", "title_tokens", "history_length")
+        names = ("text_tokens", "title_tokens", "history_length", "every_position")
     return {name: getattr(recipe, name) for name in names}
 
 

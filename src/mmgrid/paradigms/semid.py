@@ -26,7 +26,7 @@ from mmgrid.paradigms.dialogues import answer_states, check_packing
 from mmgrid.paradigms.recipes import SemidRecipe, asked_values, model_values
 from mmgrid.paradigms.semid_tasks import SemidExamples, Words
 from mmgrid.paradigms.targets import targets
-from mmgrid.paradigms.windows import pad_right
+from mmgrid.paradigms.windows import pad_right, windows
 from mmgrid.seeds import derive
 from mmgrid.semantic_ids import ItemTrie, beam_search
 from mmgrid.semantic_ids.head import logits
@@ -111,7 +111,7 @@ class Semid:
         return self.config["first_token"] + np.arange(shape[0] * shape[1]).reshape(shape)
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
-        recipe = self.recipe
+        recipe, length = self.recipe, self.config["history_length"]
         chosen = targets(
             histories,
             phase,
@@ -119,9 +119,9 @@ class Semid:
             most_per_user=recipe.most_targets(phase.name),
             seed=seed,
         )
+        together = windows(histories, phase, length) if self.config["every_position"] else None
         replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
-        length = self.config["history_length"]
-        return SemidExamples(chosen, self.words(items), items.candidates, recipe, length, replay, seed)
+        return SemidExamples(chosen, together, self.words(items), items.candidates, recipe, replay, seed)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
@@ -185,7 +185,14 @@ class Semid:
             codes = self.codes.codes
             tokens = np.where(codes >= 0, self.level_tokens[np.arange(codes.shape[1]), codes], -1)
             config = self.config
-            words = Words.of(self.tokenizer, items, tokens, config["title_tokens"], config["text_tokens"])
+            words = Words.of(
+                self.tokenizer,
+                items,
+                tokens,
+                config["title_tokens"],
+                config["text_tokens"],
+                continued=config["every_position"],
+            )
             self._words = (items, words)
         return self._words[1]
 

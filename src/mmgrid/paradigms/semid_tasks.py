@@ -19,6 +19,7 @@ from mmgrid.paradigms.chat import Chat
 from mmgrid.paradigms.dialogues import Dialogue, collate
 from mmgrid.paradigms.recipes import SemidRecipe
 from mmgrid.paradigms.targets import Targets
+from mmgrid.paradigms.windows import Windows
 from mmgrid.seeds import generator
 
 NEXT = "A user took these items, from the oldest to the newest: "
@@ -37,12 +38,23 @@ class Words:
     codes: np.ndarray  # int64 [N, L] token ids; -1 for an item without a code
     titles: Sequence[Sequence[int]]
     descriptions: Sequence[Sequence[int]]
+    continued: bool = False
 
     @classmethod
     def of(
-        cls, tokenizer: PreTrainedTokenizerBase, items: Items, codes: np.ndarray, title_tokens: int, text_tokens: int
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        items: Items,
+        codes: np.ndarray,
+        title_tokens: int,
+        text_tokens: int,
+        continued: bool = False,
     ) -> Words:
-        """`codes` int64 [N, L] token ids; titles and descriptions are cut at so many tokens."""
+        """Args:
+        codes: int64 [N, L] token ids.
+        title_tokens, text_tokens: where titles and descriptions are cut.
+        continued: the next item's codes follow those of a history at once, as theirs follow each other.
+        """
 
         def encode(texts: Sequence[str], most: int) -> list[list[int]]:
             found = tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]
@@ -56,6 +68,7 @@ class Words:
             codes,
             encode(list(items.titles), title_tokens),
             encode(list(items.descriptions), text_tokens),
+            continued,
         )
 
     def asked(self, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -70,7 +83,14 @@ class Words:
 
     def history(self, items: np.ndarray) -> np.ndarray:
         """The question for the codes of the item that follows a history of codes: int64 [tokens]."""
+        if self.continued:
+            return np.concatenate([self.beginning, self.known(items)])
         return self.asked(self.phrases[NEXT], self.known(items), self.phrases[ASKS_CODES])
+
+    @property
+    def beginning(self) -> np.ndarray:
+        """What stands before the codes of a history that is continued: int64 [tokens]."""
+        return np.asarray([*self.chat.before, *self.phrases[NEXT]], np.int64)
 
     def titles_of(self, items: np.ndarray) -> np.ndarray:
         """Titles, each in a line of its own: int64 [tokens]."""
@@ -79,7 +99,8 @@ class Words:
 
 
 class SemidExamples:
-    """Examples in this order: codes to codes for each target, a mixed task for each, then item dialogues.
+    """Examples in this order: codes to codes, for each target or each window of them; a mixed task for each target;
+    then item dialogues.
 
     Which of the two mixed tasks, and which items stand in a dialogue, is drawn anew in each epoch.
     """
@@ -87,39 +108,41 @@ class SemidExamples:
     def __init__(
         self,
         targets: Targets,
+        windows: Windows | None,
         words: Words,
         items: np.ndarray,
         recipe: SemidRecipe,
-        history_length: int,
         replay: float,
         seed: int,
     ):
-        """`items`: rows that item dialogues may be about.  `replay`: share of the item dialogues that are made."""
+        """Args:
+        windows: of targets to learn from at once; None for one example a target.
+        items: rows that item dialogues may be about.
+        replay: share of the item dialogues that are made.
+        """
         self.targets = targets
+        self.windows = windows
         self.words = words
         self.items = items[words.codes[items, 0] >= 0]
-        self.recipe = recipe
-        self.history_length = history_length
+        self.history_length = recipe.history_length
         self.seed = seed
         self.group = recipe.item_group
         groups = math.ceil(len(self.items) / self.group) if self.group else 0
+        self.sequences = len(targets if windows is None else windows)
+        self.mixed = len(targets) if recipe.mixed_tasks else 0
         # Nothing is learned of a phase in which nothing happened: then there are no dialogues, either.
-        self.item_dialogues = math.ceil(replay * 2 * groups) if len(targets) else 0
+        self.item_dialogues = math.ceil(replay * 2 * groups) if self.sequences else 0
         self._kept: tuple[int, np.ndarray, np.ndarray] | None = None  # one epoch's order at a time
 
     def __len__(self) -> int:
-        return self._sequences + self.item_dialogues
-
-    @property
-    def _sequences(self) -> int:
-        return len(self.targets) * (2 if self.recipe.mixed_tasks else 1)
+        return self.sequences + self.mixed + self.item_dialogues
 
     def draw(self, index: int, epoch: int) -> Dialogue:
-        if index < len(self.targets):
+        if index < self.sequences:
             return self._codes_to_codes(index)
-        if index < self._sequences:
-            return self._mixed(index - len(self.targets), epoch)
-        return self._item_dialogue(index - self._sequences, epoch)
+        if index < self.sequences + self.mixed:
+            return self._mixed(index - self.sequences, epoch)
+        return self._item_dialogue(index - self.sequences - self.mixed, epoch)
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
@@ -128,8 +151,12 @@ class SemidExamples:
         return self.targets.context(index, self.history_length), self.targets.item(index)
 
     def _codes_to_codes(self, index: int) -> Dialogue:
-        context, target = self._context(index)
-        return Dialogue.of((self.words.history(context), self.words.codes[target]))
+        if self.windows is None:
+            context, target = self._context(index)
+            return Dialogue.of((self.words.history(context), self.words.codes[target]))
+        items, n_context = self.windows.sequence(index), self.windows.n_context(index)
+        known, answers = self.words.known(items[:n_context]), self.words.known(items[n_context:])
+        return Dialogue.of((np.concatenate([self.words.beginning, known]), answers))
 
     def _mixed(self, index: int, epoch: int) -> Dialogue:
         context, target = self._context(index)
