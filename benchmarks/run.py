@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("item_encoding", "merge_sweeps", "merge_speed")
+BENCHMARKS = ("item_encoding", "text_training", "beam_search", "merge_sweeps", "merge_speed")
 
 
 def main() -> None:

@@ -1,7 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference, resampled_means
+from mmgrid.evaluation.intervals import _sign_flip_bound
 
 
 def test_covers_the_true_mean_about_as_often_as_it_says():
@@ -122,3 +127,18 @@ def test_bad_input_is_named(values, settings, message):
 def test_a_pair_needs_the_same_users():
     with pytest.raises(ValueError, match="same users"):
         paired_difference(np.ones(3), np.ones(4), seed=0)
+
+
+def test_a_clear_difference_stands_out_from_any_number_of_comparisons():
+    change = np.random.default_rng(0).normal(0.5, 1.0, 4000)
+    found = paired_difference(change, np.zeros(4000), seed=0)
+    assert 0 < found.p_permutation[0] < 1e-50, "a thousand draws alone would say 1/1001"
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=10))
+def test_what_takes_over_where_draws_end_is_never_below_the_exact_p(change):
+    change = np.array(change, float)
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(change))))
+    exact = np.mean(np.abs(signs @ change) >= abs(change.sum()) - 1e-9)
+    assert _sign_flip_bound(change[:, None])[0] >= exact - 1e-12

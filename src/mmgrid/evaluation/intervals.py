@@ -113,7 +113,18 @@ def paired_difference(
     p_bootstrap = np.minimum(1.0, 2.0 * (np.minimum(at_most, at_least) + 1) / (samples + 1))
     flipped = np.concatenate([_weighted_sums(signs, change) for signs in _signs(n_users, seed, samples)])
     extreme = (np.abs(flipped / n_users) >= np.abs(observed) - slack).sum(axis=0)
-    return Difference(observed, low, high, p_bootstrap, (extreme + 1) / (samples + 1), n_users)
+    p_permutation = np.minimum((extreme + 1) / (samples + 1), _sign_flip_bound(change))
+    return Difference(observed, low, high, p_bootstrap, p_permutation, n_users)
+
+
+def _sign_flip_bound(change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What no p of flipped signs can exceed, by Hoeffding's inequality: 2 exp(−(Σd)² / (2 Σd²)), float[M].
+
+    Drawn signs cannot tell a p below 1 / (samples + 1); where many comparisons are corrected for, that is not enough.
+    """
+    squares = np.square(change).sum(axis=0)
+    exponent = np.divide(np.square(change.sum(axis=0)), 2 * squares, out=np.zeros_like(squares), where=squares > 0)
+    return np.minimum(1.0, 2.0 * np.exp(-exponent))
 
 
 def resampled_means(values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000) -> npt.NDArray[np.float64]:

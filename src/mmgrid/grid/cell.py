@@ -22,9 +22,11 @@ STEP_VERSIONS = {
     "vectors": 1,
     "codes": 1,
     "study": 1,
-    "study/advise": 2,  # no percentage of nothing
-    "study/base_model": 2,  # a domain's resamples are the same in all pairs; no percentage of nothing
-    "study/temporal": 2,  # a rough λ* is not taken for one that varies
+    "study/advise": 3,  # no percentage of nothing; p below what draws can tell
+    "study/base_model": 3,  # a domain's resamples are the same in all pairs; no percentage of nothing; p as above
+    "study/baselines": 2,  # p as above
+    "study/cross_domain": 2,  # p as above
+    "study/temporal": 3,  # a rough λ* is not taken for one that varies; p as above
 }
 
 

@@ -185,7 +185,10 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
     "semid": {
         "text_tokens": 16,
         "title_tokens": 16,
-        "learning_rate": {"pretrain": 1e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "every_position": True,
+        "targets_per_user": 1,
+        "epochs": {"pretrain": 6, "phase1": 2, "phase2": 2},
+        "learning_rate": {"pretrain": 3e-3, "phase1": 5e-4, "phase2": 5e-4},
         "batch_size": 32,
         "precision": "float32",
     },
