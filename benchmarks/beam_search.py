@@ -140,8 +140,9 @@ def prefill(model: PreTrainedModel, prompts: Tensor) -> None:
 
 
 def rate(run: Callable[[], object], batch: int, repeats: int) -> float:
-    """Prompts a second, of the best of so many runs after one to warm up."""
-    run()
+    """Prompts a second, of the best of so many runs; where there is more than one, after one to warm up."""
+    if repeats > 1:
+        run()
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()

@@ -4,7 +4,15 @@ import runpy
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("item_encoding", "text_training", "beam_search", "merge_sweeps", "merge_speed")
+BENCHMARKS = (
+    "item_encoding",
+    "text_training",
+    "semid_training",
+    "item_trie",
+    "beam_search",
+    "merge_sweeps",
+    "merge_speed",
+)
 
 
 def main() -> None:

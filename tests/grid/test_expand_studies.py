@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kits.tiny_grid import STUDIED, TEXT, cells_of, fingerprints, named, planned, write_grid
+from kits.tiny_grid import SPOKEN, STUDIED, TEXT, cells_of, fingerprints, named, planned, write_grid
 from mmgrid.grid.cell import Cell
 from mmgrid.grid.load import GridError, load_grid
 
@@ -60,6 +60,20 @@ def test_a_sweep_has_a_cell_a_point_and_takes_its_ends_from_the_checkpoints(cell
     for domain in DOMAINS:
         assert {f"evaluation/semb/{domain}/phase1", f"evaluation/semb/{domain}/phase2"} < below
         assert f"evaluation/semb/{domain}/pretrain" not in below
+
+
+def test_each_paradigm_may_have_a_sweep_of_its_own_which_its_other_studies_take(tmp_path: Path) -> None:
+    own = [
+        _study(
+            'kind = "temporal"', 'paradigms = ["text"]', "scales = { from = 0, to = 1, step = 0.5 }", "max_users = 5"
+        ),
+        _study('kind = "temporal"', 'paradigms = ["semid"]', "scales = { from = 0, to = 2, step = 1 }"),
+        _study('kind = "recency"'),
+    ]
+    cells = planned(tmp_path, text=SPOKEN[: SPOKEN.index("[[studies]]")] + "\n".join(own))
+    for paradigm, point in (("text", "temporal=0.5/users=5"), ("semid", "temporal=2")):
+        swept = [name for name in named(cells, f"study/recency/{paradigm}").upstream if "temporal=" in name]
+        assert swept == [f"evaluation/{paradigm}/{domain}/{point}" for domain in ("garden", "kitchen")]
 
 
 def test_the_three_temporal_studies_share_their_points(cells: list[Cell]) -> None:

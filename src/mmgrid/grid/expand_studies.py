@@ -128,7 +128,7 @@ class _StudyExpansion:
         """The evaluation of a model on the study's users."""
         max_users = self.study.max_users
         if isinstance(self.study, TemporalKind):
-            _, max_users = sweep_of(self.study, self.expansion.spec.studies)
+            _, max_users = sweep_of(self.study, model.paradigm, self.expansion.spec.studies)
         return self.expansion.evaluation(model, domain, self.built.corpora[domain], max_users)
 
     @property
@@ -223,7 +223,7 @@ class _StudyExpansion:
                 role: self._checkpoint(paradigm, domain, p) for role, p in (("start", self._old), ("end", self._new))
             }
             parts += [self._evaluated(paradigm, domain, phase) for phase in (self._old, self._new)]  # λ = 0 and 1
-            scales, _ = sweep_of(study, self.expansion.spec.studies)
+            scales, _ = sweep_of(study, paradigm, self.expansion.spec.studies)
             for scale in scales.values():
                 if scale in (0.0, 1.0):
                     continue

@@ -128,8 +128,10 @@ TemporalKind = TemporalSpec | RecencySpec | AdviseSpec
 SCALES = Steps.model_validate({"from": -0.5, "to": 2.0, "step": 0.1})
 
 
-def sweep_of(study: TemporalKind, studies: Iterable[StudySpec]) -> tuple[Steps, int | None]:
-    """The λ of a study and its sample of users: its own, else those of the grid's temporal study, else the default."""
-    shared = next((other for other in studies if isinstance(other, TemporalSpec)), None)
+def sweep_of(study: TemporalKind, paradigm: str, studies: Iterable[StudySpec]) -> tuple[Steps, int | None]:
+    """The λ of a study of a paradigm and its sample of users: its own, else those of the grid's temporal study of that
+    paradigm, else the default."""
+    temporal = (other for other in studies if isinstance(other, TemporalSpec))
+    shared = next((other for other in temporal if paradigm in (other.paradigms or (paradigm,))), None)
     scales = study.scales or (shared and shared.scales) or SCALES
     return scales, study.max_users or (shared and shared.max_users)

@@ -166,7 +166,7 @@ class Semid:
             found = beam_search(
                 model,
                 input_ids.to(model.device),
-                mask.to(model.device),
+                None if mask is None else mask.to(model.device),
                 trie,
                 beam_width=width,
                 renormalise=self.recipe.renormalise,
@@ -223,9 +223,11 @@ def _rows_seed(seed: int, block: str) -> int:
     return derive(seed, "semid", block)
 
 
-def _left_padded(prompts: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Prompts as int64 [B, P] and their mask."""
+def _left_padded(prompts: list[np.ndarray]) -> tuple[Tensor, Tensor | None]:
+    """Prompts as int64 [B, P] and their mask; None where they are of one length."""
     longest = max(len(prompt) for prompt in prompts)
+    if min(len(prompt) for prompt in prompts) == longest:
+        return torch.from_numpy(np.stack(prompts)), None
     ids, mask = np.zeros((2, len(prompts), longest), np.int64)
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = prompt

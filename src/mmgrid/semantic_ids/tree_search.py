@@ -116,14 +116,13 @@ class _Tree:
         self.decoder = model.get_decoder()
         self.kind, self.dtype = model.config._attn_implementation, model.dtype
         self.cache: Cache = DynamicCache()
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        self.seen = attention_mask.bool()[:, None, :]  # bool [B, K, all so far]: what each newest token sees
-        positions = attention_mask.long().cumsum(1) - 1
+        there = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        self.seen = there.bool()[:, None, :]  # bool [B, K, all so far]: what each newest token sees
+        positions = there.long().cumsum(1) - 1
         self.position = positions[:, -1:] + 1  # [B, 1] of the next tokens
         output = self.decoder(
             input_ids=input_ids,
-            attention_mask=attention_mask,
+            attention_mask=attention_mask,  # None: plain causal attention, which knows what it can skip
             position_ids=positions.clamp(min=0),
             past_key_values=self.cache,
             use_cache=True,
