@@ -19,6 +19,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from mmgrid.semantic_ids.head import logits
 from mmgrid.semantic_ids.shuffle import random_keys
+from mmgrid.semantic_ids.tree_attention import tree_attention
 from mmgrid.semantic_ids.trie import ItemTrie, Level
 
 Renormalise = Literal["children", "level", "vocabulary"]
@@ -135,13 +136,14 @@ class _Tree:
         ancestors = ancestors.gather(1, parents.unsqueeze(-1).expand(-1, -1, ancestors.shape[-1]))
         itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
         self.seen = torch.cat([ancestors, itself], dim=-1)
-        output = self.decoder(
-            input_ids=tokens,
-            attention_mask=self._mask(),
-            position_ids=self.position.expand(-1, tokens.shape[1]),
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        with tree_attention(self.decoder.config):
+            output = self.decoder(
+                input_ids=tokens,
+                attention_mask=self._mask(),
+                position_ids=self.position.expand(-1, tokens.shape[1]),
+                past_key_values=self.cache,
+                use_cache=True,
+            )
         self.position = self.position + 1
         return output.last_hidden_state
 
@@ -170,10 +172,15 @@ def _children(
     if renormalise == "children":
         total = step.logsumexp(-1, keepdim=True)
     elif renormalise == "level":
-        total = found.logsumexp(-1, keepdim=True)
+        total = _log_total(found)
     else:
-        total = logits(model, hidden).logsumexp(-1, keepdim=True)
+        total = _log_total(logits(model, hidden))
     return step - total, children
+
+
+def _log_total(found: Tensor) -> Tensor:
+    """log Σ exp of the last dimension, kept: by log_softmax, whose one pass is several times faster than logsumexp."""
+    return found[..., :1] - found.log_softmax(-1)[..., :1]
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

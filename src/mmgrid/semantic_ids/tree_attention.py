@@ -1,0 +1,53 @@
+"""Attention for a tree's branches behind a prompt: groups of query heads share their keys without copying them.
+
+Shape letters: B prompts, H query heads, G query heads that share a key head, K branches, S places seen, d head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "mmgrid_tree"
+
+
+@contextmanager
+def tree_attention(config: PreTrainedConfig) -> Iterator[None]:
+    """Within, a model of this config that has `sdpa` attends as `attend` does; its masks must be bool [B, 1, K, S]."""
+    before = config._attn_implementation
+    config._attn_implementation_internal = NAME if before == "sdpa" else before  # read anew in every layer
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = before
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query [B, H, K, d]; key, value [B, H / G, S, d] → [B, K, H, d].
+
+    Transformers' `sdpa` repeats keys and values G times where there is a mask; here the G · K queries of a key head
+    stand in one row instead.
+    """
+    batch, heads, branches, width = query.shape
+    groups = key.shape[1]
+    rows = query.reshape(batch, groups, heads // groups * branches, width)
+    seen = attention_mask.repeat(1, 1, heads // groups, 1)
+    found = torch.nn.functional.scaled_dot_product_attention(rows, key, value, attn_mask=seen, scale=scaling)
+    return found.reshape(batch, heads, branches, width).transpose(1, 2).contiguous(), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
