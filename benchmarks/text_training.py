@@ -54,7 +54,7 @@ def main() -> None:
     items, histories = domain(options.corpus)
     model, tokenizer = backbone(options.backbone, items)
     recipe = resolve("text", {}, backbone_kind="tiny", history_length=25)
-    text, model = Text.create(recipe, model, tokenizer, seed=0)
+    text, model = Text.create(recipe, model, tokenizer)
     print(f"torch {torch.__version__}, {options.threads} thread(s), {len(items)} items, vocabulary {len(tokenizer)}\n")
     compare_training(text, model, items, histories, options)
     compare_asking(text, model, items, histories, options)

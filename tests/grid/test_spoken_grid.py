@@ -10,8 +10,10 @@ import torch
 
 from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
 from mmgrid.grid.build.merge import merged_weights, neutral_base
+from mmgrid.grid.build.models import temporal_line
+from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import GridError, load_grid
-from mmgrid.merging import BlockTable
+from mmgrid.merging import BlockTable, MergeError
 from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes
@@ -102,10 +104,13 @@ def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:
     assert {"vectors:garden", "vectors:kitchen"} <= set(shared.upstream)
 
 
-def test_a_shared_codebook_names_one_block(spoken: Built, tmp_path: Path) -> None:
+def test_a_shared_codebook_names_one_block_and_merges(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
-    grid = load_grid(other.file, ['semantic_ids.codebook="shared"', "studies=[]"])
-    wanted = [cell for cell in cells_of(grid) if cell.kind not in ("study", "evaluation") and "text" not in cell.key]
+    asked = (
+        'studies=[{kind="cross_domain"}, {kind="base_model", alphas={from=0.0, to=1.0, step=1.0}}, {kind="vectors"}]'
+    )
+    grid = load_grid(other.file, ['semantic_ids.codebook="shared"', asked, "evaluation.max_users=4"])
+    wanted = [cell for cell in cells_of(grid) if "text" not in cell.key and "baseline" not in cell.key]
     outcome = run_local(wanted, grid, other.store, jobs=2)
     assert outcome.complete, outcome
     names = set()
@@ -139,6 +144,33 @@ def test_vectors_of_ones_own_are_read_by_item(spoken: Built, tmp_path: Path) -> 
     )
 
 
+def test_a_merge_of_semid_is_not_kept_as_one_checkpoint(tmp_path: Path) -> None:
+    kept = 'merges=[{kind="cross_domain", paradigms=["semid"], keep=true}]'
+    with pytest.raises(GridError, match="a merge of semid is asked as one domain's model at a time"):
+        planned(tmp_path, kept, text=SPOKEN)
+
+
+def test_two_ends_in_different_codebooks_are_no_line(spoken: Built, tmp_path: Path) -> None:
+    ends = {
+        role: spoken.folder(f"checkpoint/semid/{domain}/phase2")
+        for role, domain in (("start", "garden"), ("end", "kitchen"))
+    }
+    with pytest.raises(MergeError, match="different codebooks"):
+        temporal_line(ends, "semid")
+
+
+def test_popularity_is_one_for_all_points_of_a_sweep(spoken: Built, tmp_path: Path) -> None:
+    other = spoken.copy(tmp_path)
+    asked = 'studies=[{kind="temporal", paradigms=["text"], domains=["garden"], scales={from=-0.001, to=0.001, step=0.001}}]'
+    grid = load_grid(other.file, [asked, "paradigms.text.popularity_gamma=0.5"])
+    names = ("temporal=-0.001", "phase1", "temporal=0.001")
+    points = [named(cells_of(grid), f"evaluation/text/garden/{name}") for name in names]
+    assert run_local(with_upstream(points), grid, other.store, jobs=2).complete
+    ranks = [pl.read_parquet(other.store.folder(cell.address) / "ranks.parquet")["rank"].to_numpy() for cell in points]
+    assert np.mean(ranks[0] != ranks[1]) < 0.5
+    assert np.mean(ranks[0] != ranks[2]) < 0.5
+
+
 def test_says_which_table_is_missing(tmp_path: Path) -> None:
     with pytest.raises(GridError, match=r"item_vectors: no file .*garden\.parquet"):
         planned(tmp_path, 'item_vectors={source="table", path="nowhere"}', text=SPOKEN)
@@ -153,3 +185,6 @@ def test_the_command_line_recommends_with_them(spoken: Built) -> None:
             "recommend", folder, "--domain-dir", corpus, "--history", ",".join(items[:3]), "-k", "3", "--json"
         )
         assert answer.code == 0, answer.err
+        told = {row["item_id"] for row in answer.json["items"]}
+        assert len(told) == 3
+        assert not told & set(items[:3])

@@ -57,7 +57,7 @@ def _text() -> ParadigmCase:
     tokenizer = make_tokenizer(make_items(40))
 
     def make(items: Items) -> tuple[Text, PreTrainedModel]:
-        return Text.create(recipe, make_backbone(tokenizer, head=True, attention_dropout=0.02), tokenizer, seed=0)
+        return Text.create(recipe, make_backbone(tokenizer, head=True, attention_dropout=0.02), tokenizer)
 
     return ParadigmCase(make, recipe, learning_rate=3e-3)
 

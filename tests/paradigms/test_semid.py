@@ -98,9 +98,9 @@ def test_a_list_holds_items_not_codes_and_who_shares_one_is_in_no_fixed_order() 
 
 
 def test_behind_the_beams_is_not_ranked() -> None:
-    paradigm, model = make(beam_width=5)
+    paradigm, model = make(beam_width=5)  # fewer than metrics at 20 need
     histories = random_histories(20, 40)
-    best, _ = paradigm.recommend(model, histories, ITEMS, 5)
+    best, _ = paradigm.recommend(model, histories, ITEMS, 20)
     others = np.array([np.setdiff1d(np.arange(40), [*best[u], *histories.of(u)])[0] for u in range(20)])
     assert (paradigm.rank(model, histories, ITEMS, others) == NOT_RANKED).all()
     assert (paradigm.rank(model, histories, ITEMS, best[:, 3]) == 3).all()

@@ -24,7 +24,7 @@ TOKENIZER = make_tokenizer(ITEMS)
 
 
 def _made(tokenizer=TOKENIZER, **values) -> tuple[Text, PreTrainedModel]:
-    return Text.create(text_recipe(**values), make_backbone(tokenizer, head=True), tokenizer, seed=0)
+    return Text.create(text_recipe(**values), make_backbone(tokenizer, head=True), tokenizer)
 
 
 class Told:
@@ -146,7 +146,7 @@ def test_a_backbone_in_which_packed_dialogues_meet_is_refused() -> None:
     backbone = make_backbone(TOKENIZER, head=True)
     backbone.get_decoder().layers[1].register_forward_hook(lambda _module, _inputs, hidden: hidden + hidden.roll(1, 1))
     with pytest.raises(BackboneError, match="changes with the dialogue beside it"):
-        Text.create(text_recipe(), backbone, TOKENIZER, seed=0)
+        Text.create(text_recipe(), backbone, TOKENIZER)
 
 
 class TestRecommending:

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # vLLM's attention has kernels for a few widths of a head only; 32 is the smallest of them.
     backbone = make_backbone(TOKENIZER, head=True, head_dim=32)
     recipe = text_recipe(title_tokens=TITLE_TOKENS)
-    paradigm, model = Text.create(recipe, backbone, TOKENIZER, seed=0)
+    paradigm, model = Text.create(recipe, backbone, TOKENIZER)
     histories = make_histories([[(user * 7 + step) % 40 for step in range(9)] for user in range(40)])
     training = recipe.training("pretrain").model_copy(update={"epochs": 20, "learning_rate": 3e-3})
     fit(

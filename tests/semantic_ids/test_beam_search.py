@@ -261,3 +261,8 @@ def test_attention_that_takes_no_mask_is_refused() -> None:
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="flash_attention_2.*tree-shaped"):
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
+
+
+def test_a_prompt_longer_than_the_models_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="sliding window of 64 is too short"):
+        beam_search(make_model("gemma", "eager"), *make_prompts([60]), ItemTrie(make_codes(5), TOKENS))

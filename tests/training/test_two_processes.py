@@ -49,7 +49,7 @@ def _facts(folder: Path, process: int = 0) -> dict[str, Any]:
 def test_there_really_are_two(one: Path, two: Path) -> None:
     assert _facts(one)["processes"] == 1
     assert [_facts(two, process)["processes"] for process in (0, 1)] == [2, 2]
-    for name in ("semb", "sasrec"):
+    for name in ("semb", "sasrec", "semid"):
         assert _facts(one)[name]["wrapped"] == [False]
         assert _facts(two)[name]["wrapped"] == [True], "in torch's DistributedDataParallel"
 
@@ -73,7 +73,7 @@ def test_processes_may_have_different_numbers_of_negatives(one: Path, two: Path)
     assert _facts(two)["batch"]["loss"] == pytest.approx(_facts(one)["batch"]["loss"], rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["semb", "sasrec"])
+@pytest.mark.parametrize("name", ["semb", "sasrec", "semid"])
 def test_a_step_has_the_recipes_batch_whatever_the_number_of_processes(one: Path, two: Path, name: str) -> None:
     alone, together = _facts(one)[name], _facts(two)[name]
     assert alone["sizes"] == [8] * alone["steps"]
@@ -81,7 +81,7 @@ def test_a_step_has_the_recipes_batch_whatever_the_number_of_processes(one: Path
     assert together["steps"] == alone["steps"] > 3
 
 
-@pytest.mark.parametrize("name", ["semb", "sasrec"])
+@pytest.mark.parametrize("name", ["semb", "sasrec", "semid"])
 def test_two_train_the_weights_that_one_trains(one: Path, two: Path, name: str) -> None:
     alone, together = (load_file(folder / f"{name}.safetensors") for folder in (one, two))
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)

@@ -15,9 +15,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kits.paradigm import chain_histories
-from kits.small import PHASE, make_backbone, make_items, make_tokenizer, sasrec_recipe, semb_recipe
+from kits.small import (
+    PHASE,
+    make_backbone,
+    make_item_codes,
+    make_items,
+    make_tokenizer,
+    sasrec_recipe,
+    semb_recipe,
+    semid_recipe,
+)
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semid import Semid
 from mmgrid.training.fit import fit
 
 ITEMS = make_items(40)
@@ -51,6 +61,10 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
     if name == "semb":
         recipe = semb_recipe(epochs=EPOCHS)
         paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+    elif name == "semid":
+        recipe = semid_recipe(epochs=EPOCHS, every_position=True, mixed_tasks=False, item_group=0)
+        backbone = make_backbone(TOKENIZER, head=True)
+        paradigm, model = Semid.create(recipe, backbone, TOKENIZER, make_item_codes(40), "kitchen", seed=0)
     else:
         recipe = sasrec_recipe(epochs=EPOCHS, dropout=0.0)
         paradigm, model = Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
@@ -59,7 +73,10 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
     def loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         wrapped.add(isinstance(model, DistributedDataParallel))
-        sizes.append(len(batch["sequences"]))
+        # Of semid, windows are told by their answers: five items of three codes each.
+        sizes.append(
+            len(batch["sequences"] if "sequences" in batch else batch["labels"]) // (15 if name == "semid" else 1)
+        )
         return paradigm.loss(model, batch)
 
     examples = paradigm.examples(HISTORIES, ITEMS, PHASE, seed=0)
@@ -71,7 +88,7 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 def main(folder: Path) -> None:
     facts: dict[str, Any] = {}
     # fit comes first, and so has to find out by itself how many processes there are.
-    for name in ("semb", "sasrec"):
+    for name in ("semb", "sasrec", "semid"):
         facts[name], weights = trained(name, folder / name)
         facts["steps_of_all"] = sorted(path.name for path in folder.glob("*/steps/*/rng_state*"))
         if PartialState().is_main_process:

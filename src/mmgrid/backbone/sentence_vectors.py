@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +14,25 @@ if TYPE_CHECKING:
 
 
 def sentence_vectors(
-    model: str | Path, texts: Sequence[str], *, batch_size: int = 32, most_tokens: int | None = None
+    model: str | Path,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    most_tokens: int | None = None,
+    revision: str | None = None,
 ) -> np.ndarray:
     """float32 [texts, width]: what the model gives for each text, as the model normalises (or not); zeros for an empty one.
 
     Args:
         model: a folder, or the id of one on the hub, such as `Qwen/Qwen3-Embedding-0.6B`.
+        revision: branch, tag or commit of a model on the hub.
         most_tokens: of each text, the rest is cut off; None takes as many as the model can.
 
     Raises:
         ImportError: sentence-transformers is not installed.
         ValueError: the model gave NaN or infinity for a text.
     """
-    encoder = _open(model)
+    encoder = _open(str(model), revision)
     if most_tokens is not None:
         encoder.max_seq_length = most_tokens
     filled = np.array([bool(text.strip()) for text in texts], np.bool_)
@@ -43,7 +50,8 @@ def sentence_vectors(
     return vectors
 
 
-def _open(model: str | Path) -> SentenceTransformer:
+@lru_cache(maxsize=1)  # a sweep asks the same one again and again
+def _open(model: str, revision: str | None) -> SentenceTransformer:
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -51,4 +59,4 @@ def _open(model: str | Path) -> SentenceTransformer:
             f"{model}: this model is opened by sentence-transformers, which is not installed: "
             "pip install mmgrid[sentence-transformers]"
         ) from error
-    return SentenceTransformer(str(model), trust_remote_code=False)
+    return SentenceTransformer(model, revision=revision, trust_remote_code=False)

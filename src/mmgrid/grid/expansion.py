@@ -20,7 +20,7 @@ from mmgrid.grid.spec import (
     PretrainedBackbone,
     TinyBackbone,
 )
-from mmgrid.paradigms import RECIPES, Recipe, asked_values, model_values
+from mmgrid.paradigms import Recipe, asked_values, model_values
 from mmgrid.store.record import RECORD_FILE
 
 BASELINES = ("popularity", "random")
@@ -144,7 +144,9 @@ class Expansion:
         return {"kind": "pretrained", "hub": spec.path, "revision": spec.revision}
 
     def _base(self, paradigm: str, backbone: Cell) -> Cell:
-        recipe = {"paradigm": paradigm, "seed": self.seed, **model_values(self.spec.recipe(paradigm))}
+        recipe: dict[str, Any] = {"paradigm": paradigm, **model_values(self.spec.recipe(paradigm))}
+        if paradigm == "semb":  # of the others nothing is drawn
+            recipe["seed"] = self.seed
         return Cell("base", (paradigm, *self.suffix), recipe, {"backbone": backbone})
 
     def vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
@@ -176,9 +178,10 @@ class Expansion:
     def _embedding_model(self, path: str) -> dict[str, Any]:
         folder = self.grid.path(path)
         if not folder.is_dir():
-            return {"hub": path}
-        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-        return {"files": {str(file.relative_to(folder)): self.digest(file) for file in files}}
+            return {"hub": path, "revision": self.spec.item_vectors.revision}
+        names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+        told = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        return {"files": {str(name): self.digest(folder / name) for name in told}}
 
     def codes(self, domain: str) -> Cell:
         """A domain's semantic IDs."""
@@ -277,16 +280,17 @@ class Expansion:
 
     def _asked(self, paradigm: str) -> dict[str, Any]:
         """How a model of this paradigm is asked, where that can be chosen."""
-        if paradigm not in RECIPES:
-            return {}
-        return asked_values(self.spec.recipe(paradigm) if paradigm in self.spec.paradigms else RECIPES[paradigm]())
+        return asked_values(self.spec.recipe(paradigm)) if paradigm in self.spec.paradigms else {}
 
     def _grounds(self, paradigm: str, domain: str) -> dict[str, Cell]:
         """What is needed to turn what text says into items."""
-        if paradigm != "text" or self.backbone is None:
+        if paradigm != "text":
             return {}
-        embedder = {} if self.spec.item_vectors.source == "sentence-transformers" else {"asks:embedder": self.backbone}
-        return {"asks:titles": self.vectors(domain, "titles"), **embedder}
+        if self.spec.item_vectors.source == "sentence-transformers":
+            return {"asks:titles": self.vectors(domain, "titles")}
+        if self.backbone is None:  # a checkpoint from elsewhere, which grounds its titles by its own hidden states
+            return {}
+        return {"asks:titles": self.vectors(domain, "titles"), "asks:embedder": self.backbone}
 
     def _options(self, merges: CrossDomainMerges, number: int) -> dict[str, Any]:
         """The method's options with its defaults filled in, so that a wrong one shows before anything is built."""
@@ -304,6 +308,11 @@ class Expansion:
         """Every pair, evaluated on both its domains; with equal weights both share one merge."""
         cells: list[Cell] = []
         for paradigm in merges.paradigms or built.bases:
+            if merges.keep and paradigm == "semid":  # each of the two domains needs its own codes and token rows
+                raise GridError(
+                    f"{self.grid.file}: merges: keep = true: a merge of semid is asked as one domain's model at a time, "
+                    "and cannot be kept as one checkpoint; leave it out, or name other paradigms"
+                )
             if paradigm not in built.bases:  # models without a common base have nothing in common to merge
                 raise GridError(f"{self.grid.file}: merges: {paradigm} has no base Θ⁽⁰⁾ and cannot be merged")
             for pair in combinations(sorted(merges.domains or self.spec.data.domains), 2):

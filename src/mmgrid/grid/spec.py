@@ -139,6 +139,7 @@ class ItemVectorsSpec(Frozen):
     path: str | None = Field(
         default=None, description="the embedding model (a folder, or an id on the hub), or the folder of the tables"
     )
+    revision: str | None = Field(default=None, description="branch, tag or commit of an embedding model on the hub")
 
     @model_validator(mode="after")
     def _path_fits(self) -> "ItemVectorsSpec":

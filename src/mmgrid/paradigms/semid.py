@@ -23,7 +23,7 @@ from mmgrid.data import Histories, Items, Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms.dense import check_histories
 from mmgrid.paradigms.dialogues import answer_states, check_packing
-from mmgrid.paradigms.recipes import SemidRecipe, asked_values, model_values
+from mmgrid.paradigms.recipes import SemidRecipe, model_values
 from mmgrid.paradigms.semid_tasks import SemidExamples, Words
 from mmgrid.paradigms.targets import targets
 from mmgrid.paradigms.windows import pad_right, windows
@@ -34,6 +34,8 @@ from mmgrid.semantic_ids.item_codes import ItemCodes
 
 # Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
 ASK_USERS = {"cpu": 32, "cuda": 256}
+
+LEAST_RANKED = 20  # what metrics at 20 need, however narrow the beams of a recommendation are
 
 
 class Semid:
@@ -81,7 +83,6 @@ class Semid:
             "block": block,
             "first_token": first,
             **model_values(recipe),
-            **asked_values(recipe),
         }
         return cls(backbone.config.mmgrid, tokenizer, codes, recipe), backbone
 
@@ -126,6 +127,7 @@ class Semid:
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
         states, labels = answer_states(model, batch), batch["labels"]
+        model = getattr(model, "module", model)  # of DistributedDataParallel
         code = labels - self.config["first_token"]
         is_code = code >= 0
         code_losses = self._code_losses(model, states[is_code], code[is_code])
@@ -144,7 +146,7 @@ class Semid:
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         """Place of each target in the list that the beams return; NOT_RANKED behind it."""
-        best, _ = self.recommend(model, histories, items, self.recipe.beam_width)
+        best, _ = self.recommend(model, histories, items, max(self.recipe.beam_width, LEAST_RANKED))
         hit = best == np.asarray(targets)[:, None]
         return np.where(hit.any(axis=1), hit.argmax(axis=1), NOT_RANKED).astype(np.int64)
 

@@ -29,7 +29,7 @@ from mmgrid.paradigms.prompts import Prompts, one_line
 from mmgrid.paradigms.recipes import TextRecipe
 from mmgrid.paradigms.targets import Targets, targets
 
-MODEL_OPTIONS = ("prompt", "text_tokens", "title_tokens", "history_length", "titles")  # of the recipe, in the config
+MODEL_OPTIONS = ("prompt", "text_tokens", "title_tokens", "history_length")  # of the recipe, in the config
 
 
 class Text:
@@ -63,9 +63,9 @@ class Text:
 
     @classmethod
     def create(
-        cls, recipe: TextRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
+        cls, recipe: TextRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[Text, PreTrainedModel]:
-        """Θ⁽⁰⁾: the backbone (with its head) as it is, told how prompts are made.  Nothing is drawn by `seed`.
+        """Θ⁽⁰⁾: the backbone (with its head) as it is, told how prompts are made.  Nothing is drawn.
 
         Raises BackboneError if dialogues cannot be packed for it.
         """

@@ -25,6 +25,7 @@ from mmgrid.semantic_ids.trie import ItemTrie, Level
 Renormalise = Literal["children", "level", "vocabulary"]
 MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
 NOTHING = float("-inf")
+MOST_LEVELS = 16  # of a semantic ID, behind a prompt in a sliding window
 
 
 class BeamResult(NamedTuple):
@@ -99,6 +100,11 @@ def _check(
         raise ValueError(f"beam_width {beam_width}: expected at least 1")
     if renormalise not in ("children", "level", "vocabulary"):
         raise ValueError(f"renormalise {renormalise!r}: expected 'children', 'level' or 'vocabulary'")
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if slides and window is not None and window < input_ids.shape[1] + MOST_LEVELS:
+        raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
     kind = model.config._attn_implementation
     if kind not in MASKS:
         raise ValueError(

@@ -19,12 +19,11 @@ def build(job: Job) -> Mapping[str, Any]:
     name, backbone = job.recipe["paradigm"], job.upstream("backbone")
     recipe, tokenizer = job.grid.spec.recipe(name), load_tokenizer(backbone)
     model = load_model(backbone, head=not isinstance(recipe, SembRecipe))
-    seed = derive(job.recipe["seed"], "base", name)
     if isinstance(recipe, SembRecipe):
-        paradigm, model = Semb.create(recipe, model, tokenizer, seed)
+        paradigm, model = Semb.create(recipe, model, tokenizer, derive(job.recipe["seed"], "base", name))
         paradigm.save(model, job.folder)
     elif isinstance(recipe, TextRecipe):
-        paradigm, model = Text.create(recipe, model, tokenizer, seed)
+        paradigm, model = Text.create(recipe, model, tokenizer)
         paradigm.save(model, job.folder)
     else:
         model.save_pretrained(str(job.folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmgrid.data import Calendar, Corpus
+from mmgrid.data import Corpus
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.build.scene import Scene
 from mmgrid.grid.build.vectors import VECTORS_FILE, embedder
@@ -35,7 +35,7 @@ def ground(paradigm: Paradigm, evaluation: Cell, job: Job, seen: Scene) -> None:
         paradigm.grounding = _grounding(titles, backbone, seen, lambda: embedder(job, backbone))
     corpus = folder("corpus")
     if paradigm.recipe.popularity_gamma and corpus is not None:
-        paradigm.popularity = _popularity(paradigm, corpus, _known_until(evaluation, job.calendar), seen)
+        paradigm.popularity = _popularity(paradigm, corpus, job, seen)
 
 
 def _grounding(titles: Path, backbone: Path | None, seen: Scene, embed: Callable[[], Callable]) -> Grounding:
@@ -48,14 +48,9 @@ def _grounding(titles: Path, backbone: Path | None, seen: Scene, embed: Callable
     return _kept[key][1]
 
 
-def _known_until(evaluation: Cell, calendar: Calendar) -> int:
-    """Until when (ms UTC) the model may know anything: a phase's checkpoint until its end, a merge as the newest."""
-    model, target = evaluation.recipe["model"], evaluation.recipe["target"]
-    newest = "phase1" if target == "phase2" else "phase2"
-    return calendar.phase(model if model in ("pretrain", "phase1") else newest).end
-
-
-def _popularity(paradigm: Text, corpus: Path, end: int, seen: Scene) -> np.ndarray:
+def _popularity(paradigm: Text, corpus: Path, job: Job, seen: Scene) -> np.ndarray:
+    """Of what is known when users are asked, as the histories are: one for all models that are compared."""
+    end = job.calendar.t1 if job.grid.spec.evaluation.target == "phase2" else job.calendar.t2
     known, recipe = Corpus.load(corpus, until=end), paradigm.recipe
     return popularity_factor(
         known.timestamps,

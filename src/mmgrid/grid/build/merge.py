@@ -57,30 +57,34 @@ def merged_weights(
             weights=recipe.get("weights"),
             scale=recipe.get("scale", 1.0),
             seed=recipe.get("seed", 0),
-            blocks=_blocks(sources, base if isinstance(base, Path) else None, keep),
+            blocks=_blocks(sources, None if method.base == "none" else base, keep),
             **recipe.get("options", {}),
         )
 
 
 def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
-    """The average of checkpoints, eq. 8, without the token rows that are no other's."""
+    """The average of checkpoints, eq. 8, of the backbone's token rows alone."""
     tables = _tables(sources)
     with ExitStack() as stack:
         opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
-        rules: dict[str, Action] = {**dict.fromkeys(_common(sources, tables), "merge"), "*": "drop"}
+        rules: dict[str, Action] = {BACKBONE: "merge", "*": "drop"}
         return merge_state_dicts("linear", opened, blocks=Blocks(tables, min(sources), rules) if tables else None)
 
 
-def _blocks(sources: Mapping[str, Path], base: Path | None, keep: str) -> Blocks | None:
-    """Token rows that all sources have are merged, the rows of `keep` alone are kept, all others left out."""
+def _blocks(sources: Mapping[str, Path], base: Path | StateDict | None, keep: str) -> Blocks | None:
+    """Token rows that all sources have, and the base if there is one, are merged; other rows of `keep` are kept; the
+    rest is left out."""
     tables = _tables(sources)
     if not tables:
         return None
+    below = BlockTable.read(base) if isinstance(base, Path) else None
     common = _common(sources, tables)
+    if base is not None:
+        common &= {block.name for block in below.blocks} if below else {BACKBONE}
     rules: dict[str, Action] = dict.fromkeys((block.name for block in tables[keep].blocks), "keep")
     rules |= dict.fromkeys(common, "merge")
     rules["*"] = "drop"
-    return Blocks(tables, keep, rules, BlockTable.read(base) if base else None)
+    return Blocks(tables, keep, rules, below)
 
 
 def _tables(sources: Mapping[str, Path]) -> dict[str, BlockTable]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from mmgrid.grid.build.device import device
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.build.merge import merged_weights, neutral_base
 from mmgrid.grid.fingerprint import canonical
-from mmgrid.merging import Line, MergeError
+from mmgrid.merging import BlockTable, Line, MergeError
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.studies.base_model import NEUTRAL
@@ -53,10 +53,6 @@ def evaluated_model(job: Job) -> tuple[Paradigm, nn.Module]:
     return paradigm, model.to(device())
 
 
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _opened(job: Job, folder: Path) -> tuple[Paradigm, nn.Module]:
     """A checkpoint, and the paradigm that asks it as the evaluation's recipe says."""
     return open_checkpoint(folder, job.recipe["paradigm"], job.recipe.get("asked"))
@@ -86,7 +82,12 @@ def _temporal_line(job: Job) -> tuple[Paradigm, Line]:
 def temporal_line(
     folders: Mapping[str, Path], name: str, asked: Mapping[str, Any] | None = None
 ) -> tuple[Paradigm, Line]:
-    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, from the folders `start` and `end` of a paradigm."""
+    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, from the folders `start` and `end` of a paradigm.
+
+    Raises MergeError where the two speak in different codebooks.
+    """
+    if BlockTable.read(folders["start"]) != BlockTable.read(folders["end"]):
+        raise MergeError(f"{folders['start']} and {folders['end']}: their token rows are of different codebooks")
     paradigm, model = open_checkpoint(folders["start"], name, asked)
     _, newest = open_checkpoint(folders["end"], name)
     return paradigm, _line(model, newest.state_dict())

@@ -24,9 +24,9 @@ def moved_rows(
             table = BlockTable.read(folder)
             assert table is not None  # a checkpoint of semid names its blocks
             block = table.blocks[-1]
-            if domain not in began:
-                began[domain] = first_rows(base, block.name, block.stop - block.start, seed)
-            moved.setdefault(phase, {})[domain] = _rows(folder, table, block) - began[domain]
+            if block.name not in began:
+                began[block.name] = first_rows(base, block.name, block.stop - block.start, seed)
+            moved.setdefault(phase, {})[domain] = _rows(folder, table, block) - began[block.name]
     return moved
 
 

@@ -47,9 +47,12 @@ def embedder(job: Job, backbone: Path | None) -> Embed:
         path = str(job.grid.spec.item_vectors.path)
         folder = job.grid.path(path)
         model = folder if folder.is_dir() else path
-        return lambda texts: sentence_vectors(model, texts, most_tokens=TEXT_TOKENS)
+        revision = job.grid.spec.item_vectors.revision
+        return lambda texts: sentence_vectors(model, texts, most_tokens=TEXT_TOKENS, revision=revision)
     from mmgrid.backbone.load import load_model, load_tokenizer  # who only reads vectors needs no torch
     from mmgrid.backbone.pooling import text_vectors
+    from mmgrid.grid.build.device import device
 
     model, tokenizer = load_model(backbone, head=False), load_tokenizer(backbone)
+    model.to(device())  # type: ignore[arg-type]
     return lambda texts: text_vectors(model, tokenizer, texts, TEXT_TOKENS)
