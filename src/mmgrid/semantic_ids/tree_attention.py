@@ -19,13 +19,25 @@ NAME = "mmgrid_tree"
 
 @contextmanager
 def tree_attention(config: PreTrainedConfig) -> Iterator[None]:
-    """Within, a model of this config that has `sdpa` attends as `attend` does; its masks must be bool [B, 1, K, S]."""
+    """Within, a model of this config that has `sdpa` attends as `attend` does; its masks must be those of `tree_mask`."""
     before = config._attn_implementation
     config._attn_implementation_internal = NAME if before == "sdpa" else before  # read anew in every layer
     try:
         yield
     finally:
         config._attn_implementation_internal = before
+
+
+def tree_mask(seen: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
+    """Who sees whom, bool [B, K, S], as a mask that is added to the logits; within `tree_attention`.
+
+    Made once for all layers: float [B, 1, G · K, S] for `attend`, and [B, 1, K, S] for other kinds.
+    """
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+    shared = 1
+    if config._attn_implementation == NAME:
+        shared = config.num_attention_heads // config.num_key_value_heads
+    return mask.repeat(1, shared, 1)[:, None]
 
 
 def attend(
@@ -37,7 +49,7 @@ def attend(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query [B, H, K, d]; key, value [B, H / G, S, d] → [B, K, H, d].
+    """query [B, H, K, d]; key, value [B, H / G, S, d]; attention_mask [B, 1, G · K, S] → [B, K, H, d].
 
     Transformers' `sdpa` repeats keys and values G times where there is a mask; here the G · K queries of a key head
     stand in one row instead.
@@ -45,8 +57,7 @@ def attend(
     batch, heads, branches, width = query.shape
     groups = key.shape[1]
     rows = query.reshape(batch, groups, heads // groups * branches, width)
-    seen = attention_mask.repeat(1, 1, heads // groups, 1)
-    found = torch.nn.functional.scaled_dot_product_attention(rows, key, value, attn_mask=seen, scale=scaling)
+    found = torch.nn.functional.scaled_dot_product_attention(rows, key, value, attn_mask=attention_mask, scale=scaling)
     return found.reshape(batch, heads, branches, width).transpose(1, 2).contiguous(), None
 
 

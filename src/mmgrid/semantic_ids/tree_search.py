@@ -15,11 +15,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from mmgrid.semantic_ids.head import logits
+from mmgrid.semantic_ids.last_state import last_state_only
+from mmgrid.semantic_ids.roomy_cache import RoomyCache
 from mmgrid.semantic_ids.shuffle import random_keys
-from mmgrid.semantic_ids.tree_attention import tree_attention
+from mmgrid.semantic_ids.tree_attention import tree_attention, tree_mask
 from mmgrid.semantic_ids.trie import ItemTrie, Level
 
 Renormalise = Literal["children", "level", "vocabulary"]
@@ -71,7 +73,7 @@ def beam_search(
     if not batch:
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
     model.eval()
-    tree = _Tree(model, input_ids, attention_mask)
+    tree = _Tree(model, input_ids, attention_mask, room=beam_width * (len(trie.levels) - 1))
     excluded = None if exclude is None else _Excluded.of(exclude, trie)
     nodes = torch.zeros(batch, 1, dtype=trie.first_item.dtype, device=input_ids.device)
     scores = torch.zeros(batch, 1, device=input_ids.device)
@@ -119,21 +121,23 @@ class _Tree:
     hidden: [B, K, D], the last hidden states of the newest tokens; K is 1 for the prompts alone.
     """
 
-    def __init__(self, model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None):
+    def __init__(self, model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, room: int):
+        """`room`: places that the tree may have."""
         self.decoder = model.get_decoder()
-        self.kind, self.dtype = model.config._attn_implementation, model.dtype
-        self.cache: Cache = DynamicCache()
+        self.dtype = model.dtype
+        self.cache = RoomyCache(room + 1)  # the last layer takes a prompt's last place by itself
         there = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         self.seen = there.bool()[:, None, :]  # bool [B, K, all so far]: what each newest token sees
         positions = there.long().cumsum(1) - 1
         self.position = positions[:, -1:] + 1  # [B, 1] of the next tokens
-        output = self.decoder(
-            input_ids=input_ids,
-            attention_mask=attention_mask,  # None: plain causal attention, which knows what it can skip
-            position_ids=positions.clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        with last_state_only(self.decoder):
+            output = self.decoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,  # None: plain causal attention, which knows what it can skip
+                position_ids=positions.clamp(min=0),
+                past_key_values=self.cache,
+                use_cache=True,
+            )
         self.hidden = output.last_hidden_state[:, -1:]
 
     def grow(self, tokens: Tensor, parents: Tensor) -> Tensor:
@@ -145,21 +149,13 @@ class _Tree:
         with tree_attention(self.decoder.config):
             output = self.decoder(
                 input_ids=tokens,
-                attention_mask=self._mask(),
+                attention_mask=tree_mask(self.seen, self.decoder.config, self.dtype),
                 position_ids=self.position.expand(-1, tokens.shape[1]),
                 past_key_values=self.cache,
                 use_cache=True,
             )
         self.position = self.position + 1
         return output.last_hidden_state
-
-    def _mask(self) -> Tensor:
-        seen = self.seen[:, None]
-        if self.kind == "sdpa":
-            return seen
-        # Other kinds add the mask to the logits, and would take True and False for 1 and 0.
-        mask = torch.zeros(seen.shape, dtype=self.dtype, device=seen.device)
-        return mask.masked_fill(~seen, torch.finfo(self.dtype).min)
 
 
 def _children(
