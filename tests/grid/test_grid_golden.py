@@ -45,6 +45,7 @@ learning_rate = 2e-3
 precision = "float32"
 
 [paradigms.semb]
+targets = "phase"
 prompt = "Compress:"
 history_length = 25
 text_tokens = 32

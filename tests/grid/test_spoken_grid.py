@@ -188,3 +188,35 @@ def test_the_command_line_recommends_with_them(spoken: Built) -> None:
         told = {row["item_id"] for row in answer.json["items"]}
         assert len(told) == 3
         assert not told & set(items[:3])
+
+
+def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -> None:
+    without = SPOKEN.replace("[evaluation]\nmax_users = 12\n", "").replace("history_length = 4\n", "")
+    ours, official = (planned(tmp_path, *given, text=without) for given in ((), ('compat="official"',)))
+    recipes = {
+        name: [named(cells, f"evaluation/{name}/garden/phase2").recipe for cells in (ours, official)]
+        for name in ("text", "semid")
+    }
+    assert [[recipe["max_users"] for recipe in pair] for pair in recipes.values()] == [[None, 5000]] * 2
+    assert recipes["text"][1]["asked"]["popularity_gamma"] == 0.25
+    assert recipes["semid"][1]["asked"]["hits"] == "code"
+    assert all("masked" not in pair[0]["asked"] for pair in recipes.values())
+    lengths = {
+        paradigm: named(official, f"checkpoint/{paradigm}/garden/pretrain").recipe["history_length"]
+        for paradigm in ("text", "semid")
+    }
+    assert lengths == {"text": 30, "semid": 30}
+    assert named(official, "corpus/garden").recipe["compat"] == "official"
+    named_length = load_grid(write_grid(tmp_path, without), ['compat="official"', "evaluation.history_length=9"]).spec
+    assert named_length.recipe("text").history_length == 9
+
+
+def test_somebody_elses_history_is_left_out_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:
+    other = spoken.copy(tmp_path)
+    grid = load_grid(other.file, ['paradigms.text.masked="others"', "studies=[]"])
+    cell = named(cells_of(grid), "evaluation/text/garden/phase2")
+    assert run_local(with_upstream([cell]), grid, other.store, jobs=1).complete
+    theirs = pl.read_parquet(other.store.folder(cell.address) / "ranks.parquet")
+    ours = pl.read_parquet(spoken.folder("evaluation/text/garden/phase2") / "ranks.parquet")
+    assert theirs["user_id"].equals(ours["user_id"])
+    assert not theirs["rank"].equals(ours["rank"])

@@ -21,7 +21,7 @@ from kits.small import PHASE, make_histories, make_items, random_histories, same
 from mmgrid.data import Histories, Items, LeakageError, Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms.contract import Paradigm
-from mmgrid.paradigms.recipes import Recipe, asked_values
+from mmgrid.paradigms.recipes import Recipe
 from mmgrid.paradigms.registry import LOADERS, open_checkpoint
 from mmgrid.training.fit import TrainingReport, fit
 
@@ -218,7 +218,7 @@ class ParadigmKit:
     def test_a_saved_model_recommends_the_same(self, case, items, histories, tmp_path) -> None:
         paradigm, model = case.make(items)
         paradigm.save(model, tmp_path)
-        opened, loaded = open_checkpoint(tmp_path, asked=asked_values(case.recipe))
+        opened, loaded = open_checkpoint(tmp_path, asked={name: getattr(case.recipe, name) for name in case.recipe.ASKED})
         assert opened.name == paradigm.name
         assert same_weights(model, loaded)
         assert all(weight.dtype == torch.float32 for weight in loaded.parameters())

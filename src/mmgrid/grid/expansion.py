@@ -20,7 +20,7 @@ from mmgrid.grid.spec import (
     PretrainedBackbone,
     TinyBackbone,
 )
-from mmgrid.paradigms import Recipe, asked_values, model_values
+from mmgrid.paradigms import OFFICIAL_USERS, Recipe, model_values
 from mmgrid.store.record import RECORD_FILE
 
 BASELINES = ("popularity", "random")
@@ -112,7 +112,7 @@ class Expansion:
             "phases": self.spec.phases.calendar().as_dates(),
             "min_interactions": data.min_interactions,
             "max_users": data.max_users,
-            "compat": data.compat,
+            "compat": data.compat or self.spec.compat,
         }
         if data.max_users is not None:
             recipe["seed"] = self.spec.all_seeds[0]  # the sample stays the same over all seeds
@@ -256,8 +256,11 @@ class Expansion:
     def evaluation(self, model: Model, domain: str, corpus: Cell, max_users: int | None = None) -> Cell:
         """The evaluation of a model; `max_users` for a study that takes fewer users than the grid does."""
         evaluation = self.spec.evaluation
-        fewer = max_users is not None and max_users < (evaluation.max_users or math.inf)
-        max_users = max_users if fewer else evaluation.max_users
+        most = evaluation.max_users
+        if most is None and self.spec.compat == "official":
+            most = OFFICIAL_USERS.get(model.paradigm)
+        fewer = max_users is not None and max_users < (most or math.inf)
+        max_users = max_users if fewer else most
         recipe: dict[str, Any] = {
             "paradigm": model.paradigm,
             "domain": domain,
@@ -280,7 +283,10 @@ class Expansion:
 
     def _asked(self, paradigm: str) -> dict[str, Any]:
         """How a model of this paradigm is asked, where that can be chosen."""
-        return asked_values(self.spec.recipe(paradigm)) if paradigm in self.spec.paradigms else {}
+        if paradigm not in self.spec.paradigms:
+            return {}
+        recipe = self.spec.recipe(paradigm)
+        return {name: value for name, value in recipe_values(recipe).items() if name in recipe.ASKED}
 
     def _grounds(self, paradigm: str, domain: str) -> dict[str, Cell]:
         """What is needed to turn what text says into items."""

@@ -16,7 +16,7 @@ from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.grid.frozen import Frozen
 from mmgrid.grid.study_spec import StudySpec
-from mmgrid.paradigms import RECIPES, Recipe, resolve
+from mmgrid.paradigms import RECIPES, Compat, Recipe, resolve
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
 
 Target = Literal["test", "phase2"]
@@ -59,7 +59,7 @@ class DataSpec(Frozen):
     min_interactions: int = Field(default=5, ge=1)
     max_users: int | None = Field(default=None, ge=1, description="a deterministic sample of users, for small machines")
     catalogue: Catalogue = "closed"
-    compat: Literal["official"] | None = None
+    compat: Compat | None = Field(default=None, description="of the preparation alone; unset, that of the grid")
     synthetic: SyntheticSpec | None = Field(default=None, description="of the synthetic world; only for `synthetic`")
 
     @field_validator("domains")
@@ -197,6 +197,7 @@ class GridSpec(Frozen):
     seed: int = 0
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     threads_per_cell: int = Field(default=1, ge=1)
+    compat: Compat | None = Field(default=None, description="defaults that follow the paper's official code")
     data: DataSpec
     phases: PhasesSpec
     backbone: BackboneSpec | None = None
@@ -231,8 +232,14 @@ class GridSpec(Frozen):
             paradigm,
             self.paradigms[paradigm],
             backbone_kind=self.backbone.kind if self.backbone else "pretrained",
-            history_length=self.evaluation.history_length,
+            history_length=None if self._official_lengths else self.evaluation.history_length,
+            compat=self.compat,
         )
+
+    @property
+    def _official_lengths(self) -> bool:
+        """Whether each paradigm reads as much as in the official code: the grid says so, and names no length."""
+        return self.compat == "official" and "history_length" not in self.evaluation.model_fields_set
 
     @field_validator("paradigms")
     @classmethod

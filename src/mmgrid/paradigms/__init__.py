@@ -4,27 +4,29 @@ This face imports no torch; `mmgrid.paradigms.registry` opens checkpoints, and d
 """
 
 from mmgrid.paradigms.recipes import (
+    OFFICIAL_USERS,
     RECIPES,
+    Compat,
     PhaseValues,
     Recipe,
     SasrecRecipe,
     SembRecipe,
     SemidRecipe,
     TextRecipe,
-    asked_values,
     model_values,
     resolve,
 )
 
 __all__ = [
+    "OFFICIAL_USERS",
     "RECIPES",
+    "Compat",
     "PhaseValues",
     "Recipe",
     "SasrecRecipe",
     "SembRecipe",
     "SemidRecipe",
     "TextRecipe",
-    "asked_values",
     "model_values",
     "resolve",
 ]

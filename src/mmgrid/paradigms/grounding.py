@@ -61,7 +61,7 @@ class Grounding:
         """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
         A target that is no candidate, or stands in the history, is NOT_RANKED.  `factor`: float32 [N], by which
-        distances are divided.
+        distances are divided; items with 0 are left out.
         """
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
         for start, distances in self._blocks(titles, histories, items, factor):
@@ -115,7 +115,7 @@ class Grounding:
             nearest = told.nearest(start, stop, self.vectors, rows)
             distances = nearest.astype(np.float32)[:, group_of]
             if factor is not None:
-                distances /= factor
+                distances = np.divide(distances, factor, out=np.full_like(distances, np.inf), where=factor > 0)
             distances[:, closed] = np.inf
             offsets = histories.offsets[start : stop + 1]
             owner = np.repeat(np.arange(stop - start), np.diff(offsets))
@@ -127,8 +127,8 @@ class Grounding:
             raise ValueError(f"{len(self.vectors)} title vectors for {len(items)} items: those of another domain?")
         if len(titles) != len(histories):
             raise ValueError(f"titles of {len(titles)} users for {len(histories)} histories")
-        if factor is not None and (factor.shape != (len(items),) or not (factor > 0).all()):
-            raise ValueError(f"popularity factor {factor.shape}: expected {len(items)} numbers above 0")
+        if factor is not None and (factor.shape != (len(items),) or not (factor >= 0).all()):
+            raise ValueError(f"popularity factor {factor.shape}: expected {len(items)} numbers, 0 or above")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +190,21 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def popularity_factor(
-    timestamps: np.ndarray, items: np.ndarray, n_items: int, end: int, *, half_life_days: float, gamma: float
+    timestamps: np.ndarray,
+    items: np.ndarray,
+    n_items: int,
+    end: int,
+    *,
+    half_life_days: float,
+    gamma: float,
+    without: float = 1.0,
 ) -> np.ndarray:
-    """(1 + Σ 2^(−age / half-life))^γ over each item's interactions: float32 [N]; 1 for an item without any.
+    """(1 + Σ 2^(−age / half-life))^γ over each item's interactions: float32 [N].
 
     Args:
         timestamps: ms UTC [n], of interactions with `items` [n], item rows.
         end: ms UTC, until when a checkpoint may know anything; ages are counted from it.
+        without: of an item without any interaction; the official code has 0, which leaves it out.
 
     Raises LeakageError when an interaction lies at or after `end`.
     """
@@ -207,7 +215,8 @@ def popularity_factor(
             "count popularity on what lies before its phase's end"
         )
     weights = 2.0 ** (-ages_ms / DAY_MS / half_life_days)
-    return ((1 + np.bincount(items, weights, n_items)) ** gamma).astype(np.float32)
+    factor = (1 + np.bincount(items, weights, n_items)) ** gamma
+    return np.where(np.bincount(items, minlength=n_items) > 0, factor, without).astype(np.float32)
 
 
 def _groups(items: Items) -> tuple[np.ndarray, np.ndarray]:

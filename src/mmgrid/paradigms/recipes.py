@@ -9,6 +9,8 @@ from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
 Renormalise = Literal["children", "level", "vocabulary"]
 Engine = Literal["huggingface", "vllm"]
+WhichTargets = Literal["phase", "history"]
+Compat = Literal["official"]
 
 
 class PhaseValues(BaseModel):
@@ -76,6 +78,11 @@ class SembRecipe(_Recipe):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     schedule: Schedule = "cosine"
     precision: Precision = "bf16"
+    targets: WhichTargets = Field(
+        default="phase",
+        json_schema_extra={"absent_means": "phase"},
+        description="what is learnt: the phase's interactions, or whole histories of whom the phase saw",
+    )
 
 
 class SasrecRecipe(_Recipe):
@@ -125,7 +132,7 @@ class _DialogueRecipe(_Recipe):
 class TextRecipe(_DialogueRecipe):
     """All values of text; the defaults are those of the paper, for a pre-trained backbone."""
 
-    ASKED = ("titles", "engine", "popularity_gamma", "popularity_half_life_days")
+    ASKED = ("titles", "engine", "popularity_gamma", "popularity_half_life_days", "without_popularity", "masked")
 
     prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
     text_tokens: int = Field(default=64, ge=1, description="tokens of an item's title and description in a history")
@@ -134,12 +141,22 @@ class TextRecipe(_DialogueRecipe):
     engine: Engine = Field(default="huggingface", description="beam search by Transformers, or samples by vLLM")
     popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 leaves it out")
     popularity_half_life_days: float = Field(default=30.0, gt=0)
+    without_popularity: Literal["kept", "left_out"] = Field(
+        default="kept",
+        json_schema_extra={"absent_means": "kept"},
+        description="items that nobody took yet, where there is a popularity factor",
+    )
+    masked: Literal["own", "others"] = Field(
+        default="own",
+        json_schema_extra={"absent_means": "own"},
+        description="whose history is left out of a user's list: its own, or that of whoever stands in its place",
+    )
 
 
 class SemidRecipe(_DialogueRecipe):
     """All values of semid; the defaults are those of the paper, for a pre-trained backbone."""
 
-    ASKED = ("beam_width", "renormalise")
+    ASKED = ("beam_width", "renormalise", "hits", "masked")
 
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
     text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
@@ -152,6 +169,16 @@ class SemidRecipe(_DialogueRecipe):
     replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
     beam_width: int = Field(default=20, ge=1)
     renormalise: Renormalise = Field(default="level", description="over what a step's log-probabilities are normalised")
+    hits: Literal["item", "code"] = Field(
+        default="item",
+        json_schema_extra={"absent_means": "item"},
+        description="what counts as a hit: the item, or any item of its code",
+    )
+    masked: Literal["own", "nothing"] = Field(
+        default="own",
+        json_schema_extra={"absent_means": "own"},
+        description="what is left out of a user's list: its own history, or nothing",
+    )
 
 
 Recipe = SembRecipe | SasrecRecipe | TextRecipe | SemidRecipe
@@ -195,15 +222,37 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
+# What the paper's official code does otherwise, under compat = "official" (docs/paradigms.md).
+OFFICIAL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "text": {
+        "history_length": 30,
+        "popularity_gamma": 0.25,
+        "popularity_half_life_days": 30.0,
+        "without_popularity": "left_out",
+        "masked": "others",
+    },
+    "semid": {"history_length": 30, "renormalise": "children", "hits": "code", "masked": "nothing"},
+    "semb": {"history_length": 25, "targets": "history"},
+}
+OFFICIAL_USERS = {"text": 5000, "semid": 5000}  # test users at most
 
-def resolve(paradigm: str, given: Mapping[str, Any], *, backbone_kind: str, history_length: int) -> Recipe:
-    """The full recipe of a paradigm: what is given, over the defaults for the kind of backbone.
+
+def resolve(
+    paradigm: str,
+    given: Mapping[str, Any],
+    *,
+    backbone_kind: str,
+    history_length: int | None = None,
+    compat: Compat | None = None,
+) -> Recipe:
+    """The full recipe of a paradigm: what is given, over the defaults for the kind of backbone, and for `compat`.
 
     Values per phase may be given in part (`epochs = { phase2 = 1 }`) or as one number for all phases.
     """
     recipe = RECIPES[paradigm]
     values = TINY_DEFAULTS.get(paradigm, {}) if backbone_kind == "tiny" else {}
-    values = {"history_length": history_length} | values
+    values = values | (OFFICIAL_DEFAULTS.get(paradigm, {}) if compat == "official" else {})
+    values = values | ({} if history_length is None else {"history_length": history_length})
     for name, value in given.items():
         field = recipe.model_fields.get(name)
         if field is not None and field.annotation is PhaseValues:
@@ -229,8 +278,3 @@ def model_values(recipe: Recipe) -> dict[str, Any]:
     if isinstance(recipe, SemidRecipe):
         names = ("text_tokens", "title_tokens", "history_length", "every_position")
     return {name: getattr(recipe, name) for name in names}
-
-
-def asked_values(recipe: Recipe) -> dict[str, Any]:
-    """The values that say how a trained model is asked."""
-    return {name: getattr(recipe, name) for name in recipe.ASKED}

@@ -40,7 +40,7 @@ def open_checkpoint(
     """The paradigm and the model of a checkpoint folder, ready to recommend.
 
     A folder says of what paradigm it is; any language model can be opened as `pooled`, if that is asked for.
-    `asked`: values of its recipe that say how it is asked (see `asked_values`), instead of those that it was saved with.
+    `asked`: values of its recipe that say how it is asked (its `ASKED`), instead of those that it was saved with.
     """
     if paradigm == Pooled.name:
         return _loaded(Pooled.load, folder)

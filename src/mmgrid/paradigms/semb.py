@@ -72,7 +72,7 @@ class Semb:
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> "SembExamples":
         return SembExamples(
-            windows(histories, phase, self.config.history_length),
+            windows(histories, phase, self.config.history_length, self.recipe.targets),
             self.tokens(items),
             items.candidates,
             self.recipe,

@@ -146,16 +146,26 @@ class Semid:
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         """Place of each target in the list that the beams return; NOT_RANKED behind it."""
-        best, _ = self.recommend(model, histories, items, max(self.recipe.beam_width, LEAST_RANKED))
-        hit = best == np.asarray(targets)[:, None]
+        k, trie, targets = max(self.recipe.beam_width, LEAST_RANKED), self.trie(items), np.asarray(targets)
+        if self.recipe.hits == "code":  # one item stands for all of its code
+            of_code = self._of_code(items)
+            trie, targets = self._trie_of(of_code[items.candidates]), of_code[targets]
+        best, _ = self._found(model, histories, items, k, trie)
+        hit = best == targets[:, None]
         return np.where(hit.any(axis=1), hit.argmax(axis=1), NOT_RANKED).astype(np.int64)
 
     def recommend(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
+        return self._found(model, histories, items, k, self.trie(items))
+
+    def _found(
+        self, model: PreTrainedModel, histories: Histories, items: Items, k: int, trie: ItemTrie
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of a trie for each user: item rows int64 [U, k], scores float32 [U, k]."""
         check_histories(histories)
         width = max(k, self.recipe.beam_width)
-        trie, words = self.trie(items).to(model.device), self.words(items)
+        trie, words = trie.to(model.device), self.words(items)
         recent = histories.last(self.config["history_length"])
         prompts = [words.history(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
         order = np.argsort([len(prompt) for prompt in prompts], kind="stable")  # equal lengths need no padding
@@ -172,7 +182,7 @@ class Semid:
                 trie,
                 beam_width=width,
                 renormalise=self.recipe.renormalise,
-                exclude=_seen(histories, users).to(model.device),
+                exclude=_seen(histories, users).to(model.device) if self.recipe.masked == "own" else None,
                 seeds=torch.from_numpy(histories.users[users]).to(model.device),
             )
             if found.scores.isnan().any():
@@ -202,8 +212,18 @@ class Semid:
         """The trie of the items that may be recommended; kept, as the words are."""
         if self._trie is None or self._trie[0] is not items:
             self._check(items)
-            self._trie = (items, ItemTrie(self.codes.codes, self.level_tokens, items.candidates))
+            self._trie = (items, self._trie_of(items.candidates))
         return self._trie[1]
+
+    def _trie_of(self, candidates: np.ndarray) -> ItemTrie:
+        return ItemTrie(self.codes.codes, self.level_tokens, np.unique(candidates))
+
+    def _of_code(self, items: Items) -> np.ndarray:
+        """For each item the first candidate of its code, or the item itself where there is none: int64 [N]."""
+        _, code = np.unique(self.codes.codes, axis=0, return_inverse=True)
+        first = np.full(int(code.max(initial=-1)) + 1, -1, np.int64)
+        first[code[items.candidates[::-1]]] = items.candidates[::-1]  # the first one is written last
+        return np.where(first[code] >= 0, first[code], np.arange(len(code)))
 
     def _check(self, items: Items) -> None:
         if len(self.codes.codes) != len(items):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -39,6 +40,7 @@ class Text:
     anew at every call; who ranks many models on one catalogue sets one that was encoded once.
     `popularity`: float32 [N], what `grounding.popularity_factor` made of the interactions that the checkpoint may
     know; needed where the recipe's `popularity_gamma` is above 0.
+    `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
     `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
     that means to write it to a folder and to start an engine, at every call.
     """
@@ -58,6 +60,7 @@ class Text:
         self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_OPTIONS})
         self.grounding: Grounding | None = None
         self.popularity: np.ndarray | None = None
+        self.others: Histories | None = None
         self.generator: TitleGenerator | None = None
         self._prompts: tuple[Items, Prompts] | None = None
 
@@ -98,13 +101,15 @@ class Text:
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         grounding = self._grounding(model, items)
-        return grounding.ranks(self.titles(model, histories, items), histories, items, targets, self._factor())
+        masked = self._masked(histories)
+        return grounding.ranks(self.titles(model, histories, items), masked, items, targets, self._factor())
 
     def recommend(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         grounding = self._grounding(model, items)
-        return grounding.top(self.titles(model, histories, items), histories, items, k, self._factor())
+        masked = self._masked(histories)
+        return grounding.top(self.titles(model, histories, items), masked, items, k, self._factor())
 
     def titles(self, model: PreTrainedModel, histories: Histories, items: Items) -> list[list[str]]:
         """The titles that the model makes up for each user, `recipe.titles` each.
@@ -144,6 +149,14 @@ class Text:
 
     def _grounding(self, model: PreTrainedModel, items: Items) -> Grounding:
         return self.grounding or own_grounding(model, self.tokenizer, items, self.config["title_tokens"])
+
+    def _masked(self, histories: Histories) -> Histories:
+        """What is left out of the users' lists."""
+        if self.recipe.masked == "own":
+            return histories
+        if self.others is None or len(self.others) != len(histories):
+            raise ValueError("masked = 'others': set `others` to the histories of as many other users")
+        return replace(self.others, users=histories.users)  # the order of what ties is the users' own all the same
 
     def _factor(self) -> np.ndarray | None:
         if self.recipe.popularity_gamma == 0:

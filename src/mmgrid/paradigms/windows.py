@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmgrid.data import Histories, Phase
+from mmgrid.paradigms.recipes import WhichTargets
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class Windows:
         return int(self.first_targets[window] - self.starts[window])
 
 
-def windows(histories: Histories, phase: Phase, length: int) -> Windows:
+def windows(histories: Histories, phase: Phase, length: int, targets: WhichTargets = "phase") -> Windows:
     """The windows over `histories` whose targets lie in `phase`, with at most `length` items before each.
+
+    Args:
+        targets: "history" takes all interactions of users who have one in the phase, as the paper's official code does.
 
     Raises LeakageError when the histories hold an interaction at or after the phase's end.
     """
@@ -49,6 +53,8 @@ def windows(histories: Histories, phase: Phase, length: int) -> Windows:
     sizes = np.diff(offsets)
     in_phase = histories.timestamps >= phase.start
     n_in_phase = np.add.reduceat(np.append(in_phase, False), offsets[:-1]) * (sizes > 0)
+    if targets == "history":
+        n_in_phase = np.where(n_in_phase > 0, sizes, 0)
     # Histories are sorted by time: a user's interactions in the phase are the newest ones.
     first_target = np.maximum(sizes - n_in_phase, 1)
     n_targets = np.maximum(sizes - first_target, 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmgrid.data import Corpus
 from mmgrid.grid.build.job import Job
-from mmgrid.grid.build.scene import Scene
+from mmgrid.grid.build.scene import Scene, scene_of
 from mmgrid.grid.build.vectors import VECTORS_FILE, embedder
 from mmgrid.grid.cell import Cell
 from mmgrid.paradigms.contract import Paradigm
@@ -36,6 +36,10 @@ def ground(paradigm: Paradigm, evaluation: Cell, job: Job, seen: Scene) -> None:
     corpus = folder("corpus")
     if paradigm.recipe.popularity_gamma and corpus is not None:
         paradigm.popularity = _popularity(paradigm, corpus, job, seen)
+    if paradigm.recipe.masked == "others" and corpus is not None:
+        # The official code takes the histories of the first test users there are, whichever were sampled.
+        everyone = scene_of(corpus, job.calendar, {**evaluation.recipe, "max_users": None})
+        paradigm.others = everyone.tested.histories.take(range(len(seen.tested)))
 
 
 def _grounding(titles: Path, backbone: Path | None, seen: Scene, embed: Callable[[], Callable]) -> Grounding:
@@ -59,4 +63,5 @@ def _popularity(paradigm: Text, corpus: Path, job: Job, seen: Scene) -> np.ndarr
         end,
         half_life_days=recipe.popularity_half_life_days,
         gamma=recipe.popularity_gamma,
+        without=0.0 if recipe.without_popularity == "left_out" else 1.0,
     )

@@ -1,0 +1,132 @@
+"""What the paper's official code does otherwise: each switch changes what it names, and is off unless it is asked for."""
+
+import numpy as np
+import pytest
+from test_grounding import _grounding, _told
+
+from kits.small import (
+    PHASE,
+    make_backbone,
+    make_histories,
+    make_items,
+    make_tokenizer,
+    random_histories,
+    semid_recipe,
+    text_recipe,
+)
+from mmgrid.data import Phase
+from mmgrid.evaluation import NOT_RANKED
+from mmgrid.paradigms import resolve
+from mmgrid.paradigms.grounding import DAY_MS, popularity_factor
+from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.text import Text
+from mmgrid.paradigms.windows import windows
+from mmgrid.semantic_ids.item_codes import ItemCodes
+
+ITEMS = make_items(40)
+TOKENIZER = make_tokenizer(ITEMS)
+
+
+@pytest.mark.parametrize("paradigm", ["text", "semid", "semb", "sasrec"])
+def test_nothing_of_it_is_a_default(paradigm: str) -> None:
+    ours, official = (
+        resolve(paradigm, {}, backbone_kind="pretrained", history_length=length, compat=compat).model_dump()
+        for length, compat in ((25, None), (None, "official"))
+    )
+    changed = {name for name, value in ours.items() if official[name] != value}
+    assert changed == {
+        "text": {"history_length", "popularity_gamma", "without_popularity", "masked"},
+        "semid": {"history_length", "renormalise", "hits", "masked"},
+        "semb": {"targets"},
+        "sasrec": set(),
+    }[paradigm]
+
+
+def test_a_value_that_is_given_goes_before_the_official_one() -> None:
+    recipe = resolve("semid", {"hits": "item"}, backbone_kind="tiny", history_length=12, compat="official")
+    assert (recipe.history_length, recipe.hits, recipe.renormalise) == (12, "item", "children")
+
+
+def test_targets_are_whole_histories_of_whom_the_phase_saw() -> None:
+    histories = make_histories([[1, 2, 3, 4], [5, 6, 7]], [[0, 10, 20, 30], [0, 10, 11]])
+    phase = Phase("phase1", 20, PHASE.end)
+    of_phase, whole = (windows(histories, phase, 6, targets) for targets in ("phase", "history"))
+    assert [of_phase.sequence(window).tolist() for window in range(len(of_phase))] == [[1, 2, 3, 4]]
+    assert [whole.sequence(window).tolist() for window in range(len(whole))] == [[1, 2, 3, 4]]
+    assert (of_phase.n_context(0), whole.n_context(0)) == (2, 1)
+
+
+def test_items_that_nobody_took_cannot_be_recommended() -> None:
+    histories, titles = random_histories(12, 40), _told(12, ITEMS)
+    taken = np.arange(30)
+    ages = np.full(30, 60 * DAY_MS)
+    factors = [
+        popularity_factor(ages, taken, 40, 61 * DAY_MS, half_life_days=30, gamma=0.25, without=without)
+        for without in (1.0, 0.0)
+    ]
+    assert (factors[0][taken] == factors[1][taken]).all()
+    grounding, targets = _grounding(ITEMS), np.full(12, 35)
+    kept, left_out = (grounding.ranks(titles, histories, ITEMS, targets, factor) for factor in factors)
+    fresh = np.array([35 not in histories.of(user) for user in range(12)])
+    assert fresh.any()
+    assert (kept[fresh] < 40).all()
+    assert (left_out == NOT_RANKED).all()
+    best, _ = grounding.top(titles, histories, ITEMS, 40, factors[1])
+    assert best.max() < 30
+
+
+def test_a_title_that_is_told_verbatim_is_left_out_as_well() -> None:
+    factor = np.ones(40, np.float32)
+    factor[7] = 0
+    ranks = _grounding(ITEMS).ranks(
+        [[ITEMS.titles[7]]], make_histories([[1, 2]]), ITEMS, np.array([7]), factor
+    )  # 0 / 0 is no number, and no rank
+    assert ranks[0] == NOT_RANKED
+
+
+def test_a_user_of_text_is_spared_what_somebody_else_took() -> None:
+    recipe = text_recipe(masked="others")
+    paradigm, model = Text.create(recipe, make_backbone(TOKENIZER, head=True), TOKENIZER)
+    paradigm.grounding = _grounding(ITEMS)
+    mine, others = make_histories([[1, 2, 3], [4, 5, 6]]), make_histories([[10, 11], [12, 13]])
+    with pytest.raises(ValueError, match="set `others`"):
+        paradigm.rank(model, mine, ITEMS, np.array([10, 20]))
+    paradigm.others = others
+    assert (paradigm.rank(model, mine, ITEMS, np.array([10, 2])) == NOT_RANKED).tolist() == [True, False]
+    paradigm.recipe = text_recipe()
+    assert (paradigm.rank(model, mine, ITEMS, np.array([10, 5])) == NOT_RANKED).tolist() == [False, True]
+
+
+def _semid(**values) -> tuple[Semid, object]:
+    codes = np.stack([np.arange(40) % 5, np.arange(40) % 4], axis=1)  # two items share each of 20 codes
+    return Semid.create(
+        semid_recipe(**values),
+        make_backbone(TOKENIZER, head=True),
+        TOKENIZER,
+        ItemCodes(codes.astype(np.int32), 8),
+        "kitchen/12345678",
+        seed=0,
+    )
+
+
+def test_any_item_of_a_code_is_a_hit() -> None:
+    histories = random_histories(15, 40)
+    ranks = {}
+    for hits in ("item", "code"):
+        paradigm, model = _semid(hits=hits, masked="nothing")
+        ranks[hits] = [paradigm.rank(model, histories, ITEMS, np.full(15, target)) for target in (3, 23)]
+    assert (ranks["code"][0] == ranks["code"][1]).all()  # 3 and 23 have one code
+    assert max(rank.max() for rank in ranks["code"]) < 20  # places of codes, of which there are 20
+    assert not (ranks["item"][0] == ranks["item"][1]).any()
+    for by_item in ranks["item"]:  # two items stand at each place
+        assert (by_item // 2 == ranks["code"][0]).all()
+
+
+def test_semid_leaves_a_history_in_the_list() -> None:
+    histories = make_histories([[3, 8, 9]])
+    ranks = {}
+    for masked in ("own", "nothing"):
+        paradigm, model = _semid(masked=masked)
+        ranks[masked] = paradigm.rank(model, histories, ITEMS, np.array([8]))[0]
+    assert ranks["own"] == NOT_RANKED
+    assert ranks["nothing"] < 40
