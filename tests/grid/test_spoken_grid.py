@@ -220,3 +220,17 @@ def test_somebody_elses_history_is_left_out_as_in_the_official_code(spoken: Buil
     ours = pl.read_parquet(spoken.folder("evaluation/text/garden/phase2") / "ranks.parquet")
     assert theirs["user_id"].equals(ours["user_id"])
     assert not theirs["rank"].equals(ours["rank"])
+
+
+def test_a_model_from_scratch_has_the_backbones_shape_and_nothing_of_its_weights(spoken: Built, tmp_path: Path) -> None:
+    other = spoken.copy(tmp_path)
+    grid = load_grid(other.file, ['paradigms.semid.weights="drawn"', "studies=[]"])
+    cells = cells_of(grid)
+    assert named(cells, "codes/garden").fingerprint == named(spoken.cells, "codes/garden").fingerprint
+    wanted = with_upstream([named(cells, "checkpoint/semid/garden/pretrain")])
+    assert run_local(wanted, grid, other.store, jobs=1).complete
+    drawn = open_base(other.store.folder(named(cells, "base/semid").address))
+    backbone = open_base(spoken.folder("base/semid"))
+    assert {name: weight.shape for name, weight in drawn.items()} == {n: w.shape for n, w in backbone.items()}
+    assert not drawn[EMBED].equal(backbone[EMBED])
+    assert float(drawn[EMBED].std()) == pytest.approx(0.02, rel=0.1)

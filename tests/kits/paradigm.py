@@ -218,7 +218,9 @@ class ParadigmKit:
     def test_a_saved_model_recommends_the_same(self, case, items, histories, tmp_path) -> None:
         paradigm, model = case.make(items)
         paradigm.save(model, tmp_path)
-        opened, loaded = open_checkpoint(tmp_path, asked={name: getattr(case.recipe, name) for name in case.recipe.ASKED})
+        opened, loaded = open_checkpoint(
+            tmp_path, asked={name: getattr(case.recipe, name) for name in case.recipe.ASKED}
+        )
         assert opened.name == paradigm.name
         assert same_weights(model, loaded)
         assert all(weight.dtype == torch.float32 for weight in loaded.parameters())

@@ -34,12 +34,15 @@ def test_nothing_of_it_is_a_default(paradigm: str) -> None:
         for length, compat in ((25, None), (None, "official"))
     )
     changed = {name for name, value in ours.items() if official[name] != value}
-    assert changed == {
-        "text": {"history_length", "popularity_gamma", "without_popularity", "masked"},
-        "semid": {"history_length", "renormalise", "hits", "masked"},
-        "semb": {"targets"},
-        "sasrec": set(),
-    }[paradigm]
+    assert (
+        changed
+        == {
+            "text": {"history_length", "popularity_gamma", "without_popularity", "masked"},
+            "semid": {"history_length", "renormalise", "hits", "masked"},
+            "semb": {"targets"},
+            "sasrec": set(),
+        }[paradigm]
+    )
 
 
 def test_a_value_that_is_given_goes_before_the_official_one() -> None:

@@ -20,7 +20,7 @@ from mmgrid.grid.spec import (
     PretrainedBackbone,
     TinyBackbone,
 )
-from mmgrid.paradigms import OFFICIAL_USERS, Recipe, model_values
+from mmgrid.paradigms import OFFICIAL_USERS, Recipe, SemidRecipe, model_values
 from mmgrid.store.record import RECORD_FILE
 
 BASELINES = ("popularity", "random")
@@ -144,8 +144,11 @@ class Expansion:
         return {"kind": "pretrained", "hub": spec.path, "revision": spec.revision}
 
     def _base(self, paradigm: str, backbone: Cell) -> Cell:
-        recipe: dict[str, Any] = {"paradigm": paradigm, **model_values(self.spec.recipe(paradigm))}
-        if paradigm == "semb":  # of the others nothing is drawn
+        values = self.spec.recipe(paradigm)
+        recipe: dict[str, Any] = {"paradigm": paradigm, **model_values(values)}
+        if isinstance(values, SemidRecipe) and values.weights == "drawn":
+            recipe["weights"] = values.weights
+        if paradigm == "semb" or "weights" in recipe:  # of the others nothing is drawn
             recipe["seed"] = self.seed
         return Cell("base", (paradigm, *self.suffix), recipe, {"backbone": backbone})
 

@@ -160,6 +160,11 @@ class SemidRecipe(_DialogueRecipe):
 
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
     text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
+    weights: Literal["backbone", "drawn"] = Field(
+        default="backbone",
+        json_schema_extra={"absent_means": "backbone"},
+        description="what training begins with: the backbone, or a model of its shape drawn anew (TIGER)",
+    )
     code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
     every_position: bool = Field(
         default=False, description="learn from all of a window's targets at once, not one example a target"

@@ -6,6 +6,7 @@ That of semid is the backbone alone: the token rows of a domain belong to its ch
 from collections.abc import Mapping
 from typing import Any
 
+from mmgrid.backbone.drawn import drawn_anew
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.grid.build.checkpoint import write_facts
 from mmgrid.grid.build.job import Job
@@ -26,6 +27,8 @@ def build(job: Job) -> Mapping[str, Any]:
         paradigm, model = Text.create(recipe, model, tokenizer)
         paradigm.save(model, job.folder)
     else:
+        if job.recipe.get("weights") == "drawn":
+            model = drawn_anew(model, derive(job.recipe["seed"], "base", name))
         model.save_pretrained(str(job.folder))
         tokenizer.save_pretrained(str(job.folder))
     write_facts(job, phase=None, domain=None)
