@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    "item_encoding",
+    "semb_training",
     "text_training",
     "semid_training",
     "item_trie",

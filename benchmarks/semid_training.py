@@ -1,7 +1,7 @@
 """semid: a training step, each gain by itself, in one run.
 
 Prints, for forward and backward passes over the same batches (float32, one thread unless --threads says otherwise),
-the tokens a second and the peak of memory of
+the tokens and examples a second and the peak of memory of
 
 - `padded, all logits`: a row for each example, padded to the longest, and logits of all tokens everywhere;
 - `padded, logits of answers` and `packed, all logits`: with one of the two gains;
@@ -16,11 +16,8 @@ With --corpus (a prepared domain) and --backbone (a folder) on real data, else o
 """
 
 import argparse
-import multiprocessing as mp
-import resource
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,41 +26,36 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from measuring import backbone, batches_of, best_times, compare_steps, domain, options, step
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms import SemidRecipe, resolve
 from mmgrid.paradigms.dialogues import Dialogue, collate
 from mmgrid.paradigms.packing import attention_mask, mask_for
 from mmgrid.paradigms.semid import Semid
 from mmgrid.semantic_ids.item_codes import ItemCodes
-from text_training import backbone, best_times, domain, padded, show, step
+from text_training import padded
 
 LEVELS, CODES = 4, 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--backbone", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    items, histories = domain(options.corpus)
-    model, tokenizer = backbone(options.backbone, items)
+    given = options(__doc__).parse_args()
+    torch.set_num_threads(given.threads)
+    items, histories = domain(given.corpus)
+    model, tokenizer = backbone(given.backbone, items)
     recipe = resolve("semid", {"every_position": False}, backbone_kind="tiny", history_length=25)
     assert isinstance(recipe, SemidRecipe)
     codes = ItemCodes(np.random.default_rng(0).integers(0, CODES, (len(items), LEVELS), dtype=np.int32), CODES)
     semid, model = Semid.create(recipe, model, tokenizer, codes, "benchmark", seed=0)
-    print(f"torch {torch.__version__}, {options.threads} thread(s), vocabulary {model.config.vocab_size}\n")
-    compare_steps(semid, model, items, histories, options)
-    compare_targets(semid, model, items, histories, options)
+    print(f"torch {torch.__version__}, {given.threads} thread(s), vocabulary {model.config.vocab_size}\n")
+    compare_training(semid, model, items, histories, given)
+    compare_targets(semid, model, items, histories, given)
 
 
-def compare_steps(
-    semid: Semid, model: PreTrainedModel, items: Items, histories: Histories, options: argparse.Namespace
+def compare_training(
+    semid: Semid, model: PreTrainedModel, items: Items, histories: Histories, given: argparse.Namespace
 ) -> None:
-    batches = drawn(semid, items, histories, options.batches)
+    batches = drawn(semid, items, histories, given.batches)
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     n_answers = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch)
@@ -72,35 +64,28 @@ def compare_steps(
         "padded, all logits": partial(padded_loss, semid, everywhere=True),
         "padded, logits of answers": partial(padded_loss, semid, everywhere=False),
         "packed, all logits": partial(packed_all, semid),
-        "packed, logits of answers": lambda model, batch: semid.loss(model, collate(batch)),
+        "packed, logits of answers (mmgrid)": lambda model, batch: semid.loss(model, collate(batch)),
     }
-    runs = {name: step(model, batches, loss) for name, loss in ways.items()}
-    peaks = {name: peak_mib(step(model, batches[:1], loss)) for name, loss in ways.items()}
-    show("tokens", n_tokens, best_times(runs, options.repeats))
-    print("peak of one step: " + ", ".join(f"{name} {peak:,.0f} MiB" for name, peak in peaks.items()) + "\n")
+    compare_steps(model, batches, ways, n_tokens, given.repeats)
 
 
 def compare_targets(
-    semid: Semid, model: PreTrainedModel, items: Items, histories: Histories, options: argparse.Namespace
+    semid: Semid, model: PreTrainedModel, items: Items, histories: Histories, given: argparse.Namespace
 ) -> None:
     for name, every in (("one example a target", False), ("all of a window at once", True)):
         changes = {"every_position": every, "mixed_tasks": False, "item_group": 0}
         recipe = semid.recipe.model_copy(update=changes)
         other = Semid(semid.config | changes, semid.tokenizer, semid.codes, recipe)
-        batches = drawn(other, items, histories, options.batches)
+        batches = drawn(other, items, histories, given.batches)
         targets = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch) / LEVELS
-        seconds = best_times({name: step(model, batches, lambda m, b: other.loss(m, collate(b)))}, options.repeats)  # noqa: B023
+        seconds = best_times({name: step(model, batches, lambda m, b: other.loss(m, collate(b)))}, given.repeats)  # noqa: B023
         print(f"codes to codes, {name}: {targets / seconds[name]:,.0f} targets a second")
 
 
 def drawn(semid: Semid, items: Items, histories: Histories, n_batches: int) -> list[list[Dialogue]]:
     """Batches of examples, in the order of a training."""
     examples = semid.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
-    size = semid.recipe.batch_size
-    chosen = np.random.default_rng(0).permutation(len(examples))[: n_batches * size].tolist()
-    return [
-        [examples.draw(index, 0) for index in chosen[start : start + size]] for start in range(0, len(chosen), size)
-    ]
+    return batches_of(examples, semid.recipe.batch_size, n_batches)
 
 
 def padded_loss(semid: Semid, model: PreTrainedModel, batch: Sequence[Dialogue], *, everywhere: bool) -> Tensor:
@@ -131,22 +116,6 @@ def weighted(semid: Semid, found: Tensor, labels: Tensor) -> Tensor:
     codes = F.cross_entropy(own, code[is_code] % CODES, reduction="sum")
     words = F.cross_entropy(found[~is_code], labels[~is_code], reduction="sum")
     return (weight * codes + words) / (weight * is_code.sum() + (~is_code).sum())
-
-
-def peak_mib(run: Callable[[], object]) -> float:
-    """How far a run lifts the peak of a process's memory, in a process of its own."""
-
-    def measured(pipe: Any) -> None:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run()
-        pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-
-    ours, theirs = mp.Pipe()
-    process = mp.get_context("fork").Process(target=measured, args=(theirs,))
-    process.start()
-    peak = ours.recv()
-    process.join()
-    return peak
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""semb: a training step, each gain by itself, in one run.
+
+Prints, for forward and backward passes over the same batches of windows (float32, one thread unless --threads says
+otherwise), the tokens and windows a second and the peak of memory, where each distinct item's tokens count once a batch
+and padding counts as none, of
+
+- `per occurrence, padded`: every item of every window and every negative by itself, padded to the longest;
+- `distinct, padded`: each distinct item of a batch once, padded to the longest;
+- `distinct, packed`: what mmgrid does, behind one shared prompt a row.
+
+All three come to the same loss.  With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a
+made-up one.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from measuring import backbone, batches_of, compare_steps, domain, options
+from mmgrid.data import Phase
+from mmgrid.paradigms import SembRecipe, resolve
+from mmgrid.paradigms.packing import TokenTable
+from mmgrid.paradigms.semb import Semb, SembExamples
+from mmgrid.paradigms.semb_model import SembModel
+
+Drawn = Sequence[tuple[np.ndarray, int, np.ndarray]]
+
+
+def main() -> None:
+    given = options(__doc__).parse_args()
+    torch.set_num_threads(given.threads)
+    items, histories = domain(given.corpus)
+    recipe = resolve("semb", {}, backbone_kind="tiny", history_length=25)
+    assert isinstance(recipe, SembRecipe)
+    model, tokenizer = backbone(given.backbone, items, head=False)
+    semb, semb_model = Semb.create(recipe, model, tokenizer, 0)
+    examples = semb.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
+    batches = batches_of(examples, recipe.batch_size, given.batches)
+    distinct = [np.unique(occurrences(batch)) for batch in batches]
+    tokens = sum(int((examples.table.lengths(each) + 1).sum()) for each in distinct)
+    shown = sum(len(occurrences(batch)) for batch in batches) / len(batches)
+    print(
+        f"torch {torch.__version__}, {given.threads} thread(s), batches of {recipe.batch_size} windows: "
+        f"{shown:.0f} items, {np.mean([len(each) for each in distinct]):.0f} distinct\n"
+    )
+    ways: dict[str, Callable[[SembModel, Drawn], Tensor]] = {
+        "per occurrence, padded": partial(_loss, semb, lambda batch: per_occurrence(examples, batch)),
+        "distinct, padded": partial(_loss, semb, lambda batch: padded_distinct(examples, batch)),
+        "distinct, packed (mmgrid)": partial(_loss, semb, examples.collate),
+    }
+    compare_steps(semb_model, batches, ways, tokens, given.repeats)
+
+
+def _loss(semb: Semb, collate: Callable[[Drawn], dict[str, Any]], model: SembModel, batch: Drawn) -> Tensor:
+    return semb.loss(model, collate(batch))
+
+
+def occurrences(batch: Drawn) -> np.ndarray:
+    """Item rows of all windows, then of all negatives, as often as they occur."""
+    sequences, _, negatives = zip(*batch, strict=True)
+    return np.concatenate([*sequences, *negatives])
+
+
+def padded_distinct(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
+    return examples.collate(batch) | padded(examples.table, np.unique(occurrences(batch)))
+
+
+def per_occurrence(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
+    """The same batch, with a vector for each occurrence; negatives are told by the first occurrence of each item."""
+    plain, rows = examples.collate(batch), occurrences(batch)
+    _, first = np.unique(rows, return_index=True)
+    lengths = [len(sequence) for sequence, *_ in batch]
+    sequences = torch.zeros_like(plain["sequences"])
+    places = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
+    for row, place in enumerate(places):
+        sequences[row, : len(place)] = torch.from_numpy(place)
+    negatives = torch.from_numpy(first)[plain["negatives"]]
+    return plain | padded(examples.table, rows) | {"sequences": sequences, "negatives": negatives}
+
+
+def padded(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:
+    """One row an item, its prompt before it, padded at the end: what `pack` gives when rows hold one item."""
+    lengths = table.lengths(items) + 1
+    prompt = len(table.prompt)
+    width = prompt + int(lengths.max())
+    ids = np.zeros((len(items), width), np.int64)
+    segments = np.where(np.arange(width) < prompt, 0, np.where(np.arange(width) < prompt + lengths[:, None], 1, -1))
+    ids[:, :prompt] = table.prompt
+    for row, item in enumerate(items):
+        text = table.tokens[table.offsets[item] : table.offsets[item + 1]]
+        ids[row, prompt : prompt + len(text)] = text
+    positions = np.broadcast_to(np.arange(width), ids.shape).copy()
+    places = np.arange(len(items)) * width + prompt + lengths - 1
+    arrays = {"input_ids": ids, "position_ids": positions, "segments": segments, "item_places": places}
+    return {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+
+
+if __name__ == "__main__":
+    main()
