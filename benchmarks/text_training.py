@@ -30,8 +30,9 @@ from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms import resolve
 from mmgrid.paradigms.dialogues import Dialogue, answer_logits, collate
 from mmgrid.paradigms.generation import HuggingFaceGenerator
-from mmgrid.paradigms.generation.huggingface import EndsThere, pad_left
+from mmgrid.paradigms.generation.huggingface import EndsThere
 from mmgrid.paradigms.packing import attention_mask, mask_for
+from mmgrid.paradigms.padding import pad_left
 from mmgrid.paradigms.text import Text
 
 

@@ -159,8 +159,8 @@ def test_tables_that_do_not_fit_are_refused() -> None:
         grounding.top([["drum"]], histories, make_items(8), 3)
     with pytest.raises(ValueError, match="titles of 2 users for 1 histories"):
         grounding.top([["drum"], ["lamp"]], histories, items, 3)
-    with pytest.raises(ValueError, match="expected 9 numbers above 0"):
-        grounding.top([["drum"]], histories, items, 3, np.zeros(9, np.float32))
+    with pytest.raises(ValueError, match="expected 9 numbers, 0 or above"):
+        grounding.top([["drum"]], histories, items, 3, np.full(9, -1, np.float32))
     with pytest.raises(ValueError, match="without NaN or infinity"):
         Grounding(np.full((9, 2), np.nan, np.float32), _embed)
     wrong = Grounding(grounding.vectors, lambda texts: np.zeros((len(texts), 3)))

@@ -100,6 +100,11 @@ def test_a_user_of_text_is_spared_what_somebody_else_took() -> None:
     assert (paradigm.rank(model, mine, ITEMS, np.array([10, 5])) == NOT_RANKED).tolist() == [False, True]
 
 
+def test_hits_of_codes_go_with_no_mask_of_items() -> None:
+    with pytest.raises(ValueError, match='set masked = "nothing"'):
+        semid_recipe(hits="code")
+
+
 def _semid(**values) -> tuple[Semid, object]:
     codes = np.stack([np.arange(40) % 5, np.arange(40) % 4], axis=1)  # two items share each of 20 codes
     return Semid.create(

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from kits.small import make_items, sasrec_recipe
 from mmgrid.data.calendar import PAPER_CALENDAR
-from mmgrid.paradigms.registry import CheckpointError, facts, open_checkpoint, trained_until
+from mmgrid.paradigms.facts import CheckpointError, facts, trained_until
+from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.paradigms.sasrec import Sasrec
 
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, random_histories, same_weights
+from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.pooled import HISTORY_LENGTH, CannotTrainError, Pooled
-from mmgrid.paradigms.registry import CheckpointError, open_checkpoint
+from mmgrid.paradigms.registry import open_checkpoint
 
 ITEMS = make_items(60)
 

@@ -86,6 +86,13 @@ def test_a_cut_answer_stands_for_its_title_where_that_is_the_only_one() -> None:
     assert shown.whole == {}, "what is a title itself stands for itself"
 
 
+def test_titles_of_items_to_come_change_nothing() -> None:
+    known = Items(np.array(["a"]), [LONG], [""], np.array([0]))
+    later = Items(np.array(["a", "b", "c"]), [LONG, LONG + "X", LONG[:7]], [""] * 3, np.array([0]))
+    shape = {"prompt": "", "text_tokens": 60, "title_tokens": 8}
+    assert Prompts.of(TOKENIZER, later, **shape).whole == Prompts.of(TOKENIZER, known, **shape).whole != {}
+
+
 @pytest.mark.parametrize(
     ("text", "title"),
     [(" red lamp\n", "red lamp"), (" red lamp\nTitle: drum", "red lamp"), ("\n drum", "drum"), (" \n", ""), ("", "")],

@@ -20,6 +20,7 @@ from kits.small import (
 )
 from mmgrid.data import Items
 from mmgrid.evaluation import NOT_RANKED
+from mmgrid.merging import BlockTable
 from mmgrid.paradigms.semid import Semid, first_rows
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
@@ -149,3 +150,31 @@ def test_a_saved_model_is_a_plain_language_model(tmp_path) -> None:
     assert config["model_type"] == "qwen3"
     assert config["mmgrid"]["paradigm"] == "semid"
     assert config["vocab_size"] == len(TOKENIZER) + 24
+
+
+def test_a_target_without_a_code_is_not_learned_from() -> None:
+    codes = make_item_codes(40).codes.copy()
+    codes[[3, 7]] = -1
+    histories = make_histories([[1, 2, 3], [4, 5, 7, 6], [8, 3, 7]])
+    for every in (False, True):
+        paradigm, model = make(codes=ItemCodes(codes, 8), every_position=every, item_group=0)
+        examples = paradigm.examples(histories, ITEMS, PHASE, seed=0)
+        drawn = [examples.draw(index, epoch) for index in range(len(examples)) for epoch in range(4)]
+        assert all((dialogue.tokens >= 0).all() and dialogue.is_answer.any() for dialogue in drawn)
+        assert torch.isfinite(paradigm.loss(model, examples.collate(drawn)))
+        assert examples.sequences == (2 if every else 3)  # nothing of the third user, whose targets have no code
+
+
+def test_a_saved_model_names_its_token_rows(tmp_path) -> None:
+    paradigm, model = make()
+    paradigm.save(model, tmp_path)
+    table = BlockTable.read(tmp_path)
+    assert table is not None
+    assert [block.name for block in table.blocks] == ["backbone", "kitchen/12345678"]
+
+
+def test_a_config_that_does_not_say_how_it_is_asked_is_refused() -> None:
+    paradigm, _ = make()
+    config = {name: value for name, value in paradigm.config.items() if name != "first_token"}
+    with pytest.raises(ValueError, match="holds no first_token"):
+        Semid(config, TOKENIZER, paradigm.codes)

@@ -21,7 +21,7 @@ def make_examples(replay: float = 1.0, together: bool = False, **values) -> Semi
     words = Words.of(TOKENIZER, ITEMS, CODES, recipe.title_tokens, recipe.text_tokens, continued=together)
     chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
     laid = windows(HISTORIES, PHASE, recipe.history_length) if together else None
-    return SemidExamples(chosen, laid, words, ITEMS.candidates, recipe, replay, seed=0)
+    return SemidExamples(chosen, laid, words, ITEMS.candidates, recipe, recipe.history_length, replay, seed=0)
 
 
 def read(tokens: np.ndarray) -> str:
@@ -109,7 +109,7 @@ def test_items_without_a_code_are_not_spoken_of() -> None:
     words = Words.of(TOKENIZER, ITEMS, codes, 8, 8)
     recipe = semid_recipe(item_group=5)
     chosen = targets(make_histories([[0, 3, 1, 4]]), PHASE, earlier=3, most_per_user=None, seed=0)
-    examples = SemidExamples(chosen, None, words, ITEMS.candidates, recipe, 1.0, seed=0)
+    examples = SemidExamples(chosen, None, words, ITEMS.candidates, recipe, recipe.history_length, 1.0, seed=0)
     assert examples.item_dialogues == 2 * 2
     assert read(words.history(np.array([0, 3, 1]))).count("[") == 1
 

@@ -14,9 +14,10 @@ from mmgrid.backbone.load import BackboneError
 from mmgrid.data import Items, Phase
 from mmgrid.paradigms import resolve
 from mmgrid.paradigms import text as module
+from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.generation import HuggingFaceGenerator
 from mmgrid.paradigms.grounding import Grounding
-from mmgrid.paradigms.registry import CheckpointError, open_checkpoint
+from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.paradigms.text import Text, TextExamples, own_grounding
 
 ITEMS = make_items(40)
@@ -111,7 +112,6 @@ class TestCheckpoint:
             "text_tokens": 12,
             "title_tokens": 10,
             "history_length": 6,
-            "titles": 3,
         }
         assert type(AutoModelForCausalLM.from_pretrained(str(tmp_path))) is Qwen3ForCausalLM
 

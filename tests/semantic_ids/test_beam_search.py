@@ -9,6 +9,8 @@ from transformers import (
     Gemma2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -35,6 +37,7 @@ SHAPE = {
 MODELS = {
     "qwen": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=True)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=64)),
     "gemma": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=2.0, sliding_window=64)),
 }
 WAYS = ("children", "level", "vocabulary")
@@ -263,6 +266,16 @@ def test_attention_that_takes_no_mask_is_refused() -> None:
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
 
 
-def test_a_prompt_longer_than_the_models_window_is_refused() -> None:
+@pytest.mark.parametrize(("kind", "attention"), [("gemma", "eager"), ("mistral", "sdpa")])
+def test_a_prompt_longer_than_the_models_window_is_refused(kind: str, attention: str) -> None:
+    model, trie = make_model(kind, attention), ItemTrie(make_codes(5), TOKENS)
+    beam_search(model, *make_prompts([64 - LEVELS]), trie)
     with pytest.raises(ValueError, match="sliding window of 64 is too short"):
-        beam_search(make_model("gemma", "eager"), *make_prompts([60]), ItemTrie(make_codes(5), TOKENS))
+        beam_search(model, *make_prompts([65 - LEVELS]), trie)
+
+
+def test_nothing_to_exclude_is_no_exclusion() -> None:
+    model, trie, prompts = make_model(), ItemTrie(make_codes(30), TOKENS), make_prompts([4, 6])
+    plain = beam_search(model, *prompts, trie)
+    empty = beam_search(model, *prompts, trie, exclude=torch.empty(2, 0, dtype=torch.long))
+    assert plain.items.equal(empty.items)

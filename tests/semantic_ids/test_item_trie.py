@@ -81,3 +81,9 @@ def test_holds_only_the_items_asked_for() -> None:
 def test_says_what_is_wrong(codes: np.ndarray, tokens: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ItemTrie(codes, tokens)
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_says_which_item_is_not_there(row: int) -> None:
+    with pytest.raises(ValueError, match=f"item row {row}: there are codes of 2 items"):
+        ItemTrie(np.array([[0, 1, 2], [3, 0, 0]]), TOKENS, items=np.array([0, row]))

@@ -48,3 +48,23 @@ def test_texts_become_vectors(model: Path) -> None:
 def test_long_texts_are_cut(model: Path) -> None:
     one, other = sentence_vectors(model, ["red lamp chair", "red lamp kettle robot"], most_tokens=2)
     np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+class _Encoder:
+    """Notes how long texts may be when it is called."""
+
+    def __init__(self) -> None:
+        self.max_seq_length = 512
+        self.lengths: list[int] = []
+
+    def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        self.lengths.append(self.max_seq_length)
+        return np.ones((len(texts), 3), np.float32)
+
+
+def test_a_limit_holds_for_its_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = _Encoder()
+    monkeypatch.setattr("mmgrid.backbone.sentence_vectors._open", lambda *_: (encoder, 512))
+    for most_tokens in (None, 8, None, 1000):
+        sentence_vectors("model", ["a text"], most_tokens=most_tokens)
+    assert encoder.lengths == [512, 8, 512, 512]

@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
 
+NO_LIMIT = 1 << 30
+
 
 def sentence_vectors(
     model: str | Path,
@@ -26,15 +28,14 @@ def sentence_vectors(
     Args:
         model: a folder, or the id of one on the hub, such as `Qwen/Qwen3-Embedding-0.6B`.
         revision: branch, tag or commit of a model on the hub.
-        most_tokens: of each text, the rest is cut off; None takes as many as the model can.
+        most_tokens: of each text, the rest is cut off; as many as the model can, where that is fewer or None is given.
 
     Raises:
         ImportError: sentence-transformers is not installed.
         ValueError: the model gave NaN or infinity for a text.
     """
-    encoder = _open(str(model), revision)
-    if most_tokens is not None:
-        encoder.max_seq_length = most_tokens
+    encoder, limit = _open(str(model), revision)
+    encoder.max_seq_length = min(one for one in (limit, most_tokens, NO_LIMIT) if one is not None)
     filled = np.array([bool(text.strip()) for text in texts], np.bool_)
     given = [text for text, is_filled in zip(texts, filled, strict=True) if is_filled]
     probe = given or ["a"]  # some models fail on no tokens at all; the width of their vectors is known from any text
@@ -51,7 +52,8 @@ def sentence_vectors(
 
 
 @lru_cache(maxsize=1)  # a sweep asks the same one again and again
-def _open(model: str, revision: str | None) -> SentenceTransformer:
+def _open(model: str, revision: str | None) -> tuple[SentenceTransformer, int | None]:
+    """The model, and how many tokens of a text it takes by itself."""
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -59,4 +61,5 @@ def _open(model: str, revision: str | None) -> SentenceTransformer:
             f"{model}: this model is opened by sentence-transformers, which is not installed: "
             "pip install mmgrid[sentence-transformers]"
         ) from error
-    return SentenceTransformer(model, revision=revision, trust_remote_code=False)
+    opened = SentenceTransformer(model, revision=revision, trust_remote_code=False)
+    return opened, opened.max_seq_length

@@ -78,7 +78,8 @@ def evaluate(
     from mmgrid.data import Calendar, catalogue_at, test_set
     from mmgrid.evaluation import rows
     from mmgrid.grid.load import load_grid
-    from mmgrid.paradigms.registry import facts, open_checkpoint
+    from mmgrid.paradigms.facts import facts
+    from mmgrid.paradigms.registry import open_checkpoint
 
     if target not in ("test", "phase2"):
         raise typer.BadParameter(f"{target}: must be test or phase2")
@@ -116,7 +117,7 @@ def _calendar(about: dict[str, Any], checkpoint: Path, calendar: Any) -> Any:
 def _check_unseen(about: dict[str, Any], checkpoint: Path, target: Any) -> None:
     """Raise ValueError if the checkpoint was trained beyond the start of the phase that is to be ranked."""
     from mmgrid.data.calendar import format_time
-    from mmgrid.paradigms.registry import trained_until
+    from mmgrid.paradigms.facts import trained_until
 
     end = trained_until(about)
     if end is not None and end > target.start:

@@ -203,7 +203,7 @@ def popularity_factor(
 
     Args:
         timestamps: ms UTC [n], of interactions with `items` [n], item rows.
-        end: ms UTC, until when a checkpoint may know anything; ages are counted from it.
+        end: ms UTC, until when anything may be known; ages are counted from it.
         without: of an item without any interaction; the official code has 0, which leaves it out.
 
     Raises LeakageError when an interaction lies at or after `end`.
@@ -211,8 +211,8 @@ def popularity_factor(
     ages_ms = end - np.asarray(timestamps, np.int64)
     if (late := int((ages_ms <= 0).sum())) > 0:
         raise LeakageError(
-            f"{late} interactions lie at or after {format_time(end)}, of which a checkpoint may know nothing; "
-            "count popularity on what lies before its phase's end"
+            f"{late} interactions lie at or after {format_time(end)}, of which nothing may be known; "
+            "count popularity on what lies before that time"
         )
     weights = 2.0 ** (-ages_ms / DAY_MS / half_life_days)
     factor = (1 + np.bincount(items, weights, n_items)) ** gamma

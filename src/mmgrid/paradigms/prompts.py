@@ -71,7 +71,7 @@ class Prompts:
             np.array(chat.end, np.int64),
             TokenTable.of([], lines),
             TokenTable.of([], answers),
-            _whole_titles(tokenizer, names, tokens, answers),
+            _whole_titles(tokenizer, names, tokens, answers, items.candidates),
         )
 
     def question(self, rows: np.ndarray) -> np.ndarray:
@@ -106,11 +106,16 @@ def _descriptions(encode: Encode, descriptions: Sequence[str]) -> list[list[int]
 
 
 def _whole_titles(
-    tokenizer: PreTrainedTokenizerBase, names: list[str], tokens: list[list[int]], answers: list[list[int]]
+    tokenizer: PreTrainedTokenizerBase,
+    names: list[str],
+    tokens: list[list[int]],
+    answers: list[list[int]],
+    candidates: np.ndarray,
 ) -> dict[str, str]:
-    """What an answer that was cut stands for, where it can stand for one title only."""
-    cut = [row for row, answer in enumerate(answers) if len(answer) < len(tokens[row])]
-    known = set(names)
+    """What an answer that was cut stands for, where it can stand for one title only; of items that there are already."""
+    rows = candidates.tolist()
+    cut = [row for row in rows if len(answers[row]) < len(tokens[row])]
+    known = {names[row] for row in rows}
     meanings: dict[str, set[str]] = {}
     for row in cut:
         meanings.setdefault(as_title(tokenizer, answers[row]), set()).add(names[row])

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mmgrid.semantic_ids.recipes import Renormalise
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
-Renormalise = Literal["children", "level", "vocabulary"]
 Engine = Literal["huggingface", "vllm"]
 WhichTargets = Literal["phase", "history"]
 Compat = Literal["official"]
@@ -184,6 +184,12 @@ class SemidRecipe(_DialogueRecipe):
         json_schema_extra={"absent_means": "own"},
         description="what is left out of a user's list: its own history, or nothing",
     )
+
+    @model_validator(mode="after")
+    def _hits_fit(self) -> "SemidRecipe":
+        if self.hits == "code" and self.masked == "own":
+            raise ValueError('hits: "code" counts codes, of which a history masks only items; set masked = "nothing"')
+        return self
 
 
 Recipe = SembRecipe | SasrecRecipe | TextRecipe | SemidRecipe

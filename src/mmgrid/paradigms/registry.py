@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from mmgrid.backbone.load import LOAD_ERRORS
-from mmgrid.data import Calendar
 from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.pooled import Pooled
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
@@ -17,8 +17,6 @@ from mmgrid.paradigms.semb import Semb
 from mmgrid.paradigms.semb_model import MODEL_TYPE as SEMB
 from mmgrid.paradigms.semid import Semid
 from mmgrid.paradigms.text import Text
-
-FACTS_FILE = "mmgrid.json"
 
 # A checkpoint says what it is in its config: under `mmgrid`, where its model is a plain language model, else by the
 # name under which the Auto classes know its model.
@@ -28,10 +26,6 @@ LOADERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     SEMB: Semb.load,
     SASREC: Sasrec.load,
 }
-
-
-class CheckpointError(ValueError):
-    """The folder is no checkpoint that can be loaded; the message says why."""
 
 
 def open_checkpoint(
@@ -63,22 +57,3 @@ def _loaded(load: Callable[[Path], tuple[Any, Any]], folder: Path) -> tuple[Para
         return load(folder)
     except LOAD_ERRORS as error:
         raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    """What `mmgrid.json` says of a checkpoint: paradigm, domain, phase, calendar, recipe."""
-    try:
-        return json.loads((folder / FACTS_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None
-
-
-def trained_until(about: dict[str, Any]) -> int | None:
-    """From what `facts` says of a checkpoint: the end (ms) of the newest phase that it was trained on.
-
-    None for what was trained on no phase, such as a base, or does not say, such as a merge.
-    """
-    if not about.get("phase") or "phases" not in about:
-        return None
-    phase = about.get("recipe", {}).get("until", about["phase"])  # `all` ends where the grid's newest phase ends
-    return Calendar.from_dates(about["phases"]).phase("phase2" if phase == "all" else phase).end

@@ -11,9 +11,10 @@ from torch import Tensor
 from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.padding import pad_right
 from mmgrid.paradigms.recipes import SasrecRecipe
 from mmgrid.paradigms.sasrec_model import SasrecConfig, SasrecModel
-from mmgrid.paradigms.windows import Windows, pad_right, windows
+from mmgrid.paradigms.windows import Windows, windows
 from mmgrid.seeds import derive
 
 ENCODE_USERS = 2048  # users that are encoded at once

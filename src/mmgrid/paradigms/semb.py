@@ -17,10 +17,11 @@ from mmgrid.backbone.load import load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
 from mmgrid.paradigms.packing import TokenTable, pack
+from mmgrid.paradigms.padding import pad_right
 from mmgrid.paradigms.recipes import SembRecipe
 from mmgrid.paradigms.sasrec import target_mask
 from mmgrid.paradigms.semb_model import SAME_ITEM_COSINE, SembConfig, SembModel
-from mmgrid.paradigms.windows import Windows, pad_right, windows
+from mmgrid.paradigms.windows import Windows, windows
 from mmgrid.seeds import generator
 from mmgrid.training.fit import TrainingError
 

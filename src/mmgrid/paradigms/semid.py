@@ -7,6 +7,7 @@ Shape letters: B users of a block, P prompt tokens, T answer tokens, D width, L 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +24,12 @@ from mmgrid.data import Histories, Items, Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms.dense import check_histories
 from mmgrid.paradigms.dialogues import answer_states, check_packing
+from mmgrid.paradigms.facts import FACTS_FILE
+from mmgrid.paradigms.padding import pad_left, pad_right
 from mmgrid.paradigms.recipes import SemidRecipe, model_values
 from mmgrid.paradigms.semid_tasks import SemidExamples, Words
 from mmgrid.paradigms.targets import targets
-from mmgrid.paradigms.windows import pad_right, windows
+from mmgrid.paradigms.windows import windows
 from mmgrid.seeds import derive
 from mmgrid.semantic_ids import ItemTrie, beam_search
 from mmgrid.semantic_ids.head import logits
@@ -35,6 +38,7 @@ from mmgrid.semantic_ids.item_codes import ItemCodes
 # Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
 ASK_USERS = {"cpu": 32, "cuda": 256}
 
+MODEL_OPTIONS = ("block", "first_token", "text_tokens", "title_tokens", "history_length", "every_position")
 LEAST_RANKED = 20  # what metrics at 20 need, however narrow the beams of a recommendation are
 
 
@@ -50,7 +54,13 @@ class Semid:
         codes: ItemCodes,
         recipe: SemidRecipe | None = None,
     ):
-        """`config`: what the model's own config says under `mmgrid`."""
+        """`config`: what the model's own config says under `mmgrid`.
+
+        Raises ValueError if it does not say how the model is asked.
+        """
+        missing = [name for name in MODEL_OPTIONS if name not in config]
+        if missing:
+            raise ValueError(f"config.json: `mmgrid` holds no {missing[0]}, so that nobody knows how prompts are made")
         self.config = dict(config)
         self.tokenizer = tokenizer
         self.codes = codes
@@ -95,6 +105,7 @@ class Semid:
         model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
         self.codes.save(folder)
+        (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, "blocks": self.blocks(model)}) + "\n")
 
     def blocks(self, model: nn.Module) -> dict[str, Any]:
         """The token blocks of a model, as its `mmgrid.json` tells them to merges."""
@@ -113,16 +124,17 @@ class Semid:
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
         recipe, length = self.recipe, self.config["history_length"]
+        coded = self.codes.has_code()
         chosen = targets(
             histories,
             phase,
             earlier=recipe.earlier_items,
             most_per_user=recipe.most_targets(phase.name),
             seed=seed,
-        )
-        together = windows(histories, phase, length) if self.config["every_position"] else None
+        ).among(coded)
+        together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
         replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
-        return SemidExamples(chosen, together, self.words(items), items.candidates, recipe, replay, seed)
+        return SemidExamples(chosen, together, self.words(items), items.candidates, recipe, length, replay, seed)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
@@ -174,11 +186,11 @@ class Semid:
         at_once = ASK_USERS.get(model.device.type, 256)
         for start in range(0, len(order), at_once):
             users = order[start : start + at_once]
-            input_ids, mask = _left_padded([prompts[user] for user in users])
+            input_ids, mask = pad_left([prompts[user] for user in users])
             found = beam_search(
                 model,
                 input_ids.to(model.device),
-                None if mask is None else mask.to(model.device),
+                None if mask.all() else mask.to(model.device),
                 trie,
                 beam_width=width,
                 renormalise=self.recipe.renormalise,
@@ -243,18 +255,6 @@ def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
 
 def _rows_seed(seed: int, block: str) -> int:
     return derive(seed, "semid", block)
-
-
-def _left_padded(prompts: list[np.ndarray]) -> tuple[Tensor, Tensor | None]:
-    """Prompts as int64 [B, P] and their mask; None where they are of one length."""
-    longest = max(len(prompt) for prompt in prompts)
-    if min(len(prompt) for prompt in prompts) == longest:
-        return torch.from_numpy(np.stack(prompts)), None
-    ids, mask = np.zeros((2, len(prompts), longest), np.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = prompt
-        mask[row, longest - len(prompt) :] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def _seen(histories: Histories, users: np.ndarray) -> Tensor:

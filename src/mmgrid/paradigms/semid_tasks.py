@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from mmgrid.data import Items
 from mmgrid.paradigms.chat import Chat
 from mmgrid.paradigms.dialogues import Dialogue, collate
+from mmgrid.paradigms.prompts import one_line
 from mmgrid.paradigms.recipes import SemidRecipe
 from mmgrid.paradigms.targets import Targets
 from mmgrid.paradigms.windows import Windows
@@ -57,7 +58,7 @@ class Words:
         """
 
         def encode(texts: Sequence[str], most: int) -> list[list[int]]:
-            found = tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]
+            found = tokenizer([one_line(text) for text in texts], add_special_tokens=False)["input_ids"]
             return [row[:most] for row in found]
 
         phrases = (NEXT, ASKS_CODES, ASKS_TITLE, TELL_TEXT, TELL_CODES)
@@ -112,19 +113,21 @@ class SemidExamples:
         words: Words,
         items: np.ndarray,
         recipe: SemidRecipe,
+        history_length: int,
         replay: float,
         seed: int,
     ):
         """Args:
         windows: of targets to learn from at once; None for one example a target.
         items: rows that item dialogues may be about.
+        history_length: items that come before a single target.
         replay: share of the item dialogues that are made.
         """
         self.targets = targets
         self.windows = windows
         self.words = words
         self.items = items[words.codes[items, 0] >= 0]
-        self.history_length = recipe.history_length
+        self.history_length = history_length
         self.seed = seed
         self.group = recipe.item_group
         groups = math.ceil(len(self.items) / self.group) if self.group else 0

@@ -31,6 +31,12 @@ class Targets:
         place = self.places[index]
         return np.asarray(self.histories.items[start + max(place - length, 0) : start + place], np.int64)
 
+    def among(self, kept: np.ndarray) -> Targets:
+        """Those whose item is `kept` (bool [N])."""
+        starts = np.asarray(self.histories.offsets)[self.users]
+        chosen = kept[np.asarray(self.histories.items)[starts + self.places]]
+        return Targets(self.histories, self.users[chosen], self.places[chosen])
+
 
 def targets(histories: Histories, phase: Phase, *, earlier: int, most_per_user: int | None, seed: int) -> Targets:
     """The interactions of `phase` that have at least `earlier` ones before them.

@@ -38,8 +38,8 @@ class Text:
 
     `grounding`: how generated titles become items.  None embeds both by the model's own hidden states, the catalogue
     anew at every call; who ranks many models on one catalogue sets one that was encoded once.
-    `popularity`: float32 [N], what `grounding.popularity_factor` made of the interactions that the checkpoint may
-    know; needed where the recipe's `popularity_gamma` is above 0.
+    `popularity`: float32 [N], what `grounding.popularity_factor` made of the interactions that are known when users are
+    asked; needed where the recipe's `popularity_gamma` is above 0.
     `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
     `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
     that means to write it to a folder and to start an engine, at every call.
@@ -164,7 +164,7 @@ class Text:
         if self.popularity is None:
             raise ValueError(
                 f"popularity_gamma is {self.recipe.popularity_gamma}, but no popularity is known: set `popularity` to "
-                "what mmgrid.paradigms.grounding.popularity_factor makes of the checkpoint's interactions"
+                "what mmgrid.paradigms.grounding.popularity_factor makes of the interactions that are known by now"
             )
         return self.popularity
 

@@ -39,6 +39,12 @@ class Windows:
         """How many of the window's items come before its first target."""
         return int(self.first_targets[window] - self.starts[window])
 
+    def with_target_among(self, kept: np.ndarray) -> "Windows":
+        """Those of which a target's item is `kept` (bool [N])."""
+        so_far = np.concatenate([[0], np.cumsum(kept[self.items])])
+        chosen = so_far[self.stops] > so_far[self.first_targets]
+        return Windows(self.items, self.starts[chosen], self.stops[chosen], self.first_targets[chosen])
+
 
 def windows(histories: Histories, phase: Phase, length: int, targets: WhichTargets = "phase") -> Windows:
     """The windows over `histories` whose targets lie in `phase`, with at most `length` items before each.
@@ -66,11 +72,3 @@ def windows(histories: Histories, phase: Phase, length: int, targets: WhichTarge
     firsts = np.maximum(first_target[user], stops - length)
     begin = offsets[:-1][user]
     return Windows(np.asarray(histories.items, np.int64), begin + starts, begin + stops, begin + firsts)
-
-
-def pad_right(sequences: list[np.ndarray], width: int | None = None) -> np.ndarray:
-    """Stack 1-d arrays, padded with 0 at the end: int64 [len(sequences), width or the longest]."""
-    lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
-    table = np.zeros((len(sequences), width or int(lengths.max(initial=1))), np.int64)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
-    return table

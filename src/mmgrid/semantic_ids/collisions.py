@@ -36,7 +36,9 @@ class Collisions:
         return asdict(self)
 
 
-class _Distances(Protocol):
+class Distances(Protocol):
+    """What moving items asks of a codebook: its C, and squared distances [N, C] of items to all last codes."""
+
     @property
     def codes(self) -> int: ...
 
@@ -64,9 +66,7 @@ def count(codes: npt.NDArray[np.integer], codes_per_level: int) -> Collisions:
     return Collisions(int(several.sum()), len(several))
 
 
-def separate(
-    codebook: _Distances, vectors: npt.NDArray[np.floating], codes: Codes, taken: Codes | None = None
-) -> Codes:
+def separate(codebook: Distances, vectors: npt.NDArray[np.floating], codes: Codes, taken: Codes | None = None) -> Codes:
     """int32 [N, L]: the codes after moving what can be moved; only last codes change.
 
     Args:
@@ -105,7 +105,7 @@ def _is_in(keys: Keys, table: Keys) -> npt.NDArray[np.bool_]:
 
 
 def _own_distances(
-    codebook: _Distances, vectors: npt.NDArray[np.floating], codes: Codes, rows: npt.NDArray[np.int64]
+    codebook: Distances, vectors: npt.NDArray[np.floating], codes: Codes, rows: npt.NDArray[np.int64]
 ) -> Floats:
     """float32 [rows]: squared distance of each of these items to its own code."""
     own = np.empty(len(rows), np.float32)
@@ -117,7 +117,7 @@ def _own_distances(
 
 
 def _move(
-    codebook: _Distances,
+    codebook: Distances,
     vectors: npt.NDArray[np.floating],
     codes: Codes,
     movers: npt.NDArray[np.int64],

@@ -10,29 +10,19 @@ Shapes: N items, B sets of items, S items of a set, D width, L levels, C codes o
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from mmgrid.semantic_ids.codewords import Codes
-from mmgrid.semantic_ids.collisions import full_codes, shared
-from mmgrid.semantic_ids.item_vectors import Floats
+from mmgrid.semantic_ids.collisions import Distances, full_codes, shared
 from mmgrid.semantic_ids.recipes import RqVaeRecipe
 from mmgrid.semantic_ids.sinkhorn import balanced
 
 DISTANCES_AT_ONCE = 2**22  # numbers of a batch of sets
 
 
-class _Distances(Protocol):
-    @property
-    def codes(self) -> int: ...
-
-    def last_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats: ...
-
-
-def spread(codebook: _Distances, vectors: npt.NDArray[np.floating], codes: Codes, recipe: RqVaeRecipe) -> Codes:
+def spread(codebook: Distances, vectors: npt.NDArray[np.floating], codes: Codes, recipe: RqVaeRecipe) -> Codes:
     """int32 [N, L]: codes [N, L] of vectors [N, D], of which colliding ones have other last codes; see above."""
     if recipe.sinkhorn_epsilon == 0:
         return codes
@@ -54,7 +44,7 @@ def spread(codebook: _Distances, vectors: npt.NDArray[np.floating], codes: Codes
     return settled
 
 
-def _one_round(codebook: _Distances, vectors: npt.NDArray[np.floating], codes: Codes, recipe: RqVaeRecipe) -> Codes:
+def _one_round(codebook: Distances, vectors: npt.NDArray[np.floating], codes: Codes, recipe: RqVaeRecipe) -> Codes:
     """Every set of items that share a code, assigned anew; sets of one size are worked on together."""
     rows = np.flatnonzero(shared(codes, codebook.codes))
     order = rows[np.argsort(full_codes(codes[rows], codebook.codes), kind="stable")]  # sets in one piece each

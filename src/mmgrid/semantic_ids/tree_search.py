@@ -11,7 +11,7 @@ items of one code, E excluded items, V vocabulary, D width.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,15 +19,14 @@ from transformers import PreTrainedModel
 
 from mmgrid.semantic_ids.head import logits
 from mmgrid.semantic_ids.last_state import last_state_only
+from mmgrid.semantic_ids.recipes import Renormalise
 from mmgrid.semantic_ids.roomy_cache import RoomyCache
 from mmgrid.semantic_ids.shuffle import random_keys
 from mmgrid.semantic_ids.tree_attention import tree_attention, tree_mask
 from mmgrid.semantic_ids.trie import ItemTrie, Level
 
-Renormalise = Literal["children", "level", "vocabulary"]
 MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
 NOTHING = float("-inf")
-MOST_LEVELS = 16  # of a semantic ID, behind a prompt in a sliding window
 
 
 class BeamResult(NamedTuple):
@@ -68,13 +67,13 @@ def beam_search(
 
     Raises ValueError where prompts, mask and model do not fit.
     """
-    _check(model, input_ids, attention_mask, beam_width, renormalise)
+    _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels))
     batch = len(input_ids)
     if not batch:
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
     model.eval()
     tree = _Tree(model, input_ids, attention_mask, room=beam_width * (len(trie.levels) - 1))
-    excluded = None if exclude is None else _Excluded.of(exclude, trie)
+    excluded = None if exclude is None or not exclude.shape[1] else _Excluded.of(exclude, trie)
     nodes = torch.zeros(batch, 1, dtype=trie.first_item.dtype, device=input_ids.device)
     scores = torch.zeros(batch, 1, device=input_ids.device)
     hidden = tree.hidden
@@ -92,7 +91,12 @@ def beam_search(
 
 
 def _check(
-    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, beam_width: int, renormalise: str
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    beam_width: int,
+    renormalise: str,
+    levels: int,
 ) -> None:
     if input_ids.ndim != 2 or not input_ids.shape[1]:
         raise ValueError(f"input_ids {list(input_ids.shape)}: expected [prompts, tokens], at least one token")
@@ -104,8 +108,9 @@ def _check(
         raise ValueError(f"renormalise {renormalise!r}: expected 'children', 'level' or 'vocabulary'")
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    if slides and window is not None and window < input_ids.shape[1] + MOST_LEVELS:
+    types = getattr(config, "layer_types", None)  # a model that names no types slides in all of its layers
+    slides = types is None or "sliding_attention" in types
+    if window is not None and slides and window < input_ids.shape[1] + levels:
         raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
     kind = model.config._attn_implementation
     if kind not in MASKS:

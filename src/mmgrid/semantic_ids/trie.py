@@ -131,8 +131,12 @@ def _rows(codes: np.ndarray, items: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"item {item} has a part of a code, {codes[item].tolist()}; an item without one has -1 only")
     chosen = ~lacking
     if items is not None:
+        items = np.asarray(items, np.int64)
+        outside = items[(items < 0) | (items >= len(codes))]
+        if outside.size:
+            raise ValueError(f"item row {outside[0]}: there are codes of {len(codes)} items, from 0")
         wanted = np.zeros(len(codes), bool)
-        wanted[np.asarray(items, np.int64)] = True
+        wanted[items] = True
         chosen &= wanted
     rows = np.flatnonzero(chosen)
     if not rows.size:

@@ -14,7 +14,7 @@ from mmgrid.files import sha256_files
 from mmgrid.grid.build.given import take_over
 from mmgrid.grid.build.job import Job
 from mmgrid.paradigms import SasrecRecipe, SembRecipe, TextRecipe
-from mmgrid.paradigms.registry import FACTS_FILE
+from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.paradigms.sasrec import Sasrec
 from mmgrid.paradigms.semb import Semb
 from mmgrid.paradigms.semid import Semid

@@ -10,6 +10,7 @@ import numpy as np
 from mmgrid.data import Corpus
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.build.vectors import VECTORS_FILE
+from mmgrid.grid.load import GridError
 from mmgrid.seeds import derive
 from mmgrid.semantic_ids.item_codes import assign
 from mmgrid.semantic_ids.quantiser import fit
@@ -23,6 +24,12 @@ def build(job: Job) -> Mapping[str, Any]:
     others = sorted(job.roles("vectors"))
     if others:  # one codebook for all domains together
         known = [_items(job, f":{domain}") for domain in others]
+        widths = {domain: theirs.shape[1] for domain, (theirs, _) in zip(others, known, strict=True)}
+        if len(set(widths.values())) > 1:
+            raise GridError(
+                f"{job.grid.file}: semantic_ids.codebook = 'shared': the domains' vectors have different widths, {widths}; "
+                "take tables of one model, or a codebook for each domain"
+            )
         fitted = np.concatenate([theirs[rows[0]] for theirs, rows in known])
         seed = derive(job.recipe["seed"], "codes", "shared")
     else:

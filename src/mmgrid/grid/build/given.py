@@ -8,7 +8,9 @@ from mmgrid.data import LeakageError
 from mmgrid.files import sha256_files
 from mmgrid.grid.build.job import Job
 from mmgrid.grid.load import GridError
-from mmgrid.paradigms.registry import FACTS_FILE, CheckpointError, facts, open_checkpoint, trained_until
+from mmgrid.merging import BlockTable
+from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts, trained_until
+from mmgrid.paradigms.registry import open_checkpoint
 
 
 def take_over(job: Job) -> Mapping[str, Any]:
@@ -32,6 +34,11 @@ def take_over(job: Job) -> Mapping[str, Any]:
     paradigm, model = open_checkpoint(job.folder, name)
     if paradigm.name != name:
         raise CheckpointError(f"{source}: holds a model of {paradigm.name}, not of {name}")
+    if name == "semid" and BlockTable.read(job.folder) is None:
+        raise CheckpointError(
+            f"{source}: its {FACTS_FILE} names no blocks of token rows, so merges would mix those of different "
+            "codebooks; save it with Semid.save"
+        )
     until = trained_until(facts(job.folder)) if (job.folder / FACTS_FILE).exists() else None
     if until is not None and until > job.calendar.phase(phase).end:
         raise LeakageError(f"{source}: was trained on more than {job.calendar.phase(phase)}, by its {FACTS_FILE}")

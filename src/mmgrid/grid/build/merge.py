@@ -57,7 +57,7 @@ def merged_weights(
             weights=recipe.get("weights"),
             scale=recipe.get("scale", 1.0),
             seed=recipe.get("seed", 0),
-            blocks=_blocks(sources, None if method.base == "none" else base, keep),
+            blocks=_blocks(sources, base if method.base != "none" and isinstance(base, Path) else None, keep),
             **recipe.get("options", {}),
         )
 
@@ -71,28 +71,20 @@ def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
         return merge_state_dicts("linear", opened, blocks=Blocks(tables, min(sources), rules) if tables else None)
 
 
-def _blocks(sources: Mapping[str, Path], base: Path | StateDict | None, keep: str) -> Blocks | None:
-    """Token rows that all sources have, and the base if there is one, are merged; other rows of `keep` are kept; the
-    rest is left out."""
+def _blocks(sources: Mapping[str, Path], base: Path | None, keep: str) -> Blocks | None:
+    """The backbone's token rows are merged, those of codes are kept from `keep`, and the rest is left out.
+
+    So it is with a codebook that the sources share, too: a base knows no codes, and methods with one and without must
+    differ in the method alone.
+    """
     tables = _tables(sources)
     if not tables:
         return None
-    below = BlockTable.read(base) if isinstance(base, Path) else None
-    common = _common(sources, tables)
-    if base is not None:
-        common &= {block.name for block in below.blocks} if below else {BACKBONE}
     rules: dict[str, Action] = dict.fromkeys((block.name for block in tables[keep].blocks), "keep")
-    rules |= dict.fromkeys(common, "merge")
-    rules["*"] = "drop"
-    return Blocks(tables, keep, rules, below)
+    rules |= {BACKBONE: "merge", "*": "drop"}
+    return Blocks(tables, keep, rules, BlockTable.read(base) if base else None)
 
 
 def _tables(sources: Mapping[str, Path]) -> dict[str, BlockTable]:
     found = {name: BlockTable.read(folder) for name, folder in sources.items()}
     return {name: table for name, table in found.items() if table is not None}
-
-
-def _common(sources: Mapping[str, Path], tables: Mapping[str, BlockTable]) -> set[str]:
-    """Names of the blocks that every source has."""
-    named = [{block.name for block in tables[name].blocks} if name in tables else {BACKBONE} for name in sources]
-    return set.intersection(*named)

@@ -13,7 +13,7 @@ from mmgrid.data import Corpus, Items, TestSet, catalogue_at, test_set
 from mmgrid.data.calendar import Calendar
 from mmgrid.grid.build.job import Job
 
-MOST = 2  # scenes that a process keeps: a pair of domains is evaluated in turns
+MOST = 4  # scenes that a process keeps: a pair of domains is evaluated in turns, and each may look at all test users
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from transformers import (
 
 from mmgrid.paradigms.chat import Chat
 from mmgrid.paradigms.generation.contract import Prompt, stop_tokens
+from mmgrid.paradigms.padding import pad_left
 from mmgrid.paradigms.prompts import as_title
 
 # What the keys, values and logits of a batch may take, by kind of device.  Fixed, not what happens to be free: the
@@ -127,15 +128,6 @@ class EndsThere(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # pyright: ignore
         return torch.isin(input_ids[:, -1], self.stops.to(input_ids.device))
-
-
-def pad_left(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """Prompts as one table, padded at the start, and where they stand in it: int64 [B, L] each."""
-    lengths = np.fromiter((len(prompt) for prompt in prompts), np.int64, len(prompts))
-    mask = np.arange(lengths.max()) >= lengths.max() - lengths[:, None]
-    ids = np.zeros(mask.shape, np.int64)
-    ids[mask] = np.concatenate([np.asarray(prompt, np.int64) for prompt in prompts])
-    return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
 
 @contextmanager
