@@ -217,6 +217,8 @@ def test_the_unit_of_the_weights_does_not_matter(
 
     one = merged(name, {source: scaled(model) for source, model in sources.items()}, scaled(base), weights=weights)
     other = scaled(merged(name, sources, base, weights=weights))
+    if name == "multislerp":  # single numbers have opposite directions, which may cancel out but for `eps`
+        one, other = ({key: value for key, value in model.items() if value.numel() > 1} for model in (one, other))
     if "eps" in METHODS[name].options.model_fields or METHODS[name].whole_tensors:
         assert_close(one, other, 10 * largest(one, other), 1e-5)
     else:
