@@ -12,8 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
 
-NO_LIMIT = 1 << 30
-
 
 def sentence_vectors(
     model: str | Path,
@@ -35,7 +33,7 @@ def sentence_vectors(
         ValueError: the model gave NaN or infinity for a text.
     """
     encoder, limit = _open(str(model), revision)
-    encoder.max_seq_length = min(one for one in (limit, most_tokens, NO_LIMIT) if one is not None)
+    encoder.max_seq_length = min((one for one in (limit, most_tokens) if one is not None), default=None)
     filled = np.array([bool(text.strip()) for text in texts], np.bool_)
     given = [text for text, is_filled in zip(texts, filled, strict=True) if is_filled]
     probe = given or ["a"]  # some models fail on no tokens at all; the width of their vectors is known from any text
