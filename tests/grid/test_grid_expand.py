@@ -204,6 +204,16 @@ def test_the_sample_of_test_users_is_part_of_an_evaluation(tmp_path: Path, raw: 
     assert named(planned(tmp_path, *first, sampled), name) != named(planned(tmp_path, *other, sampled), name)
 
 
+def test_a_slow_paradigm_may_be_asked_for_fewer_users(tmp_path: Path) -> None:
+    cells = planned(tmp_path, "evaluation.max_users_of={ semb = 20 }")
+    asked = {cell.key[0]: cell.recipe["max_users"] for cell in cells if cell.kind == "evaluation"}
+    assert asked == {"semb": 20, "sasrec": None, "baseline": None}
+    one, all_of_it = planned(tmp_path, "evaluation.max_users=20"), planned(tmp_path)
+    name = "evaluation/semb/garden/phase2"
+    assert named(cells, name) == named(one, name)
+    assert named(cells, "evaluation/sasrec/garden/phase2") == named(all_of_it, "evaluation/sasrec/garden/phase2")
+
+
 def test_tuning_on_phase2_builds_nothing_that_knows_it(tmp_path: Path) -> None:
     cells = planned(tmp_path, 'evaluation.target="phase2"')
     assert not [cell.name for cell in cells if "phase2" in cell.key]

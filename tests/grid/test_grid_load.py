@@ -34,6 +34,10 @@ WRONG = {
     ),
     "no kind of backbone": ("backbone={layers=2}", "backbone.kind: is missing"),
     "a paradigm": ("paradigms.sembb={}", "paradigms: unknown paradigm 'sembb'; did you mean semb?"),
+    "a paradigm of a sample": (
+        "evaluation.max_users_of={sembb=3}",
+        "evaluation.max_users_of: unknown paradigm 'sembb'; did you mean semb?",
+    ),
     "a key of a paradigm": (
         "paradigms.semb.histroy_length=20",
         "paradigms.semb.histroy_length: unknown key; did you mean history_length?",

@@ -259,7 +259,7 @@ class Expansion:
     def evaluation(self, model: Model, domain: str, corpus: Cell, max_users: int | None = None) -> Cell:
         """The evaluation of a model; `max_users` for a study that takes fewer users than the grid does."""
         evaluation = self.spec.evaluation
-        most = evaluation.max_users
+        most = evaluation.most_users(model.paradigm)
         if most is None and self.spec.compat == "official":
             most = OFFICIAL_USERS.get(model.paradigm)
         fewer = max_users is not None and max_users < (most or math.inf)

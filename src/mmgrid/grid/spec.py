@@ -4,6 +4,7 @@ Every model here forbids unknown keys; `mmgrid.grid.load` turns what pydantic co
 """
 
 import difflib
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from mmgrid.paradigms import RECIPES, Compat, Recipe, resolve
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
 
 Target = Literal["test", "phase2"]
+MostUsers = Annotated[int, Field(ge=1)]
 TEXT_PARADIGMS = ("text", "semid", "semb")  # start from the backbone, by way of a base Θ⁽⁰⁾
 KNOWN_PARADIGMS = (*RECIPES, "pooled")  # `pooled` cannot be trained: any language model, as it is
 
@@ -165,7 +167,18 @@ class EvaluationSpec(Frozen):
 
     target: Target = "test"
     history_length: int = Field(default=25, ge=1)
-    max_users: int | None = Field(default=None, ge=1, description="a deterministic sample, the same for every model")
+    max_users: MostUsers | None = Field(default=None, description="a deterministic sample, the same for every model")
+    max_users_of: dict[str, MostUsers] = Field(default_factory=dict, description="by paradigm, over `max_users`")
+
+    @field_validator("max_users_of")
+    @classmethod
+    def _of_known_paradigms(cls, most: dict[str, int]) -> dict[str, int]:
+        _check_paradigms(most, KNOWN_PARADIGMS)
+        return most
+
+    def most_users(self, paradigm: str) -> int | None:
+        """Test users that a paradigm is asked for at most; None for all."""
+        return self.max_users_of.get(paradigm, self.max_users)
 
 
 class CrossDomainMerges(Frozen):
@@ -244,11 +257,7 @@ class GridSpec(Frozen):
     @field_validator("paradigms")
     @classmethod
     def _known_paradigms(cls, paradigms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        unknown = [name for name in paradigms if name not in RECIPES]
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], RECIPES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(RECIPES)}"
-            raise ValueError(f"unknown paradigm {unknown[0]!r}; {hint}")
+        _check_paradigms(paradigms, tuple(RECIPES))
         return paradigms
 
     @model_validator(mode="after")
@@ -295,3 +304,11 @@ class GridSpec(Frozen):
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self
+
+
+def _check_paradigms(names: Iterable[str], known: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        raise ValueError(f"unknown paradigm {unknown[0]!r}; {hint}")
