@@ -41,6 +41,30 @@ def test_a_chat_template_is_around_it() -> None:
     assert tokenizer.decode(question) == "<|im_start|>Next?\nTitle: drum\n<|im_end|>youTitle:"
 
 
+@pytest.mark.parametrize("title_tokens", [40, 3])
+def test_a_continued_history_asks_and_answers_as_single_questions_would(title_tokens: int) -> None:
+    items, rows = make_items(40), np.array([3, 9, 4, 31, 8])
+    shape = {"prompt": "What next?", "text_tokens": 60, "title_tokens": title_tokens, "continued": True}
+    prompts = Prompts.of(TOKENIZER, items, **shape)
+    turns = prompts.turns(rows, n_context=2)
+    assert [TOKENIZER.decode(answer) for _, answer in turns] == [
+        TOKENIZER.decode(prompts.answer(row)) for row in rows[2:]
+    ]
+    told: list[int] = []
+    for place, (question, answer) in enumerate(turns, start=2):
+        told += question.tolist()
+        assert told == prompts.question(rows[:place]).tolist()
+        told += answer.tolist()
+
+
+def test_a_continued_prompt_has_nothing_between_the_newest_title_and_the_next() -> None:
+    tokenizer = make_tokenizer(make_items(40))
+    tokenizer.chat_template = "<|im_start|>{{ messages[0].content }}<|im_end|>you"
+    shape = {"prompt": "Next?", "text_tokens": 9, "title_tokens": 9}
+    prompts = Prompts.of(tokenizer, _items(("drum", "")), **shape, continued=True)
+    assert tokenizer.decode(prompts.question(np.array([0]))) == "<|im_start|>Next?\nTitle: drum\nTitle:"
+
+
 def test_joined_pieces_are_the_tokens_of_the_joined_text() -> None:
     items = make_items(40)
     prompts = Prompts.of(TOKENIZER, items, prompt="What next?", text_tokens=60, title_tokens=40)

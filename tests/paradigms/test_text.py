@@ -86,8 +86,35 @@ class TestExamples:
         assert TOKENIZER.decode(labels) == "".join(answers)
 
 
-def test_the_loss_is_the_usual_one_of_padded_rows_and_all_logits() -> None:
-    paradigm, model = _made()
+class TestEveryPosition:
+    def test_each_target_of_a_window_is_answered_once(self) -> None:
+        paradigm, _ = _made(every_position=True)
+        histories = make_histories([list(range(9)), list(range(20, 32)), [5]])
+        examples = paradigm.examples(histories, ITEMS, PHASE, seed=0)
+        drawn = [examples.draw(index, 0) for index in range(len(examples))]
+        assert len(drawn) == 2 + 2, "windows of six targets; nothing comes before a user's first item"
+        told = "".join(TOKENIZER.decode(dialogue.tokens[dialogue.is_answer]) for dialogue in drawn)
+        answered = [title.strip() for title in told.splitlines()]
+        assert sorted(answered) == sorted(ITEMS.titles[item] for item in [*range(1, 9), *range(21, 32)])
+
+    def test_it_is_asked_as_it_was_trained(self) -> None:
+        paradigm, model = _made(every_position=True)
+        paradigm.generator = Told("a", "b", "c")
+        paradigm.titles(model, make_histories([[3, 4]]), ITEMS)
+        (prompt,) = paradigm.generator.prompts
+        assert prompt.endswith(f"Title: {ITEMS.titles[4]}\nTitle:") or prompt.endswith(
+            f"Description: {ITEMS.descriptions[4]}\nTitle:"
+        )
+
+    def test_a_checkpoint_from_before_is_asked_as_before(self) -> None:
+        paradigm, _ = _made()
+        older = {name: value for name, value in paradigm.config.items() if name != "every_position"}
+        assert Text(older, TOKENIZER).config == paradigm.config
+
+
+@pytest.mark.parametrize("every_position", [False, True])
+def test_the_loss_is_the_usual_one_of_padded_rows_and_all_logits(every_position: bool) -> None:
+    paradigm, model = _made(every_position=every_position)
     model.eval()
     examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
     drawn = [examples.draw(index, 0) for index in range(12)]
@@ -112,6 +139,7 @@ class TestCheckpoint:
             "text_tokens": 12,
             "title_tokens": 10,
             "history_length": 6,
+            "every_position": False,
         }
         assert type(AutoModelForCausalLM.from_pretrained(str(tmp_path))) is Qwen3ForCausalLM
 

@@ -10,6 +10,9 @@ A prompt is the frame of the tokenizer's chat template around
 
 and ends where the answer begins, with the words `Title:`.  The answer is a title and a line break.  So a title has
 the same token ids wherever it stands.  Pieces meet at line breaks and blanks, where tokenizers cut anyway.
+
+Where prompts are continued, nothing of the frame stands between the newest item and the answer: the next title comes
+as the titles before it did, and each title of a history is an answer to what stands before it.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Prompts:
     """All that questions and answers about N items are joined from."""
 
     before: np.ndarray  # int64: chat frame and instruction
-    after: np.ndarray  # int64: chat frame and the label of the answer
+    after: np.ndarray  # int64: chat frame, unless prompts are continued, and the label of the answer
+    label: np.ndarray  # int64: what stands before a title
     end: np.ndarray  # int64: what ends an answer
     lines: TokenTable  # each item as a history tells it, with its line break
     titles: TokenTable  # each item's title, as it is answered
@@ -51,9 +55,19 @@ class Prompts:
 
     @classmethod
     def of(
-        cls, tokenizer: PreTrainedTokenizerBase, items: Items, *, prompt: str, text_tokens: int, title_tokens: int
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        items: Items,
+        *,
+        prompt: str,
+        text_tokens: int,
+        title_tokens: int,
+        continued: bool = False,
     ) -> Prompts:
-        """Args: `text_tokens` of title and description together, `title_tokens` of a title, at most."""
+        """Args:
+        text_tokens, title_tokens: of title and description together, and of a title, at most.
+        continued: the next title follows a history at once, as its titles follow each other.
+        """
         encode = partial(_encode, tokenizer)
         chat = Chat.of(tokenizer)
         label, described, instruction = encode([TITLE, DESCRIPTION, f"{prompt}\n"])
@@ -67,7 +81,8 @@ class Prompts:
         answers = [title[:title_tokens] for title in tokens]
         return cls(
             np.array([*chat.before, *instruction], np.int64),
-            np.array([*chat.after, *label], np.int64),
+            np.array([*(() if continued else chat.after), *label], np.int64),
+            np.array(label, np.int64),
             np.array(chat.end, np.int64),
             TokenTable.of([], lines),
             TokenTable.of([], answers),
@@ -81,6 +96,20 @@ class Prompts:
     def answer(self, row: int) -> np.ndarray:
         """What is to be told when this item comes next: int64 [tokens]."""
         return np.concatenate([joined(self.titles, np.array([row])), self.end])
+
+    def turns(self, rows: np.ndarray, n_context: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """A history in which each item's title answers what stands before it, but for the first `n_context`.
+
+        Prompts must be continued.  Questions and answers in turn: int64 [tokens] each.
+        """
+        asked = [self.before, joined(self.lines, rows[:n_context]), self.label]
+        turns = []
+        for row in rows[n_context:].tolist():
+            answer = self.answer(row)
+            turns.append((np.concatenate(asked), answer))
+            line = joined(self.lines, np.array([row]))
+            asked = [line[len(self.label) + len(answer) :], self.label]
+        return turns
 
 
 def joined(table: TokenTable, rows: np.ndarray) -> np.ndarray:

@@ -29,8 +29,9 @@ from mmgrid.paradigms.grounding import Grounding
 from mmgrid.paradigms.prompts import Prompts, one_line
 from mmgrid.paradigms.recipes import TextRecipe
 from mmgrid.paradigms.targets import Targets, targets
+from mmgrid.paradigms.windows import Windows, windows
 
-MODEL_OPTIONS = ("prompt", "text_tokens", "title_tokens", "history_length")  # of the recipe, in the config
+MODEL_OPTIONS = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")  # in the config
 
 
 class Text:
@@ -52,10 +53,10 @@ class Text:
 
         Raises ValueError if it does not say how prompts are made.
         """
-        missing = [name for name in MODEL_OPTIONS if name not in config]
+        self.config = {"every_position": False, **config}  # older checkpoints do not speak of it
+        missing = [name for name in MODEL_OPTIONS if name not in self.config]
         if missing:
             raise ValueError(f"config.json: `mmgrid` holds no {missing[0]}, so that nobody knows how prompts are made")
-        self.config = dict(config)
         self.tokenizer = tokenizer
         self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_OPTIONS})
         self.grounding: Grounding | None = None
@@ -85,7 +86,11 @@ class Text:
         model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
 
-    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> TextExamples:
+    def examples(
+        self, histories: Histories, items: Items, phase: Phase, seed: int
+    ) -> TextExamples | TextWindowExamples:
+        if self.config["every_position"]:
+            return TextWindowExamples(windows(histories, phase, self.config["history_length"]), self.prompts(items))
         chosen = targets(
             histories,
             phase,
@@ -129,7 +134,8 @@ class Text:
         """What prompts about these items are joined from; kept, since a sweep asks for the same items again and again."""
         if self._prompts is None or self._prompts[0] is not items:
             shape = {name: self.config[name] for name in ("prompt", "text_tokens", "title_tokens")}
-            self._prompts = (items, Prompts.of(self.tokenizer, items, **shape))
+            prompts = Prompts.of(self.tokenizer, items, **shape, continued=self.config["every_position"])
+            self._prompts = (items, prompts)
         return self._prompts[1]
 
     @contextmanager
@@ -183,6 +189,23 @@ class TextExamples:
     def draw(self, index: int, epoch: int) -> Dialogue:
         question = self.prompts.question(self.targets.context(index, self.history_length))
         return Dialogue.of((question, self.prompts.answer(self.targets.item(index))))
+
+    def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
+        return collate(drawn)
+
+
+class TextWindowExamples:
+    """One example is one window: every target's title answers the history before it, in one reading."""
+
+    def __init__(self, windows: Windows, prompts: Prompts):
+        self.windows = windows
+        self.prompts = prompts
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def draw(self, index: int, epoch: int) -> Dialogue:
+        return Dialogue.of(*self.prompts.turns(self.windows.sequence(index), self.windows.n_context(index)))
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
