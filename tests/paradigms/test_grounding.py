@@ -39,11 +39,15 @@ def slow_lists(
     """(distance, key, item row) of each item that may be recommended, best first, for each user."""
     lists = []
     for user, told in enumerate(titles):
-        vectors = _embed([title for title in told if title]).astype(np.float64)
+        titles_of = [title for title in told if title]
+        likely = sorted(set(titles_of), key=lambda title: (-titles_of.count(title), titles_of.index(title)))
+        vectors = _embed(titles_of).astype(np.float64)
         ranked = []
         for item in set(items.candidates.tolist()) - set(histories.of(user).tolist()):
             steps = grounding.vectors[item].astype(np.float64) - vectors
             distance = np.float32((steps**2).sum(axis=1).min())
+            if items.titles[item] in likely:
+                distance = np.float32(1e-12 * likely.index(items.titles[item]))
             distance = distance if factor is None else distance / factor[item]
             key = tie_keys(grounding.seed, histories.users[user : user + 1], np.array([item]))[0]
             ranked.append((float(distance), int(key), item))
@@ -97,6 +101,17 @@ def test_a_title_that_was_told_verbatim_comes_first_at_distance_zero() -> None:
     assert (scores[:, 0] == 0).all()
     exact = np.square(vectors[:, None].astype(np.float64) - vectors[best[:, 1:]]).sum(-1)
     np.testing.assert_allclose(-scores[:, 1:], exact, rtol=1e-4)
+
+
+def test_of_titles_that_were_told_verbatim_the_likelier_comes_first() -> None:
+    """Samples tell a likely title more than once; beams begin with the likeliest."""
+    items = _titled("lamp", "drum", "robot", "kite")
+    histories = make_histories([[3]] * 3)
+    told = [["drum", "robot", "lamp"], ["robot", "lamp", "lamp", "drum"], ["made up", "robot"]]
+    best, scores = _grounding(items).top(told, histories, items, 3)
+    assert best[:2].tolist() == [[1, 2, 0], [0, 2, 1]]
+    assert best[2, 0] == 2
+    assert (np.abs(scores[:2]) < 1e-11).all()
 
 
 class TestTies:

@@ -19,6 +19,7 @@ STEP_VERSIONS = {
     "merge": 2,  # record of the streaming engine
     "evaluation": 1,
     "evaluation/semb": 2,  # users are encoded in the order of their lengths: scores differ in the last digits
+    "evaluation/text": 2,  # of titles that were told verbatim the likelier comes first
     "evaluation/semid": 2,  # rows of a shared codebook are kept in every kind of merge
     "vectors": 1,
     "codes": 1,

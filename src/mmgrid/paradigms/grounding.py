@@ -1,14 +1,15 @@
 """From titles that a model made up to a ranking of the items that there are (BIGRec, Bao et al. 2023).
 
 Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles.  A title that
-the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says, and items of one title are
-at one distance, from which chance, keyed by the user, chooses.
+the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says; of several such titles the
+likelier one comes first.  Items of one title are at one distance, from which chance, keyed by the user, chooses.
 
 Shape letters: U users, B users of a block, T titles of a block, N items, G distinct titles of items, D width.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from mmgrid.paradigms.ties import tie_keys
 DAY_MS = 24 * 60 * 60 * 1000
 _BLOCK_ELEMENTS = 1 << 22  # distances [T, G] at once: 32 MiB
 _PART_ELEMENTS = 1 << 20  # of item vectors in double precision at once
+_HAIR = 1e-12  # by which a verbatim title stands behind the likelier one before it: less than vectors can tell apart
 
 Titles = Sequence[Sequence[str]]  # of each user the titles that were generated
 
@@ -133,7 +135,8 @@ class Grounding:
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`."""
+    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`, the likeliest
+    first: that which was told most often, and of these the one that was told first."""
 
     vectors: np.ndarray  # float64 [titles, D]
     groups: np.ndarray  # int64 [titles]: which distinct title of the catalogue each one is, -1 none
@@ -143,7 +146,8 @@ class _Told:
     @classmethod
     def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _Told:
         """An empty title says nothing; who has no other stands at the origin."""
-        of_users = [sorted({one_line(title) for title in own} - {""}) or [""] for own in titles]
+        counts = [Counter(filter(None, map(one_line, own))) for own in titles]
+        of_users = [[title for title, _ in counted.most_common()] or [""] for counted in counts]
         texts = sorted({text for own in of_users for text in own})
         group = {text: number for number, text in enumerate(known)}
         groups = np.array([group.get(text, -1) for text in texts], np.int64)
@@ -169,7 +173,8 @@ class _Told:
         left of the distance.  What is the same text is at 0.
         """
         first = self.offsets[start:stop]
-        places, inverse = np.unique(self.places[first[0] : self.offsets[stop]], return_inverse=True)
+        last = self.offsets[start + 1 : stop + 1]
+        places, inverse = np.unique(self.places[first[0] : last[-1]], return_inverse=True)
         group = self.groups[places]
         is_known = np.flatnonzero(group >= 0)
         own = self.vectors[places]
@@ -180,9 +185,11 @@ class _Told:
             other = vectors[rows[part : part + at_once]].astype(np.float64)
             lengths = np.square(own).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
             distances[:, part : part + at_once] = lengths - 2 * (own @ other.T)
-        np.maximum(distances, 0, out=distances)
-        distances[is_known, group[is_known]] = 0
-        return np.minimum.reduceat(distances[inverse], first - first[0], axis=0)
+        told = np.maximum(distances, 0)[inverse]
+        likelier = np.arange(len(told)) - np.repeat(first - first[0], last - first)
+        verbatim = np.flatnonzero(group[inverse] >= 0)
+        told[verbatim, group[inverse][verbatim]] = _HAIR * likelier[verbatim]
+        return np.minimum.reduceat(told, first - first[0], axis=0)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

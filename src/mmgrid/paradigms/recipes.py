@@ -218,6 +218,7 @@ TINY_DEFAULTS: dict[str, dict[str, Any]] = {
     "text": {
         "text_tokens": 16,
         "title_tokens": 16,
+        "every_position": True,
         "epochs": {"pretrain": 4, "phase1": 2, "phase2": 2},
         "learning_rate": {"pretrain": 4e-3, "phase1": 1e-3, "phase2": 1e-3},
         "batch_size": 32,
