@@ -7,7 +7,12 @@ the tokens and examples a second and the peak of memory of
 - `padded, logits of answers` and `packed, all logits`: with one of the two gains;
 - `packed, logits of answers`: what mmgrid does,
 
-where padding counts as no token; and for beam search over the same prompts the users a second of
+where padding counts as no token; the targets a second that are learned from
+
+- `one example a target`: as in BIGRec;
+- `all of a window at once`: `every_position`;
+
+and for beam search over the same prompts the users a second of
 
 - `a prompt for each beam`: `generate` of Transformers alone;
 - `a prompt for each user`: what mmgrid does, the same `generate` behind one reading of each prompt.
@@ -25,9 +30,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, StoppingCriteriaList
 
-from measuring import backbone, batches_of, best_times, compare_steps, domain, options, show
+from measuring import backbone, batches_of, best_times, compare_steps, domain, options, show, step
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms import resolve
+from mmgrid.paradigms import TextRecipe, resolve
 from mmgrid.paradigms.dialogues import Dialogue, answer_logits, collate
 from mmgrid.paradigms.generation import HuggingFaceGenerator
 from mmgrid.paradigms.generation.huggingface import EndsThere
@@ -43,10 +48,12 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     items, histories = domain(given.corpus)
     model, tokenizer = backbone(given.backbone, items)
-    recipe = resolve("text", {}, backbone_kind="tiny", history_length=25)
+    recipe = resolve("text", {"every_position": False}, backbone_kind="tiny", history_length=25)
+    assert isinstance(recipe, TextRecipe)
     text, model = Text.create(recipe, model, tokenizer)
     print(f"torch {torch.__version__}, {given.threads} thread(s), {len(items)} items, vocabulary {len(tokenizer)}\n")
     compare_training(text, model, items, histories, given)
+    compare_targets(text, model, items, histories, given)
     compare_asking(text, model, items, histories, given)
 
 
@@ -66,6 +73,21 @@ def compare_training(
         "packed, logits of answers (mmgrid)": packed_answers,
     }
     compare_steps(model, batches, ways, n_tokens, given.repeats)
+
+
+def compare_targets(
+    text: Text, model: PreTrainedModel, items: Items, histories: Histories, given: argparse.Namespace
+) -> None:
+    for name, every in (("one example a target", False), ("all of a window at once", True)):
+        other = Text(text.config | {"every_position": every}, text.tokenizer, text.recipe)
+        examples = other.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
+        batches = batches_of(examples, other.recipe.batch_size, given.batches)
+        end = other.prompts(items).end[-1]  # once in each answer
+        targets = sum(
+            int((dialogue.tokens[dialogue.is_answer] == end).sum()) for batch in batches for dialogue in batch
+        )
+        seconds = best_times({name: step(model, batches, packed_answers)}, given.repeats)
+        print(f"{name}: {targets / seconds[name]:,.0f} targets a second")
 
 
 def compare_asking(
