@@ -98,6 +98,21 @@ def test_later_phases_replay_a_share_of_the_item_dialogues() -> None:
     assert len(drawn) > 5, "not the same ones in each epoch"
 
 
+def test_of_new_items_all_is_told() -> None:
+    """In an open catalogue: items 3 and 8 came with this phase, and of the others a tenth is repeated."""
+    words = Words.of(TOKENIZER, ITEMS, CODES, 8, 8)
+    recipe = semid_recipe(item_group=5, mixed_tasks=False)
+    chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
+    shape = (chosen, None, words, ITEMS.candidates, recipe, recipe.history_length)
+    examples = SemidExamples(*shape, 0.1, seed=0, new=np.array([3, 8]))
+    assert len(examples) == 4 + 1 + 2
+    for epoch in range(3):
+        known, *new = ("".join(said(examples, index, epoch)) for index in (4, 5, 6))
+        assert not any(f"[{item}]" in known for item in (3, 8))
+        assert all(f"[{item}]" in one for item in (3, 8) for one in new)
+    assert SemidExamples(*shape, 0.1, seed=0, new=np.empty(0, np.int64)).item_dialogues == 1
+
+
 def test_tasks_can_be_left_out() -> None:
     assert len(make_examples(mixed_tasks=False)) == 4 + 6
     assert len(make_examples(item_group=0)) == 8

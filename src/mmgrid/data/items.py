@@ -15,13 +15,14 @@ class Items:
 
     ids: str[N].  titles, descriptions: N strings each (a description may be "").
     candidates: int64[M], sorted rows that may be recommended or drawn as negatives; all N in a closed
-    catalogue.
+    catalogue.  closed: whether all N are known from the start; else items come as time goes by.
     """
 
     ids: npt.NDArray[np.str_]
     titles: list[str]
     descriptions: list[str]
     candidates: npt.NDArray[np.int64]
+    closed: bool = True
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.titles) == len(self.descriptions):
@@ -59,8 +60,8 @@ class Items:
         return mask
 
     def with_candidates(self, rows: npt.ArrayLike) -> Items:
-        """The same items, of which only `rows` may be recommended."""
-        return replace(self, candidates=np.unique(np.asarray(rows, np.int64)))
+        """The same items as an open catalogue, of which only `rows` may be recommended so far."""
+        return replace(self, candidates=np.unique(np.asarray(rows, np.int64)), closed=False)
 
 
 def strings(column: pl.Series) -> npt.NDArray[np.str_]:

@@ -101,7 +101,7 @@ class Words:
 
 class SemidExamples:
     """Examples in this order: codes to codes, for each target or each window of them; a mixed task for each target;
-    then item dialogues.
+    then item dialogues, of known items and of new ones.
 
     Which of the two mixed tasks, and which items stand in a dialogue, is drawn anew in each epoch.
     """
@@ -116,29 +116,35 @@ class SemidExamples:
         history_length: int,
         replay: float,
         seed: int,
+        new: np.ndarray | None = None,
     ):
         """Args:
         windows: of targets to learn from at once; None for one example a target.
         items: rows that item dialogues may be about.
         history_length: items that come before a single target.
         replay: share of the item dialogues that are made.
+        new: rows of those `items` of which no phase before could speak; all their item dialogues are made.
         """
         self.targets = targets
         self.windows = windows
         self.words = words
-        self.items = items[words.codes[items, 0] >= 0]
         self.history_length = history_length
         self.seed = seed
-        self.group = recipe.item_group
-        groups = math.ceil(len(self.items) / self.group) if self.group else 0
         self.sequences = len(targets if windows is None else windows)
         self.mixed = len(targets) if recipe.mixed_tasks else 0
+        coded, new = items[words.codes[items, 0] >= 0], np.empty(0, np.int64) if new is None else new
+        known = np.isin(coded, new, invert=True)
         # Nothing is learned of a phase in which nothing happened: then there are no dialogues, either.
-        self.item_dialogues = math.ceil(replay * 2 * groups) if self.sequences else 0
-        self._kept: tuple[int, np.ndarray, np.ndarray] | None = None  # one epoch's order at a time
+        group = recipe.item_group if self.sequences else 0
+        self.known_items = ItemGroups(coded[known], group, replay, seed, "item dialogues")
+        self.new_items = ItemGroups(coded[~known], group, 1.0, seed, "dialogues of new items")
 
     def __len__(self) -> int:
         return self.sequences + self.mixed + self.item_dialogues
+
+    @property
+    def item_dialogues(self) -> int:
+        return len(self.known_items) + len(self.new_items)
 
     def draw(self, index: int, epoch: int) -> Dialogue:
         if index < self.sequences:
@@ -171,19 +177,11 @@ class SemidExamples:
         return Dialogue.of((question, words.codes[target]))
 
     def _item_dialogue(self, number: int, epoch: int) -> Dialogue:
-        """Dialogue `number` of an epoch; the two directions of a group are two dialogues."""
-        items, dialogues = self._shuffled(epoch)
-        group, to_codes = divmod(int(dialogues[number]), 2)
+        n_known = len(self.known_items)
+        groups, number = (self.known_items, number) if number < n_known else (self.new_items, number - n_known)
+        items, to_codes = groups.draw(number, epoch)
         turn = self._to_codes if to_codes else self._to_text
-        return Dialogue.of(*(turn(item) for item in items[group * self.group : (group + 1) * self.group].tolist()))
-
-    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items in the order in which an epoch groups them, and its dialogues in the order of their numbers."""
-        if self._kept is None or self._kept[0] != epoch:
-            rng = generator(self.seed, "item dialogues", epoch)
-            groups = math.ceil(len(self.items) / self.group)
-            self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * groups))
-        return self._kept[1:]
+        return Dialogue.of(*(turn(item) for item in items.tolist()))
 
     def _to_text(self, item: int) -> tuple[np.ndarray, list[int]]:
         words = self.words
@@ -194,3 +192,37 @@ class SemidExamples:
         words = self.words
         told = [*words.titles[item], *words.chat.end, *words.descriptions[item]]
         return words.asked(words.phrases[TELL_CODES], told), words.codes[item]
+
+
+class ItemGroups:
+    """Which items are spoken of together: groups of them in two directions, in another order in each epoch."""
+
+    def __init__(self, items: np.ndarray, group: int, share: float, seed: int, salt: str):
+        """Args:
+        items: item rows.
+        group: items of one dialogue; 0 for no dialogues.
+        share: of the dialogues that there could be, how many are made in an epoch.
+        """
+        self.items = items
+        self.group = group
+        self.groups = math.ceil(len(items) / group) if group else 0
+        self.share = share
+        self.seed = seed
+        self.salt = salt
+        self._kept: tuple[int, np.ndarray, np.ndarray] | None = None  # one epoch's order at a time
+
+    def __len__(self) -> int:
+        return math.ceil(self.share * 2 * self.groups)
+
+    def draw(self, number: int, epoch: int) -> tuple[np.ndarray, bool]:
+        """Item rows of dialogue `number` of an epoch, and whether it goes from texts to codes."""
+        items, dialogues = self._shuffled(epoch)
+        group, to_codes = divmod(int(dialogues[number]), 2)
+        return items[group * self.group : (group + 1) * self.group], bool(to_codes)
+
+    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The items in the order in which an epoch groups them, and its dialogues in the order of their numbers."""
+        if self._kept is None or self._kept[0] != epoch:
+            rng = generator(self.seed, self.salt, epoch)
+            self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * self.groups))
+        return self._kept[1:]
