@@ -27,12 +27,6 @@ def as_lists(value: Histories) -> list[list[int]]:
 LISTS = st.lists(st.lists(st.integers(0, 99), max_size=6), max_size=8)
 
 
-def test_items_before_a_time_are_those_that_somebody_had_taken():
-    assert histories([[7, 3, 5], [3, 9]]).items_before(1).tolist() == [3, 7]
-    assert histories([[7, 3, 5], [3, 9]]).items_before(3).tolist() == [3, 5, 7, 9]
-    assert not histories([[7]]).items_before(0).size
-
-
 @settings(deadline=None)
 @given(lists=LISTS, length=st.integers(0, 7), data=st.data())
 def test_take_and_last_do_what_lists_do(lists, length, data):

@@ -66,6 +66,10 @@ def test_an_open_catalogue_holds_what_was_seen(corpus):
     assert names(catalogue_at(corpus, "open", CALENDAR.t0)) == ["x", "y"]
     assert names(catalogue_at(corpus, "open", CALENDAR.t2)) == ["x", "y", "z"]
     assert len(catalogue_at(corpus, "open", CALENDAR.t0)) == 4  # rows stay what they are
+    fresh = lambda kind, *times: catalogue_at(corpus, kind, *times).new.tolist()  # noqa: E731
+    assert fresh("open", CALENDAR.t2, CALENDAR.t0) == [3], "z"
+    assert fresh("open", CALENDAR.t2, CALENDAR.pretrain.start) == [1, 2, 3]
+    assert fresh("open", CALENDAR.t2) == fresh("closed", CALENDAR.t2, CALENDAR.t0) == []
     with pytest.raises(DataError, match="no item has an interaction before 2019-12-31"):
         catalogue_at(corpus, "open", CALENDAR.pretrain.start - DAY_MS)
     with pytest.raises(ValueError, match="catalogue 'ajar'"):

@@ -18,7 +18,7 @@ from kits.small import (
     random_histories,
     semid_recipe,
 )
-from mmgrid.data import Items, Phase
+from mmgrid.data import Items
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.merging import BlockTable
 from mmgrid.paradigms.semid import Semid, first_rows
@@ -163,19 +163,6 @@ def test_a_target_without_a_code_is_not_learned_from() -> None:
         assert all((dialogue.tokens >= 0).all() and dialogue.is_answer.any() for dialogue in drawn)
         assert torch.isfinite(paradigm.loss(model, examples.collate(drawn)))
         assert examples.sequences == (2 if every else 3)  # nothing of the third user, whose targets have no code
-
-
-def test_what_comes_with_a_later_phase_of_an_open_catalogue_is_told_of_in_full() -> None:
-    paradigm, _ = make(mixed_tasks=False, item_group=1, replay=0.5)
-    histories = make_histories([[0, 1, 2, 3], [4, 1, 5]], times=[[1, 2, 11, 12], [3, 4, 13]])
-    phase = Phase("phase1", 10, 20)
-    seen = ITEMS.with_candidates(range(6))
-    told = paradigm.examples(histories, seen, phase, seed=0)
-    assert told.new_items.items.tolist() == [2, 3, 5]
-    assert told.known_items.items.tolist() == [0, 1, 4]
-    assert told.item_dialogues == 2 * 3 * 0.5 + 2 * 3
-    assert not len(paradigm.examples(histories, ITEMS, phase, seed=0).new_items), "a closed catalogue was known before"
-    assert not len(paradigm.examples(histories, seen, Phase("pretrain", 0, 20), seed=0).new_items)
 
 
 def test_a_saved_model_names_its_token_rows(tmp_path) -> None:

@@ -6,6 +6,7 @@ ranked on one catalogue: an open one is taken at t2.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -18,13 +19,14 @@ from mmgrid.data.items import Items
 Catalogue = Literal["closed", "open"]
 
 
-def catalogue_at(corpus: Corpus, kind: Catalogue, end: int) -> Items:
+def catalogue_at(corpus: Corpus, kind: Catalogue, end: int, before: int | None = None) -> Items:
     """The domain's items, with the candidates of that time.
 
     Args:
         kind: "closed": every prepared item is a candidate.  "open": those with an interaction of this
             corpus before `end`.
         end: ms UTC, exclusive; a closed catalogue does not depend on it.
+        before: the end of the phase before (ms UTC): what an open catalogue did not hold then is `new`.
 
     Raises DataError if an open catalogue has no item yet.
     """
@@ -37,4 +39,7 @@ def catalogue_at(corpus: Corpus, kind: Catalogue, end: int) -> Items:
         raise DataError(
             f"{corpus.name}: no item has an interaction before {format_time(end)}; nothing can be recommended"
         )
-    return corpus.catalogue.with_candidates(seen)
+    items = corpus.catalogue.with_candidates(seen)
+    if before is None:
+        return items
+    return replace(items, new=np.setdiff1d(seen, corpus.items[corpus.timestamps < before]).astype(np.int64))

@@ -65,10 +65,6 @@ class Histories:
         kept = np.minimum(self.lengths, length)
         return self._pick(self.users, self.offsets[1:] - kept, kept)
 
-    def items_before(self, time: int) -> npt.NDArray[np.int32]:
-        """Rows of the items with an interaction before `time` (ms UTC), sorted: int32[at most n]."""
-        return np.unique(self.items[self.timestamps < time])
-
     def guard(self, end: int) -> None:
         """Raise LeakageError if there is an interaction at or after `end` (ms UTC)."""
         if self.timestamps.size and int(self.timestamps.max()) >= end:

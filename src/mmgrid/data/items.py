@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,14 @@ class Items:
 
     ids: str[N].  titles, descriptions: N strings each (a description may be "").
     candidates: int64[M], sorted rows that may be recommended or drawn as negatives; all N in a closed
-    catalogue.  closed: whether all N are known from the start; else items come as time goes by.
+    catalogue.  new: int64[at most M], those candidates that the phase before did not know, in an open catalogue.
     """
 
     ids: npt.NDArray[np.str_]
     titles: list[str]
     descriptions: list[str]
     candidates: npt.NDArray[np.int64]
-    closed: bool = True
+    new: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.titles) == len(self.descriptions):
@@ -60,8 +60,8 @@ class Items:
         return mask
 
     def with_candidates(self, rows: npt.ArrayLike) -> Items:
-        """The same items as an open catalogue, of which only `rows` may be recommended so far."""
-        return replace(self, candidates=np.unique(np.asarray(rows, np.int64)), closed=False)
+        """The same items, of which only `rows` may be recommended."""
+        return replace(self, candidates=np.unique(np.asarray(rows, np.int64)))
 
 
 def strings(column: pl.Series) -> npt.NDArray[np.str_]:

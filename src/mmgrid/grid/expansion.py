@@ -251,8 +251,8 @@ class Expansion:
             "threads": self.spec.threads_per_cell,
             **phase_values(self.spec.recipe(paradigm), phase),
         }
-        if paradigm == "semid" and self.spec.data.catalogue == "open":
-            recipe["new_items"] = "told"  # once each, however little of the known ones is repeated
+        if paradigm == "semid" and self.spec.data.catalogue == "open" and phase not in ("pretrain", "all"):
+            recipe["new_items"] = "told"  # all of them in each epoch, however little of the known ones is repeated
         upstream = {"corpus": self.corpora[domain]} | ({"start": start} if start else {})
         if paradigm == "semid" and start is not None and start.kind == "base":  # later phases find them in their start
             upstream["codes"] = self.codes(domain)

@@ -2,14 +2,14 @@
 
 Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles.  A title that
 the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says; of several such titles the
-likelier one comes first.  Items of one title are at one distance, from which chance, keyed by the user, chooses.
+one that was told first comes first.  Items of one title are at one distance, from which chance, keyed by the user,
+chooses.
 
 Shape letters: U users, B users of a block, T titles of a block, N items, G distinct titles of items, D width.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +23,6 @@ from mmgrid.paradigms.ties import tie_keys
 DAY_MS = 24 * 60 * 60 * 1000
 _BLOCK_ELEMENTS = 1 << 22  # distances [T, G] at once: 32 MiB
 _PART_ELEMENTS = 1 << 20  # of item vectors in double precision at once
-_HAIR = 1e-12  # by which a verbatim title stands behind the likelier one before it: less than vectors can tell apart
 
 Titles = Sequence[Sequence[str]]  # of each user the titles that were generated
 
@@ -66,12 +65,13 @@ class Grounding:
         distances are divided; items with 0 are left out.
         """
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
-        for start, distances in self._blocks(titles, histories, items, factor):
+        for start, distances, told in self._blocks(titles, histories, items, factor):
             block = slice(start, start + len(distances))
             target = np.asarray(targets[block], np.int64)
-            own = np.take_along_axis(distances, target[:, None], axis=1)
-            ahead = (distances < own).sum(axis=1)
-            user, item = np.nonzero((distances == own) & np.isfinite(own))
+            own, own_told = (np.take_along_axis(table, target[:, None], axis=1) for table in (distances, told))
+            level = distances == own
+            ahead = ((distances < own) | (level & (told < own_told))).sum(axis=1)
+            user, item = np.nonzero(level & (told == own_told) & np.isfinite(own))
             rows = histories.users[block][user]
             keys, target_keys = tie_keys(self.seed, rows, item), tie_keys(self.seed, rows, target[user])
             earlier = (keys < target_keys) | ((keys == target_keys) & (item < target[user]))
@@ -89,12 +89,13 @@ class Grounding:
         """
         best = np.full((len(histories), k), -1, np.int64)
         scores = np.full((len(histories), k), -np.inf, np.float32)
-        for start, distances in self._blocks(titles, histories, items, factor):
+        for start, distances, told in self._blocks(titles, histories, items, factor):
             last = min(k, distances.shape[1]) - 1
             limit = np.partition(distances, last, axis=1)[:, last, None]
             user, item = np.nonzero((distances <= limit) & np.isfinite(distances))
             distance = distances[user, item]
-            order = np.lexsort((item, tie_keys(self.seed, histories.users[start + user], item), distance, user))
+            keys = tie_keys(self.seed, histories.users[start + user], item)
+            order = np.lexsort((item, keys, told[user, item], distance, user))
             user, item, distance = user[order], item[order], distance[order]
             place = np.arange(len(user)) - np.searchsorted(user, user)
             kept = place < k
@@ -104,8 +105,9 @@ class Grounding:
 
     def _blocks(
         self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """(first user, distances float32 [B, N]) block by block; infinite where an item may not be recommended."""
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Block by block the first user, the distances float32 [B, N], infinite where an item may not be recommended,
+        and which of the user's titles is the nearest, int64 [B, N]."""
         self._check(titles, histories, items, factor)
         rows, group_of = _groups(items)
         told = _Told.of(titles, self, [one_line(items.titles[row]) for row in rows])
@@ -114,7 +116,7 @@ class Grounding:
         at_once = max(1, _BLOCK_ELEMENTS // (max(most, 2) * max(len(items), 1)))
         for start in range(0, len(histories), at_once):
             stop = min(start + at_once, len(histories))
-            nearest = told.nearest(start, stop, self.vectors, rows)
+            nearest, title = told.nearest(start, stop, self.vectors, rows)
             distances = nearest.astype(np.float32)[:, group_of]
             if factor is not None:
                 distances = np.divide(distances, factor, out=np.full_like(distances, np.inf), where=factor > 0)
@@ -122,7 +124,7 @@ class Grounding:
             offsets = histories.offsets[start : stop + 1]
             owner = np.repeat(np.arange(stop - start), np.diff(offsets))
             distances[owner, histories.items[offsets[0] : offsets[-1]]] = np.inf
-            yield start, distances
+            yield start, distances, title[:, group_of]
 
     def _check(self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None) -> None:
         if len(self.vectors) != len(items):
@@ -135,8 +137,7 @@ class Grounding:
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`, the likeliest
-    first: that which was told most often, and of these the one that was told first."""
+    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`, as told."""
 
     vectors: np.ndarray  # float64 [titles, D]
     groups: np.ndarray  # int64 [titles]: which distinct title of the catalogue each one is, -1 none
@@ -146,8 +147,7 @@ class _Told:
     @classmethod
     def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _Told:
         """An empty title says nothing; who has no other stands at the origin."""
-        counts = [Counter(filter(None, map(one_line, own))) for own in titles]
-        of_users = [[title for title, _ in counted.most_common()] or [""] for counted in counts]
+        of_users = [list(dict.fromkeys(filter(None, map(one_line, own)))) or [""] for own in titles]
         texts = sorted({text for own in of_users for text in own})
         group = {text: number for number, text in enumerate(known)}
         groups = np.array([group.get(text, -1) for text in texts], np.int64)
@@ -166,15 +166,15 @@ class _Told:
         places = np.array([place_of[text] for own in of_users for text in own], np.int64)
         return cls(vectors, groups, offsets, places)
 
-    def nearest(self, start: int, stop: int, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Squared distances of the catalogue's distinct titles from each user's nearest one: float64 [B, G].
+    def nearest(self, start: int, stop: int, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the catalogue's distinct titles the squared distance from each user's nearest one, float64 [B, G], and
+        which one that is, the first of several: int64 [B, G].
 
         In double precision: |a|² + |b|² − 2ab cancels where a and b are near, and in single precision nothing would be
         left of the distance.  What is the same text is at 0.
         """
         first = self.offsets[start:stop]
-        last = self.offsets[start + 1 : stop + 1]
-        places, inverse = np.unique(self.places[first[0] : last[-1]], return_inverse=True)
+        places, inverse = np.unique(self.places[first[0] : self.offsets[stop]], return_inverse=True)
         group = self.groups[places]
         is_known = np.flatnonzero(group >= 0)
         own = self.vectors[places]
@@ -185,11 +185,15 @@ class _Told:
             other = vectors[rows[part : part + at_once]].astype(np.float64)
             lengths = np.square(own).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
             distances[:, part : part + at_once] = lengths - 2 * (own @ other.T)
-        told = np.maximum(distances, 0)[inverse]
-        likelier = np.arange(len(told)) - np.repeat(first - first[0], last - first)
-        verbatim = np.flatnonzero(group[inverse] >= 0)
-        told[verbatim, group[inverse][verbatim]] = _HAIR * likelier[verbatim]
-        return np.minimum.reduceat(told, first - first[0], axis=0)
+        np.maximum(distances, 0, out=distances)
+        distances[is_known, group[is_known]] = 0
+        told = distances[inverse]
+        nearest = np.empty((stop - start, len(rows)))
+        title = np.empty((stop - start, len(rows)), np.int64)
+        for user, own in enumerate(np.split(told, (first - first[0])[1:])):
+            title[user] = own.argmin(axis=0)
+            nearest[user] = own.min(axis=0)
+        return nearest, title
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -45,7 +45,6 @@ class Prompts:
 
     before: np.ndarray  # int64: chat frame and instruction
     after: np.ndarray  # int64: chat frame, unless prompts are continued, and the label of the answer
-    label: np.ndarray  # int64: what stands before a title
     end: np.ndarray  # int64: what ends an answer
     lines: TokenTable  # each item as a history tells it, with its line break
     titles: TokenTable  # each item's title, as it is answered
@@ -78,11 +77,11 @@ class Prompts:
             [*label, *_told(title[: min(title_tokens, text_tokens)], described, text, text_tokens, chat.end), *chat.end]
             for title, text in zip(tokens, texts, strict=True)
         ]
-        answers = [title[:title_tokens] for title in tokens]
+        told = min(title_tokens, text_tokens) if continued else title_tokens  # as a history tells it
+        answers = [title[:told] for title in tokens]
         return cls(
             np.array([*chat.before, *instruction], np.int64),
             np.array([*(() if continued else chat.after), *label], np.int64),
-            np.array(label, np.int64),
             np.array(chat.end, np.int64),
             TokenTable.of([], lines),
             TokenTable.of([], answers),
@@ -100,15 +99,15 @@ class Prompts:
     def turns(self, rows: np.ndarray, n_context: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """A history in which each item's title answers what stands before it, but for the first `n_context`.
 
-        Prompts must be continued.  Questions and answers in turn: int64 [tokens] each.
+        Questions and answers in turn: int64 [tokens] each, for prompts that are continued.
         """
-        asked = [self.before, joined(self.lines, rows[:n_context]), self.label]
+        asked = [self.before, joined(self.lines, rows[:n_context]), self.after]
         turns = []
         for row in rows[n_context:].tolist():
             answer = self.answer(row)
             turns.append((np.concatenate(asked), answer))
             line = joined(self.lines, np.array([row]))
-            asked = [line[len(self.label) + len(answer) :], self.label]
+            asked = [line[len(self.after) + len(answer) :], self.after]
         return turns
 
 

@@ -110,11 +110,6 @@ class SasrecRecipe(_Recipe):
 class _DialogueRecipe(_Recipe):
     """What text and semid share: both learn to answer, from single targets of a phase or from all of a window."""
 
-    every_position: bool = Field(
-        default=False,
-        json_schema_extra={"absent_means": False},
-        description="learn from all of a window's targets at once, not one example a target",
-    )
     targets_per_user: int = Field(default=5, ge=1, description="targets of a user in pretrain; later phases take all")
     earlier_items: int = Field(default=4, ge=1, description="items that must come before a target")
     epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
@@ -140,6 +135,11 @@ class TextRecipe(_DialogueRecipe):
     ASKED = ("titles", "engine", "popularity_gamma", "popularity_half_life_days", "without_popularity", "masked")
 
     prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
+    every_position: bool = Field(
+        default=False,
+        json_schema_extra={"absent_means": False},
+        description="learn from all of a window's targets at once, not one example a target",
+    )
     text_tokens: int = Field(default=64, ge=1, description="tokens of an item's title and description in a history")
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title at most, told or generated")
     titles: int = Field(default=5, ge=1, description="titles that are generated for a user")
@@ -171,6 +171,9 @@ class SemidRecipe(_DialogueRecipe):
         description="what training begins with: the backbone, or a model of its shape drawn anew (TIGER)",
     )
     code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
+    every_position: bool = Field(
+        default=False, description="learn from all of a window's targets at once, not one example a target"
+    )
     mixed_tasks: bool = Field(default=True, description="histories of codes to titles, and of titles to codes")
     item_group: int = Field(default=5, ge=0, description="items of one item dialogue; 0 for no item dialogues")
     replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
@@ -287,10 +290,10 @@ def _per_phase(given: Any, default: Any) -> Any:
 def model_values(recipe: Recipe) -> dict[str, Any]:
     """The values that shape a paradigm's untrained model, apart from how it is trained."""
     names: tuple[str, ...] = ()
-    if isinstance(recipe, SembRecipe):
+    if isinstance(recipe, SembRecipe | TextRecipe):
         names = ("prompt", "text_tokens", "title_tokens", "history_length")
-    if isinstance(recipe, TextRecipe):
-        names = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")
+    if isinstance(recipe, TextRecipe) and recipe.every_position:
+        names = (*names, "every_position")
     if isinstance(recipe, SemidRecipe):
         names = ("text_tokens", "title_tokens", "history_length", "every_position")
     return {name: getattr(recipe, name) for name in names}

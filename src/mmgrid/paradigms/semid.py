@@ -133,10 +133,8 @@ class Semid:
             seed=seed,
         ).among(coded)
         together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
-        first = phase.name in ("pretrain", "all")
-        replay = 1.0 if first else recipe.replay
-        new = None if first or items.closed else np.setdiff1d(items.candidates, histories.items_before(phase.start))
-        return SemidExamples(chosen, together, self.words(items), items.candidates, recipe, length, replay, seed, new)
+        replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
+        return SemidExamples(chosen, together, self.words(items), items, recipe, length, replay, seed)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""

@@ -111,19 +111,17 @@ class SemidExamples:
         targets: Targets,
         windows: Windows | None,
         words: Words,
-        items: np.ndarray,
+        items: Items,
         recipe: SemidRecipe,
         history_length: int,
         replay: float,
         seed: int,
-        new: np.ndarray | None = None,
     ):
         """Args:
         windows: of targets to learn from at once; None for one example a target.
-        items: rows that item dialogues may be about.
+        items: item dialogues are about the candidates.
         history_length: items that come before a single target.
-        replay: share of the item dialogues that are made.
-        new: rows of those `items` of which no phase before could speak; all their item dialogues are made.
+        replay: share of the item dialogues that are made; of items that are new, all of them are.
         """
         self.targets = targets
         self.windows = windows
@@ -132,12 +130,12 @@ class SemidExamples:
         self.seed = seed
         self.sequences = len(targets if windows is None else windows)
         self.mixed = len(targets) if recipe.mixed_tasks else 0
-        coded, new = items[words.codes[items, 0] >= 0], np.empty(0, np.int64) if new is None else new
-        known = np.isin(coded, new, invert=True)
+        coded = items.candidates[words.codes[items.candidates, 0] >= 0]
+        known = np.isin(coded, items.new, invert=True)
         # Nothing is learned of a phase in which nothing happened: then there are no dialogues, either.
-        group = recipe.item_group if self.sequences else 0
-        self.known_items = ItemGroups(coded[known], group, replay, seed, "item dialogues")
-        self.new_items = ItemGroups(coded[~known], group, 1.0, seed, "dialogues of new items")
+        size = recipe.item_group if self.sequences else 0
+        self.known_items = ItemGroups(coded[known], size, replay, seed, "item dialogues")
+        self.new_items = ItemGroups(coded[~known], size, 1.0, seed, "dialogues of new items")
 
     def __len__(self) -> int:
         return self.sequences + self.mixed + self.item_dialogues
@@ -197,32 +195,32 @@ class SemidExamples:
 class ItemGroups:
     """Which items are spoken of together: groups of them in two directions, in another order in each epoch."""
 
-    def __init__(self, items: np.ndarray, group: int, share: float, seed: int, salt: str):
+    def __init__(self, items: np.ndarray, size: int, share: float, seed: int, salt: str):
         """Args:
         items: item rows.
-        group: items of one dialogue; 0 for no dialogues.
+        size: items of one dialogue; 0 for no dialogues.
         share: of the dialogues that there could be, how many are made in an epoch.
         """
         self.items = items
-        self.group = group
-        self.groups = math.ceil(len(items) / group) if group else 0
+        self.size = size
+        self.n_groups = math.ceil(len(items) / size) if size else 0
         self.share = share
         self.seed = seed
         self.salt = salt
         self._kept: tuple[int, np.ndarray, np.ndarray] | None = None  # one epoch's order at a time
 
     def __len__(self) -> int:
-        return math.ceil(self.share * 2 * self.groups)
+        return math.ceil(self.share * 2 * self.n_groups)
 
     def draw(self, number: int, epoch: int) -> tuple[np.ndarray, bool]:
         """Item rows of dialogue `number` of an epoch, and whether it goes from texts to codes."""
         items, dialogues = self._shuffled(epoch)
         group, to_codes = divmod(int(dialogues[number]), 2)
-        return items[group * self.group : (group + 1) * self.group], bool(to_codes)
+        return items[group * self.size : (group + 1) * self.size], bool(to_codes)
 
     def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The items in the order in which an epoch groups them, and its dialogues in the order of their numbers."""
         if self._kept is None or self._kept[0] != epoch:
             rng = generator(self.seed, self.salt, epoch)
-            self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * self.groups))
+            self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * self.n_groups))
         return self._kept[1:]

@@ -32,7 +32,7 @@ def build(job: Job) -> Mapping[str, Any]:
     name, domain, phase = recipe["paradigm"], job.cell.key[1], _phase(job)
     # Nothing at or after the phase's end is read, so nothing of it can leak.
     corpus = job.corpus(until=phase.end)
-    items = catalogue_at(corpus, recipe["catalogue"], phase.end)
+    items = catalogue_at(corpus, recipe["catalogue"], phase.end, before=_end_of_the_phase_before(job))
     histories = corpus.histories(phase.end)
     seed = derive(recipe["seed"], "checkpoint", name, domain, recipe["phase"])
     paradigm, model = _start(job, items, seed)
@@ -68,6 +68,11 @@ def _phase(job: Job) -> Phase:
     if recipe["phase"] == "all":
         return Phase("all", calendar.pretrain.start, calendar.phase(recipe["until"]).end)
     return calendar.phase(recipe["phase"])
+
+
+def _end_of_the_phase_before(job: Job) -> int | None:
+    before = {"phase1": "pretrain", "phase2": "phase1"}.get(job.recipe["phase"])
+    return job.calendar.phase(before).end if before else None
 
 
 def _start(job: Job, items: Items, seed: int) -> tuple[Any, nn.Module]:

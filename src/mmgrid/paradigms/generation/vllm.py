@@ -5,6 +5,7 @@ The same class serves on a processor and on a GPU: which of them, vLLM knows fro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,10 @@ class VllmGenerator:
             for prompt in prompts
         ]
         outputs = self.engine.generate(_inputs(prompts), options, use_tqdm=False)
-        return [[as_title(self.tokenizer, list(answer.token_ids)) for answer in output.outputs] for output in outputs]
+        return [
+            often_first([as_title(self.tokenizer, list(answer.token_ids)) for answer in output.outputs])
+            for output in outputs
+        ]
 
     def _by_beam(self, prompts: list[list[int]], n: int) -> list[list[str]]:
         from vllm.sampling_params import BeamSearchParams  # pyright: ignore[reportMissingImports]
@@ -103,6 +107,11 @@ class VllmGenerator:
 
     def _seed(self, prompt: list[int]) -> int:
         return derive(self.seed, "titles", np.asarray(prompt, "<i8").tobytes().hex())
+
+
+def often_first(titles: Sequence[str]) -> list[str]:
+    """The same titles, those first that were sampled most often."""
+    return [title for title, count in Counter(titles).most_common() for _ in range(count)]
 
 
 def _inputs(prompts: list[list[int]]) -> list[Any]:
