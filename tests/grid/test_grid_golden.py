@@ -44,6 +44,70 @@ row_tokens = 64
 learning_rate = 2e-3
 precision = "float32"
 
+[semantic_ids]
+codebook = "domain"
+
+[semantic_ids.quantiser]
+levels = 4
+codes = 256
+kind = "residual_kmeans"
+iterations = 100
+mini_batch_above = 100000
+mini_batch_size = 8192
+
+[item_vectors]
+source = "backbone"
+
+[paradigms.text]
+history_length = 25
+epochs = { pretrain = 4, phase1 = 2, phase2 = 2 }
+learning_rate = { pretrain = 4e-3, phase1 = 0.001, phase2 = 0.001 }
+batch_size = 32
+weight_decay = 0.0
+warmup_ratio = 0.0
+schedule = "cosine"
+precision = "float32"
+accumulation = 1
+targets_per_user = 5
+earlier_items = 4
+warmup_steps = 50
+prompt = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
+every_position = false
+text_tokens = 16
+title_tokens = 16
+titles = 5
+engine = "huggingface"
+popularity_gamma = 0.0
+popularity_half_life_days = 30.0
+without_popularity = "kept"
+masked = "own"
+
+[paradigms.semid]
+history_length = 25
+epochs = { pretrain = 6, phase1 = 2, phase2 = 2 }
+learning_rate = { pretrain = 0.003, phase1 = 0.0005, phase2 = 0.0005 }
+batch_size = 32
+weight_decay = 0.0
+warmup_ratio = 0.0
+schedule = "cosine"
+precision = "float32"
+accumulation = 1
+targets_per_user = 1
+earlier_items = 4
+warmup_steps = 50
+title_tokens = 16
+text_tokens = 16
+weights = "backbone"
+code_weight = 10.0
+every_position = false
+mixed_tasks = true
+item_group = 5
+replay = 0.1
+beam_width = 20
+renormalise = "level"
+hits = "item"
+masked = "own"
+
 [paradigms.semb]
 targets = "phase"
 prompt = "Compress:"
@@ -89,9 +153,17 @@ weight = 0.75
 scale = 1.0
 keep = true
 options = { normalise = true }
+paradigms = ["semb"]
 """
 
 GOLDEN = {
+    "base/text": "23ecd0ce4b85ddcf9938840c0b30032e3f521f08b33da6a517ce58a036d399fb",
+    "base/semid": "4380e43015f4fc0afbb3d88efa90b51a4f4843ce151dc2dee55a6ab688fe1608",
+    "checkpoint/text/books/phase1": "8414e3819f7b7f0d554d73e747c4d6c2dd55005ff6142a30427a54045345de09",
+    "codes/books": "e499b69d34b8e7dc539a582081134bea3cf4f93dce389ab55fc5eca4115ea9f2",
+    "checkpoint/semid/books/phase1": "9cecbb103b03af8f428a0fdce7112546aa29aa0fc9c0d376f7f177cc59a9195f",
+    "evaluation/semid/toys/phase2": "745ba1e17d236e77c822bcabce2a1f732dad32b6904223bb4744352b275dc8b1",
+    "evaluation/text/toys/phase2": "301ff503e82fee51d0dbef04e7984b9ccfaa80043c99884424f2a57dee0fc962",
     "corpus/books": "3d10ad46b2c1c4c59a18f9ff21c4a2b9827cf420d92382840b20571ec25c3e3e",
     "backbone/tiny": "e6a8e92c9ff139bdd4d2e1357eaee9733d7b95fa12719d49dfe1505a706b8aa9",
     "base/semb": "21b243bfd6d7b62f09b3c6db0351ee4eb38ec5e59539be7646b326c00990f7b2",

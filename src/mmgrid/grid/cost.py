@@ -8,12 +8,12 @@ from mmgrid.store import Record
 
 # Seconds a unit of work on one core of the development machine: a trained interaction, a ranked user, a token.
 RATES = {
-    ("checkpoint", "text"): 2e-2,
+    ("checkpoint", "text"): 4e-3,
     ("checkpoint", "semid"): 1e-2,
     ("checkpoint", "semb"): 4.5e-3,
     ("checkpoint", "sasrec"): 2.5e-4,
-    ("evaluation", "text"): 0.3,
-    ("evaluation", "semid"): 2e-2,
+    ("evaluation", "text"): 2.5e-2,
+    ("evaluation", "semid"): 5e-3,
     ("evaluation", "semb"): 1.5e-3,
     ("evaluation", "sasrec"): 5e-4,
     ("evaluation", "baseline"): 2e-4,
