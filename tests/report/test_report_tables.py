@@ -83,6 +83,14 @@ def test_several_seeds_stay_apart(tables):
     assert table.frame.height == 2 * comparison_table(scores(tables.results, [])).frame.height
 
 
+def test_a_sample_of_the_users_is_named(tables):
+    assert "sample" not in comparison_table(scores(tables.results, [])).caption
+    fewer = tables.results.with_columns(
+        n_users=pl.when(pl.col("paradigm") == "semb").then(pl.lit(7, pl.Int64)).otherwise("n_users")
+    )
+    assert "they are a sample" in comparison_table(scores(fewer, [])).caption
+
+
 def test_thinning_keeps_ends_order_and_means():
     losses = pl.DataFrame(
         {

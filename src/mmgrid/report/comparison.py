@@ -110,6 +110,8 @@ def comparison_table(scored: pl.DataFrame) -> Table | None:
         "Recommendation quality in percent over the full catalogue, with 95 % bootstrap intervals over users. "
         "The highest value of a domain is bold."
     )
+    if wide.group_by("group", "domain").agg(pl.col("n_users").n_unique() > 1)["n_users"].any():
+        caption += " Where a row has fewer users, they are a sample of the others' users."
     return Table("table-2", "Table 2", caption, tuple(columns), wide, block="domain")
 
 
