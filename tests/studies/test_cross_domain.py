@@ -128,3 +128,18 @@ def test_seeds_are_told_apart_and_nothing_gives_empty_tables() -> None:
         1: "not reproduced",
     }
     assert not any(table.height for table in _answer([]).values())
+
+
+def test_a_merge_that_was_ranked_for_a_sample_is_compared_on_the_sample() -> None:
+    recipe = {"model": "linear=a+b", "paradigm": "semb", "domain": "a", "seed": 0}
+    recipe |= {"merge": {"method": "linear", "weights": {"a": 0.5, "b": 0.5}}}
+    merged, single = frame(hits(0.2, 160)), frame(hits(0.5, 160))
+    sample = merged[::2]
+    found, same = (
+        cross_domain.changes([cross_domain.Compared(recipe, sample, reference, "phase2")])
+        for reference in (single, single[::2])
+    )
+    assert found.equals(same)
+    assert found["n_users"].max() == 80
+    with pytest.raises(ValueError, match="linear=a\\+b and phase2: ranked for different users"):
+        cross_domain.changes([cross_domain.Compared(recipe, merged, single[::2], "phase2")])

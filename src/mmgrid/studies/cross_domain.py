@@ -67,7 +67,7 @@ PLOTS = (
 
 @dataclass(frozen=True)
 class Compared:
-    """A merge on one domain, and the domain's own model on the same users."""
+    """A merge on one domain, and the domain's own model on the same users, or on more."""
 
     recipe: Mapping[str, Any]  # of the merge's evaluation
     ranks: pl.DataFrame  # user_id, target, active, rank
@@ -76,20 +76,21 @@ class Compared:
 
 
 def changes(compared: Iterable[Compared]) -> pl.DataFrame:
-    """How each merge differs from the domain's own model, paired by user: `CHANGES_SCHEMA`.
+    """How each merge differs from the domain's own model on its users, paired by user: `CHANGES_SCHEMA`.
 
-    Raises ValueError when two models were ranked for different users or targets.
+    Raises ValueError when the domain's own model was not ranked for a user of the merge, or for another target.
     """
     frames = []
     for pair in compared:
         same = ["user_id", "target"]
-        if not pair.ranks.select(same).equals(pair.reference_ranks.select(same)):
+        reference = pair.ranks.select(same).join(pair.reference_ranks, on=same, how="left", maintain_order="left")
+        if reference["rank"].null_count():
             raise ValueError(f"{pair.recipe['model']} and {pair.reference}: ranked for different users or targets")
         merge = pair.recipe["merge"]
         frames.append(
             change_rows(
                 pair.ranks["rank"].to_numpy(),
-                pair.reference_ranks["rank"].to_numpy(),
+                reference["rank"].to_numpy(),
                 pair.ranks["active"].to_numpy(),
                 paradigm=pair.recipe["paradigm"],
                 domain=pair.recipe["domain"],
