@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from kits.small import make_backbone, make_items, make_tokenizer
 from mmgrid.paradigms.generation import HuggingFaceGenerator, VllmGenerator
 from mmgrid.paradigms.generation.contract import stop_tokens
+from mmgrid.paradigms.generation.vllm import often_first
 from mmgrid.paradigms.prompts import as_title
 
 TOKENIZER = make_tokenizer(make_items(40))
@@ -126,6 +127,12 @@ def test_without_vllm_its_generator_says_how_to_get_it(monkeypatch, tmp_path) ->
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ImportError, match=r'vLLM cannot be imported .*: pip install "mmgrid\[vllm\]"'):
         VllmGenerator(tmp_path, title_tokens=4)
+
+
+def test_of_samples_those_come_first_that_came_most_often() -> None:
+    assert often_first(["drill", "scarf", "saw", "scarf", "saw", "scarf"]) == ["scarf"] * 3 + ["saw"] * 2 + ["drill"]
+    assert often_first(["saw", "drill", "drill", "saw"]) == ["saw", "saw", "drill", "drill"], "the first one, of two"
+    assert often_first([]) == []
 
 
 def test_a_title_ends_wherever_a_line_does() -> None:

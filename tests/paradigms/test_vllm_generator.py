@@ -75,6 +75,9 @@ def test_samples_are_the_prompts_own(generator: VllmGenerator, prompts) -> None:
     found = generator.titles(prompts, 5)
     assert [len(titles) for titles in found] == [5] * len(prompts)
     assert sum(len(set(titles)) > 1 for titles in found) > len(prompts) / 2, "they are samples"
+    for titles in found:
+        counts = [titles.count(title) for title in titles]
+        assert counts == sorted(counts, reverse=True), "what came often comes first"
     assert generator.titles(prompts, 5) == found
     assert generator.titles(prompts[::-1][:7], 5) == found[::-1][:7], "in any company"
 
