@@ -5,15 +5,25 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    BertConfig,
+    BertLMHeadModel,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 from mmgrid.semantic_ids.tree_search import BeamResult, beam_search
@@ -34,11 +44,24 @@ SHAPE = {
     "eos_token_id": None,
     "bos_token_id": None,
 }
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64} | {
+    name: SHAPE[name] for name in ("vocab_size", "initializer_range", "pad_token_id", "eos_token_id", "bos_token_id")
+}
+OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 64, "init_std": 0.3} | {
+    name: SHAPE[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+}
 MODELS = {
     "qwen": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=True)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=64)),
     "gemma": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=2.0, sliding_window=64)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
+    "opt": lambda: OPTForCausalLM(OPTConfig(**OPT)),
+}
+NO_READERS = {  # positions by place, a recurrent state, a head of more than one layer
+    "mpt": lambda: MptForCausalLM(MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=SHAPE["vocab_size"])),
+    "rwkv": lambda: RwkvForCausalLM(RwkvConfig(hidden_size=32, num_hidden_layers=2, vocab_size=SHAPE["vocab_size"])),
+    "bert": lambda: BertLMHeadModel(BertConfig(**SHAPE, is_decoder=True)),
 }
 WAYS = ("children", "level", "vocabulary")
 
@@ -104,7 +127,8 @@ def same(found: BeamResult, items: np.ndarray, scores: np.ndarray) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("kind", "attention"), [("qwen", "sdpa"), ("qwen", "eager"), ("llama", "sdpa"), ("gemma", "eager")]
+    ("kind", "attention"),
+    [("qwen", "sdpa"), ("qwen", "eager"), ("llama", "sdpa"), ("gemma", "eager"), ("gpt2", "sdpa"), ("opt", "sdpa")],
 )
 def test_with_beams_enough_it_is_brute_force(kind: str, attention: str, way: str) -> None:
     model, codes = make_model(kind, attention), make_codes(30)
@@ -113,10 +137,26 @@ def test_with_beams_enough_it_is_brute_force(kind: str, attention: str, way: str
     same(found, *brute_force(model, ids, mask, codes, way))
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("codes", "beams"),
+    [(make_codes(3), 20), (make_codes(12), 40), (np.repeat(make_codes(10), 3, axis=0), 20)],
+    ids=["fewer items than beams", "far fewer", "three items a code"],
+)
+def test_few_and_colliding_items_are_brute_force(codes: np.ndarray, beams: int, way: str) -> None:
+    model = make_model()
+    ids, mask = make_prompts([9, 4, 1])
+    items, scores = brute_force(model, ids, mask, codes, way)
+    missing = ((0, 0), (0, max(0, beams - len(codes))))
+    items = np.pad(items[:, :beams], missing, constant_values=-1)
+    scores = np.pad(scores[:, :beams], missing, constant_values=-np.inf)
+    same(beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=beams, renormalise=way), items, scores)
+
+
 @pytest.mark.parametrize("kind", list(MODELS))
 @pytest.mark.parametrize("lengths", [[7, 7], [12, 3, 5]])
 def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> None:
-    model, codes, beams = make_model(kind, "eager" if kind == "gemma" else "sdpa"), make_codes(120), 8
+    model, codes, beams = make_model(kind, "eager" if kind == "gemma" else "sdpa"), make_codes(120), 20
     ids, mask = make_prompts(lengths)
     following: dict[tuple[int, ...], set[int]] = {}
     for row in codes.tolist():
@@ -152,16 +192,6 @@ def test_padding_changes_nothing() -> None:
     torch.testing.assert_close(together.scores[1], alone.scores[0])
 
 
-def test_fewer_items_than_beams_are_filled_up() -> None:
-    model, codes = make_model(), make_codes(3)
-    ids, mask = make_prompts([5])
-    found = beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=7)
-    assert sorted(found.items[0, :3].tolist()) == [0, 1, 2]
-    assert found.items[0, 3:].tolist() == [-1] * 4
-    assert found.scores[0, :3].isfinite().all()
-    assert found.scores[0, 3:].isneginf().all()
-
-
 def test_items_of_one_code_share_a_score_and_their_order_is_random_by_seed() -> None:
     model = make_model()
     codes = np.repeat(make_codes(4), 8, axis=0)
@@ -170,6 +200,7 @@ def test_items_of_one_code_share_a_score_and_their_order_is_random_by_seed() -> 
     trie = ItemTrie(codes, TOKENS)
     plain = beam_search(model, ids, mask, trie, beam_width=32)
     assert plain.items[0].tolist() == plain.items[1].tolist()
+    assert (plain.scores.reshape(2, 4, 8) == plain.scores.reshape(2, 4, 8)[..., :1]).all()
     assert (plain.items[0] // 8).reshape(4, 8).unique(dim=1).shape == (4, 1), "code by code"
     assert (plain.items[0].reshape(4, 8).diff() > 0).all(), "in the order of their rows"
     mixed = beam_search(model, ids, mask, trie, beam_width=32, seeds=torch.tensor([1, 2]))
@@ -237,7 +268,10 @@ def test_leaves_the_model_as_it_was() -> None:
     model, codes = make_model(), make_codes(5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids, mask = make_prompts([4])
-    beam_search(model, ids, mask, ItemTrie(codes, TOKENS))
+    for training in (False, True):
+        model.train(training)
+        beam_search(model, ids, mask, ItemTrie(codes, TOKENS))
+        assert model.training == training
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -246,6 +280,8 @@ def test_leaves_the_model_as_it_was() -> None:
     [
         ({"input_ids": torch.zeros(2, 0, dtype=torch.long)}, "at least one token"),
         ({"attention_mask": torch.ones(1, 3)}, r"attention_mask \[1, 3\]: expected \[1, 4\]"),
+        ({"attention_mask": torch.tensor([[1, 1, 1, 0]])}, "last token of prompt 0: pad prompts on the left"),
+        ({"attention_mask": torch.zeros(1, 4)}, "last token of prompt 0"),
         ({"beam_width": 0}, "beam_width 0"),
         ({"renormalise": "trie"}, "renormalise 'trie'"),
     ],
@@ -263,6 +299,15 @@ def test_attention_that_takes_no_mask_is_refused() -> None:
     model = make_model()
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="flash_attention_2.*tree-shaped"):
+        beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
+
+
+@pytest.mark.parametrize("kind", list(NO_READERS))
+def test_a_model_that_reads_no_trees_is_refused(kind: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = NO_READERS[kind]()
+    with pytest.raises(ValueError, match=f"a {kind} cannot search among semantic IDs"):
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
 
 

@@ -34,6 +34,7 @@ from mmgrid.seeds import derive
 from mmgrid.semantic_ids import ItemTrie, beam_search
 from mmgrid.semantic_ids.head import logits
 from mmgrid.semantic_ids.item_codes import ItemCodes
+from mmgrid.semantic_ids.tree_reading import check_reads_trees
 
 # Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
 ASK_USERS = {"cpu": 32, "cuda": 256}
@@ -84,8 +85,11 @@ class Semid:
         Args:
             backbone: with its language-model head; is changed.
             block: the name of the token block, one for each domain and codebook: merges bring rows together by it.
+
+        Raises BackboneError if dialogues cannot be packed for it, or beams not searched.
         """
         check_packing(backbone)
+        check_reads_trees(backbone)
         levels, per_level = codes.codes.shape[1], codes.codes_per_level
         first = append_token_rows(backbone, levels * per_level, _rows_seed(seed, block))
         backbone.config.mmgrid = {

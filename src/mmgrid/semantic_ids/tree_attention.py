@@ -36,7 +36,9 @@ def tree_mask(seen: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Ten
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
     shared = 1
     if config._attn_implementation == NAME:
-        shared = config.num_attention_heads // config.num_key_value_heads
+        shared = config.num_attention_heads // (
+            getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        )
     return mask.repeat(1, shared, 1)[:, None]
 
 

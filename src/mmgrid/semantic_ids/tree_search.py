@@ -2,8 +2,8 @@
 
 All beams of a prompt are the branches of one tree that grows behind it: a step hands the model the newest token of
 every beam as one query, and a mask lets each see the prompt and its own ancestors.  So the prompt's keys and values
-are never copied per beam, and nothing is reordered when beams die.  There is no loop over users or beams, and nothing
-is brought to the host.
+are never copied per beam, and nothing is reordered when beams die.  There is no loop over users or beams, and from the
+first step on nothing is brought to the host.
 
 Shape letters: B prompts, P prompt tokens, K beams, L levels, C codes of a level, M most children of a node, F most
 items of one code, E excluded items, V vocabulary, D width.
@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.semantic_ids.head import logits
-from mmgrid.semantic_ids.last_state import last_state_only
+from mmgrid.semantic_ids.prompt_tree import PromptTree
 from mmgrid.semantic_ids.recipes import Renormalise
-from mmgrid.semantic_ids.roomy_cache import RoomyCache
 from mmgrid.semantic_ids.shuffle import random_keys
-from mmgrid.semantic_ids.tree_attention import tree_attention, tree_mask
+from mmgrid.semantic_ids.tree_reading import check_reads_trees
 from mmgrid.semantic_ids.trie import ItemTrie, Level
 
-MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
 NOTHING = float("-inf")
 
 
@@ -52,7 +51,8 @@ def beam_search(
     """Beam search over the semantic IDs of a catalogue, of exactly L tokens.
 
     Args:
-        model: a causal language model with plain attention ("sdpa" or "eager").
+        model: a causal language model, with "sdpa" or "eager" attention, that reads trees: `check_reads_trees` is
+            asked once for each model.
         input_ids: int64 [B, P] prompts, padded on the left.
         attention_mask: [B, P], 0 where `input_ids` is padding; None where nothing is.
         trie: on the model's device.
@@ -68,14 +68,27 @@ def beam_search(
     Raises ValueError where prompts, mask and model do not fit.
     """
     _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels))
-    batch = len(input_ids)
-    if not batch:
+    if not len(input_ids):
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
-    model.eval()
-    tree = _Tree(model, input_ids, attention_mask, room=beam_width * (len(trie.levels) - 1))
+    with evaluating(model):
+        check_reads_trees(model)
+        return _search(model, input_ids, attention_mask, trie, beam_width, renormalise, exclude, seeds)
+
+
+def _search(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    trie: ItemTrie,
+    beam_width: int,
+    renormalise: Renormalise,
+    exclude: Tensor | None,
+    seeds: Tensor | None,
+) -> BeamResult:
+    tree = PromptTree(model, input_ids, attention_mask, room=beam_width * (len(trie.levels) - 1))
     excluded = None if exclude is None or not exclude.shape[1] else _Excluded.of(exclude, trie)
-    nodes = torch.zeros(batch, 1, dtype=trie.first_item.dtype, device=input_ids.device)
-    scores = torch.zeros(batch, 1, device=input_ids.device)
+    nodes = torch.zeros(len(input_ids), 1, dtype=trie.first_item.dtype, device=input_ids.device)
+    scores = torch.zeros(len(input_ids), 1, device=input_ids.device)
     hidden = tree.hidden
     for depth, level in enumerate(trie.levels):
         step, children = _children(model, hidden, trie.level_tokens[depth], level, nodes, renormalise)
@@ -106,61 +119,15 @@ def _check(
         raise ValueError(f"beam_width {beam_width}: expected at least 1")
     if renormalise not in ("children", "level", "vocabulary"):
         raise ValueError(f"renormalise {renormalise!r}: expected 'children', 'level' or 'vocabulary'")
+    if attention_mask is not None and not attention_mask[:, -1].all():
+        row = int((attention_mask[:, -1] == 0).nonzero()[0])
+        raise ValueError(f"attention_mask leaves out the last token of prompt {row}: pad prompts on the left")
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None)  # a model that names no types slides in all of its layers
     slides = types is None or "sliding_attention" in types
     if window is not None and slides and window < input_ids.shape[1] + levels:
         raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
-    kind = model.config._attn_implementation
-    if kind not in MASKS:
-        raise ValueError(
-            f"attention {kind!r} takes no tree-shaped mask; load the model with attn_implementation='sdpa', or call "
-            "model.set_attn_implementation('sdpa')"
-        )
-
-
-class _Tree:
-    """Prompts, each with the tree of branches that grows behind it, in one cache of keys and values.
-
-    hidden: [B, K, D], the last hidden states of the newest tokens; K is 1 for the prompts alone.
-    """
-
-    def __init__(self, model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, room: int):
-        """`room`: places that the tree may have."""
-        self.decoder = model.get_decoder()
-        self.dtype = model.dtype
-        self.cache = RoomyCache(room + 1)  # the last layer takes a prompt's last place by itself
-        there = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        self.seen = there.bool()[:, None, :]  # bool [B, K, all so far]: what each newest token sees
-        positions = there.long().cumsum(1) - 1
-        self.position = positions[:, -1:] + 1  # [B, 1] of the next tokens
-        with last_state_only(self.decoder):
-            output = self.decoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,  # None: plain causal attention, which knows what it can skip
-                position_ids=positions.clamp(min=0),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-        self.hidden = output.last_hidden_state[:, -1:]
-
-    def grow(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Hidden states [B, K, D] of new tokens [B, K], each behind the newest token at place `parents` [B, K]."""
-        ancestors = self.seen.expand(-1, max(self.seen.shape[1], 1), -1)
-        ancestors = ancestors.gather(1, parents.unsqueeze(-1).expand(-1, -1, ancestors.shape[-1]))
-        itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
-        self.seen = torch.cat([ancestors, itself], dim=-1)
-        with tree_attention(self.decoder.config):
-            output = self.decoder(
-                input_ids=tokens,
-                attention_mask=tree_mask(self.seen, self.decoder.config, self.dtype),
-                position_ids=self.position.expand(-1, tokens.shape[1]),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-        self.position = self.position + 1
-        return output.last_hidden_state
 
 
 def _children(

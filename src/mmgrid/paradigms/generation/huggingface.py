@@ -24,6 +24,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.paradigms.chat import Chat
 from mmgrid.paradigms.generation.contract import Prompt, stop_tokens
 from mmgrid.paradigms.padding import pad_left
@@ -59,9 +60,8 @@ class HuggingFaceGenerator:
         lengths = np.fromiter((len(prompt) for prompt in prompts), np.int64, len(prompts))
         if (lengths == 0).any():
             raise ValueError(f"prompt {int(np.argmin(lengths))} has no tokens: there is nothing to go on from")
-        self.model.eval()
         found: list[list[str]] = [[] for _ in prompts]
-        with _own_generation_config(self.model, self._config(n)):
+        with evaluating(self.model), _own_generation_config(self.model, self._config(n)):
             for rows in self._batches(lengths, n):
                 answers = self._generate([prompts[row] for row in rows], n)
                 for row, answer in zip(rows, answers.split(n), strict=True):

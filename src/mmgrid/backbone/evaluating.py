@@ -1,0 +1,19 @@
+"""A model in evaluation mode for as long as it is asked, and then as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within, nothing drops out."""
+    before = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(before)
