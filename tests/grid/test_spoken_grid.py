@@ -95,15 +95,6 @@ def test_how_a_model_is_asked_retrains_nothing(tmp_path: Path) -> None:
     assert {name.split("/")[1] for name in changed if name.startswith("evaluation")} == {"text", "semid"}
 
 
-def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:
-    own, shared = (
-        named(planned(tmp_path, f'semantic_ids.codebook="{kind}"', text=SPOKEN), "codes/garden")
-        for kind in ("domain", "shared")
-    )
-    assert set(own.upstream) == {"corpus", "vectors"}
-    assert {"vectors:garden", "vectors:kitchen"} <= set(shared.upstream)
-
-
 def test_a_shared_codebook_names_one_block_and_merges(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
     asked = (
@@ -121,27 +112,6 @@ def test_a_shared_codebook_names_one_block_and_merges(spoken: Built, tmp_path: P
         )
     assert len(names) == 1
     assert names.pop().startswith("shared/")
-
-
-def test_vectors_of_ones_own_are_read_by_item(spoken: Built, tmp_path: Path) -> None:
-    other = spoken.copy(tmp_path)
-    for domain in DOMAINS:
-        ids = pl.read_parquet(other.folder(f"corpus/{domain}") / "items.parquet")["item_id"]
-        vectors = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
-        table = pl.DataFrame({"item_id": ids, "vector": vectors}).sample(fraction=1, shuffle=True, seed=0)
-        (tmp_path / "tables").mkdir(exist_ok=True)
-        table.write_parquet(tmp_path / "tables" / f"{domain}.parquet")
-    grid = load_grid(other.file, ['item_vectors={source="table", path="tables"}', "studies=[]"])
-    cells = cells_of(grid)
-    cell = named(cells, "vectors/garden/table")
-    outcome = run_local([named(cells, "corpus/garden"), cell], grid, other.store, jobs=1)
-    assert outcome.complete, outcome
-    read = np.load(other.store.folder(cell.address) / "vectors.npy")
-    ids = pl.read_parquet(other.folder("corpus/garden") / "items.parquet")["item_id"]
-    given = pl.read_parquet(tmp_path / "tables" / "garden.parquet")
-    assert dict(zip(ids, read.tolist(), strict=True)) == dict(
-        zip(given["item_id"], given["vector"].to_list(), strict=True)
-    )
 
 
 def test_a_merge_of_semid_is_not_kept_as_one_checkpoint(tmp_path: Path) -> None:
@@ -169,11 +139,6 @@ def test_popularity_is_one_for_all_points_of_a_sweep(spoken: Built, tmp_path: Pa
     ranks = [pl.read_parquet(other.store.folder(cell.address) / "ranks.parquet")["rank"].to_numpy() for cell in points]
     assert np.mean(ranks[0] != ranks[1]) < 0.5
     assert np.mean(ranks[0] != ranks[2]) < 0.5
-
-
-def test_says_which_table_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(GridError, match=r"item_vectors: no file .*garden\.parquet"):
-        planned(tmp_path, 'item_vectors={source="table", path="nowhere"}', text=SPOKEN)
 
 
 def test_the_command_line_recommends_with_them(spoken: Built) -> None:

@@ -83,6 +83,19 @@ def make_backbone(
         return Qwen3ForCausalLM(config) if head else Qwen3Model(config)
 
 
+def make_sentence_model(folder: Path) -> Path:
+    """A tiny Qwen3 with mean pooling, as sentence-transformers saves one; returns where."""
+    import sentence_transformers
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    tokenizer = make_tokenizer(make_items(30))
+    make_backbone(tokenizer).save_pretrained(folder / "plain")
+    tokenizer.save_pretrained(folder / "plain")
+    modules = [Transformer(str(folder / "plain")), Pooling(32, pooling_mode="mean")]
+    sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
+    return folder / "model"
+
+
 def semb_recipe(**values) -> SembRecipe:
     few = {"negatives": 24, "batch_size": 8, "history_length": 6, "text_tokens": 12, "title_tokens": 8}
     return SembRecipe(**{**few, "precision": "float32", **values})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     BertConfig,
     BertLMHeadModel,
@@ -26,6 +27,8 @@ from transformers import (
     RwkvForCausalLM,
 )
 
+from mmgrid.semantic_ids import head, tree_search
+from mmgrid.semantic_ids.prompt_tree import PromptTree
 from mmgrid.semantic_ids.tree_search import BeamResult, beam_search
 from mmgrid.semantic_ids.trie import ItemTrie
 
@@ -181,6 +184,59 @@ def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> No
     items = np.array([row_of[tuple(row)] for row in codes_told.tolist()]).reshape(len(lengths), beams)
     found = beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=beams)
     same(found, items, told.sequences_scores.numpy().reshape(len(lengths), beams))
+
+
+class _NoReads(TorchDispatchMode):
+    """Once armed, fails where a number or a size is brought from the device to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed = False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert not (self.armed and name in {"_local_scalar_dense", "nonzero", "masked_select", "_unique2"}), name
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("way", WAYS)
+def test_steps_read_nothing_back_and_compute_no_more_than_is_asked(
+    way: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees, heads, reads = [], [], _NoReads()
+
+    class Tree(PromptTree):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            trees.append(self)
+            reads.armed = True
+
+    def logits(model, hidden, rows=None):
+        found = head.logits(model, hidden, rows)
+        heads.append(tuple(found.shape))
+        return found
+
+    monkeypatch.setattr(tree_search, "PromptTree", Tree)
+    monkeypatch.setattr(tree_search, "logits", logits)
+    model, trie, beams = make_model(attention=attention), ItemTrie(make_codes(120), TOKENS), 5
+    ids, mask = make_prompts([9, 4])
+    exclude, seeds = torch.tensor([[3, 4], [7, -1]]), torch.tensor([1, 2])
+    beam_search(model, ids, mask, trie, beam_width=beams)  # asked once whether it reads trees
+    trees.clear()
+    heads.clear()
+    reads.armed = False
+    with reads:
+        beam_search(model, ids, mask, trie, beam_width=beams, renormalise=way, exclude=exclude, seeds=seeds)
+    level = [(2, 1, CODES), (2, beams, CODES), (2, beams, CODES)]  # last places alone, rows of a level alone
+    whole = [(*shape[:2], SHAPE["vocab_size"]) for shape in level]
+    expected = level if way != "vocabulary" else [shape for pair in zip(level, whole, strict=True) for shape in pair]
+    assert heads == expected
+    (tree,) = trees
+    for layer in tree.cache.layers:
+        assert layer.keys.shape[:3] == (2, SHAPE["num_key_value_heads"], 9 + beams * (LEVELS - 1)), (
+            "shared by all beams"
+        )
 
 
 def test_padding_changes_nothing() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kits.small import make_backbone, make_items, make_tokenizer
+from kits.small import make_sentence_model
 from mmgrid.backbone.sentence_vectors import sentence_vectors
 
 
@@ -18,18 +18,7 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen3 with mean pooling, as sentence-transformers saves one."""
-    library = pytest.importorskip("sentence_transformers")
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    folder = tmp_path_factory.mktemp("sentence_model")
-    tokenizer = make_tokenizer(make_items(30))
-    make_backbone(tokenizer).save_pretrained(folder / "plain")
-    tokenizer.save_pretrained(folder / "plain")
-    words = Transformer(str(folder / "plain"))
-    pooling = Pooling(32, pooling_mode="mean")
-    library.SentenceTransformer(modules=[words, pooling], device="cpu").save(str(folder / "model"))
-    return folder / "model"
+    return make_sentence_model(tmp_path_factory.mktemp("sentence_model"))
 
 
 def test_texts_become_vectors(model: Path) -> None:
