@@ -79,6 +79,7 @@ titles = 5
 engine = "huggingface"
 popularity_gamma = 0.0
 popularity_half_life_days = 30.0
+engine_options = {}
 without_popularity = "kept"
 masked = "own"
 

@@ -237,23 +237,27 @@ class TestRecommending:
 
     def test_vllm_reads_the_model_that_was_handed_in_from_a_folder(self, monkeypatch) -> None:
         class FromFolder(HuggingFaceGenerator):
-            closed: list[Path] = []  # noqa: RUF012
+            closed: list[tuple[Path, dict]] = []  # noqa: RUF012
 
-            def __init__(self, folder: Path, *, title_tokens: int):
+            def __init__(self, folder: Path, *, title_tokens: int, **options):
                 _, model = Text.load(folder)
                 super().__init__(model, TOKENIZER, title_tokens=title_tokens)
-                self.folder = folder
+                self.folder, self.options = folder, options
 
             def close(self) -> None:
-                self.closed.append(self.folder)
+                self.closed.append((self.folder, self.options))
 
         monkeypatch.setattr(module, "VllmGenerator", FromFolder)
         paradigm, model = _made()
         expected = paradigm.titles(model, self.HISTORIES, ITEMS)
-        paradigm.recipe = text_recipe(engine="vllm")
+        paradigm.seed = 3
+        paradigm.recipe = text_recipe(engine="vllm", engine_options={"dtype": "bfloat16"})
         assert paradigm.titles(model, self.HISTORIES, ITEMS) == expected
-        (folder,) = FromFolder.closed
+        ((folder, options),) = FromFolder.closed
         assert not folder.exists()
+        assert options == {"dtype": "bfloat16", "seed": 3}
+        with pytest.raises(ValueError, match="engine_options are those of vLLM"):
+            text_recipe(engine_options={"dtype": "bfloat16"})
 
 
 class TestOwnGrounding:

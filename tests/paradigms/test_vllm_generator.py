@@ -108,7 +108,7 @@ def test_text_ranks_through_it(folder: Path) -> None:
     paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1)
     histories = make_histories([[1, 2, 3, 4, 5], [9, 10, 11]])
     expected = paradigm.recommend(model, histories, ITEMS, 5)
-    paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1, engine="vllm")
+    paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1, engine="vllm", engine_options=ENGINE)
     assert (paradigm.recommend(model, histories, ITEMS, 5)[0] == expected[0]).all()
 
 

@@ -132,7 +132,15 @@ class _DialogueRecipe(_Recipe):
 class TextRecipe(_DialogueRecipe):
     """All values of text; the defaults are those of the paper, for a pre-trained backbone."""
 
-    ASKED = ("titles", "engine", "popularity_gamma", "popularity_half_life_days", "without_popularity", "masked")
+    ASKED = (
+        "titles",
+        "engine",
+        "engine_options",
+        "popularity_gamma",
+        "popularity_half_life_days",
+        "without_popularity",
+        "masked",
+    )
 
     prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
     every_position: bool = Field(
@@ -144,6 +152,9 @@ class TextRecipe(_DialogueRecipe):
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title at most, told or generated")
     titles: int = Field(default=5, ge=1, description="titles that are generated for a user")
     engine: Engine = Field(default="huggingface", description="beam search by Transformers, or samples by vLLM")
+    engine_options: dict[str, Any] = Field(
+        default={}, json_schema_extra={"absent_means": {}}, description="what vLLM is started with"
+    )
     popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 leaves it out")
     popularity_half_life_days: float = Field(default=30.0, gt=0)
     without_popularity: Literal["kept", "left_out"] = Field(
@@ -156,6 +167,12 @@ class TextRecipe(_DialogueRecipe):
         json_schema_extra={"absent_means": "own"},
         description="whose history is left out of a user's list: its own, or that of whoever stands in its place",
     )
+
+    @model_validator(mode="after")
+    def _options_have_an_engine(self) -> "TextRecipe":
+        if self.engine_options and self.engine != "vllm":
+            raise ValueError('engine_options are those of vLLM; set engine = "vllm", or leave them out')
+        return self
 
 
 class SemidRecipe(_DialogueRecipe):

@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import load_model, load_tokenizer
@@ -43,7 +44,8 @@ class Text:
     asked; needed where the recipe's `popularity_gamma` is above 0.
     `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
     `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
-    that means to write it to a folder and to start an engine, at every call.
+    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory.
+    `seed`: of titles that are sampled.
     """
 
     name: Literal["text"] = "text"
@@ -63,6 +65,7 @@ class Text:
         self.popularity: np.ndarray | None = None
         self.others: Histories | None = None
         self.generator: TitleGenerator | None = None
+        self.seed = 0
         self._prompts: tuple[Items, Prompts] | None = None
 
     @classmethod
@@ -145,9 +148,10 @@ class Text:
         elif self.recipe.engine == "huggingface":
             yield HuggingFaceGenerator(model, self.tokenizer, title_tokens=self.config["title_tokens"])
         else:
-            with TemporaryDirectory(prefix="mmgrid-") as folder:
+            with TemporaryDirectory(prefix="mmgrid-") as folder, _out_of_the_way(model):
                 self.save(model, Path(folder))
-                generator = VllmGenerator(Path(folder), title_tokens=self.config["title_tokens"])
+                options = {"seed": self.seed, **self.recipe.engine_options}
+                generator = VllmGenerator(Path(folder), title_tokens=self.config["title_tokens"], **options)
                 try:
                     yield generator
                 finally:
@@ -209,6 +213,19 @@ class TextWindowExamples:
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
+
+
+@contextmanager
+def _out_of_the_way(model: nn.Module) -> Iterator[None]:
+    """Within, the model's memory on a GPU is free for somebody else."""
+    place = next(model.parameters()).device
+    model.to("cpu")
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        model.to(place)
 
 
 def own_grounding(

@@ -1,4 +1,4 @@
-"""What `text` needs beside its model: the titles of a domain as vectors, encoded once for all models of a grid."""
+"""What `text` needs beside its model: first of all a domain's titles as vectors, encoded once for all models."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ _kept: dict[tuple[Path, Path | None], tuple[np.ndarray, Grounding]] = {}
 
 
 def ground(paradigm: Paradigm, evaluation: Cell, job: Job, seen: Scene) -> None:
-    """Give a text paradigm the titles' vectors of the domain that `evaluation` is about, and the items' popularity."""
+    """Give a text paradigm the titles' vectors of the domain that `evaluation` is about, the items' popularity and a
+    seed."""
     if not isinstance(paradigm, Text):
         return
+    paradigm.seed = evaluation.recipe["seed"]
 
     def folder(role: str) -> Path | None:
         cell = evaluation.upstream.get(role)
