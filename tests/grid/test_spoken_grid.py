@@ -14,6 +14,7 @@ from mmgrid.grid.build.models import temporal_line
 from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import GridError, load_grid
 from mmgrid.merging import BlockTable, MergeError
+from mmgrid.paradigms import OFFICIAL_USERS
 from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes
@@ -174,6 +175,23 @@ def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -
     assert named(official, "corpus/garden").recipe["compat"] == "official"
     named_length = load_grid(write_grid(tmp_path, without), ['compat="official"', "evaluation.history_length=9"]).spec
     assert named_length.recipe("text").history_length == 9
+
+
+def test_no_more_users_are_asked_than_in_the_official_code(
+    copied: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With five of them instead of five thousand."""
+    monkeypatch.setitem(OFFICIAL_USERS, "text", 5)
+    write_grid(copied.file.parent, SPOKEN.replace("[evaluation]\nmax_users = 12\n", ""))
+    users = {}
+    for compat in ("ours", "official"):
+        settings = ['compat="official"'] if compat == "official" else []
+        grid = load_grid(copied.file, [*settings, "studies=[]", "paradigms.text.epochs=0.1"])
+        cell = named(cells_of(grid), "evaluation/text/garden/pretrain")
+        assert run_local(with_upstream([cell]), grid, copied.store, jobs=1).complete
+        users[compat] = pl.read_parquet(copied.store.folder(cell.address) / "ranks.parquet")["user_id"].to_list()
+    assert len(users["official"]) == 5
+    assert len(users["ours"]) > 12
 
 
 def test_somebody_elses_history_is_left_out_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:

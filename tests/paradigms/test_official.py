@@ -1,5 +1,7 @@
 """What the paper's official code does otherwise: each switch changes what it names, and is off unless it is asked for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from test_grounding import _grounding, _told
@@ -11,13 +13,16 @@ from kits.small import (
     make_items,
     make_tokenizer,
     random_histories,
+    semb_recipe,
     semid_recipe,
     text_recipe,
 )
 from mmgrid.data import Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms import resolve
+from mmgrid.paradigms.generation.contract import Prompt
 from mmgrid.paradigms.grounding import DAY_MS, popularity_factor
+from mmgrid.paradigms.semb import Semb
 from mmgrid.paradigms.semid import Semid
 from mmgrid.paradigms.text import Text
 from mmgrid.paradigms.windows import windows
@@ -57,6 +62,51 @@ def test_targets_are_whole_histories_of_whom_the_phase_saw() -> None:
     assert [of_phase.sequence(window).tolist() for window in range(len(of_phase))] == [[1, 2, 3, 4]]
     assert [whole.sequence(window).tolist() for window in range(len(whole))] == [[1, 2, 3, 4]]
     assert (of_phase.n_context(0), whole.n_context(0)) == (2, 1)
+
+
+def test_semb_learns_them_where_its_recipe_says_so() -> None:
+    histories = make_histories([[1, 2, 3, 4], [5, 6, 7]], [[0, 10, 20, 30], [0, 10, 11]])
+    phase, backbone = Phase("phase1", 20, PHASE.end), make_backbone(TOKENIZER)
+    first = {}
+    for targets in ("phase", "history"):
+        paradigm, _ = Semb.create(semb_recipe(targets=targets), backbone, TOKENIZER, seed=0)
+        first[targets] = paradigm.examples(histories, ITEMS, phase, 0).windows.n_context(0)
+    assert first == {"phase": 2, "history": 1}
+
+
+def test_longer_histories_are_read() -> None:
+    histories = make_histories([list(range(40)), list(range(12))])
+    prompts: dict[int, list[list[int]]] = {25: [], 30: []}
+    scores = {}
+    for length, asked in prompts.items():
+        text, model = Text.create(text_recipe(history_length=length), make_backbone(TOKENIZER, head=True), TOKENIZER)
+        text.generator = _Asked(asked)
+        text.titles(model, histories, ITEMS)
+        semid, model = _semid(history_length=length, masked="nothing")
+        scores[length] = semid.recommend(model, histories, ITEMS, 40)[1]
+    assert len(prompts[25][0]) < len(prompts[30][0]), "a history of 40 items"
+    assert prompts[25][1] == prompts[30][1], "of 12"
+    assert not np.allclose(scores[25][0], scores[30][0], atol=1e-4)
+    np.testing.assert_allclose(scores[25][1], scores[30][1], atol=1e-4)
+
+
+class _Asked:
+    """A generator that notes what it is asked and says nothing."""
+
+    def __init__(self, prompts: list[list[int]]) -> None:
+        self.prompts = prompts
+
+    def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
+        self.prompts += [list(prompt) for prompt in prompts]
+        return [[""] * n for _ in prompts]
+
+
+def test_a_code_is_chosen_among_those_that_the_trie_allows() -> None:
+    histories, ranks = random_histories(15, 40), {}
+    for way in ("children", "level"):
+        paradigm, model = _semid(renormalise=way)
+        ranks[way] = paradigm.rank(model, histories, ITEMS, np.full(15, 7))
+    assert not (ranks["children"] == ranks["level"]).all()
 
 
 def test_items_that_nobody_took_cannot_be_recommended() -> None:
