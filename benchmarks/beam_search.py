@@ -11,6 +11,7 @@ items, in the same order, with the same scores.
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,9 @@ def main() -> None:
         model = model.to(getattr(torch, dtype))
         for batch in options.batches:
             prompts = torch.randint(1, words, (batch, PROMPT))
-            (theirs,), (told,) = rates([lambda: peer(model, prompts)], batch, options.peer_repeats)  # noqa: B023
-            (ours, floor), (found, _) = rates(
-                [lambda: beam_search(model, prompts, None, trie, beam_width=BEAMS), lambda: prefill(model, prompts)],  # noqa: B023
-                batch,
-                options.repeats,
-            )
+            search = partial(beam_search, attention_mask=None, trie=trie, beam_width=BEAMS)
+            (theirs,), (told,) = rates([peer], model, prompts, options.peer_repeats)
+            (ours, floor), (found, _) = rates([search, prefill], model, prompts, options.repeats)
             if dtype == "float32":
                 compare(found, told)
             print(
@@ -143,17 +141,19 @@ def prefill(model: PreTrainedModel, prompts: Tensor) -> None:
     model.get_decoder()(input_ids=prompts, use_cache=True)
 
 
-def rates(runs: list[Callable[[], Any]], batch: int, repeats: int) -> tuple[list[float], list[Any]]:
-    """Prompts a second of each run, in turns, and what came out: the best of so many, after one to warm up if several."""
-    found = [run() for run in runs] if repeats > 1 else []
+def rates(
+    runs: list[Callable[..., Any]], model: PreTrainedModel, prompts: Tensor, repeats: int
+) -> tuple[list[float], list[Any]]:
+    """Prompts a second of each run, in turns, and what came out: the best of so many, after a single prompt to warm up."""
+    found = [run(model, prompts[:1]) for run in runs]
     best = [float("inf")] * len(runs)
     for _ in range(repeats):
         found = []
         for place, run in enumerate(runs):
             start = time.perf_counter()
-            found.append(run())
+            found.append(run(model, prompts))
             best[place] = min(best[place], time.perf_counter() - start)
-    return [batch / seconds for seconds in best], found
+    return [len(prompts) / seconds for seconds in best], found
 
 
 if __name__ == "__main__":

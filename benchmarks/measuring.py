@@ -110,17 +110,29 @@ def peak_mib(run: Way) -> float:
 
 
 def compare_steps(
-    model: Any, batches: list[list[Any]], losses: Mapping[str, Callable[..., Any]], tokens: int, repeats: int
+    model: Any,
+    batches: list[list[Any]],
+    losses: Mapping[str, Callable[..., Any]],
+    *,
+    tokens: int,
+    users: float,
+    repeats: int,
 ) -> None:
-    """A table of training steps: tokens and examples a second of each way, and the peak of its first batch."""
+    """A table of training steps: what each way does in a second, and the peak of its first batch.
+
+    Args:
+        users: for each example; a pass over a domain's examples is one over its users.
+    """
     # Peaks first: what earlier steps left free would be taken again, unseen.
     peaks = {name: peak_mib(step(model, batches[:1], loss)) for name, loss in losses.items()}
     seconds = best_times({name: step(model, batches, loss) for name, loss in losses.items()}, repeats)
     examples, slowest = sum(map(len, batches)), max(seconds.values())
-    print("| way | tokens a second | examples a second | speed | peak of a step |\n|---|--:|--:|--:|--:|")
+    print("| way | tokens a second | examples a second | users a second | speed | peak of a step |")
+    print("|---|--:|--:|--:|--:|--:|")
     for name, taken in seconds.items():
         print(
-            f"| {name} | {tokens / taken:,.0f} | {examples / taken:,.1f} | {slowest / taken:.2f}× "
+            f"| {name} | {tokens / taken:,.0f} | {examples / taken:,.1f} | {examples * users / taken:,.1f} "
+            f"| {slowest / taken:.2f}× "
             f"| {peaks[name]:,.0f} MiB |"
         )
     print()

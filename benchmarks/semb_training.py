@@ -1,14 +1,15 @@
 """semb: a training step, each gain by itself, in one run.
 
 Prints, for forward and backward passes over the same batches of windows (float32, one thread unless --threads says
-otherwise), the tokens and windows a second and the peak of memory, where each distinct item's tokens count once a batch
+otherwise), the tokens, windows and users a second and the peak of memory, where each distinct item's tokens count once a batch
 and padding counts as none, of
 
 - `per occurrence, padded`: every item of every window and every negative by itself, padded to the longest;
-- `distinct, padded`: each distinct item of a batch once, padded to the longest;
-- `distinct, packed`: what mmgrid does, behind one shared prompt a row.
+- `distinct, padded` and `per occurrence, packed`: with one of the two gains, each distinct item of a batch once, or many
+  items in a row behind one shared prompt;
+- `distinct, packed`: what mmgrid does.
 
-All three come to the same loss.  With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a
+All four come to the same loss.  With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a
 made-up one.
 """
 
@@ -23,10 +24,11 @@ from torch import Tensor
 from measuring import backbone, batches_of, compare_steps, domain, options
 from mmgrid.data import Phase
 from mmgrid.paradigms import SembRecipe, resolve
-from mmgrid.paradigms.packing import TokenTable
+from mmgrid.paradigms.packing import TokenTable, pack
 from mmgrid.paradigms.semb import Semb, SembExamples
 from mmgrid.paradigms.semb_model import SembModel
 
+LayOut = Callable[[TokenTable, np.ndarray], dict[str, Tensor]]
 Drawn = Sequence[tuple[np.ndarray, int, np.ndarray]]
 
 
@@ -48,11 +50,13 @@ def main() -> None:
         f"{shown:.0f} items, {np.mean([len(each) for each in distinct]):.0f} distinct\n"
     )
     ways: dict[str, Callable[[SembModel, Drawn], Tensor]] = {
-        "per occurrence, padded": partial(_loss, semb, lambda batch: per_occurrence(examples, batch)),
+        "per occurrence, padded": partial(_loss, semb, lambda batch: per_occurrence(examples, batch, padded)),
         "distinct, padded": partial(_loss, semb, lambda batch: padded_distinct(examples, batch)),
+        "per occurrence, packed": partial(_loss, semb, lambda batch: per_occurrence(examples, batch, packed)),
         "distinct, packed (mmgrid)": partial(_loss, semb, examples.collate),
     }
-    compare_steps(semb_model, batches, ways, tokens, given.repeats)
+    users = int((histories.lengths >= 2).sum()) / len(examples)
+    compare_steps(semb_model, batches, ways, tokens=tokens, users=users, repeats=given.repeats)
 
 
 def _loss(semb: Semb, collate: Callable[[Drawn], dict[str, Any]], model: SembModel, batch: Drawn) -> Tensor:
@@ -69,7 +73,7 @@ def padded_distinct(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
     return examples.collate(batch) | padded(examples.table, np.unique(occurrences(batch)))
 
 
-def per_occurrence(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
+def per_occurrence(examples: SembExamples, batch: Drawn, lay_out: LayOut) -> dict[str, Tensor]:
     """The same batch, with a vector for each occurrence; negatives are told by the first occurrence of each item."""
     plain, rows = examples.collate(batch), occurrences(batch)
     _, first = np.unique(rows, return_index=True)
@@ -79,7 +83,11 @@ def per_occurrence(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
     for row, place in enumerate(places):
         sequences[row, : len(place)] = torch.from_numpy(place)
     negatives = torch.from_numpy(first)[plain["negatives"]]
-    return plain | padded(examples.table, rows) | {"sequences": sequences, "negatives": negatives}
+    return plain | lay_out(examples.table, rows) | {"sequences": sequences, "negatives": negatives}
+
+
+def packed(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:
+    return pack(table, items).tensors()
 
 
 def padded(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:

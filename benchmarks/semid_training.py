@@ -1,7 +1,7 @@
 """semid: a training step, each gain by itself, in one run.
 
 Prints, for forward and backward passes over the same batches (float32, one thread unless --threads says otherwise),
-the tokens and examples a second and the peak of memory of
+the tokens, examples and users a second and the peak of memory of
 
 - `padded, all logits`: a row for each example, padded to the longest, and logits of all tokens everywhere;
 - `padded, logits of answers` and `packed, all logits`: with one of the two gains;
@@ -32,6 +32,7 @@ from mmgrid.paradigms import SemidRecipe, resolve
 from mmgrid.paradigms.dialogues import Dialogue, collate
 from mmgrid.paradigms.packing import attention_mask, mask_for
 from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.semid_tasks import SemidExamples
 from mmgrid.semantic_ids.item_codes import ItemCodes
 from text_training import padded
 
@@ -55,7 +56,8 @@ def main() -> None:
 def compare_training(
     semid: Semid, model: PreTrainedModel, items: Items, histories: Histories, given: argparse.Namespace
 ) -> None:
-    batches = drawn(semid, items, histories, given.batches)
+    examples = examples_of(semid, items, histories)
+    batches = batches_of(examples, semid.recipe.batch_size, given.batches)
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     n_answers = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch)
@@ -66,7 +68,8 @@ def compare_training(
         "packed, all logits": partial(packed_all, semid),
         "packed, logits of answers (mmgrid)": lambda model, batch: semid.loss(model, collate(batch)),
     }
-    compare_steps(model, batches, ways, n_tokens, given.repeats)
+    users = len(np.unique(examples.targets.users)) / len(examples)
+    compare_steps(model, batches, ways, tokens=n_tokens, users=users, repeats=given.repeats)
 
 
 def compare_targets(
@@ -76,16 +79,14 @@ def compare_targets(
         changes = {"every_position": every, "mixed_tasks": False, "item_group": 0}
         recipe = semid.recipe.model_copy(update=changes)
         other = Semid(semid.config | changes, semid.tokenizer, semid.codes, recipe)
-        batches = drawn(other, items, histories, given.batches)
+        batches = batches_of(examples_of(other, items, histories), recipe.batch_size, given.batches)
         targets = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch) / LEVELS
         seconds = best_times({name: step(model, batches, lambda m, b: other.loss(m, collate(b)))}, given.repeats)  # noqa: B023
         print(f"codes to codes, {name}: {targets / seconds[name]:,.0f} targets a second")
 
 
-def drawn(semid: Semid, items: Items, histories: Histories, n_batches: int) -> list[list[Dialogue]]:
-    """Batches of examples, in the order of a training."""
-    examples = semid.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
-    return batches_of(examples, semid.recipe.batch_size, n_batches)
+def examples_of(semid: Semid, items: Items, histories: Histories) -> SemidExamples:
+    return semid.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
 
 
 def padded_loss(semid: Semid, model: PreTrainedModel, batch: Sequence[Dialogue], *, everywhere: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """text: a training step and the generation of titles, each gain by itself, in one run.
 
 Prints, for forward and backward passes over the same batches (float32, one thread unless --threads says otherwise),
-the tokens and examples a second and the peak of memory of
+the tokens, examples and users a second and the peak of memory of
 
 - `padded, all logits`: a row for each example, padded to the longest, and logits everywhere, as is usual;
 - `padded, logits of answers` and `packed, all logits`: with one of the two gains;
@@ -38,7 +38,7 @@ from mmgrid.paradigms.generation import HuggingFaceGenerator
 from mmgrid.paradigms.generation.huggingface import EndsThere
 from mmgrid.paradigms.packing import attention_mask, mask_for
 from mmgrid.paradigms.padding import pad_left
-from mmgrid.paradigms.text import Text
+from mmgrid.paradigms.text import Text, TextExamples
 
 
 def main() -> None:
@@ -62,6 +62,7 @@ def compare_training(
 ) -> None:
     examples = text.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
     batches = batches_of(examples, text.recipe.batch_size, given.batches)
+    assert isinstance(examples, TextExamples)
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     packed_places = sum(collate(batch)["input_ids"].numel() for batch in batches)
@@ -72,7 +73,8 @@ def compare_training(
         "packed, all logits": packed_all,
         "packed, logits of answers (mmgrid)": packed_answers,
     }
-    compare_steps(model, batches, ways, n_tokens, given.repeats)
+    users = len(np.unique(examples.targets.users)) / len(examples)
+    compare_steps(model, batches, ways, tokens=n_tokens, users=users, repeats=given.repeats)
 
 
 def compare_targets(
