@@ -13,6 +13,7 @@ from mmgrid.grid.build.merge import merged_weights, neutral_base
 from mmgrid.grid.build.models import temporal_line
 from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import GridError, load_grid
+from mmgrid.grid.results import codes_table, survey
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.paradigms import OFFICIAL_USERS
 from mmgrid.paradigms.registry import open_checkpoint
@@ -50,6 +51,23 @@ def test_every_phase_starts_from_the_one_before_and_keeps_its_codes(spoken: Buil
             blocks = BlockTable.read(folder)
             assert blocks is not None
             assert [block.name.partition("/")[0] for block in blocks.blocks] == ["backbone", domain]
+
+
+def test_the_report_tells_how_good_the_codes_are(spoken: Built, tmp_path: Path) -> None:
+    table = codes_table(survey(spoken.cells, spoken.store)[0])
+    assert table["domain"].to_list() == list(DOMAINS)
+    for row in table.iter_rows(named=True):
+        told = json.loads((spoken.folder(f"codes/{row['domain']}") / "codes_report.json").read_text())
+        codes = ItemCodes.load(spoken.folder(f"codes/{row['domain']}"))
+        assert (row["items"], row["levels"], row["codes"]) == (told["items"], 3, 8)
+        assert row["least_used"] == min(len(set(level)) for level in codes.codes.T.tolist())
+        assert row["colliding"] == codes.collisions().items
+        assert row["error"] == pytest.approx(100 * told["levels"][-1]["error"])
+    out = tmp_path / "report.html"
+    assert mmgrid("report", spoken.file, "--store", spoken.root, "-o", out, "--no-figures").code == 0
+    page = out.read_text()
+    assert "Colliding before" in page
+    assert "residual_kmeans" in page
 
 
 def test_a_merge_keeps_the_token_rows_of_the_domain_it_is_asked_of(spoken: Built) -> None:

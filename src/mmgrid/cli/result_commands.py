@@ -153,6 +153,7 @@ def report_tables(session: Any, grid: Path) -> Any:
         losses=tables.losses_table(records, session.store),
         changes=tables.changes_table(records, session.store),
         studies=tables.study_tables(records, session.store),
+        codes=tables.codes_table(records),
         months=tables.months_table(records, session.store),
         phases={name: (str(start), str(end)) for name, (start, end) in spec.phases.model_dump().items()},
         grid=str(grid),

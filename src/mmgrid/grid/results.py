@@ -70,6 +70,32 @@ def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
     return row | {name: found[name] for name in ("test_users", "active", "non_active", "active_ratio", "gap_days")}
 
 
+def codes_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """Of each domain's semantic IDs how evenly their codes are used, what they lose (percent), and what collides."""
+    rows = []
+    for cell, record in records.items():
+        if cell.kind == "codes":
+            whose = {"domain": cell.recipe["domain"], "seed": cell.recipe["seed"]}
+            quantiser = {"quantiser": cell.recipe["quantiser"]["kind"]}
+            rows.append(whose | quantiser | _codes_row(record.summary))
+    return pl.DataFrame(rows)
+
+
+def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A report on codes as one flat row."""
+    levels = found["levels"]
+    return {
+        "items": found["items"],
+        "levels": len(levels),
+        "codes": found["codes_per_level"],
+        "least_used": min(level["used"] for level in levels),
+        "least_entropy_bits": min(level["entropy_bits"] for level in levels),
+        "error": 100 * levels[-1]["error"],
+        "colliding_before": found["before"]["items"],
+        "colliding": found["after"]["items"],
+    }
+
+
 def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
     """All results rows, in the order of the cells; those of a sweep's points only with `points`."""
     scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]

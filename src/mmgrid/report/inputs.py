@@ -56,6 +56,13 @@ LOSSES_SCHEMA = pl.Schema(
 )
 """One row a logged training step."""
 
+CODES_SCHEMA = pl.Schema(
+    {"domain": pl.String, "seed": pl.Int64, "quantiser": pl.String}
+    | dict.fromkeys(("items", "levels", "codes", "least_used"), pl.Int64)
+    | {"least_entropy_bits": pl.Float64, "error": pl.Float64, "colliding_before": pl.Int64, "colliding": pl.Int64}
+)
+"""One row a domain and seed with semantic IDs.  ``least_…`` are of a level, the worst one; ``error`` in percent."""
+
 MONTHS_SCHEMA = pl.Schema({"domain": pl.String, "month": pl.Date, "interactions": pl.Int64})
 """One row a domain and month (its first day) that has interactions."""
 
@@ -74,6 +81,7 @@ class ReportTables:
         losses: `LOSSES_SCHEMA`.
         changes: `mmgrid.evaluation.CHANGES_SCHEMA`, merges against the model ``phase2`` of the domain, paired
             by user.  Optional: without it the heatmap shows changes without intervals.
+        codes: `CODES_SCHEMA`.  Optional: what semantic IDs there are.
         months: `MONTHS_SCHEMA`.  Optional: how the interactions spread over time.
         phases: phase → (first day, day after the last) in ISO 8601, marked where time is drawn.  Optional.
         studies: study → table → rows of all paradigms and seeds, as `mmgrid.studies.registry.STUDIES` declares
@@ -89,6 +97,7 @@ class ReportTables:
     results: pl.DataFrame
     losses: pl.DataFrame
     changes: pl.DataFrame = field(default_factory=pl.DataFrame)
+    codes: pl.DataFrame = field(default_factory=pl.DataFrame)
     months: pl.DataFrame = field(default_factory=pl.DataFrame)
     phases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     studies: Mapping[str, Mapping[str, pl.DataFrame]] = field(default_factory=dict)
@@ -111,6 +120,7 @@ def checked(tables: ReportTables) -> ReportTables:
         "results": RESULTS_SCHEMA,
         "losses": LOSSES_SCHEMA,
         "changes": CHANGES_SCHEMA,
+        "codes": CODES_SCHEMA,
         "months": MONTHS_SCHEMA,
     }
     frames = {

@@ -13,6 +13,7 @@ import polars as pl
 
 from mmgrid.evaluation import GROUPS
 from mmgrid.report import charts, sentences
+from mmgrid.report.codes import codes_table
 from mmgrid.report.comparison import comparison_table, metric_order, scores
 from mmgrid.report.inputs import ReportTables
 from mmgrid.report.losses import thinned
@@ -70,7 +71,7 @@ def _data(tables: ReportTables, domains: list[str]) -> Section:
         "Data",
         "The data",
         (Sentence(sentences.on_statistics(tables.statistics)),),
-        tables=_present(statistics_table(tables.statistics)),
+        tables=_present(statistics_table(tables.statistics)) + _present(codes_table(tables.codes)),
         figures=_present(timeline_figure(tables.months, tables.phases, domains)),
     )
 
