@@ -8,10 +8,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     BertConfig,
     BertLMHeadModel,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -53,6 +57,16 @@ GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64} | {
 OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 64, "init_std": 0.3} | {
     name: SHAPE[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 }
+BERT = {name: value for name, value in SHAPE.items() if name not in ("num_key_value_heads", "head_dim")}
+DEEPSEEK = {  # whose values are narrower than its queries
+    **BERT,
+    **{"num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    **{"qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "moe_intermediate_size": 16},
+    **{"n_group": 1, "topk_group": 1},
+}
+GPT_NEO = {"attention_types": [[["global", "local"], 1]], "window_size": 64, "num_layers": 2, "num_heads": 4} | {
+    name: SHAPE[name] for name in ("vocab_size", "hidden_size", "initializer_range")
+}
 MODELS = {
     "qwen": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=True)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
@@ -60,11 +74,13 @@ MODELS = {
     "gemma": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=2.0, sliding_window=64)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
     "opt": lambda: OPTForCausalLM(OPTConfig(**OPT)),
+    "deepseek": lambda: DeepseekV3ForCausalLM(DeepseekV3Config(**DEEPSEEK)),
+    "neo": lambda: GPTNeoForCausalLM(GPTNeoConfig(**GPT_NEO)),
 }
 NO_READERS = {  # positions by place, a recurrent state, a head of more than one layer
     "mpt": lambda: MptForCausalLM(MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=SHAPE["vocab_size"])),
     "rwkv": lambda: RwkvForCausalLM(RwkvConfig(hidden_size=32, num_hidden_layers=2, vocab_size=SHAPE["vocab_size"])),
-    "bert": lambda: BertLMHeadModel(BertConfig(**SHAPE, is_decoder=True)),
+    "bert": lambda: BertLMHeadModel(BertConfig(**BERT, is_decoder=True)),
 }
 WAYS = ("children", "level", "vocabulary")
 
@@ -131,7 +147,16 @@ def same(found: BeamResult, items: np.ndarray, scores: np.ndarray) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("kind", "attention"),
-    [("qwen", "sdpa"), ("qwen", "eager"), ("llama", "sdpa"), ("gemma", "eager"), ("gpt2", "sdpa"), ("opt", "sdpa")],
+    [
+        ("qwen", "sdpa"),
+        ("qwen", "eager"),
+        ("llama", "sdpa"),
+        ("gemma", "eager"),
+        ("gpt2", "sdpa"),
+        ("opt", "sdpa"),
+        ("deepseek", "sdpa"),
+        ("deepseek", "eager"),
+    ],
 )
 def test_with_beams_enough_it_is_brute_force(kind: str, attention: str, way: str) -> None:
     model, codes = make_model(kind, attention), make_codes(30)
@@ -156,7 +181,7 @@ def test_few_and_colliding_items_are_brute_force(codes: np.ndarray, beams: int, 
     same(beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=beams, renormalise=way), items, scores)
 
 
-@pytest.mark.parametrize("kind", list(MODELS))
+@pytest.mark.parametrize("kind", ["qwen", "llama", "mistral", "gemma", "gpt2", "opt"])
 @pytest.mark.parametrize("lengths", [[7, 7], [12, 3, 5]])
 def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> None:
     model, codes, beams = make_model(kind, "eager" if kind == "gemma" else "sdpa"), make_codes(120), 20
@@ -358,13 +383,30 @@ def test_attention_that_takes_no_mask_is_refused() -> None:
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", list(NO_READERS))
-def test_a_model_that_reads_no_trees_is_refused(kind: str) -> None:
+def test_a_model_that_reads_no_trees_is_refused(kind: str, dtype: torch.dtype) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = NO_READERS[kind]()
+        model = NO_READERS[kind]().to(dtype)
     with pytest.raises(ValueError, match=f"a {kind} cannot search among semantic IDs"):
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_a_model_that_reads_trees_is_not_refused_in_bfloat16(kind: str) -> None:
+    model = make_model(kind, "eager" if kind in ("gemma", "neo") else "sdpa").to(torch.bfloat16)
+    found = beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS), beam_width=5)
+    assert found.scores.isfinite().all()
+
+
+def test_windows_that_count_places_must_hold_the_branches_too() -> None:
+    model, codes, room = make_model("neo", "eager"), make_codes(20), 20 * (LEVELS - 1)
+    ids, mask = make_prompts([64 - room])
+    trie = ItemTrie(codes, TOKENS)
+    same(beam_search(model, ids, mask, trie, beam_width=20), *brute_force(model, ids, mask, codes, "vocabulary"))
+    with pytest.raises(ValueError, match="25 tokens and 40 of beams: the model's local window of 64 is too short"):
+        beam_search(model, *make_prompts([25]), trie, beam_width=20)
 
 
 @pytest.mark.parametrize(("kind", "attention"), [("gemma", "eager"), ("mistral", "sdpa")])

@@ -10,10 +10,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, nothing drops out."""
-    before = model.training
+    """Within, nothing drops out; afterwards each module is in the mode that it was in."""
+    learning = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(before)
+        for module in learning:
+            module.training = True

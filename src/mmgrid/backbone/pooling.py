@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mmgrid.backbone.evaluating import evaluating
+
 BATCH = 256
 
 
@@ -21,23 +23,23 @@ def text_vectors(
         model: a language model without its head.
         most_tokens: of each text; the rest is cut off.
     """
-    model.eval()
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
     tokens = [row[:most_tokens] for row in encoded]
     order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))  # texts of one length need no padding
     filled = [row for row in order if tokens[row]]
-    for start in range(0, len(filled), BATCH):
-        rows = filled[start : start + BATCH]
-        length = len(tokens[rows[-1]])
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        mask = torch.zeros(len(rows), length, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(tokens[row])] = torch.tensor(tokens[row])
-            mask[place, : len(tokens[row])] = 1
-        ids, mask = ids.to(model.device), mask.to(model.device)
-        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        weights = mask.unsqueeze(-1).float()
-        pooled = (hidden * weights).sum(1) / weights.sum(1)
-        vectors[rows] = pooled.cpu().numpy()
+    with evaluating(model):
+        for start in range(0, len(filled), BATCH):
+            rows = filled[start : start + BATCH]
+            length = len(tokens[rows[-1]])
+            ids = torch.zeros(len(rows), length, dtype=torch.long)
+            mask = torch.zeros(len(rows), length, dtype=torch.long)
+            for place, row in enumerate(rows):
+                ids[place, : len(tokens[row])] = torch.tensor(tokens[row])
+                mask[place, : len(tokens[row])] = 1
+            ids, mask = ids.to(model.device), mask.to(model.device)
+            hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            weights = mask.unsqueeze(-1).float()
+            pooled = (hidden * weights).sum(1) / weights.sum(1)
+            vectors[rows] = pooled.cpu().numpy()
     return vectors

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.backbone.load import BackboneError
 from mmgrid.paradigms.packing import PADDING_SEGMENT, attention_mask, best_fit, mask_for
 
@@ -116,11 +117,11 @@ def check_packing(model: PreTrainedModel) -> None:
     So they do where layers pass something on other than through masked attention (convolutions, recurrent states), or
     at places other than those that `position_ids` names.
     """
-    model.eval()
     tokens = np.arange(min(model.config.get_text_config().vocab_size, 16))
     dialogues = [Dialogue.of((tokens[:3], tokens[3:7])), Dialogue.of((tokens[7:9], tokens[9:]))]
-    together = answer_states(model, collate(dialogues))
-    alone = torch.cat([answer_states(model, collate([dialogue], 1)) for dialogue in dialogues])
+    with evaluating(model):
+        together = answer_states(model, collate(dialogues))
+        alone = torch.cat([answer_states(model, collate([dialogue], 1)) for dialogue in dialogues])
     if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
         raise BackboneError(
             f"a {model.config.model_type} cannot be the backbone of text or semid: what it says changes with the "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
@@ -77,14 +78,14 @@ class Sasrec:
                 "it recommends only in the domain, prepared alike, that it was trained on"
             )
         check_histories(histories)
-        model.eval()
         recent = histories.last(self.history_length)
         blocks = []
-        for start in range(0, len(recent), ENCODE_USERS):
-            sequences = [np.asarray(recent.of(i)) for i in range(start, min(start + ENCODE_USERS, len(recent)))]
-            newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
-            hidden = model.encode_users(torch.from_numpy(pad_right(sequences)).to(model.device))
-            blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest])
+        with evaluating(model):
+            for start in range(0, len(recent), ENCODE_USERS):
+                sequences = [np.asarray(recent.of(i)) for i in range(start, min(start + ENCODE_USERS, len(recent)))]
+                newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
+                hidden = model.encode_users(torch.from_numpy(pad_right(sequences)).to(model.device))
+                blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest])
         return torch.cat(blocks or [model.items.weight[:0]]).float()
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.backbone.load import load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms.dense import check_histories, dense_ranks, dense_top
@@ -104,33 +105,33 @@ class Semb:
     @torch.no_grad()
     def item_vectors(self, model: SembModel, items: Items) -> Tensor:
         """Vectors of the whole catalogue, encoded once: float32 [N, D], not normalised."""
-        model.eval()
         table = self.tokens(items)
         order = np.argsort(-table.lengths(np.arange(len(items))), kind="stable")  # blocks of equal length pack best
         vectors = torch.empty(len(items), model.item_token.shape[0], device=model.device)
         at_once = ENCODE_ITEMS.get(model.device.type, 2048)
-        for start in range(0, len(order), at_once):
-            rows = order[start : start + at_once]
-            packed = {name: tensor.to(model.device) for name, tensor in pack(table, rows).tensors().items()}
-            vectors[torch.from_numpy(rows).to(model.device)] = model.encode_items(**packed).float()
+        with evaluating(model):
+            for start in range(0, len(order), at_once):
+                rows = order[start : start + at_once]
+                packed = {name: tensor.to(model.device) for name, tensor in pack(table, rows).tensors().items()}
+                vectors[torch.from_numpy(rows).to(model.device)] = model.encode_items(**packed).float()
         return vectors
 
     @torch.no_grad()
     def user_vectors(self, model: SembModel, vectors: Tensor, histories: Histories) -> Tensor:
         """The user tower's state behind each history's newest item, of length 1: float32 [U, D]."""
         check_histories(histories)
-        model.eval()
         recent = histories.last(self.config.history_length)
         order = np.argsort(recent.lengths, kind="stable")  # blocks of equal length need no padding
         users = torch.empty(len(recent), vectors.shape[1], device=model.device)
         at_once = ENCODE_USERS.get(model.device.type, 2048)
-        for start in range(0, len(order), at_once):
-            rows = order[start : start + at_once]
-            sequences = [np.asarray(recent.of(row)) for row in rows.tolist()]
-            newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
-            hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
-            last = hidden[torch.arange(len(sequences), device=model.device), newest]
-            users[torch.from_numpy(rows).to(model.device)] = last.float()
+        with evaluating(model):
+            for start in range(0, len(order), at_once):
+                rows = order[start : start + at_once]
+                sequences = [np.asarray(recent.of(row)) for row in rows.tolist()]
+                newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
+                hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
+                last = hidden[torch.arange(len(sequences), device=model.device), newest]
+                users[torch.from_numpy(rows).to(model.device)] = last.float()
         return F.normalize(users, dim=-1)
 
     def tokens(self, items: Items) -> TokenTable:

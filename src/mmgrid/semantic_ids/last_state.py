@@ -64,9 +64,12 @@ def _unseen(config: PreTrainedConfig) -> Iterator[None]:
         config._attn_implementation_internal = before
 
 
-def attend_to_nothing(module: nn.Module, query: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
-    """query [B, H, P, d] → zeros [B, P, H, d], which nobody will look at."""
-    return torch.zeros((), dtype=query.dtype, device=query.device).expand_as(query).transpose(1, 2), None
+def attend_to_nothing(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> tuple[Tensor, None]:
+    """query [B, H, P, d], value [B, …, e] → zeros [B, P, H, e], which nobody will look at."""
+    zeros = torch.zeros((), dtype=query.dtype, device=query.device)
+    return zeros.expand(*query.shape[:-1], value.shape[-1]).transpose(1, 2), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend_to_nothing)

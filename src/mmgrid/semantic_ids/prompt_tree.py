@@ -17,11 +17,14 @@ from mmgrid.semantic_ids.tree_attention import tree_attention, tree_mask
 class PromptTree:
     """One cache of keys and values for prompts and all their branches; nothing in it is copied per branch.
 
-    hidden: [B, K, D], the last hidden states of the newest tokens; K is 1 for the prompts alone.
+    hidden: [B, 1, D], the last hidden states of the prompts' last tokens.
     """
 
     def __init__(self, model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, room: int):
-        """`room`: places that the tree may have.  See `beam_search` for the others."""
+        """Args:
+        input_ids, attention_mask: [B, P], padded on the left; no mask where nothing is.
+        room: places that the tree may have behind each prompt.
+        """
         self.decoder = model.get_decoder()
         self.dtype = model.dtype
         self.cache = RoomyCache(room + 1)  # the last layer takes a prompt's last place by itself
@@ -41,8 +44,7 @@ class PromptTree:
 
     def grow(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Hidden states [B, K, D] of new tokens [B, K], each behind the newest token at place `parents` [B, K]."""
-        ancestors = self.seen.expand(-1, max(self.seen.shape[1], 1), -1)
-        ancestors = ancestors.gather(1, parents.unsqueeze(-1).expand(-1, -1, ancestors.shape[-1]))
+        ancestors = self.seen.gather(1, parents.unsqueeze(-1).expand(-1, -1, self.seen.shape[-1]))
         itself = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device).expand(len(tokens), -1, -1)
         self.seen = torch.cat([ancestors, itself], dim=-1)
         with tree_attention(self.decoder.config):

@@ -51,7 +51,7 @@ def attend(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """query [B, H, K, d]; key, value [B, H / G, S, d]; attention_mask [B, 1, G · K, S] → [B, K, H, d].
+    """query [B, H, K, d]; key [B, H / G, S, d]; value [B, H / G, S, e]; attention_mask [B, 1, G · K, S] → [B, K, H, e].
 
     Transformers' `sdpa` repeats keys and values G times where there is a mask; here the G · K queries of a key head
     stand in one row instead.
@@ -60,7 +60,7 @@ def attend(
     groups = key.shape[1]
     rows = query.reshape(batch, groups, heads // groups * branches, width)
     found = torch.nn.functional.scaled_dot_product_attention(rows, key, value, attn_mask=attention_mask, scale=scaling)
-    return found.reshape(batch, heads, branches, width).transpose(1, 2).contiguous(), None
+    return found.reshape(batch, heads, branches, -1).transpose(1, 2).contiguous(), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend)

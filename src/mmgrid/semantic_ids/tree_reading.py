@@ -6,25 +6,27 @@ convolution pass on what came before in the row, whatever the mask says, and ALi
 
 from __future__ import annotations
 
+import math
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mmgrid.backbone.evaluating import evaluating
 from mmgrid.backbone.load import BackboneError
 from mmgrid.semantic_ids.head import logits
 from mmgrid.semantic_ids.prompt_tree import PromptTree
 
 MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # relative to the largest logit
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}  # relative to the largest logit
 
 _readers: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()  # and with which attention they were asked
 
 
 @torch.no_grad()
 def check_reads_trees(model: PreTrainedModel) -> None:
-    """Read a small tree, and its branches one by one; once for each model, which should be in evaluation mode.
+    """Read a small tree, and its branches one by one; once for each model.
 
     Raises BackboneError where the two differ, or where the model cannot read a tree at all.
     """
@@ -41,13 +43,18 @@ def check_reads_trees(model: PreTrainedModel) -> None:
         "which it takes a decoder with plain attention, positions that can be told and a linear head, such as Qwen or Llama"
     )
     try:
-        found, alone = _two_readings(model)
+        with evaluating(model):
+            found, alone = _two_readings(model)
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise BackboneError(f"{refusal} ({type(error).__name__}: {error})") from error
     tolerance = TOLERANCE.get(model.dtype, 1e-4) * float(alone.abs().max())
-    if float((found - alone).abs().max()) > tolerance:  # NaN is not: who asks a broken model hears that it is broken
+    furthest = float((found - alone).abs().max())
+    if furthest > tolerance:
         raise BackboneError(refusal)
-    _readers[model] = kind
+    if math.isfinite(furthest):  # else the model is broken, which whoever asks it will hear
+        _readers[model] = kind
 
 
 def _two_readings(model: PreTrainedModel) -> tuple[Tensor, Tensor]:

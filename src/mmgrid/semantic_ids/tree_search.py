@@ -65,13 +65,15 @@ def beam_search(
         seeds: int64 [B]; items of one code are in a random order that depends on the seed alone.  Default: in the
             order of their rows.
 
-    Raises ValueError where prompts, mask and model do not fit.
+    Raises ValueError where prompts, mask and model do not fit, and BackboneError, which is one, where the model cannot
+    search so at all.
     """
-    _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels))
+    room = beam_width * (len(trie.levels) - 1)
+    _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels), room)
     if not len(input_ids):
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
+    check_reads_trees(model)
     with evaluating(model):
-        check_reads_trees(model)
         return _search(model, input_ids, attention_mask, trie, beam_width, renormalise, exclude, seeds)
 
 
@@ -110,6 +112,7 @@ def _check(
     beam_width: int,
     renormalise: str,
     levels: int,
+    room: int,
 ) -> None:
     if input_ids.ndim != 2 or not input_ids.shape[1]:
         raise ValueError(f"input_ids {list(input_ids.shape)}: expected [prompts, tokens], at least one token")
@@ -128,6 +131,12 @@ def _check(
     slides = types is None or "sliding_attention" in types
     if window is not None and slides and window < input_ids.shape[1] + levels:
         raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
+    # GPT-Neo's local layers count places, those of dead branches included.
+    if "local" in getattr(config, "attention_layers", ()) and config.window_size < input_ids.shape[1] + room:
+        raise ValueError(
+            f"prompts of {input_ids.shape[1]} tokens and {room} of beams: the model's local window of "
+            f"{config.window_size} is too short"
+        )
 
 
 def _children(
