@@ -121,7 +121,7 @@ def compare_steps(
     """A table of training steps: what each way does in a second, and the peak of its first batch.
 
     Args:
-        users: for each example; a pass over a domain's examples is one over its users.
+        users: that one example stands for on average; a pass over a domain's examples is one over its users.
     """
     # Peaks first: what earlier steps left free would be taken again, unseen.
     peaks = {name: peak_mib(step(model, batches[:1], loss)) for name, loss in losses.items()}

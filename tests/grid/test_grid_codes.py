@@ -8,6 +8,8 @@ import pytest
 
 from kits.small import make_sentence_model
 from kits.tiny_grid import SPOKEN, Built, cells_of, named, planned, write_grid
+from mmgrid.backbone.sentence_vectors import sentence_vectors
+from mmgrid.grid.build.vectors import TEXT_TOKENS
 from mmgrid.grid.cell import with_upstream
 from mmgrid.grid.load import GridError, load_grid
 from mmgrid.runners import run_local
@@ -63,6 +65,7 @@ def test_in_an_open_catalogue_new_items_get_codes_and_old_codes_stay(coded: Buil
         assert (ItemCodes.load(folders[f"checkpoint/semid/garden/{phase}"]).codes == codes.codes).all()
     ranks = pl.read_parquet(folders[last] / "ranks.parquet")
     told = known["phase2"][ranks["target"].to_numpy()]
+    assert (~told).any()
     assert (ranks["rank"].to_numpy()[~told] == -1).all()
 
 
@@ -86,8 +89,14 @@ def test_an_embedding_model_makes_codes_and_grounds_titles(coded: Built, tmp_pat
     (found,) = (path for name, path in theirs.items() if name.startswith("vectors/garden/sentence"))
     vectors = np.load(found / "vectors.npy")
     items = pl.read_parquet(theirs["corpus/garden"] / "items.parquet")
-    assert vectors.shape == (items.height, 32)
-    assert np.isfinite(vectors).all()
+    texts = [f"{title} {text}".strip() for title, text in zip(items["title"], items["description"], strict=True)]
+    np.testing.assert_allclose(vectors, sentence_vectors(model, texts, most_tokens=TEXT_TOKENS), atol=1e-4)
+    codes = [ItemCodes.load(built["codes/garden"]).codes for built in (ours, theirs)]
+    assert (codes[0] != codes[1]).any()
+    ranks = [
+        pl.read_parquet(built["evaluation/text/garden/pretrain"] / "ranks.parquet")["rank"] for built in (ours, theirs)
+    ]
+    assert (ranks[0] != ranks[1]).any()
 
 
 def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:

@@ -256,8 +256,34 @@ class TestRecommending:
         ((folder, options),) = FromFolder.closed
         assert not folder.exists()
         assert options == {"dtype": "bfloat16", "seed": 3}
-        with pytest.raises(ValueError, match="engine_options are those of vLLM"):
-            text_recipe(engine_options={"dtype": "bfloat16"})
+
+    @pytest.mark.parametrize(
+        ("engine", "options", "message"),
+        [
+            ("huggingface", {"dtype": "bfloat16"}, "engine_options are those of vLLM"),
+            ("vllm", {"title_tokens": 3}, "title_tokens is said elsewhere"),
+            ("vllm", {"seed": 3}, "seed is said elsewhere"),
+            ("vllm", {"temperature": float("nan")}, "engine_options: Out of range float"),
+        ],
+    )
+    def test_options_that_vllm_cannot_take_are_refused(self, engine: str, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            text_recipe(engine=engine, engine_options=options)
+
+    def test_the_model_is_out_of_the_way_of_an_engine_that_fails(self, monkeypatch) -> None:
+        places: list[str] = []
+
+        def fails(*_: object, **__: object) -> None:
+            places.append("engine")
+            raise RuntimeError("no memory")
+
+        monkeypatch.setattr(module, "VllmGenerator", fails)
+        paradigm, model = _made()
+        monkeypatch.setattr(model, "to", lambda place: places.append(str(place)))
+        paradigm.recipe = text_recipe(engine="vllm")
+        with pytest.raises(RuntimeError, match="no memory"):
+            paradigm.titles(model, self.HISTORIES, ITEMS)
+        assert places == ["cpu", "engine", "cpu"], "where it was is the processor, here"
 
 
 class TestOwnGrounding:

@@ -211,8 +211,14 @@ def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> No
     same(found, items, told.sequences_scores.numpy().reshape(len(lengths), beams))
 
 
+READS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "bincount", "repeat_interleave"}
+
+
 class _NoReads(TorchDispatchMode):
-    """Once armed, fails where a number or a size is brought from the device to the host."""
+    """Once armed, fails where a number or a size is brought from the device to the host.
+
+    Copies (`.cpu()`, `.numpy()`) are not seen: on a processor there are none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +226,10 @@ class _NoReads(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        assert not (self.armed and name in {"_local_scalar_dense", "nonzero", "masked_select", "_unique2"}), name
+        by_mask = name in {"index", "index_put_"} and any(
+            place is not None and place.dtype == torch.bool for place in args[1]
+        )
+        assert not (self.armed and (by_mask or name in READS)), name
         return func(*args, **(kwargs or {}))
 
 

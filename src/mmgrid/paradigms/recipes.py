@@ -1,5 +1,6 @@
 """All values of each paradigm, with defaults by the kind of backbone; nothing here imports torch."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -169,9 +170,15 @@ class TextRecipe(_DialogueRecipe):
     )
 
     @model_validator(mode="after")
-    def _options_have_an_engine(self) -> "TextRecipe":
+    def _engine_options_fit(self) -> "TextRecipe":
         if self.engine_options and self.engine != "vllm":
             raise ValueError('engine_options are those of vLLM; set engine = "vllm", or leave them out')
+        if taken := sorted(self.engine_options.keys() & {"model", "tokenizer", "folder", "title_tokens", "seed"}):
+            raise ValueError(f"engine_options: {taken[0]} is said elsewhere, and cannot be said again")
+        try:
+            json.dumps(self.engine_options, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"engine_options: {error}; take texts, numbers, booleans, lists and tables") from None
         return self
 
 

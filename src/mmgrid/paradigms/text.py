@@ -44,7 +44,7 @@ class Text:
     asked; needed where the recipe's `popularity_gamma` is above 0.
     `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
     `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
-    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory.
+    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory (what else is on the GPU stays).
     `seed`: of titles that are sampled.
     """
 

@@ -1,4 +1,7 @@
-"""What `text` needs beside its model: first of all a domain's titles as vectors, encoded once for all models."""
+"""What `text` needs beside its model: vectors of a domain's titles, popularity, others' histories, a seed.
+
+The vectors are encoded once for all models of a grid.
+"""
 
 from __future__ import annotations
 

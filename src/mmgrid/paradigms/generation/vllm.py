@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from mmgrid.backbone.load import load_tokenizer
 from mmgrid.paradigms.generation.contract import Prompt, stop_tokens
@@ -45,7 +46,8 @@ class VllmGenerator:
             title_tokens: of a title at most.
             temperature: of samples; 0.6 is the official code's.
             dtype: of weights and computation; vLLM left alone would take a 16-bit format for float32 weights.
-            engine: what else `vllm.LLM` takes, such as `gpu_memory_utilization` or `tensor_parallel_size`.
+            engine: what else `vllm.LLM` takes, such as `tensor_parallel_size`; on a GPU, `gpu_memory_utilization` is
+                what is free of it where nothing is said.
         """
         try:
             from vllm import LLM  # pyright: ignore[reportMissingImports]
@@ -57,7 +59,7 @@ class VllmGenerator:
         self.temperature = temperature
         self.seed = seed
         self.stops = stop_tokens(self.tokenizer)
-        self.engine = LLM(model=str(folder), dtype=dtype, seed=seed, **engine)
+        self.engine = LLM(model=str(folder), dtype=dtype, seed=seed, **{**_free_memory(), **engine})
 
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
         """Raises ValueError for a prompt without tokens."""
@@ -112,6 +114,14 @@ class VllmGenerator:
 def often_first(titles: Sequence[str]) -> list[str]:
     """The same titles, those first that were sampled most often."""
     return [title for title, count in Counter(titles).most_common() for _ in range(count)]
+
+
+def _free_memory() -> dict[str, float]:
+    """The share of a GPU that the engine may take: what others, such as an embedder, have left of it."""
+    if not torch.cuda.is_available():
+        return {}
+    free, total = torch.cuda.mem_get_info()
+    return {"gpu_memory_utilization": round(0.95 * free / total, 2)}
 
 
 def _inputs(prompts: list[list[int]]) -> list[Any]:
