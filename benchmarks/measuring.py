@@ -132,8 +132,7 @@ def compare_steps(
     for name, taken in seconds.items():
         print(
             f"| {name} | {tokens / taken:,.0f} | {examples / taken:,.1f} | {examples * users / taken:,.1f} "
-            f"| {slowest / taken:.2f}× "
-            f"| {peaks[name]:,.0f} MiB |"
+            f"| {slowest / taken:.2f}× | {peaks[name]:,.0f} MiB |"
         )
     print()
 

@@ -1,8 +1,8 @@
 """semb: a training step, each gain by itself, in one run.
 
 Prints, for forward and backward passes over the same batches of windows (float32, one thread unless --threads says
-otherwise), the tokens, windows and users a second and the peak of memory, where each distinct item's tokens count once a batch
-and padding counts as none, of
+otherwise), the tokens, windows and users a second and the peak of memory, where each distinct item's tokens count once a
+batch and padding counts as none, of
 
 - `per occurrence, padded`: every item of every window and every negative by itself, padded to the longest;
 - `distinct, padded` and `per occurrence, packed`: with one of the two gains, each distinct item of a batch once, or many

@@ -61,8 +61,8 @@ def compare_training(
     text: Text, model: PreTrainedModel, items: Items, histories: Histories, given: argparse.Namespace
 ) -> None:
     examples = text.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
-    batches = batches_of(examples, text.recipe.batch_size, given.batches)
     assert isinstance(examples, TextExamples)
+    batches = batches_of(examples, text.recipe.batch_size, given.batches)
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     packed_places = sum(collate(batch)["input_ids"].numel() for batch in batches)

@@ -77,9 +77,9 @@ text_tokens = 16
 title_tokens = 16
 titles = 5
 engine = "huggingface"
+engine_options = {}
 popularity_gamma = 0.0
 popularity_half_life_days = 30.0
-engine_options = {}
 without_popularity = "kept"
 masked = "own"
 

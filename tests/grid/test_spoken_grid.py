@@ -195,9 +195,7 @@ def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -
     assert named_length.recipe("text").history_length == 9
 
 
-def test_no_more_users_are_asked_than_in_the_official_code(
-    copied: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_more_users_are_asked_than_in_the_official_code(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """With five of them instead of five thousand."""
     monkeypatch.setitem(OFFICIAL_USERS, "text", 5)
     write_grid(copied.file.parent, SPOKEN.replace("[evaluation]\nmax_users = 12\n", ""))

@@ -44,7 +44,8 @@ class Text:
     asked; needed where the recipe's `popularity_gamma` is above 0.
     `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
     `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
-    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory (what else is on the GPU stays).
+    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory (what
+    else is on the GPU stays).
     `seed`: of titles that are sampled.
     """
 
@@ -150,8 +151,9 @@ class Text:
         else:
             with TemporaryDirectory(prefix="mmgrid-") as folder, _out_of_the_way(model):
                 self.save(model, Path(folder))
-                options = {"seed": self.seed, **self.recipe.engine_options}
-                generator = VllmGenerator(Path(folder), title_tokens=self.config["title_tokens"], **options)
+                options = self.recipe.engine_options
+                title_tokens = self.config["title_tokens"]
+                generator = VllmGenerator(Path(folder), title_tokens=title_tokens, seed=self.seed, **options)
                 try:
                     yield generator
                 finally:

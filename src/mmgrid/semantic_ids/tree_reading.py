@@ -21,7 +21,7 @@ from mmgrid.semantic_ids.prompt_tree import PromptTree
 MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}  # relative to the largest logit
 
-_readers: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()  # and with which attention they were asked
+_readers: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()  # models that do, and by which attention
 
 
 @torch.no_grad()

@@ -68,30 +68,29 @@ def beam_search(
     Raises ValueError where prompts, mask and model do not fit, and BackboneError, which is one, where the model cannot
     search so at all.
     """
-    room = beam_width * (len(trie.levels) - 1)
+    room = beam_width * (len(trie.levels) - 1)  # places that the branches take behind a prompt
     _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels), room)
     if not len(input_ids):
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
     check_reads_trees(model)
     with evaluating(model):
-        return _search(model, input_ids, attention_mask, trie, beam_width, renormalise, exclude, seeds)
+        tree = PromptTree(model, input_ids, attention_mask, room)
+        return _search(model, tree, trie, beam_width, renormalise, exclude, seeds)
 
 
 def _search(
     model: PreTrainedModel,
-    input_ids: Tensor,
-    attention_mask: Tensor | None,
+    tree: PromptTree,
     trie: ItemTrie,
     beam_width: int,
     renormalise: Renormalise,
     exclude: Tensor | None,
     seeds: Tensor | None,
 ) -> BeamResult:
-    tree = PromptTree(model, input_ids, attention_mask, room=beam_width * (len(trie.levels) - 1))
-    excluded = None if exclude is None or not exclude.shape[1] else _Excluded.of(exclude, trie)
-    nodes = torch.zeros(len(input_ids), 1, dtype=trie.first_item.dtype, device=input_ids.device)
-    scores = torch.zeros(len(input_ids), 1, device=input_ids.device)
     hidden = tree.hidden
+    excluded = None if exclude is None or not exclude.shape[1] else _Excluded.of(exclude, trie)
+    nodes = torch.zeros(len(hidden), 1, dtype=trie.first_item.dtype, device=hidden.device)
+    scores = torch.zeros(len(hidden), 1, device=hidden.device)
     for depth, level in enumerate(trie.levels):
         step, children = _children(model, hidden, trie.level_tokens[depth], level, nodes, renormalise)
         step = step + scores.unsqueeze(-1)

@@ -25,8 +25,7 @@ _kept: dict[tuple[Path, Path | None], tuple[np.ndarray, Grounding]] = {}
 
 
 def ground(paradigm: Paradigm, evaluation: Cell, job: Job, seen: Scene) -> None:
-    """Give a text paradigm the titles' vectors of the domain that `evaluation` is about, the items' popularity and a
-    seed."""
+    """Give a text paradigm what it needs to be asked as `evaluation` says."""
     if not isinstance(paradigm, Text):
         return
     paradigm.seed = evaluation.recipe["seed"]

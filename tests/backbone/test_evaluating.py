@@ -1,0 +1,20 @@
+"""A model that is asked in the middle of its training."""
+
+import pytest
+from torch import nn
+
+from mmgrid.backbone.evaluating import evaluating
+
+
+def _ask(model: nn.Module) -> None:
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise KeyError
+
+
+def test_each_module_is_given_back_in_its_own_mode_even_after_an_error() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()))
+    model[1].eval()
+    with pytest.raises(KeyError):
+        _ask(model)
+    assert [module.training for module in model.modules()] == [True, True, False, False]
