@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from mmgrid.semantic_ids import ItemTrie, beam_search
+from mmgrid.decoding import ItemTrie, beam_search
 
 ITEMS, LEVELS, CODES, BEAMS, PROMPT = 12_000, 4, 256, 20, 512
 

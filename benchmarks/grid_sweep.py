@@ -15,10 +15,10 @@ from unittest.mock import patch
 import torch
 
 from mmgrid.files import DigestCache
-from mmgrid.grid.build import build_cell, models
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.expand import expand
-from mmgrid.grid.load import Grid, load_grid
+from mmgrid.grid.builders import build_cell, models
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.file.load import Grid, load_grid
 from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.store import Store
 

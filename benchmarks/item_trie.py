@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from mmgrid.semantic_ids import ItemTrie
+from mmgrid.decoding import ItemTrie
 
 LEVELS, CODES = 4, 256
 

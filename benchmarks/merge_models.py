@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmgrid.merging.floats import narrow, widen
-from mmgrid.merging.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.arrays.floats import narrow, widen
+from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 
 VOCABULARY = 151_936
 RUN = 1 << 20

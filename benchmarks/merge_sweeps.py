@@ -19,7 +19,7 @@ from mmgrid.data import Histories, Items
 from mmgrid.data.synthetic import World, WorldDomain, simulate
 from mmgrid.merging import Change, Line, merge, sweep
 from mmgrid.paradigms.recipes import resolve
-from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semb.paradigm import Semb
 
 SCALES = np.linspace(-0.5, 1.5, 21).tolist()
 ALPHAS = np.linspace(0, 1, 11).tolist()

@@ -32,11 +32,11 @@ import torch
 
 from mmgrid import __version__
 from mmgrid.data import READERS, Corpus, Histories, Phase, TestSet, prepare, test_set
-from mmgrid.data.test_set import Target
+from mmgrid.data.held_out import Target
 from mmgrid.evaluation import bootstrap_interval, paired_difference, per_user, popularity_ranks
-from mmgrid.grid.load import Grid, load_grid
+from mmgrid.grid.file.load import Grid, load_grid
 from mmgrid.paradigms import SasrecRecipe
-from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.seeds import derive
 from mmgrid.training.fit import fit
 

@@ -24,9 +24,9 @@ from torch import Tensor
 from measuring import backbone, batches_of, compare_steps, domain, options
 from mmgrid.data import Phase
 from mmgrid.paradigms import SembRecipe, resolve
-from mmgrid.paradigms.packing import TokenTable, pack
-from mmgrid.paradigms.semb import Semb, SembExamples
-from mmgrid.paradigms.semb_model import SembModel
+from mmgrid.paradigms.semb.model import SembModel
+from mmgrid.paradigms.semb.paradigm import Semb, SembExamples
+from mmgrid.paradigms.shared.packing import TokenTable, pack
 
 LayOut = Callable[[TokenTable, np.ndarray], dict[str, Tensor]]
 Drawn = Sequence[tuple[np.ndarray, int, np.ndarray]]

@@ -29,10 +29,10 @@ from transformers import PreTrainedModel
 from measuring import backbone, batches_of, best_times, compare_steps, domain, options, step
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms import SemidRecipe, resolve
-from mmgrid.paradigms.dialogues import Dialogue, collate
-from mmgrid.paradigms.packing import attention_mask, mask_for
-from mmgrid.paradigms.semid import Semid
-from mmgrid.paradigms.semid_tasks import SemidExamples
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.semid.tasks import SemidExamples
+from mmgrid.paradigms.shared.dialogues import Dialogue, collate
+from mmgrid.paradigms.shared.packing import attention_mask, mask_for
 from mmgrid.semantic_ids.item_codes import ItemCodes
 from text_training import padded
 

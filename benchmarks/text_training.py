@@ -33,12 +33,12 @@ from transformers import PreTrainedModel, StoppingCriteriaList
 from measuring import backbone, batches_of, best_times, compare_steps, domain, options, show, step
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms import TextRecipe, resolve
-from mmgrid.paradigms.dialogues import Dialogue, answer_logits, collate
-from mmgrid.paradigms.generation import HuggingFaceGenerator
-from mmgrid.paradigms.generation.huggingface import EndsThere
-from mmgrid.paradigms.packing import attention_mask, mask_for
-from mmgrid.paradigms.padding import pad_left
-from mmgrid.paradigms.text import Text, TextExamples
+from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, collate
+from mmgrid.paradigms.shared.packing import attention_mask, mask_for
+from mmgrid.paradigms.shared.padding import pad_left
+from mmgrid.paradigms.text.engines import HuggingFaceGenerator
+from mmgrid.paradigms.text.engines.huggingface import EndsThere
+from mmgrid.paradigms.text.paradigm import Text, TextExamples
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 The pages are written by hand, so that they read well wherever they are opened; this check, run by every build of the
 documentation, sees that each table names the keys that there are, with the defaults that they have.  A table is
-announced by a comment: `<!-- keys: mmgrid.grid.spec.DataSpec -->`, with `without=name,name` for keys that are
+announced by a comment: `<!-- keys: mmgrid.grid.file.spec.DataSpec -->`, with `without=name,name` for keys that are
 told of elsewhere, and `tiny=paradigm` where a column holds the defaults that go with a tiny backbone.
 """
 

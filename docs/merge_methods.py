@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from mmgrid.merging import METHODS, Method
-from mmgrid.merging.stages import STAGES, Stage
+from mmgrid.merging.methods.stages import STAGES, Stage
 
 _SECTION = re.compile(r"^(Args|Raises):\n((?: .*\n?|\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+): (.*)$")

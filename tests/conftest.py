@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, write_grid
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from mmgrid.backbone.evaluating import evaluating
+from mmgrid.backbone.evaluation_mode import evaluating
 
 
 def _ask(model: nn.Module) -> None:

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, contents, mmgrid, named, write_raw_grid
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.file.load import load_grid
 
 KITCHEN = {"corpus/kitchen", "evaluation/baseline/kitchen/popularity", "evaluation/baseline/kitchen/random"}
 GARDEN = {name.replace("kitchen", "garden") for name in KITCHEN}

@@ -7,7 +7,7 @@ import pytest
 
 from kits.processes import kill, start, until
 from kits.tiny_grid import Built, bytes_below, mmgrid, named
-from mmgrid.grid.cell import STEP_VERSIONS
+from mmgrid.grid.cells.cell import STEP_VERSIONS
 
 NEWEST = "checkpoint/semb/garden/phase2"
 RANKED = "evaluation/semb/garden/phase2"

@@ -14,8 +14,8 @@ import typer
 
 from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
-from mmgrid.grid.load import load_grid
-from mmgrid.grid.spec import TinyBackbone
+from mmgrid.grid.file.load import load_grid
+from mmgrid.grid.file.spec import TinyBackbone
 
 COMMANDS = (
     "init",
@@ -189,7 +189,7 @@ def test_init_writes_a_grid_that_can_be_planned_and_replaces_nothing(
 
 
 def test_each_line_that_init_leaves_out_may_be_put_in(tmp_path: Path) -> None:
-    text = (files("mmgrid.grid") / "template.toml").read_text()
+    text = (files("mmgrid.grid.file") / "template.toml").read_text()
     commented = re.findall(r"^# (?!root)\w+ += .*$", text, re.MULTILINE)
     assert len(commented) > 8
     for line in commented:
@@ -197,7 +197,7 @@ def test_each_line_that_init_leaves_out_may_be_put_in(tmp_path: Path) -> None:
 
 
 def test_what_init_writes_becomes_a_grid_on_data_of_ones_own_as_it_says(tmp_path: Path) -> None:
-    lines = (files("mmgrid.grid") / "template.toml").read_text().splitlines()
+    lines = (files("mmgrid.grid.file") / "template.toml").read_text().splitlines()
     for mark, count in (("(1) away with these five lines", 5), ("(2) away with these seven lines", 7)):
         (first,) = (place for place, line in enumerate(lines) if mark in line)
         assert not lines[first + count] or lines[first + count].startswith("#")  # the whole block, and no more

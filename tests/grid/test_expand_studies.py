@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kits.tiny_grid import SPOKEN, STUDIED, TEXT, cells_of, fingerprints, named, planned, write_grid
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.load import GridError, load_grid
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.load import GridError, load_grid
 
 DOMAINS = ("attic", "garden", "kitchen")
 ALONE = STUDIED[: STUDIED.index("[[studies]]")]  # the same grid without its studies

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, mmgrid, named, write_raw_grid
-from mmgrid.grid.build.job import Job
-from mmgrid.grid.cell import with_upstream
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.builders.job import Job
+from mmgrid.grid.cells.cell import with_upstream
+from mmgrid.grid.file.load import load_grid
 from mmgrid.merging.verify import verify
 from mmgrid.runners import run_local
 

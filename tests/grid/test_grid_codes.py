@@ -9,9 +9,9 @@ import pytest
 from kits.small import make_sentence_model
 from kits.tiny_grid import SPOKEN, Built, cells_of, named, planned, write_grid
 from mmgrid.backbone.sentence_vectors import sentence_vectors
-from mmgrid.grid.build.vectors import TEXT_TOKENS
-from mmgrid.grid.cell import with_upstream
-from mmgrid.grid.load import GridError, load_grid
+from mmgrid.grid.builders.vectors import TEXT_TOKENS
+from mmgrid.grid.cells.cell import with_upstream
+from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes, assign
 from mmgrid.semantic_ids.quantiser import load

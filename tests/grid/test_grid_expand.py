@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kits.tiny_grid import TEXT, cells_of, fingerprints, named, planned, write_grid
-from mmgrid.grid.cell import with_upstream
-from mmgrid.grid.load import GridError, load_grid
+from mmgrid.grid.cells.cell import with_upstream
+from mmgrid.grid.file.load import GridError, load_grid
 
 PARQUET = 'data={format="parquet", root="raw", domains=["garden", "kitchen"]}'
 WHOLE = {"*"}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.fingerprint import FingerprintError, canonical, fingerprint, recipe_values
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.fingerprint import FingerprintError, canonical, fingerprint, recipe_values
 
 # Stores hold these: a change here forks everybody's store. `printf '%s' TEXT | sha256sum` gives the same.
 GOLDEN = {
@@ -128,7 +128,7 @@ def test_nested_recipes_leave_out_likewise() -> None:
 
 def test_another_process_with_another_hash_seed_finds_the_same() -> None:
     code = (
-        "from mmgrid.grid.fingerprint import fingerprint\n"
+        "from mmgrid.grid.cells.fingerprint import fingerprint\n"
         "print(fingerprint({name: {'x': name, 'y': 0.1} for name in {'a', 'b', 'c', 'd'}}))"
     )
     found = {

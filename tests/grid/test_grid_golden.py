@@ -1,14 +1,14 @@
 """The fingerprints of a whole grid's cells are pinned: who changes one of them forks everybody's store.
 
 Every value is written out, so that a default which moves changes nothing here. If a test fails because a recipe has a
-new field, give it `absent_means` (see `mmgrid.grid.fingerprint`); if a builder now makes something else of the same
+new field, give it `absent_means` (see `mmgrid.grid.cells.fingerprint`); if a builder now makes something else of the same
 recipe, raise its STEP_VERSION; and only then pin anew.
 """
 
 from pathlib import Path
 
 from kits.tiny_grid import fingerprints, planned
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.file.load import load_grid
 
 TEXT = """\
 name = "golden"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kits.tiny_grid import TEXT, write_grid
-from mmgrid.grid.load import GridError, load_grid
+from mmgrid.grid.file.load import GridError, load_grid
 
 PHASES = 'phase1   = ["2022-07-01", "2022-10-01"]'
 

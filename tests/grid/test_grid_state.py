@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kits.tiny_grid import named, planned
-from mmgrid.grid.state import State, states
+from mmgrid.grid.standing.state import State, states
 from mmgrid.store import Store
 
 PRETRAIN, PHASE1 = "checkpoint/sasrec/garden/pretrain", "checkpoint/sasrec/garden/phase1"

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
-from mmgrid.grid.build.merge import merged_weights, neutral_base
-from mmgrid.grid.build.models import temporal_line
-from mmgrid.grid.cell import with_upstream
-from mmgrid.grid.load import GridError, load_grid
-from mmgrid.grid.results import codes_table, survey
+from mmgrid.grid.builders.merge import merged_weights, neutral_base
+from mmgrid.grid.builders.models import temporal_line
+from mmgrid.grid.cells.cell import with_upstream
+from mmgrid.grid.file.load import GridError, load_grid
+from mmgrid.grid.standing.results import codes_table, survey
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.paradigms import OFFICIAL_USERS
 from mmgrid.paradigms.registry import open_checkpoint

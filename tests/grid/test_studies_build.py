@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 
 from kits.tiny_grid import STUDIED, Built, cells_of, contents, mmgrid, named, write_grid
 from mmgrid.evaluation import GROUPS
-from mmgrid.grid.build.models import temporal_line
-from mmgrid.grid.build.scene import scene_of
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.load import load_grid
-from mmgrid.grid.results import study_tables, survey
+from mmgrid.grid.builders.models import temporal_line
+from mmgrid.grid.builders.scene import scene_of
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.load import load_grid
+from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
 from mmgrid.paradigms.registry import open_checkpoint
-from mmgrid.report.comparison import group_label
+from mmgrid.reporting.tables.comparison import group_label
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 from mmgrid.studies.registry import STUDIES

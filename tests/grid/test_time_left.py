@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.time_left import TimeLeft
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.standing.time_left import TimeLeft
 from mmgrid.store import Store
 
 

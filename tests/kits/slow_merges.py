@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mmgrid.merging.random import happens, words
-from mmgrid.merging.stages import Place
+from mmgrid.merging.methods.stages import Place
+from mmgrid.merging.methods.stages.random import happens, words
 
 Array = np.ndarray
 Model = dict[str, Array]

@@ -20,9 +20,9 @@ from unittest.mock import patch
 
 from mmgrid.data.synthetic import World, WorldDomain, write_world
 from mmgrid.files import sha256_file
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.expand import expand
-from mmgrid.grid.load import Grid, load_grid
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.file.load import Grid, load_grid
 from mmgrid.store import Store
 
 TEXT = """\

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kits.merge_method import same_bits
-from mmgrid.merging import METHODS, MergeError, cuts, engine, inner_products, merge_state_dicts, search, state_dicts
+from mmgrid.merging import METHODS, MergeError, merge_state_dicts
+from mmgrid.merging import in_memory as state_dicts
+from mmgrid.merging.arrays import exact_sums as inner_products
+from mmgrid.merging.engine import run as engine
+from mmgrid.merging.engine.run import threshold_search as search
+from mmgrid.merging.engine.run import thresholds as cuts
 
 Model = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"embed.weight": (6, 5), "layers.0.weight": (4, 7), "layers.1.b": (9,), "n": ()}

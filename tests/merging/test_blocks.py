@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmgrid.merging import Blocks, MergeError, TensorFolder, merge, merge_state_dicts
-from mmgrid.merging.blocks import Block, BlockTable, lay_out, rows_of
+from mmgrid.merging.models.token_blocks import Block, BlockTable, lay_out, rows_of
 
 EMBED, HEAD, OTHER = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.weight"
 WIDTH = 6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmgrid.merging.floats import LARGEST, STORAGE, is_float, largest, magnitudes, narrow, widen, width
-from mmgrid.merging.scratch import frame
+from mmgrid.merging.arrays.buffers import frame
+from mmgrid.merging.arrays.floats import LARGEST, STORAGE, is_float, largest, magnitudes, narrow, widen, width
 
 NARROW = ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
 

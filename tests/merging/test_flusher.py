@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgrid.merging import flusher, tensors
-from mmgrid.merging.tensors import TensorFolder, TensorInfo, TensorWriter
+from mmgrid.merging.models import flusher, tensors
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, TensorWriter
 
 N = 1 << 16
 

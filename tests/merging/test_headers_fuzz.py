@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from mmgrid.merging import MergeError, TensorFolder
-from mmgrid.merging.header import DTYPES, read_header
+from mmgrid.merging.models.header import DTYPES, read_header
 
 FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 GOOD = save(

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from kits.tiny_llama import HIDDEN, INNER, TOKENS, loaded, tiny_llama
 from mmgrid.merging import MergeError, merge
-from mmgrid.merging import lora as lora_module
-from mmgrid.merging.difference import diff
-from mmgrid.merging.lora import LoraFolder
-from mmgrid.merging.sources import open_source
+from mmgrid.merging.compare import diff
+from mmgrid.merging.models import lora as lora_module
+from mmgrid.merging.models.lora import LoraFolder
+from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.verify import verify
 
 RANK = 3

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull
 from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts
-from mmgrid.merging import folders as folders_module
+from mmgrid.merging import on_disk as folders_module
 
 CONFIG = {"model_type": "qwen3", "dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "layers": 2}}
 

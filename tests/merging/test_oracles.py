@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kits import oracles, slow_merges
 from mmgrid.merging import merge_state_dicts
-from mmgrid.merging.random import happens, words
+from mmgrid.merging.methods.stages.random import happens, words
 
 Model = dict[str, Tensor]
 SHAPES = {"embed.weight": (64, 32), "layers.0.weight": (48, 64), "layers.0.bias": (96,), "layers.1.kernel": (4, 6, 10)}

@@ -18,9 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from mmgrid.merging import engine, inner_products, merge_state_dicts, random, state_dicts
-from mmgrid.merging.random import happens, words
-from mmgrid.merging.stages import Drop, MagnitudeDrop, Place
+from mmgrid.merging import in_memory as state_dicts
+from mmgrid.merging import merge_state_dicts
+from mmgrid.merging.arrays import exact_sums as inner_products
+from mmgrid.merging.engine import run as engine
+from mmgrid.merging.methods.stages import Drop, MagnitudeDrop, Place, random
+from mmgrid.merging.methods.stages.random import happens, words
 
 SHAPES = {"embed": (31, 18), "layers.0.w": (40, 27), "layers.1.b": (101,), "norm": (), "none": (0, 3)}
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull, NotWritableError
 from mmgrid.merging import Change, MergeError, TensorFolder, merge, sweep
-from mmgrid.merging import folders as folders_module
-from mmgrid.merging import output as output_module
-from mmgrid.merging import tensors as tensors_module
+from mmgrid.merging import on_disk as folders_module
+from mmgrid.merging.models import tensors as tensors_module
+from mmgrid.merging.output import folder as output_module
 
 SHAPES = {f"layers.{n}.weight": (40, 25) for n in range(6)} | {"embed.weight": (70, 10), "norm.weight": (25,)}
 
@@ -92,7 +92,10 @@ def unharmed(models: Path) -> Iterator[None]:
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from mmgrid.merging import Change, folders, merge, output, sweep, tensors
+from mmgrid.merging import Change, merge, sweep
+from mmgrid.merging import on_disk as folders
+from mmgrid.merging.output import folder as output
+from mmgrid.merging.models import tensors
 
 recipe, outs, moment = json.loads(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
 

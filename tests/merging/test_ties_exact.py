@@ -19,9 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits import slow_merges
-from mmgrid.merging import cuts, engine, inner_products, merge_state_dicts, search, state_dicts
-from mmgrid.merging.search import Search
-from mmgrid.merging.stages.base import share_of
+from mmgrid.merging import in_memory as state_dicts
+from mmgrid.merging import merge_state_dicts
+from mmgrid.merging.arrays import exact_sums as inner_products
+from mmgrid.merging.engine import run as engine
+from mmgrid.merging.engine.run import threshold_search as search
+from mmgrid.merging.engine.run import thresholds as cuts
+from mmgrid.merging.engine.threshold_search import Search
+from mmgrid.merging.methods.stages.base import share_of
 
 SHAPES = {
     "embed.weight": (23, 12),

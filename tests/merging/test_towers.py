@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kits import slow_merges
 from mmgrid.merging import MergeError, merge, merge_state_dicts
-from mmgrid.merging.names import depths, layer_of, tower_of
+from mmgrid.merging.arrays.names import depths, layer_of, tower_of
 from mmgrid.merging.verify import verify
 
 SHAPES = {

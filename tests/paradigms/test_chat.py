@@ -3,7 +3,7 @@
 import pytest
 
 from kits.small import make_items, make_tokenizer
-from mmgrid.paradigms.chat import Chat
+from mmgrid.paradigms.shared.chat import Chat
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"

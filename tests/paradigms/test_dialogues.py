@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from kits.small import make_backbone, make_items, make_tokenizer
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
+from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
 
 TOKENIZER = make_tokenizer(make_items(40))
 TURNS = st.lists(

@@ -16,10 +16,10 @@ from kits.small import (
 )
 from mmgrid.data import Items
 from mmgrid.paradigms import RECIPES
-from mmgrid.paradigms.sasrec import Sasrec
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semid import Semid
-from mmgrid.paradigms.text import Text
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.text.paradigm import Text
 
 FEW_EPOCHS = {"pretrain": 2, "phase1": 2, "phase2": 2}
 

@@ -8,10 +8,10 @@ import pytest
 
 from kits.small import make_histories, make_items, random_histories
 from mmgrid.data import Histories, Items, LeakageError
+from mmgrid.decoding.tie_order import tie_keys
 from mmgrid.evaluation import NOT_RANKED
-from mmgrid.paradigms import grounding as module
-from mmgrid.paradigms.grounding import DAY_MS, Grounding, popularity_factor
-from mmgrid.paradigms.ties import tie_keys
+from mmgrid.paradigms.text.grounding import DAY_MS, Grounding, popularity_factor
+from mmgrid.paradigms.text.paradigm import grounding as module
 
 WIDTH = 12
 

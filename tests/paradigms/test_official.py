@@ -20,12 +20,12 @@ from kits.small import (
 from mmgrid.data import Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms import resolve
-from mmgrid.paradigms.generation.contract import Prompt
-from mmgrid.paradigms.grounding import DAY_MS, popularity_factor
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semid import Semid
-from mmgrid.paradigms.text import Text
-from mmgrid.paradigms.windows import windows
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.shared.windows import windows
+from mmgrid.paradigms.text.engines.contract import Prompt
+from mmgrid.paradigms.text.grounding import DAY_MS, popularity_factor
+from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
 ITEMS = make_items(40)

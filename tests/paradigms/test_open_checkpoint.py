@@ -11,7 +11,7 @@ from kits.small import make_items, sasrec_recipe
 from mmgrid.data.calendar import PAPER_CALENDAR
 from mmgrid.paradigms.facts import CheckpointError, facts, trained_until
 from mmgrid.paradigms.registry import open_checkpoint
-from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
 
 
 @pytest.fixture

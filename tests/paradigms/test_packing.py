@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from transformers import AutoModel
 
 from kits.small import make_backbone, make_items, make_tokenizer, semb_recipe
-from mmgrid.paradigms.packing import PackedItems, TokenTable, attention_mask, pack
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semb_model import SembModel
+from mmgrid.paradigms.semb.model import SembModel
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.shared.packing import PackedItems, TokenTable, attention_mask, pack
 
 TEXTS = st.lists(st.lists(st.integers(1, 99), max_size=12), min_size=1, max_size=25)
 

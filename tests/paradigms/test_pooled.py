@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, random_histories, same_weights
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.pooled import HISTORY_LENGTH, CannotTrainError, Pooled
+from mmgrid.paradigms.pooled.paradigm import HISTORY_LENGTH, CannotTrainError, Pooled
 from mmgrid.paradigms.registry import open_checkpoint
 
 ITEMS = make_items(60)

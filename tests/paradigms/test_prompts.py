@@ -5,7 +5,7 @@ import pytest
 
 from kits.small import make_items, make_tokenizer
 from mmgrid.data import Items
-from mmgrid.paradigms.prompts import Prompts, as_title, joined, one_line
+from mmgrid.paradigms.shared.prompts import Prompts, as_title, joined, one_line
 
 TOKENIZER = make_tokenizer(make_items(40))
 LONG, OTHER = "QZ" * 15, "XJ" * 15  # texts that the tokenizer has never seen: every letter is a token

@@ -6,7 +6,7 @@ import torch
 
 from kits.small import PHASE, make_backbone, make_items, make_tokenizer, random_histories, semb_recipe
 from mmgrid.data import Items
-from mmgrid.paradigms.semb import MASKED_STEPS, Semb, SembExamples
+from mmgrid.paradigms.semb.paradigm import MASKED_STEPS, Semb, SembExamples
 from mmgrid.training.fit import TrainingError, fit
 
 ITEMS = make_items(40)

@@ -23,9 +23,9 @@ from kits.small import (
     semb_recipe,
 )
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.packing import pack
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semb_model import LARGEST_SCALE, SembConfig, SembModel, contrastive_loss
+from mmgrid.paradigms.semb.model import LARGEST_SCALE, SembConfig, SembModel, contrastive_loss
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.shared.packing import pack
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
@@ -322,10 +322,10 @@ class TestFolder:
 import sys
 from pathlib import Path
 from transformers import AutoModel, AutoTokenizer
-import mmgrid.paradigms.semb_model
+import mmgrid.paradigms.semb.model
 model = AutoModel.from_pretrained(sys.argv[1])
 from kits.small import make_items, random_histories
-from mmgrid.paradigms.semb import Semb
+from mmgrid.paradigms.semb.paradigm import Semb
 paradigm = Semb(model.config, AutoTokenizer.from_pretrained(sys.argv[1]))
 print(paradigm.recommend(model, random_histories(3, 40), make_items(40), 5)[0].tolist())
 """

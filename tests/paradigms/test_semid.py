@@ -21,7 +21,7 @@ from kits.small import (
 from mmgrid.data import Items
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.merging import BlockTable
-from mmgrid.paradigms.semid import Semid, first_rows
+from mmgrid.paradigms.semid.paradigm import Semid, first_rows
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
 ITEMS = make_items(40)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kits.small import PHASE, make_histories, make_items, make_tokenizer, semid_recipe
-from mmgrid.paradigms.semid_tasks import SemidExamples, Words
-from mmgrid.paradigms.targets import targets
-from mmgrid.paradigms.windows import windows
+from mmgrid.paradigms.semid.tasks import SemidExamples, Words
+from mmgrid.paradigms.shared.targets import targets
+from mmgrid.paradigms.shared.windows import windows
 
 N_ITEMS = 12
 ITEMS = make_items(N_ITEMS)

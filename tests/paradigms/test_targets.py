@@ -5,7 +5,7 @@ import pytest
 
 from kits.small import make_histories
 from mmgrid.data import Histories, LeakageError, Phase
-from mmgrid.paradigms.targets import Targets, targets
+from mmgrid.paradigms.shared.targets import Targets, targets
 
 PHASE = Phase("phase1", 100, 200)
 

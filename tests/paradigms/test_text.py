@@ -13,12 +13,12 @@ from kits.small import PHASE, make_backbone, make_histories, make_items, make_to
 from mmgrid.backbone.load import BackboneError
 from mmgrid.data import Items, Phase
 from mmgrid.paradigms import resolve
-from mmgrid.paradigms import text as module
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.generation import HuggingFaceGenerator
-from mmgrid.paradigms.grounding import Grounding
 from mmgrid.paradigms.registry import open_checkpoint
-from mmgrid.paradigms.text import Text, TextExamples, own_grounding
+from mmgrid.paradigms.text import paradigm as module
+from mmgrid.paradigms.text.engines import HuggingFaceGenerator
+from mmgrid.paradigms.text.grounding import Grounding
+from mmgrid.paradigms.text.paradigm import Text, TextExamples, own_grounding
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, text_recipe
-from mmgrid.paradigms.generation import HuggingFaceGenerator, VllmGenerator
-from mmgrid.paradigms.text import Text
+from mmgrid.paradigms.text.engines import HuggingFaceGenerator, VllmGenerator
+from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.training.fit import fit
 
 if importlib.util.find_spec("vllm") is None:

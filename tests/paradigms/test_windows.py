@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from kits.small import make_histories
 from mmgrid.data import LeakageError, Phase
-from mmgrid.paradigms.padding import pad_right
-from mmgrid.paradigms.windows import windows
+from mmgrid.paradigms.shared.padding import pad_right
+from mmgrid.paradigms.shared.windows import windows
 
 PHASE = Phase("phase1", 10, 20)
 TIMES = st.lists(st.integers(0, 19), max_size=14).map(sorted)

@@ -2,7 +2,7 @@
 
 import time
 
-from mmgrid.grid.cell import Cell
+from mmgrid.grid.cells.cell import Cell
 from mmgrid.runners.local import _Board
 
 

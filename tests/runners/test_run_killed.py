@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kits.processes import accident, kill, start, until
 from kits.tiny_grid import Built, bytes_below, named
-from mmgrid.grid.cell import with_upstream
+from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 

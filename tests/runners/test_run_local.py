@@ -10,8 +10,8 @@ import pytest
 
 from kits.processes import accident, finish, living, start, until
 from kits.tiny_grid import BASELINES, bytes_below, cells_of, write_raw_grid
-from mmgrid.grid.cell import Cell, with_upstream
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import Event, Outcome, default_jobs, run_local
 from mmgrid.store import Store
 
@@ -181,7 +181,7 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
     environment = accident(
         tmp_path / "accident",
         f"""
-        from mmgrid.grid.build import corpus
+        from mmgrid.grid.builders import corpus
 
         build = corpus.build
 
@@ -215,7 +215,7 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
 
 
 HOLDING = """
-from mmgrid.grid.build import corpus
+from mmgrid.grid.builders import corpus
 
 build = corpus.build
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kits.tiny_grid import Built, bytes_below, cells_of, contents
-from mmgrid.grid.load import load_grid
+from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 

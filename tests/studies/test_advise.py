@@ -9,8 +9,8 @@ import pytest
 from kits.planted import frame, hits, parabola, schemas_hold, statistics, temporal_sweep
 from mmgrid.evaluation import holm
 from mmgrid.studies import advise as study
-from mmgrid.studies.advice import LEAST_POINTS, Advice, advise
-from mmgrid.studies.line_fit import blended, left_out
+from mmgrid.studies.predicted_scale import LEAST_POINTS, Advice, advise
+from mmgrid.studies.statistics.leave_one_out_line import blended, left_out
 from mmgrid.studies.sweep import Sweep
 
 GAPS = {"a": 100.0, "b": 220.0, "c": 330.0, "d": 450.0, "e": 600.0}

@@ -7,7 +7,7 @@ import pytest
 from kits.planted import frame, hits, parabola, schemas_hold
 from mmgrid.studies import base_model
 from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL, SINGLE, PairSweep
-from mmgrid.studies.ranked import Ranked
+from mmgrid.studies.statistics.ranked import Ranked
 
 ALPHAS = np.round(np.arange(0, 1.01, 0.125), 3)
 SINGLE_SHARE = 0.5

@@ -11,7 +11,7 @@ from kits.planted import frame, hits, schemas_hold
 from mmgrid.evaluation import holm
 from mmgrid.studies import cross_domain
 from mmgrid.studies.cross_domain import MERGED, SINGLE, Pair
-from mmgrid.studies.ranked import Ranked
+from mmgrid.studies.statistics.ranked import Ranked
 
 SIZES = {"a": 1000, "b": 3000, "c": 9000, "d": 27000, "e": 81000}
 ANGLES = {"a": 0.0, "b": 0.2, "c": 0.5, "d": 0.9, "e": 1.4}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmgrid.studies.curve import STEP, best_place, crossfitted, fine_places, nearest, smoother
+from mmgrid.studies.statistics.curve import STEP, best_place, crossfitted, fine_places, nearest, smoother
 
 PLACES = np.round(np.arange(-0.5, 2.01, 0.25), 2)
 
@@ -51,7 +51,7 @@ def _users(draw: np.random.Generator, truth: float, n: int) -> np.ndarray:
 def test_a_planted_best_place_is_found_within_its_interval_about_as_often_as_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mmgrid.studies.curve.STEP", 0.02)
+    monkeypatch.setattr("mmgrid.studies.statistics.curve.STEP", 0.02)
     draw, truth, trials = np.random.default_rng(5), 0.8, 120
     found = [best_place(_users(draw, truth, 80), PLACES, seed=trial, samples=200) for trial in range(trials)]
     covered = sum(best.low <= truth <= best.high for best in found)
@@ -116,7 +116,7 @@ def test_no_user_has_a_say_in_the_place_it_is_judged_at() -> None:
 
 
 def test_pure_noise_has_a_gain_where_it_is_chosen_and_none_where_it_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmgrid.studies.curve.STEP", 0.05)
+    monkeypatch.setattr("mmgrid.studies.statistics.curve.STEP", 0.05)
     draw, naive, honest = np.random.default_rng(7), [], []
     first = np.arange(40) % 2 == 0
     for trial in range(80):

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mmgrid.studies.permutation import DRAWS, correlation, labels_p, orders, permutation_p, rank_correlation
+from mmgrid.studies.statistics.permutation import DRAWS, correlation, labels_p, orders, permutation_p, rank_correlation
 
 
 def test_correlations_by_hand() -> None:

@@ -25,7 +25,7 @@ def test_a_figure_draws_columns_of_its_table(name: str) -> None:
 
 
 def test_every_study_of_a_grid_file_is_there() -> None:
-    from mmgrid.grid.build.study import ANSWERS
+    from mmgrid.grid.builders.study import ANSWERS
 
     assert STUDIES.keys() == ANSWERS.keys()
     for name, study in STUDIES.items():

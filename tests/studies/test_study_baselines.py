@@ -7,7 +7,7 @@ from kits.planted import frame, hits, schemas_hold
 from mmgrid.evaluation import holm, rows
 from mmgrid.studies import baselines
 from mmgrid.studies.baselines import SCORES_SCHEMA, Compared
-from mmgrid.studies.ranked import Ranked
+from mmgrid.studies.statistics.ranked import Ranked
 
 
 def _compared(domain: str, share: float, *, seed: int = 0, n: int = 120) -> Compared:

@@ -7,7 +7,7 @@ import pytest
 from kits.planted import SCALES, frame, hits, schemas_hold, temporal_sweep
 from mmgrid.evaluation import holm, per_user
 from mmgrid.studies import temporal
-from mmgrid.studies.curve import Best
+from mmgrid.studies.statistics.curve import Best
 from mmgrid.studies.sweep import Sweep
 from mmgrid.studies.temporal import BEST_SCHEMA
 

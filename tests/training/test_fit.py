@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kits.small import PHASE, make_histories, make_items, same_weights, sasrec_recipe
-from mmgrid.paradigms.sasrec import Sasrec
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.training import TrainingRecipe
 from mmgrid.training.fit import TrainingError, fit
 from mmgrid.training.schedule import EpochSequence

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from kits.paradigm import Killed
 from kits.small import PHASE, make_histories, make_items, random_histories, same_weights, sasrec_recipe
-from mmgrid.paradigms.sasrec import Sasrec
-from mmgrid.paradigms.sasrec_model import SasrecModel
+from mmgrid.paradigms.sasrec.model import SasrecModel
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.training.fit import TrainingReport, fit, newest_step
 
 ITEMS = make_items(40)

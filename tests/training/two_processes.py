@@ -25,9 +25,9 @@ from kits.small import (
     semb_recipe,
     semid_recipe,
 )
-from mmgrid.paradigms.sasrec import Sasrec
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semid import Semid
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semid.paradigm import Semid
 from mmgrid.training.fit import fit
 
 ITEMS = make_items(40)

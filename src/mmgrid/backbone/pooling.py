@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mmgrid.backbone.evaluating import evaluating
+from mmgrid.backbone.evaluation_mode import evaluating
 
 BATCH = 256
 

@@ -24,7 +24,7 @@ def advise(
 
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.advice import advices
+    from mmgrid.grid.standing.predicted_scales import advices
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)

@@ -54,7 +54,7 @@ def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings =
     """Print the paper's Table 1 and the data part of its Table 4; prepares what is not prepared yet."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.results import statistics_table, survey
+    from mmgrid.grid.standing.results import statistics_table, survey
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)

@@ -20,7 +20,7 @@ def plan(
     """Show the grid's cells as a tree: which are built, and what the missing ones will cost."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.cost import estimate
+    from mmgrid.grid.standing.cost import estimate
 
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
@@ -95,7 +95,7 @@ def run(
 
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.time_left import TimeLeft
+    from mmgrid.grid.standing.time_left import TimeLeft
     from mmgrid.runners import default_jobs, run_local
 
     session = Session.open(grid, store, settings)
@@ -264,7 +264,7 @@ def why(
     """Explain, field by field, why a cell is to be built again."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.why import why as reasons_for
+    from mmgrid.grid.standing.why import why as reasons_for
 
     session = Session.open(grid, store, settings)
     found = session.cell(cell)

@@ -104,7 +104,7 @@ def diff(
 ) -> None:
     """Compare models: norms, cosines, signs that conflict, weights that are equal."""
     from mmgrid.cli import draw, merge_views
-    from mmgrid.merging.difference import diff as difference
+    from mmgrid.merging.compare import diff as difference
 
     if len(models) < 2:
         raise typer.BadParameter("needs two models or more")
@@ -211,7 +211,7 @@ def _merge(
 
 def _plan(recipe: "MergeRecipe", out: Path | None, workers: int | None, notes: tuple[str, ...], as_json: bool) -> None:
     from mmgrid.cli import draw, merge_views
-    from mmgrid.merging.estimate import estimate
+    from mmgrid.merging.cost import estimate
 
     found = estimate(recipe, out, workers=workers)
     if as_json:

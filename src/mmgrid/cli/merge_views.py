@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from mmgrid.cli import draw
 from mmgrid.merging import MergeReport, Method
-from mmgrid.merging.card import formula_of
-from mmgrid.merging.difference import Difference, Sums
-from mmgrid.merging.estimate import Estimate
-from mmgrid.merging.output import short_name
+from mmgrid.merging.compare import Difference, Sums
+from mmgrid.merging.cost import Estimate
+from mmgrid.merging.output.card import formula_of
+from mmgrid.merging.output.folder import short_name
 from mmgrid.merging.verify import Verification
 
 _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")

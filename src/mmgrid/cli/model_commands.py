@@ -77,7 +77,7 @@ def evaluate(
     from mmgrid.cli import draw
     from mmgrid.data import Calendar, catalogue_at, test_set
     from mmgrid.evaluation import rows
-    from mmgrid.grid.load import load_grid
+    from mmgrid.grid.file.load import load_grid
     from mmgrid.paradigms.facts import facts
     from mmgrid.paradigms.registry import open_checkpoint
 

@@ -31,7 +31,7 @@ def results(
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
-    from mmgrid.grid.results import results_table, study_tables
+    from mmgrid.grid.standing.results import results_table, study_tables
 
     metrics = tuple(metric or MAIN_METRICS)
     for name, given, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
@@ -104,7 +104,7 @@ def report(
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.files import clear_disk_errors
-    from mmgrid.report import write_figures, write_report
+    from mmgrid.reporting import write_figures, write_report
 
     session = Session.open(grid, store, settings)
     out = out or Path(f"{session.grid.spec.name}.html")
@@ -126,8 +126,8 @@ def report(
 def report_tables(session: Any, grid: Path) -> Any:
     """What the report of a grid says, read from its store."""
     from mmgrid.cli import draw
-    from mmgrid.grid import results as tables
-    from mmgrid.report import ReportTables
+    from mmgrid.grid.standing import results as tables
+    from mmgrid.reporting import ReportTables
 
     spec, records = session.grid.spec, session.records
     seconds = sum(record.seconds for record in records.values())

@@ -9,11 +9,11 @@ from pathlib import Path
 import typer
 
 from mmgrid.files import DigestCache
-from mmgrid.grid.cell import Cell, with_upstream
-from mmgrid.grid.expand import expand
-from mmgrid.grid.load import Grid, GridError, load_grid
-from mmgrid.grid.results import survey
-from mmgrid.grid.state import State, states
+from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.file.load import Grid, GridError, load_grid
+from mmgrid.grid.standing.results import survey
+from mmgrid.grid.standing.state import State, states
 from mmgrid.store import Record, Store
 
 

@@ -20,7 +20,7 @@ def init(
     if file.exists() and not force:
         raise FileExistsError(f"{file}: is there already; give another name, or --force to replace it")
     with clear_disk_errors(file):
-        write_bytes(file, files("mmgrid.grid").joinpath("template.toml").read_bytes())
+        write_bytes(file, files("mmgrid.grid.file").joinpath("template.toml").read_bytes())
     typer.echo(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them")
 
 

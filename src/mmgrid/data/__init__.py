@@ -4,6 +4,7 @@ from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase, format
 from mmgrid.data.catalogue import catalogue_at
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import CalendarError, DataError, LeakageError, NoTestUsersError
+from mmgrid.data.held_out import TestSet, test_set
 from mmgrid.data.histories import Histories
 from mmgrid.data.items import Items
 from mmgrid.data.preparation import Dropped, Preparation, filter_interactions, prepare
@@ -11,7 +12,6 @@ from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS, read_files
 from mmgrid.data.sampling import nested_order, nested_sample
 from mmgrid.data.statistics import Statistics, interactions_by_month, statistics
-from mmgrid.data.test_set import TestSet, test_set
 
 __all__ = [
     "PAPER_CALENDAR",

@@ -11,7 +11,7 @@ import polars as pl
 from mmgrid.data.calendar import DAY_MS, Calendar
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import NoTestUsersError
-from mmgrid.data.test_set import test_set
+from mmgrid.data.held_out import test_set
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ Only what works on torch tensors imports torch, and only when it is asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from mmgrid.merging.blocks import BlockTable
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.folders import Change, MergeReport, merge, sweep
 from mmgrid.merging.methods import METHODS, Method, get_method
-from mmgrid.merging.recipe import MergeRecipe, MergeSource
-from mmgrid.merging.tensors import TensorFolder
+from mmgrid.merging.models.tensors import TensorFolder
+from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.on_disk import Change, MergeReport, merge, sweep
+from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
 
 if TYPE_CHECKING:
-    from mmgrid.merging.moving import Line, walk
-    from mmgrid.merging.state_dicts import Blocks, merge_state_dicts
+    from mmgrid.merging.in_memory import Blocks, merge_state_dicts
+    from mmgrid.merging.live_model import Line, walk
 
 __all__ = [
     "METHODS",
@@ -35,7 +35,7 @@ __all__ = [
     "walk",
 ]
 
-_WITH_TORCH = {"Blocks": "state_dicts", "merge_state_dicts": "state_dicts", "walk": "moving", "Line": "moving"}
+_WITH_TORCH = {"Blocks": "in_memory", "merge_state_dicts": "in_memory", "walk": "live_model", "Line": "live_model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from mmgrid.merging.engine import Variant, run
+from mmgrid.merging.arrays.floats import widen
+from mmgrid.merging.arrays.parallel import default_workers
+from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.floats import widen
-from mmgrid.merging.folders import Progress
-from mmgrid.merging.opening import OpenMerge, open_merge
-from mmgrid.merging.output import MMGRID_FILE
-from mmgrid.merging.parallel import default_workers
-from mmgrid.merging.plan import BASE
-from mmgrid.merging.recipe import MergeRecipe
-from mmgrid.merging.tensors import TensorFolder
+from mmgrid.merging.models.tensors import TensorFolder
+from mmgrid.merging.on_disk import Progress
+from mmgrid.merging.output.folder import MMGRID_FILE
+from mmgrid.merging.plan.plan import BASE
+from mmgrid.merging.plan.prepare import OpenMerge, open_merge
+from mmgrid.merging.plan.recipe import MergeRecipe
 
 
 @dataclass(frozen=True)

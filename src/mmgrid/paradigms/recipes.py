@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mmgrid.semantic_ids.recipes import Renormalise
+from mmgrid.decoding.renormalise import Renormalise
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
 Engine = Literal["huggingface", "vllm"]

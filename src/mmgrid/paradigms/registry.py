@@ -10,13 +10,13 @@ from torch import nn
 from mmgrid.backbone.load import LOAD_ERRORS
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.pooled import Pooled
-from mmgrid.paradigms.sasrec import Sasrec
-from mmgrid.paradigms.sasrec_model import MODEL_TYPE as SASREC
-from mmgrid.paradigms.semb import Semb
-from mmgrid.paradigms.semb_model import MODEL_TYPE as SEMB
-from mmgrid.paradigms.semid import Semid
-from mmgrid.paradigms.text import Text
+from mmgrid.paradigms.pooled.paradigm import Pooled
+from mmgrid.paradigms.sasrec.model import MODEL_TYPE as SASREC
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.paradigms.semb.model import MODEL_TYPE as SEMB
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.text.paradigm import Text
 
 # A checkpoint says what it is in its config: under `mmgrid`, where its model is a plain language model, else by the
 # name under which the Auto classes know its model.

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from mmgrid.grid.cell import Cell
-from mmgrid.grid.load import Grid
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.load import Grid
 from mmgrid.runners.events import Event, Outcome
 from mmgrid.runners.worker import work
 from mmgrid.store import Store, StoreError

@@ -5,8 +5,8 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from mmgrid.grid.build import build_cell
-from mmgrid.grid.load import Grid
+from mmgrid.grid.builders import build_cell
+from mmgrid.grid.file.load import Grid
 from mmgrid.store import Store
 
 logger = logging.getLogger(__name__)

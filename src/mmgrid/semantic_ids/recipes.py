@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Renormalise = Literal["children", "level", "vocabulary"]  # over what a step of the search is normalised
 KEY_BITS = 62  # a full code is held as one int64 where codes are compared
 
 

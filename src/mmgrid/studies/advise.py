@@ -8,11 +8,11 @@ import polars as pl
 
 from mmgrid.evaluation import paired_difference, resampled_means
 from mmgrid.seeds import derive
-from mmgrid.studies.families import with_holm
-from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
-from mmgrid.studies.line_fit import blended, left_out
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.leave_one_out_line import blended, left_out
+from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 from mmgrid.studies.sweep import Sweep, by_run
 
 PERCENT = 100.0

@@ -10,11 +10,11 @@ import polars as pl
 
 from mmgrid.evaluation import bootstrap_interval, resampled_means
 from mmgrid.seeds import derive
-from mmgrid.studies.curve import fine_places, nearest, smoother
-from mmgrid.studies.families import with_holm
-from mmgrid.studies.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.statistics.curve import fine_places, nearest, smoother
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
+from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 PERCENT = 100.0
 BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "

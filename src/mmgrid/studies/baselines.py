@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from mmgrid.evaluation import RESULTS_SCHEMA, paired_difference
-from mmgrid.studies.families import with_holm
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.ranked import METRICS, Ranked
+from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.ranked import METRICS, Ranked
 
 SCORES_SCHEMA = RESULTS_SCHEMA
 COMPARISONS_SCHEMA = pl.Schema(

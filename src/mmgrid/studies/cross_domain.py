@@ -11,11 +11,11 @@ import polars as pl
 
 from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
 from mmgrid.seeds import generator
-from mmgrid.studies.families import with_holm
-from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
-from mmgrid.studies.permutation import labels_p, rank_correlation
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
+from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.permutation import labels_p, rank_correlation
+from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 LEAST_DOMAINS = 4  # below them a correlation over pairs says nothing
 SAMPLES = 1000

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
-from mmgrid.studies.permutation import correlation, permutation_p
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
+from mmgrid.studies.statistics.permutation import correlation, permutation_p
 from mmgrid.studies.sweep import Sweep, by_run
 
 LEAST_DOMAINS = 5  # below them even a perfect order is likely by chance

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mmgrid.studies.curve import Best, best_place
-from mmgrid.studies.ranked import MAIN_METRIC, Ranked
+from mmgrid.studies.statistics.curve import Best, best_place
+from mmgrid.studies.statistics.ranked import MAIN_METRIC, Ranked
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference
-from mmgrid.studies.curve import crossfitted, smoother
-from mmgrid.studies.families import with_holm
-from mmgrid.studies.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.ranked import MAIN_METRIC, METRICS, Ranked
+from mmgrid.studies.statistics.curve import crossfitted, smoother
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
+from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 from mmgrid.studies.sweep import Sweep, by_run
 
 PERCENT = 100.0

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.merging.difference import Difference, Sums, diff
-from mmgrid.merging.tensors import Tensors
+from mmgrid.merging.compare import Difference, Sums, diff
+from mmgrid.merging.models.tensors import Tensors
 from mmgrid.studies.plot import Axis, Plot
 
 Model = Path | Tensors  # a folder, or tensors that are open already

@@ -97,6 +97,6 @@ def test_a_cache_that_cannot_be_written_makes_no_difference(tmp_path: Path, monk
     (tmp_path / "mmgrid").write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(VARIABLE, "on")
-    monkeypatch.setattr("mmgrid.merging.engine.CHOICE", Choice())
+    monkeypatch.setattr("mmgrid.merging.engine.run.CHOICE", Choice())
     merged = merge_state_dicts("linear", {"a": SMALL, "b": SMALL})
     np.testing.assert_array_equal(merged["w"].numpy(), SMALL["w"].numpy())

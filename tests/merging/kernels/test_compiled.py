@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mmgrid.merging import MergeError, cuts, engine, inner_products, merge_state_dicts, search, state_dicts
-from mmgrid.merging.kernels import compiled
+from mmgrid.merging import MergeError, merge_state_dicts
+from mmgrid.merging import in_memory as state_dicts
+from mmgrid.merging.arrays import exact_sums as inner_products
+from mmgrid.merging.engine import run as engine
+from mmgrid.merging.engine.compiled_runs import CompiledRuns
+from mmgrid.merging.engine.run import compiled_runs as compiled
+from mmgrid.merging.engine.run import threshold_search as search
+from mmgrid.merging.engine.run import thresholds as cuts
 from mmgrid.merging.kernels.choice import CHOICE, VARIABLE
-from mmgrid.merging.kernels.compiled import CompiledRuns
 
 pytest.importorskip("numba")
 

@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmgrid.merging.cache import cache_folder
+from mmgrid.merging.arrays.cache import cache_folder
 
 if TYPE_CHECKING:
     from mmgrid.merging.kernels.loading import Loops

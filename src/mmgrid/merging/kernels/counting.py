@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.kernels.choice import CHOICE
 from mmgrid.merging.kernels.layout import SLOTS
 from mmgrid.merging.kernels.tables import address_of
-from mmgrid.merging.scratch import take
 
 _RANKED_FROM = 1 << 15  # elements; the counts of fewer take longer to clear than a partition takes
 _HALF = 1 << 16

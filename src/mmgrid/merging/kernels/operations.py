@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmgrid.merging.kernels.layout import ALL, DIVIDE, DROP, MULTIPLY, WINDOW
-from mmgrid.merging.random import HALVES, REST, key_of, limits
-from mmgrid.merging.stages import Cut, Drop, LayerScale, Outliers, Place, Stage, Trim
+from mmgrid.merging.methods.stages import Cut, Drop, LayerScale, Outliers, Place, Stage, Trim
+from mmgrid.merging.methods.stages.random import HALVES, REST, key_of, limits
 
 KNOWN: frozenset[type[Stage]] = frozenset({Drop, LayerScale, Outliers, Trim})
 _NO_CUT = Cut(1 << 31, None)  # magnitudes have 31 bits: nothing lies above it

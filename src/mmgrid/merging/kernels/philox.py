@@ -1,4 +1,4 @@
-"""Philox 4×64 with ten rounds, compiled: the numbers of `mmgrid.merging.random`, bit for bit as numpy draws them.
+"""Philox 4×64 with ten rounds, compiled: the numbers of `mmgrid.merging.methods.stages.random`, bit for bit as numpy draws them.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, whose constants these are.
 

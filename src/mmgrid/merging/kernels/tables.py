@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.kernels.layout import ALL, COLUMNS, ELECTED, RUN, SEARCH, SPARE_WORDS, SUM, VARIANT, room_bytes
 from mmgrid.merging.kernels.operations import Operation, window_of
 from mmgrid.merging.methods.combination import Combination
-from mmgrid.merging.scratch import take
-from mmgrid.merging.stages import Cut
+from mmgrid.merging.methods.stages import Cut
 
 
 def address_of(array: np.ndarray) -> int:

@@ -17,8 +17,8 @@ from mmgrid.merging.mergekit.meanings import METHODS, Meaning, MergekitMethod, P
 from mmgrid.merging.mergekit.models import check_tokenizers, folder_of
 from mmgrid.merging.mergekit.places import Places, patterns_for
 from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
-from mmgrid.merging.recipe import BASE_FILES, MergeRecipe, MergeRule, MergeSource
-from mmgrid.merging.sources import open_source
+from mmgrid.merging.models.sources import open_source
+from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeRule, MergeSource
 
 _TYPES = ("float32", "bfloat16", "float16")
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmgrid.merging.job import Job, Program
-from mmgrid.merging.lora import LoraFolder
+from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.mergekit.places import layer_in
 from mmgrid.merging.mergekit.settings import value_of
-from mmgrid.merging.names import depths
-from mmgrid.merging.plan import Plan
-from mmgrid.merging.recipe import MergeRecipe
+from mmgrid.merging.models.lora import LoraFolder
+from mmgrid.merging.plan.plan import Plan
+from mmgrid.merging.plan.program import Job, Program
+from mmgrid.merging.plan.recipe import MergeRecipe
 
 CONFIG_FILE = "mergekit_config.yml"
 _HEAD = """\

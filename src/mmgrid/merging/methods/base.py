@@ -26,11 +26,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from mmgrid.merging.arrays.buffers import like
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError, listing, nearest
-from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.combination import Combination, Combining
-from mmgrid.merging.scratch import like
-from mmgrid.merging.stages import STAGES, Stage
+from mmgrid.merging.methods.stages import STAGES, Stage
 
 Needs = Literal["element", "row", "tensor", "model"]
 Returns = Literal["delta", "weights"]

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.buffers import like
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import sum_of_weights, summing, weighted_sum
 from mmgrid.merging.methods.combination import Combination, Combining
-from mmgrid.merging.scratch import like
 
 Elect = Literal["weighted", "plain"]
 Inner = Literal["linear", "ties"]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
-from mmgrid.merging.stages import MagnitudeDrop, Stage
+from mmgrid.merging.methods.stages import MagnitudeDrop, Stage
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:

@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method, sum_of_weights
 from mmgrid.merging.methods.consensus import Elect, Inner
 from mmgrid.merging.methods.linear_algebra import Matrix, as_matrix, as_tensor, directions, is_matrix, product
-from mmgrid.merging.stages.base import share_of
+from mmgrid.merging.methods.stages.base import share_of
 
 
 @merge_method(needs="tensor", returns="delta", base="required")

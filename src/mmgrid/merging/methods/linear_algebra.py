@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import weighted_sum
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
-from mmgrid.merging.stages import Drop, Scope, Stage, Trim
+from mmgrid.merging.methods.stages import Drop, Scope, Stage, Trim
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method, weighted_sum
-from mmgrid.merging.stages.base import share_of
+from mmgrid.merging.methods.stages.base import share_of
 
 _RUN = 1 << 16  # elements whose float64 values are held at once
 

@@ -11,8 +11,8 @@ from mmgrid.merging.methods.della import della
 from mmgrid.merging.methods.iso_c import iso_c
 from mmgrid.merging.methods.iso_cts import iso_cts
 from mmgrid.merging.methods.knots import knots
+from mmgrid.merging.methods.layer_scaling import lines
 from mmgrid.merging.methods.linear import linear
-from mmgrid.merging.methods.lines import lines
 from mmgrid.merging.methods.mask import mask
 from mmgrid.merging.methods.model_stock import model_stock
 from mmgrid.merging.methods.pcb import pcb

@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from mmgrid.merging.arrays.buffers import like
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined
-from mmgrid.merging.scratch import like
 
 
 @merge_method(needs="element", returns="delta", base="required")

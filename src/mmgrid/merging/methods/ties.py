@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import Preset, merge_method
 from mmgrid.merging.methods.consensus import Elect, elected, electing
-from mmgrid.merging.stages import Drop, Scope, Stage, Trim
+from mmgrid.merging.methods.stages import Drop, Scope, Stage, Trim
 
 Share = Annotated[float, Field(ge=0, le=1)]
 SUBSPACE = Preset(

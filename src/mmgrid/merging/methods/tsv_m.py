@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmgrid.merging.floats import Floats
+from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.linear_algebra import (
     as_matrix,
@@ -19,7 +19,7 @@ from mmgrid.merging.methods.linear_algebra import (
     mean_of,
     product,
 )
-from mmgrid.merging.stages.base import share_of
+from mmgrid.merging.methods.stages.base import share_of
 
 
 @merge_method(needs="tensor", returns="delta", base="required")

@@ -1,5 +1,0 @@
-"""Which function builds which kind of cell."""
-
-from mmgrid.grid.build.build import State, build_cell
-
-__all__ = ["State", "build_cell"]

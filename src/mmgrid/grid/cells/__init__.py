@@ -1,0 +1,1 @@
+"""From a grid to its cells: what there is to build, and from what."""

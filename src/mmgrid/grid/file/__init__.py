@@ -1,0 +1,1 @@
+"""The grid file: what it may say, and how it is read."""

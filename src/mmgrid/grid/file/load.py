@@ -1,0 +1,210 @@
+"""Reading a grid file: TOML, environment variables, values set on the command line, and errors that help."""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mmgrid.grid.file.spec import GridSpec
+from mmgrid.paradigms import RECIPES
+
+# What pydantic calls by Python's names.
+EXPECTED = {
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dict_type": "a table",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class GridError(ValueError):
+    """The grid file is wrong; the message names file and key, and what to do."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A parsed grid, and the file it came from, to which its relative paths refer."""
+
+    spec: GridSpec
+    file: Path
+
+    def path(self, text: str) -> Path:
+        """A path of the grid file, relative to the file's folder unless absolute."""
+        return (self.file.parent / Path(text).expanduser()).resolve()
+
+
+def load_grid(file: Path, settings: Iterable[str] = ()) -> Grid:
+    """Read `file`, apply `settings` ("evaluation.max_users=500", values as in TOML), validate.
+
+    Raises GridError with one line for each thing that is wrong.
+    """
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GridError(f"{file}: no such file; `mmgrid init` writes one to start from") from None
+    except IsADirectoryError:
+        raise GridError(f"{file}: is a folder, not a grid file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GridError(f"{file}: no valid TOML: {error}") from None
+    for setting in settings:
+        _apply(tree, setting)
+    tree = _expand(tree, file, ())
+    try:
+        spec = GridSpec.model_validate(tree)
+        for paradigm in spec.paradigms:
+            _check_recipe(spec, paradigm)
+    except ValidationError as error:
+        raise GridError("\n".join(_explain(error, file))) from None
+    return Grid(spec, file.resolve())
+
+
+def _check_recipe(spec: GridSpec, paradigm: str) -> None:
+    try:
+        spec.recipe(paradigm)
+    except ValidationError as error:
+        lines = [dict(line, loc=("paradigms", paradigm, *line["loc"])) for line in error.errors()]
+        raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
+
+
+def _as_init(line: Mapping[str, Any]) -> Any:
+    """An entry of `ValidationError.errors()` as `from_exception_data` wants it back."""
+    context = dict(line.get("ctx") or {})
+    if line["type"] == "value_error":
+        context = {"error": context.get("error", line["msg"])}
+    return {"type": line["type"], "loc": line["loc"], "input": line["input"], "ctx": context}
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise GridError(f"--set {setting}: expected key=value, for example evaluation.max_users=500")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    place = tree
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise GridError(f"--set {setting}: {parent} is not a table")
+    place[last] = value
+
+
+def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
+    """`value` with each ${NAME} in a string replaced by the environment's variable."""
+    if isinstance(value, dict):
+        return {key: _expand(inner, file, (*place, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, file, (*place, str(i))) for i, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if not found:
+            raise GridError(
+                f"{file}: {'.'.join(place)}: the environment variable {match[1]} is not set; "
+                f"set it, or write a path in its place"
+            )
+        return found
+
+    return VARIABLE.sub(variable, value)
+
+
+# Pydantic names the chosen variant of a union at this place of the location; the user wrote no such key.
+_VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2}
+
+
+def _explain(error: ValidationError, file: Path) -> list[str]:
+    """One line for each problem: `file: key: what is wrong; what may have been meant`."""
+    lines = []
+    for problem in error.errors():
+        loc = [part for place, part in enumerate(problem["loc"]) if place != _VARIANT_AT.get(problem["loc"][0])]
+        if problem["type"].startswith("union_tag"):
+            loc.append("kind")
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+        message = _message(problem)
+        lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
+    return lines
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    """What is wrong with one value, in the words of a grid file."""
+    kind, about = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        wrong, known = str(problem["loc"][-1]), _known_keys(problem["loc"][:-1])
+        nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+        return f"unknown key; {hint}"
+    if kind == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    if kind in ("missing", "union_tag_not_found"):
+        return "is missing"
+    if kind == "union_tag_invalid":
+        kinds = [kind.strip(" '") for kind in about["expected_tags"].split(",")]
+        nearest = difflib.get_close_matches(about["tag"], kinds, n=1)
+        listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
+        return f"should be {listed} (it is {about['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    found = _shown(problem["input"])
+    if about.get("class_name") == "PhaseValues":
+        return f"should be a number, or a table with one for each phase (it is {found})"
+    if kind in EXPECTED:
+        return f"should be {EXPECTED[kind]} (it is {found})"
+    if kind == "too_short" or (kind == "string_too_short" and not problem["input"]):
+        return "must not be empty"
+    return f"{problem['msg'].removeprefix('Input ')} (it is {found})"
+
+
+def _shown(value: Any) -> str:
+    text = f"{value}".lower() if isinstance(value, bool) else repr(value)  # as TOML writes it
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at `location` of a grid file."""
+    if len(location) >= 2 and location[0] == "paradigms" and location[1] in RECIPES:
+        return _keys_below(RECIPES[location[1]], location[2:])
+    return _keys_below(GridSpec, location)
+
+
+def _keys_below(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, int) or part not in model.model_fields:
+            continue  # an index into a list, or the name of a union's variant
+        models = _models_in(model.model_fields[part].annotation)
+        chosen = [m for m in models if m.model_fields.get("kind") and _variant(m) in location]
+        if not models:
+            return []
+        model = (chosen or models)[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _variant(model: type[BaseModel]) -> str | None:
+    choices = typing.get_args(model.model_fields["kind"].annotation)
+    return choices[0] if choices else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+    return []

@@ -1,0 +1,82 @@
+"""What a missing cell will cost, in seconds: from cells like it that were built, else from measured rates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.store import Record
+
+# Seconds a unit of work on one core of the development machine: a trained interaction, a ranked user, a token.
+RATES = {
+    ("checkpoint", "text"): 4e-3,
+    ("checkpoint", "semid"): 1e-2,
+    ("checkpoint", "semb"): 4.5e-3,
+    ("checkpoint", "sasrec"): 2.5e-4,
+    ("evaluation", "text"): 2.5e-2,
+    ("evaluation", "semid"): 5e-3,
+    ("evaluation", "semb"): 1.5e-3,
+    ("evaluation", "sasrec"): 5e-4,
+    ("evaluation", "baseline"): 2e-4,
+    ("backbone", None): 2.5e-4,
+}
+FIXED = {
+    "corpus": 3.0,
+    "backbone": 5.0,
+    "base": 2.0,
+    "vectors": 10.0,
+    "codes": 10.0,
+    "checkpoint": 2.0,
+    "merge": 1.0,
+    "evaluation": 3.0,
+    "study": 10.0,
+}
+
+
+def estimate(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> dict[Cell, float | None]:
+    """Seconds for each missing cell; None while what it depends on is not known (its corpus is not built)."""
+    rates = _measured(records)
+    return {cell: _seconds(cell, records, rates) for cell in cells if cell not in records}
+
+
+def _measured(records: Mapping[Cell, Record]) -> dict[tuple[Any, ...], float]:
+    """Seconds a unit of work, of the cells that are built, by what makes cells alike."""
+    done: dict[tuple[Any, ...], list[float]] = {}
+    for cell, record in records.items():
+        work = _work(cell, records)
+        if work and record.seconds:
+            sums = done.setdefault(_likeness(cell), [0.0, 0.0])
+            sums[0] += record.seconds
+            sums[1] += work
+    return {likeness: seconds / work for likeness, (seconds, work) in done.items()}
+
+
+def _seconds(cell: Cell, records: Mapping[Cell, Record], rates: Mapping[tuple[Any, ...], float]) -> float | None:
+    work = _work(cell, records)
+    if work is None:
+        return None
+    if rate := rates.get(_likeness(cell)):
+        return work * rate
+    return FIXED[cell.kind] + work * RATES.get((cell.kind, cell.recipe.get("paradigm")), 0.0)
+
+
+def _likeness(cell: Cell) -> tuple[Any, ...]:
+    recipe = cell.recipe
+    names = ("paradigm", "precision", "batch_size", "negatives", "text_tokens", "threads", "hidden_size", "layers")
+    return (cell.kind, recipe.get("study"), *(recipe.get(name) for name in names))
+
+
+def _work(cell: Cell, records: Mapping[Cell, Record]) -> float | None:
+    """Units of work: trained interactions, ranked users, tokens; 1 where the time is about the same for all."""
+    recipe = cell.recipe
+    if cell.kind == "backbone":
+        return float(recipe.get("steps", 0) * recipe.get("batch_rows", 0) * recipe.get("row_tokens", 0)) or 1.0
+    if cell.kind not in ("checkpoint", "evaluation") or "files" in recipe:
+        return 1.0
+    corpus = records.get(cell.upstream["corpus"])
+    if corpus is None:
+        return None
+    found: Any = corpus.summary["statistics"]
+    if cell.kind == "evaluation":
+        return float(min(found["test_users"], recipe["max_users"] or found["test_users"]))
+    phases = ("pretrain", "phase1", "phase2") if recipe["phase"] == "all" else (recipe["phase"],)
+    return sum(found["interactions"][phase] for phase in phases) * recipe["epochs"]

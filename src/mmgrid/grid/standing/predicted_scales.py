@@ -1,0 +1,59 @@
+"""A λ for each domain of a grid from what its store holds: prepared data, and the best λ of other domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from mmgrid.data import Calendar, Corpus, DataError, NoTestUsersError, test_set
+from mmgrid.data.statistics import mean_gap_days
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.load import Grid
+from mmgrid.store import Store
+from mmgrid.studies.predicted_scale import LEAST_POINTS, Advice, advise
+from mmgrid.studies.statistics.leave_one_out_line import PAPER_POINTS
+
+
+def advices(cells: Sequence[Cell], store: Store, grid: Grid, domains: Sequence[str], paradigm: str) -> list[Advice]:
+    """λ̂ for each of `domains`, whose corpora are built.  Nothing at or after t2 is read of a domain itself.
+
+    Raises:
+        DataError: a domain has no interactions before t2, or nobody whose last one lies in phase2.
+    """
+    calendar = grid.spec.phases.calendar()
+    measured = _measured(cells, store, paradigm)
+    corpora = {cell.recipe["domain"]: cell for cell in cells if cell.kind == "corpus"}
+    found = []
+    for domain in domains:
+        others = {name: point for name, point in measured.items() if name != domain}
+        enough = len(others) >= LEAST_POINTS
+        points: Mapping[str, tuple[float, float]] = others if enough else PAPER_POINTS
+        source = "this grid's recency study" if enough else "the paper's Table 4: another model, other data"
+        gap, active = _features(Corpus.load(store.folder(corpora[domain].address), until=calendar.t2), calendar)
+        found.append(advise(domain, gap, active, points, source))
+    return found
+
+
+def _features(corpus: Corpus, calendar: Calendar) -> tuple[float, float]:
+    """Mean gap in days, and the share of active users as it was one phase earlier."""
+    gap = mean_gap_days(corpus)
+    if gap is None:
+        raise DataError(f"{corpus.name}: has no interactions before t2, so there is nothing to predict from")
+    try:
+        return gap, float(test_set(corpus, calendar, "phase2").active.mean())
+    except NoTestUsersError as error:
+        raise DataError(f"{error}. Without them the share of active users cannot be estimated") from None
+
+
+def _measured(cells: Sequence[Cell], store: Store, paradigm: str) -> dict[str, tuple[float, float]]:
+    """Mean gap and λ* of each domain of the recency study, where it is built; the mean of λ* over seeds."""
+    places: dict[str, list[tuple[float, float]]] = {}
+    for cell in cells:
+        if cell.kind == "study" and cell.key[:2] == ("recency", paradigm) and store.has(cell.address):
+            table = pl.read_parquet(store.folder(cell.address) / "recency.parquet")
+            rows: list[dict[str, Any]] = table.drop_nulls(["best", "gap_days"]).to_dicts()
+            for row in rows:
+                places.setdefault(row["domain"], []).append((row["gap_days"], row["best"]))
+    return {domain: (found[0][0], sum(best for _, best in found) / len(found)) for domain, found in places.items()}

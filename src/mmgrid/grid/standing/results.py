@@ -1,0 +1,158 @@
+"""What a store knows of a grid, as tidy tables: cells, statistics, results, changes, loss curves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mmgrid.data import PHASES
+from mmgrid.evaluation import RESULTS_SCHEMA
+from mmgrid.grid.builders.evaluation import RANKS_FILE, ROWS_FILE
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.standing.state import State
+from mmgrid.store import Record, Store, StoreError
+from mmgrid.studies import cross_domain
+from mmgrid.studies.registry import STUDIES
+
+
+def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, str]]:
+    """The records of those cells that are there; and what is wrong with those whose record cannot be used."""
+    records, damaged = {}, {}
+    for cell in cells:
+        try:
+            if store.has(cell.address):
+                records[cell] = store.record(cell.address)
+        except StoreError as error:
+            damaged[cell] = str(error)
+    return records, damaged
+
+
+def cells_table(states: Mapping[Cell, State], records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """One row a cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
+
+    A damaged cell counts as failed: so it does in a run.
+    """
+    rows = []
+    for cell, state in states.items():
+        record = records.get(cell)
+        rows.append(
+            {
+                "kind": cell.kind,
+                "name": cell.name,
+                "paradigm": cell.recipe.get("paradigm"),
+                "domain": cell.key[1] if cell.kind == "checkpoint" else cell.recipe.get("domain"),
+                "phase": cell.recipe.get("phase"),
+                "state": "failed" if state.name == "damaged" else state.name,
+                "problem": f"waits for {state.problem}" if state.name == "blocked" else state.problem or None,
+                "seconds": record.seconds if record else None,
+                "peak_bytes": record.peak_bytes if record else None,
+                "fingerprint": cell.fingerprint,
+                "finished": record.finished if record else None,
+            }
+        )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def statistics_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """Table 1 and the data part of Table 4, one row a prepared domain."""
+    return pl.DataFrame(
+        [statistics_row(record.summary["statistics"]) for cell, record in records.items() if cell.kind == "corpus"]  # type: ignore[arg-type]
+    )
+
+
+def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A corpus's statistics as one flat row."""
+    row = {"domain": found["domain"], "users": found["users"], "items": found["items"]}
+    row |= {phase: found["interactions"][phase] for phase in PHASES}
+    row |= {"items_test": found["test_items"]}
+    return row | {name: found[name] for name in ("test_users", "active", "non_active", "active_ratio", "gap_days")}
+
+
+def codes_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
+    """Of each domain's semantic IDs how evenly their codes are used, what they lose (percent), and what collides."""
+    rows = []
+    for cell, record in records.items():
+        if cell.kind == "codes":
+            whose = {"domain": cell.recipe["domain"], "seed": cell.recipe["seed"]}
+            quantiser = {"quantiser": cell.recipe["quantiser"]["kind"]}
+            rows.append(whose | quantiser | _codes_row(record.summary))
+    return pl.DataFrame(rows)
+
+
+def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A report on codes as one flat row."""
+    levels = found["levels"]
+    return {
+        "items": found["items"],
+        "levels": len(levels),
+        "codes": found["codes_per_level"],
+        "least_used": min(level["used"] for level in levels),
+        "least_entropy_bits": min(level["entropy_bits"] for level in levels),
+        "error": 100 * levels[-1]["error"],
+        "colliding_before": found["before"]["items"],
+        "colliding": found["after"]["items"],
+    }
+
+
+def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
+    """All results rows, in the order of the cells; those of a sweep's points only with `points`."""
+    scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
+    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in scored]
+    return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
+
+
+def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict[str, pl.DataFrame]]:
+    """Study → table → its rows of all paradigms and seeds; of the studies that are built."""
+    found: dict[str, dict[str, list[pl.DataFrame]]] = {}
+    for cell in records:
+        if cell.kind == "study":
+            for table in STUDIES[cell.recipe["study"]].tables:
+                frame = pl.read_parquet(store.folder(cell.address) / f"{table}.parquet")
+                found.setdefault(cell.recipe["study"], {}).setdefault(table, []).append(frame)
+    return {name: {table: pl.concat(frames) for table, frames in tables.items()} for name, tables in found.items()}
+
+
+def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """domain, month (its first day), interactions: of every prepared domain."""
+    frames = [
+        pl.read_parquet(store.folder(cell.address) / "months.parquet").select(
+            pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
+        )
+        for cell in records
+        if cell.kind == "corpus"
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame()
+
+
+def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """Every merge against the newest checkpoint of the domain that it is evaluated on, paired by user."""
+    scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
+    singles = {
+        (cell.recipe["paradigm"], cell.recipe["domain"], cell.recipe["seed"], cell.upstream["model"]): cell
+        for cell in scored
+        if "model" in cell.upstream and "merge" not in cell.recipe
+    }
+    compared = []
+    for cell in scored:
+        recipe = cell.recipe
+        source = cell.upstream.get(f"source:{recipe['domain']}")
+        single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
+        if single:
+            ranks, reference = (pl.read_parquet(store.folder(c.address) / RANKS_FILE) for c in (cell, single))
+            compared.append(cross_domain.Compared(recipe, ranks, reference, single.recipe["model"]))
+    return cross_domain.changes(compared)
+
+
+def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """Loss curves of all checkpoints: paradigm, domain, phase, seed, step, epoch, loss."""
+    rows: list[dict[str, Any]] = []
+    for cell in records:
+        if cell.kind == "checkpoint" and "files" not in cell.recipe:  # one that was trained here
+            about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
+            about["seed"] = cell.recipe["seed"]
+            file: Path = store.folder(cell.address) / "training.json"
+            points = json.loads(file.read_text())["losses"]
+            rows += [about | dict(zip(("step", "epoch", "loss"), point, strict=True)) for point in points]
+    return pl.DataFrame(rows)

@@ -1,0 +1,46 @@
+"""Where each cell of a grid stands, as its store tells: built, or why it is not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.store import Record, Store
+
+
+@dataclass(frozen=True)
+class State:
+    """`problem` is what went wrong with a damaged or failed cell, and the cell that a blocked one waits for."""
+
+    name: Literal["built", "damaged", "failed", "blocked", "missing"]
+    problem: str = ""
+
+
+def states(
+    cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, str], store: Store
+) -> dict[Cell, State]:
+    """The state of each of `cells` (what is built first coming first).
+
+    A cell has failed if the newest attempt at it did.  It is blocked while a cell that it is built from, however
+    far above, is damaged or has failed; then nobody can attempt it.
+    """
+    found: dict[Cell, State] = {}
+    for cell in cells:
+        if cell in records:
+            found[cell] = State("built")
+        elif cell in damaged:
+            found[cell] = State("damaged", damaged[cell])
+        else:
+            found[cell] = _not_built(cell, found, store)
+    return found
+
+
+def _not_built(cell: Cell, found: Mapping[Cell, State], store: Store) -> State:
+    for above in cell.upstream.values():
+        state = found.get(above, State("missing"))
+        if state.name in ("damaged", "failed"):
+            return State("blocked", above.name)
+        if state.name == "blocked":
+            return state
+    failure = store.failure(cell.address)
+    return State("failed", failure.message) if failure else State("missing")

@@ -1,0 +1,41 @@
+"""Why a cell is to be built again: its recipe beside that of the newest version that is there."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.fingerprint import plain
+from mmgrid.store import Store
+
+ABSENT = "(absent)"
+
+
+def why(cell: Cell, store: Store) -> list[str]:
+    """One line for each reason; a single line if the cell is built, or never was."""
+    if store.has(cell.address):
+        return [f"{cell.name} is built: {store.folder(cell.address)}"]
+    versions = store.versions_of(cell.name)
+    if not versions:
+        return [f"{cell.name} has never been built in this store"]
+    newest = versions[0]
+    reasons = [
+        f"{place}: {before!r} when it was built, {now!r} now"
+        for place, before, now in _differences(newest.recipe, plain(cell.recipe), "")
+    ]
+    for role in sorted(newest.upstream.keys() | cell.upstream.keys()):
+        before = newest.upstream[role].fingerprint if role in newest.upstream else None
+        now = cell.upstream[role].fingerprint if role in cell.upstream else None
+        if before is None or now is None:
+            reasons.append(f"{role}: {'is new' if before is None else 'is no longer used'}")
+        elif before != now:
+            reasons.append(f"{role}: {cell.upstream[role].name} has changed ({before[:8]} → {now[:8]})")
+    return reasons or ["nothing in its recipe or upstream differs: the code of its kind has a new step version"]
+
+
+def _differences(before: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted(before.keys() | now.keys()):
+            inner = f"{place}.{key}" if place else key
+            yield from _differences(before.get(key, ABSENT), now.get(key, ABSENT), inner)
+    elif before != now:
+        yield place, before, now

@@ -1,0 +1,1 @@
+"""Ground of the engine: floating-point formats, chunks, buffers, threads, exact sums."""

@@ -1,0 +1,1 @@
+"""Runs a program over tensors: thresholds, inner products, arithmetic."""

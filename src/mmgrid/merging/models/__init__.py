@@ -1,0 +1,1 @@
+"""Reads models: headers, tensors, adapters, blocks of token rows, digests."""

@@ -1,0 +1,298 @@
+"""A PEFT LoRA adapter as the model that it makes: θ = base + s B A, run by run, nothing merged beforehand.
+
+Source: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, https://arxiv.org/abs/2106.09685;
+the scale s is alpha / r, or alpha / √r with rslora (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mmgrid.merging.arrays.buffers import take
+from mmgrid.merging.arrays.floats import is_float, widen
+from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILE = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
+_WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # what peft puts into the names of whole modules
+_BLOCK_ELEMENTS = 1 << 14  # products are taken of whole blocks of about so many, so that no bit depends on the runs
+_CACHED = 16  # tensors whose factors are held
+# Ways to begin that also change the base's weights, so that the adapter fits the changed ones alone.
+_CHANGES_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
+# Settings under which the adapter is more than s B A, or applies to some tokens only.
+_OTHER_ARITHMETIC = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "use_bdlora",
+    "use_qalora",
+)
+
+
+@dataclass(frozen=True)
+class _Low:
+    """What is added to a tensor: s B A, or its transpose; names of the factors in the adapter's file."""
+
+    down: str
+    up: str
+    scale: float
+    transposed: bool
+
+
+def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
+    """The folder of the model that an adapter belongs to.
+
+    Raises:
+        MergeError: nobody says which.
+    """
+    if onto is not None:
+        return onto
+    named = _config(adapter).get("base_model_name_or_path")
+    for path in (Path(named), adapter / named) if named else ():
+        if path.is_dir():
+            return path.absolute()
+    if base is not None:
+        return base
+    raise MergeError(
+        f"{adapter}: is a LoRA adapter of {named!r}, which is no folder on this machine; say which model it belongs to "
+        f"(onto: FOLDER beside its path in the recipe, or a base)"
+    )
+
+
+class LoraFolder:
+    """The tensors of a model with a LoRA adapter merged into it, as `Tensors`. Threads may share it.
+
+    What the adapter changes is given in float32, unrounded; `TensorInfo.native` says the model's own type.
+
+    Args:
+        path: the adapter's folder.
+        model: the folder of the model that it was trained on.
+
+    Raises:
+        MergeError: the adapter is of another kind, or does not fit the model.
+    """
+
+    def __init__(self, path: Path, model: Path) -> None:
+        self.path = path
+        self._settings = _config(path)
+        _check_kind(path, self._settings)
+        file = path / ADAPTER_FILE
+        if not file.is_file():
+            pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
+            raise MergeError(f"{path}: holds no {ADAPTER_FILE}{pickled}: save the adapter as safetensors")
+        self._model, self._adapter = TensorFolder(model), TensorFolder(file)
+        self._own = [path / ADAPTER_CONFIG, file]
+        self._own_stamps = [stamp_of(each) for each in self._own]
+        self._changed, self._replaced = self._match()
+        self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._holding = threading.Lock()
+
+    @property
+    def companions(self) -> Path:
+        """Where config and tokenizer are: with the model."""
+        return self._model.path
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that the tensors depend on."""
+        return [*self._own, *self._model.files]
+
+    @property
+    def stamps(self) -> list[tuple[int, int, int]]:
+        return [*self._own_stamps, *self._model.stamps]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._model)
+
+    def __len__(self) -> int:
+        return len(self._model)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._model
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor, without reading it."""
+        info = self._model.info(name)
+        if name in self._changed:
+            return TensorInfo("float32", info.shape, native=info.dtype)
+        if name in self._replaced:
+            return TensorInfo(self._adapter.info(self._replaced[name]).dtype, info.shape, native=info.dtype)
+        return info
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
+        own = self._replaced.get(name)
+        held, called = (self._model, name) if own is None else (self._adapter, own)
+        stored, info = held.read(called, start, stop), held.info(called)
+        if name not in self._changed:
+            return stored
+        result = take(stop - start)
+        np.copyto(result, widen(stored, info.dtype))
+        self._add(name, info.shape, start, result)
+        return result
+
+    def _add(self, name: str, shape: tuple[int, ...], start: int, values: np.ndarray) -> None:
+        """Add s B A to the elements from `start` on, in float64, rounded once."""
+        left, right = self._factors_of(name)
+        row = shape[1]
+        rows = max(_BLOCK_ELEMENTS // row, 1)
+        stop = start + len(values)
+        for first in range(start // row // rows * rows, -(-stop // row), rows):
+            product = (left[first : first + rows] @ right).reshape(-1)
+            begin = first * row
+            low, high = max(begin, start), min(begin + len(product), stop)
+            part = values[low - start : high - start]
+            part[:] = part + product[low - begin : high - begin]
+
+    def _factors_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Two matrices in float64 whose product is what is added; the scale is in the first."""
+        with self._holding:
+            if name in self._factors:
+                return self._factors[name]
+        low = self._changed[name]
+        down, up = self._matrix(low.down), self._matrix(low.up)
+        factors = (low.scale * down.T, up.T) if low.transposed else (low.scale * up, down)
+        factors = (np.ascontiguousarray(factors[0]), np.ascontiguousarray(factors[1]))
+        with self._holding:
+            while len(self._factors) >= _CACHED:
+                del self._factors[next(iter(self._factors))]
+            self._factors[name] = factors
+        return factors
+
+    def _matrix(self, name: str) -> np.ndarray:
+        info = self._adapter.info(name)
+        values = widen(self._adapter.read(name, 0, info.size), info.dtype)
+        return values.reshape(info.shape).astype(np.float64)
+
+    def check_unchanged(self) -> None:
+        """See that nobody wrote to the files since they were opened.
+
+        Raises:
+            MergeError: somebody did.
+        """
+        for file, stamp in zip(self._own, self._own_stamps, strict=True):
+            if not file.exists() or stamp_of(file) != stamp:
+                raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
+        self._model.check_unchanged()
+
+    def close(self) -> None:
+        self._model.close()
+        self._adapter.close()
+
+    def __enter__(self) -> LoraFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _match(self) -> tuple[dict[str, _Low], dict[str, str]]:
+        """Name of a tensor of the model → what is added to it, or what replaces it."""
+        factors: dict[str, dict[str, str]] = {}
+        replaced: dict[str, str] = {}
+        for name in self._adapter:
+            own = name.removeprefix(_PREFIX)
+            match = _FACTOR.match(own)
+            if match is not None:
+                factors.setdefault(match["module"], {})[match["kind"]] = name
+            elif (plain := _WRAPPED.sub("", own)) in self._model:
+                replaced[plain] = name
+            else:
+                raise MergeError(
+                    f"{self.path}: tensor {name} is neither LoRA's nor in the model {self._model.path}; only plain LoRA "
+                    f"is merged on the fly. {_instead(self.path)}"
+                )
+        for own, name in replaced.items():
+            self._check_shape(own, self._adapter.info(name).shape)
+        return {f"{module}.weight": self._low(module, found) for module, found in factors.items()}, replaced
+
+    def _low(self, module: str, found: Mapping[str, str]) -> _Low:
+        embedding = "lora_embedding_A" in found
+        kinds = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A", "lora_B")
+        tensor = f"{module}.weight"
+        if set(found) != set(kinds):
+            raise MergeError(
+                f"{self.path}: {module}: has {listing(found)} without its other half; save the adapter again"
+            )
+        if tensor not in self._model:
+            raise MergeError(
+                f"{self.path}: changes {tensor}, which the model {self._model.path} lacks (tied weights are saved once); "
+                f"is it the adapter's model? {_instead(self.path)}"
+            )
+        down, up = self._adapter.info(found[kinds[0]]), self._adapter.info(found[kinds[1]])
+        if len(down.shape) != 2 or len(up.shape) != 2 or down.shape[0] != up.shape[1]:
+            raise MergeError(
+                f"{self.path}: {module}: only linear layers and embeddings are merged. {_instead(self.path)}"
+            )
+        transposed = embedding or bool(self._settings.get("fan_in_fan_out"))
+        shape = (up.shape[0], down.shape[1])
+        self._check_shape(tensor, shape[::-1] if transposed else shape)
+        return _Low(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
+
+    def _scale(self, module: str, rank: int) -> float:
+        alpha = self._settings.get("lora_alpha", 8)
+        for pattern, value in (self._settings.get("alpha_pattern") or {}).items():
+            if re.match(rf"(?:.*\.)?(?:{pattern})$", module):
+                alpha = value
+                break
+        return alpha / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
+
+    def _check_shape(self, tensor: str, shape: tuple[int, ...]) -> None:
+        info = self._model.info(tensor)
+        if info.shape != shape or not is_float(info.dtype):
+            raise MergeError(
+                f"{self.path}: tensor {tensor}: the adapter's is {list(shape)}, the model's {info.dtype} "
+                f"{list(info.shape)}; is {self._model.path} the adapter's model?"
+            )
+
+
+def _config(adapter: Path) -> dict[str, Any]:
+    file = adapter / ADAPTER_CONFIG
+    try:
+        value = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise MergeError(f"{file}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise MergeError(f"{file}: is not a JSON object")
+    return value
+
+
+def _check_kind(path: Path, settings: Mapping[str, Any]) -> None:
+    start = str(settings.get("init_lora_weights", True)).lower()
+    problem = None
+    if settings.get("peft_type") != "LORA":
+        problem = f"is an adapter of type {settings.get('peft_type')}"
+    elif settings.get("use_dora"):
+        problem = "is DoRA, which also changes magnitudes"
+    elif settings.get("bias", "none") != "none" or settings.get("lora_bias"):
+        problem = "also trained biases"
+    elif settings.get("layer_replication"):
+        problem = "repeats layers"
+    elif odd := [key for key in _OTHER_ARITHMETIC if settings.get(key)]:
+        problem = f"was trained with {listing(odd)}, which B A alone is not"
+    elif start.startswith(_CHANGES_BASE):
+        problem = f"began as {start}, which changes the model's own weights, too"
+    if problem is not None:
+        raise MergeError(f"{path}: {problem}; only plain LoRA is merged on the fly. {_instead(path)}")
+
+
+def _instead(path: Path) -> str:
+    return (
+        "Merge it with peft first: "
+        f"`PeftModel.from_pretrained(base, {str(path)!r}).merge_and_unload().save_pretrained(folder)`"
+    )

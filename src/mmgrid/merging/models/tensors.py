@@ -1,0 +1,288 @@
+"""A folder of safetensors, read run by run; and one file written likewise. No torch.
+
+Runs are read with plain reads into memory of their own, not mapped: what a merge holds is then what it
+counts, and a file that shrinks under us is an error rather than a crash. Sources are opened for reading
+only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from mmgrid.files import inside
+from mmgrid.merging.arrays.buffers import take
+from mmgrid.merging.arrays.floats import STORAGE, width
+from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
+from mmgrid.merging.models.header import Entry, plan_header, read_header
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What is known of a tensor before it is read; types by torch's name.
+
+    `native` is the type that its model is kept in, where that is not the one that it is read in.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    native: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.size * width(self.dtype)
+
+
+class Tensors(Protocol):
+    """Named tensors that can be read run by run: a folder, or a state dict."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor, without reading it."""
+        ...
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop) in row-major order, as `floats.STORAGE` holds them. Not to be changed."""
+        ...
+
+
+class TensorFolder:
+    """The tensors of a model folder, as `Tensors`; each read reads from the disk. Threads may share it.
+
+    Use as a context manager, or `close` it.
+
+    Args:
+        path: a Hugging Face folder (one file, or shards with their index), a folder with a single safetensors
+            file under any name, or such a file.
+
+    Raises:
+        MergeError: there are no such weights, or they are not whole.
+        OSError: they cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.files, indexed = _weight_files(self.path)
+        self.stamps = [stamp_of(file) for file in self.files]
+        self._entries: dict[str, tuple[int, Entry]] = {}
+        for number, file in enumerate(self.files):
+            for name, entry in read_header(file).items():
+                if name in self._entries:
+                    other = self.files[self._entries[name][0]].name
+                    raise MergeError(f"{file}: tensor {name!r} is also in {other}; it must be in one shard")
+                self._entries[name] = (number, entry)
+        absent = indexed - self._entries.keys()
+        if absent:
+            raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
+        self._descriptors: dict[int, int] = {}
+        self._opening = threading.Lock()
+
+    @property
+    def companions(self) -> Path:
+        """Where config and tokenizer are."""
+        return self.path
+
+    def info(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor, without reading it."""
+        entry = self._entries[name][1]
+        return TensorInfo(entry.dtype, entry.shape)
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
+        number, entry = self._entries[name]
+        each = width(entry.dtype)
+        raw = take((stop - start) * each, np.uint8)
+        view, first = raw.data, entry.start + start * each
+        done = 0
+        while done < len(view):
+            got = os.preadv(self._descriptor(number), [view[done : done + _READ_BYTES]], first + done)
+            if not got:
+                raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
+            done += got
+        return raw.view(STORAGE[entry.dtype])
+
+    def _descriptor(self, number: int) -> int:
+        with self._opening:
+            if number not in self._descriptors:
+                self._descriptors[number] = os.open(self.files[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            return self._descriptors[number]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def check_unchanged(self) -> None:
+        """See that nobody wrote to the files since they were opened.
+
+        Raises:
+            MergeError: somebody did.
+        """
+        for file, stamp in zip(self.files, self.stamps, strict=True):
+            if not file.exists() or stamp_of(file) != stamp:
+                raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
+
+    def close(self) -> None:
+        """Close the files. They are opened again if a tensor is read afterwards."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def __enter__(self) -> TensorFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TensorWriter:
+    """One new safetensors file, whose runs are written in any order, by any thread, each at its final place.
+
+    Args:
+        path: the new file; one that is there is gone on with (`resume`), or an error.
+        tensors: what it will hold.
+        resume: the file was made by a writer for the same tensors that did not finish.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], *, resume: bool = False) -> None:
+        described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
+        self._flusher: Flusher | None = None
+        # transformers refuses a file that does not say which framework wrote it.
+        header, self._entries = plan_header(described, {"format": "pt"})
+        flags = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | (0 if resume else os.O_CREAT | os.O_EXCL)
+        self._descriptor = os.open(path, flags, 0o644)
+        try:
+            _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
+            self._put(memoryview(header), 0)
+            if sum(entry.end - entry.start for entry in self._entries.values()) >= 2 * FLUSHED_BYTES:
+                self._flusher = Flusher(self._descriptor)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, name: str, start: int, stored: np.ndarray) -> None:
+        """Put a run of elements, from element `start` on, at its place. Its type is the one announced."""
+        entry = self._entries[name]
+        assert stored.dtype == STORAGE[entry.dtype], (name, stored.dtype, entry.dtype)
+        raw = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
+        self._put(raw.data, entry.start + start * stored.itemsize)
+
+    def _put(self, view: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self._descriptor, view[done : done + _READ_BYTES], offset + done)
+
+        if self._flusher is not None:
+            self._flusher.add(len(view))
+
+    def close(self) -> None:
+        """Close the file. What is written need not be on the disk yet.
+
+        Raises:
+            OSError: some of it cannot be brought there.
+        """
+        try:
+            if self._flusher is not None:
+                self._flusher.end()
+        finally:
+            os.close(self._descriptor)
+
+    def __enter__(self) -> TensorWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():  # the first error counts
+            self.close()
+
+
+def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
+    """The weight files of a folder, in the order in which transformers would look, and the indexed names."""
+    if path.is_file():
+        return [path], set()
+    if not path.is_dir():
+        raise MergeError(f"{path}: is not there. A source is a folder on this machine: download a model first")
+    if (path / WEIGHTS_FILE).exists():
+        return [path / WEIGHTS_FILE], set()
+    if (path / INDEX_FILE).exists():
+        return _shards(path)
+    if (path / "adapter_config.json").exists():
+        raise MergeError(
+            f"{path}: is a LoRA adapter, not a model. Merge it into its base first (peft: "
+            f"`PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)`)"
+        )
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) == 1:
+        return found, set()
+    if found:
+        names = listing(file.name for file in found)
+        raise MergeError(f"{path}: holds {names} and neither {WEIGHTS_FILE} nor {INDEX_FILE}: name one file")
+    pickled = sorted([*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])
+    hint = f" ({pickled[0].name} is pickled and never read: save the model as safetensors)" if pickled else ""
+    raise MergeError(f"{path}: holds no safetensors{hint}")
+
+
+def _shards(path: Path) -> tuple[list[Path], set[str]]:
+    index = path / INDEX_FILE
+    try:
+        places = json.loads(index.read_bytes())["weight_map"]
+        shards = sorted({inside(path, shard, allow_links=True) for shard in places.values()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise MergeError(f"{index}: is not an index of shards ({error!r}); fetch the file again") from error
+    absent = [shard.name for shard in shards if not _is_file(shard)]
+    if absent or not shards:
+        raise MergeError(f"{index}: shards are missing: {listing(absent) or 'it names none'}; fetch them again")
+    return shards, set(places)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path leads to a file; no, if it cannot: a name of 300 characters, say."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def stamp_of(file: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes to a file."""
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Claim the room at once, so that a disk too small says so now and not after an hour."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise  # otherwise the system or file system cannot: the file grows as it is written

@@ -1,0 +1,153 @@
+"""The model card of a merge: a `README.md` that says what the model is made of, and how to make it again.
+
+It depends on the recipe and the sources alone: no times, no dates, no absolute paths, not the folder's own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmgrid.merging.methods import Method, get_method
+from mmgrid.merging.output.folder import short_name
+from mmgrid.merging.plan.plan import BASE
+from mmgrid.merging.plan.recipe import MergeRecipe
+
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card may say.
+
+    Attributes:
+        name: of the output folder; the default card leaves it out.
+        recipe: with all defaults filled in; paths as seen from the output folder.
+        digests: source (or `(base)`) → file → digest and size; empty without digests.
+        tensors: how many were merged, kept and dropped.
+        parameters: elements in the merged tensors.
+        kept_share: source → tower → share of its task vector that stages left.
+        notes: what is not as somebody might expect.
+        companions: names of the files that go with the weights.
+    """
+
+    name: str
+    recipe: MergeRecipe
+    digests: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    tensors: tuple[int, int, int]
+    parameters: int
+    kept_share: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    companions: frozenset[str] = frozenset()
+
+
+Card = Callable[[CardFacts], str]
+
+
+def formula_of(method: Method) -> str:
+    """The first line of a method's docstring, which is its formula."""
+    return (method.function.__doc__ or "").strip().partition("\n")[0]
+
+
+def model_card(facts: CardFacts) -> str:
+    """The card that a merge gets by default, in Markdown."""
+    recipe, method = facts.recipe, get_method(facts.recipe.method)
+    count = len(recipe.sources)
+    parts = [
+        "---\ntags:\n- merge\n- mmgrid\n---",
+        f"# {count} model{'s' * (count > 1)} merged by `{method.name}`",
+        "Made with MMGRid.",
+        f"> {formula_of(method)}",
+        _sources(facts),
+        _settings(recipe),
+    ]
+    if recipe.rules:
+        parts.append(_rules(recipe))
+    merged, kept, dropped = facts.tensors
+    parts.append(
+        f"{merged:,} tensors with {facts.parameters:,} parameters were merged, {kept:,} kept as they are, "
+        f"{dropped:,} dropped."
+    )
+    if facts.kept_share:
+        names = {str(source.name): short_name(str(source.name), source.path) for source in recipe.sources}
+        parts.append(_shares(facts.kept_share, names))
+    if facts.notes:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in facts.notes))
+    parts.append(_again(facts))
+    return "\n\n".join(parts) + "\n"
+
+
+def _sources(facts: CardFacts) -> str:
+    rows = ["| | model | weight | SHA-256 |", "|---|---|---|---|"]
+    if facts.recipe.base is not None:
+        rows.append(f"| base θ₀ | `{facts.recipe.base}` | | {_digest(facts, BASE)} |")
+    for source in facts.recipe.sources:
+        name, weight = str(source.name), source.weight
+        onto = f" onto `{source.onto}`" if source.onto is not None else ""
+        called = short_name(name, source.path)
+        rows.append(
+            f"| {called} | `{source.path}`{onto} | {1.0 if weight is None else weight:g} | {_digest(facts, name)} |"
+        )
+    return "## Sources\n\n" + "\n".join(rows)
+
+
+def _digest(facts: CardFacts, name: str) -> str:
+    files = facts.digests.get(name, {})
+    return "<br>".join(f"`{entry['sha256'][:16]}…` {file}" for file, entry in sorted(files.items())) or "–"
+
+
+def _settings(recipe: MergeRecipe) -> str:
+    rows = ["| setting | value |", "|---|---|"]
+    if get_method(recipe.method).returns == "delta":
+        rows.append(f"| scale λ | {_text(recipe.scale)} |")
+    rows += [f"| {name} | {_text(value)} |" for name, value in recipe.options.items()]
+    rows += [f"| seed | {recipe.seed} |", f"| dtype | {recipe.dtype} |"]
+    rows += [f"| block `{name}` | {action} |" for name, action in recipe.blocks.items()]
+    return "## Settings\n\n" + "\n".join(rows)
+
+
+def _rules(recipe: MergeRecipe) -> str:
+    rows = ["| tensors | settings |", "|---|---|"]
+    for rule in recipe.rules:
+        patterns = (rule.tensors,) if isinstance(rule.tensors, str) else rule.tensors
+        shown = ", ".join(f"`{pattern}`" for pattern in patterns[:3]) + (
+            f" and {len(patterns) - 3} more" if len(patterns) > 3 else ""
+        )
+        settings = rule.model_dump(mode="json", exclude={"tensors"}, exclude_none=True)
+        rows.append(f"| {shown} | {'; '.join(f'{name} {_text(value)}' for name, value in settings.items())} |")
+    return "Other settings for some of the tensors; the first that fits counts:\n\n" + "\n".join(rows)
+
+
+def _shares(shares: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> str:
+    towers = sorted({tower for own in shares.values() for tower in own})
+    rows = [f"| kept of the task vector | {' | '.join(towers)} |", "|---|" + "---|" * len(towers)]
+    for source, own in shares.items():
+        rows.append(
+            f"| {names[source]} | {' | '.join(f'{own[tower]:.2%}' if tower in own else '–' for tower in towers)} |"
+        )
+    return "\n".join(rows)
+
+
+def _again(facts: CardFacts) -> str:
+    lines = [
+        "## Again",
+        "",
+        "```console",
+        "$ mmgrid merge mmgrid.json OUT    # merges again",
+        "$ mmgrid merge --verify .         # merges again, and compares byte for byte",
+        "```",
+    ]
+    if "mergekit_config.yml" in facts.companions:
+        lines += ["", "`mergekit_config.yml` says the same to mergekit."]
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""From a recipe to a program: what is read, computed and written, in which order."""

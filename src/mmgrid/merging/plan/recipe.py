@@ -1,0 +1,172 @@
+"""A merge as a value: everything that determines the result's bytes, and nothing else.
+
+A recipe is a dict, or a YAML or JSON file; a source without a name is called by the digest of its weights, so that
+a recipe's result depends on contents and never on where they lie.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.models.token_blocks import Action
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scale = Finite | tuple[Finite, ...]
+BASE_FILES = "base"
+OutputType = Literal["source", "float32", "bfloat16", "float16"]
+
+
+class MergeSource(BaseModel):
+    """One model to merge.
+
+    Attributes:
+        path: its folder, or a safetensors file.
+        name: what it is called; sums run in the order of names. Default: the digest of its weights.
+        weight: its share wᵢ. Default: 1, or what the method's preset says.
+        onto: for a LoRA adapter: the folder of the model that it is merged into. Default: the one that its own
+            configuration names, if that is a folder, else the recipe's base.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    name: str | None = Field(default=None, min_length=1)
+    weight: Finite | None = None
+    onto: Path | None = None
+
+
+class MergeRule(BaseModel):
+    """Another way to merge some of the tensors: a tower, a layer, an embedding. What it leaves out is the recipe's.
+
+    Attributes:
+        tensors: pattern of names, such as `item_tower.*`, or several.
+        method, options, scale, base: as in the recipe; options are those of the rule's method.
+        weights: name of a source → its weight for these tensors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors: str | tuple[str, ...]
+    method: str | None = None
+    options: dict[str, JsonValue] | None = None
+    scale: Scale | None = None
+    base: Path | None = None
+    weights: dict[str, Finite] | None = None
+
+
+class MergeRecipe(BaseModel):
+    """What to merge and how.
+
+    Attributes:
+        method: a name in `METHODS`.
+        sources: at least one; their order changes no weight.
+        base: θ₀, for methods of task vectors.
+        scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
+        seed: for methods that draw.
+        dtype: type of the floating-point tensors of the result; "source": the widest one that a tensor has
+            among the sources, float32 at most.
+        options: the method's own.
+        rules: other ways for some of the tensors; the first that fits a tensor counts.
+        blocks: what becomes of blocks of token rows: name or pattern → merge, keep, append or drop.
+        companions: whose config and tokenizer go with the result: a source's name, or "base". Default: the first
+            source.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    sources: tuple[MergeSource, ...] = Field(min_length=1)
+    base: Path | None = None
+    scale: Scale = 1.0
+    seed: int = Field(default=0, ge=0)
+    dtype: OutputType = "source"
+    options: dict[str, JsonValue] = {}
+    rules: tuple[MergeRule, ...] = ()
+    blocks: dict[str, Action] = {}
+    companions: str | None = None
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[MergeSource, ...]) -> tuple[MergeSource, ...]:
+        counts = Counter(source.name for source in sources if source.name is not None)
+        for name, count in counts.items():
+            if count > 1:
+                raise ValueError(f"two sources are called {name!r}; give each a name of its own")
+        return sources
+
+    @classmethod
+    def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
+        """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
+
+        The `mmgrid.json` of a merge is such a file, too.
+
+        Raises:
+            MergeError: it is not a recipe; names the key and the nearest right one.
+        """
+        if isinstance(recipe, MergeRecipe):
+            return recipe
+        if isinstance(recipe, Mapping):
+            return cls._checked(recipe, "recipe")
+        path = Path(recipe)
+        value = read_yaml(path)
+        if not isinstance(value, Mapping):
+            raise MergeError(f"{path}: is not a recipe: it must hold method, sources, …")
+        if "recipe" in value and "format" in value:  # a merge's mmgrid.json: paths as seen from where it stands
+            return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent)
+        if "merge_method" in value:
+            raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")
+        return cls._checked(value, str(path)).anchored(path.absolute().parent)
+
+    def anchored(self, folder: Path | None = None) -> MergeRecipe:
+        """The recipe with absolute paths; relative ones start at `folder`, by default the working folder."""
+        folder = folder or Path.cwd()
+        return self.with_paths(lambda path: folder / path)
+
+    def with_paths(self, change: Callable[[Path], Path]) -> MergeRecipe:
+        """The recipe with all its paths changed."""
+        sources = tuple(
+            source.model_copy(
+                update={"path": change(source.path), "onto": None if source.onto is None else change(source.onto)}
+            )
+            for source in self.sources
+        )
+        base = None if self.base is None else change(self.base)
+        rules = tuple(
+            rule if rule.base is None else rule.model_copy(update={"base": change(rule.base)}) for rule in self.rules
+        )
+        return self.model_copy(update={"sources": sources, "base": base, "rules": rules})
+
+    @classmethod
+    def _checked(cls, value: Any, where: str) -> MergeRecipe:
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            inner = {"sources": MergeSource, "rules": MergeRule}
+            fields = cls.model_fields if len(first["loc"]) == 1 else inner[str(first["loc"][0])].model_fields
+            hint = nearest(str(first["loc"][-1]), fields)
+            raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
+        raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML (or JSON) file of plain values.
+
+    Raises:
+        MergeError: it is not there, or not YAML; names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise MergeError(f"{path}: is not there") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error

@@ -1,0 +1,1 @@
+"""The paradigm `pooled`: any language model as it is."""

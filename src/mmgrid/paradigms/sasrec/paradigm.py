@@ -1,0 +1,120 @@
+"""The baseline `sasrec`: item embeddings without text, cross-entropy over the whole catalogue."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.load import whole_model
+from mmgrid.data import Histories, Items, Phase
+from mmgrid.paradigms.recipes import SasrecRecipe
+from mmgrid.paradigms.sasrec.model import SasrecConfig, SasrecModel
+from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.shared.padding import pad_right
+from mmgrid.paradigms.shared.windows import Windows, windows
+from mmgrid.seeds import derive
+
+ENCODE_USERS = 2048  # users that are encoded at once
+
+
+class Sasrec:
+    """SASRec as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+
+    name: Literal["sasrec"] = "sasrec"
+
+    def __init__(self, history_length: int):
+        self.history_length = history_length
+
+    @staticmethod
+    def create(recipe: SasrecRecipe, items: Items, seed: int) -> SasrecModel:
+        """An untrained model over all rows of `items`."""
+        config = SasrecConfig(
+            n_items=len(items),
+            hidden_size=recipe.hidden_size,
+            layers=recipe.layers,
+            heads=recipe.heads,
+            intermediate_size=recipe.intermediate_size,
+            dropout=recipe.dropout,
+            history_length=recipe.history_length,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "sasrec"))
+            return SasrecModel(config)
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple["Sasrec", SasrecModel]:
+        model = whole_model(SasrecModel, folder, dtype=torch.float32)
+        return cls(model.config.history_length), model
+
+    def save(self, model: SasrecModel, folder: Path) -> None:
+        model.save_pretrained(str(folder))
+
+    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> "SasrecExamples":
+        return SasrecExamples(windows(histories, phase, self.history_length), items, self.history_length)
+
+    def loss(self, model: SasrecModel, batch: dict[str, Any]) -> Tensor:
+        return model(**batch)
+
+    def rank(self, model: SasrecModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
+        users = self._users(model, histories, items)
+        return dense_ranks(users, model.items.weight.detach(), histories, items, targets)
+
+    def recommend(
+        self, model: SasrecModel, histories: Histories, items: Items, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        users = self._users(model, histories, items)
+        return dense_top(users, model.items.weight.detach(), histories, items, k)
+
+    @torch.no_grad()
+    def _users(self, model: SasrecModel, histories: Histories, items: Items) -> Tensor:
+        """User vectors float32 [U, D]: the state behind each history's newest item."""
+        if len(items) != model.config.n_items:
+            raise ValueError(
+                f"this SASRec knows {model.config.n_items} items by their rows, and the domain has {len(items)}: "
+                "it recommends only in the domain, prepared alike, that it was trained on"
+            )
+        check_histories(histories)
+        recent = histories.last(self.history_length)
+        blocks = []
+        with evaluating(model):
+            for start in range(0, len(recent), ENCODE_USERS):
+                sequences = [np.asarray(recent.of(i)) for i in range(start, min(start + ENCODE_USERS, len(recent)))]
+                newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
+                hidden = model.encode_users(torch.from_numpy(pad_right(sequences)).to(model.device))
+                blocks.append(hidden[torch.arange(len(sequences), device=model.device), newest])
+        return torch.cat(blocks or [model.items.weight[:0]]).float()
+
+
+class SasrecExamples:
+    """One example is one window; nothing in it is drawn at random."""
+
+    def __init__(self, windows: Windows, items: Items, history_length: int):
+        self.windows = windows
+        self.width = history_length + 1
+        self.closed = torch.ones(len(items), dtype=torch.bool)
+        self.closed[torch.as_tensor(items.candidates)] = False
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def draw(self, index: int, epoch: int) -> tuple[np.ndarray, int]:
+        return self.windows.sequence(index), self.windows.n_context(index)
+
+    def collate(self, drawn: Sequence[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
+        sequences, n_context = zip(*drawn, strict=True)
+        return {
+            "sequences": torch.from_numpy(pad_right(list(sequences))),
+            "is_target": target_mask(sequences, n_context),
+            "closed": self.closed,
+        }
+
+
+def target_mask(sequences: Sequence[np.ndarray], n_context: Sequence[int]) -> Tensor:
+    """Where the next item is a target: bool [B, longest − 1]."""
+    lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))[:, None]
+    places = np.arange(1, int(lengths.max()))
+    return torch.from_numpy((places >= np.asarray(n_context)[:, None]) & (places < lengths))

@@ -1,0 +1,1 @@
+"""The semantic-embedding paradigm `semb` (HLLM)."""

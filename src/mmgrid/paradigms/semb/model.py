@@ -1,0 +1,243 @@
+"""The two-tower model of the semantic-embedding paradigm, as a normal Hugging Face model.
+
+Item tower: the whole backbone reads an item's text and one learned [ITEM] vector, whose last hidden state is
+the item's vector.  User tower: the backbone's first and last layer, without token embeddings, over the item
+vectors of a history.  Source: HLLM (Chen et al. 2024, arXiv 2409.12740).
+
+Shape letters: B users, L history, D width, U distinct items, R × W packed rows, T targets, M negatives.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from mmgrid.backbone.load import BackboneError
+from mmgrid.paradigms.shared.packing import TokenTable, attention_mask, mask_for, pack
+from mmgrid.seeds import derive
+
+MODEL_TYPE = "mmgrid_semb"
+FIRST_SCALE = math.log(1 / 0.07)
+LARGEST_SCALE = math.log(100.0)
+SAME_ITEM_COSINE = 0.99  # a negative this near to the positive is taken for the positive itself
+
+
+class SembConfig(PreTrainedConfig):
+    """Config of both towers, and what must be known to turn an item into the item tower's input."""
+
+    model_type = MODEL_TYPE
+    sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # noqa: RUF012  # pyright: ignore
+
+    def __init__(
+        self,
+        item_config: dict[str, Any] | PreTrainedConfig | None = None,
+        user_config: dict[str, Any] | PreTrainedConfig | None = None,
+        prompt: str = "",
+        text_tokens: int = 64,
+        title_tokens: int = 48,
+        history_length: int = 25,
+        **options: Any,
+    ):
+        self.item_config = _as_config(item_config)
+        self.user_config = _as_config(user_config)
+        self.prompt = prompt
+        self.text_tokens = text_tokens
+        self.title_tokens = title_tokens
+        self.history_length = history_length
+        super().__init__(**options)
+
+    @classmethod
+    def over(cls, backbone: PreTrainedConfig, **options: Any) -> "SembConfig":
+        """The config of an untrained model over a backbone: its own, and its first and last layer."""
+        item = backbone.to_dict() | {"_name_or_path": ""}  # where it was loaded from is no part of what it is
+        user = item | {"num_hidden_layers": 2, "vocab_size": 1, "pad_token_id": None}
+        if user.get("layer_types"):
+            user["layer_types"] = [user["layer_types"][0], user["layer_types"][-1]]
+        return cls(item_config=item, user_config=user, **options)
+
+
+class SembModel(PreTrainedModel):
+    """Item and user tower, the [ITEM] vector and the logarithm of the cosine's scale (1 / temperature)."""
+
+    config_class = SembConfig
+    config: SembConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+
+    def __init__(self, config: SembConfig):
+        super().__init__(config)
+        self.item_tower = AutoModel.from_config(config.item_config)
+        self.user_tower = AutoModel.from_config(config.user_config)
+        self.user_tower.set_input_embeddings(nn.Identity())  # it reads vectors, never tokens
+        self.item_token = nn.Parameter(torch.zeros(config.item_config.hidden_size))
+        self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.post_init()
+
+    @classmethod
+    def over(cls, backbone: PreTrainedModel, seed: int, **options: Any) -> "SembModel":
+        """Θ⁽⁰⁾ of the paradigm: both towers taken from `backbone` (no LM head), [ITEM] drawn from `seed`."""
+        weights = backbone.state_dict()
+        if not {"embed_tokens", "layers"} <= {name.partition(".")[0] for name in weights}:
+            raise BackboneError(
+                f"a {backbone.config.model_type} cannot be the backbone of semb: it must be a decoder whose weights "
+                "are called embed_tokens and layers, without a language-model head, as in Qwen, Llama and Mistral"
+            )
+        model = cls(SembConfig.over(backbone.config, **options))
+        model.item_tower.load_state_dict(weights)
+        model.user_tower.load_state_dict(_first_and_last_layer(weights, backbone.config.num_hidden_layers))
+        spread = float(getattr(backbone.config, "initializer_range", 0.02))
+        draw = torch.Generator().manual_seed(derive(seed, "semb item token"))
+        with torch.no_grad():
+            model.item_token.copy_(torch.randn(model.item_token.shape, generator=draw) * spread)
+        model._check_packing()
+        return model
+
+    @torch.no_grad()
+    def _check_packing(self) -> None:
+        """Raise BackboneError if an item's vector depends on the items packed with it.
+
+        So it does where layers pass something on other than through masked attention (convolutions, recurrent
+        states), or at places other than those that `position_ids` names.
+        """
+        self.eval()
+        tokens = np.arange(self.item_tower.get_input_embeddings().weight.shape[0])[:16]
+        table = TokenTable.of(tokens[:3], [tokens[3:7], tokens[7:]])
+        together = self.encode_items(**pack(table, np.array([0, 1])).tensors())
+        alone = torch.cat([self.encode_items(**pack(table, np.array([row]), 1).tensors()) for row in (0, 1)])
+        if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
+            raise BackboneError(
+                f"a {self.config.item_config.model_type} cannot be the backbone of semb: an item's vector changes "
+                "with the items beside it, so they cannot be packed; take a decoder with plain attention, such as Qwen"
+            )
+
+    def encode_items(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor) -> Tensor:
+        """Packed rows [R, W] → item vectors float [U, D]."""
+        embedded = self.item_tower.get_input_embeddings()(input_ids)
+        flat = embedded.reshape(-1, embedded.shape[-1])
+        token = self.item_token.to(flat.dtype).expand(len(item_places), -1)
+        embedded = flat.index_copy(0, item_places, token).view_as(embedded)
+        hidden = self.item_tower(
+            inputs_embeds=embedded,
+            attention_mask=mask_for(attention_mask(segments), self.item_tower.config, embedded.dtype),
+            position_ids=position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1])[item_places]
+
+    def encode_users(self, history: Tensor) -> Tensor:
+        """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""
+        return self.user_tower(inputs_embeds=history, use_cache=False).last_hidden_state
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        segments: Tensor,
+        item_places: Tensor,
+        sequences: Tensor,
+        is_target: Tensor,
+        negatives: Tensor,
+        log_chance: Tensor,
+        own: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, and the share of negatives that were masked.
+
+        `sequences` int64 [B, L + 1] indexes the U packed items (0 as padding), `is_target` bool [B, L] says
+        where the next item is a target, `negatives` int64 [M] indexes the packed items, `log_chance`
+        float32 [M] is the logarithm of the chance with which each came to be a negative, and `own` bool [B, M]
+        says which of them are no negatives for a sequence, since they stand in it.
+        """
+        if self.training:
+            # Projected, not only clamped below: past the cap a clamp has no gradient, and no way back.
+            self.log_scale.data.clamp_(max=LARGEST_SCALE)
+        vectors = self.encode_items(input_ids, position_ids, segments, item_places)
+        predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
+        positives = vectors[sequences[:, 1:][is_target]]
+        own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])
+        negative_vectors, log_chance = _gathered(vectors[negatives]), _gathered(log_chance)
+        return contrastive_loss(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
+
+
+def contrastive_loss(
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cosine NCE with learned temperature over pooled negatives, as in HLLM.
+
+    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M], `own` bool [T, M].  Left out are
+    negatives of the user's own sequence, which are there for certain and not by chance, and those whose cosine
+    with the positive exceeds 0.99.  A negative's logit is corrected by the logarithm of its chance to be
+    drawn (Bengio and Senécal 2008), 0 where all have the same.  Returns the mean loss and the share of
+    the others' negatives left out.  All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
+    cosine of 1, and of 0.4 in a logit near 100.
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        return _contrastive_loss(predicted, positives, negatives, log_chance, own, log_scale)
+
+
+def _contrastive_loss(
+    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    predicted = F.normalize(predicted.float(), dim=-1)
+    positives = F.normalize(positives.float(), dim=-1)
+    negatives = F.normalize(negatives.float(), dim=-1)
+    scale = log_scale.float().clamp(max=LARGEST_SCALE).exp()
+    same_item = (positives.detach() @ negatives.detach().T) > SAME_ITEM_COSINE
+    positive_logit = (predicted * positives).sum(-1, keepdim=True) * scale
+    negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item | own, float("-inf"))
+    logits = torch.cat([positive_logit, negative_logits], dim=1)
+    loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+    return loss, (same_item & ~own).sum() / (~own).sum().clamp(min=1)
+
+
+def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]:
+    """A backbone's weights without its token embeddings and inner layers; the last layer becomes number 1."""
+    taken = {}
+    for name, weight in weights.items():
+        part, number, *rest = name.split(".")
+        if part == "layers" and int(number) in (0, n_layers - 1):
+            taken[f"layers.{0 if number == '0' else 1}." + ".".join(rest)] = weight
+            if n_layers == 1:
+                taken["layers.1." + ".".join(rest)] = weight
+        elif part not in ("layers", "embed_tokens"):
+            taken[name] = weight
+    return taken
+
+
+def _gathered(own: Tensor) -> Tensor:
+    """The tensors [M, …] of all processes end to end, this one's with their gradient; M may differ."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    from torch.distributed.nn.functional import all_gather as gather
+
+    sizes = [int(size) for size in gather(torch.tensor(len(own), device=own.device))]
+    padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
+    parts = gather(torch.cat([own, padding]))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def _among_gathered(own: Tensor) -> Tensor:
+    """Flags [T, m] of this process's negatives, as flags of all processes' negatives, end to end: bool [T, M]."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return own
+    width = torch.tensor(own.shape[1], device=own.device)
+    widths = [torch.zeros_like(width) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(widths, width)
+    parts = [own.new_zeros(len(own), int(each)) for each in widths]
+    parts[torch.distributed.get_rank()] = own
+    return torch.cat(parts, dim=1)
+
+
+def _as_config(config: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig:
+    if isinstance(config, PreTrainedConfig):
+        return config
+    settings = dict(config or {"model_type": "qwen3"})
+    return AutoConfig.for_model(**settings)
+
+
+AutoConfig.register(MODEL_TYPE, SembConfig)
+AutoModel.register(SembConfig, SembModel)

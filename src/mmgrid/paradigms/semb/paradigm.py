@@ -1,0 +1,208 @@
+"""The semantic-embedding paradigm `semb` (HLLM, Chen et al. 2024): items by their text, users by their items."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.load import load_tokenizer, whole_model
+from mmgrid.data import Histories, Items, Phase
+from mmgrid.paradigms.recipes import SembRecipe
+from mmgrid.paradigms.sasrec.paradigm import target_mask
+from mmgrid.paradigms.semb.model import SAME_ITEM_COSINE, SembConfig, SembModel
+from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.shared.packing import TokenTable, pack
+from mmgrid.paradigms.shared.padding import pad_right
+from mmgrid.paradigms.shared.windows import Windows, windows
+from mmgrid.seeds import generator
+from mmgrid.training.fit import TrainingError
+
+# Items and users that are encoded at once, by kind of device: what they pass on should stay in a processor's cache,
+# and must fill a GPU.
+ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
+ENCODE_USERS = {"cpu": 256, "cuda": 2048}
+# Training stops when so large a share of the negatives is masked in so many batches on end.  For a few batches
+# it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
+MASKED_LIMIT = 0.95
+MASKED_STEPS = 50
+MODEL_OPTIONS = (
+    "prompt",
+    "text_tokens",
+    "title_tokens",
+    "history_length",
+)  # of the recipe, kept in the config
+
+
+class Semb:
+    """semb as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+
+    name: Literal["semb"] = "semb"
+
+    def __init__(self, config: SembConfig, tokenizer: PreTrainedTokenizerBase, recipe: SembRecipe | None = None):
+        self.config = config
+        self.tokenizer = tokenizer
+        self.recipe = recipe or SembRecipe()
+        self._tokens: tuple[Items, TokenTable] | None = None
+        self._masked_steps = 0  # not kept in step checkpoints: a resumed training counts from 0 again
+
+    @classmethod
+    def create(
+        cls, recipe: SembRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
+    ) -> tuple["Semb", SembModel]:
+        """Θ⁽⁰⁾: the untrained two-tower model over a backbone, the same for all domains of a grid."""
+        options = {name: getattr(recipe, name) for name in MODEL_OPTIONS}
+        model = SembModel.over(backbone, seed, **options)
+        return cls(model.config, tokenizer, recipe), model
+
+    @classmethod
+    def load(cls, folder: Path, recipe: SembRecipe | None = None) -> tuple["Semb", SembModel]:
+        model = whole_model(SembModel, folder, dtype=torch.float32)
+        return cls(model.config, load_tokenizer(folder), recipe), model
+
+    def save(self, model: SembModel, folder: Path) -> None:
+        model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> "SembExamples":
+        return SembExamples(
+            windows(histories, phase, self.config.history_length, self.recipe.targets),
+            self.tokens(items),
+            items.candidates,
+            self.recipe,
+            seed,
+        )
+
+    def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
+        loss, masked = model(**batch)
+        self._masked_steps = self._masked_steps + 1 if masked > MASKED_LIMIT else 0
+        if self._masked_steps >= MASKED_STEPS:
+            raise TrainingError(
+                f"{masked:.0%} of the negatives are masked, for {MASKED_STEPS} batches on end: the item vectors have "
+                f"collapsed into one direction (cosines above {SAME_ITEM_COSINE}). Lower the learning rate, warm up "
+                "for longer (warmup_ratio), or pre-train the backbone for longer"
+            )
+        return loss
+
+    def rank(self, model: SembModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
+        vectors = self.item_vectors(model, items)
+        users = self.user_vectors(model, vectors, histories)
+        return dense_ranks(users, F.normalize(vectors, dim=-1), histories, items, targets)
+
+    def recommend(self, model: SembModel, histories: Histories, items: Items, k: int) -> tuple[np.ndarray, np.ndarray]:
+        vectors = self.item_vectors(model, items)
+        users = self.user_vectors(model, vectors, histories)
+        return dense_top(users, F.normalize(vectors, dim=-1), histories, items, k)
+
+    @torch.no_grad()
+    def item_vectors(self, model: SembModel, items: Items) -> Tensor:
+        """Vectors of the whole catalogue, encoded once: float32 [N, D], not normalised."""
+        table = self.tokens(items)
+        order = np.argsort(-table.lengths(np.arange(len(items))), kind="stable")  # blocks of equal length pack best
+        vectors = torch.empty(len(items), model.item_token.shape[0], device=model.device)
+        at_once = ENCODE_ITEMS.get(model.device.type, 2048)
+        with evaluating(model):
+            for start in range(0, len(order), at_once):
+                rows = order[start : start + at_once]
+                packed = {name: tensor.to(model.device) for name, tensor in pack(table, rows).tensors().items()}
+                vectors[torch.from_numpy(rows).to(model.device)] = model.encode_items(**packed).float()
+        return vectors
+
+    @torch.no_grad()
+    def user_vectors(self, model: SembModel, vectors: Tensor, histories: Histories) -> Tensor:
+        """The user tower's state behind each history's newest item, of length 1: float32 [U, D]."""
+        check_histories(histories)
+        recent = histories.last(self.config.history_length)
+        order = np.argsort(recent.lengths, kind="stable")  # blocks of equal length need no padding
+        users = torch.empty(len(recent), vectors.shape[1], device=model.device)
+        at_once = ENCODE_USERS.get(model.device.type, 2048)
+        with evaluating(model):
+            for start in range(0, len(order), at_once):
+                rows = order[start : start + at_once]
+                sequences = [np.asarray(recent.of(row)) for row in rows.tolist()]
+                newest = torch.tensor([len(sequence) - 1 for sequence in sequences], device=model.device)
+                hidden = model.encode_users(vectors[torch.from_numpy(pad_right(sequences)).to(model.device)])
+                last = hidden[torch.arange(len(sequences), device=model.device), newest]
+                users[torch.from_numpy(rows).to(model.device)] = last.float()
+        return F.normalize(users, dim=-1)
+
+    def tokens(self, items: Items) -> TokenTable:
+        """Token ids of all items' texts; kept, since a sweep asks for the same items again and again."""
+        if self._tokens is None or self._tokens[0] is not items:
+            self._tokens = (items, self._tokenise(items))
+        return self._tokens[1]
+
+    def _tokenise(self, items: Items) -> TokenTable:
+        """Title and description within the text budget: the description is cut first, then the title."""
+        encode = partial(self.tokenizer, add_special_tokens=False)
+        limit = self.config.text_tokens
+        titles = encode([f" {title}" for title in items.titles])["input_ids"]
+        described = [i for i, description in enumerate(items.descriptions) if description]
+        texts = [title[: min(self.config.title_tokens, limit)] for title in titles]
+        if described:
+            descriptions = encode([f" description: {items.descriptions[i]}" for i in described])["input_ids"]
+            for i, description in zip(described, descriptions, strict=True):
+                texts[i] = (texts[i] + description)[:limit]
+        prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
+        return TokenTable.of(prompt, texts)
+
+
+class SembExamples:
+    """One example is one window and its share of the batch's negatives, drawn anew in each epoch."""
+
+    def __init__(self, windows: Windows, table: TokenTable, candidates: np.ndarray, recipe: SembRecipe, seed: int):
+        self.windows = windows
+        self.table = table
+        self.candidates = candidates
+        # Each micro-batch draws its own: accumulating must not thin the pool out.
+        self.negatives = math.ceil(recipe.negatives * recipe.accumulation / recipe.batch_size)
+        self.batch_negatives = recipe.batch_negatives
+        self.seed = seed
+        places = np.bincount(windows.all_items(), minlength=len(table))
+        self.share = places / max(places.sum(), 1)  # chance of each item to be at a place of a window
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def draw(self, index: int, epoch: int) -> tuple[np.ndarray, int, np.ndarray]:
+        drawn = generator(self.seed, "negatives", epoch, index).integers(len(self.candidates), size=self.negatives)
+        return self.windows.sequence(index), self.windows.n_context(index), self.candidates[drawn]
+
+    def collate(self, drawn: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Tensor]:
+        """Every distinct item of the batch is packed, and so encoded, once."""
+        sequences, n_context, negatives = zip(*drawn, strict=True)
+        distinct, place = np.unique(np.concatenate([*sequences, *negatives]), return_inverse=True)
+        lengths = [len(sequence) for sequence in sequences]
+        in_sequences, in_negatives = np.split(place, [sum(lengths)])
+        log_chance = np.zeros(len(in_negatives))
+        if self.batch_negatives:
+            log_chance = self._log_chance(distinct, sum(lengths), len(in_negatives))
+            in_negatives = np.arange(len(distinct))
+        own = np.zeros((len(sequences), len(distinct)), bool)
+        if self.batch_negatives:  # a user's own items are among them for certain, which no correction can know
+            own[np.repeat(np.arange(len(sequences)), lengths), in_sequences] = True
+        return pack(self.table, distinct).tensors() | {
+            "sequences": torch.from_numpy(pad_right(np.split(in_sequences, np.cumsum(lengths)[:-1]))),
+            "is_target": target_mask(sequences, n_context),
+            "negatives": torch.from_numpy(in_negatives),
+            "log_chance": torch.from_numpy(log_chance.astype(np.float32)),
+            "own": torch.from_numpy(own[:, in_negatives]),
+        }
+
+    def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
+        """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw.
+
+        Several processes pool theirs, so an item may stand in the pool once for each: its chances add up.
+        """
+        with np.errstate(divide="ignore"):  # one item alone is there for certain
+            missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        return np.log(-np.expm1(missed)) + math.log(processes)

@@ -1,0 +1,1 @@
+"""The semantic-ID paradigm `semid` (LC-Rec)."""

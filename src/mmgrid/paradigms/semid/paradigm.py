@@ -1,0 +1,267 @@
+"""The semantic-ID paradigm `semid` (LC-Rec, Zheng et al. 2024): a language model that speaks in items' codes.
+
+Its tokens are those of the backbone and one block of rows for each domain and codebook, behind them.
+
+Shape letters: B users of a block, P prompt tokens, T answer tokens, D width, L levels, C codes of a level.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mmgrid.backbone.load import load_model, load_tokenizer
+from mmgrid.backbone.token_rows import append_token_rows, token_tables
+from mmgrid.data import Histories, Items, Phase
+from mmgrid.decoding import ItemTrie, beam_search
+from mmgrid.decoding.head import logits
+from mmgrid.decoding.reads_trees import check_reads_trees
+from mmgrid.evaluation import NOT_RANKED
+from mmgrid.paradigms.facts import FACTS_FILE
+from mmgrid.paradigms.recipes import SemidRecipe, model_values
+from mmgrid.paradigms.semid.tasks import SemidExamples, Words
+from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
+from mmgrid.paradigms.shared.dot_product import check_histories
+from mmgrid.paradigms.shared.padding import pad_left, pad_right
+from mmgrid.paradigms.shared.targets import targets
+from mmgrid.paradigms.shared.windows import windows
+from mmgrid.seeds import derive
+from mmgrid.semantic_ids.item_codes import ItemCodes
+
+# Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
+ASK_USERS = {"cpu": 32, "cuda": 256}
+
+MODEL_OPTIONS = ("block", "first_token", "text_tokens", "title_tokens", "history_length", "every_position")
+LEAST_RANKED = 20  # what metrics at 20 need, however narrow the beams of a recommendation are
+
+
+class Semid:
+    """semid as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+
+    name: Literal["semid"] = "semid"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        tokenizer: PreTrainedTokenizerBase,
+        codes: ItemCodes,
+        recipe: SemidRecipe | None = None,
+    ):
+        """`config`: what the model's own config says under `mmgrid`.
+
+        Raises ValueError if it does not say how the model is asked.
+        """
+        missing = [name for name in MODEL_OPTIONS if name not in config]
+        if missing:
+            raise ValueError(f"config.json: `mmgrid` holds no {missing[0]}, so that nobody knows how prompts are made")
+        self.config = dict(config)
+        self.tokenizer = tokenizer
+        self.codes = codes
+        kept = {name: value for name, value in self.config.items() if name in SemidRecipe.model_fields}
+        self.recipe = recipe or SemidRecipe(**kept)
+        self._words: tuple[Items, Words] | None = None
+        self._trie: tuple[Items, ItemTrie] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        recipe: SemidRecipe,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        codes: ItemCodes,
+        block: str,
+        seed: int,
+    ) -> tuple[Semid, PreTrainedModel]:
+        """A backbone with the rows of a block of code tokens behind its own, drawn by `seed` and the block's name.
+
+        Args:
+            backbone: with its language-model head; is changed.
+            block: the name of the token block, one for each domain and codebook: merges bring rows together by it.
+
+        Raises BackboneError if dialogues cannot be packed for it, or beams not searched.
+        """
+        check_packing(backbone)
+        check_reads_trees(backbone)
+        levels, per_level = codes.codes.shape[1], codes.codes_per_level
+        first = append_token_rows(backbone, levels * per_level, _rows_seed(seed, block))
+        backbone.config.mmgrid = {
+            "paradigm": cls.name,
+            "block": block,
+            "first_token": first,
+            **model_values(recipe),
+        }
+        return cls(backbone.config.mmgrid, tokenizer, codes, recipe), backbone
+
+    @classmethod
+    def load(cls, folder: Path, recipe: SemidRecipe | None = None) -> tuple[Semid, PreTrainedModel]:
+        model = load_model(folder)
+        return cls(model.config.mmgrid, load_tokenizer(folder), ItemCodes.load(folder), recipe), model
+
+    def save(self, model: PreTrainedModel, folder: Path) -> None:
+        model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+        self.codes.save(folder)
+        (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, "blocks": self.blocks(model)}) + "\n")
+
+    def blocks(self, model: nn.Module) -> dict[str, Any]:
+        """The token blocks of a model, as its `mmgrid.json` tells them to merges."""
+        first = self.config["first_token"]
+        stop = first + self.codes.codes.shape[1] * self.codes.codes_per_level
+        rows = [{"name": "backbone", "start": 0, "stop": first}]
+        rows.append({"name": self.config["block"], "start": first, "stop": stop})
+        assert isinstance(model, PreTrainedModel)
+        return {"tensors": token_tables(model), "rows": rows}
+
+    @property
+    def level_tokens(self) -> np.ndarray:
+        """Token id of each code: int64 [L, C]."""
+        shape = self.codes.codes.shape[1], self.codes.codes_per_level
+        return self.config["first_token"] + np.arange(shape[0] * shape[1]).reshape(shape)
+
+    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
+        recipe, length = self.recipe, self.config["history_length"]
+        coded = self.codes.has_code()
+        chosen = targets(
+            histories,
+            phase,
+            earlier=recipe.earlier_items,
+            most_per_user=recipe.most_targets(phase.name),
+            seed=seed,
+        ).among(coded)
+        together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
+        replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
+        return SemidExamples(chosen, together, self.words(items), items, recipe, length, replay, seed)
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
+        """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
+        states, labels = answer_states(model, batch), batch["labels"]
+        model = getattr(model, "module", model)  # of DistributedDataParallel
+        code = labels - self.config["first_token"]
+        is_code = code >= 0
+        code_losses = self._code_losses(model, states[is_code], code[is_code])
+        word_losses = F.cross_entropy(logits(model, states[~is_code]), labels[~is_code], reduction="sum")
+        weight = self.recipe.code_weight
+        total = weight * code_losses.sum() + word_losses
+        return total / (weight * is_code.sum() + (~is_code).sum())
+
+    def _code_losses(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> Tensor:
+        """Cross-entropy of each code [T], counted through all levels from 0, over the codes of its level: [T]."""
+        levels, per_level = self.level_tokens.shape
+        rows = torch.arange(levels * per_level, device=states.device) + self.config["first_token"]
+        found = logits(model, states, rows).view(-1, levels, per_level)
+        level = (code // per_level)[:, None, None].expand(-1, 1, per_level)
+        return F.cross_entropy(found.gather(1, level)[:, 0], code % per_level, reduction="none")
+
+    def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
+        """Place of each target in the list that the beams return; NOT_RANKED behind it."""
+        k, trie, targets = max(self.recipe.beam_width, LEAST_RANKED), self.trie(items), np.asarray(targets)
+        if self.recipe.hits == "code":  # one item stands for all of its code
+            of_code = self._of_code(items)
+            trie, targets = self._trie_of(of_code[items.candidates]), of_code[targets]
+        best, _ = self._found(model, histories, items, k, trie)
+        hit = best == targets[:, None]
+        return np.where(hit.any(axis=1), hit.argmax(axis=1), NOT_RANKED).astype(np.int64)
+
+    def recommend(
+        self, model: PreTrainedModel, histories: Histories, items: Items, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._found(model, histories, items, k, self.trie(items))
+
+    def _found(
+        self, model: PreTrainedModel, histories: Histories, items: Items, k: int, trie: ItemTrie
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of a trie for each user: item rows int64 [U, k], scores float32 [U, k]."""
+        check_histories(histories)
+        width = max(k, self.recipe.beam_width)
+        trie, words = trie.to(model.device), self.words(items)
+        recent = histories.last(self.config["history_length"])
+        prompts = [words.history(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
+        order = np.argsort([len(prompt) for prompt in prompts], kind="stable")  # equal lengths need no padding
+        best = np.full((len(prompts), k), -1, np.int64)
+        scores = np.full((len(prompts), k), -np.inf, np.float32)
+        at_once = ASK_USERS.get(model.device.type, 256)
+        for start in range(0, len(order), at_once):
+            users = order[start : start + at_once]
+            input_ids, mask = pad_left([prompts[user] for user in users])
+            found = beam_search(
+                model,
+                input_ids.to(model.device),
+                None if mask.all() else mask.to(model.device),
+                trie,
+                beam_width=width,
+                renormalise=self.recipe.renormalise,
+                exclude=_seen(histories, users).to(model.device) if self.recipe.masked == "own" else None,
+                seeds=torch.from_numpy(histories.users[users]).to(model.device),
+            )
+            if found.scores.isnan().any():
+                raise ValueError(f"scores of users {users.min()} to {users.max()} hold NaN: the model is broken")
+            best[users], scores[users] = found.items[:, :k].cpu().numpy(), found.scores[:, :k].cpu().numpy()
+        return best, scores
+
+    def words(self, items: Items) -> Words:
+        """Token ids of all items' codes and texts; kept, since a sweep asks for the same items again and again."""
+        if self._words is None or self._words[0] is not items:
+            self._check(items)
+            codes = self.codes.codes
+            tokens = np.where(codes >= 0, self.level_tokens[np.arange(codes.shape[1]), codes], -1)
+            config = self.config
+            words = Words.of(
+                self.tokenizer,
+                items,
+                tokens,
+                config["title_tokens"],
+                config["text_tokens"],
+                continued=config["every_position"],
+            )
+            self._words = (items, words)
+        return self._words[1]
+
+    def trie(self, items: Items) -> ItemTrie:
+        """The trie of the items that may be recommended; kept, as the words are."""
+        if self._trie is None or self._trie[0] is not items:
+            self._check(items)
+            self._trie = (items, self._trie_of(items.candidates))
+        return self._trie[1]
+
+    def _trie_of(self, candidates: np.ndarray) -> ItemTrie:
+        return ItemTrie(self.codes.codes, self.level_tokens, np.unique(candidates))
+
+    def _of_code(self, items: Items) -> np.ndarray:
+        """For each item the first candidate of its code, or the item itself where there is none: int64 [N]."""
+        _, code = np.unique(self.codes.codes, axis=0, return_inverse=True)
+        first = np.full(int(code.max(initial=-1)) + 1, -1, np.int64)
+        first[code[items.candidates[::-1]]] = items.candidates[::-1]  # the first one is written last
+        return np.where(first[code] >= 0, first[code], np.arange(len(code)))
+
+    def _check(self, items: Items) -> None:
+        if len(self.codes.codes) != len(items):
+            raise ValueError(
+                f"the checkpoint has semantic IDs of {len(self.codes.codes)} items, but the domain has {len(items)}: "
+                "it belongs to another domain, or to another preparation of it"
+            )
+
+
+def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
+    """The token rows with which a model over `base` began, of all tables end to end: float32 [tables · count, D]."""
+    model = load_model(base)
+    first = append_token_rows(model, count, _rows_seed(seed, block))
+    state = model.state_dict()
+    return np.concatenate([state[name][first:].float().numpy() for name in token_tables(model)])
+
+
+def _rows_seed(seed: int, block: str) -> int:
+    return derive(seed, "semid", block)
+
+
+def _seen(histories: Histories, users: np.ndarray) -> Tensor:
+    """Item rows of whole histories, filled up with -1: int64 [B, longest]."""
+    sequences = [np.asarray(histories.of(user), np.int64) + 1 for user in users.tolist()]
+    return torch.from_numpy(pad_right(sequences) - 1)

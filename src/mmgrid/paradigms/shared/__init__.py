@@ -1,0 +1,1 @@
+"""Parts that several paradigms share: prompts, dialogues, packing, windows, dot-product ranking."""

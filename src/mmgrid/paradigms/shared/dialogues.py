@@ -1,0 +1,129 @@
+"""Questions and answers as a language model learns them: the loss, and so the logits, of answers alone.
+
+Dialogues of a batch stand in few rows, one behind the other, each seeing itself only, so that none is padded to the
+longest.  Of the hidden states only those before an answer's token go to the language-model head.
+
+Shape letters: R rows, W row width, T answer tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.load import BackboneError
+from mmgrid.paradigms.shared.packing import PADDING_SEGMENT, attention_mask, best_fit, mask_for
+
+ROW_WIDTH = 256
+
+Tokens = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Dialogue:
+    """Token ids, and which of them belong to answers; the first one never does: nothing comes before it."""
+
+    tokens: np.ndarray  # int64 [n]
+    is_answer: np.ndarray  # bool [n]
+
+    @classmethod
+    def of(cls, *turns: tuple[Tokens, Tokens]) -> Dialogue:
+        """Questions and answers in turn."""
+        parts = [np.asarray(part, np.int64) for turn in turns for part in turn]
+        is_answer = np.repeat(np.arange(len(parts)) % 2 == 1, [len(part) for part in parts])
+        return cls(np.concatenate(parts), is_answer)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def collate(dialogues: Sequence[Dialogue], row_width: int = ROW_WIDTH) -> dict[str, Tensor]:
+    """The dialogues in rows, as `answer_states` reads them.
+
+    input_ids, position_ids, segments: int64 [R, W]; segments numbers a row's dialogues from 1, -1 is padding.
+    places: int64 [T], the flat index in [R, W] of what comes before each answer token.  labels: int64 [T], the token.
+    """
+    lengths = np.fromiter((len(dialogue) for dialogue in dialogues), np.int64, len(dialogues))
+    rows, columns, segment = best_fit(lengths, max(row_width, int(lengths.max())))
+    shape = int(rows.max()) + 1, int((columns + lengths).max())
+    first = rows * shape[1] + columns
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    flat = np.repeat(first, lengths) + within
+    tokens = np.concatenate([dialogue.tokens for dialogue in dialogues])
+    is_answer = np.concatenate([dialogue.is_answer for dialogue in dialogues])
+
+    def table(values: np.ndarray, filling: int) -> Tensor:
+        filled = np.full(shape, filling, np.int64)
+        filled.ravel()[flat] = values
+        return torch.from_numpy(filled)
+
+    return {
+        "input_ids": table(tokens, 0),
+        "position_ids": table(within, 0),
+        "segments": table(np.repeat(segment, lengths), PADDING_SEGMENT),
+        "places": torch.from_numpy(flat[is_answer] - 1),
+        "labels": torch.from_numpy(tokens[is_answer]),
+    }
+
+
+def answer_logits(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Logits [T, V] of the answer tokens alone."""
+    return _forward(model, batch, lambda hidden: _at_places(hidden, batch)[None]).logits[0]
+
+
+def answer_states(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """The hidden states [T, D] from which the answer tokens are told: the head's input, for a head of one's own."""
+    caught: list[Tensor] = []
+
+    def catch(hidden: Tensor) -> Tensor:
+        caught.append(_at_places(hidden, batch))
+        return hidden[:, -1:]  # the head itself is left with next to nothing
+
+    _forward(model, batch, catch)
+    return caught[0]
+
+
+def _forward(model: nn.Module, batch: dict[str, Any], before_head: Callable[[Tensor], Tensor]) -> Any:
+    """The model's own forward, so that what wraps it (mixed precision, several processes) is at work.
+
+    `before_head` says what goes on to the head, of the hidden states [R, W, D].
+    """
+    inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
+    head = inner.get_output_embeddings()
+    with head.register_forward_pre_hook(lambda _, inputs: (before_head(inputs[0]),)):
+        return model(
+            input_ids=batch["input_ids"],
+            attention_mask=mask_for(attention_mask(batch["segments"]), inner.config, inner.dtype),
+            position_ids=batch["position_ids"],
+            use_cache=False,
+        )
+
+
+def _at_places(hidden: Tensor, batch: dict[str, Any]) -> Tensor:
+    return hidden.reshape(-1, hidden.shape[-1])[batch["places"]]
+
+
+@torch.no_grad()
+def check_packing(model: PreTrainedModel) -> None:
+    """Raise BackboneError if a dialogue's states depend on the dialogues beside it.
+
+    So they do where layers pass something on other than through masked attention (convolutions, recurrent states), or
+    at places other than those that `position_ids` names.
+    """
+    tokens = np.arange(min(model.config.get_text_config().vocab_size, 16))
+    dialogues = [Dialogue.of((tokens[:3], tokens[3:7])), Dialogue.of((tokens[7:9], tokens[9:]))]
+    with evaluating(model):
+        together = answer_states(model, collate(dialogues))
+        alone = torch.cat([answer_states(model, collate([dialogue], 1)) for dialogue in dialogues])
+    if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
+        raise BackboneError(
+            f"a {model.config.model_type} cannot be the backbone of text or semid: what it says changes with the "
+            "dialogue beside it, so dialogues cannot be packed; take a decoder with plain attention, such as Qwen"
+        )

@@ -1,0 +1,1 @@
+"""The text-grounded paradigm `text` (BIGRec)."""

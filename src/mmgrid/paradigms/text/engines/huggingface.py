@@ -1,0 +1,140 @@
+"""Titles by beam search through `generate` of Transformers, from a model in memory.
+
+The beams of a user share their prompt: it is read once and its keys and values are copied for each beam, where
+`generate` alone would read it once for each beam.
+
+Shape letters: B prompts of a batch, n titles of each, L tokens of the longest prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.paradigms.shared.chat import Chat
+from mmgrid.paradigms.shared.padding import pad_left
+from mmgrid.paradigms.shared.prompts import as_title
+from mmgrid.paradigms.text.engines.contract import Prompt, stop_tokens
+
+# What the keys, values and logits of a batch may take, by kind of device.  Fixed, not what happens to be free: the
+# same prompts must fall into the same batches.
+LIMIT_BYTES = {"cpu": 256 << 20, "cuda": 8 << 30}
+
+
+class HuggingFaceGenerator:
+    """See `mmgrid.paradigms.text.engines.TitleGenerator`.  Beam search of width n, without chance."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        title_tokens: int,
+        limit_bytes: int | None = None,
+    ):
+        """Args: `model` with its language-model head; `title_tokens` of a title at most."""
+        self.model = model
+        self.tokenizer = tokenizer
+        self.title_tokens = title_tokens
+        self.limit_bytes = limit_bytes or LIMIT_BYTES.get(model.device.type, LIMIT_BYTES["cuda"])
+        self.stops = stop_tokens(tokenizer)
+        self.end = Chat.of(tokenizer).end[-1]
+
+    @torch.no_grad()
+    def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
+        """Raises ValueError for a prompt without tokens, and where the model's states are not finite."""
+        lengths = np.fromiter((len(prompt) for prompt in prompts), np.int64, len(prompts))
+        if (lengths == 0).any():
+            raise ValueError(f"prompt {int(np.argmin(lengths))} has no tokens: there is nothing to go on from")
+        found: list[list[str]] = [[] for _ in prompts]
+        with evaluating(self.model), _own_generation_config(self.model, self._config(n)):
+            for rows in self._batches(lengths, n):
+                answers = self._generate([prompts[row] for row in rows], n)
+                for row, answer in zip(rows, answers.split(n), strict=True):
+                    found[row] = [as_title(self.tokenizer, tokens) for tokens in answer.tolist()]
+        return found
+
+    def _generate(self, prompts: list[Prompt], n: int) -> Tensor:
+        """The tokens behind the prompts: int64 [B · n, at most title_tokens], padded with a stop token."""
+        ids, mask = (table.to(self.model.device) for table in pad_left(prompts))
+        cache = DynamicCache(config=self.model.config)
+        if ids.shape[1] > 1:
+            # The last token is left to `generate`, which has to start from one.
+            read = self.model.get_decoder()(
+                input_ids=ids[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=(mask[:, :-1].cumsum(1) - 1).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            if not torch.isfinite(read[:, -1][mask[:, -2] > 0]).all():
+                raise ValueError("the states behind a prompt hold NaN or infinity: the model is broken")
+            cache.batch_repeat_interleave(n)
+        generate: Any = self.model.generate
+        ends = StoppingCriteriaList([EndsThere(self.stops)])
+        told = generate(input_ids=ids, attention_mask=mask, past_key_values=cache, stopping_criteria=ends)
+        return told[:, ids.shape[1] :]
+
+    def _config(self, n: int) -> GenerationConfig:
+        return GenerationConfig(
+            num_beams=n,
+            num_return_sequences=n,
+            do_sample=False,
+            begin_suppress_tokens=self.stops,
+            max_new_tokens=self.title_tokens,
+            # One of them; beams would be widened by all of them (`EndsThere` knows the others).
+            eos_token_id=self.end,
+            pad_token_id=self.end,
+            use_cache=True,
+        )
+
+    def _batches(self, lengths: np.ndarray, n: int) -> Iterator[list[int]]:
+        """Rows of prompts of like length, so many at once as their keys, values and logits have room for."""
+        order = np.argsort(-lengths, kind="stable").tolist()
+        start = 0
+        while start < len(order):
+            size = max(1, self.limit_bytes // self._bytes(int(lengths[order[start]]), n))  # the longest comes first
+            yield order[start : start + size]
+            start += size
+
+    def _bytes(self, length: int, n: int) -> int:
+        """Memory of one prompt: keys and values twice, since sorting the beams copies them, and logits in float32."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        state = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize
+        return n * (2 * (length + self.title_tokens) * state + 3 * 4 * config.vocab_size)
+
+
+class EndsThere(StoppingCriteria):
+    """Whether the last token of each sequence is one at which titles end."""
+
+    def __init__(self, stops: Sequence[int]):
+        self.stops = torch.tensor(stops)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # pyright: ignore
+        return torch.isin(input_ids[:, -1], self.stops.to(input_ids.device))
+
+
+@contextmanager
+def _own_generation_config(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """The model's own, which may ask for samples, would fill up whatever ours leaves open."""
+    before, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = before

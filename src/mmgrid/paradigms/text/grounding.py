@@ -1,0 +1,238 @@
+"""From titles that a model made up to a ranking of the items that there are (BIGRec, Bao et al. 2023).
+
+Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles.  A title that
+the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says; of several such titles the
+one that was told first comes first.  Items of one title are at one distance, from which chance, keyed by the user,
+chooses.
+
+Shape letters: U users, B users of a block, T titles of a block, N items, G distinct titles of items, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmgrid.data import Histories, Items, LeakageError, format_time
+from mmgrid.decoding.tie_order import tie_keys
+from mmgrid.evaluation import NOT_RANKED
+from mmgrid.paradigms.shared.prompts import one_line
+
+DAY_MS = 24 * 60 * 60 * 1000
+_BLOCK_ELEMENTS = 1 << 22  # distances [T, G] at once: 32 MiB
+_PART_ELEMENTS = 1 << 20  # of item vectors in double precision at once
+
+Titles = Sequence[Sequence[str]]  # of each user the titles that were generated
+
+
+@dataclass(frozen=True, eq=False)
+class Grounding:
+    """The titles of all items as vectors, and what turns other titles into vectors of the same space.
+
+    vectors: float32 [N, D].  embed: texts → float32 [texts, D].  seed: of the order of items at one distance.
+    """
+
+    vectors: np.ndarray
+    embed: Callable[[Sequence[str]], np.ndarray]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or not np.isfinite(self.vectors).all():
+            raise ValueError(
+                f"title vectors {self.vectors.shape}: expected [items, width] without NaN or infinity; "
+                "what embeds the titles is broken"
+            )
+
+    @classmethod
+    def centred(
+        cls, vectors: np.ndarray, embed: Callable[[Sequence[str]], np.ndarray], candidates: np.ndarray
+    ) -> Grounding:
+        """A grounding in the same space less the mean over the `candidates` (item rows), all vectors of length 1.
+
+        The mean is taken out since hidden states share a direction, beside which titles would hardly differ.
+        """
+        centre = vectors[candidates].mean(axis=0)
+        return cls(_unit(vectors - centre), lambda texts: _unit(embed(texts) - centre))
+
+    def ranks(
+        self, titles: Titles, histories: Histories, items: Items, targets: np.ndarray, factor: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
+
+        A target that is no candidate, or stands in the history, is NOT_RANKED.  `factor`: float32 [N], by which
+        distances are divided; items with 0 are left out.
+        """
+        ranks = np.full(len(targets), NOT_RANKED, np.int64)
+        for start, distances, told in self._blocks(titles, histories, items, factor):
+            block = slice(start, start + len(distances))
+            target = np.asarray(targets[block], np.int64)
+            own, own_told = (np.take_along_axis(table, target[:, None], axis=1) for table in (distances, told))
+            level = distances == own
+            ahead = ((distances < own) | (level & (told < own_told))).sum(axis=1)
+            user, item = np.nonzero(level & (told == own_told) & np.isfinite(own))
+            rows = histories.users[block][user]
+            keys, target_keys = tie_keys(self.seed, rows, item), tie_keys(self.seed, rows, target[user])
+            earlier = (keys < target_keys) | ((keys == target_keys) & (item < target[user]))
+            ahead += np.bincount(user[earlier], minlength=len(ahead))
+            ranks[block] = np.where(np.isfinite(own[:, 0]), ahead, NOT_RANKED)
+        return ranks
+
+    def top(
+        self, titles: Titles, histories: Histories, items: Items, k: int, factor: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest candidates outside each history: item rows int64 [U, k], scores float32 [U, k].
+
+        A score is the distance with its sign turned.  Where fewer than k candidates are left, the row is filled up
+        with -1 and -inf.
+        """
+        best = np.full((len(histories), k), -1, np.int64)
+        scores = np.full((len(histories), k), -np.inf, np.float32)
+        for start, distances, told in self._blocks(titles, histories, items, factor):
+            last = min(k, distances.shape[1]) - 1
+            limit = np.partition(distances, last, axis=1)[:, last, None]
+            user, item = np.nonzero((distances <= limit) & np.isfinite(distances))
+            distance = distances[user, item]
+            keys = tie_keys(self.seed, histories.users[start + user], item)
+            order = np.lexsort((item, keys, told[user, item], distance, user))
+            user, item, distance = user[order], item[order], distance[order]
+            place = np.arange(len(user)) - np.searchsorted(user, user)
+            kept = place < k
+            best[start + user[kept], place[kept]] = item[kept]
+            scores[start + user[kept], place[kept]] = -distance[kept]
+        return best, scores
+
+    def _blocks(
+        self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Block by block the first user, the distances float32 [B, N], infinite where an item may not be recommended,
+        and which of the user's titles is the nearest, int64 [B, N]."""
+        self._check(titles, histories, items, factor)
+        rows, group_of = _groups(items)
+        told = _Told.of(titles, self, [one_line(items.titles[row]) for row in rows])
+        closed = ~items.is_candidate()
+        most = max(map(len, titles), default=1) or 1
+        at_once = max(1, _BLOCK_ELEMENTS // (max(most, 2) * max(len(items), 1)))
+        for start in range(0, len(histories), at_once):
+            stop = min(start + at_once, len(histories))
+            nearest, title = told.nearest(start, stop, self.vectors, rows)
+            distances = nearest.astype(np.float32)[:, group_of]
+            if factor is not None:
+                distances = np.divide(distances, factor, out=np.full_like(distances, np.inf), where=factor > 0)
+            distances[:, closed] = np.inf
+            offsets = histories.offsets[start : stop + 1]
+            owner = np.repeat(np.arange(stop - start), np.diff(offsets))
+            distances[owner, histories.items[offsets[0] : offsets[-1]]] = np.inf
+            yield start, distances, title[:, group_of]
+
+    def _check(self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None) -> None:
+        if len(self.vectors) != len(items):
+            raise ValueError(f"{len(self.vectors)} title vectors for {len(items)} items: those of another domain?")
+        if len(titles) != len(histories):
+            raise ValueError(f"titles of {len(titles)} users for {len(histories)} histories")
+        if factor is not None and (factor.shape != (len(items),) or not (factor >= 0).all()):
+            raise ValueError(f"popularity factor {factor.shape}: expected {len(items)} numbers, 0 or above")
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`, as told."""
+
+    vectors: np.ndarray  # float64 [titles, D]
+    groups: np.ndarray  # int64 [titles]: which distinct title of the catalogue each one is, -1 none
+    offsets: np.ndarray  # int64 [U + 1]
+    places: np.ndarray  # int64
+
+    @classmethod
+    def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _Told:
+        """An empty title says nothing; who has no other stands at the origin."""
+        of_users = [list(dict.fromkeys(filter(None, map(one_line, own)))) or [""] for own in titles]
+        texts = sorted({text for own in of_users for text in own})
+        group = {text: number for number, text in enumerate(known)}
+        groups = np.array([group.get(text, -1) for text in texts], np.int64)
+        vectors = np.zeros((len(texts), grounding.vectors.shape[1]))
+        new = [place for place, text in enumerate(texts) if text and groups[place] < 0]
+        if new:
+            embedded = np.asarray(grounding.embed([texts[place] for place in new]))
+            if embedded.shape != (len(new), vectors.shape[1]) or not np.isfinite(embedded).all():
+                raise ValueError(
+                    f"generated titles were embedded as {embedded.shape}: expected {len(new)} vectors of "
+                    f"{vectors.shape[1]} numbers without NaN or infinity"
+                )
+            vectors[new] = embedded
+        place_of = {text: place for place, text in enumerate(texts)}
+        offsets = np.concatenate([[0], np.cumsum([len(own) for own in of_users], dtype=np.int64)])
+        places = np.array([place_of[text] for own in of_users for text in own], np.int64)
+        return cls(vectors, groups, offsets, places)
+
+    def nearest(self, start: int, stop: int, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the catalogue's distinct titles the squared distance from each user's nearest one, float64 [B, G], and
+        which one that is, the first of several: int64 [B, G].
+
+        In double precision: |a|² + |b|² − 2ab cancels where a and b are near, and in single precision nothing would be
+        left of the distance.  What is the same text is at 0.
+        """
+        first = self.offsets[start:stop]
+        places, inverse = np.unique(self.places[first[0] : self.offsets[stop]], return_inverse=True)
+        group = self.groups[places]
+        is_known = np.flatnonzero(group >= 0)
+        own = self.vectors[places]
+        own[is_known] = vectors[rows[group[is_known]]]
+        distances = np.empty((len(own), len(rows)))
+        at_once = max(1, _PART_ELEMENTS // vectors.shape[1])
+        for part in range(0, len(rows), at_once):
+            other = vectors[rows[part : part + at_once]].astype(np.float64)
+            lengths = np.square(own).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
+            distances[:, part : part + at_once] = lengths - 2 * (own @ other.T)
+        np.maximum(distances, 0, out=distances)
+        distances[is_known, group[is_known]] = 0
+        told = distances[inverse]
+        nearest = np.empty((stop - start, len(rows)))
+        title = np.empty((stop - start, len(rows)), np.int64)
+        for user, own in enumerate(np.split(told, (first - first[0])[1:])):
+            title[user] = own.argmin(axis=0)
+            nearest[user] = own.min(axis=0)
+        return nearest, title
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def popularity_factor(
+    timestamps: np.ndarray,
+    items: np.ndarray,
+    n_items: int,
+    end: int,
+    *,
+    half_life_days: float,
+    gamma: float,
+    without: float = 1.0,
+) -> np.ndarray:
+    """(1 + Σ 2^(−age / half-life))^γ over each item's interactions: float32 [N].
+
+    Args:
+        timestamps: ms UTC [n], of interactions with `items` [n], item rows.
+        end: ms UTC, until when anything may be known; ages are counted from it.
+        without: of an item without any interaction; the official code has 0, which leaves it out.
+
+    Raises LeakageError when an interaction lies at or after `end`.
+    """
+    ages_ms = end - np.asarray(timestamps, np.int64)
+    if (late := int((ages_ms <= 0).sum())) > 0:
+        raise LeakageError(
+            f"{late} interactions lie at or after {format_time(end)}, of which nothing may be known; "
+            "count popularity on what lies before that time"
+        )
+    weights = 2.0 ** (-ages_ms / DAY_MS / half_life_days)
+    factor = (1 + np.bincount(items, weights, n_items)) ** gamma
+    return np.where(np.bincount(items, minlength=n_items) > 0, factor, without).astype(np.float32)
+
+
+def _groups(items: Items) -> tuple[np.ndarray, np.ndarray]:
+    """The first item row of each distinct title, int64 [G], and of each item which title it has, int64 [N]."""
+    numbers: dict[str, int] = {}
+    group_of = np.array([numbers.setdefault(one_line(title), len(numbers)) for title in items.titles], np.int64)
+    _, rows = np.unique(group_of, return_index=True)
+    return rows.astype(np.int64), group_of

@@ -1,0 +1,7 @@
+"""Result tables become one HTML file that opens offline, or pictures of its figures.  Reads tables, never models."""
+
+from mmgrid.reporting.inputs import ReportTables
+from mmgrid.reporting.page.figure_files import write_figures
+from mmgrid.reporting.page.html import write_report
+
+__all__ = ["ReportTables", "write_figures", "write_report"]

@@ -1,0 +1,61 @@
+"""Every figure of a report as SVG and PDF, for papers and slides: light, with the first value of each control."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from mmgrid.files import clear_disk_errors, write_bytes
+from mmgrid.reporting.figures.figure import Figure, vegalite_version
+from mmgrid.reporting.figures.theme import FACET_SPACING, theme
+from mmgrid.reporting.inputs import ReportTables, checked
+from mmgrid.reporting.page.contents import sections
+from mmgrid.reporting.tables.tables import without_nan
+
+WIDTH = 1104
+"""Pixels; that of the report's column."""
+
+
+def write_figures(tables: ReportTables, folder: Path) -> list[Path]:
+    """Write ``<figure>.svg`` and ``<figure>.pdf`` for each figure of the report into ``folder``; their paths.
+
+    Raises:
+        ValueError: as `write_report`.
+    """
+    found = [figure for section in sections(checked(tables)) for figure in section.figures]
+    written = []
+    with clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in found:
+            spec = fitted(figure)
+            svg = vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version())
+            for path, content in (
+                (folder / f"{figure.id}.svg", svg.encode()),
+                (folder / f"{figure.id}.pdf", vl_convert.svg_to_pdf(svg)),
+            ):
+                write_bytes(path, content)
+                written.append(path)
+    return written
+
+
+def fitted(figure: Figure, width: int = WIDTH) -> dict[str, Any]:
+    """The specification with data and theme, its panels fitted into ``width`` pixels as the page's script does."""
+    room = width - figure.label_pixels - 16
+    spec = copy.deepcopy(figure.spec)
+    spec["datasets"] = {name: without_nan(frame).to_dicts() for name, frame in figure.data.items()}
+    config = theme("light")
+    config["background"] = "white"
+    config["legend"]["columns"] = max(1, room // figure.legend_pixels)
+    spec["config"] = config
+    if "spec" not in spec:  # one panel alone
+        if not figure.panel_pixels:
+            spec["width"] = max(140, min(room, figure.max_pixels or room))
+        return spec
+    gap = FACET_SPACING + 14 + figure.axis_pixels
+    spec["columns"] = max(1, min(figure.panels, (room + gap) // ((figure.panel_pixels or 190) + gap)))
+    if not figure.panel_pixels:
+        spec["spec"]["width"] = max(140, (room - gap * (spec["columns"] - 1)) // spec["columns"])
+    return spec

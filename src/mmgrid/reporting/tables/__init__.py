@@ -1,0 +1,1 @@
+"""The tables of the report: columns, numbers, and what each table says."""

@@ -1,0 +1,140 @@
+"""What merging with another domain's model changed: the rows behind the cross-domain heatmap.
+
+A pair is a merge whose sources come from two domains, one of them the domain that it is evaluated on; the other
+is its partner.  The change is relative to that domain's own model of phase2, in percent of its value.  Merges
+of more domains, or within one, have other figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import polars as pl
+
+from mmgrid.reporting.tables.comparison import REFERENCE_MODEL, metric_label
+from mmgrid.reporting.tables.numbers import number
+from mmgrid.reporting.tables.tables import Column, Table
+
+PAIRS_SCHEMA = pl.Schema(
+    {
+        "paradigm": pl.String,
+        "recipe": pl.String,
+        "domain": pl.String,
+        "partner": pl.String,
+        "group": pl.String,
+        "metric": pl.String,
+        "single": pl.Float64,
+        "merged": pl.Float64,
+        "change": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "decided": pl.Boolean,
+        "seeds": pl.Int64,
+        "n_users": pl.Int64,
+    }
+)
+"""``single`` and ``merged`` in percent; ``change`` and its bounds in percent of ``single``; ``decided`` is
+whether the interval leaves zero out, null without an interval.  Over several ``seeds``: means, and the outermost
+bounds."""
+
+_KEYS = ["paradigm", "domain", "group", "metric", "seed"]
+
+
+def pairs(results: pl.DataFrame, changes: pl.DataFrame, domains: Iterable[str]) -> pl.DataFrame:
+    """One row a paradigm, recipe, domain, partner, group and metric: `PAIRS_SCHEMA`.
+
+    Args:
+        results: results rows; the merges and the single models of phase2.
+        changes: paired comparisons with ``phase2``; may be empty, then the rows have no interval.
+        domains: every domain's name, by which a source tells where it comes from.
+    """
+    known = set(domains) | set(results["domain"].to_list())
+    merged = results.filter(pl.col("merge").fill_null("") != "")
+    partners = [partner(sources, domain, known) for sources, domain in merged.select("sources", "domain").iter_rows()]
+    merged = merged.with_columns(
+        partner=pl.Series(partners, dtype=pl.String),
+        recipe=pl.Series([recipe(*row) for row in merged.select("merge", "parameter").iter_rows()], dtype=pl.String),
+    ).filter(pl.col("partner").is_not_null())
+    single = results.filter((pl.col("merge").fill_null("") == "") & (pl.col("model") == REFERENCE_MODEL)).select(
+        *_KEYS, pl.col("value").alias("single")
+    )
+    bounds = changes.filter(pl.col("reference") == REFERENCE_MODEL).select(
+        *_KEYS, "model", "sources", "merge", "parameter", low="relative_low", high="relative_high"
+    )
+    joined = (
+        merged.drop("low", "high")
+        .join(single.unique(_KEYS), on=_KEYS, how="inner", maintain_order="left")
+        .join(
+            bounds.unique([*_KEYS, "model", "sources", "merge", "parameter"]),
+            on=[*_KEYS, "model", "sources", "merge", "parameter"],
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        .with_columns(change=100.0 * (pl.col("value") / pl.col("single") - 1.0))
+        .filter(pl.col("change").is_finite())
+    )
+    by = ["paradigm", "recipe", "domain", "partner", "group", "metric"]
+    bound = pl.col("low", "high").fill_nan(None)
+    return (
+        joined.with_columns(bound)
+        .group_by(by, maintain_order=True)
+        .agg(
+            pl.col("single", "change").mean(),
+            merged=pl.col("value").mean(),
+            low=pl.when(pl.col("low").null_count() == 0).then(pl.col("low").min()),
+            high=pl.when(pl.col("high").null_count() == 0).then(pl.col("high").max()),
+            seeds=pl.col("seed").n_unique().cast(pl.Int64),
+            n_users=pl.col("n_users").max(),
+        )
+        .with_columns(decided=(pl.col("low") > 0) | (pl.col("high") < 0))
+        .select(PAIRS_SCHEMA.names())
+    )
+
+
+def partner(sources: str | None, domain: str, known: set[str]) -> str | None:
+    """The other domain of a pair, or ``None`` if the sources are no pair with ``domain``.
+
+    A source is a domain or a readable checkpoint name that holds one, as ``semb/toys/phase2`` or ``toys``.
+    """
+    found, rest = set(), sources or ""
+    for name in sorted(known, key=len, reverse=True):  # the longest first: a name may hold another
+        rest, times = re.subn(rf"(?<![^/:@+ ]){re.escape(name)}(?![^/:@+ ])", "", rest)
+        if times:
+            found.add(name)
+    others = found - {domain}
+    return others.pop() if domain in found and len(others) == 1 else None
+
+
+def recipe(merge: str, parameter: float | None) -> str:
+    """``linear, 0.5``; the method alone without a parameter."""
+    return merge if parameter is None else f"{merge}, {parameter:g}"
+
+
+def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
+    """The heatmap's numbers for one metric as a table; ``None`` without rows."""
+    frame = found.filter(pl.col("metric") == metric)
+    if frame.is_empty():
+        return None
+    columns = [
+        Column("paradigm", "Paradigm"),
+        Column("recipe", "Merge"),
+        Column("domain", "Evaluated on"),
+        Column("partner", "Merged with"),
+        Column("single", "Single-domain, %", digits=2),
+        Column("merged", "Merged, %", digits=2),
+        Column("change", "Change, %", digits=1, low="low", high="high", sign=True),
+        Column("n_users", "Users", digits=0),
+    ]
+    caption = (
+        f"{metric_label(metric)} before and after merging two domains’ models, and the change in percent of the "
+        "single-domain model’s value."
+    )
+    return Table("table-merges", "The same as a table", caption, tuple(columns), frame)
+
+
+def change_text(change: float, low: float | None, high: float | None) -> str:
+    """``−12.3 % [−20.1, −4.0]``."""
+    bounds = "" if low is None or high is None else f" [{number(low, 1, sign=True)}, {number(high, 1, sign=True)}]"
+    return f"{number(change, 1, sign=True)} %{bounds}"

@@ -1,0 +1,1 @@
+"""Sections and the sentences in them."""

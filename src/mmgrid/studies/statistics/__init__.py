@@ -1,0 +1,1 @@
+"""Statistics that studies share: curves, permutation tests, Holm's correction, verdicts."""

@@ -1,0 +1,318 @@
+"""The studies' sentences and tables: what is counted is right, and what the numbers leave open stays open."""
+
+import functools
+import io
+
+import polars as pl
+import pytest
+from made_studies import made_studies
+
+from mmgrid.reporting.inputs import ReportTables, checked
+from mmgrid.reporting.studies.findings import all_findings, findings_table, on_findings
+from mmgrid.reporting.studies.registry import VIEWS, view
+from mmgrid.reporting.tables.judged import counted, decided, judgement
+from mmgrid.reporting.tables.writers import to_csv, to_latex
+from mmgrid.studies.registry import STUDIES
+
+
+def rows(study, table, *given, **common):
+    """A table of a study from dictionaries; what they leave out is null, or what is usual."""
+    schema = STUDIES[study].tables[table]
+    usual = {"paradigm": "semb", "seed": 0, "metric": "ndcg@20", "group": "all", "n_users": 100} | common
+    return pl.DataFrame([{k: v for k, v in (usual | row).items() if k in schema} for row in given], schema=schema)
+
+
+def frames(study, **tables):
+    return {name: tables.get(name, schema.to_frame()) for name, schema in STUDIES[study].tables.items()}
+
+
+def text(study, **tables):
+    return " / ".join(sentence.text for sentence in VIEWS[study].sentences(frames(study, **tables)))
+
+
+def judged(low, high, p):
+    return {"low": low, "high": high, "p": p, "p_adjusted": p}
+
+
+def test_decided_needs_p_after_holm_and_an_interval_without_zero():
+    found = pl.DataFrame(
+        {
+            "low": [0.1, 0.1, -0.1, None, 0.1, 0.0],
+            "high": [0.3, 0.3, 0.3, None, 0.3, 0.3],
+            "p_adjusted": [0.01, 0.2, 0.01, 0.01, None, 0.01],
+        },
+        schema=dict.fromkeys(("low", "high", "p_adjusted"), pl.Float64),
+    )
+    assert found.select(decided()).to_series().to_list() == [True, False, False, True, None, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "p", "expected"),
+    [
+        ([1.0, 2.0], [0.01, 0.01], "decided after Holm: 2 of 2 rises"),
+        ([1.0, -2.0], [0.01, 0.9], "decided after Holm: 1 of 1 rise and 0 of 1 fall, the rest stays open"),
+        ([1.0, -2.0], [0.5, 0.9], "after Holm none of this is decided"),
+        ([1.0, -2.0], [None, None], "no p-values are at hand, so which of these are more than chance is open"),
+        ([1.0, 2.0], [0.01, None], "decided after Holm: 1 of 2 rises; 1 row has no p-value"),
+    ],
+)
+def test_judgements(values, p, expected):
+    found = pl.DataFrame(
+        {"value": values, "low": [v - 0.1 for v in values], "high": [v + 0.1 for v in values], "p_adjusted": p},
+        schema=dict.fromkeys(("value", "low", "high", "p_adjusted"), pl.Float64),
+    )
+    assert judgement(counted(found, "value")) == expected
+
+
+def test_baselines_count_differences_and_name_the_ends():
+    comparisons = rows(
+        "baselines",
+        "comparisons",
+        {"domain": "a", "reference": "sasrec", "difference": -0.2} | judged(-0.5, 0.1, 0.6),
+        {"domain": "a", "reference": "popularity", "difference": 1.0} | judged(0.8, 1.2, 0.001),
+        {"domain": "b", "reference": "popularity", "difference": 0.5} | judged(0.2, 0.8, 0.01),
+        {"domain": "b", "reference": "popularity", "difference": 9.0, "metric": "recall@20"} | judged(8, 10, 0.01),
+    )
+    assert text("baselines", comparisons=comparisons) == (
+        "Against popularity, 2 of 2 differences in NDCG@20 are positive and 0 negative; decided after Holm: 2 of 2 "
+        "rises. Against sasrec, 0 of 1 difference in NDCG@20 is positive and 1 negative; after Holm none of this is "
+        "decided. The smallest difference is −0.20 points [−0.50, +0.10] (a, against sasrec), the largest +1.00 "
+        "points [+0.80, +1.20] (a, against popularity)."
+    )
+    assert text("baselines") == "No paradigm is compared with a reference yet."
+
+
+def test_vectors_are_described_by_paradigm():
+    whole = {"part": "whole", "tower": "", "layer": ""}
+    norms = rows(
+        "vectors",
+        "norms",
+        whole | {"domain": "a", "phase": "pretrain", "l1_mean": 1e-4},
+        whole | {"domain": "a", "phase": "phase2", "l1_mean": 2e-4},
+        whole | {"domain": "b", "phase": "pretrain", "l1_mean": 3e-4},
+        whole | {"domain": "b", "phase": "phase2", "l1_mean": 4e-4},
+        whole | {"domain": "b", "phase": "phase2", "l1_mean": 9.0, "part": "tower", "tower": "item"},
+        whole | {"domain": "b", "phase": "phase2", "l1_mean": 0.5, "paradigm": "semid"},
+    )
+    pairs = rows(
+        "vectors",
+        "pairs",
+        whole | {"first": "a", "second": "b", "phase": "phase2", "cosine": 0.12, "conflicts": 0.4},
+        whole | {"first": "a", "second": "b", "phase": "pretrain", "cosine": 0.9, "conflicts": 0.1},
+    )
+    assert text("vectors", norms=norms, pairs=pairs) == (
+        "semid: the mean |τ| of phase2 is 0.500 (b). / "
+        "semb: the mean |τ| of phase2 is smallest for a (2.00 × 10⁻⁴) and largest for b (4.00 × 10⁻⁴); at the end of "
+        "pretrain it was 50 to 75 % of that; the cosine of two domains’ vectors of phase2 is 0.12, and their signs "
+        "conflict in 40 % of the weights."
+    )
+
+
+def test_merges_are_counted_for_each_group_and_way():
+    merges = rows(
+        "cross_domain",
+        "merges",
+        {"way": "weight", "domain": "a", "partner": "b", "change": -30.0} | judged(-40.0, -20.0, 0.001),
+        {"way": "weight", "domain": "b", "partner": "a", "change": 2.0} | judged(-4.0, 8.0, 0.5),
+        {"way": "subspace", "domain": "a", "partner": "b", "change": -1.0} | judged(-4.0, 2.0, 0.5),
+        {"way": "weight", "domain": "a", "partner": "b", "change": -5.0, "group": "active"},
+    )
+    found = VIEWS["cross_domain"].sentences(frames("cross_domain", merges=merges))
+    assert [sentence.group for sentence in found] == ["all", "active"]
+    assert found[0].text == (
+        "NDCG@20 over all users. Merged by weight, 1 of 2 values fell below the domain’s own model and 1 rose above "
+        "it; decided after Holm: 0 of 1 rise and 1 of 1 fall, the rest stays open. Merged by subspace, 1 of 1 value "
+        "fell below the domain’s own model and 0 rose above it; after Holm none of this is decided. The lowest change "
+        "is −30.0 % [−40.0, −20.0] (a merged with b by weight), the highest +2.0 % [−4.0, +8.0] (b merged with a by "
+        "weight)."
+    )
+    assert "no p-values are at hand" in found[1].text
+
+
+def test_bases_are_compared_with_the_backbone():
+    gain = {"gain_low": 5.0, "gain_high": 15.0, "p_adjusted": 0.01}
+    best = rows(
+        "base_model",
+        "best",
+        {"base": "backbone", "kept": 60.0, "low": 55.0, "high": 65.0},
+        {"base": "historical: a", "kept": 58.0, "gain": -2.0, "gain_low": -5.0, "gain_high": 1.0, "p_adjusted": 0.4},
+        {"base": "neutral", "kept": 70.0, "low": 65.0, "high": 75.0, "gain": 10.0} | gain,
+        first="a",
+        second="b",
+    )
+    assert text("base_model", best=best) == (
+        "With the neutral base, 1 of 1 merge kept more NDCG@20 than with the backbone and 0 less; decided after Holm: "
+        "1 of 1 rise. With a historical checkpoint as base, 0 of 1 merge kept more NDCG@20 than with the backbone and "
+        "1 less; after Holm none of this is decided. At an α chosen on other users, the mean share of their own "
+        "models’ value that two domains keep is between 58.0 % (a and b, base historical: a) and 70.0 % [65.0, 75.0] "
+        "(a and b, base neutral)."
+    )
+
+
+def best_scale(domain, best, low, high, **other):
+    return {"domain": domain, "best": best, "best_low": low, "best_high": high, "at_edge": False} | other
+
+
+def test_the_best_scale_is_said_with_its_interval_its_edge_and_its_gain():
+    gain = {"gain": 0.2, "gain_low": 0.1, "gain_high": 0.3, "p_adjusted": 0.01}
+    best = rows(
+        "temporal",
+        "best",
+        best_scale("a", 0.7, 0.5, 0.9, **gain),
+        best_scale("b", 2.0, 0.8, 2.0, at_edge=True, gain=-0.1, gain_low=-0.3, gain_high=0.1, p_adjusted=0.4),
+        best_scale("a", 1.0, None, None, group="non_active"),
+    )
+    found = VIEWS["temporal"].sentences(frames("temporal", best=best))
+    assert found[0].text == (
+        "By NDCG@20 over all users, λ* runs from 0.700 (a) to 2.000 (b); its interval leaves λ = 1 out in 1 of 2 "
+        "curves. At the edge of the range that was tried, so that the best may lie beyond: b. A λ chosen on other "
+        "users does better than λ = 1 in 1 of 2 and worse in 1; decided after Holm: 1 of 1 rise and 0 of 1 fall, the "
+        "rest stays open. The largest gain is +0.20 points [+0.10, +0.30] (a)."
+    )
+    assert found[1].group == "non_active"
+    assert found[1].text == (
+        "By NDCG@20 over non-active users, λ* is 1.000; without intervals it is open whether it differs from 1."
+    )
+
+
+def test_recency_names_the_oldest_and_the_youngest():
+    finding = {
+        "finding": "recency",
+        "claim": "Older, smaller.",
+        "statistic": "Pearson’s r",
+        "value": -0.9,
+        "low": -1.0,
+        "high": -0.2,
+        "p": 0.0004,
+        "n": 2,
+        "verdict": "reproduced",
+    }
+    recency = rows(
+        "recency",
+        "recency",
+        {"domain": "a", "best": 0.7, "best_low": 0.5, "best_high": 0.9, "gap_days": 600.0},
+        {"domain": "b", "best": 1.1, "gap_days": 300.0},
+        {"domain": "c", "gap_days": 100.0},
+    )
+    findings = rows("recency", "findings", finding)
+    assert text("recency", recency=recency, findings=findings) == (
+        "semb: of 2 domains, λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days) where the items are oldest, "
+        "and 1.100 (b, 300 days) where they are youngest. Pearson’s r is −0.90 [−1.00, −0.20], p < 0.001, n = 2: "
+        "reproduced."
+    )
+    assert text("recency", recency=recency.head(1)) == (
+        "semb: λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days); one domain shows no trend."
+    )
+    assert "known for no domain yet" in text("recency")
+
+
+def test_predictions_say_how_far_they_miss_and_what_they_gain():
+    predictions = rows(
+        "advise",
+        "predictions",
+        {"domain": "a", "best": 0.7, "predicted": 0.8, "scale": 0.9},
+        {"domain": "b", "best": 1.2, "predicted": 0.9, "scale": 0.95},
+        {"domain": "c", "best": None, "predicted": 1.0, "scale": 1.0},
+    )
+    comparison = rows(
+        "advise",
+        "comparison",
+        {"domain": "a", "difference": 0.10} | judged(0.05, 0.15, 0.01),
+        {"domain": "b", "difference": -0.02} | judged(-0.1, 0.06, 0.7),
+    )
+    assert text("advise", predictions=predictions, comparison=comparison) == (
+        "λ̂ runs from 0.900 (a) to 1.000 (c); the line that has not seen a domain misses its λ* by 0.100 (a) to 0.300 "
+        "(b). Against λ = 1 over all test users, NDCG@20 is higher in 1 of 2 comparisons and lower in 1; decided "
+        "after Holm: 1 of 1 rise and 0 of 1 fall, the rest stays open. The differences run from −0.02 points [−0.10, "
+        "+0.06] (b) to +0.10 points [+0.05, +0.15] (a)."
+    )
+    assert text("advise", predictions=predictions).endswith("It is not evaluated against λ = 1 yet.")
+
+
+def test_findings_are_counted_by_verdict():
+    studies = made_studies()
+    found = all_findings(checked_studies(studies))
+    assert found["study"].to_list() == ["Merging across domains", "Item recency"]
+    assert on_findings(found) == (
+        "Of 2 tests of the paper’s claims, 1 is reproduced, 0 are not reproduced and 1 is undecided. What is undecided "
+        "is open, not refuted. The p-values are not corrected for 2 tests."
+    )
+    assert to_csv(findings_table(found)).splitlines()[0].startswith("study,seed,finding,claim,paradigm")
+
+
+@functools.cache
+def seeded(seeds):
+    return checked_studies(made_studies(paradigms=("semb", "semid"), seeds=seeds))
+
+
+def checked_studies(studies, **other):
+    empty = pl.DataFrame()
+    return checked(ReportTables("x", "", {}, empty, empty, empty, empty, studies=studies, **other)).studies
+
+
+def test_a_study_that_lacks_something_is_named():
+    made = made_studies()
+    with pytest.raises(ValueError, match="study 'temporal', table 'best': no column gain"):
+        checked_studies({"temporal": {"best": made["temporal"]["best"].drop("gain")}})
+    with pytest.raises(ValueError, match="study 'temporal': no such table 'bset'; it has curve, best"):
+        checked_studies({"temporal": {"bset": made["temporal"]["best"]}})
+    with pytest.raises(ValueError, match="study 'tempoal': no such study; there are baselines"):
+        checked_studies({"tempoal": {}})
+
+
+def test_numbers_that_are_not_finite_become_nothing():
+    best = made_studies()["temporal"]["best"].with_columns(gain=pl.lit(float("nan")))
+    assert checked_studies({"temporal": {"best": best}})["temporal"]["best"]["gain"].null_count() == best.height
+
+
+def test_studies_come_in_the_order_of_the_registry_with_all_their_tables():
+    found = checked_studies({"advise": {}, "baselines": {}})
+    assert list(found) == ["baselines", "advise"]
+    assert list(found["advise"]) == ["predictions", "comparison", "findings"]
+    assert all(frame.is_empty() for frame in found["advise"].values())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_tables_hold_every_digit_and_say_which_seed(study, seeds):
+    made = seeded(seeds)[study]
+    found = VIEWS[study].tables(made)
+    assert found
+    for table in found:
+        assert ("Seed" in [column.label for column in table.columns]) == (len(seeds) > 1)
+        read = pl.read_csv(io.StringIO(to_csv(table)), infer_schema_length=None)
+        assert read.height == table.export.height
+        assert set(read["seed"].unique()) == set(seeds)
+        assert r"\toprule" in to_latex(table)
+        assert len(table.lines()) == table.frame.height
+
+
+def test_the_csv_has_the_four_metrics_and_the_page_one():
+    made = checked_studies(made_studies())["cross_domain"]
+    (table,) = VIEWS["cross_domain"].tables(made)
+    read = pl.read_csv(io.StringIO(to_csv(table)))
+    assert set(read["metric"]) == {"ndcg@10", "ndcg@20", "recall@10", "recall@20"}
+    assert set(table.frame["metric"]) == {"ndcg@20"}
+    kept = made["merges"].filter(pl.col("metric").is_in(read["metric"].unique()))
+    assert sorted(read["change"]) == sorted(kept["change"])
+
+
+def test_bold_is_what_is_decided():
+    best = rows(
+        "temporal",
+        "best",
+        best_scale("a", 0.7, 0.5, 0.9, gain=0.2, gain_low=0.1, gain_high=0.3, p_adjusted=0.01),
+        best_scale("b", 0.8, 0.5, 0.9, gain=0.3, gain_low=-0.1, gain_high=0.7, p_adjusted=0.2),
+    )
+    (table,) = VIEWS["temporal"].tables(frames("temporal", best=best))
+    place = [column.name for column in table.columns].index("gain")
+    assert [line.cells[place].best for line in table.lines()] == [True, False]
+    assert r"\textbf{+0.20}" in to_latex(table)
+
+
+def test_a_study_without_a_view_shows_all_its_columns(monkeypatch):
+    monkeypatch.delitem(VIEWS, "recency")
+    made = checked_studies(made_studies())["recency"]
+    (table,) = view("recency").tables(made)
+    assert [column.label for column in table.columns][:3] == ["Paradigm", "Domain", "Test users"]
+    assert view("recency").sentences(made) == ()

@@ -1,0 +1,152 @@
+import io
+
+import polars as pl
+import pytest
+
+from mmgrid.reporting.figures.charts import losses_figure
+from mmgrid.reporting.tables.comparison import comparison_table, scores
+from mmgrid.reporting.tables.losses import ends, thinned
+from mmgrid.reporting.tables.numbers import count, duration, listing, number, size
+from mmgrid.reporting.tables.tables import Column, Table
+from mmgrid.reporting.tables.writers import to_csv, to_latex
+
+SMALL = Table(
+    "table-small",
+    "Small",
+    "Shares of 5 % & more.",
+    (Column("name", "Name_1"), Column("value", "Value", digits=1, low="low", high="high", best=True)),
+    pl.DataFrame(
+        {
+            "block": ["x", "x", "y", "y", "y"],
+            "name": ["a&b", "c_d", "=SUM(A1)", "e", "f"],
+            "value": [1.25, -2.0, 7.0, None, 9.0],
+            "low": [1.0, -3.0, 6.0, None, 8.0],
+            "high": [1.5, -1.0, 8.0, None, 9.5],
+            "minor": [False, False, False, False, True],
+            "group": ["all"] * 5,
+        }
+    ),
+    block="block",
+)
+
+
+def test_csv_keeps_every_digit_and_row():
+    csv = to_csv(SMALL)
+    read = pl.read_csv(io.StringIO(csv))
+    assert read.columns == ["group", "name", "value", "low", "high"]
+    assert read["value"].to_list() == [1.25, -2.0, 7.0, None, 9.0]
+    assert read["name"].to_list()[2] == "'=SUM(A1)"
+
+
+def test_csv_reads_back_the_results(tables):
+    table = comparison_table(scores(tables.results, []))
+    read = pl.read_csv(io.StringIO(to_csv(table)))
+    assert read["ndcg@20"].to_list() == table.frame["ndcg@20"].to_list()
+
+
+def test_latex_escapes_rounds_and_sets_the_best_in_bold():
+    latex = to_latex(SMALL, "all")
+    assert r"\caption{Shares of 5 \% \& more. Users: all.}" in latex
+    assert r"Name\_1 & Value \\" in latex
+    assert r"a\&b & \textbf{1.2} {\scriptsize [1.0, 1.5]} \\" in latex
+    assert r"c\_d & $-$2.0" in latex
+    assert r"e & -- \\" in latex
+    assert "9.0" not in latex  # shown on demand only
+    assert "9.0" in to_latex(SMALL, "all", minor=True)
+    assert latex.count(r"\midrule") == 2
+
+
+def test_only_rows_always_shown_compete_for_the_best():
+    best = {line.cells[0].text: line.cells[1].best for line in SMALL.lines()}
+    assert best == {"a&b": True, "c_d": False, "=SUM(A1)": True, "e": False, "f": False}
+    assert [line.opens for line in SMALL.lines()] == [True, False, True, False, False]
+
+
+def test_the_order_of_the_comparison(tables):
+    frame = comparison_table(scores(tables.results, ["toys", "beauty", "health"])).part("all", minor=False)
+    assert frame["domain"].unique(maintain_order=True).to_list() == ["toys", "beauty", "health"]
+    beauty = frame.filter(pl.col("domain") == "beauty")["label"].to_list()
+    assert beauty == ["semb", "sasrec", "sasrec (in one go)", "popularity", "random"]
+
+
+def test_earlier_phases_are_shown_where_nothing_later_exists(tables):
+    early = tables.results.filter(pl.col("model").is_in(["pretrain", "phase1"]))
+    table = comparison_table(scores(early, []))
+    assert not table.has_minor
+    assert table.part("all", minor=False).height > 0
+
+
+def test_several_seeds_stay_apart(tables):
+    again = tables.results.with_columns(seed=pl.lit(1, pl.Int64))
+    table = comparison_table(scores(pl.concat([tables.results, again]), []))
+    assert "Seed" in [column.label for column in table.columns]
+    assert table.frame.height == 2 * comparison_table(scores(tables.results, [])).frame.height
+
+
+def test_a_sample_of_the_users_is_named(tables):
+    assert "sample" not in comparison_table(scores(tables.results, [])).caption
+    fewer = tables.results.with_columns(
+        n_users=pl.when(pl.col("paradigm") == "semb").then(pl.lit(7, pl.Int64)).otherwise("n_users")
+    )
+    assert "they are a sample" in comparison_table(scores(fewer, [])).caption
+
+
+def test_thinning_keeps_ends_order_and_means():
+    losses = pl.DataFrame(
+        {
+            "paradigm": "semb",
+            "domain": "toys",
+            "phase": "pretrain",
+            "seed": 0,
+            "step": list(range(1000, 0, -1)),
+            "epoch": [step / 500 for step in range(1000, 0, -1)],
+            "loss": [float("nan") if step == 7 else 5 - step / 500 for step in range(1000, 0, -1)],
+        }
+    )
+    thin = thinned(losses, points=50)
+    assert thin.height == 50
+    assert thin["epoch"].is_sorted()
+    assert thin["loss"].is_sorted(descending=True)
+    assert thin["loss"].mean() == pytest.approx(losses["loss"].drop_nans().mean(), rel=0.01)
+    row = ends(losses).row(0, named=True)
+    assert row["first"] > row["last"]
+    assert row["diverged"]
+
+
+def test_curves_of_several_seeds_stay_apart(tables):
+    again = tables.losses.with_columns(seed=pl.lit(1))
+    both = pl.concat([tables.losses, again.with_columns(pl.col("loss") + 1)])
+    assert ends(both).filter(pl.col("seed") == 0).equals(ends(tables.losses))
+    assert thinned(both).filter(pl.col("seed") == 0).equals(thinned(tables.losses))
+    one, two = (losses_figure(thinned(losses), []) for losses in (tables.losses, both))
+    assert "one line a domain, " in one.alternative
+    assert "one line a domain and seed, " in two.alternative
+    assert two.data["losses"]["seed"].unique().sort().to_list() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (duration(0.01), "< 0.1 s"),
+        (duration(9.94), "9.9 s"),
+        (duration(59.6), "1 min 00 s"),
+        (duration(3599.7), "1 h 00 min"),
+        (duration(86399), "1 d 00 h"),
+        (duration(200000), "2 d 08 h"),
+        (duration(None), "–"),
+        (size(999), "999 B"),
+        (size(1_500_000_000), "1.5 GB"),
+        (size(999_900), "1.0 MB"),
+        (number(-1234.56, 1), "−1,234.6"),
+        (number(-0.001, 2, sign=True), "0.00"),
+        (number(2.0, 1, sign=True), "+2.0"),
+        (number(float("nan"), 1), "–"),
+        (count(0, "cell"), "no cells"),
+        (count(1, "cell"), "1 cell"),
+        (listing(["a", "b", "c"]), "a, b and c"),
+        (listing(list("abcdef")), "a, b, c and 3 more"),
+        (listing([]), ""),
+    ],
+)
+def test_numbers_as_read(text, expected):
+    assert text == expected
