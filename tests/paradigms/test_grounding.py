@@ -11,7 +11,7 @@ from mmgrid.data import Histories, Items, LeakageError
 from mmgrid.decoding.tie_order import tie_keys
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms.text.grounding import DAY_MS, Grounding, popularity_factor
-from mmgrid.paradigms.text.paradigm import grounding as module
+from mmgrid.paradigms.text import grounding as module
 
 WIDTH = 12
 

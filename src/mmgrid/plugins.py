@@ -1,0 +1,111 @@
+"""Finds paradigms, studies and merge methods by name, those of other packages like the built-in ones.
+
+Each kind has a group of entry points, such as `mmgrid.paradigms`.  A package adds its own in its `pyproject.toml`:
+
+    [project.entry-points."mmgrid.paradigms"]
+    transitions = "my_package.transitions:SPEC"
+
+Names are known without importing anything; a plug-in is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+OURS = "mmgrid"
+
+
+class UnknownPluginError(ValueError):
+    """No plug-in has this name; the message lists those that there are."""
+
+
+class PluginError(RuntimeError):
+    """A plug-in cannot be used; the message names its package and says why."""
+
+
+class Plugins(Mapping[str, T], Generic[T]):
+    """The plug-ins of one group, by name: the built-in ones in the order of `first`, then the others by name.
+
+    Args:
+        group: of entry points, such as `mmgrid.paradigms`.
+        noun: what messages call one of them, such as `paradigm`.
+        check: raises TypeError or ValueError where a loaded object is no such plug-in.
+        first: names that come first.
+    """
+
+    def __init__(self, group: str, noun: str, check: Callable[[str, T], None], first: tuple[str, ...] = ()):
+        self.group = group
+        self.noun = noun
+        self._check = check
+        self._first = first
+        self._loaded: dict[str, T] = {}
+
+    @cached_property
+    def _entries(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=self.group):
+            known = found.setdefault(entry.name, entry)
+            if known.value != entry.value:
+                raise PluginError(
+                    f"two packages, {_package(known)} and {_package(entry)}, have a {self.noun} called {entry.name!r}; "
+                    "uninstall one of them"
+                )
+        if not found:
+            raise PluginError(f"no {self.noun} is installed: install the package, `pip install -e .` from its source")
+        places = {name: place for place, name in enumerate(self._first)}
+        return dict(sorted(found.items(), key=lambda item: (places.get(item[0], len(places)), item[0])))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> T:
+        """The plug-in with this name.
+
+        Raises:
+            UnknownPluginError: there is none.
+            PluginError: it cannot be imported, or is no such plug-in.
+        """
+        if name not in self._loaded:
+            if name not in self._entries:
+                raise UnknownPluginError(self.unknown(name))
+            self._loaded[name] = self._load(self._entries[name])
+        return self._loaded[name]
+
+    def unknown(self, name: str) -> str:
+        """What to say to somebody who asks for a name that is not there."""
+        near = difflib.get_close_matches(name, list(self), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown {self.noun} {name!r}; {hint}known are {', '.join(self)}"
+
+    def refresh(self) -> None:
+        """Look for installed packages once more."""
+        self.__dict__.pop("_entries", None)
+        self._loaded.clear()
+
+    def _load(self, entry: EntryPoint) -> T:
+        try:
+            loaded: T = entry.load()
+            self._check(entry.name, loaded)
+        except Exception as error:
+            if _package(entry) == OURS:
+                raise
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(
+                f"the {self.noun} {entry.name!r} of {_package(entry)} ({entry.value}) cannot be used: {problem}"
+            ) from error
+        return loaded
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "an unknown package"
