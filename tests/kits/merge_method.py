@@ -29,8 +29,8 @@ from mmgrid.merging import MergeError, Method, merge_state_dicts
 from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products
 from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine.run import threshold_search as search
-from mmgrid.merging.engine.run import thresholds as cuts
+from mmgrid.merging.engine import threshold_search as search
+from mmgrid.merging.engine import thresholds as cuts
 
 # reference(sources by name, base, weights by name, all options) → the merged model at λ = 1, all in float64
 Reference = Callable[

@@ -20,8 +20,8 @@ from mmgrid.merging import METHODS, MergeError, merge_state_dicts
 from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products
 from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine.run import threshold_search as search
-from mmgrid.merging.engine.run import thresholds as cuts
+from mmgrid.merging.engine import threshold_search as search
+from mmgrid.merging.engine import thresholds as cuts
 
 Model = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"embed.weight": (6, 5), "layers.0.weight": (4, 7), "layers.1.b": (9,), "n": ()}

@@ -23,8 +23,8 @@ from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging import merge_state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products
 from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine.run import threshold_search as search
-from mmgrid.merging.engine.run import thresholds as cuts
+from mmgrid.merging.engine import threshold_search as search
+from mmgrid.merging.engine import thresholds as cuts
 from mmgrid.merging.engine.threshold_search import Search
 from mmgrid.merging.methods.stages.base import share_of
 

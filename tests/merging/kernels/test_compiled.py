@@ -17,9 +17,9 @@ from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products
 from mmgrid.merging.engine import run as engine
 from mmgrid.merging.engine.compiled_runs import CompiledRuns
-from mmgrid.merging.engine.run import compiled_runs as compiled
-from mmgrid.merging.engine.run import threshold_search as search
-from mmgrid.merging.engine.run import thresholds as cuts
+from mmgrid.merging.engine import compiled_runs as compiled
+from mmgrid.merging.engine import threshold_search as search
+from mmgrid.merging.engine import thresholds as cuts
 from mmgrid.merging.kernels.choice import CHOICE, VARIABLE
 
 pytest.importorskip("numba")
