@@ -1,6 +1,6 @@
 """What two processes do together; torchrun starts it, test_two_processes.py reads what it writes.
 
-Usage: two_processes.py FOLDER.  With one process it does the same alone: what the two are measured against.
+Usage: two_processes.py FOLDER. With one process it does the same alone: what the two are measured against.
 """
 
 import json

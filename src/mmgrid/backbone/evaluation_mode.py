@@ -1,7 +1,5 @@
 """A model in evaluation mode for as long as it is asked, and then as it was."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Texts as vectors by a language model that was never trained for it: the mean of its last hidden states."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

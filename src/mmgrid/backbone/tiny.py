@@ -1,6 +1,6 @@
 """A tiny backbone: a shared, pre-trained Θ⁽⁰⁾ for machines without a GPU.
 
-It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts.  Its
+It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts. Its
 pre-training, next-token prediction on the same texts, is laid out here as training examples; who calls
 `training.fit` on them is not this module's business.
 """
@@ -62,7 +62,7 @@ def create(recipe: TinyRecipe, tokenizer: PreTrainedTokenizerFast, seed: int) ->
 class TextRows:
     """Item texts, end to end with an end-of-text between, cut into rows of `length` tokens.
 
-    One example is one row, so an epoch reads every token once.  The texts are shuffled by `seed` before they
+    One example is one row, so an epoch reads every token once. The texts are shuffled by `seed` before they
     are joined: neighbours in a row are no neighbours in the catalogue.
     """
 

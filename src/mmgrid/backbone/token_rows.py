@@ -1,7 +1,5 @@
 """Rows for new tokens behind a language model's own: for what has no text, such as semantic IDs."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -14,7 +12,7 @@ def append_token_rows(model: PreTrainedModel, count: int, seed: int) -> int:
     """Append `count` rows to the embeddings, and to a head of its own; returns the first new token id.
 
     New rows are drawn by `seed` with the mean and the spread that the model's own rows have in each dimension, so that
-    they are neither louder nor softer than a word.  The tokenizer does not know them: no text may turn into them.
+    they are neither louder nor softer than a word. The tokenizer does not know them: no text may turn into them.
     """
     old = [weight.detach().clone() for weight in _tables(model).values()]
     first = len(old[0])

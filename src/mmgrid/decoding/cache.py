@@ -1,7 +1,5 @@
 """A cache of keys and values with room for what is known to come: nothing that it holds is copied when it grows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

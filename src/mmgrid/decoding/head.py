@@ -1,7 +1,5 @@
 """A language model's head, of all token rows or of some of them: what its own forward would give, and no more."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel

@@ -1,12 +1,10 @@
 """Only the state behind a prompt is asked for: the last layer need not compute any other.
 
 Of the prompt's other places the last layer has to leave keys and values in the cache, and nothing else: no attention, no
-feed-forward block.  In a model of few layers that is a good part of all the work.
+feed-forward block. In a model of few layers that is a good part of all the work.
 
 Shape letters: B prompts, P prompt tokens, H query heads, d head width, D width.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -3,8 +3,6 @@
 Shape letters: B prompts, P prompt tokens, K branches, D width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel

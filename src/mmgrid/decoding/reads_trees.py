@@ -1,10 +1,8 @@
 """Whether a model can read trees: whether each branch gets the logits that it would get if it stood there alone.
 
-Models do that have plain attention, positions that are told and a linear head.  Layers with a recurrent state or a
+Models do that have plain attention, positions that are told and a linear head. Layers with a recurrent state or a
 convolution pass on what came before in the row, whatever the mask says, and ALiBi takes places in the row for positions.
 """
-
-from __future__ import annotations
 
 import math
 from weakref import WeakKeyDictionary

@@ -1,12 +1,10 @@
 """Breaks ties between equal scores: at random, but for each user the same every time.
 
-Row numbers would favour items that happen to stand first.  A hash of the user and the item depends on neither the
-batch nor the other items, and needs no generator for each user.  Both hashes here are SplitMix64's finaliser, applied
-twice (Steele, Lea and Flood, OOPSLA 2014).  They differ in their bits: `tie_keys` orders what `text` grounds, and
+Row numbers would favour items that happen to stand first. A hash of the user and the item depends on neither the
+batch nor the other items, and needs no generator for each user. Both hashes here are SplitMix64's finaliser, applied
+twice (Steele, Lea and Flood, OOPSLA 2014). They differ in their bits: `tie_keys` orders what `text` grounds, and
 `random_keys` what the beam search returns, and stored ranks rest on both.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch

@@ -3,8 +3,6 @@
 Shape letters: B prompts, H query heads, G query heads that share a key head, K branches, S places seen, d head width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

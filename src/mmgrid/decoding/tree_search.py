@@ -1,8 +1,8 @@
 """The best items of a trie for each prompt: exact constrained beam search that reads a prompt once.
 
 All beams of a prompt are the branches of one tree that grows behind it: a step hands the model the newest token of
-every beam as one query, and a mask lets each see the prompt and its own ancestors.  So the prompt's keys and values
-are never copied per beam, and nothing is reordered when beams die.  There is no loop over users or beams, and from the
+every beam as one query, and a mask lets each see the prompt and its own ancestors. So the prompt's keys and values
+are never copied per beam, and nothing is reordered when beams die. There is no loop over users or beams, and from the
 first step on nothing is brought to the host.
 
 Shape letters: B prompts, P prompt tokens, K beams, L levels, C codes of a level, M most children of a node, F most
@@ -29,7 +29,7 @@ NOTHING = float("-inf")
 
 
 class BeamResult(NamedTuple):
-    """items: int64 [B, K] item rows, the best first; -1 where there is none.  scores: float32 [B, K], log-probabilities
+    """items: int64 [B, K] item rows, the best first; -1 where there is none. scores: float32 [B, K], log-probabilities
     of their codes; -inf where there is none."""
 
     items: Tensor
@@ -60,9 +60,9 @@ def beam_search(
         renormalise: over what a step's log-probabilities are normalised: the `children` that the trie allows there
             (the official code of the paper), the `level`'s codes, or the whole `vocabulary` (LC-Rec; what
             `generate` with a prefix function does).
-        exclude: int64 [B, E], item rows that are not to be returned for each prompt, filled up with -1.  Branches that
+        exclude: int64 [B, E], item rows that are not to be returned for each prompt, filled up with -1. Branches that
             lead to nothing else are left out, so they take no place from others.
-        seeds: int64 [B]; items of one code are in a random order that depends on the seed alone.  Default: in the
+        seeds: int64 [B]; items of one code are in a random order that depends on the seed alone. Default: in the
             order of their rows.
 
     Raises ValueError where prompts, mask and model do not fit, and BackboneError, which is one, where the model cannot

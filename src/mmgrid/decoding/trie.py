@@ -1,6 +1,6 @@
 """The trie of a catalogue's semantic IDs as flat arrays, built at once and walked by many beams at once.
 
-Items are sorted by their codes.  The nodes of depth d are the distinct prefixes of d codes in that order, so the
+Items are sorted by their codes. The nodes of depth d are the distinct prefixes of d codes in that order, so the
 children of a node are neighbours: a trie is two arrays a level and no pointers (compressed sparse rows).
 
 Shape letters: N items, L levels, C codes of a level, n_d nodes of depth d (n_0 = 1: the root; n_L leaves).
@@ -19,8 +19,8 @@ from torch import Tensor
 class Level:
     """The nodes of one depth, apart from the root, as children of the depth before.
 
-    codes: int32 [n_d], each node's own code.  first: int32 or int64 [n_{d-1} + 1]; the children of node i of the depth
-    before are first[i]:first[i + 1].  parents: like `first` [n_d].  fanout: most children of one node.
+    codes: int32 [n_d], each node's own code. first: int32 or int64 [n_{d-1} + 1]; the children of node i of the depth
+    before are first[i]:first[i + 1]. parents: like `first` [n_d]. fanout: most children of one node.
     """
 
     codes: Tensor

@@ -5,8 +5,6 @@ time). A file that changed so recently that its next change could carry the same
 again each time rather than remembered.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -5,8 +5,6 @@ safetensors, polars and torch. `clear_disk_errors` reads them all and says what 
 not be written, how much room is left, that published things are unharmed, and what to do.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -5,8 +5,6 @@ disk, and renamed; a file likewise. The sibling of a folder has a *stable* name 
 whoever was killed while filling it finds their own half-finished work again and can go on from there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json
@@ -35,7 +33,7 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
     `last_file` is the file that makes a folder count. What stands under the final name without it is the
     leftover of someone who did not write this way (a copy that was cut off, say) and is removed first.
     Outside of folders that are all our own, `replace_leftover=False` holds: only an empty folder may be
-    there.  Every file gets the rights that the umask gave `last_file`: some libraries write files of mode 600.
+    there. Every file gets the rights that the umask gave `last_file`: some libraries write files of mode 600.
 
     Raises:
         FileExistsError: `final` is there and may not be replaced; `work` is left as it is.

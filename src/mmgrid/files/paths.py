@@ -1,7 +1,5 @@
 """Names from outside (a domain, a recipe, an index file) turned into paths that stay where they belong."""
 
-from __future__ import annotations
-
 import unicodedata
 from pathlib import Path, PurePosixPath
 

@@ -97,7 +97,7 @@ def run_local(
     """Build what is missing of `cells` (upstream first, and all of it among them), `jobs` at a time.
 
     A failed cell, also one whose record in the store is damaged, does not stop the others; what depends on it
-    is blocked.  On an interruption all processes are stopped, and what was published stays.
+    is blocked. On an interruption all processes are stopped, and what was published stays.
     """
     tell = watch or (lambda event: None)
     board = _look_around(cells, store, tell)

@@ -1,7 +1,5 @@
 """The two files of a codebook: its arrays in `codebook.safetensors`, its kind and recipe in `codebook.json`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +25,7 @@ def write(folder: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """What `codebook.json` says.  FileNotFoundError or ValueError if it is missing or no codebook's."""
+    """What `codebook.json` says. FileNotFoundError or ValueError if it is missing or no codebook's."""
     path = folder / HEAD_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is {folder} the folder of a codebook?")
@@ -41,7 +39,7 @@ def read_head(folder: Path) -> dict[str, Any]:
 
 
 def read_arrays(folder: Path, names: frozenset[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays.  FileNotFoundError or ValueError if the file is missing, damaged or lacks one of `names`."""
+    """The arrays. FileNotFoundError or ValueError if the file is missing, damaged or lacks one of `names`."""
     path = folder / ARRAYS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the codebook is incomplete, fit it again")

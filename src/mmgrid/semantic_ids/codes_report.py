@@ -3,8 +3,6 @@
 Shapes: N items, D width, L levels, C codes of a level.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +19,7 @@ from mmgrid.semantic_ids.quantiser import Codebook
 class LevelReport:
     """One level's use.
 
-    used: codes that some item has.  entropy_bits: H = −Σ p log₂ p over the shares p of the codes; at most log₂ C.
+    used: codes that some item has. entropy_bits: H = −Σ p log₂ p over the shares p of the codes; at most log₂ C.
     perplexity: 2^H, the number of equally frequent codes that would have this entropy.
     error: share of the vectors' variance that the codes up to this level leave unexplained,
     Σ ‖v − v̂‖² / Σ ‖v − mean‖²; 0 where all vectors are the same.
@@ -37,8 +35,8 @@ class LevelReport:
 class CodesReport:
     """Codes of all levels.
 
-    items: that have codes.  without_code: that have none (they appear after the last phase).
-    before, after: collisions as encoded, and after moving items.  moved: items whose code is not the one encoded.
+    items: that have codes. without_code: that have none (they appear after the last phase).
+    before, after: collisions as encoded, and after moving items. moved: items whose code is not the one encoded.
     """
 
     items: int

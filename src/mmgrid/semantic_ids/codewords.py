@@ -6,8 +6,6 @@ the second level, and so on (Lee et al., "Autoregressive Image Generation using 
 Shapes: N vectors, L levels, C codes of a level, W width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +20,9 @@ FARTHEST = float(np.finfo(np.float32).max)  # distance to a code without a word:
 
 @dataclass(frozen=True, eq=False)
 class Codewords:
-    """words: float32 [L, C, W].  used: int64 [L], of which the first so many codes of a level have a word.
+    """words: float32 [L, C, W]. used: int64 [L], of which the first so many codes of a level have a word.
 
-    A level has fewer words than codes where it was fitted on fewer distinct vectors.  No vector is coded by a code
+    A level has fewer words than codes where it was fitted on fewer distinct vectors. No vector is coded by a code
     without a word; one that collides may be given it, and it then adds nothing to the sum.
     """
 

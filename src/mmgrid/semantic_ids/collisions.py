@@ -1,14 +1,12 @@
 """A code of its own for every item, as far as there are codes, and the count of what is left.
 
-Of the items that share a full code the one nearest to what the code stands for keeps it.  The others go, nearest
+Of the items that share a full code the one nearest to what the code stands for keeps it. The others go, nearest
 first, to the nearest free last code under the same first codes; where all of those are taken they stay, and are
-counted.  Codes that were given before (items of earlier phases) are taken and never move: an item's code
+counted. Codes that were given before (items of earlier phases) are taken and never move: an item's code
 depends on its own phase and those before it, on nothing that comes later.
 
 Shapes: N items, M items with codes from before, D width, L levels, C codes of a level, P prefixes (first L - 1 codes).
 """
-
-from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -27,7 +25,7 @@ Keys = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Collisions:
-    """items: that share their code with at least one other.  codes: that more than one item has."""
+    """items: that share their code with at least one other. codes: that more than one item has."""
 
     items: int
     codes: int
@@ -72,7 +70,7 @@ def separate(codebook: Distances, vectors: npt.NDArray[np.floating], codes: Code
     Args:
         codebook: for its C and its distances.
         vectors: [N, D], the items'.
-        codes: [N, L], as encoded.  They are not changed in place.
+        codes: [N, L], as encoded. They are not changed in place.
         taken: [M, L], codes of items from before; they may not be had again.
     """
     keys = full_codes(codes, codebook.codes)

@@ -3,8 +3,6 @@
 Shapes: N items, D width, L levels, C codes of a level.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +74,7 @@ class ItemCodes:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """From `codes.safetensors`.  FileNotFoundError or ValueError if it is missing or damaged."""
+        """From `codes.safetensors`. FileNotFoundError or ValueError if it is missing or damaged."""
         path = folder / CODES_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; assign the items' codes first")
@@ -93,12 +91,12 @@ def assign(
     """Codes for the items of all groups, and how good they are.
 
     A group's codes depend on its own vectors and those of the groups before it: what is appended later changes no
-    code.  The codebook is to be fitted on the first group alone, or on those of several domains, one after the other.
+    code. The codebook is to be fitted on the first group alone, or on those of several domains, one after the other.
 
     Args:
         vectors: [N, D], of all items.
         groups: item rows, oldest group first; a closed catalogue has one group of all rows, an open one a group per
-            phase in which items appear.  Items in no group get no code.
+            phase in which items appear. Items in no group get no code.
 
     Raises:
         ValueError: an item row is not there or in two groups, or the vectors do not fit the codebook.

@@ -1,8 +1,8 @@
 """Item vectors as quantisers take them: checked, centred, and divided by one number.
 
 Vectors of different text models differ in scale by orders of magnitude, and most share one large common
-direction.  Both are taken off before the first code, so that a learning rate means the same for every model
-and float32 is spent on what tells items apart.  Distances keep their order: one number scales all dimensions.
+direction. Both are taken off before the first code, so that a learning rate means the same for every model
+and float32 is spent on what tells items apart. Distances keep their order: one number scales all dimensions.
 
 Shapes: N items, D width of a vector.
 """
@@ -58,7 +58,7 @@ def checked(vectors: npt.ArrayLike, width: int | None = None) -> npt.NDArray[np.
 class VectorScale:
     """What is taken off every vector, and what the rest is divided by.
 
-    centre: float64 [D], the mean of the vectors it was made of.  scale: their root mean square distance from it,
+    centre: float64 [D], the mean of the vectors it was made of. scale: their root mean square distance from it,
     1 where all are the same.
     """
 

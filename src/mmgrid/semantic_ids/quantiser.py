@@ -1,11 +1,9 @@
 """The one interface of a quantiser: `fit` makes a codebook of item vectors, `load` reads one, both by its recipe.
 
-A fitted codebook is frozen.  It codes any vectors of its width, those of items that appear later included.
+A fitted codebook is frozen. It codes any vectors of its width, those of items that appear later included.
 
 Shapes: N items, D width of a vector, L levels, C codes of a level.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
@@ -59,7 +57,7 @@ class Codebook(Protocol):
     def spread(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
         """int32 [N, L]: `codes` of these vectors after the quantiser's own way of parting items that share one.
 
-        Only last codes change.  Items may still share a code: `collisions.separate` comes after.
+        Only last codes change. Items may still share a code: `collisions.separate` comes after.
         """
         ...
 

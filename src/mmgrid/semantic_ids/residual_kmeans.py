@@ -5,8 +5,6 @@ It needs no training loop and no GPU, and is the RQ-VAE without its network.
 Shapes: N items, D width of a vector, L levels, C codes of a level.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from pathlib import Path

@@ -8,8 +8,6 @@ How it is trained stands in `rqvae_training`.
 Shapes: N items, D width of an item vector, W width of the latent vector, L levels, C codes of a level.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

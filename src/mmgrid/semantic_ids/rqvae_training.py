@@ -3,14 +3,12 @@
     L  =  ‖x − x̂‖² / D  +  w · mean over levels of ( ‖sg(r) − e‖² + β ‖r − sg(e)‖² ) / W
 
 where r is what the levels before leave over, e its word and sg stops the gradient (TIGER, Rajput et al., 2023, eq. of
-section 3.1; means instead of sums as in LC-Rec).  The words start as k-means centres, which keeps most of them in use.
+section 3.1; means instead of sums as in LC-Rec). The words start as k-means centres, which keeps most of them in use.
 On the last level a batch is assigned in balance over the codes (`sinkhorn`), which keeps items apart (LC-Rec, Zheng et
 al., 2024).
 
 Shapes: N items, B items of a batch, D width of an item vector, W width of the latent vector, L levels, C codes.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """Balanced assignment: which code each vector takes if all codes are to be taken about equally often.
 
 Entropy-regularised optimal transport from vectors to codes, by Sinkhorn's alternating scaling (Cuturi, "Sinkhorn
-Distances", 2013), as LC-Rec (Zheng et al., 2024, section III-B) takes it for the last level.  It works on logarithms: at
+Distances", 2013), as LC-Rec (Zheng et al., 2024, section III-B) takes it for the last level. It works on logarithms: at
 ε = 0.003 the weights span hundreds of powers of ten.
 
 Shapes: B sets of vectors, N vectors, C codes.
@@ -23,7 +23,7 @@ def log_plan(distances: Tensor, epsilon: float, iterations: int) -> Tensor:
     Every code (column) gets N / C in all, exactly; every vector (row) gives 1, up to what `iterations` leave open.
 
     Args:
-        distances: finite.  Each problem's are scaled to a span of 2, so that ε means the same for all.
+        distances: finite. Each problem's are scaled to a span of 2, so that ε means the same for all.
         epsilon: > 0, weight of the entropy; the smaller, the nearer to a plain assignment.
     """
     if epsilon <= 0:

@@ -1,14 +1,12 @@
 """Parting items that share a code by balanced assignment on the last level: LC-Rec's way, after training.
 
 Items of one code are assigned to the last codes anew, all of them together and balanced over the codes; those that
-still meet somebody try again, for some rounds.  Nothing keeps an item from moving onto the code of a third one, and
-equal vectors cannot be parted at all.  So the round with the fewest collisions counts, and whoever still shares a code
+still meet somebody try again, for some rounds. Nothing keeps an item from moving onto the code of a third one, and
+equal vectors cannot be parted at all. So the round with the fewest collisions counts, and whoever still shares a code
 in it goes back to its nearest one: `collisions.separate` then finds it a place.
 
 Shapes: N items, B sets of items, S items of a set, D width, L levels, C codes of a level.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt

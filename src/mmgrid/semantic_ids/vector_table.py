@@ -1,7 +1,5 @@
 """Item vectors that a user brings: a parquet file with the columns `item_id` and `vector`, one row per item."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ def read_vectors(path: Path, ids: npt.NDArray[np.str_]) -> Floats:
 
     Raises:
         DataError: the file is not there or not parquet, lacks a column, or has an item's vector twice, not at all, in
-            another width, or with a null, NaN or infinity.  Each with the number of items and an example.
+            another width, or with a null, NaN or infinity. Each with the number of items and an example.
     """
     rows = _rows(path, ids)
     _refuse(

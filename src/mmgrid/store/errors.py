@@ -1,7 +1,5 @@
 """What can be wrong with a store, each with its own name so that a caller can tell them apart."""
 
-from __future__ import annotations
-
 
 class StoreError(RuntimeError):
     """The store cannot do what was asked; the message says what was wrong, where, and what to do."""

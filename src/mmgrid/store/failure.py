@@ -1,11 +1,9 @@
 """How the newest attempt at a cell failed, told in a file beside its versions.
 
 It is a help for people and decides nothing: a cell that has failed is built like any other that is missing, and
-whoever can neither write nor read such a file goes on without.  There is one for each readable name, so that a
+whoever can neither write nor read such a file goes on without. There is one for each readable name, so that a
 new attempt at the name, whatever its fingerprint, replaces what an older one left.
 """
-
-from __future__ import annotations
 
 import contextlib
 import logging

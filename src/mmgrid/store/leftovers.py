@@ -5,8 +5,6 @@ A work folder may hold the steps of a training that the next run would go on fro
 unless a person asks for it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmgrid.files import clear_disk_errors, remove_folder

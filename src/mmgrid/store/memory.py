@@ -4,8 +4,6 @@ Linux keeps a high-water mark that can be set back, so each cell gets its own fi
 covers the whole life of the process: an upper bound.
 """
 
-from __future__ import annotations
-
 import resource
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How a store's folders are named and walked: what is a cell, what is a cell in work, what is in between."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator

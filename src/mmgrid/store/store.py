@@ -7,8 +7,6 @@ checkpoints, everything else is written anew, so that an interrupted build ends 
 that ran straight through.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -60,7 +60,7 @@ def fit(
 ) -> TrainingReport:
     """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
 
-    `loss(model, batch)` gives the mean loss of a batch as a scalar.  `save_seconds` is the least time
+    `loss(model, batch)` gives the mean loss of a batch as a scalar. `save_seconds` is the least time
     between two step checkpoints; it changes no weight.
 
     Raises TrainingError when there is nothing to train on, the batch cannot be divided, or the loss or a
@@ -107,7 +107,7 @@ def fit(
 def newest_step(folder: Path) -> str | None:
     """The newest whole step checkpoint in `folder`; None if there is none.
 
-    The Trainer writes a step checkpoint's state last.  What a kill left half-written has none that can be read,
+    The Trainer writes a step checkpoint's state last. What a kill left half-written has none that can be read,
     and is removed: it must not be resumed from, nor stand in the way of the next one of its name.
     """
     while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):

@@ -1,6 +1,6 @@
 """The order in which examples are seen, laid out for all epochs at once.
 
-Epoch e visits the examples in a permutation drawn from (seed, e).  Laid end to end, the epochs form one
+Epoch e visits the examples in a permutation drawn from (seed, e). Laid end to end, the epochs form one
 long sequence, so that resuming is nothing but going on at a position: no sampler state, no generator state.
 """
 
