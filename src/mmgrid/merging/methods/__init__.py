@@ -1,4 +1,4 @@
-"""The merge methods, each a pure function of tensors in a file of its own."""
+"""The merge methods: one file per method, one pure function of tensors per file."""
 
 from mmgrid.merging.methods.base import Method, merge_method
 from mmgrid.merging.methods.registry import METHODS, get_method

@@ -1,20 +1,18 @@
-"""What a merge method is: a pure function of tensors, and a declaration of what it wants and gives.
+"""A merge method: a pure function of tensors, and a declaration of its inputs and its result.
 
 The engine reads, widens, checks, subtracts the base, runs the stages, adds the base back, rounds and writes. A method
-only says how several tensors become one, so its file reads like the paper's formula. Its options are its
-keyword-only arguments: their names, types and defaults are taken from the signature, once, so that recipe, command
-line and documentation cannot drift from the code.
+only combines several tensors into one, so its file reads like the paper's formula. Its options are its keyword-only
+arguments: recipe, command line and documentation take names, types and defaults from the signature, and so cannot
+drift from the code.
 
-There are three kinds, by what the function sees:
+Methods come in three kinds, by the input of the function:
 
-- `combine(tensors, weights, **options)`: runs of elements, cut anywhere (`needs="element"`), after the method's
-  `stages` have changed each task vector;
-- `coefficients(gram, weights, **options)`: the inner products of a tensor's sources; the result is their linear
-  combination (`needs="tensor"`, without holding a tensor);
-- `combine` with `needs="tensor"` and no stages of its own: whole tensors in their own shape, for linear algebra.
+- `combine(tensors, weights, **options)`: runs of elements, which may begin and end anywhere (`needs="element"`), after
+  the method's `stages` have changed each task vector;
+- `coefficients(gram, weights, **options)`: the inner products of a tensor's sources; the result is the linear
+  combination of the sources with these coefficients (`needs="tensor"`, but no tensor is held in memory);
+- `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra.
 """
-
-from __future__ import annotations
 
 import inspect
 import math
@@ -41,7 +39,7 @@ _ARGUMENTS = (("tensors", "weights"), ("gram", "weights"))
 
 @dataclass(frozen=True)
 class Preset:
-    """Options under one name; with `equal_weights` a source that is given no weight has 1/N, not 1."""
+    """A named set of options. With `equal_weights`, a source without a weight gets 1/N instead of 1."""
 
     options: Mapping[str, Any]
     equal_weights: bool = False
@@ -52,19 +50,20 @@ class Method:
     """A merge method.
 
     Attributes:
-        name: what recipes call it.
-        needs: what must be seen at once: single elements, rows, whole tensors, or the whole model beforehand.
-        returns: "weights" for a method of the parameters θᵢ themselves, "delta" for one of the task vectors
-            τᵢ = θᵢ − θ₀, whose result the engine scales and adds to θ₀.
-        base: whether θ₀ must, may or must not be given.
-        function: what computes; see the module. `tensors` are θᵢ or τᵢ in float32, of one shape, in the order of
-            the sources' names; `weights` the sources' weights in that order. Changes none of them.
-        options: the pydantic model of its options.
-        own_stages: the method's stages, from its options; None if it has none.
-        takes_gram: whether `function` gives coefficients from inner products.
-        presets: sets of options with a name.
-        per_source: options of the stages that may be given per source, as a mapping from name to value.
-        combining: what `function` does, as numbers for a compiled loop; None if it cannot be said so.
+        name: the method's name in recipes.
+        needs: what the method must see at once: single elements, rows, whole tensors, or the whole model (in a pass
+            before the merge).
+        returns: "weights" if the method combines the parameters θᵢ themselves, "delta" if it combines the task vectors
+            τᵢ = θᵢ − θ₀; the engine scales a delta and adds it to θ₀.
+        base: whether a base θ₀ is required, optional, or not accepted.
+        function: the computation; see the module. `tensors` are θᵢ or τᵢ in float32, of one shape, in the order of
+            the sources' names; `weights` are the sources' weights in the same order. It must not change its arguments.
+        options: the pydantic model of the options.
+        own_stages: builds the method's stages from its options; None if it has none.
+        takes_gram: whether `function` computes coefficients from inner products.
+        presets: named sets of options.
+        per_source: options of the stages that may be given per source, as a mapping from source name to value.
+        combining: describes `function` in numbers for the compiled loops; None if they cannot compute it.
     """
 
     name: str
@@ -81,51 +80,54 @@ class Method:
 
     @property
     def whole_tensors(self) -> bool:
-        """Whether `function` must be handed whole tensors in their shape."""
+        """Whether `function` needs whole tensors in their shape."""
         return self.needs == "tensor" and not self.takes_gram and self.own_stages is None
 
     @property
     def takes_stages(self) -> bool:
-        """Whether task vectors may be changed by stages first."""
+        """Whether stages may change the task vectors first."""
         return self.returns == "delta" and not self.whole_tensors and not self.takes_gram
 
     def stages(self, options: Mapping[str, Any]) -> tuple[Stage, ...]:
-        """All stages under resolved `options`: those that the recipe names, then the method's own."""
+        """All stages under resolved `options`: the recipe's, then the method's."""
         own = () if self.own_stages is None else self.own_stages(options)
         return (*(read_stage(self.name, spec) for spec in options.get("stages", ())), *own)
 
     def combine(self, tensors: Sequence[Floats], weights: Sequence[float], options: Mapping[str, Any]) -> Floats:
-        """Runs of elements, or whole tensors, as one; stages have been run. Not for methods that take a gram."""
+        """Combines runs of elements, or whole tensors, after the stages. Not for methods that take a gram matrix."""
         own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
         return self.function(tensors, weights, **own)
 
     def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> Sequence[float]:
-        """The factor of each source, from the inner products float64 [n, n] of their tensors."""
+        """The coefficient of each source, from the inner products float64 [n, n] of the sources' tensors."""
         return self.function(gram, weights, **options)
 
     def combination(
         self, weights: Sequence[float], options: Mapping[str, Any], coefficients: Sequence[float] | None
     ) -> Combination | None:
-        """What becomes of runs, as numbers; `coefficients` are those of a method that takes a gram. None: not so."""
+        """The method in numbers for the compiled loops; None if they cannot compute it.
+
+        Methods that take a gram matrix pass their `coefficients`, once known.
+        """
         if self.takes_gram:
             return None if coefficients is None else Combination(coefficients)
         return None if self.combining is None else self.combining(weights, options)
 
     def for_source(self, options: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """Resolved options as they are for one source."""
+        """The resolved options of one source."""
         split = [name for name in self.per_source if isinstance(options.get(name), Mapping)]
         return {**options, **{name: options[name][source] for name in split}}
 
     def resolve(self, options: Mapping[str, Any], sources: Collection[str] = ()) -> dict[str, Any]:
-        """All options with their defaults filled in; `preset` is replaced by what it stands for.
+        """All options, defaults filled in and `preset` expanded.
 
         Args:
-            options: option → value; for those that `per_source` names, also name of the source → value, where a
-                source that is not named has the default.
+            options: option → value. Options in `per_source` may instead map source name → value; sources that are not
+                named get the default.
             sources: names of the sources.
 
         Raises:
-            MergeError: an option is unknown or has a wrong value, or names a source that there is not.
+            MergeError: an option is unknown, has an invalid value, or names an unknown source.
         """
         split = {
             name: options[name] for name in self.per_source if isinstance(options.get(name), Mapping) and len(sources)
@@ -170,7 +172,7 @@ class Method:
         return resolved
 
     def weights(self, names: Sequence[str], given: Mapping[str, float], options: Mapping[str, Any]) -> list[float]:
-        """The weight of each source in the order of `names`: 1, or 1/N under a preset that says so."""
+        """The weight of each source in the order of `names`; the default is 1, or 1/N if the preset sets it."""
         equal = self._preset(options.get("preset")).equal_weights
         return [float(given.get(name, 1 / len(names) if equal else 1.0)) for name in names]
 
@@ -193,7 +195,7 @@ def merge_method(
     per_source: tuple[str, ...] = (),
     combining: Combining | None = None,
 ) -> Callable[[Callable[..., Any]], Method]:
-    """Declare a function as the merge method of its name. Its keyword-only arguments are the options."""
+    """Declares a function as a merge method of the same name. Its keyword-only arguments are the options."""
 
     def declare(function: Callable[..., Any]) -> Method:
         name = function.__name__  # pyright: ignore[reportFunctionMemberAccess]
@@ -219,10 +221,10 @@ def merge_method(
 
 
 def read_stage(method: str, spec: Mapping[str, Any]) -> Stage:
-    """A stage from `{"drop": {"drop": 0.1}}`: one name, and its options.
+    """Reads a stage from a mapping such as `{"drop": {"drop": 0.1}}`: one name with its options.
 
     Raises:
-        MergeError: there is no such stage, or it has no such option.
+        MergeError: the stage or one of its options is unknown, or a value is invalid.
     """
     if len(spec) != 1:
         raise MergeError(f"{method}: stages: each is one name with its options, as in {{drop: {{drop: 0.1}}}}")
@@ -241,8 +243,8 @@ def read_stage(method: str, spec: Mapping[str, Any]) -> Stage:
 def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
     """Σ wᵢ xᵢ in the given order, as a new array.
 
-    Each product is rounded before it is added, as every machine can: a fused multiplication and addition gives other
-    bits on processors that have it (measured: in 20 % of elements).
+    Each product is rounded before it is added, which every machine can do: a fused multiply-add would give other bits
+    on the processors that have it (measured: in 20 % of elements).
     """
     total = np.multiply(tensors[0], np.float32(weights[0]), out=like(tensors[0]))
     product = like(total)
@@ -252,7 +254,7 @@ def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
 
 
 def summing(name: str) -> Combining:
-    """The weighted sum, divided by the weights under the option `normalise`."""
+    """The weighted sum, divided by the sum of the weights if the option `normalise` is on."""
 
     def combination(weights: Sequence[float], options: Mapping[str, Any]) -> Combination:
         return Combination(weights, sum_of_weights(name, weights) if options["normalise"] else None)
@@ -261,12 +263,12 @@ def summing(name: str) -> Combining:
 
 
 def sum_of_weights(name: str, weights: Sequence[float], remedy: str = "set normalise = false") -> float:
-    """Σ wᵢ, exactly rounded, for methods that divide by it.
+    """Σ wᵢ, correctly rounded, for methods that divide by it.
 
     Raises:
-        MergeError: it is zero, or so near to it that only rounding is left.
+        MergeError: the sum is zero, or so close to zero that only rounding error is left.
     """
     total = math.fsum(weights)
     if abs(total) <= 1e-12 * math.fsum(map(abs, weights)):
-        raise MergeError(f"{name}: the weights add up to zero, which nothing can be divided by; {remedy}")
+        raise MergeError(f"{name}: the weights add up to zero, so the sum cannot be divided by them; {remedy}")
     return total

@@ -1,6 +1,4 @@
-"""`breadcrumbs`: leave out the largest and the smallest elements of each task vector."""
-
-from __future__ import annotations
+"""`breadcrumbs`: drop the largest and the smallest elements of each task vector."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -38,23 +36,23 @@ def breadcrumbs(
     elect: Elect = "weighted",
     normalise: bool = False,
 ) -> Floats:
-    """Δ = Σ wᵢ mᵢ ⊙ τᵢ, where mᵢ keeps the elements between two ranks of magnitude.
+    """Δ = Σ wᵢ mᵢ ⊙ τᵢ, where mᵢ keeps the elements whose magnitude lies between two ranks.
 
     Paper: Davari and Belilovsky, "Model breadcrumbs: scaling multi-task model merging with sparse masks", ECCV 2024,
     https://arxiv.org/abs/2312.06795.
 
-    Edges: of each tensor's n elements the ⌊gamma · n⌋ largest are left out, and the next ⌊density · n⌋ are kept; among
-    equals the lower index counts as the larger.
+    Edges: of a tensor's n elements, the ⌊gamma · n⌋ largest are dropped and the next ⌊density · n⌋ are kept; of equal
+    magnitudes, the one with the lower index ranks higher.
 
     Args:
         tensors: masked τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        density: share of the elements that is kept.
-        gamma: share of the largest elements that is left out.
-        scope: what the thresholds are for.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        density: share of the elements to keep.
+        gamma: share of the elements to drop as the largest.
+        scope: the group that is ranked together: the whole model, a tower, or a tensor.
+        inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: density and gamma add up to more than 1, or Σ wᵢ is zero and `normalise` is on.

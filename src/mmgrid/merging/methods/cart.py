@@ -1,6 +1,4 @@
-"""`cart`: the average of the sources, and on from there along the strongest directions in which each leaves it."""
-
-from __future__ import annotations
+"""`cart`: the average of the sources plus the strongest directions in which each source deviates from it."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -24,22 +22,22 @@ def cart(
 ) -> Floats:
     """θ = θ̄ + λ Σ vᵢ SVD_k(θᵢ − θ̄), where θ̄ is the average of the sources and SVD_k the nearest matrix of rank k.
 
-    With the weights wᵢ, θ̄ = Σ wᵢ θᵢ / Σ wᵢ and vᵢ = N wᵢ / Σ wᵢ: equal weights of any size are the paper's method. At
-    full rank the task vectors cancel out, and at rank 0 there are none: both give the average.
+    With the weights wᵢ, θ̄ = Σ wᵢ θᵢ / Σ wᵢ and vᵢ = N wᵢ / Σ wᵢ; with equal weights of any size this is the paper's
+    method. At full rank the task vectors θᵢ − θ̄ cancel out, and at rank 0 they vanish: both give the average.
 
     Paper: Choi et al., "Revisiting weight averaging for model merging", 2024, https://arxiv.org/abs/2412.12153
     (CART: centered arithmetic with rank-reduced task vectors).
 
     Edges: k = ⌊rank · min(m, n)⌋ for a tensor [m, n], at least 1 unless `rank` is 0. Tensors of more than two
-    dimensions are matrices whose columns are all dimensions but the first. Vectors and scalars are averaged, which is
-    what task vectors of full rank come to. The authors leave all but attention and feed-forward matrices averaged;
-    here all matrices are merged so: to average the embeddings, give them a rule with `linear`. λ is an option, since
-    without a base there is no delta for the recipe's scale. One source is returned as it is.
+    dimensions are flattened to matrices after their first dimension. Vectors and scalars are averaged. The authors
+    merge only attention and feed-forward matrices and average the rest; here every matrix is merged. To average the
+    embeddings, give them a rule with `linear`. λ is an option because a method without a base takes no `scale` from
+    the recipe. A single source is returned unchanged.
 
     Args:
         tensors: θᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        rank: share of min(m, n) that is kept of each task vector.
+        rank: rank to keep of each task vector, as a share of min(m, n).
         strength: λ; 0 gives the average.
 
     Raises:

@@ -1,6 +1,4 @@
-"""What most methods do with runs of their sources, as numbers: enough for a compiled loop to do it alone."""
-
-from __future__ import annotations
+"""The weighted or elected sum that most methods compute, in numbers that a compiled loop can work from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Combination:
-    """A weighted sum of the sources, or of those whose sign wins (`consensus.elected`).
+    """A weighted sum of the sources, or of those that agree with the elected sign (`consensus.elected`).
 
     Attributes:
         weights: wᵢ, in the order of the sources' names.
-        divisor: what the sum is divided by; None if it is not. Of the plain sum only.
-        votes: the weights of the vote; None for the plain sum.
-        by_weight: whether the weighted task vectors vote, so that a negative weight turns them round.
-        normalise: whether the elected sum is divided by the weights of those that take part.
+        divisor: divides the plain sum; None for no division. Elected sums ignore it.
+        votes: the weights in the election of the sign; None for the plain sum.
+        by_weight: whether agreement is judged by the weighted task vectors, so that a negative weight flips their sign.
+        normalise: whether the elected sum is divided by the weights of the sources that agree.
     """
 
     weights: Sequence[float]
@@ -26,5 +24,5 @@ class Combination:
     normalise: bool = False
 
 
-# The weights and the method's resolved options → what its function computes from them, bit for bit.
+# (weights, resolved options) → a combination that gives the same bits as the method's function.
 Combining = Callable[[Sequence[float], Mapping[str, Any]], Combination]

@@ -1,6 +1,4 @@
-"""`dare`: drop most of each task vector at random, and scale up what is left."""
-
-from __future__ import annotations
+"""`dare`: drop elements of each task vector at random, and scale up the rest."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -35,23 +33,23 @@ def dare(
     elect: Elect = "weighted",
     normalise: bool = False,
 ) -> Floats:
-    """Δ = Σ wᵢ mᵢ ⊙ τᵢ / (1 − p), each mask mᵢ zero with probability p.
+    """Δ = Σ wᵢ mᵢ ⊙ τᵢ / (1 − p), where each element of the mask mᵢ is 0 with probability p, else 1.
 
     Paper: Yu et al., "Language models are super Mario: absorbing abilities from homologous models as a free lunch",
     ICML 2024, https://arxiv.org/abs/2311.03099.
 
-    Edges: masks depend on the seed, the source's name, the tensor's name and the element's index, on nothing else.
-    The scale is 1 / (1 − p) exactly. With `inner = "ties"` signs are elected (nothing is trimmed; for a trim use
-    `ties` with `drop`).
+    Edges: masks depend only on the seed, the source's name, the tensor's name and the element's index. The scale is
+    1 / (1 − p) whatever share was actually dropped. With `inner = "ties"` signs are elected but nothing is trimmed;
+    to trim as well, use `ties` with `drop`.
 
     Args:
         tensors: masked τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
         drop: p, the probability that an element is dropped.
-        rescale: divide by 1 − p.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        rescale: divide kept elements by 1 − p.
+        inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: Σ wᵢ is zero and `normalise` is on.

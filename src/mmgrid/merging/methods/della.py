@@ -1,6 +1,4 @@
-"""`della`: drop elements at random, small ones more often, and elect signs among what is left."""
-
-from __future__ import annotations
+"""`della`: drop elements at random, small ones more often, and elect signs among the rest."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -36,25 +34,27 @@ def della(
     elect: Elect = "weighted",
     normalise: bool = True,
 ) -> Floats:
-    """Δ = the elected sum of mᵢ ⊙ τᵢ / pᵢ, where pᵢ grows with the rank of an element's magnitude in its row.
+    """Δ = the elected sum of mᵢ ⊙ τᵢ / pᵢ, where the mask mᵢ keeps each element with probability pᵢ.
+
+    pᵢ grows with the rank of the element's magnitude within its row.
 
     Paper: Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
     https://arxiv.org/abs/2406.11617.
 
-    Edges: the smallest element of a row is kept with probability density − epsilon / 2, the largest with
-    density + epsilon / 2; among equals the lower index counts as the smaller. A vector is one row; a row of one
-    element is kept with probability density. The draw belongs to seed, source, tensor and index, as in `dare`.
-    Density 1 with epsilon 0 keeps everything.
+    Edges: elements are ranked by magnitude. The smallest of a row is kept with probability density − epsilon / 2, the
+    largest with density + epsilon / 2; of equal magnitudes, the one with the lower index ranks lower. A vector is one
+    row; a row of one element is kept with probability density. Masks depend only on seed, source, tensor and index,
+    as in `dare`. Density 1 with epsilon 0 keeps everything.
 
     Args:
         tensors: masked τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
         density: mean probability that an element is kept.
         epsilon: difference between the largest and the smallest probability.
-        rescale: divide what is kept by its probability.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        rescale: divide kept elements by their probability.
+        inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: a probability is not between 0 and 1, or Σ wᵢ is zero and `normalise` is on.

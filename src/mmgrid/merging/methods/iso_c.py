@@ -1,6 +1,4 @@
-"""`iso_c`: the sum of the task vectors with all its singular values made equal."""
-
-from __future__ import annotations
+"""`iso_c`: the sum of the task vectors, with all singular values set to their mean."""
 
 from collections.abc import Sequence
 
@@ -16,10 +14,10 @@ def iso_c(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
     Paper: Marczak et al., "No task left behind: isotropic model merging with common and task-specific subspaces",
     ICML 2025, https://arxiv.org/abs/2502.04959 (Iso-C).
 
-    Edges: tensors of more than two dimensions are matrices whose columns are all dimensions but the first (in the
-    authors' code: averaged). Vectors and scalars get Σ wᵢ τᵢ / N, as there. All matrices are merged so; to average the
-    embeddings, give them a rule with another method. Singular values that are zero take no part, neither in the mean
-    nor in the result: their vectors could be anything (the authors' code takes what it finds).
+    Edges: tensors of more than two dimensions are flattened to matrices after their first dimension (the authors' code
+    averages them). Vectors and scalars get Σ wᵢ τᵢ / N, as in the authors' code. Every matrix is merged; to average
+    the embeddings, give them a rule with another method. Singular values of zero enter neither the mean nor the result,
+    because their singular vectors are arbitrary (the authors' code uses them).
 
     Args:
         tensors: τᵢ, float32, one shape.

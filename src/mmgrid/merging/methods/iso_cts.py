@@ -1,6 +1,4 @@
-"""`iso_cts`: what the sources have in common, then what each adds to it, with all singular values made equal."""
-
-from __future__ import annotations
+"""`iso_cts`: common and task-specific singular directions, with all singular values set to their mean."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -27,25 +25,25 @@ from mmgrid.merging.methods.stages.base import share_of
 def iso_cts(
     tensors: Sequence[Floats], weights: Sequence[float], *, common: Annotated[float, Field(ge=0, le=1)] = 0.8
 ) -> Floats:
-    """Δ = σ̄ U⊥ V⊥ᵀ, from the top singular directions of Σ wᵢ τᵢ and those of what each wᵢ τᵢ has outside of them.
+    """Δ = σ̄ U⊥ V⊥ᵀ, from the top singular directions of Σ wᵢ τᵢ and of each wᵢ τᵢ projected off them.
 
-    The common directions U₀ Σ₀ V₀ᵀ are the strongest c of the sum; the task-specific ones Uᵢ Σᵢ Vᵢᵀ the strongest s of
-    (1 − U₀ U₀ᵀ) wᵢ τᵢ. U⊥ and V⊥ are the nearest matrices with orthonormal columns to [U₁ … U_N U₀] and
+    The common directions U₀ Σ₀ V₀ᵀ are the c strongest of the sum; the task-specific ones Uᵢ Σᵢ Vᵢᵀ are the s strongest
+    of (1 − U₀ U₀ᵀ) wᵢ τᵢ. U⊥ and V⊥ are the nearest matrices with orthonormal columns to [U₁ … U_N U₀] and
     [V₁ … V_N V₀], and σ̄ is the mean of all singular values Σ₁ … Σ_N, Σ₀.
 
     Paper: Marczak et al., "No task left behind: isotropic model merging with common and task-specific subspaces",
     ICML 2025, https://arxiv.org/abs/2502.04959 (Iso-CTS).
 
-    Edges: of the r = min(m, n) directions of a tensor [m, n], s is (r − ⌊common · r⌋) / N, rounded (half to even) and
-    at most ⌊r / N⌋, and c = r − N s. Tensors of more than two dimensions are matrices whose columns are all dimensions
-    but the first (in the authors' code: averaged). Vectors and scalars get Σ wᵢ τᵢ / N, as there. All matrices are
-    merged so; to average the embeddings, give them a rule with another method. Directions with a singular value of
-    zero take no part, neither in the mean nor in the result: they could be anything.
+    Edges: a tensor [m, n] has r = min(m, n) directions. s = (r − ⌊common · r⌋) / N, rounded half to even and at most
+    ⌊r / N⌋; c = r − N s. Tensors of more than two dimensions are flattened to matrices after their first dimension
+    (the authors' code averages them). Vectors and scalars get Σ wᵢ τᵢ / N, as in the authors' code. Every matrix is
+    merged; to average the embeddings, give them a rule with another method. Directions with a singular value of zero
+    enter neither the mean nor the result, because they are arbitrary.
 
     Args:
         tensors: τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        common: share of the directions that is common; 1 is `iso_c`.
+        common: share of common directions; 1 gives `iso_c`.
 
     Raises:
         MergeError: a decomposition does not converge.

@@ -1,6 +1,4 @@
-"""`knots`: bring the task vectors to common axes, and merge them there."""
-
-from __future__ import annotations
+"""`knots`: align the task vectors in a shared basis, and merge them there."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,27 +23,28 @@ def knots(
     elect: Elect = "weighted",
     normalise: bool = True,
 ) -> Floats:
-    """Δ = U · merge(Σ V₁ᵀ, …, Σ V_Nᵀ), where U Σ [V₁ᵀ … V_Nᵀ] is the decomposition of [τ₁ … τ_N], side by side.
+    """Δ = U · merge(Σ V₁ᵀ, …, Σ V_Nᵀ), where U Σ [V₁ᵀ … V_Nᵀ] is the SVD of [τ₁ … τ_N], side by side.
 
-    The columns of U are axes that all sources share, and Σ Vᵢᵀ says how far source i goes along each; those are merged
-    element by element, as in `ties`: trimmed, signs elected, the agreeing ones combined.
+    The columns of U are a basis that all sources share, and Σ Vᵢᵀ holds the coordinates of source i. The coordinates
+    are merged element by element, as in `ties`: trimmed, signs elected, the agreeing ones combined.
 
     Paper: Stoica et al., "Model merging with SVD to tie the Knots", ICLR 2025, https://arxiv.org/abs/2410.19735.
 
-    Edges: with `inner = "linear"` and density 1 this is task arithmetic, since U is common to all. The trim keeps
-    exactly ⌊density · n⌋ of the n elements of each source's Σ Vᵢᵀ of a tensor, among equals the lower index (the
-    authors rank them over all tensors at once). A weight acts after the alignment. Axes whose singular value is zero
-    are left out (there: below 10⁻⁵). Vectors and scalars, which have no axes, are merged as they are, and so is a
-    bias, which the authors put beside its matrix. Tensors of more than two dimensions are matrices whose columns are
-    all dimensions but the first.
+    Edges: with `inner = "linear"` and density 1 this is task arithmetic, because all sources share U. The trim keeps
+    exactly ⌊density · n⌋ of the n elements of each Σ Vᵢᵀ of a tensor, the lower index first among equal magnitudes (the
+    authors rank over all tensors at once). Weights apply after the alignment. Columns of U whose singular value is zero
+    are left out (the authors: below 10⁻⁵). Vectors and scalars are merged without alignment, biases too (the authors
+    append a bias to its matrix). Tensors of more than two dimensions are flattened to matrices after their first
+    dimension.
 
     Args:
         tensors: τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties"), after the trim.
-        density: share of the aligned elements that is kept.
-        elect: for "ties": vote with wᵢ Σ Vᵢᵀ ("weighted") or Σ Vᵢᵀ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        inner: after the trim, "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected
+            sign.
+        density: share of the aligned elements to keep.
+        elect: for "ties": elect signs by wᵢ Σ Vᵢᵀ ("weighted") or by Σ Vᵢᵀ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: Σ wᵢ is zero and `normalise` is on, or the decomposition does not converge.
@@ -65,7 +64,7 @@ def knots(
 
 
 def _trimmed(values: Matrix, density: float) -> Matrix:
-    """The ⌊density · n⌋ largest magnitudes, zero elsewhere."""
+    """Keeps the ⌊density · n⌋ largest magnitudes; the rest is zero."""
     magnitudes = np.abs(values).reshape(-1)
     n, kept = magnitudes.size, share_of(density, magnitudes.size)
     if kept == n:
@@ -77,7 +76,7 @@ def _trimmed(values: Matrix, density: float) -> Matrix:
 
 
 def _elected(parts: Sequence[Matrix], weights: Sequence[float], elect: Elect, normalise: bool) -> Matrix:
-    """As `elected` does it, in float64: what is merged here is multiplied by U afterwards."""
+    """`consensus.elected` in float64, because the result is still multiplied by U."""
     voices = [weight * part if elect == "weighted" else part for weight, part in zip(weights, parts, strict=True)]
     sign = np.where(np.sum(voices, axis=0) >= 0, 1.0, -1.0)
     total, divisor = np.zeros(sign.shape), np.zeros(sign.shape)

@@ -1,6 +1,4 @@
-"""`lines`: task arithmetic whose scale grows with the depth of the layer."""
-
-from __future__ import annotations
+"""`lines`: task arithmetic with a scale that grows with the depth of the layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,22 +31,23 @@ def lines(
     elect: Elect = "weighted",
     normalise: bool = False,
 ) -> Floats:
-    """Δ = s(l) Σ wᵢ τᵢ in layer l, with s growing evenly from `first` to `last`.
+    """Δ = s(l) Σ wᵢ τᵢ in layer l, where s grows linearly from `first` to `last`.
 
     Paper: Wang et al., "LiNeS: post-training layer scaling prevents forgetting and enhances model merging", ICLR 2025,
     https://arxiv.org/abs/2410.17146, eq. 3 (α = first, β = last − first).
 
-    Edges: embeddings count as the first layer, final norms and heads as the last; each tower has layers of its own.
-    A model without numbered layers is all last layer.  first = last = 1 is task arithmetic.
+    Edges: embeddings count as the first layer, final norms and heads as the last; the layers of each tower are counted
+    separately. In a model without numbered layers, every tensor counts as the last layer. first = last = 1 is task
+    arithmetic.
 
     Args:
         tensors: scaled τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
         first: factor of the first layer.
         last: factor of the last layer.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: Σ wᵢ is zero and `normalise` is on.

@@ -1,7 +1,5 @@
 """`linear`: the weighted average of the parameters, equal weights by default."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +16,7 @@ def linear(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bo
     without increasing inference time", ICML 2022, https://arxiv.org/abs/2203.05482 (its uniform soup has wᵢ = 1).
 
     Edges: with `normalise = false` the sum is not divided, so weights that do not add up to 1 change the
-    size of the parameters. Negative weights extrapolate. One source with weight 1 is returned bit for bit.
+    norm of the parameters. Negative weights extrapolate. One source with weight 1 is returned bit for bit.
 
     Args:
         tensors: θᵢ, float32, one shape.

@@ -1,11 +1,11 @@
-"""Singular vectors for the methods that look at matrices: numpy in, numpy out, torch in between (on CUDA if there is).
+"""Singular value decompositions for the spectral methods: numpy in, numpy out, computed by torch, on CUDA if available.
 
-All of it is float64, so that its rounding errors are far below float32, and on one thread: the sums of several run in
-another order and give other bits, and several workers that wait for each other's threads take many times as long
-(measured with two on two busy cores: six times). Workers are what uses the cores.
+Everything is computed in float64, so that rounding errors stay far below float32, and on one thread per worker: more
+threads would sum in another order and give other bits, and workers that wait for each other's threads are many times
+slower (measured with two workers on two busy cores: six times). The workers already use all cores.
 
-What is not determined by the data is left out: the singular vectors of singular values that are zero (below 2⁻²³ of
-the largest, where float32 cannot tell) could be anything, so no result may contain them.
+Singular vectors of singular values that are zero (below 2⁻²³ of the largest, the resolution of float32) are arbitrary,
+so they are left out of every result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEGLIGIBLE = 2.0**-23
 
 
 class Directions(NamedTuple):
-    """Singular directions of a matrix [m, n], the largest first; `left · diag(sizes) · right` is the matrix.
+    """Singular directions of a matrix [m, n], largest singular value first; `left · diag(sizes) · right` is the matrix.
 
     Attributes:
         left: [m, k], orthonormal columns.
@@ -42,40 +42,40 @@ class Directions(NamedTuple):
     right: Matrix
 
     def top(self, k: int) -> Directions:
-        """The k largest, or as many as there are."""
+        """The k largest directions, or all if there are fewer."""
         return Directions(self.left[:, :k], self.sizes[:k], self.right[:k])
 
     def matrix(self) -> Matrix:
-        """What they add up to, [m, n]."""
+        """The sum of the directions, [m, n]."""
         return product(self.left * self.sizes, self.right)
 
 
 def is_matrix(tensors: Sequence[Floats]) -> bool:
-    """Whether tensors (of one shape) have rows and columns: two dimensions or more, and elements."""
+    """Whether tensors (of one shape) have at least two dimensions and are not empty."""
     return tensors[0].ndim >= 2 and tensors[0].size > 0
 
 
 def as_matrix(tensor: Floats | Matrix, weight: float = 1.0) -> Matrix:
-    """A tensor times its weight in float64; dimensions from the second on are one, [m, n]."""
+    """A tensor times its weight as a float64 matrix [m, n], flattened after its first dimension."""
     return np.multiply(tensor.reshape(tensor.shape[0], -1), weight, dtype=np.float64)
 
 
 def as_tensor(matrix: Matrix, shape: tuple[int, ...]) -> Floats:
-    """A result in the shape of the tensor, rounded to float32."""
+    """Reshapes a result to the tensor's shape and rounds it to float32."""
     return matrix.reshape(shape).astype(np.float32)
 
 
 def mean_of(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """Σ wᵢ τᵢ / N: what the spectral methods do with vectors and scalars."""
+    """Σ wᵢ τᵢ / N: how the spectral methods merge vectors and scalars."""
     total = weighted_sum(tensors, weights)
     return np.divide(total, np.float32(len(tensors)), out=total)
 
 
 def directions(matrix: Matrix, size: float | None = None) -> Directions:
-    """The singular directions of a matrix [m, n] whose singular values are not zero.
+    """The singular directions of a matrix [m, n] with nonzero singular values.
 
-    `size` is what singular values are compared with to be called zero; default: the largest of them. A matrix that
-    is what is left of a larger one needs the size of that, or its directions could be rounding errors.
+    A singular value counts as zero relative to `size`; default: the largest singular value. If the matrix is the
+    residual of a larger one, pass the norm of the larger one, or rounding errors would count as directions.
 
     Raises:
         MergeError: the decomposition does not converge.
@@ -83,11 +83,11 @@ def directions(matrix: Matrix, size: float | None = None) -> Directions:
     import torch
 
     m, n = matrix.shape
-    tall = matrix if m >= n else matrix.T  # measured: a wide matrix takes LAPACK more than twice as long
+    tall = matrix if m >= n else matrix.T  # measured: LAPACK takes more than twice as long for a wide matrix
     try:
         found = _on_one_thread(lambda: torch.linalg.svd(_tensor(tall), full_matrices=False))
     except torch.linalg.LinAlgError as error:
-        raise MergeError(f"a matrix of {m} × {n} has no singular value decomposition: {error}") from error
+        raise MergeError(f"the singular value decomposition of a {m} × {n} matrix failed: {error}") from error
     left, sizes, right = (part.cpu().numpy() for part in found)
     zero = _NEGLIGIBLE * (size if size is not None else sizes[0] if len(sizes) else 0.0)
     rank = int(np.count_nonzero(sizes > zero))
@@ -97,7 +97,7 @@ def directions(matrix: Matrix, size: float | None = None) -> Directions:
 
 
 def isometry(matrix: Matrix) -> Matrix:
-    """The nearest matrix whose singular values are 1 (and 0 where they are 0): U Vᵀ of U Σ Vᵀ, the polar factor."""
+    """The polar factor U Vᵀ of U Σ Vᵀ: the nearest matrix whose nonzero singular values are all 1."""
     if not matrix.size:
         return matrix
     left, _, right = directions(matrix)
@@ -110,22 +110,22 @@ def product(one: Matrix, other: Matrix) -> Matrix:
 
 
 def _tensor(matrix: Matrix) -> torch.Tensor:
-    """A copy where it is computed; torch aligns its memory, without which MKL's bits may differ from run to run."""
+    """A copy on the computing device. torch aligns its memory; otherwise MKL's bits may differ from run to run."""
     import torch
 
     return torch.tensor(matrix, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 _counting = threading.Lock()
-_computing = 0  # how many are at it
+_computing = 0  # number of threads that are computing
 _threads_before = 1
 
 
 def _on_one_thread(compute: Callable[[], Any]) -> Any:
-    """What `compute` gives, with one thread for torch.
+    """Runs `compute` with torch limited to one thread, and returns its result.
 
-    torch's number of threads is one setting for all and another one of each thread that uses it. So this is done in a
-    thread of its own, whose setting dies with it, and the common one is put back once nobody computes any more.
+    torch keeps its number of threads both globally and per calling thread. So `compute` runs in a new thread, whose
+    setting ends with it, and the global setting is restored when the last computation is done.
     """
     import torch
 

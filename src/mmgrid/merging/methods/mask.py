@@ -1,6 +1,4 @@
-"""`mask`: leave out a share of each task vector, at random or by magnitude."""
-
-from __future__ import annotations
+"""`mask`: drop a share of each task vector, at random or by magnitude."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -17,7 +15,7 @@ from mmgrid.merging.methods.stages import Drop, Scope, Stage, Trim
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     if options["mask"] == "random":
         return [Drop(drop=options["drop"], rescale=options["rescale"])]
-    density = float(1 - Decimal(repr(options["drop"])))  # 1 − 0.9 is 0.1, and not a little less
+    density = float(1 - Decimal(repr(options["drop"])))  # 1 − 0.9 is exactly 0.1 in decimal, not in floating point
     return [Trim(density=density, rescale=options["rescale"], scope=options["scope"])]
 
 
@@ -41,24 +39,24 @@ def mask(
     elect: Elect = "weighted",
     normalise: bool = False,
 ) -> Floats:
-    """Δ = Σ wᵢ mᵢ ⊙ τᵢ, where mᵢ leaves out a share of the elements.
+    """Δ = Σ wᵢ mᵢ ⊙ τᵢ, where mᵢ masks a share of the elements.
 
-    Paper: Yu et al. 2024, https://arxiv.org/abs/2311.03099, whose code calls it mask merging; used so by the
-    official code of arXiv 2601.15930.
+    Paper: Yu et al. 2024, https://arxiv.org/abs/2311.03099, whose code calls it mask merging; the official code of
+    arXiv 2601.15930 uses it in this form.
 
-    Edges: a random mask leaves out each element with probability `drop`; one by magnitude the smallest elements of
-    each tensor (`scope`), exactly n − ⌊(1 − drop) · n⌋ of them. The sources are not changed.
+    Edges: a random mask drops each element with probability `drop`. A mask by magnitude drops the smallest elements of
+    each tensor (or of another `scope`), exactly n − ⌊(1 − drop) · n⌋ of them. The sources are not changed.
 
     Args:
         tensors: masked τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
         mask: "random" or "magnitude".
-        drop: share that is left out.
-        rescale: divide what is kept by 1 − drop.
-        scope: for magnitudes: what one threshold is for.
-        inner: the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by Σ wᵢ; for "ties" by the weights of those that agree.
+        drop: share of the elements to drop.
+        rescale: divide kept elements by 1 − drop.
+        scope: for masks by magnitude, the group that is ranked together: the whole model, a tower, or a tensor.
+        inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
         MergeError: Σ wᵢ is zero and `normalise` is on.

@@ -1,6 +1,4 @@
-"""`model_stock`: as far from the base as the sources agree."""
-
-from __future__ import annotations
+"""`model_stock`: the mean task vector, scaled by how much the sources agree."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,24 +13,24 @@ _SINGULAR = 1e-6
 
 @merge_method(needs="tensor", returns="delta", base="required")
 def model_stock(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
-    """Δ = t · mean(τᵢ) with t = N cos θ / (1 + (N − 1) cos θ), θ the mean angle between the task vectors of a tensor.
+    """Δ = t · mean(τᵢ), t = N cos θ / (1 + (N − 1) cos θ), with cos θ the mean cosine between a tensor's task vectors.
 
     Paper: Jang et al., "Model Stock: all we need is just a few fine-tuned models", ECCV 2024,
     https://arxiv.org/abs/2403.19522, eq. 2 and its extension to N.
 
-    Edges: at least two sources; weights other than 1 have no meaning here. Task vectors of length zero have cosine 0:
-    the base stays. Where 1 + (N − 1) cos θ vanishes there is no estimate, and the base stays.
+    Edges: at least two sources; weights are refused. A task vector of length zero has cosine 0 with the others. Where
+    1 + (N − 1) cos θ vanishes, no estimate exists, and Δ is 0.
 
     Args:
         gram: float64 [n, n], inner products of the task vectors of a tensor.
         weights: all 1.
 
     Raises:
-        MergeError: there is one source, or weights differ.
+        MergeError: there is only one source, or weights differ.
     """
     n = len(weights)
     if n < 2:
-        raise MergeError("model_stock: takes at least two sources, whose angle says how far to go")
+        raise MergeError("model_stock: takes at least two sources, because it scales by the angle between them")
     if len(set(weights)) > 1:
         raise MergeError("model_stock: takes no weights; leave them out")
     lengths = np.sqrt(np.diag(gram))

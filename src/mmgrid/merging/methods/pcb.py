@@ -1,6 +1,4 @@
-"""`pcb`: each element of each task vector gets the share that it earns within its source and against the others."""
-
-from __future__ import annotations
+"""`pcb`: weight each element by its importance within its source and its agreement with the other sources."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -12,7 +10,7 @@ from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method, weighted_sum
 from mmgrid.merging.methods.stages.base import share_of
 
-_RUN = 1 << 16  # elements whose float64 values are held at once
+_RUN = 1 << 16  # elements held in float64 at once
 
 
 @merge_method(needs="tensor", returns="delta", base="required")
@@ -23,27 +21,27 @@ def pcb(
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.1,
     clip: Annotated[float, Field(ge=0, lt=0.5)] = 0.0001,
 ) -> Floats:
-    """Δ = Σ wᵢ sᵢ ⊙ clip(τᵢ) / Σ sᵢ, where the share sᵢ is the balance βᵢ from its ⌈ratio · n⌉-th largest on, scaled.
+    """Δ = Σ wᵢ sᵢ ⊙ clip(τᵢ) / Σ sᵢ, where sᵢ is the balance βᵢ, scaled to 0 … 1 above a threshold and 0 below it.
 
-    βᵢ = exp(N · |τᵢ|²) ⊙ tanh(τᵢ ⊙ Σⱼ τⱼ): large elements of a source count (intra-balancing; |τᵢ| is clipped and
-    brought to 0 … 1), if the sources agree on them (inter-balancing). sᵢ = (βᵢ − t) / (max βᵢ − t), and 0 below the
-    threshold t, the ⌈ratio · n⌉-th largest of the n elements of a tensor.
+    βᵢ = exp(N · |τᵢ|²) ⊙ tanh(τᵢ ⊙ Σⱼ τⱼ) favours elements that are large in their source (intra-balancing; |τᵢ| is
+    clipped and scaled to 0 … 1) and on which the sources agree (inter-balancing). sᵢ = (βᵢ − t) / (max βᵢ − t) above
+    the threshold t, the ⌈ratio · n⌉-th largest balance of the n elements of a tensor.
 
     Paper: Du et al., "Parameter competition balancing for model merging", NeurIPS 2024,
-    https://arxiv.org/abs/2410.02396, in the form of the code that its authors published, `PCB_merge` (the paper
-    writes a softmax in the places of both exp and tanh).
+    https://arxiv.org/abs/2410.02396, in the form of its authors' code, `PCB_merge` (the paper writes a softmax in
+    place of both exp and tanh).
 
-    Edges: balances, threshold and clipping are those of one tensor (the authors: of the whole model, flattened). The
-    ⌊clip · n⌋ largest and smallest magnitudes are set to the next one. Weights act on what is added up, and neither
-    on the balances nor on the divisor. Where a tensor has one magnitude, |τᵢ|² is 0; where the threshold is the largest
-    balance (short vectors, scalars), what reaches it has share 1 if it is positive. An element without any share
-    is the base's. One source competes with nobody: it gives w τ.
+    Edges: balances, threshold and clipping are per tensor (the authors: over the whole model, flattened). The
+    ⌊clip · n⌋ largest and the ⌊clip · n⌋ smallest magnitudes are set to the nearest remaining one. Weights apply to the
+    summed terms, not to the balances or the divisor. If all magnitudes of a tensor are equal, |τᵢ|² is 0. If the
+    threshold equals the largest balance (short vectors, scalars), elements that reach it have sᵢ = 1 if it is positive.
+    Elements for which every sᵢ is 0 keep the base's value. A single source gives w τ.
 
     Args:
         tensors: τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        ratio: share of the elements whose balance counts.
-        clip: share of the largest and of the smallest magnitudes that is clipped.
+        ratio: share of the elements at or above the threshold.
+        clip: share of the magnitudes to clip at each end.
     """
     if len(tensors) == 1 or not tensors[0].size:
         return weighted_sum(tensors, weights)
@@ -71,7 +69,7 @@ def _runs(n: int) -> Iterator[slice]:
 
 
 def _bounds(tensor: Floats, clip: float) -> tuple[float, float]:
-    """The least and the largest magnitude that is left when a share of them is clipped at either end."""
+    """The smallest and the largest magnitude after clipping a share at each end."""
     n, clipped = tensor.size, share_of(clip, tensor.size)
     ordered = np.partition(np.abs(tensor), (clipped, n - 1 - clipped))
     return float(ordered[clipped]), float(ordered[n - 1 - clipped])

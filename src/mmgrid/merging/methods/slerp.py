@@ -1,10 +1,8 @@
-"""`slerp` and `multislerp`: along the sphere instead of straight through it, tensor by tensor.
+"""`slerp` and `multislerp`: spherical instead of linear interpolation, tensor by tensor.
 
-Both results are linear combinations of the sources, whose coefficients follow from the tensors' inner products
-alone: nothing but those has to be gathered before the sources stream by.
+Both results are linear combinations of the sources, with coefficients that follow from the tensors' inner products.
+So one pass computes the inner products, and a second streams the sources.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -21,13 +19,13 @@ _NEARLY_PARALLEL = 0.9995
 
 @merge_method(needs="tensor", returns="weights", base="none")
 def slerp(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
-    """θ = sin((1 − t) Ω) / sin Ω · θ₁ + sin(t Ω) / sin Ω · θ₂, with t = w₂ / (w₁ + w₂) and Ω the angle between them.
+    """θ = sin((1 − t) Ω) / sin Ω · θ₁ + sin(t Ω) / sin Ω · θ₂, with t = w₂ / (w₁ + w₂), Ω the angle between θ₁ and θ₂.
 
     Paper: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985,
     https://doi.org/10.1145/325334.325242.
 
-    Edges: exactly two sources. Each tensor has its own angle. Nearly (anti)parallel tensors (|cos Ω| > 0.9995), and
-    those of length zero, are interpolated linearly.
+    Edges: exactly two sources. Each tensor has its own angle. Nearly parallel or antiparallel tensors
+    (|cos Ω| > 0.9995) and tensors of length zero are interpolated linearly.
 
     Args:
         gram: float64 [2, 2], inner products of the two tensors.
@@ -38,7 +36,7 @@ def slerp(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
     """
     if len(weights) != 2:
         raise MergeError(f"slerp: takes two sources, not {len(weights)}; use multislerp")
-    t = weights[1] / sum_of_weights("slerp", weights, "give others")
+    t = weights[1] / sum_of_weights("slerp", weights, "change them")
     lengths = math.sqrt(gram[0, 0]) * math.sqrt(gram[1, 1])
     cosine = min(max(gram[0, 1] / lengths, -1.0), 1.0) if lengths else 1.0
     if abs(cosine) > _NEARLY_PARALLEL:
@@ -53,13 +51,14 @@ def multislerp(
 ) -> list[float]:
     """The barycentre on the sphere: directions projected to the tangent space at their mean, averaged, projected back.
 
-    With unit vectors uᵢ, mean direction m and tangents vᵢ = uᵢ − (uᵢ · m) m, the result is
-    exp_m(Σ wᵢ vᵢ), times the mean length Σ wᵢ |θᵢ|. With a base, of task vectors.
+    With unit vectors uᵢ, mean direction m and tangents vᵢ = uᵢ − (uᵢ · m) m, the result is exp_m(Σ wᵢ vᵢ) times the
+    mean length Σ wᵢ |θᵢ|. With a base, the task vectors τᵢ take the place of θᵢ.
 
     Paper: Goddard, "Multi-SLERP", 2025, https://goddard.blog/posts/multislerp-wow-what-a-cool-idea.
 
-    Edges: one source is returned as it is. Two sources that cancel out are averaged linearly, and so are tensors that
-    are all zero (the task vectors of frozen layers); a zero among others has no direction, and adds to the length only.
+    Edges: a single source is returned unchanged. Two sources that cancel out are averaged linearly, as are tensors that
+    are zero in all sources (task vectors of frozen layers). A tensor that is zero in some sources has no direction in
+    these; they enter only the mean length.
 
     Args:
         gram: float64 [n, n], inner products of the tensors (of the task vectors, with a base).

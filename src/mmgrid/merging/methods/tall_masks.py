@@ -1,6 +1,4 @@
-"""`consensus`: of the sum of the task vectors, only what several of the sources would have for themselves."""
-
-from __future__ import annotations
+"""`consensus`: keep the elements of the summed task vectors that matter to several sources."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,36 +27,39 @@ def consensus(
 ) -> Floats:
     """Δ = m ⊙ τ, where τ = Σ wᵢ τᵢ, and m keeps the elements for which at least k of the sources' masks are set.
 
-    Source i's mask, the TALL-mask, is set where |τᵢ| ≥ |τ − τᵢ| · threshold: where its own change is more
-    than what the others make of it. What no source or only one wants (catastrophic and selfish weights) is left out.
+    Source i's mask, the TALL-mask, is set where |τᵢ| ≥ |τ − τᵢ| · threshold: where its own change outweighs the
+    contribution of the others. Elements that matter to no source (catastrophic weights) or to a single one (selfish
+    weights) are dropped.
 
     Paper: Wang et al., "Localizing task information for improved model merging and compression", ICML 2024,
     https://arxiv.org/abs/2405.07813 (TALL-masks and consensus merging).
 
     Edges: where both sides of the comparison are equal the mask is set, as in the paper (the authors' code: not
-    set); so an element that no source has changed is set in all masks. k = 0 keeps all: task arithmetic (with
-    `inner = "ties"`: TIES without a trim, on whose sum the masks are then taken). The authors choose a threshold from
-    0.2 to 0.6 for each source by its validation score; here it is one for all.
+    set); so an element that no source changed is set in all masks. k = 0 keeps everything, which is task arithmetic
+    (or TIES without a trim, with `inner = "ties"`). The authors choose a threshold from 0.2 to 0.6 per source by
+    validation score; here all sources share one.
 
     Args:
         tensors: τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        threshold: factor on what the others make of an element; the larger it is, the fewer masks are set.
-        k: how many masks must be set.
-        task: number of a source in the order of names, from 1: give that source back out of the sum, Δ = mᵢ ⊙ τ with
-            its mask alone, as in the paper's compression; k then has no meaning.
-        inner: τ is the weighted sum ("linear"), or that of those whose sign wins ("ties").
-        elect: for "ties": vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide τ by Σ wᵢ; for "ties" by the weights of those that agree.
+        threshold: factor on the contribution of the other sources; larger values set fewer masks.
+        k: minimum number of masks that must be set.
+        task: position of a source in the order of names, from 1. Restores that source from the sum, Δ = mᵢ ⊙ τ with its
+            mask alone, as in the paper's compression; k is then ignored.
+        inner: τ as the weighted sum ("linear"), or the sum of the sources that agree with the elected sign ("ties").
+        elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide τ by Σ wᵢ; for "ties", by the weights of the sources that agree.
 
     Raises:
-        MergeError: k or task is more than there are sources, or Σ wᵢ is zero and `normalise` is on.
+        MergeError: k or task is larger than the number of sources, or Σ wᵢ is zero and `normalise` is on.
     """
     n = len(tensors)
     if task is None and k > n:
-        raise MergeError(f"consensus: k is {k}, but the masks of {n} sources cannot agree {k} times; lower k")
+        raise MergeError(f"consensus: k is {k}, but there are only {n} sources with one mask each; lower k")
     if task is not None and task > n:
-        raise MergeError(f"consensus: task is {task}, but there are {n} sources; give its place in the order of names")
+        raise MergeError(
+            f"consensus: task is {task}, but there are only {n} sources; count from 1 in the order of names"
+        )
     total = combined("consensus", tensors, weights, inner=inner, elect=elect, normalise=normalise)
     needed = tensors if task is None else [tensors[task - 1]]
     votes, rest, own = like(total, np.int32), like(total), like(total)

@@ -1,6 +1,4 @@
-"""`task_arithmetic`: the sum of what each source learned, added to the base."""
-
-from __future__ import annotations
+"""`task_arithmetic`: the weighted sum of the task vectors, added to the base."""
 
 from collections.abc import Sequence
 
@@ -12,7 +10,7 @@ from mmgrid.merging.methods.base import merge_method, sum_of_weights, summing, w
 
 @merge_method(needs="element", returns="delta", base="required", combining=summing("task_arithmetic"))
 def task_arithmetic(tensors: Sequence[Floats], weights: Sequence[float], *, normalise: bool = False) -> Floats:
-    """Δ = Σ wᵢ τᵢ with τᵢ = θᵢ − θ₀; the engine gives θ = θ₀ + λ Δ.
+    """Δ = Σ wᵢ τᵢ with τᵢ = θᵢ − θ₀; the merged model is θ = θ₀ + λ Δ.
 
     Paper: Ilharco et al., "Editing models with task arithmetic", ICLR 2023, https://arxiv.org/abs/2212.04089
     (there wᵢ = 1, and λ is called the scaling coefficient).

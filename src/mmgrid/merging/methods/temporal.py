@@ -1,11 +1,8 @@
-"""Along a chain of checkpoints over time: mean velocity, acceleration, exponential decay.
+"""Merging a chain of checkpoints over time: mean velocity, acceleration, exponential decay.
 
-The sources are the chain, oldest first in the order of their names (name them t0, t1, t2, or 2023-01, 2023-04, …).
-Interpolation and extrapolation between two of them, Θ(t1) + λ (Θ(t2) − Θ(t1)), is `task_arithmetic` with the older
-one as its base.
+The sources are the chain, sorted by name, oldest first (name them t0, t1, t2, or 2023-01, 2023-04, …). To interpolate
+or extrapolate between two checkpoints, Θ(t1) + λ (Θ(t2) − Θ(t1)), use `task_arithmetic` with the older one as the base.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,19 +16,19 @@ from mmgrid.merging.methods.base import merge_method
 
 @merge_method(needs="element", returns="weights", base="none")
 def velocity(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.0) -> list[float]:
-    """θ = θ_K + s · (θ_K − θ_0) / K: on from the newest checkpoint at the chain's mean velocity.
+    """θ = θ_K + s · (θ_K − θ_0) / K: extrapolates from the newest checkpoint at the chain's mean velocity.
 
     Paper: the temporal direction of arXiv 2601.15930, eq. 9 (https://arxiv.org/abs/2601.15930), over a whole chain.
 
-    Edges: at least two checkpoints; s = 0 gives the newest one. Weights have no meaning here.
+    Edges: at least two checkpoints; s = 0 gives the newest one. Weights are refused.
 
     Args:
-        gram: not looked at.
+        gram: unused.
         weights: all 1, one per checkpoint.
-        step: s, in phases; negative goes back.
+        step: s, in phases; negative values go back in time.
 
     Raises:
-        MergeError: there is one checkpoint, or weights differ.
+        MergeError: there is only one checkpoint, or weights differ.
     """
     k = _last("velocity", weights, 2)
     return [-step / k, *[0.0] * (k - 1), 1 + step / k]
@@ -41,16 +38,18 @@ def velocity(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.0) -
 def acceleration(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.0) -> list[float]:
     """θ = θ_K + s v + s (s + 1) / 2 · a, with v = θ_K − θ_{K−1} and a = θ_K − 2 θ_{K−1} + θ_{K−2}.
 
-    The parabola through the three newest checkpoints, s phases after the newest. Paper: the temporal direction of
-    arXiv 2601.15930, eq. 9 (https://arxiv.org/abs/2601.15930), to second order (Newton's backward differences).
+    The parabola through the three newest checkpoints, evaluated s phases after the newest.
 
-    Edges: at least three checkpoints; s = 0 gives the newest one, s = −1 and s = −2 the two before. Weights have no
-    meaning here.
+    Paper: the temporal direction of arXiv 2601.15930, eq. 9 (https://arxiv.org/abs/2601.15930), to second order
+    (Newton's backward differences).
+
+    Edges: at least three checkpoints; s = 0 gives the newest one, s = −1 and s = −2 the two before. Weights are
+    refused.
 
     Args:
-        gram: not looked at.
+        gram: unused.
         weights: all 1, one per checkpoint.
-        step: s, in phases; negative goes back.
+        step: s, in phases; negative values go back in time.
 
     Raises:
         MergeError: there are fewer than three checkpoints, or weights differ.
@@ -64,17 +63,17 @@ def acceleration(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.
 def decay(
     gram: np.ndarray, weights: Sequence[float], *, rate: Annotated[float, Field(gt=0, le=1)] = 0.5
 ) -> list[float]:
-    """θ = Σ γ^{K−k} θ_k / Σ γ^{K−k}: the older a checkpoint, the less it counts.
+    """θ = Σ γ^{K−k} θ_k / Σ γ^{K−k}: the older a checkpoint, the smaller its weight.
 
     Paper: Morales-Brotons et al., "Exponential moving average of weights in deep learning", TMLR 2024,
     https://arxiv.org/abs/2411.18704, over phases instead of steps.
 
-    Edges: γ = 1 is the plain average. One checkpoint is returned as it is. Weights have no meaning here.
+    Edges: γ = 1 is the plain average. A single checkpoint is returned unchanged. Weights are refused.
 
     Args:
-        gram: not looked at.
+        gram: unused.
         weights: all 1, one per checkpoint.
-        rate: γ, how much less each older phase counts.
+        rate: γ, the factor on the weight for each phase further back.
 
     Raises:
         MergeError: weights differ.

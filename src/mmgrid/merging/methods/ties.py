@@ -1,6 +1,4 @@
-"""`ties`: trim each task vector, elect a sign for each element, combine those that agree."""
-
-from __future__ import annotations
+"""`ties`: trim each task vector, elect a sign for each element, combine the elements that agree."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -42,23 +40,23 @@ def ties(
     normalise: bool = True,
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Floats:
-    """Δ = Σ wᵢ TRIM(τᵢ) over the sources whose sign wins the vote, divided by their weights, element by element.
+    """Δ = Σ wᵢ TRIM(τᵢ) / Σ wᵢ over the sources that agree with the elected sign, element by element.
 
     Paper: Yadav et al., "TIES-Merging: resolving interference when merging models", NeurIPS 2023,
-    https://arxiv.org/abs/2306.01708. The preset `subspace` is that of arXiv 2601.15930, eq. 4 and 7: DARE with
-    p = 0.1, then the largest fifth of the whole task vector, signs by the plain sum, weights (1/N, or α and 1 − α)
-    outside of the trim, no disjoint mean.
+    https://arxiv.org/abs/2306.01708. The preset `subspace` is the method of arXiv 2601.15930, eq. 4 and 7: DARE with
+    p = 0.1, then a trim to the largest fifth of the whole task vector, signs elected by the plain sum, weights (1/N, or
+    α and 1 − α) applied after the trim, no disjoint mean.
 
-    Edges: TRIM keeps exactly ⌊density · n⌋ elements of the model, tower or tensor; among equals the lower index wins.
-    A tie of the vote counts as positive. Density 1 with one source of weight 1 gives that source.
+    Edges: TRIM keeps exactly ⌊density · n⌋ elements of the model, tower or tensor, the lower index first among equal
+    magnitudes. A tied election counts as positive. Density 1 with one source of weight 1 gives that source.
 
     Args:
         tensors: trimmed τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
-        density: share of the elements that is kept.
-        scope: what one threshold is for: the whole model, a tower, or a tensor.
-        elect: vote with wᵢ τᵢ ("weighted") or τᵢ ("plain").
-        normalise: divide by the weights of those that agree: the disjoint mean.
-        drop: drop elements at random first, with this probability, as in DARE.
+        density: share of the elements to keep.
+        scope: the group that is ranked together: the whole model, a tower, or a tensor.
+        elect: elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
+        normalise: divide by the weights of the sources that agree (the disjoint mean).
+        drop: probability of dropping an element at random before the trim, as in DARE.
     """
     return elected(tensors, weights, elect=elect, normalise=normalise)

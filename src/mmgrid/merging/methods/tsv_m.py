@@ -1,6 +1,4 @@
-"""`tsv_m`: the strongest singular directions of every source, made orthogonal to each other."""
-
-from __future__ import annotations
+"""`tsv_m`: the strongest singular directions of every source, orthogonalised."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,21 +27,21 @@ def tsv_m(
     """Δ = U⊥ Σ V⊥ᵀ, from the k strongest singular directions Uᵢ Σᵢ Vᵢᵀ of each wᵢ τᵢ, side by side.
 
     U = [U₁ … U_N], Σ = diag(Σ₁ … Σ_N), V = [V₁ … V_N]; U⊥ and V⊥ are the nearest matrices with orthonormal columns
-    (the polar factors A Bᵀ of A S Bᵀ), so that no source writes along a direction of another one.
+    (the polar factors A Bᵀ of A S Bᵀ), so that the sources do not interfere along shared directions.
 
     Paper: Gargiulo et al., "Task singular vectors: reducing task interference in model merging", CVPR 2025,
     https://arxiv.org/abs/2412.00081 (TSV-Merge).
 
-    Edges: of a tensor [m, n] each source keeps k = ⌊min(m, n) / N⌋ directions, and one where that is none (the
-    authors' code then leaves the tensor out). Tensors of more than two dimensions are matrices whose columns are all
-    dimensions but the first (there: averaged). Vectors and scalars get Σ wᵢ τᵢ / N, as there. All matrices are
-    merged so; to average the embeddings, give them a rule with another method. Directions with a singular value of
-    zero are left out, where the authors' code takes arbitrary ones; so a source of weight 0 does no harm.
+    Edges: of a tensor [m, n] each source keeps k = ⌊min(m, n) / N⌋ directions, but at least one (the authors' code
+    skips the tensor if k is 0). Tensors of more than two dimensions are flattened to matrices after their first
+    dimension (the authors' code averages them). Vectors and scalars get Σ wᵢ τᵢ / N, as in the authors' code. Every
+    matrix is merged; to average the embeddings, give them a rule with another method. Directions with a singular value
+    of zero are left out (the authors' code takes arbitrary ones), so a source of weight 0 contributes nothing.
 
     Args:
         tensors: τᵢ, float32, one shape.
-        weights: wᵢ, one per tensor; they scale the task vectors beforehand.
-        rank: share of min(m, n) that each source keeps, at least one direction. Default: 1 / N; 1 keeps all.
+        weights: wᵢ, one per tensor; they scale the task vectors before the decomposition.
+        rank: directions that each source keeps, as a share of min(m, n); at least one. Default: 1 / N; 1 keeps all.
 
     Raises:
         MergeError: a decomposition does not converge.
