@@ -62,7 +62,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     "truncated weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 99), "header"),
     "pickled weights": (_pickle, "model.safetensors"),
-    "a missing weight": (_drop, "hold no model.layers.1.mlp.up_proj.weight of the shape"),
+    "a missing weight": (_drop, "lack model.layers.1.mlp.up_proj.weight in the shape"),
     "another shape": (lambda folder: _config(folder, intermediate_size=72), "and 5 more of the shape"),
 }
 

@@ -31,7 +31,7 @@ from transformers import (
     RwkvForCausalLM,
 )
 
-from mmgrid.decoding import head, tree_search
+from mmgrid.decoding import lm_head, tree_search
 from mmgrid.decoding.prompt_tree import PromptTree
 from mmgrid.decoding.tree_search import BeamResult, beam_search
 from mmgrid.decoding.trie import ItemTrie
@@ -246,13 +246,13 @@ def test_steps_read_nothing_back_and_compute_no_more_than_is_asked(
             trees.append(self)
             reads.armed = True
 
-    def logits(model, hidden, rows=None):
-        found = head.logits(model, hidden, rows)
+    def counted_logits(model, hidden, token_ids=None):
+        found = lm_head.lm_head_logits(model, hidden, token_ids)
         heads.append(tuple(found.shape))
         return found
 
     monkeypatch.setattr(tree_search, "PromptTree", Tree)
-    monkeypatch.setattr(tree_search, "logits", logits)
+    monkeypatch.setattr(tree_search, "lm_head_logits", counted_logits)
     model, trie, beams = make_model(attention=attention), ItemTrie(make_codes(120), TOKENS), 5
     ids, mask = make_prompts([9, 4])
     exclude, seeds = torch.tensor([[3, 4], [7, -1]]), torch.tensor([1, 2])
@@ -414,7 +414,7 @@ def test_windows_that_count_places_must_hold_the_branches_too() -> None:
     ids, mask = make_prompts([64 - room])
     trie = ItemTrie(codes, TOKENS)
     same(beam_search(model, ids, mask, trie, beam_width=20), *brute_force(model, ids, mask, codes, "vocabulary"))
-    with pytest.raises(ValueError, match="25 tokens and 40 of beams: the model's local window of 64 is too short"):
+    with pytest.raises(ValueError, match="25 tokens and beams of 40: the model's local window of 64 is too short"):
         beam_search(model, *make_prompts([25]), trie, beam_width=20)
 
 

@@ -74,7 +74,7 @@ def test_holds_only_the_items_asked_for() -> None:
         (np.zeros((2, 4), int), TOKENS, r"codes \[2, 4\] and level_tokens \[3, 5\]"),
         (np.zeros((2, 3)), TOKENS, "float64 .* whole numbers"),
         (np.array([[0, 0, 0], [1, 5, 2]]), TOKENS, r"item 1 has the codes \[1, 5, 2\], but a level has 5"),
-        (np.array([[0, -1, 0]]), TOKENS, r"item 0 has a part of a code, \[0, -1, 0\]"),
+        (np.array([[0, -1, 0]]), TOKENS, r"item 0 has an incomplete code, \[0, -1, 0\]"),
         (np.full((2, 3), -1), TOKENS, "no item has a code"),
     ],
 )
@@ -85,5 +85,5 @@ def test_says_what_is_wrong(codes: np.ndarray, tokens: np.ndarray, message: str)
 
 @pytest.mark.parametrize("row", [-1, 2])
 def test_says_which_item_is_not_there(row: int) -> None:
-    with pytest.raises(ValueError, match=f"item row {row}: there are codes of 2 items"):
+    with pytest.raises(ValueError, match=f"item row {row}: out of range; there are codes for 2 items"):
         ItemTrie(np.array([[0, 1, 2], [3, 0, 0]]), TOKENS, items=np.array([0, row]))

@@ -6,12 +6,12 @@ from test_beam_search import make_model, make_prompts
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from mmgrid.decoding.cache import RoomyCache
+from mmgrid.decoding.kv_cache import PreallocatedCache
 from mmgrid.decoding.last_state import last_state_only
 
 
 @torch.no_grad()
-def read(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: RoomyCache | DynamicCache) -> Tensor:
+def read(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: PreallocatedCache | DynamicCache) -> Tensor:
     positions = (torch.ones_like(ids) if mask is None else mask).cumsum(1) - 1
     return model.get_decoder()(
         input_ids=ids,
@@ -31,7 +31,7 @@ def test_the_last_state_and_the_cache_are_those_of_reading_all(kind, attention, 
     model = make_model(kind, attention)
     ids, mask = make_prompts(lengths)
     given = None if len(set(lengths)) == 1 else mask
-    plain, roomy = DynamicCache(), RoomyCache(3)
+    plain, roomy = DynamicCache(), PreallocatedCache(3)
     states = read(model, ids, given, plain)
     with last_state_only(model.get_decoder()):
         last = read(model, ids, given, roomy)
@@ -54,10 +54,10 @@ def test_other_states_are_left_out_where_layers_are_like_those_of_llama():
 
 
 def test_a_cache_says_when_its_room_is_taken():
-    cache = RoomyCache(1)
+    cache = PreallocatedCache(1)
     states = torch.arange(6.0).view(1, 1, 3, 2)
     cache.update(states, states, 0)
     keys, _ = cache.update(states[:, :, :1], states[:, :, :1], 0)
     assert keys[0, 0].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1]]
-    with pytest.raises(ValueError, match="5 places do not fit into a cache of 4"):
+    with pytest.raises(ValueError, match="5 positions do not fit into a cache of 4"):
         cache.update(states[:, :, :1], states[:, :, :1], 0)

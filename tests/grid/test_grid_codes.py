@@ -13,8 +13,8 @@ from mmgrid.grid.builders.vectors import TEXT_TOKENS
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.runners import run_local
-from mmgrid.semantic_ids.item_codes import ItemCodes, assign
-from mmgrid.semantic_ids.quantiser import load
+from mmgrid.semantic_ids.item_codes import ItemCodes, assign_codes
+from mmgrid.semantic_ids.quantiser import load_codebook
 
 DOMAINS = ("garden", "kitchen")
 RQVAE = 'semantic_ids.quantiser={kind="rqvae", levels=3, codes=8, steps=30, hidden=[16], width=8, batch_size=32}'
@@ -59,7 +59,7 @@ def test_in_an_open_catalogue_new_items_get_codes_and_old_codes_stay(coded: Buil
     assert known["pretrain"].sum() < known["phase2"].sum() < len(items)
     assert codes.has_code().tolist() == known["phase2"].tolist()
     old = np.flatnonzero(known["pretrain"])
-    alone, _ = assign(load(folder), vectors, [old])
+    alone, _ = assign_codes(load_codebook(folder), vectors, [old])
     assert (alone.codes[old] == codes.codes[old]).all()
     for phase in ("pretrain", "phase1", "phase2"):
         assert (ItemCodes.load(folders[f"checkpoint/semid/garden/{phase}"]).codes == codes.codes).all()
@@ -75,7 +75,7 @@ def test_codes_of_an_rqvae(coded: Built) -> None:
     assert codes.has_code().all()
     assert codes.codes.shape[1] == 3
     assert codes.codes_per_level == 8
-    assert load(folders["codes/garden"]).levels == 3
+    assert load_codebook(folders["codes/garden"]).levels == 3
     assert (ItemCodes.load(folders["checkpoint/semid/garden/pretrain"]).codes == codes.codes).all()
 
 

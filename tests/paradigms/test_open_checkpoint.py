@@ -43,7 +43,7 @@ def test_a_missing_weight_is_not_drawn_at_random(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["blocks.1.out.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"hold no blocks\.1\.out\.weight of the shape"):
+    with pytest.raises(CheckpointError, match=r"lack blocks\.1\.out\.weight in the shape"):
         open_checkpoint(folder)
 
 

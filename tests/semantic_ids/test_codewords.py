@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.semantic_ids.codewords import FARTHEST, Codewords
-from mmgrid.semantic_ids.item_vectors import VectorScale, checked
+from mmgrid.semantic_ids.item_vectors import VectorScale, check_vectors
 
 
 def _by_hand(vectors: np.ndarray, codewords: Codewords) -> list[list[int]]:
@@ -28,7 +28,7 @@ def test_codes_are_those_of_the_plain_loop(seed: int, levels: int, codes: int, w
     words = rng.normal(size=(levels, codes, width)).astype(np.float32)
     codewords = Codewords(words, rng.integers(1, codes + 1, levels))
     vectors = rng.normal(size=(n, width)).astype(np.float32)
-    found = codewords.nearest(vectors)
+    found = codewords.encode(vectors)
     assert found.tolist() == _by_hand(vectors, codewords)
     assert found.dtype == np.int32
     assert found.shape == (n, levels)
@@ -38,23 +38,23 @@ def test_many_vectors_are_coded_as_each_alone() -> None:
     rng = np.random.default_rng(0)
     codewords = Codewords(rng.normal(size=(2, 16, 8)).astype(np.float32), np.array([16, 16]))
     vectors = rng.normal(size=(20_000, 8)).astype(np.float32)  # more than are worked on at once
-    found = codewords.nearest(vectors)
+    found = codewords.encode(vectors)
     for row in (0, 16_383, 16_384, 19_999):
-        assert found[row].tolist() == codewords.nearest(vectors[row : row + 1])[0].tolist()
+        assert found[row].tolist() == codewords.encode(vectors[row : row + 1])[0].tolist()
 
 
 def test_of_equal_words_the_first_is_taken() -> None:
     words = np.array([[[2.0], [1.0], [1.0]]], np.float32)
-    assert Codewords(words, np.array([3])).nearest(np.ones((2, 1), np.float32)).tolist() == [[1], [1]]
+    assert Codewords(words, np.array([3])).encode(np.ones((2, 1), np.float32)).tolist() == [[1], [1]]
 
 
 def test_distances_to_last_words_are_squared_and_finite() -> None:
     rng = np.random.default_rng(3)
     codewords = Codewords(rng.normal(size=(3, 5, 4)).astype(np.float32), np.array([5, 5, 4]))
     vectors = rng.normal(size=(7, 4)).astype(np.float32)
-    codes = codewords.nearest(vectors)
-    distances = codewords.last_distances(vectors, codes)
-    left = vectors - codewords.total(codes[:, :2])
+    codes = codewords.encode(vectors)
+    distances = codewords.last_level_distances(vectors, codes)
+    left = vectors - codewords.decode(codes[:, :2])
     expected = np.square(left[:, None] - codewords.words[2]).sum(-1)
     np.testing.assert_allclose(distances[:, :4], expected[:, :4], rtol=1e-5)
     assert (distances[:, 4] == FARTHEST).all()
@@ -99,4 +99,4 @@ def test_scaled_vectors_have_mean_zero_and_length_one_and_go_back(seed: int, shi
 )
 def test_vectors_that_cannot_be_coded_are_named(vectors: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        checked(vectors, 2)
+        check_vectors(vectors, 2)

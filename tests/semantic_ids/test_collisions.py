@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.semantic_ids import collisions
-from mmgrid.semantic_ids.collisions import Collisions, count, full_codes, separate, shared
+from mmgrid.semantic_ids.collisions import Collisions, code_keys, count_collisions, resolve_collisions, shares_code
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Line:
 
     codes: int
 
-    def last_distances(self, vectors: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    def last_level_distances(self, vectors: np.ndarray, codes: np.ndarray) -> np.ndarray:
         assert len(vectors) == len(codes)
         return np.square(vectors[:, :1] - np.arange(self.codes)).astype(np.float32)
 
@@ -29,7 +29,7 @@ def _plainly(codebook: Line, vectors: np.ndarray, codes: np.ndarray, taken: np.n
     """The rule, word for word."""
     result = [tuple(row) for row in codes.tolist()]
     before = {tuple(row) for row in taken.tolist()}
-    distances = codebook.last_distances(vectors, codes).tolist()
+    distances = codebook.last_level_distances(vectors, codes).tolist()
 
     def own(item: int) -> tuple[float, int]:
         return distances[item][codes[item, -1]], item
@@ -68,7 +68,7 @@ def test_items_move_as_the_rule_says(case: tuple, at_once: int) -> None:
     before = codes.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collisions, "MOVERS_AT_ONCE", at_once)
-        separated = separate(codebook, vectors, codes, taken)
+        separated = resolve_collisions(codebook, vectors, codes, taken)
     assert separated.tolist() == _plainly(codebook, vectors, codes, taken).tolist()
     assert separated.dtype == np.int32
     assert np.array_equal(codes, before), "the codes given stay as they are"
@@ -79,10 +79,10 @@ def test_items_move_as_the_rule_says(case: tuple, at_once: int) -> None:
 def test_items_share_a_code_only_where_the_prefix_is_full(case: tuple) -> None:
     codebook, vectors, codes, taken = case
     taken = np.unique(taken, axis=0)
-    separated = separate(codebook, vectors, codes, taken)
+    separated = resolve_collisions(codebook, vectors, codes, taken)
     everybody = np.concatenate([separated, taken])
     assert np.array_equal(separated[:, :-1], codes[:, :-1]), "only last codes change"
-    for row in np.flatnonzero(shared(everybody, codebook.codes)).tolist():
+    for row in np.flatnonzero(shares_code(everybody, codebook.codes)).tolist():
         same = (everybody[:, :-1] == everybody[row, :-1]).all(axis=1)
         assert len(np.unique(everybody[same, -1])) == codebook.codes
 
@@ -91,22 +91,22 @@ def test_items_share_a_code_only_where_the_prefix_is_full(case: tuple) -> None:
 @given(_cases())
 def test_who_is_alone_stays(case: tuple) -> None:
     codebook, vectors, codes, taken = case
-    separated = separate(codebook, vectors, codes, taken)
-    alone = ~shared(np.concatenate([codes, taken]), codebook.codes)[: len(codes)]
+    separated = resolve_collisions(codebook, vectors, codes, taken)
+    alone = ~shares_code(np.concatenate([codes, taken]), codebook.codes)[: len(codes)]
     assert np.array_equal(separated[alone], codes[alone])
-    again = separate(codebook, vectors, separated)
-    settled = ~shared(separated, codebook.codes)
+    again = resolve_collisions(codebook, vectors, separated)
+    settled = ~shares_code(separated, codebook.codes)
     assert np.array_equal(again[settled], separated[settled]), "what is settled is not moved again"
 
 
 def test_a_full_prefix_is_counted() -> None:
     """Three items on two codes: one of each code's items is alone at best, and nobody is lost."""
     codes = np.zeros((3, 2), np.int32)
-    separated = separate(Line(2), np.array([[0.0], [1.0], [0.0]], np.float32), codes)
+    separated = resolve_collisions(Line(2), np.array([[0.0], [1.0], [0.0]], np.float32), codes)
     assert separated.tolist() == [[0, 0], [0, 0], [0, 1]]
-    assert count(separated, 2) == Collisions(items=2, codes=1)
-    assert count(codes, 2).as_json() == {"items": 3, "codes": 1}
-    assert count(codes[:0], 2) == Collisions(0, 0)
+    assert count_collisions(separated, 2) == Collisions(items=2, codes=1)
+    assert count_collisions(codes, 2).as_json() == {"items": 3, "codes": 1}
+    assert count_collisions(codes[:0], 2) == Collisions(0, 0)
 
 
 def test_many_movers_in_one_prefix_fill_it() -> None:
@@ -114,14 +114,16 @@ def test_many_movers_in_one_prefix_fill_it() -> None:
     vectors = rng.uniform(0, 256, (400, 1)).astype(np.float32)
     codes = np.zeros((400, 4), np.int32)
     codes[300:, 0] = 1  # another prefix, with room for all
-    separated = separate(Line(256), vectors, codes)
+    separated = resolve_collisions(Line(256), vectors, codes)
     assert len(np.unique(separated[:300], axis=0)) == 256
     assert len(np.unique(separated[300:], axis=0)) == 100
-    assert count(separated, 256) == Collisions(items=45, codes=1), "44 found none and stay with the one that kept it"
+    assert count_collisions(separated, 256) == Collisions(items=45, codes=1), (
+        "44 found none and stay with the one that kept it"
+    )
 
 
 def test_full_codes_tell_all_codes_apart() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    assert full_codes(grid, 3).tolist() == list(range(27))
+    assert code_keys(grid, 3).tolist() == list(range(27))
     largest = np.full((1, 4), 255)
-    assert full_codes(largest, 256).tolist() == [2**32 - 1]
+    assert code_keys(largest, 256).tolist() == [2**32 - 1]

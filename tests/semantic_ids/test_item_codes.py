@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrid.semantic_ids.item_codes import ItemCodes, assign
-from mmgrid.semantic_ids.quantiser import Codebook, fit
+from mmgrid.semantic_ids.item_codes import ItemCodes, assign_codes
+from mmgrid.semantic_ids.quantiser import Codebook, fit_codebook
 from mmgrid.semantic_ids.recipes import ResidualKMeansRecipe, RqVaeRecipe
 
 RECIPES = {
@@ -26,13 +26,13 @@ def _vectors(n: int = 60, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def codebooks() -> dict[str, Codebook]:
-    return {name: fit(_vectors()[:40], recipe, seed=0) for name, recipe in RECIPES.items()}
+    return {name: fit_codebook(_vectors()[:40], recipe, seed=0) for name, recipe in RECIPES.items()}
 
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_every_item_of_a_closed_catalogue_ends_with_its_own_code(codebooks, kind: str) -> None:
     vectors = _vectors(40)
-    codes, report = assign(codebooks[kind], vectors, [np.arange(40)])
+    codes, report = assign_codes(codebooks[kind], vectors, [np.arange(40)])
     assert codes.has_code().all()
     assert len(np.unique(codes.codes, axis=0)) == 40
     assert report.before.items >= 26, "each third vector and its double"
@@ -49,10 +49,10 @@ def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int,
     order = np.random.default_rng(seed).permutation(60)
     start, end = sorted((first, second))
     groups = [order[:start], order[start:end], order[end:]]
-    whole, report = assign(codebooks[kind], vectors, groups)
+    whole, report = assign_codes(codebooks[kind], vectors, groups)
     assert (report.items, report.without_code) == (60, 0)
     for known in range(3):
-        less, so_far = assign(codebooks[kind], vectors, groups[:known])
+        less, so_far = assign_codes(codebooks[kind], vectors, groups[:known])
         rows = np.concatenate([np.empty(0, np.int64), *groups[:known]])
         assert np.array_equal(less.codes[rows], whole.codes[rows])
         assert np.flatnonzero(less.has_code()).tolist() == sorted(rows.tolist())
@@ -60,7 +60,7 @@ def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int,
     # Vectors of items that come later say nothing about those before.
     changed = vectors.copy()
     changed[groups[2]] += 1
-    again, _ = assign(codebooks[kind], changed, groups)
+    again, _ = assign_codes(codebooks[kind], changed, groups)
     before = order[:end]
     assert np.array_equal(again.codes[before], whole.codes[before])
 
@@ -68,10 +68,10 @@ def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int,
 def test_an_appended_double_gets_the_nearest_free_code(codebooks) -> None:
     codebook = codebooks["residual_kmeans"]
     vectors = np.concatenate([_vectors(1), _vectors(1)])
-    codes, report = assign(codebook, vectors, [np.array([0]), np.array([1])])
+    codes, report = assign_codes(codebook, vectors, [np.array([0]), np.array([1])])
     encoded = codebook.encode(vectors)
     assert np.array_equal(codes.codes[0], encoded[0]), "the old item keeps its code"
-    distances = codebook.last_distances(vectors[1:], encoded[1:])[0]
+    distances = codebook.last_level_distances(vectors[1:], encoded[1:])[0]
     assert codes.codes[1].tolist() == [*encoded[1, :2], int(np.argsort(distances, kind="stable")[1])]
     assert report.before.items == 2
     assert report.moved == 1
@@ -82,22 +82,22 @@ def test_a_table_on_disk_is_coded_like_one_in_memory(codebooks, tmp_path: Path) 
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     groups = [np.arange(60)]
-    in_memory = assign(codebooks["residual_kmeans"], vectors, groups)[0]
-    assert np.array_equal(in_memory.codes, assign(codebooks["residual_kmeans"], mapped, groups)[0].codes)
+    in_memory = assign_codes(codebooks["residual_kmeans"], vectors, groups)[0]
+    assert np.array_equal(in_memory.codes, assign_codes(codebooks["residual_kmeans"], mapped, groups)[0].codes)
 
 
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([[0, 60]], r"groups\[0\]: item row 60; there are vectors for 60 items"),
-        ([[0], [-1]], r"groups\[1\]: item row -1"),
+        ([[0, 60]], r"groups\[0\]: item row 60 is out of range; there are vectors for 60 items"),
+        ([[0], [-1]], r"groups\[1\]: item row -1 is out"),
         ([[0, 1, 1]], r"groups\[0\]: 1 item rows are repeated, first 1"),
-        ([[0, 1], [2], [1, 0]], r"groups\[2\]: 2 item rows are in an earlier group, too, first row 0 in groups\[0\]"),
+        ([[0, 1], [2], [1, 0]], r"groups\[2\]: 2 item rows are also in an earlier group, first row 0 in groups\[0\]"),
     ],
 )
 def test_groups_that_overlap_or_miss_are_named(codebooks, groups: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        assign(codebooks["residual_kmeans"], _vectors(), [np.array(group) for group in groups])
+        assign_codes(codebooks["residual_kmeans"], _vectors(), [np.array(group) for group in groups])
 
 
 def test_codes_come_back_from_their_file(tmp_path: Path) -> None:

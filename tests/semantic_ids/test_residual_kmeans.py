@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrid.semantic_ids.quantiser import Codebook, fit, load
+from mmgrid.semantic_ids.quantiser import Codebook, fit_codebook, load_codebook
 from mmgrid.semantic_ids.recipes import ResidualKMeansRecipe
 
 
@@ -31,7 +31,7 @@ def _error(codebook: Codebook, vectors: np.ndarray, levels: int) -> float:
 @pytest.mark.parametrize("mini_batch_above", [10_000, 0])
 def test_the_error_falls_with_each_level(mini_batch_above: int) -> None:
     vectors = _clusters()
-    codebook = fit(vectors, _recipe(mini_batch_above=mini_batch_above, mini_batch_size=64), seed=0)
+    codebook = fit_codebook(vectors, _recipe(mini_batch_above=mini_batch_above, mini_batch_size=64), seed=0)
     errors = [float(np.square(vectors - vectors.mean(0)).sum())]
     errors += [_error(codebook, vectors, level) for level in (1, 2, 3)]
     assert all(after < 0.95 * before for before, after in pairwise(errors)), errors
@@ -42,7 +42,7 @@ def test_one_level_is_k_means() -> None:
     rng = np.random.default_rng(1)
     centres = 100 * np.eye(4)
     vectors = np.repeat(centres, 25, axis=0) + rng.normal(size=(100, 4))
-    codebook = fit(vectors.astype(np.float32), _recipe(levels=1, codes=4), seed=0)
+    codebook = fit_codebook(vectors.astype(np.float32), _recipe(levels=1, codes=4), seed=0)
     codes = codebook.encode(vectors)[:, 0]
     assert sorted(np.bincount(codes).tolist()) == [25, 25, 25, 25]
     for code in range(4):
@@ -52,7 +52,7 @@ def test_one_level_is_k_means() -> None:
 @pytest.mark.parametrize("mini_batch_above", [10_000, 0])
 def test_the_seed_decides(mini_batch_above: int) -> None:
     vectors, recipe = _clusters(), _recipe(mini_batch_above=mini_batch_above, mini_batch_size=64)
-    first, again, other = (fit(vectors, recipe, seed).encode(vectors) for seed in (0, 0, 1))
+    first, again, other = (fit_codebook(vectors, recipe, seed).encode(vectors) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -60,7 +60,7 @@ def test_the_seed_decides(mini_batch_above: int) -> None:
 def test_fitting_leaves_the_global_generator_and_the_vectors_alone() -> None:
     vectors = _clusters()
     before, state = vectors.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
-    fit(vectors, _recipe(), seed=0)
+    fit_codebook(vectors, _recipe(), seed=0)
     assert np.array_equal(vectors, before)
     assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
@@ -72,7 +72,7 @@ def test_few_distinct_vectors_are_coded_exactly(seed: int, n: int, distinct: int
     kinds = (rng.normal(size=(distinct, 3)) * size).astype(np.float32)
     kinds[:, 1] = 7 * size  # a dimension that says nothing
     vectors = kinds[rng.integers(distinct, size=n)]
-    codebook = fit(vectors, _recipe(codes=12), seed=0)
+    codebook = fit_codebook(vectors, _recipe(codes=12), seed=0)
     codes = codebook.encode(vectors)
     assert len(np.unique(codes, axis=0)) == len(np.unique(vectors, axis=0))
     np.testing.assert_allclose(codebook.decode(codes), vectors, rtol=1e-5, atol=1e-5 * size)
@@ -83,7 +83,7 @@ def test_few_distinct_vectors_are_coded_exactly(seed: int, n: int, distinct: int
 def test_vectors_that_hardly_differ_are_no_trouble(seed: int, n: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
     vectors = (rng.integers(3, size=(n, 2)) + noise * rng.normal(size=(n, 2))).astype(np.float32)
-    codebook = fit(vectors, _recipe(codes=4), seed=seed)
+    codebook = fit_codebook(vectors, _recipe(codes=4), seed=seed)
     codes = codebook.encode(vectors)
     assert codes.min() >= 0
     assert codes.max() < 4
@@ -92,12 +92,12 @@ def test_vectors_that_hardly_differ_are_no_trouble(seed: int, n: int, noise: flo
 
 def test_no_vectors_and_broken_ones_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one item"):
-        fit(np.zeros((0, 3), np.float32), _recipe(), seed=0)
+        fit_codebook(np.zeros((0, 3), np.float32), _recipe(), seed=0)
     vectors = _clusters()
     vectors[5, 2] = np.nan
     with pytest.raises(ValueError, match="1 of 300 rows, first in row 5"):
-        fit(vectors, _recipe(), seed=0)
-    codebook = fit(_clusters(), _recipe(), seed=0)
+        fit_codebook(vectors, _recipe(), seed=0)
+    codebook = fit_codebook(_clusters(), _recipe(), seed=0)
     with pytest.raises(ValueError, match="width 3; the codebook was fitted on width 12"):
         codebook.encode(np.zeros((1, 3), np.float32))
     assert codebook.encode(np.zeros((0, 12), np.float32)).shape == (0, 3)
@@ -105,20 +105,20 @@ def test_no_vectors_and_broken_ones_are_refused() -> None:
 
 def test_a_saved_codebook_codes_as_before(tmp_path: Path) -> None:
     vectors = _clusters()
-    codebook = fit(vectors[:200], _recipe(), seed=0)
+    codebook = fit_codebook(vectors[:200], _recipe(), seed=0)
     codebook.save(tmp_path / "codebook")
-    loaded = load(tmp_path / "codebook")
+    loaded = load_codebook(tmp_path / "codebook")
     codes = loaded.encode(vectors)
     assert np.array_equal(codes, codebook.encode(vectors))
     assert np.array_equal(loaded.decode(codes), codebook.decode(codes))
-    assert np.array_equal(loaded.last_distances(vectors, codes), codebook.last_distances(vectors, codes))
+    assert np.array_equal(loaded.last_level_distances(vectors, codes), codebook.last_level_distances(vectors, codes))
     assert (loaded.levels, loaded.codes, loaded.width) == (3, 8, 12)
 
 
 def test_a_damaged_codebook_says_where_and_what(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"codebook\.json: no such file"):
-        load(tmp_path)
-    fit(_clusters(), _recipe(), seed=0).save(tmp_path)
+        load_codebook(tmp_path)
+    fit_codebook(_clusters(), _recipe(), seed=0).save(tmp_path)
     head, arrays = tmp_path / "codebook.json", tmp_path / "codebook.safetensors"
     good, whole = json.loads(head.read_text()), arrays.read_bytes()
     for values, message in [
@@ -129,14 +129,14 @@ def test_a_damaged_codebook_says_where_and_what(tmp_path: Path) -> None:
     ]:
         head.write_text(json.dumps(values))
         with pytest.raises(ValueError, match=message):
-            load(tmp_path)
+            load_codebook(tmp_path)
     head.write_text("{")
-    with pytest.raises(ValueError, match="no valid JSON"):
-        load(tmp_path)
+    with pytest.raises(ValueError, match="not valid JSON"):
+        load_codebook(tmp_path)
     head.write_text(json.dumps(good))
     arrays.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match="damaged"):
-        load(tmp_path)
+        load_codebook(tmp_path)
     arrays.unlink()
     with pytest.raises(FileNotFoundError, match="incomplete"):
-        load(tmp_path)
+        load_codebook(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmgrid.semantic_ids.quantiser import fit, load
+from mmgrid.semantic_ids.quantiser import fit_codebook, load_codebook
 from mmgrid.semantic_ids.recipes import RqVaeRecipe
 from mmgrid.semantic_ids.rqvae import RqVae
 from mmgrid.semantic_ids.rqvae_training import quantise
@@ -29,7 +29,7 @@ def _vectors(n: int = 300, width: int = 24, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fitted() -> RqVae:
-    codebook = fit(_vectors(), _recipe(), seed=0)
+    codebook = fit_codebook(_vectors(), _recipe(), seed=0)
     assert isinstance(codebook, RqVae)
     return codebook
 
@@ -41,7 +41,7 @@ def test_training_lowers_the_error_and_so_does_each_level(fitted: RqVae) -> None
     def left(codebook: RqVae, levels: int) -> float:
         return float(np.square(vectors - codebook.decode(codebook.encode(vectors)[:, :levels])).sum() / variance)
 
-    short = fit(vectors, _recipe(steps=1), seed=0)
+    short = fit_codebook(vectors, _recipe(steps=1), seed=0)
     assert left(fitted, 3) < 0.5 < 0.9 < left(short, 3)
     assert left(fitted, 3) < left(fitted, 2) < left(fitted, 1) < 1
 
@@ -79,7 +79,7 @@ def test_a_deep_network_starts_without_shrinking_what_it_reads() -> None:
     """Latents of nearly zero would be one point to the k-means that starts the words."""
     vectors = _vectors()
     deep = _recipe(hidden=(64,) * 6, steps=1, learning_rate=1e-12)
-    codebook = fit(vectors, deep, seed=0)
+    codebook = fit_codebook(vectors, deep, seed=0)
     assert isinstance(codebook, RqVae)
     length = np.sqrt(np.square(codebook.scale.apply(vectors)).sum(1).mean())
     assert np.sqrt(np.square(codebook.latents(vectors)).sum(1).mean()) > 0.03 * length
@@ -88,7 +88,7 @@ def test_a_deep_network_starts_without_shrinking_what_it_reads() -> None:
 
 def test_words_start_as_k_means_centres() -> None:
     vectors = _vectors()
-    codebook = fit(vectors, _recipe(steps=1, learning_rate=1e-12, weight_decay=0), seed=0)
+    codebook = fit_codebook(vectors, _recipe(steps=1, learning_rate=1e-12, weight_decay=0), seed=0)
     assert isinstance(codebook, RqVae)
     latents, codes = codebook.latents(vectors), codebook.encode(vectors)
     for code in range(8):
@@ -100,13 +100,13 @@ def test_words_start_as_k_means_centres() -> None:
 def test_the_seed_decides_and_the_global_generator_stays(fitted: RqVae) -> None:
     vectors = _vectors()
     state = torch.get_rng_state()
-    again = fit(vectors, _recipe(), seed=0)
+    again = fit_codebook(vectors, _recipe(), seed=0)
     torch.rand(3)  # what others draw in between changes nothing
     assert isinstance(again, RqVae)
     assert np.array_equal(again.codewords.words, fitted.codewords.words)
     assert np.array_equal(again.encode(vectors), fitted.encode(vectors))
     torch.set_rng_state(state)
-    dropped = [fit(vectors, _recipe(steps=20, dropout=0.1), seed) for seed in (0, 0, 1)]
+    dropped = [fit_codebook(vectors, _recipe(steps=20, dropout=0.1), seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
     codes = [codebook.encode(vectors) for codebook in dropped]
     assert np.array_equal(codes[0], codes[1])
@@ -116,23 +116,23 @@ def test_the_seed_decides_and_the_global_generator_stays(fitted: RqVae) -> None:
 def test_a_saved_codebook_codes_as_before(fitted: RqVae, tmp_path: Path) -> None:
     vectors = _vectors(50, seed=1)
     fitted.save(tmp_path)
-    loaded = load(tmp_path)
+    loaded = load_codebook(tmp_path)
     codes = loaded.encode(vectors)
     assert np.array_equal(codes, fitted.encode(vectors))
     assert np.array_equal(loaded.decode(codes[:, :2]), fitted.decode(codes[:, :2]))
-    assert np.array_equal(loaded.last_distances(vectors, codes), fitted.last_distances(vectors, codes))
-    assert np.array_equal(loaded.spread(vectors, codes), fitted.spread(vectors, codes))
+    assert np.array_equal(loaded.last_level_distances(vectors, codes), fitted.last_level_distances(vectors, codes))
+    assert np.array_equal(loaded.reassign_collisions(vectors, codes), fitted.reassign_collisions(vectors, codes))
     head = json.loads((tmp_path / "codebook.json").read_text())
     head["recipe"]["hidden"] = [32, 17]
     (tmp_path / "codebook.json").write_text(json.dumps(head))
     with pytest.raises(ValueError, match="weights and recipe do not fit together"):
-        load(tmp_path)
+        load_codebook(tmp_path)
 
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_few_and_equal_vectors_are_no_trouble(n: int) -> None:
     vectors = np.full((n, 6), 3.0, np.float32)
-    codebook = fit(vectors, _recipe(steps=3), seed=0)
+    codebook = fit_codebook(vectors, _recipe(steps=3), seed=0)
     codes = codebook.encode(vectors)
     assert len(np.unique(codes, axis=0)) == 1
     assert np.isfinite(codebook.decode(codes)).all()
@@ -142,4 +142,4 @@ def test_few_and_equal_vectors_are_no_trouble(n: int) -> None:
 
 def test_a_loss_that_explodes_says_what_to_lower() -> None:
     with pytest.raises(ValueError, match="lower learning_rate"):
-        fit(_vectors(), _recipe(learning_rate=1e30, steps=5), seed=0)
+        fit_codebook(_vectors(), _recipe(learning_rate=1e30, steps=5), seed=0)

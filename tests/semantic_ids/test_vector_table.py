@@ -41,7 +41,7 @@ def test_no_items_have_no_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "vectors", "message"),
     [
-        (["a"], [[1.0]], "2 of 3 items have no row, such as 'b': embed these items, too"),
+        (["a"], [[1.0]], "2 of 3 items have no row, such as 'b': embed these items as well"),
         (["a", "b", "c", "b"], [[1.0]] * 4, "1 of 3 items have several rows, such as 'b': keep one row each"),
         (["a", "b", "c"], [[1.0], None, [1.0]], "1 of 3 items have no vector, such as 'b'"),
         (["a", "b", "c"], [[1.0, 2], [1.0], [3, 4.0]], "another width than 2, such as 'b' with 1"),

@@ -1,6 +1,6 @@
 """The shared base language model of a grid, and its tokenizer.
 
-`mmgrid.backbone.tiny` makes one, `mmgrid.backbone.load` loads one; both import torch, this face does not.
+`mmgrid.backbone.tiny` creates one, `mmgrid.backbone.load` loads one; both import torch, this face does not.
 """
 
 from mmgrid.backbone.recipe import TinyRecipe

@@ -1,4 +1,4 @@
-"""A model in evaluation mode for as long as it is asked, and then as it was."""
+"""Puts a model into evaluation mode for the duration of a `with` block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, nothing drops out; afterwards each module is in the mode that it was in."""
-    learning = [module for module in model.modules() if module.training]
+    """Within the block dropout is off; afterwards each module is back in its own mode, even after an error."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        for module in learning:
+        for module in training:
             module.training = True

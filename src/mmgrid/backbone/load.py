@@ -1,4 +1,4 @@
-"""Loading a backbone: any causal language model in Hugging Face layout, as a folder or a hub's id."""
+"""Loads a backbone: any causal language model in Hugging Face layout, from a folder or by its id on the hub."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from transformers import (
 
 
 class BackboneError(ValueError):
-    """The folder or id is no causal language model that can be loaded; the message says why."""
+    """The folder or id cannot be loaded as a causal language model; the message says why."""
 
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, SafetensorError, StrictDataclassError)
@@ -37,7 +37,7 @@ def load_model(
 def load_tokenizer(
     source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer that lies beside the backbone's weights."""
+    """The tokenizer stored with the backbone's weights."""
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         return AutoTokenizer.from_pretrained(str(source), **options)
@@ -45,10 +45,15 @@ def load_tokenizer(
         raise _cannot_load(source, error) from error
 
 
-def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
-    """What `factory.from_pretrained` gives, from safetensors only, and only if no weight is missing.
+def device() -> str:
+    """The device on which models are evaluated: a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
-    Transformers would draw a missing or misshapen weight at random, and go on.
+
+def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
+    """`factory.from_pretrained`, from safetensors only, and only if every weight is there.
+
+    Transformers by itself would initialise a missing or misshapen weight at random and continue.
 
     Raises one of LOAD_ERRORS.
     """
@@ -58,7 +63,7 @@ def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
     missing = sorted({*about["missing_keys"], *(name for name, *_ in about["mismatched_keys"])})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ValueError(f"its weights hold no {missing[0]}{more} of the shape that its config asks for")
+        raise ValueError(f"its weights lack {missing[0]}{more} in the shape that its config requires")
     return model
 
 

@@ -1,4 +1,4 @@
-"""Texts as vectors by a language model that was never trained for it: the mean of its last hidden states."""
+"""Text vectors from a plain language model: the mean of its last hidden states."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ def text_vectors(
 
     Args:
         model: a language model without its head.
-        most_tokens: of each text; the rest is cut off.
+        most_tokens: maximum tokens per text; the rest is cut off.
     """
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
     tokens = [row[:most_tokens] for row in encoded]
-    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))  # texts of one length need no padding
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))  # texts of equal length need no padding
     filled = [row for row in order if tokens[row]]
     with evaluating(model):
         for start in range(0, len(filled), BATCH):

@@ -1,4 +1,4 @@
-"""All that determines a tiny backbone, apart from its texts and its seed."""
+"""The recipe of a tiny backbone: everything that determines it except its texts and its seed."""
 
 from typing import Literal
 
@@ -16,11 +16,11 @@ class TinyRecipe(BaseModel):
     key_value_heads: int = Field(default=2, ge=1)
     intermediate_size: int = Field(default=384, gt=0)
     vocabulary: int = Field(
-        default=8192, ge=300, description="tokens, special ones included; fewer if the text is small"
+        default=8192, ge=300, description="tokens including special ones; fewer if the texts are small"
     )
     steps: int = Field(default=600, ge=1, description="optimizer steps of language-model pre-training")
-    batch_rows: int = Field(default=32, gt=0, description="rows of a batch")
-    row_tokens: int = Field(default=64, ge=8, description="tokens of a row")
+    batch_rows: int = Field(default=32, gt=0, description="rows per batch")
+    row_tokens: int = Field(default=64, ge=8, description="tokens per row")
     learning_rate: float = Field(default=2e-3, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
 

@@ -1,8 +1,8 @@
 """A tiny backbone: a shared, pre-trained Θ⁽⁰⁾ for machines without a GPU.
 
-It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts. Its
-pre-training, next-token prediction on the same texts, is laid out here as training examples; who calls
-`training.fit` on them is not this module's business.
+It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts. This module provides
+the model, the tokenizer and the examples of its pre-training (next-token prediction on the same texts); the caller runs
+`training.fit`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,10 +60,10 @@ def create(recipe: TinyRecipe, tokenizer: PreTrainedTokenizerFast, seed: int) ->
 
 
 class TextRows:
-    """Item texts, end to end with an end-of-text between, cut into rows of `length` tokens.
+    """Item texts joined by end-of-text tokens and cut into rows of `length` tokens.
 
-    One example is one row, so an epoch reads every token once. The texts are shuffled by `seed` before they
-    are joined: neighbours in a row are no neighbours in the catalogue.
+    One example is one row, so an epoch reads every token once. Texts are shuffled by `seed` before they are joined, so
+    that neighbours in a row are not neighbours in the catalogue.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int, seed: int):

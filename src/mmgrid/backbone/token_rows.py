@@ -1,4 +1,6 @@
-"""Rows for new tokens behind a language model's own: for what has no text, such as semantic IDs."""
+"""Appends embedding rows for tokens that have no text, such as the codes of semantic IDs."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,10 +11,10 @@ from mmgrid.seeds import derive
 
 @torch.no_grad()
 def append_token_rows(model: PreTrainedModel, count: int, seed: int) -> int:
-    """Append `count` rows to the embeddings, and to a head of its own; returns the first new token id.
+    """Append `count` rows to the embeddings, and to the head if it is untied; returns the first new token id.
 
-    New rows are drawn by `seed` with the mean and the spread that the model's own rows have in each dimension, so that
-    they are neither louder nor softer than a word. The tokenizer does not know them: no text may turn into them.
+    New rows are drawn from `seed` with the mean and standard deviation of the existing rows in each dimension, so that
+    their scale is that of words. The tokenizer does not know them, so no text is encoded to them.
     """
     old = [weight.detach().clone() for weight in _tables(model).values()]
     first = len(old[0])
@@ -24,13 +26,22 @@ def append_token_rows(model: PreTrainedModel, count: int, seed: int) -> int:
     return first
 
 
+@torch.no_grad()
+def keep_token_rows(model: PreTrainedModel, kept: Sequence[tuple[int, int]]) -> None:
+    """Cut the embeddings, and a head of their own, to the rows [start, stop) of `kept`, in this order."""
+    parts = [torch.cat([weight[start:stop] for start, stop in kept]).clone() for weight in _tables(model).values()]
+    model.resize_token_embeddings(len(parts[0]), mean_resizing=False)
+    for weight, rows in zip(_tables(model).values(), parts, strict=True):
+        weight.copy_(rows)
+
+
 def token_tables(model: PreTrainedModel) -> list[str]:
-    """Names, in the state dict that is saved, of the tensors whose rows are tokens."""
+    """Names, in the saved state dict, of the tensors that have one row per token."""
     return list(_tables(model))
 
 
 def _tables(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """The embeddings and, where they are not tied, the head."""
+    """The embeddings and, if untied, the head, by name."""
     modules = [model.get_input_embeddings(), model.get_output_embeddings()]
     names = {id(module): name for name, module in model.named_modules()}
     tied = model.config.get_text_config().tie_word_embeddings

@@ -1,6 +1,6 @@
-"""Codes as a trie, and exact constrained beam search over it.
+"""A trie of semantic IDs, and exact constrained beam search over it.
 
-The trie and the search import torch, so they are imported when they are first asked for.
+Trie and search import torch, so they are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
-"""Only the state behind a prompt is asked for: the last layer need not compute any other.
+"""Computes only the last position's hidden state of a prompt in the last layer.
 
-Of the prompt's other places the last layer has to leave keys and values in the cache, and nothing else: no attention, no
-feed-forward block. In a model of few layers that is a good part of all the work.
+A search needs the state after the prompt. For the other positions the last layer only has to write keys and values to
+the cache; attention and feed-forward block are skipped. In a model of few layers that saves much of the work.
 
 Shape letters: B prompts, P prompt tokens, H query heads, d head width, D width.
 """
@@ -16,14 +16,14 @@ from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "mmgrid_unseen"
-# What a layer of Llama, Qwen, Mistral and their kin consists of: its attention reads the first norm's output.
+# The parts of a layer of Llama, Qwen, Mistral and similar models, in which attention reads the first norm's output.
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
 def last_state_only(decoder: Any) -> AbstractContextManager[Any]:
-    """Within, a decoder that reads prompts into an empty cache returns the state of the last place alone: [B, 1, D].
+    """Within this context, a decoder that reads prompts into an empty cache returns the last position only: [B, 1, D].
 
-    Where its layers are built otherwise than those of Llama, nothing changes, and all states are returned.
+    A decoder whose layers differ from those of Llama is left unchanged and returns all positions.
     """
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, nn.ModuleList) or {name for name, _ in layers[-1].named_children()} != LAYER_PARTS:
@@ -32,13 +32,13 @@ def last_state_only(decoder: Any) -> AbstractContextManager[Any]:
 
 
 def _leave_keys_and_values(layer: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Before the last layer: all places but the last one into its cache, then the last one alone to the layer."""
+    """Pre-hook of the last layer: cache keys and values of all positions but the last, pass only the last to the layer."""
     hidden: Tensor = given[0]
     cos, sin = named["position_embeddings"]
     mask: Tensor | None = named.get("attention_mask")
     if hidden.shape[1] > 1:
         before = named | {"position_embeddings": (cos[:, :-1], sin[:, :-1]), "attention_mask": None}
-        with _unseen(layer.self_attn.config):
+        with _skipping_attention(layer.self_attn.config):
             layer.self_attn(hidden_states=layer.input_layernorm(hidden[:, :-1]), **_without_positions(before))
     named = named | {
         "position_embeddings": (cos[:, -1:], sin[:, -1:]),
@@ -48,26 +48,26 @@ def _leave_keys_and_values(layer: Any, given: tuple[Any, ...], named: dict[str, 
 
 
 def _without_positions(named: dict[str, Any]) -> dict[str, Any]:
-    """Positions are in the embeddings already; as numbers they would be of all places."""
+    """Without `position_ids`: the position embeddings suffice, and the ids would cover all positions."""
     return {name: value for name, value in named.items() if name != "position_ids"}
 
 
 @contextmanager
-def _unseen(config: PreTrainedConfig) -> Iterator[None]:
+def _skipping_attention(config: PreTrainedConfig) -> Iterator[None]:
     before = config._attn_implementation
-    config._attn_implementation_internal = NAME  # read anew in every layer
+    config._attn_implementation_internal = NAME  # every layer reads it again
     try:
         yield
     finally:
         config._attn_implementation_internal = before
 
 
-def attend_to_nothing(
+def skip_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
 ) -> tuple[Tensor, None]:
-    """query [B, H, P, d], value [B, …, e] → zeros [B, P, H, e], which nobody will look at."""
+    """query [B, H, P, d], value [B, …, e] → zeros [B, P, H, e], which are never read."""
     zeros = torch.zeros((), dtype=query.dtype, device=query.device)
     return zeros.expand(*query.shape[:-1], value.shape[-1]).transpose(1, 2), None
 
 
-ALL_ATTENTION_FUNCTIONS.register(NAME, attend_to_nothing)
+ALL_ATTENTION_FUNCTIONS.register(NAME, skip_attention)

@@ -1,9 +1,9 @@
-"""Breaks ties between equal scores: at random, but for each user the same every time.
+"""Breaks ties between equal scores at random, but reproducibly for each user.
 
-Row numbers would favour items that happen to stand first. A hash of the user and the item depends on neither the
-batch nor the other items, and needs no generator for each user. Both hashes here are SplitMix64's finaliser, applied
-twice (Steele, Lea and Flood, OOPSLA 2014). They differ in their bits: `tie_keys` orders what `text` grounds, and
-`random_keys` what the beam search returns, and stored ranks rest on both.
+Ordering by row would favour items with low row numbers. A hash of user and item depends neither on the batch nor on
+the other items, and needs no generator per user. Both hashes apply SplitMix64's finaliser twice (Steele, Lea and Flood,
+OOPSLA 2014) but give different bits. `tie_keys` orders grounded titles, `seeded_tie_keys` the results of the beam
+search; stored ranks depend on both, so neither may change.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ _SECOND = 0x94D049BB133111EB
 
 
 def tie_keys(seed: int, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Of equal items the one with the smaller key comes first: uint64, in the shape that both broadcast to.
+    """Sort keys of tied items, smallest first: uint64, in the broadcast shape of `users` and `items`.
 
     Args:
         users: rows of the corpus (`Histories.users`), not positions in a batch.
@@ -35,14 +35,14 @@ def _mixed(word: np.ndarray) -> np.ndarray:
     return word ^ (word >> np.uint64(31))
 
 
-def random_keys(seeds: Tensor, items: Tensor) -> Tensor:
-    """Of equal items the one with the smaller key comes first: int64, 0 or above, for `seeds` and `items` broadcast."""
+def seeded_tie_keys(seeds: Tensor, items: Tensor) -> Tensor:
+    """Sort keys of tied items, smallest first: int64 ≥ 0, in the broadcast shape of `seeds` and `items`."""
     keys = _mixed_tensor(_mixed_tensor(seeds) ^ (items + 1) * _signed(_STEP))
     return keys & torch.iinfo(torch.int64).max >> 1
 
 
 def _mixed_tensor(numbers: Tensor) -> Tensor:
-    """The finaliser behind one step of the generator, modulo 2⁶⁴."""
+    """One step of the generator and the finaliser, modulo 2⁶⁴."""
     numbers = numbers + _signed(_STEP)
     numbers = (numbers ^ _shifted(numbers, 30)) * _signed(_FIRST)
     numbers = (numbers ^ _shifted(numbers, 27)) * _signed(_SECOND)
@@ -50,10 +50,10 @@ def _mixed_tensor(numbers: Tensor) -> Tensor:
 
 
 def _signed(word: int) -> int:
-    """An unsigned 64-bit number as torch's int64 holds it."""
+    """An unsigned 64-bit number ≥ 2⁶³ as the int64 with the same bits."""
     return word - 2**64
 
 
 def _shifted(numbers: Tensor, by: int) -> Tensor:
-    """A logical shift to the right: torch's own copies the sign."""
+    """A logical right shift; torch's own shift is arithmetic."""
     return (numbers >> by) & ((1 << (64 - by)) - 1)

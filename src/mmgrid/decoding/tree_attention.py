@@ -1,6 +1,6 @@
-"""Attention for a tree's branches behind a prompt: groups of query heads share their keys without copying them.
+"""Attention for branches behind a prompt: grouped query heads share their keys without copying them.
 
-Shape letters: B prompts, H query heads, G query heads that share a key head, K branches, S places seen, d head width.
+Shape letters: B prompts, H query heads, G query heads that share a key head, K branches, S positions in the cache, d head width.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ NAME = "mmgrid_tree"
 
 @contextmanager
 def tree_attention(config: PreTrainedConfig) -> Iterator[None]:
-    """Within, a model of this config that has `sdpa` attends as `attend` does; its masks must be those of `tree_mask`."""
+    """Within this context, `sdpa` attention of models with this config is `attend`; masks must come from `tree_mask`."""
     before = config._attn_implementation
-    config._attn_implementation_internal = NAME if before == "sdpa" else before  # read anew in every layer
+    config._attn_implementation_internal = NAME if before == "sdpa" else before  # every layer reads it again
     try:
         yield
     finally:
@@ -27,9 +27,9 @@ def tree_attention(config: PreTrainedConfig) -> Iterator[None]:
 
 
 def tree_mask(seen: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
-    """Who sees whom, bool [B, K, S], as a mask that is added to the logits; within `tree_attention`.
+    """The visibility `seen`, bool [B, K, S], as an additive mask. Call it within `tree_attention`.
 
-    Made once for all layers: float [B, 1, G · K, S] for `attend`, and [B, 1, K, S] for other kinds.
+    One mask serves all layers: float [B, 1, G · K, S] for `attend`, [B, 1, K, S] for other attention.
     """
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
     shared = 1
@@ -51,8 +51,8 @@ def attend(
 ) -> tuple[Tensor, None]:
     """query [B, H, K, d]; key [B, H / G, S, d]; value [B, H / G, S, e]; attention_mask [B, 1, G · K, S] → [B, K, H, e].
 
-    Transformers' `sdpa` repeats keys and values G times where there is a mask; here the G · K queries of a key head
-    stand in one row instead.
+    With a mask, Transformers' `sdpa` repeats keys and values G times. Here the G · K queries of a key head form one
+    sequence instead.
     """
     batch, heads, branches, width = query.shape
     groups = key.shape[1]

@@ -1,9 +1,9 @@
-"""The best items of a trie for each prompt: exact constrained beam search that reads a prompt once.
+"""Exact constrained beam search over a trie of items, which reads each prompt once.
 
-All beams of a prompt are the branches of one tree that grows behind it: a step hands the model the newest token of
-every beam as one query, and a mask lets each see the prompt and its own ancestors. So the prompt's keys and values
-are never copied per beam, and nothing is reordered when beams die. There is no loop over users or beams, and from the
-first step on nothing is brought to the host.
+All beams of a prompt are branches of one tree behind it. Each step passes the newest token of every beam to the model
+as one query, and a mask lets each token see the prompt and its own ancestors. So keys and values of the prompt are
+never copied per beam, and nothing is reordered when beams die. There is no loop over users or beams, and after the
+first step no data moves to the host.
 
 Shape letters: B prompts, P prompt tokens, K beams, L levels, C codes of a level, M most children of a node, F most
 items of one code, E excluded items, V vocabulary, D width.
@@ -18,19 +18,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
-from mmgrid.decoding.head import logits
+from mmgrid.decoding.lm_head import lm_head_logits
 from mmgrid.decoding.prompt_tree import PromptTree
-from mmgrid.decoding.reads_trees import check_reads_trees
 from mmgrid.decoding.renormalise import Renormalise
-from mmgrid.decoding.tie_order import random_keys
+from mmgrid.decoding.tie_order import seeded_tie_keys
+from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.decoding.trie import ItemTrie, Level
 
 NOTHING = float("-inf")
 
 
 class BeamResult(NamedTuple):
-    """items: int64 [B, K] item rows, the best first; -1 where there is none. scores: float32 [B, K], log-probabilities
-    of their codes; -inf where there is none."""
+    """items: int64 [B, K] item rows, best first, filled up with -1. scores: float32 [B, K], log-probabilities of their
+    codes, filled up with -inf."""
 
     items: Tensor
     scores: Tensor
@@ -48,31 +48,30 @@ def beam_search(
     exclude: Tensor | None = None,
     seeds: Tensor | None = None,
 ) -> BeamResult:
-    """Beam search over the semantic IDs of a catalogue, of exactly L tokens.
+    """Beam search over the semantic IDs of a catalogue, each exactly L tokens long.
 
     Args:
-        model: a causal language model, with "sdpa" or "eager" attention, that reads trees: `check_reads_trees` is
-            asked once for each model.
+        model: a causal language model with "sdpa" or "eager" attention that passes `check_tree_support`, which runs
+            once per model.
         input_ids: int64 [B, P] prompts, padded on the left.
-        attention_mask: [B, P], 0 where `input_ids` is padding; None where nothing is.
+        attention_mask: [B, P], 0 at padding; None if nothing is padded.
         trie: on the model's device.
-        beam_width: K; branches kept at each step, and items returned.
-        renormalise: over what a step's log-probabilities are normalised: the `children` that the trie allows there
-            (the official code of the paper), the `level`'s codes, or the whole `vocabulary` (LC-Rec; what
-            `generate` with a prefix function does).
-        exclude: int64 [B, E], item rows that are not to be returned for each prompt, filled up with -1. Branches that
-            lead to nothing else are left out, so they take no place from others.
-        seeds: int64 [B]; items of one code are in a random order that depends on the seed alone. Default: in the
-            order of their rows.
+        beam_width: K, branches kept at each step, and items returned.
+        renormalise: normalise log-probabilities over the `children` of the current node (the official code of the
+            paper), all codes of the `level`, or the whole `vocabulary` (LC-Rec; as `generate` with a prefix function).
+        exclude: int64 [B, E], item rows not to be returned for each prompt, filled up with -1. Branches that lead to
+            excluded items only are pruned, so they take no beam from others.
+        seeds: int64 [B]; items with the same code are ordered at random by this seed. Default: by row.
 
-    Raises ValueError where prompts, mask and model do not fit, and BackboneError, which is one, where the model cannot
-    search so at all.
+    Raises:
+        ValueError: prompts, mask and model do not fit together.
+        BackboneError: the model cannot read trees (a ValueError).
     """
-    room = beam_width * (len(trie.levels) - 1)  # places that the branches take behind a prompt
+    room = beam_width * (len(trie.levels) - 1)  # positions that the branches need behind a prompt
     _check(model, input_ids, attention_mask, beam_width, renormalise, len(trie.levels), room)
     if not len(input_ids):
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
-    check_reads_trees(model)
+    check_tree_support(model)
     with evaluating(model):
         tree = PromptTree(model, input_ids, attention_mask, room)
         return _search(model, tree, trie, beam_width, renormalise, exclude, seeds)
@@ -126,14 +125,14 @@ def _check(
         raise ValueError(f"attention_mask leaves out the last token of prompt {row}: pad prompts on the left")
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)  # a model that names no types slides in all of its layers
+    types = getattr(config, "layer_types", None)  # without layer types, all layers slide
     slides = types is None or "sliding_attention" in types
     if window is not None and slides and window < input_ids.shape[1] + levels:
         raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
-    # GPT-Neo's local layers count places, those of dead branches included.
+    # GPT-Neo's local layers count positions in the cache, including those of dead branches.
     if "local" in getattr(config, "attention_layers", ()) and config.window_size < input_ids.shape[1] + room:
         raise ValueError(
-            f"prompts of {input_ids.shape[1]} tokens and {room} of beams: the model's local window of "
+            f"prompts of {input_ids.shape[1]} tokens and beams of {room}: the model's local window of "
             f"{config.window_size} is too short"
         )
 
@@ -143,9 +142,9 @@ def _children(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities float32 [B, K, M] of the children of `nodes` [B, K], and the children [B, K, M].
 
-    `hidden` [B, K, D] are the states at the nodes, `tokens` [C] those of the level's codes.
+    hidden: [B, K, D], states at the nodes. tokens: [C], token ids of the level's codes.
     """
-    found = logits(model, hidden, tokens)
+    found = lm_head_logits(model, hidden, tokens)
     first = level.first[nodes].unsqueeze(-1)
     children = first + torch.arange(level.fanout, device=nodes.device, dtype=first.dtype)
     there = children < level.first[nodes + 1].unsqueeze(-1)
@@ -156,22 +155,26 @@ def _children(
     elif renormalise == "level":
         total = _log_total(found)
     else:
-        total = _log_total(logits(model, hidden))
+        total = _log_total(lm_head_logits(model, hidden))
     return step - total, children
 
 
 def _log_total(found: Tensor) -> Tensor:
-    """log Σ exp of the last dimension, kept: by log_softmax, whose one pass is several times faster than logsumexp."""
+    """log Σ exp over the last dimension, kept as size 1. log_softmax in one pass is several times faster than logsumexp."""
     return found[..., :1] - found.log_softmax(-1)[..., :1]
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of each row, the best first, and their places; fewer where a row is shorter."""
+    """The k best of each row, best first, and their indices; fewer if a row is shorter."""
     return torch.topk(scores, min(k, scores.shape[1]), dim=1)
 
 
 class _Excluded(NamedTuple):
-    """The items that a prompt may not get, as sorted nodes of each depth: L tensors [B, E], and as items [B, E]."""
+    """Excluded items of each prompt.
+
+    nodes: their nodes at each depth, sorted: L tensors [B, E]. items: sorted rows [B, E]. sizes: for each depth, the
+    cumulative number of items under its nodes.
+    """
 
     nodes: tuple[Tensor, ...]
     items: Tensor
@@ -192,7 +195,7 @@ class _Excluded(NamedTuple):
         return cls(ordered, items.sort(dim=1).values, tuple(reversed(sizes)))
 
     def all_below(self, depth: int, nodes: Tensor) -> Tensor:
-        """Whether a prompt may get nothing below each of its `nodes` [B, ...] of this depth: bool [B, ...]."""
+        """bool [B, ...]: whether all items below each of `nodes` [B, ...] of this depth are excluded."""
         flat = nodes.flatten(1).to(self.nodes[depth].dtype).contiguous()
         excluded = self.nodes[depth]
         count = torch.searchsorted(excluded, flat, right=True) - torch.searchsorted(excluded, flat)
@@ -200,13 +203,13 @@ class _Excluded(NamedTuple):
         return (count >= bounds[flat + 1] - bounds[flat]).view(nodes.shape)
 
     def among(self, items: Tensor) -> Tensor:
-        """Whether each of `items` [B, n] is excluded: bool [B, n]."""
+        """bool [B, n]: whether each of `items` [B, n] is excluded."""
         place = torch.searchsorted(self.items, items.contiguous()).clamp(max=self.items.shape[1] - 1)
         return self.items.gather(1, place) == items
 
 
 def _distinct(ascending: Tensor) -> Tensor:
-    """Sorted rows with all but the first of equal numbers replaced by -1."""
+    """Sorted rows in which repeated numbers are replaced by -1."""
     repeated = torch.zeros_like(ascending, dtype=torch.bool)
     repeated[:, 1:] = ascending[:, 1:] == ascending[:, :-1]
     return ascending.masked_fill(repeated, -1)
@@ -215,17 +218,17 @@ def _distinct(ascending: Tensor) -> Tensor:
 def _items(
     trie: ItemTrie, leaves: Tensor, scores: Tensor, k: int, excluded: _Excluded | None, seeds: Tensor | None
 ) -> BeamResult:
-    """From leaves [B, K] to the k best items; the items of a leaf share its score."""
+    """The k best items under leaves [B, K]; the items of a leaf share its score."""
     first = trie.first_item[leaves].unsqueeze(-1)
     places = first + torch.arange(trie.most_items, device=leaves.device, dtype=first.dtype)
     there = (places < trie.first_item[leaves + 1].unsqueeze(-1)) & ~scores.isneginf().unsqueeze(-1)
     items = trie.items[places.clamp(max=len(trie) - 1)]  # [B, K, F]
     if excluded is not None:
         there &= ~excluded.among(items.flatten(1)).view(items.shape)
-    keys = items if seeds is None else random_keys(seeds[:, None, None], items)
+    keys = items if seeds is None else seeded_tie_keys(seeds[:, None, None], items)
     order = keys.masked_fill(~there, torch.iinfo(torch.int64).max).argsort(dim=-1, stable=True)
     items, there = items.gather(-1, order).flatten(1), there.gather(-1, order).flatten(1)
-    # Leaves are in the order of their scores: what is there comes first, in the order that it has now.
+    # Leaves are sorted by score, so a stable sort that moves the missing places to the end keeps the order.
     kept = (~there).to(torch.int8).argsort(dim=1, stable=True)[:, :k]
     there = there.gather(1, kept)
     scores = scores.unsqueeze(-1).expand(-1, -1, trie.most_items).flatten(1).gather(1, kept)

@@ -1,7 +1,7 @@
-"""The trie of a catalogue's semantic IDs as flat arrays, built at once and walked by many beams at once.
+"""The trie of a catalogue's semantic IDs as flat arrays, so that many beams walk it in one operation.
 
-Items are sorted by their codes. The nodes of depth d are the distinct prefixes of d codes in that order, so the
-children of a node are neighbours: a trie is two arrays a level and no pointers (compressed sparse rows).
+Items are sorted by their codes. The nodes at depth d are the distinct prefixes of d codes in that order, so the
+children of a node are contiguous: a trie is two arrays per level and no pointers (compressed sparse rows).
 
 Shape letters: N items, L levels, C codes of a level, n_d nodes of depth d (n_0 = 1: the root; n_L leaves).
 """
@@ -17,10 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The nodes of one depth, apart from the root, as children of the depth before.
+    """The nodes at one depth d ≥ 1, as children of the nodes at depth d - 1.
 
-    codes: int32 [n_d], each node's own code. first: int32 or int64 [n_{d-1} + 1]; the children of node i of the depth
-    before are first[i]:first[i + 1]. parents: like `first` [n_d]. fanout: most children of one node.
+    codes: int32 [n_d], each node's last code. first: int32 or int64 [n_{d-1} + 1]; the children of node i at the depth
+    before are first[i]:first[i + 1]. parents: [n_d], same type as `first`. fanout: maximum children of one node.
     """
 
     codes: Tensor
@@ -36,19 +36,19 @@ class ItemTrie:
     """Semantic IDs of the items that may be recommended.
 
     Args:
-        codes: int [N, L], the code of each item at each level, from 0; an item without a code has -1 in all of them,
-            and is left out.
+        codes: int [N, L], the code of each item at each level, from 0; an item without a code has -1 at all levels and
+            is left out.
         level_tokens: int [L, C], the token id of each code.
-        items: int [M] item rows that may be recommended; None for all that have a code.
+        items: int [M] item rows that may be recommended; None: all items with a code.
 
     Attributes:
-        levels: the L levels, the first below the root first.
+        levels: the L levels, from the root downwards.
         first_item: [n_L + 1]; the items of leaf i are `items[first_item[i]:first_item[i + 1]]`.
-        items: int64 [items in the trie], in the order of their codes, items of one code in that of their rows.
+        items: int64 [items in the trie], sorted by code, then row.
         leaves: [N], each item's leaf; -1 for an item that is not in the trie.
-        most_items: most items of one code.
+        most_items: maximum number of items with one code.
 
-    Raises ValueError where the shapes do not fit, or a code has no token.
+    Raises ValueError if the shapes do not fit together or a code has no token.
     """
 
     def __init__(self, codes: np.ndarray, level_tokens: np.ndarray, items: np.ndarray | None = None):
@@ -60,7 +60,7 @@ class ItemTrie:
         self.n_items = len(codes)
         self.level_tokens = torch.as_tensor(level_tokens.astype(np.int64))
         self.levels: tuple[Level, ...] = ()
-        parents = np.zeros(1, index)  # of the nodes of this depth: at which place of the sorted items each begins
+        parents = np.zeros(1, index)  # for each node at this depth, the index of its first item
         for depth in range(codes.shape[1]):
             starts = np.flatnonzero(begins <= depth).astype(index)
             first = np.searchsorted(starts, np.append(parents, len(order))).astype(index)
@@ -84,17 +84,17 @@ class ItemTrie:
         self.most_items = int(sizes.max(initial=0))
 
     def __len__(self) -> int:
-        """Items in the trie."""
+        """Number of items in the trie."""
         return len(self.items)
 
     @property
     def n_leaves(self) -> int:
-        """Distinct semantic IDs."""
+        """Number of distinct semantic IDs."""
         return len(self.first_item) - 1
 
     @property
     def collisions(self) -> int:
-        """Items beyond the first of their semantic ID."""
+        """Number of items beyond the first of each semantic ID."""
         return len(self) - self.n_leaves
 
     def to(self, device: torch.device | str) -> ItemTrie:
@@ -111,7 +111,7 @@ def _check(codes: np.ndarray, level_tokens: np.ndarray) -> None:
     if codes.ndim != 2 or level_tokens.ndim != 2 or codes.shape[1] != level_tokens.shape[0]:
         raise ValueError(
             f"codes {list(codes.shape)} and level_tokens {list(level_tokens.shape)}: expected [items, levels] and "
-            "[levels, codes of a level] with as many levels"
+            "[levels, codes per level] with the same number of levels"
         )
     if not (np.issubdtype(codes.dtype, np.integer) and np.issubdtype(level_tokens.dtype, np.integer)):
         raise ValueError(f"codes {codes.dtype} and level_tokens {level_tokens.dtype}: expected whole numbers")
@@ -128,13 +128,15 @@ def _rows(codes: np.ndarray, items: np.ndarray | None) -> np.ndarray:
     partly = lacking & (codes >= 0).any(axis=1)
     if partly.any():
         item = int(np.argmax(partly))
-        raise ValueError(f"item {item} has a part of a code, {codes[item].tolist()}; an item without one has -1 only")
+        raise ValueError(
+            f"item {item} has an incomplete code, {codes[item].tolist()}; an item without a code has -1 at all levels"
+        )
     chosen = ~lacking
     if items is not None:
         items = np.asarray(items, np.int64)
         outside = items[(items < 0) | (items >= len(codes))]
         if outside.size:
-            raise ValueError(f"item row {outside[0]}: there are codes of {len(codes)} items, from 0")
+            raise ValueError(f"item row {outside[0]}: out of range; there are codes for {len(codes)} items, from 0")
         wanted = np.zeros(len(codes), bool)
         wanted[items] = True
         chosen &= wanted
@@ -145,10 +147,10 @@ def _rows(codes: np.ndarray, items: np.ndarray | None) -> np.ndarray:
 
 
 def _sorted(codes: np.ndarray, rows: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows by their codes, and for each the first level at which it differs from the one before (0 for the first)."""
+    """The rows sorted by code, and for each the first level at which it differs from the row before (0 for the first)."""
     n_levels = codes.shape[1]
     bits = max(int(n_codes - 1).bit_length(), 1)
-    if bits * n_levels <= 64:  # all codes of an item in one number: one sort, and compact
+    if bits * n_levels <= 64:  # a code fits into one number: one sort, little memory
         key = np.zeros(len(rows), np.uint32 if bits * n_levels <= 32 else np.uint64)
         for level in range(n_levels):
             key <<= key.dtype.type(bits)

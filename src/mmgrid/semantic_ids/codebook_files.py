@@ -12,12 +12,12 @@ from safetensors.numpy import load_file, save
 from mmgrid.files import write_bytes, write_json
 
 ARRAYS_FILE = "codebook.safetensors"
-HEAD_FILE = "codebook.json"  # written last: a folder with it is whole
+HEAD_FILE = "codebook.json"  # written last: it marks the folder as complete
 FORMAT = 1
 
 
 def write(folder: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write both files into `folder`, which is made where it is missing."""
+    """Write both files into `folder`, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_bytes(folder / ARRAYS_FILE, save(contiguous))
@@ -25,21 +25,27 @@ def write(folder: Path, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """What `codebook.json` says. FileNotFoundError or ValueError if it is missing or no codebook's."""
+    """The content of `codebook.json`.
+
+    Raises FileNotFoundError if it is missing, ValueError if it does not describe a codebook.
+    """
     path = folder / HEAD_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; is {folder} the folder of a codebook?")
+        raise FileNotFoundError(f"{path}: no such file; does {folder} hold a codebook?")
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise ValueError(f"{path}: no valid JSON: {error}; fit the codebook again") from None
+    except ValueError as error:  # includes UnicodeDecodeError
+        raise ValueError(f"{path}: not valid JSON: {error}; fit the codebook again") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{path}: not a codebook of format {FORMAT}; fit the codebook again with this version")
     return head
 
 
 def read_arrays(folder: Path, names: frozenset[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays. FileNotFoundError or ValueError if the file is missing, damaged or lacks one of `names`."""
+    """The arrays by name.
+
+    Raises FileNotFoundError if the file is missing, ValueError if it is damaged or lacks one of `names`.
+    """
     path = folder / ARRAYS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the codebook is incomplete, fit it again")

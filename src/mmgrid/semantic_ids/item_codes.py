@@ -1,4 +1,4 @@
-"""The codes of a domain's items, and how they are assigned, phase by phase if the catalogue is open.
+"""The codes of a domain's items, and their assignment: at once, or phase by phase for an open catalogue.
 
 Shapes: N items, D width, L levels, C codes of a level.
 """
@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mmgrid.files import write_bytes
-from mmgrid.semantic_ids.codes_report import CodesReport, report
+from mmgrid.semantic_ids.codes_report import CodesReport, codes_report
 from mmgrid.semantic_ids.codewords import Codes
-from mmgrid.semantic_ids.collisions import Collisions, count, separate
-from mmgrid.semantic_ids.item_vectors import checked
+from mmgrid.semantic_ids.collisions import Collisions, count_collisions, resolve_collisions
+from mmgrid.semantic_ids.item_vectors import check_vectors
 from mmgrid.semantic_ids.quantiser import Codebook
 
 CODES_FILE = "codes.safetensors"
@@ -26,13 +26,15 @@ NO_CODE = -1
 
 @dataclass(frozen=True, eq=False)
 class ItemCodes:
-    """codes: int32 [N, L], rows as in the domain's items; a row of -1 for an item without a code.
+    """codes: int32 [N, L], in the order of the domain's items; a row of -1 marks an item without a code.
 
-    codes_per_level: C; codes lie in 0 … C - 1.
+    codes_per_level: C; codes are 0 … C - 1.
+    digest: digest of the artefact that the codes belong to, such as a checkpoint's token rows; empty if unspecified.
     """
 
     codes: Codes
     codes_per_level: int
+    digest: str = ""
 
     def __post_init__(self) -> None:
         codes = self.codes
@@ -49,7 +51,7 @@ class ItemCodes:
         if half.size:
             raise ValueError(
                 f"item codes: {half.size} of {len(codes)} items have -1 on some levels only, first item {half[0]}: "
-                f"{codes[half[0]].tolist()}; -1 on all levels is an item without a code"
+                f"{codes[half[0]].tolist()}; an item without a code has -1 on all levels"
             )
 
     def __len__(self) -> int:
@@ -64,59 +66,67 @@ class ItemCodes:
         return self.codes[:, 0] != NO_CODE
 
     def collisions(self) -> Collisions:
-        """Among the items that have a code."""
-        return count(self.codes[self.has_code()], self.codes_per_level)
+        """The collisions among the items that have a code."""
+        return count_collisions(self.codes[self.has_code()], self.codes_per_level)
 
-    def save(self, folder: Path) -> None:
-        """Write `codes.safetensors` into a folder that is there."""
-        metadata = {"codes_per_level": str(self.codes_per_level)}
-        write_bytes(folder / CODES_FILE, save({"codes": np.ascontiguousarray(self.codes)}, metadata))
+    def save(self, place: Path) -> None:
+        """Write `codes.safetensors` into an existing folder, or to `place` itself if it ends in `.safetensors`."""
+        metadata = {"codes_per_level": str(self.codes_per_level)} | ({"digest": self.digest} if self.digest else {})
+        write_bytes(_file(place), save({"codes": np.ascontiguousarray(self.codes)}, metadata))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """From `codes.safetensors`. FileNotFoundError or ValueError if it is missing or damaged."""
-        path = folder / CODES_FILE
+    def load(cls, place: Path) -> Self:
+        """Read a folder with `codes.safetensors`, or a file `*.safetensors`.
+
+        Raises FileNotFoundError if it is missing, ValueError if it is damaged.
+        """
+        path = _file(place)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; assign the items' codes first")
         try:
             with safe_open(path, framework="np") as file:
-                return cls(file.get_tensor("codes"), int((file.metadata() or {})["codes_per_level"]))
+                about = file.metadata() or {}
+                return cls(file.get_tensor("codes"), int(about["codes_per_level"]), about.get("digest", ""))
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{path}: cannot be read: {error}; assign the items' codes again") from None
 
 
-def assign(
+def _file(place: Path) -> Path:
+    return place if place.suffix == ".safetensors" else place / CODES_FILE
+
+
+def assign_codes(
     codebook: Codebook, vectors: npt.NDArray[np.floating], groups: Sequence[npt.NDArray[np.integer]]
 ) -> tuple[ItemCodes, CodesReport]:
-    """Codes for the items of all groups, and how good they are.
+    """Codes for the items of all groups, and a report on their quality.
 
-    A group's codes depend on its own vectors and those of the groups before it: what is appended later changes no
-    code. The codebook is to be fitted on the first group alone, or on those of several domains, one after the other.
+    A group's codes depend on its own vectors and on earlier groups only, so appending a group changes no code. Fit the
+    codebook on the first group alone (or on the first groups of several domains, concatenated).
 
     Args:
         vectors: [N, D], of all items.
-        groups: item rows, oldest group first; a closed catalogue has one group of all rows, an open one a group per
+        groups: item rows, oldest group first. A closed catalogue has one group of all rows, an open one a group per
             phase in which items appear. Items in no group get no code.
 
     Raises:
-        ValueError: an item row is not there or in two groups, or the vectors do not fit the codebook.
+        ValueError: an item row is out of range or in two groups, or the vectors do not fit the codebook.
     """
-    vectors = checked(vectors, codebook.width)
+    vectors = check_vectors(vectors, codebook.width)
     rows_of = _checked_groups(groups, len(vectors))
     encoded = np.full((len(vectors), codebook.levels), NO_CODE, np.int32)
     final = encoded.copy()
     taken = np.empty((0, codebook.levels), np.int32)
     for place, rows in enumerate(rows_of):
-        own = vectors if len(rows) == len(vectors) else vectors[rows]  # all of them need no copy
+        own = vectors if len(rows) == len(vectors) else vectors[rows]  # avoids a copy
         encoded[rows] = codebook.encode(own)
-        codes = codebook.spread(own, encoded[rows]) if place == 0 else encoded[rows]
-        final[rows] = separate(codebook, own, codes, taken)
+        codes = codebook.reassign_collisions(own, encoded[rows]) if place == 0 else encoded[rows]
+        final[rows] = resolve_collisions(codebook, own, codes, taken)
         taken = np.concatenate([taken, final[rows]])
     codes = ItemCodes(final, codebook.codes)
     some = codes.has_code()
     missing = int((~some).sum())
     have = vectors[some] if missing else vectors
-    return codes, report(codebook, have, encoded[some], final[some], missing)
+    return codes, codes_report(codebook, have, encoded[some], final[some], missing)
 
 
 def _checked_groups(groups: Sequence[npt.NDArray[np.integer]], n_items: int) -> list[npt.NDArray[np.int64]]:
@@ -127,15 +137,17 @@ def _checked_groups(groups: Sequence[npt.NDArray[np.integer]], n_items: int) -> 
         rows = np.sort(np.asarray(group).astype(np.int64))
         if rows.size and (rows[0] < 0 or rows[-1] >= n_items):
             wrong = rows[0] if rows[0] < 0 else rows[-1]
-            raise ValueError(f"groups[{place}]: item row {wrong}; there are vectors for {n_items} items")
+            raise ValueError(
+                f"groups[{place}]: item row {wrong} is out of range; there are vectors for {n_items} items"
+            )
         twice = rows[:-1][np.diff(rows) == 0]
         if twice.size:
             raise ValueError(f"groups[{place}]: {twice.size} item rows are repeated, first {twice[0]}")
         again = rows[group_of[rows] >= 0]
         if again.size:
             raise ValueError(
-                f"groups[{place}]: {again.size} item rows are in an earlier group, too, first row {again[0]} in "
-                f"groups[{group_of[again[0]]}]; an item appears once"
+                f"groups[{place}]: {again.size} item rows are also in an earlier group, first row {again[0]} in "
+                f"groups[{group_of[again[0]]}]; list each item once"
             )
         group_of[rows] = place
         sorted_groups.append(rows)

@@ -1,8 +1,8 @@
-"""Item vectors as quantisers take them: checked, centred, and divided by one number.
+"""Item vectors as quantisers read them: checked, centred and scaled.
 
-Vectors of different text models differ in scale by orders of magnitude, and most share one large common
-direction. Both are taken off before the first code, so that a learning rate means the same for every model
-and float32 is spent on what tells items apart. Distances keep their order: one number scales all dimensions.
+Vectors of different text models differ in scale by orders of magnitude, and most share one large common direction.
+Centring and scaling remove both, so that a learning rate means the same for every model and float32 precision is
+spent on the differences between items. One number scales all dimensions, so distances keep their order.
 
 Shapes: N items, D width of a vector.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-CHUNK = 16_384  # items that are worked on at once
+CHUNK = 16_384  # items processed at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,11 +26,11 @@ def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def checked(vectors: npt.ArrayLike, width: int | None = None) -> npt.NDArray[np.floating]:
-    """`vectors` as they are, if they are finite numbers [N, D]; a table on disk stays on disk.
+def check_vectors(vectors: npt.ArrayLike, width: int | None = None) -> npt.NDArray[np.floating]:
+    """`vectors` unchanged, after checking that they are finite numbers [N, D]; a memory-mapped table stays on disk.
 
     Raises:
-        ValueError: not two dimensions, not `width` wide, no floating-point numbers, or NaN or infinity in some row.
+        ValueError: not two dimensions, not `width` wide, not floating-point, or NaN or infinity in some row.
     """
     array = vectors if isinstance(vectors, np.ndarray) else np.asarray(vectors)
     if array.ndim != 2:
@@ -40,7 +40,7 @@ def checked(vectors: npt.ArrayLike, width: int | None = None) -> npt.NDArray[np.
     if width is not None and array.shape[1] != width:
         raise ValueError(
             f"item vectors: width {array.shape[1]}; the codebook was fitted on width {width}: "
-            "take vectors of the same model, or fit a new codebook"
+            "use vectors of the same model, or fit a new codebook"
         )
     if array.shape[1] == 0:
         raise ValueError("item vectors: width 0; a vector needs at least one number")
@@ -49,17 +49,17 @@ def checked(vectors: npt.ArrayLike, width: int | None = None) -> npt.NDArray[np.
     if rows.size:
         raise ValueError(
             f"item vectors: NaN or infinity in {rows.size} of {len(array)} rows, first in row {rows[0]}: "
-            "look for items with an empty text, or a model that overflowed"
+            "look for items with an empty text, or a model whose activations overflowed"
         )
     return array
 
 
 @dataclass(frozen=True, eq=False)
 class VectorScale:
-    """What is taken off every vector, and what the rest is divided by.
+    """Centring and scaling of vectors: (v − centre) / scale.
 
-    centre: float64 [D], the mean of the vectors it was made of. scale: their root mean square distance from it,
-    1 where all are the same.
+    centre: float64 [D], the mean of the vectors. scale: their root mean square distance from the mean, 1 if all are
+    equal.
     """
 
     centre: npt.NDArray[np.float64]
@@ -67,9 +67,9 @@ class VectorScale:
 
     @classmethod
     def of(cls, vectors: npt.NDArray[np.floating]) -> VectorScale:
-        """Of checked vectors [N, D], at least one."""
+        """The scale of checked vectors [N, D], N ≥ 1."""
         if not len(vectors):
-            raise ValueError("item vectors: none; a codebook needs at least one item to be fitted on")
+            raise ValueError("item vectors: none given; fitting a codebook needs at least one item")
         parts = list(chunks(len(vectors)))
         centre = sum((vectors[part].sum(axis=0, dtype=np.float64) for part in parts), np.zeros(vectors.shape[1]))
         centre = centre / len(vectors)
@@ -81,5 +81,5 @@ class VectorScale:
         return ((vectors - self.centre) / self.scale).astype(np.float32)
 
     def undo(self, vectors: npt.NDArray[np.floating]) -> Floats:
-        """float32 [N, D]: vectors in the scale of the text model."""
+        """float32 [N, D]: the inverse of `apply`, vectors in the scale of the text model."""
         return (vectors * self.scale + self.centre).astype(np.float32)

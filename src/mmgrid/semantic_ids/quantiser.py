@@ -1,6 +1,6 @@
-"""The one interface of a quantiser: `fit` makes a codebook of item vectors, `load` reads one, both by its recipe.
+"""The interface of all quantisers: `fit_codebook` fits a codebook to item vectors, `load_codebook` reads one.
 
-A fitted codebook is frozen. It codes any vectors of its width, those of items that appear later included.
+A fitted codebook is frozen. It encodes any vectors of its width, including those of items that appear later.
 
 Shapes: N items, D width of a vector, L levels, C codes of a level.
 """
@@ -23,41 +23,41 @@ class Codebook(Protocol):
 
     @property
     def levels(self) -> int:
-        """L, codes of one item."""
+        """L, the number of codes of one item."""
         ...
 
     @property
     def codes(self) -> int:
-        """C, different codes of one level."""
+        """C, the number of different codes on a level."""
         ...
 
     @property
     def width(self) -> int:
-        """D, of the vectors it codes."""
+        """D, the width of the vectors that it encodes."""
         ...
 
     def encode(self, vectors: npt.NDArray[np.floating]) -> Codes:
-        """int32 [N, L]: on each level the nearest code of what the levels before leave over of [N, D].
+        """int32 [N, L]: the codes of vectors [N, D]; each level encodes the residual of the levels before it.
 
         Raises ValueError for vectors of another width, or with NaN.
         """
         ...
 
     def decode(self, codes: npt.NDArray[np.integer]) -> Floats:
-        """float32 [N, D]: the vectors that codes [N, l] stand for, of all levels or only the first l ≥ 1."""
+        """float32 [N, D]: the vectors that codes [N, l] stand for, for all levels or only the first l ≥ 1."""
         ...
 
-    def last_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
-        """float32 [N, C]: how far each last code lies from each vector [N, D], given its codes [N, L] but the last.
+    def last_level_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
+        """float32 [N, C]: squared distance of each vector [N, D] to each last code, given its first L - 1 codes of [N, L].
 
-        Squared distances in the space that is quantised; all finite.
+        Measured in the quantised space; all values are finite.
         """
         ...
 
-    def spread(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
-        """int32 [N, L]: `codes` of these vectors after the quantiser's own way of parting items that share one.
+    def reassign_collisions(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
+        """int32 [N, L]: `codes` of these vectors after the quantiser's own reassignment of colliding items, if it has one.
 
-        Only last codes change. Items may still share a code: `collisions.separate` comes after.
+        Only last codes change. Items may still share a code; `collisions.resolve_collisions` is applied afterwards.
         """
         ...
 
@@ -66,10 +66,11 @@ class Codebook(Protocol):
         ...
 
 
-def fit(vectors: npt.NDArray[np.floating], recipe: QuantiserRecipe, seed: int) -> Codebook:
-    """A codebook of item vectors [N, D] (float32, N ≥ 1).
+def fit_codebook(vectors: npt.NDArray[np.floating], recipe: QuantiserRecipe, seed: int) -> Codebook:
+    """Fit a codebook to item vectors [N, D] (float32, N ≥ 1).
 
-    Same vectors, recipe and seed: same codebook, on one machine, with one version of the libraries and one thread.
+    The same vectors, recipe and seed give the same codebook, on one machine with the same library versions and one
+    thread.
 
     Raises:
         ValueError: no vectors, not two dimensions, or NaN or infinity among them.
@@ -78,17 +79,17 @@ def fit(vectors: npt.NDArray[np.floating], recipe: QuantiserRecipe, seed: int) -
         from mmgrid.semantic_ids import residual_kmeans
 
         return residual_kmeans.fit(vectors, recipe, seed)
-    from mmgrid.semantic_ids import rqvae_training  # k-means does without torch
+    from mmgrid.semantic_ids import rqvae_training  # imported here: k-means needs no torch
 
     return rqvae_training.fit(vectors, recipe, seed)
 
 
-def load(folder: Path) -> Codebook:
+def load_codebook(folder: Path) -> Codebook:
     """The codebook that was saved in `folder`.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or of a kind that is not known.
+        FileNotFoundError: the folder holds no codebook.
+        ValueError: the codebook is damaged or of an unknown kind.
     """
     kind = read_head(folder).get("kind")
     try:
@@ -102,4 +103,4 @@ def load(folder: Path) -> Codebook:
             return RqVae.load(folder)
     except ValidationError as error:
         raise ValueError(f"{folder}: the codebook's recipe cannot be read: {error}") from None
-    raise ValueError(f"{folder}: a codebook of kind {kind!r}; known are 'residual_kmeans' and 'rqvae'")
+    raise ValueError(f"{folder}: unknown codebook kind {kind!r}; known are 'residual_kmeans' and 'rqvae'")

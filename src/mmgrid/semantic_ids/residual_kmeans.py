@@ -1,6 +1,6 @@
-"""Residual k-means: the words of each level are the k-means centres of what the levels before leave over.
+"""Residual k-means: the codewords of each level are the k-means centres of the residuals of the levels before it.
 
-It needs no training loop and no GPU, and is the RQ-VAE without its network.
+It is the RQ-VAE without its network, and needs neither a training loop nor a GPU.
 
 Shapes: N items, D width of a vector, L levels, C codes of a level.
 """
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from mmgrid.seeds import derive
 from mmgrid.semantic_ids import codebook_files
-from mmgrid.semantic_ids.codewords import Codes, Codewords, nearest_words
-from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, checked, chunks
+from mmgrid.semantic_ids.codewords import Codes, Codewords, nearest_codewords
+from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, check_vectors, chunks
 from mmgrid.semantic_ids.recipes import ResidualKMeansRecipe
 
 ARRAYS = frozenset({"words", "used", "centre", "scale"})
@@ -24,7 +24,7 @@ ARRAYS = frozenset({"words", "used", "centre", "scale"})
 
 @dataclass(frozen=True, eq=False)
 class ResidualKMeans:
-    """A codebook (see `quantiser.Codebook`) whose words are vectors of the items' own space."""
+    """A codebook (see `quantiser.Codebook`) with codewords in the space of the item vectors."""
 
     recipe: ResidualKMeansRecipe
     codewords: Codewords
@@ -43,20 +43,20 @@ class ResidualKMeans:
         return len(self.scale.centre)
 
     def encode(self, vectors: npt.NDArray[np.floating]) -> Codes:
-        vectors = checked(vectors, self.width)
+        vectors = check_vectors(vectors, self.width)
         codes = np.empty((len(vectors), self.levels), np.int32)
         for part in chunks(len(vectors)):
-            codes[part] = self.codewords.nearest(self.scale.apply(vectors[part]))
+            codes[part] = self.codewords.encode(self.scale.apply(vectors[part]))
         return codes
 
     def decode(self, codes: npt.NDArray[np.integer]) -> Floats:
-        return self.scale.undo(self.codewords.total(codes))
+        return self.scale.undo(self.codewords.decode(codes))
 
-    def last_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
-        return self.codewords.last_distances(self.scale.apply(vectors), codes)
+    def last_level_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
+        return self.codewords.last_level_distances(self.scale.apply(vectors), codes)
 
-    def spread(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
-        return codes  # k-means has no way of its own
+    def reassign_collisions(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
+        return codes  # k-means has no reassignment
 
     def save(self, folder: Path) -> None:
         arrays = {
@@ -69,7 +69,7 @@ class ResidualKMeans:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """From a folder that `save` wrote; ValueError if what is there does not fit together."""
+        """Read a folder that `save` wrote. Raises ValueError if arrays and recipe do not fit together."""
         recipe = ResidualKMeansRecipe.model_validate(codebook_files.read_head(folder).get("recipe"))
         arrays = codebook_files.read_arrays(folder, ARRAYS)
         words, centre = arrays["words"], arrays["centre"]
@@ -80,8 +80,8 @@ class ResidualKMeans:
 
 
 def fit(vectors: npt.NDArray[np.floating], recipe: ResidualKMeansRecipe, seed: int) -> ResidualKMeans:
-    """See `quantiser.fit`."""
-    vectors = checked(vectors)
+    """See `quantiser.fit_codebook`."""
+    vectors = check_vectors(vectors)
     scale = VectorScale.of(vectors)
     residual = np.empty(vectors.shape, np.float32)
     for part in chunks(len(vectors)):
@@ -89,7 +89,7 @@ def fit(vectors: npt.NDArray[np.floating], recipe: ResidualKMeansRecipe, seed: i
     words = np.zeros((recipe.levels, recipe.codes, vectors.shape[1]), np.float32)
     used = np.zeros(recipe.levels, np.int64)
     for level in range(recipe.levels):
-        found = level_words(
+        found = kmeans_words(
             residual,
             recipe.codes,
             iterations=recipe.iterations,
@@ -99,16 +99,16 @@ def fit(vectors: npt.NDArray[np.floating], recipe: ResidualKMeansRecipe, seed: i
         used[level] = len(found)
         words[level, : len(found)] = found
         for part in chunks(len(residual)):
-            residual[part] -= found[nearest_words(residual[part], found)]
+            residual[part] -= found[nearest_codewords(residual[part], found)]
     return ResidualKMeans(recipe, Codewords(words, used), scale)
 
 
-def level_words(vectors: Floats, codes: int, *, iterations: int, mini_batch_size: int | None, seed: int) -> Floats:
-    """float32 [up to `codes`, D]: the k-means centres of vectors [N, D]; the distinct vectors where those suffice.
+def kmeans_words(vectors: Floats, codes: int, *, iterations: int, mini_batch_size: int | None, seed: int) -> Floats:
+    """float32 [≤ `codes`, D]: the k-means centres of vectors [N, D]; the distinct vectors if there are at most `codes`.
 
     Args:
-        iterations: at most.
-        mini_batch_size: vectors of a batch; None takes all at once (Lloyd).
+        iterations: maximum.
+        mini_batch_size: vectors per batch; None uses all at once (Lloyd).
     """
     distinct = _distinct(vectors, codes)
     if distinct is not None:
@@ -116,22 +116,22 @@ def level_words(vectors: Floats, codes: int, *, iterations: int, mini_batch_size
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    largest = float(np.abs(vectors).max())  # what three levels leave over may be too small to be squared in float32
-    state = seed % 2**32  # one start by k-means++, which is what both default to
+    largest = float(np.abs(vectors).max())  # residuals after three levels may be too small to square in float32
+    state = seed % 2**32  # both default to one start by k-means++
     if mini_batch_size is None:
         model = KMeans(codes, max_iter=iterations, random_state=state, copy_x=False)
     else:
         model = MiniBatchKMeans(codes, max_iter=iterations, random_state=state, batch_size=mini_batch_size)
     with warnings.catch_warnings():
-        # Vectors that differ in their last bits only are one to k-means: two words fall together, and nothing is lost.
+        # k-means merges vectors that differ in their last bits only: two codewords coincide, and nothing is lost.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(vectors / np.float32(largest))
     return (np.asarray(model.cluster_centers_) * largest).astype(np.float32)
 
 
 def _distinct(vectors: Floats, most: int) -> Floats | None:
-    """The distinct rows, in order of their values, if there are `most` at most."""
-    first = vectors[: 4 * most]  # nearly always enough to see that there are more
+    """The distinct rows, sorted, if there are at most `most`; None otherwise."""
+    first = vectors[: 4 * most]  # nearly always enough to find more than `most`
     if len(first) < len(vectors) and len(np.unique(first, axis=0)) > most:
         return None
     rows = np.unique(vectors, axis=0)

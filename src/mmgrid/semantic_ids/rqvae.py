@@ -1,9 +1,9 @@
-"""RQ-VAE: an encoder, residual quantisation of what it gives, and a decoder that goes back to the item's vector.
+"""RQ-VAE: an encoder, residual quantisation of its output, and a decoder that reconstructs the item vector.
 
-Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022); taken for semantic IDs by TIGER
+Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022); used for semantic IDs by TIGER
 (Rajput et al., "Recommender Systems with Generative Retrieval", 2023) and, with a balanced last level, by LC-Rec
 (Zheng et al., "Adapting Large Language Models by Integrating Collaborative Semantics for Recommendation", 2024).
-How it is trained stands in `rqvae_training`.
+`rqvae_training` holds the training.
 
 Shapes: N items, D width of an item vector, W width of the latent vector, L levels, C codes of a level.
 """
@@ -21,9 +21,9 @@ from torch import nn
 
 from mmgrid.semantic_ids import codebook_files
 from mmgrid.semantic_ids.codewords import Codes, Codewords
-from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, checked, chunks
+from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, check_vectors, chunks
+from mmgrid.semantic_ids.reassignment import reassign_collisions
 from mmgrid.semantic_ids.recipes import RqVaeRecipe
-from mmgrid.semantic_ids.spreading import spread
 
 ARRAYS = frozenset({"words", "centre", "scale"})
 
@@ -35,14 +35,14 @@ def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
         if place:
             layers.append(nn.ReLU())
         linear = nn.Linear(inner, outer)
-        nn.init.xavier_normal_(linear.weight)  # torch's own start shrinks a vector with every layer
+        nn.init.xavier_normal_(linear.weight)  # torch's default initialisation shrinks a vector with every layer
         nn.init.zeros_(linear.bias)
         layers += [nn.Dropout(dropout), linear]
     return nn.Sequential(*layers)
 
 
-class Network(nn.Module):
-    """Encoder and decoder, mirrors of each other, and the words of all levels."""
+class RqVaeNetwork(nn.Module):
+    """Encoder, mirrored decoder, and the codewords of all levels."""
 
     def __init__(self, recipe: RqVaeRecipe, width: int) -> None:
         super().__init__()
@@ -62,10 +62,10 @@ class Network(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class RqVae:
-    """A codebook (see `quantiser.Codebook`) whose words are vectors of the encoder's space."""
+    """A codebook (see `quantiser.Codebook`) with codewords in the latent space of the encoder."""
 
     recipe: RqVaeRecipe
-    network: Network
+    network: RqVaeNetwork
     codewords: Codewords
     scale: VectorScale
 
@@ -82,22 +82,22 @@ class RqVae:
         return len(self.scale.centre)
 
     def encode(self, vectors: npt.NDArray[np.floating]) -> Codes:
-        return self.codewords.nearest(self.latents(checked(vectors, self.width)))
+        return self.codewords.encode(self.latents(check_vectors(vectors, self.width)))
 
     def decode(self, codes: npt.NDArray[np.integer]) -> Floats:
-        return self.scale.undo(_through(self.network.decoder, self.codewords.total(codes), self.network.device))
+        return self.scale.undo(_apply(self.network.decoder, self.codewords.decode(codes), self.network.device))
 
-    def last_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
-        return self.codewords.last_distances(self.latents(vectors), codes)
+    def last_level_distances(self, vectors: npt.NDArray[np.floating], codes: npt.NDArray[np.integer]) -> Floats:
+        return self.codewords.last_level_distances(self.latents(vectors), codes)
 
-    def spread(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
-        return spread(self, vectors, codes, self.recipe)
+    def reassign_collisions(self, vectors: npt.NDArray[np.floating], codes: Codes) -> Codes:
+        return reassign_collisions(self, vectors, codes, self.recipe)
 
     def latents(self, vectors: npt.NDArray[np.floating]) -> Floats:
-        """float32 [N, W]: what the encoder makes of item vectors [N, D]."""
+        """float32 [N, W]: the encoder's latent vectors of item vectors [N, D]."""
         latents = np.empty((len(vectors), self.recipe.width), np.float32)
         for part in chunks(len(vectors)):
-            latents[part] = _through(self.network.encoder, self.scale.apply(vectors[part]), self.network.device)
+            latents[part] = _apply(self.network.encoder, self.scale.apply(vectors[part]), self.network.device)
         return latents
 
     def save(self, folder: Path) -> None:
@@ -108,12 +108,12 @@ class RqVae:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """From a folder that `save` wrote, onto a GPU if there is one; ValueError if it does not fit together."""
+        """Read a folder that `save` wrote, onto a GPU if there is one. Raises ValueError if weights and recipe do not fit."""
         recipe = RqVaeRecipe.model_validate(codebook_files.read_head(folder).get("recipe"))
         arrays = codebook_files.read_arrays(folder, ARRAYS)
         centre, scale = arrays.pop("centre"), float(arrays.pop("scale")[0])
-        with torch.device("meta"):  # no weights are drawn that would be thrown away
-            network = Network(recipe, len(centre))
+        with torch.device("meta"):  # skips a random initialisation that would be overwritten
+            network = RqVaeNetwork(recipe, len(centre))
         weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         try:
             network.load_state_dict(weights, assign=True)
@@ -124,12 +124,12 @@ class RqVae:
 
 
 def best_device() -> torch.device:
-    """A GPU if there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @torch.no_grad()
-def _through(network: nn.Module, rows: Floats, device: torch.device) -> Floats:
-    """Rows [N, …] through a network in chunks, as float32 numpy [N, …]."""
+def _apply(network: nn.Module, rows: Floats, device: torch.device) -> Floats:
+    """The network's output for rows [N, …], computed in chunks: float32 numpy [N, …]."""
     parts = [network(torch.from_numpy(rows[part]).to(device)).cpu() for part in chunks(max(len(rows), 1))]
     return torch.cat(parts).numpy()

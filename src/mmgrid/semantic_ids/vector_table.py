@@ -1,4 +1,4 @@
-"""Item vectors that a user brings: a parquet file with the columns `item_id` and `vector`, one row per item."""
+"""Item vectors provided by the user: a parquet file with the columns `item_id` and `vector`, one row per item."""
 
 from pathlib import Path
 
@@ -13,27 +13,31 @@ COLUMNS = ("item_id", "vector")
 
 
 def read_vectors(path: Path, ids: npt.NDArray[np.str_]) -> Floats:
-    """float32 [N, D]: the vectors of the items `ids` (str [N]), in their order; other rows of the file are left out.
+    """float32 [N, D]: the vectors of the items `ids` (str [N]), in their order; other rows of the file are ignored.
 
     Args:
-        path: a parquet file; `item_id` is text (whole numbers are taken as text), `vector` a list or array of numbers.
+        path: a parquet file; `item_id` is text (whole numbers are read as text), `vector` a list or array of numbers.
 
     Raises:
-        DataError: the file is not there or not parquet, lacks a column, or has an item's vector twice, not at all, in
-            another width, or with a null, NaN or infinity. Each with the number of items and an example.
+        DataError: the file is missing, not parquet, or lacks a column; or an item has no vector, several vectors, one
+            of another width, or one with a null, NaN or infinity. The message counts the items and names one.
     """
     rows = _rows(path, ids)
     _refuse(
         path, rows.filter(rows["item_id"].is_duplicated())["item_id"], len(ids), "several rows", "keep one row each"
     )
     missing = rows.filter(pl.col("found").is_null())["item_id"]
-    _refuse(path, missing, len(ids), "no row", "embed these items, too, and check that the ids are the data's")
-    _refuse(path, rows.filter(pl.col("vector").is_null())["item_id"], len(ids), "no vector", "embed these items, too")
+    _refuse(
+        path, missing, len(ids), "no row", "embed these items as well, and check that the ids match those of the data"
+    )
+    _refuse(
+        path, rows.filter(pl.col("vector").is_null())["item_id"], len(ids), "no vector", "embed these items as well"
+    )
     if not len(ids):
         return np.empty((0, 0), np.float32)
     width = _width(path, rows)
     flat = rows["vector"].explode(empty_as_null=False, keep_nulls=True).fill_null(float("nan"))
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinity, and named below
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is reported below
         vectors = flat.to_numpy().reshape(len(ids), width).astype(np.float32, copy=True)
     bad = rows["item_id"].gather(np.flatnonzero(~np.isfinite(vectors).all(axis=1)))
     _refuse(path, bad, len(ids), "a null, NaN or infinity in their vector", "look for empty texts or an overflow")
@@ -41,7 +45,7 @@ def read_vectors(path: Path, ids: npt.NDArray[np.str_]) -> Floats:
 
 
 def _rows(path: Path, ids: npt.NDArray[np.str_]) -> pl.DataFrame:
-    """item_id, vector (list of floats), found: in the order of `ids`, nulls where the file has no such item."""
+    """item_id, vector (list of floats) and found, in the order of `ids`; nulls for items that the file lacks."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a parquet file with the columns {' and '.join(COLUMNS)}")
     try:
@@ -71,7 +75,7 @@ def _rows(path: Path, ids: npt.NDArray[np.str_]) -> pl.DataFrame:
 
 
 def _width(path: Path, rows: pl.DataFrame) -> int:
-    """The one width of all vectors."""
+    """The common width of all vectors."""
     widths = rows["vector"].list.len()
     found = widths.value_counts().sort(["count", "vector"], descending=True)
     width = int(found["vector"][0])
@@ -88,7 +92,7 @@ def _width(path: Path, rows: pl.DataFrame) -> int:
 
 
 def _refuse(path: Path, items: pl.Series, n_items: int, what: str, remedy: str) -> None:
-    """DataError if there are any such items."""
+    """Raise DataError if `items` is not empty."""
     distinct = items.unique(maintain_order=True)
     if len(distinct):
         raise DataError(f"{path}: {len(distinct)} of {n_items} items have {what}, such as {distinct[0]!r}: {remedy}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmgrid.backbone.load import load_model, load_tokenizer
-from mmgrid.backbone.random_weights import drawn_anew
+from mmgrid.backbone.random_weights import with_random_weights
 from mmgrid.grid.builders.checkpoint import write_facts
 from mmgrid.grid.builders.job import Job
 from mmgrid.paradigms import SembRecipe, TextRecipe
@@ -28,7 +28,7 @@ def build(job: Job) -> Mapping[str, Any]:
         paradigm.save(model, job.folder)
     else:
         if job.recipe.get("weights") == "drawn":
-            model = drawn_anew(model, derive(job.recipe["seed"], "base", name))
+            model = with_random_weights(model, derive(job.recipe["seed"], "base", name))
         model.save_pretrained(str(job.folder))
         tokenizer.save_pretrained(str(job.folder))
     write_facts(job, phase=None, domain=None)

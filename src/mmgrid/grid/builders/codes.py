@@ -12,8 +12,8 @@ from mmgrid.grid.builders.job import Job
 from mmgrid.grid.builders.vectors import VECTORS_FILE
 from mmgrid.grid.file.load import GridError
 from mmgrid.seeds import derive
-from mmgrid.semantic_ids.item_codes import assign
-from mmgrid.semantic_ids.quantiser import fit
+from mmgrid.semantic_ids.item_codes import assign_codes
+from mmgrid.semantic_ids.quantiser import fit_codebook
 
 REPORT_FILE = "codes_report.json"
 KNOWN_BY = ("pretrain", "phase1", "phase2")  # phases at whose end an open catalogue grows
@@ -34,8 +34,8 @@ def build(job: Job) -> Mapping[str, Any]:
         seed = derive(job.recipe["seed"], "codes", "shared")
     else:
         fitted, seed = vectors[groups[0]], derive(job.recipe["seed"], "codes", job.recipe["domain"])
-    codebook = fit(fitted, job.grid.spec.semantic_ids.quantiser, seed)
-    codes, report = assign(codebook, vectors, groups)
+    codebook = fit_codebook(fitted, job.grid.spec.semantic_ids.quantiser, seed)
+    codes, report = assign_codes(codebook, vectors, groups)
     codebook.save(job.folder)
     codes.save(job.folder)
     (job.folder / REPORT_FILE).write_text(json.dumps(report.as_json(), indent=2) + "\n")

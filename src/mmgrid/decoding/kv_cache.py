@@ -1,4 +1,4 @@
-"""A cache of keys and values with room for what is known to come: nothing that it holds is copied when it grows."""
+"""A key-value cache with preallocated positions, so that appending copies nothing that it already holds."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 
-class RoomyCache(Cache):
-    """A dynamic cache whose layers begin with room for `room` places more than they are first given."""
+class PreallocatedCache(Cache):
+    """A dynamic cache whose layers reserve `room` positions beyond those of their first update."""
 
     def __init__(self, room: int):
-        super().__init__(layer_class_to_replicate=lambda: _RoomyLayer(room))  # pyright: ignore[reportArgumentType]
+        super().__init__(layer_class_to_replicate=lambda: _PreallocatedLayer(room))  # pyright: ignore[reportArgumentType]
 
 
-class _RoomyLayer(DynamicLayer):
-    """keys, values: [B, H, places so far, d], the first part of what was set aside."""
+class _PreallocatedLayer(DynamicLayer):
+    """keys, values: [B, H, positions so far, d], views of the reserved memory."""
 
     def __init__(self, room: int):
         super().__init__()
@@ -28,12 +28,12 @@ class _RoomyLayer(DynamicLayer):
         start = 0 if first else self.get_seq_length()
         stop = start + key_states.shape[-2]
         if stop > self._all_keys.shape[-2]:
-            raise ValueError(f"{stop} places do not fit into a cache of {self._all_keys.shape[-2]}")
+            raise ValueError(f"{stop} positions do not fit into a cache of {self._all_keys.shape[-2]}")
         self._all_keys[:, :, start:stop] = key_states
         self._all_values[:, :, start:stop] = value_states
         self.keys, self.values = self._all_keys[:, :, :stop], self._all_values[:, :, :stop]
         return self.keys, self.values
 
     def _with_room(self, states: Tensor) -> Tensor:
-        batch, heads, places, width = states.shape
-        return states.new_empty(batch, heads, places + self.room, width)
+        batch, heads, positions, width = states.shape
+        return states.new_empty(batch, heads, positions + self.room, width)

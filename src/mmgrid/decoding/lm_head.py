@@ -1,17 +1,20 @@
-"""A language model's head, of all token rows or of some of them: what its own forward would give, and no more."""
+"""Logits from a language model's head, for the whole vocabulary or for selected tokens only."""
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 
-def logits(model: PreTrainedModel, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Logits float32 [..., V] of the decoder's last hidden states [..., D], or [..., R] of the token ids `rows` [R]."""
+def lm_head_logits(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+    """Logits float32 [..., V] for last hidden states [..., D], as the model's own forward pass computes them.
+
+    With `token_ids` [R], only the logits of these tokens: [..., R].
+    """
     head = model.get_output_embeddings()
     assert head is not None  # a causal language model has one
     weight, bias = head.weight, getattr(head, "bias", None)
-    if rows is not None:
-        weight, bias = weight[rows], None if bias is None else bias[rows]
+    if token_ids is not None:
+        weight, bias = weight[token_ids], None if bias is None else bias[token_ids]
     found = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
     config = model.config
     if scale := getattr(config, "logit_scale", None):  # Cohere

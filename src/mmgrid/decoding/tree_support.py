@@ -1,7 +1,7 @@
-"""Whether a model can read trees: whether each branch gets the logits that it would get if it stood there alone.
+"""Whether a model can read a tree of branches: each branch must get the logits that it would get on its own.
 
-Models do that have plain attention, positions that are told and a linear head. Layers with a recurrent state or a
-convolution pass on what came before in the row, whatever the mask says, and ALiBi takes places in the row for positions.
+Models with plain attention, explicit positions and a linear head can. Recurrent and convolutional layers pass on what
+came before in the row regardless of the mask, and ALiBi uses indices in the row as positions.
 """
 
 import math
@@ -13,32 +13,34 @@ from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import BackboneError
-from mmgrid.decoding.head import logits
+from mmgrid.decoding.lm_head import lm_head_logits
 from mmgrid.decoding.prompt_tree import PromptTree
 
-MASKS = ("sdpa", "eager")  # kinds of attention that take any mask
+MASKS = ("sdpa", "eager")  # attention implementations that accept any mask
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}  # relative to the largest logit
 
-_readers: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()  # models that do, and by which attention
+_supported: WeakKeyDictionary[PreTrainedModel, str] = (
+    WeakKeyDictionary()
+)  # models that passed the check, with their attention
 
 
 @torch.no_grad()
-def check_reads_trees(model: PreTrainedModel) -> None:
-    """Read a small tree, and its branches one by one; once for each model.
+def check_tree_support(model: PreTrainedModel) -> None:
+    """Compare a small tree with its branches read one by one; done once per model.
 
-    Raises BackboneError where the two differ, or where the model cannot read a tree at all.
+    Raises BackboneError if the logits differ or the model fails to read the tree.
     """
     kind = model.config._attn_implementation
     if kind not in MASKS:
         raise BackboneError(
-            f"attention {kind!r} takes no tree-shaped mask; load the model with attn_implementation='sdpa', or call "
+            f"attention {kind!r} accepts no tree-shaped mask; load the model with attn_implementation='sdpa', or call "
             "model.set_attn_implementation('sdpa')"
         )
-    if _readers.get(model) == kind:
+    if _supported.get(model) == kind:
         return
     refusal = (
-        f"a {model.config.model_type} cannot search among semantic IDs: beams are read as branches of one tree, for "
-        "which it takes a decoder with plain attention, positions that can be told and a linear head, such as Qwen or Llama"
+        f"a {model.config.model_type} cannot search among semantic IDs: beams are read as branches of one tree, which "
+        "needs a decoder with plain attention, explicit positions and a linear head, such as Qwen or Llama"
     )
     try:
         with evaluating(model):
@@ -51,12 +53,12 @@ def check_reads_trees(model: PreTrainedModel) -> None:
     furthest = float((found - alone).abs().max())
     if furthest > tolerance:
         raise BackboneError(refusal)
-    if math.isfinite(furthest):  # else the model is broken, which whoever asks it will hear
-        _readers[model] = kind
+    if math.isfinite(furthest):  # non-finite logits: the model is broken, and decoding reports that
+        _supported[model] = kind
 
 
 def _two_readings(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-    """The logits at the ends of two branches behind two prompts, [2, 2, V]: of one tree, and of each branch alone."""
+    """Logits [2, 2, V] at the ends of two branches behind two prompts: read as one tree, and each branch alone."""
     prompts, padding = [[0, 1, 2], [0, 2, 1]], [0, 1]
     branches = [(3, 5), (4, 6)]
 
@@ -65,7 +67,7 @@ def _two_readings(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
 
     tree = PromptTree(model, tensor(prompts), tensor([[1, 1, 1], [0, 1, 1]]), room=4)
     tree.grow(tensor([[4, 3]] * 2), tensor([[0, 0]] * 2))
-    found = logits(model, tree.grow(tensor([[5, 6]] * 2), tensor([[1, 0]] * 2)))  # crosswise
+    found = lm_head_logits(model, tree.grow(tensor([[5, 6]] * 2), tensor([[1, 0]] * 2)))  # branches swapped
     rows = [
         tensor([[*prompt[skipped:], *branch]])
         for prompt, skipped in zip(prompts, padding, strict=True)
