@@ -1,7 +1,7 @@
-"""The page of the merge methods, written from their docstrings and signatures whenever the documentation is built.
+"""Writes the documentation of the merge methods from their docstrings and signatures.
 
-The directive `merge-methods` stands for one section per registered method: formula, paper and edge rules as the
-docstring has them, and a table of the options with what the code takes and starts from.
+The directive `merge-methods` expands to one section per registered method: formula, paper and edge cases from the
+docstring, and a table of the options with the types and defaults from the code.
 """
 
 import inspect
@@ -20,25 +20,26 @@ _SECTION = re.compile(r"^(Args|Raises):\n((?: .*\n?|\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+): (.*)$")
 _CODE = re.compile(r"(`[^`\n]+`)")
 _MARKUP = re.compile(r"([\\*_\[\]<>|{}#])")
+_LABELS = {"Paper": "Paper", "Edges": "Edge cases"}
 _URL = re.compile(r"https://[^\s,;)]*[^\s,;).]")
-_SEES = {
+_NEEDS = {
     "element": "single elements",
     "row": "whole rows",
-    "tensor": "a whole tensor",
+    "tensor": "whole tensors",
     "model": "the whole model",
 }
-_BASE = {"required": "needed", "optional": "if wanted", "none": "none"}
+_BASE = {"required": "required", "optional": "optional", "none": "not used"}
 
 
 class MergeMethods(SphinxDirective):
-    """All methods, a section each, in the order of the registry."""
+    """One section per method, in the order of the registry."""
 
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes("\n\n".join(map(method_text, METHODS.values())), allow_section_headings=True)
 
 
 class MergeStages(SphinxDirective):
-    """All stages, a section each."""
+    """One section per stage."""
 
     def run(self) -> list[nodes.Node]:
         texts = [stage_text(name, stage) for name, stage in STAGES.items()]
@@ -46,15 +47,15 @@ class MergeStages(SphinxDirective):
 
 
 def method_text(method: Method) -> str:
-    """A section on a method, in Markdown."""
-    prose, told = read_docstring(method.function.__doc__ or "")
+    """The section on a method, in Markdown."""
+    prose, meanings = read_docstring(method.function.__doc__ or "")
     formula, *paragraphs = prose
     schema = method.options.model_json_schema()["properties"]
     options = {name: entry for name, entry in schema.items() if name != "stages"}
-    missing = [name for name in options if name not in told]
-    assert not missing, f"{method.name}: its docstring does not tell of {', '.join(missing)}"
-    facts = f"Base: {_BASE[method.base]}. Looks at {_SEES[method.needs]} at once"
-    facts += ", and takes [stages](#stages)." if "stages" in schema else "."
+    missing = [name for name in options if name not in meanings]
+    assert not missing, f"{method.name}: its docstring does not explain {', '.join(missing)}"
+    facts = f"Base: {_BASE[method.base]}. Works on {_NEEDS[method.needs]}"
+    facts += " and takes [stages](#stages)." if "stages" in schema else "."
     return "\n\n".join(
         [
             f"### {method.name}",
@@ -62,22 +63,22 @@ def method_text(method: Method) -> str:
             *paragraphs,
             facts,
             *_presets(method),
-            *_table(options, told, method.per_source),
+            *_table(options, meanings, method.per_source),
         ]
     )
 
 
 def stage_text(name: str, stage: type[Stage]) -> str:
-    """A section on a stage, in Markdown."""
+    """The section on a stage, in Markdown."""
     prose, _ = read_docstring(stage.__doc__ or "")
     schema = stage.model_json_schema()["properties"]
     own = {option: entry for option, entry in schema.items() if "description" in entry}
-    told = {option: markdown(entry["description"]) for option, entry in own.items()}
-    return "\n\n".join([f"### {name}", *prose, *_table(own, told, ())])
+    meanings = {option: markdown(entry["description"]) for option, entry in own.items()}
+    return "\n\n".join([f"### {name}", *prose, *_table(own, meanings, ())])
 
 
 def read_docstring(text: str) -> tuple[list[str], dict[str, str]]:
-    """Paragraphs, and the text on each argument, both in Markdown."""
+    """The paragraphs of a docstring, and the text on each argument, both in Markdown."""
     text = inspect.cleandoc(text) + "\n"
     sections = {found[1]: inspect.cleandoc(found[2]) for found in _SECTION.finditer(text)}
     arguments: dict[str, str] = {}
@@ -89,20 +90,20 @@ def read_docstring(text: str) -> tuple[list[str], dict[str, str]]:
             last = next(reversed(arguments))
             arguments[last] += " " + line.strip()
     prose = _SECTION.sub("", text).strip().split("\n\n")
-    paragraphs = [_list_or_line(paragraph) for paragraph in prose]
+    paragraphs = [_line(paragraph) for paragraph in prose]
     if "Raises" in sections:
-        refuses = re.sub(r"^MergeError: ", "", " ".join(sections["Raises"].split()))
-        paragraphs.append(f"**Refuses:** {markdown(refuses)}")
-    return paragraphs, {name: markdown(told) for name, told in arguments.items()}
+        errors = re.sub(r"^MergeError: ", "", " ".join(sections["Raises"].split()))
+        paragraphs.append(f"**Errors:** {markdown(errors)}")
+    return paragraphs, {name: markdown(text) for name, text in arguments.items()}
 
 
-def _list_or_line(paragraph: str) -> str:
+def _line(paragraph: str) -> str:
     line = markdown(" ".join(paragraph.split()))
-    return re.sub(r"^(Paper|Edges):", r"**\1:**", line)
+    return re.sub(r"^(Paper|Edges):", lambda label: f"**{_LABELS[label[1]]}:**", line)
 
 
 def markdown(text: str) -> str:
-    """Plain text with `code` and addresses, so that nothing else in it is taken for markup."""
+    """Converts plain text with `code` and URLs to Markdown, everything else escaped."""
     parts = _CODE.split(text)
     return "".join(part if place % 2 else _plain(part) for place, part in enumerate(parts))
 
@@ -118,25 +119,25 @@ def _plain(text: str) -> str:
 def _presets(method: Method) -> Iterator[str]:
     for name, preset in method.presets.items():
         options = ", ".join(f"`{option} = {_value(value)}`" for option, value in preset.options.items())
-        weights = "; a source without a weight has 1/N" if preset.equal_weights else ""
+        weights = "; sources without a weight get 1/N" if preset.equal_weights else ""
         yield f"**Preset** `{name}`: {options}{weights}."
 
 
-def _table(schema: Mapping[str, Any], told: Mapping[str, str], per_source: tuple[str, ...]) -> Iterator[str]:
+def _table(schema: Mapping[str, Any], meanings: Mapping[str, str], per_source: tuple[str, ...]) -> Iterator[str]:
     if not schema:
         return
-    rows = ["| option | takes | default | meaning |", "|---|---|---|---|"]
+    rows = ["| option | values | default | meaning |", "|---|---|---|---|"]
     for name, entry in schema.items():
-        takes = _takes(entry) + (", or one for each source" if name in per_source else "")
+        values = _values(entry) + (", or one per source" if name in per_source else "")
         default = "–" if entry["default"] is None else f"`{_value(entry['default'])}`"
-        rows.append(f"| `{name}` | {takes} | {default} | {told[name]} |")
+        rows.append(f"| `{name}` | {values} | {default} | {meanings[name]} |")
     yield "\n".join(rows)
 
 
-def _takes(entry: Mapping[str, Any]) -> str:
-    """What an option takes, from its JSON schema."""
+def _values(entry: Mapping[str, Any]) -> str:
+    """The allowed values of an option, from its JSON schema."""
     if "anyOf" in entry:
-        return " or ".join(_takes(part) for part in entry["anyOf"] if part["type"] != "null")
+        return " or ".join(_values(part) for part in entry["anyOf"] if part["type"] != "null")
     if "enum" in entry:
         return ", ".join(f"`{_value(value)}`" for value in entry["enum"])
     if entry["type"] == "boolean":
@@ -147,12 +148,12 @@ def _takes(entry: Mapping[str, Any]) -> str:
         "maximum": "to {:g}",
         "exclusiveMaximum": "below {:g}",
     }
-    kind = {"integer": "whole number", "number": "number"}[entry["type"]]
+    kind = {"integer": "integer", "number": "number"}[entry["type"]]
     return " ".join([kind, *(text.format(entry[key]) for key, text in bounds.items() if key in entry)])
 
 
 def _value(value: Any) -> str:
-    """A value as YAML writes it."""
+    """A value in YAML."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,6 +1,6 @@
-"""mergekit's files, read with mergekit's meanings; and ours written for mergekit.
+"""mergekit's files, read with mergekit's semantics, and the files written for mergekit.
 
-Where mergekit is installed, it runs every file beside us on the same models.
+Where mergekit is installed, it runs every file on the same models, and the results are compared.
 """
 
 import json
@@ -102,7 +102,7 @@ SAME = {
         base_model: base
         merge_method: task_arithmetic
         parameters: {lambda: 0.7, int8_mask: true}""",
-    "task arithmetic whose weights add up to nothing": """
+    "task arithmetic with weights that add up to zero": """
         models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: -1}}]
         base_model: base
         merge_method: task_arithmetic
@@ -136,7 +136,7 @@ SAME = {
         base_model: base
         merge_method: breadcrumbs
         parameters: {weight: 0.5, gamma: 0.25}""",
-    "breadcrumbs whose shares leave no room for outliers": """
+    "breadcrumbs with shares that leave no room for outliers": """
         models: [{model: a, parameters: {density: 0.75}}, {model: b}]
         base_model: base
         merge_method: breadcrumbs_ties
@@ -173,7 +173,7 @@ SAME = {
             - {filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}
             - {filter: mlp, value: [1, 0.5, 0.7, 0.3, 0]}
             - {value: 0.5}""",
-    "slices with settings of their own": """
+    "slices with different settings": """
         slices:
           - sources:
               - {model: a, layer_range: [0, 1], parameters: {weight: 0.9}}
@@ -225,7 +225,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("config", SAME.values(), ids=SAME.keys())
-def test_the_weights_that_mergekit_makes(config: str, models: Path) -> None:
+def test_gives_the_same_weights_as_mergekit(config: str, models: Path) -> None:
     ours = by_us(config, models)
     assert_same(ours, by_mergekit(config, models / "theirs"))
 
@@ -269,7 +269,7 @@ def _recipe(given: Mapping[str, Any]) -> MergeRecipe:
 
 
 @pytest.mark.parametrize("given", WRITTEN.values(), ids=WRITTEN.keys())
-def test_mergekit_makes_the_same_of_what_is_written_for_it(
+def test_mergekit_gives_the_same_weights_from_the_written_file(
     given: dict[str, Any], models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merge(_recipe(given), models / "ours")
@@ -281,7 +281,7 @@ def test_mergekit_makes_the_same_of_what_is_written_for_it(
     assert_same(ours, by_mergekit(config, models / "theirs"))
 
 
-def test_a_written_file_is_found_from_anywhere(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_written_file_can_be_read_from_any_working_folder(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     merge(_recipe({"method": "linear"}), models / "ours")
     (models / "elsewhere").mkdir()
     monkeypatch.chdir(models / "elsewhere")
@@ -311,13 +311,13 @@ def test_a_written_file_is_found_from_anywhere(models: Path, monkeypatch: pytest
     ],
     ids=str,
 )
-def test_what_mergekit_has_no_word_for_is_not_written(given: dict[str, Any], models: Path) -> None:
+def test_no_file_is_written_for_merges_without_a_counterpart(given: dict[str, Any], models: Path) -> None:
     merge(_recipe(given), models / "ours")
     assert not (models / "ours" / "mergekit_config.yml").exists()
     assert "mergekit" not in (models / "ours" / "README.md").read_text()
 
 
-def test_types_that_mergekit_would_mix_are_left_to_it(models: Path) -> None:
+def test_the_written_dtype_makes_mergekit_compute_in_float32(models: Path) -> None:
     tiny_llama(models / "c", 3, dtype=torch.bfloat16, near=models / "base")
     sources = [{"path": name, "name": name} for name in ("a", "c")]
     merge({"method": "linear", "sources": sources, "dtype": "bfloat16"}, models / "ours")
@@ -338,7 +338,7 @@ parameters: {rescale: RESCALE, normalize: false}
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties", "della", "della_linear"])
 @pytest.mark.parametrize("rescale", [True, False])
-def test_methods_that_draw_keep_what_their_density_says(method: str, rescale: bool, models: Path) -> None:
+def test_random_methods_keep_the_share_given_by_density(method: str, rescale: bool, models: Path) -> None:
     config = DRAWN.replace("METHOD", method).replace("RESCALE", str(rescale).lower())
     (models / "config.yml").write_text(config)
     read = read_mergekit(models / "config.yml", seed=3)
@@ -363,7 +363,7 @@ def test_methods_that_draw_keep_what_their_density_says(method: str, rescale: bo
     assert written["parameters"]["rescale"] is rescale
 
 
-def test_every_notes_reason(models: Path) -> None:
+def test_notes_give_reasons(models: Path) -> None:
     (models / "config.yml").write_text(
         """
         name: mine
@@ -379,16 +379,16 @@ def test_every_notes_reason(models: Path) -> None:
     read = read_mergekit(models / "config.yml")
     assert read.recipe.scale == 1
     notes = "\n".join(read.notes)
-    for words in ("name: is no key", "did you mean merge_method?", "chat_template: is not applied"):
+    for words in ("name: is not a key", "did you mean merge_method?", "chat_template: is not applied"):
         assert words in notes
-    for words in ("t: has no meaning for task_arithmetic", "filter_wise: has no", "lambda: is read under parameters"):
+    for words in ("t: is not a parameter of task_arithmetic", "filter_wise: is not a", "lambda: is read only under"):
         assert words in notes
 
 
 REFUSED = {
-    "merge_methd: linear": "is not a file of mergekit",
+    "merge_methd: linear": "is not a mergekit file",
     "merge_method: linear": "exactly one of models, slices and modules, has none",
-    "merge_method: karcher\nmodels: [{model: a}]": "merge_method: 'karcher' is not merged here; known: linear",
+    "merge_method: karcher\nmodels: [{model: a}]": "merge_method: 'karcher' is not supported; known: linear",
     "merge_method: sluerp\nmodels: [{model: a}]": "did you mean",
     "merge_method: linear\nmodels: [{model: a}]": "a: weight: linear needs it",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: 1}]}}]": "needs it for tensor",
@@ -397,52 +397,52 @@ REFUSED = {
     "merge_method: linear\nmodels: [{model: nowhere/to-be-found}]": "hf download nowhere/to-be-found",
     "merge_method: linear\nmodels: [{model: a}, {model: a}]": "a model is named twice",
     "merge_method: linear\nmodels: [{modle: a}]": r"models\[0\]: needs model",
-    "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}]": "base_model: ties needs one",
+    "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}]": "base_model: ties needs a base_model",
     "merge_method: ties\nbase_model: base\nmodels: [{model: base}]": "at least 2 models",
     "merge_method: ties\nbase_model: base\nparameters: {weight: 1, density: 0.5, rescale: true}\nmodels: [{model: a}]": (
-        "rescale: ties cannot scale what it keeps to the L1 norm"
+        "rescale: ties cannot scale kept elements to the original L1 norm"
     ),
     "merge_method: dare_ties\nbase_model: base\nparameters: {weight: 1, density: 0}\nmodels: [{model: a}]": (
-        "density: a: is 0; nothing would be left"
+        "density: a: is 0, which keeps nothing"
     ),
     "merge_method: della\nbase_model: base\nparameters: {weight: 1, density: 0.1}\nmodels: [{model: a}]": (
         "epsilon: a: 0.1 ± 0.15 must lie"
     ),
     "merge_method: model_stock\nbase_model: base\nparameters: {filter_wise: true}\nmodels: [{model: a}, {model: b}]": (
-        "filter_wise: angles are taken per tensor"
+        "filter_wise: angles per filter are not supported"
     ),
     "merge_method: model_stock\nbase_model: base\nmodels: [{model: a}]": "at least 3 models",
     "merge_method: slerp\nbase_model: base\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "takes 2 models",
-    "merge_method: slerp\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "base_model: slerp needs one",
+    "merge_method: slerp\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "base_model: slerp needs a base_model",
     "merge_method: passthrough\nmodels: [{model: a}, {model: b}]": "takes 1 models",
-    "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "dtype: 'float64' is not written",
+    "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "dtype: 'float64' is not supported",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {source: base}": "there is no base_model",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: c": "'c' is not one of the merged",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 8}": (
-        "pad_to_multiple_of: token rows are not changed"
+        "pad_to_multiple_of: changing token rows is not supported"
     ),
-    "merge_method: linear\nmodules: {one: {models: [{model: a}]}, two: {models: [{model: a}]}}": "only a single module",
-    "merge_method: linear\nslices: [{sources: [{model: a}]}]": "layer_range: needs two whole numbers",
+    "merge_method: linear\nmodules: {one: {models: [{model: a}]}, two: {models: [{model: a}]}}": "only one module",
+    "merge_method: linear\nslices: [{sources: [{model: a}]}]": "layer_range: needs two integers",
     "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 3]}]}]": "end at layer 3 of 4",
     "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
-    "- {sources: [{model: b, layer_range: [2, 4]}]}": "layers cannot be moved or stacked",
+    "- {sources: [{model: b, layer_range: [2, 4]}]}": "moving or stacking layers is not supported",
     "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
     "- {sources: [{model: a, layer_range: [2, 4]}]}": "must begin at layer 3",
-    "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear": "holds 2 merges",
+    "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear": "contains 2 merges",
     "merge_method: [": "is not YAML",
-    "merge_method: ties\nbase_model: base+c\nparameters: {weight: 1}\nmodels: [{model: a}]": "is a model with an adapter",
+    "merge_method: ties\nbase_model: base+c\nparameters: {weight: 1}\nmodels: [{model: a}]": "a model with an adapter is not supported as a base",
 }
 
 
 @pytest.mark.parametrize(("config", "words"), REFUSED.items(), ids=REFUSED.values())
-def test_what_cannot_be_had_is_refused_by_name(config: str, words: str, models: Path) -> None:
+def test_unsupported_settings_are_refused_by_name(config: str, words: str, models: Path) -> None:
     (models / "config.yml").write_text(config)
     with pytest.raises(MergeError, match=words) as refused:
         read_mergekit(models / "config.yml")
     assert str(refused.value).startswith(str(models / "config.yml"))
 
 
-def test_tokenizers_must_be_one_where_mergekit_would_lay_out_rows(models: Path) -> None:
+def test_tokenizer_settings_need_equal_tokenizers(models: Path) -> None:
     config = "merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]\n"
     (models / "config.yml").write_text(config + "tokenizer_source: a")
     assert read_mergekit(models / "config.yml").recipe.companions is None  # the first source
@@ -457,14 +457,14 @@ def test_tokenizers_must_be_one_where_mergekit_would_lay_out_rows(models: Path) 
     assert "token rows beyond the tokenizer's 44 tokens" in read_mergekit(models / "config.yml").notes[0]
 
 
-def test_config_and_tokenizer_are_the_bases(models: Path) -> None:
+def test_config_and_tokenizer_come_from_the_base(models: Path) -> None:
     (models / "base" / "generation_config.json").write_text('{"of": "base"}')
     by_us("merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]", models)
     assert json.loads((models / "ours" / "generation_config.json").read_text()) == {"of": "base"}
 
 
 @pytest.mark.skipif(EXAMPLES is None, reason="MMGRID_MERGEKIT_EXAMPLES names no folder")
-def test_mergekits_own_examples_are_merged_or_refused_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mergekits_examples_are_merged_or_refused_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     refused = {}
     for file in sorted(Path(str(EXAMPLES)).glob("*.yml")):
@@ -485,7 +485,7 @@ def test_mergekits_own_examples_are_merged_or_refused_clearly(tmp_path: Path, mo
             shutil.rmtree(tmp_path / "theirs")
     assert set(refused) == {"arcee_fusion", "orcamini-platy-44layer"}
     assert "merge_method" in refused["arcee_fusion"]
-    assert "layers cannot be moved or stacked" in refused["orcamini-platy-44layer"]
+    assert "moving or stacking layers is not supported" in refused["orcamini-platy-44layer"]
 
 
 def test_a_model_with_an_adapter(models: Path) -> None:
@@ -510,7 +510,7 @@ def test_a_model_with_an_adapter(models: Path) -> None:
     assert (again.sources[0].path.name, again.sources[0].onto.name) == ("adapter", "a")  # type: ignore[union-attr]
 
 
-def test_a_name_on_the_hub_is_looked_for_in_its_cache(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_on_the_hub_is_looked_up_in_the_hubs_cache(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     asked: list[tuple[str, str | None, bool]] = []

@@ -66,7 +66,7 @@ def test_a_compiler_that_fails_leaves_it_to_numpy(
     own = Choice()
     own.begin(1)
     assert own.loops is None
-    assert "goes on without compiled loops: compiled loops call foo" in caplog.text
+    assert "continues without compiled loops: compiled loops call foo" in caplog.text
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs numba")

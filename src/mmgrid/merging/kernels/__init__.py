@@ -1,1 +1,1 @@
-"""Compiled loops for the slowest paths of a merge: optional, and equal to the numpy paths bit for bit."""
+"""Compiled loops for the slowest paths of a merge: optional, and bit for bit equal to the numpy paths."""

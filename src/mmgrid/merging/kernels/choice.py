@@ -1,8 +1,9 @@
-"""Whether merges use compiled loops, and from when on: as soon as they are loaded, whatever has been done by then.
+"""Decides whether a merge uses compiled loops: by default, large merges use them as soon as they are loaded.
 
-No bit depends on it, so a merge begins at once, and goes on with the loops when a thread beside it has loaded them.
-On first use they must be compiled, which takes some fifteen seconds: another process does that, for it and all later
-ones. `MMGRID_KERNELS` says otherwise: "off" for never, "on" for always, and then a merge waits for them.
+Both paths give the same bits, so a merge starts with numpy at once and switches to the loops when a background thread
+has loaded them. On first use they must be compiled, which takes about fifteen seconds: another process does that and
+caches the result for later runs. `MMGRID_KERNELS` overrides the choice: "off" never uses the loops; "on" always uses
+them, and the merge waits until they are loaded.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VARIABLE = "MMGRID_KERNELS"
-PAYS_FROM = 1 << 26  # elements of all sources; below, llvmlite takes longer to import than the loops save
+PAYS_FROM = 1 << 26  # elements of all sources; below this, importing llvmlite takes longer than the loops save
 _PATIENCE = 300.0  # seconds for another process to compile
 _FOLDER = Path(__file__).parent
 
 
 class Choice:
-    """The compiled loops of this process, once they are there."""
+    """Loads the compiled loops of this process in the background, and holds them."""
 
     def __init__(self) -> None:
         self._loops: Loops | None = None
@@ -41,14 +42,14 @@ class Choice:
         self._starting, self._loading = threading.Lock(), threading.Lock()
 
     def begin(self, n_elements: int) -> bool:
-        """Have the loops loaded, if a merge of so many elements gains from them; whether they are or will be."""
+        """Starts loading the loops if a merge of `n_elements` gains from them. Returns whether loading was started."""
         wanted = os.environ.get(VARIABLE, "")
         if wanted == "off" or (wanted != "on" and n_elements < PAYS_FROM):
             return False
         with self._starting:
             if self._thread is None and is_installed():
                 self._thread = threading.Thread(target=self._load, name="merge-kernels", daemon=True)
-                # A process that ends lets a compiler beside it finish, but never ends in the middle of loading.
+                # The process may exit while the other one compiles, but not in the middle of loading.
                 atexit.register(self._loading.acquire)
                 self._thread.start()
         if wanted == "on" and self._thread is not None:
@@ -57,26 +58,26 @@ class Choice:
 
     @property
     def loops(self) -> Loops | None:
-        """The loops, if they are loaded and wanted."""
+        """The loops, if they are loaded and not switched off."""
         return None if os.environ.get(VARIABLE, "") == "off" else self._loops
 
     def _load(self) -> None:
         try:
             self._loops = _loaded(self._loading)
-        except Exception as error:  # of any version of numba, llvmlite or a compiler: numpy does it all
-            log.warning("merging goes on without compiled loops: %s", error)
+        except Exception as error:  # numba, llvmlite and compilers raise many types; numpy can do everything
+            log.warning("merging continues without compiled loops: %s", error)
 
 
 CHOICE = Choice()
 
 
 def is_installed() -> bool:
-    """Whether numba is there."""
+    """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
 
 
 def _loaded(loading: threading.Lock) -> Loops | None:
-    """The loops of the user's cache, compiled if they are not there; `loading` is held but while they are compiled."""
+    """The loops from the user's cache, compiled first if missing. Holds `loading` except during compilation."""
     with loading:
         from mmgrid.merging.kernels.loading import load, processor
 
@@ -90,7 +91,7 @@ def _loaded(loading: threading.Lock) -> Loops | None:
 
 
 def _digest(processor: str) -> str:
-    """What machine code depends on: the processor, the compiler, and the loops as they are written."""
+    """Digest of everything that the machine code depends on: processor, compiler versions, source of the loops."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numba", "llvmlite")]
     texts = [path.read_bytes() for path in sorted(_FOLDER.glob("*.py"))]
     parts = [processor, *versions, *(hashlib.sha256(text).hexdigest() for text in texts)]
@@ -98,10 +99,10 @@ def _digest(processor: str) -> str:
 
 
 def compile_into(path: Path) -> None:
-    """Compile the loops in another process, which does not hold up this one.
+    """Compiles the loops in another process, so that this one is not slowed down.
 
     Raises:
-        RuntimeError: it did not succeed.
+        RuntimeError: compilation failed.
     """
     command = [sys.executable, "-m", "mmgrid.merging.kernels.compiling", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)

@@ -1,4 +1,4 @@
-"""A block of vectors as one, compiled: the weighted sum, or election as in `methods.consensus`; and rounding."""
+"""Combining a block of vectors, compiled: the weighted sum, the elected sum of `methods.consensus`, and rounding."""
 
 import numba
 import numpy as np
@@ -9,7 +9,7 @@ _SIXTEEN, _LAST, _NEARLY_HALF = np.uint32(16), np.uint32(1), np.uint32(0x7FFF)
 
 @numba.njit
 def weighted_sum(vectors, weights, n, total):
-    """Σ wᵢ xᵢ in the order of the sources into `total`; each product is rounded before it is added."""
+    """Writes Σ wᵢ xᵢ, in the order of the sources, to `total`; each product is rounded before it is added."""
     first = vectors[0]
     for i in range(n):
         total[i] = first[i] * weights[0]
@@ -21,7 +21,7 @@ def weighted_sum(vectors, weights, n, total):
 
 @numba.njit
 def elected(vectors, weights, votes, weighted, normalise, n, total, signs, divisor):
-    """`consensus.elected` into `total`. `votes`: the weights of the vote; `signs`, `divisor`: room."""
+    """Writes `consensus.elected` to `total`. `votes` are the election's weights; `signs` and `divisor` are scratch."""
     weighted_sum(vectors, votes, n, signs)
     bits = signs.view(np.uint32)
     for i in range(n):
@@ -50,7 +50,7 @@ def elected(vectors, weights, votes, weighted, normalise, n, total, signs, divis
 
 @numba.njit
 def largest(values, n):
-    """The largest bits without sign; those of NaN are larger than all others."""
+    """The largest bits without sign; the bits of NaN are larger than those of any other value."""
     bits, most = values.view(np.uint32), np.uint32(0)
     for i in range(n):
         most = max(most, bits[i] & _WITHOUT_SIGN)
@@ -59,7 +59,7 @@ def largest(values, n):
 
 @numba.njit
 def store_halves(values, n, stored):
-    """Rounded to bfloat16, ties to even."""
+    """Rounds to bfloat16, ties to even, and stores."""
     bits = values.view(np.uint32)
     for i in range(n):
         odd = (bits[i] >> _SIXTEEN) & _LAST
@@ -68,6 +68,6 @@ def store_halves(values, n, stored):
 
 @numba.njit
 def store_floats(values, n, stored):
-    """As they are."""
+    """Stores float32 values unchanged."""
     for i in range(n):
         stored[i] = values[i]

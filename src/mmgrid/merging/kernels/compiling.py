@@ -1,10 +1,9 @@
-"""The compiled loops as machine code for this processor, in a file that is loaded without numba.
+"""Compiles the loops to machine code for this processor, in a file that can be loaded without numba.
 
-Loading numba takes as long as merging half a billion parameters; loading machine code takes a tenth of a second. The
-loops call nothing, so their code stands alone. `python -m mmgrid.merging.kernels.compiling FILE` makes the file.
+Importing numba takes as long as merging half a billion parameters; loading machine code takes a tenth of a second. The
+loops call no other functions, so their code is self-contained. `python -m mmgrid.merging.kernels.compiling FILE` writes
+the file.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
@@ -18,8 +17,8 @@ import numba
 from mmgrid.merging.kernels import runs
 from mmgrid.merging.kernels.loading import LOOPS, symbol, target_machine
 
-# What numba puts around a function for its callers in Python, and how it counts who uses an array. The first is left
-# out with all that it needs of Python; and nobody's arrays are the loops' own.
+# numba adds a wrapper for callers in Python, which is removed together with its dependencies on Python, and reference
+# counting of arrays, which is made a no-op because the loops own no arrays.
 _WRAPPER = re.compile(r'^define [^\n]*@"?cfunc\.[^\n]*\{\n.*?^\}\n', re.MULTILINE | re.DOTALL)
 _COUNTING = re.compile(r"^define [^\n]*@(NRT_(?:inc|dec)ref)\([^\n]*\{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 _NOTHING = r"define linkonce_odr void @\1(ptr %array) alwaysinline {\n  ret void\n}\n"
@@ -29,7 +28,7 @@ def machine_code() -> bytes:
     """An object file with all loops.
 
     Raises:
-        RuntimeError: a loop would call something of Python.
+        RuntimeError: a loop calls an external function.
     """
     whole: llvm.ModuleRef | None = None
     for name, n_arguments in LOOPS.items():
@@ -52,16 +51,16 @@ def machine_code() -> bytes:
         if function.is_declaration and not function.name.startswith("llvm.")
     }
     if outside := sorted(name for name in called if name.encode() in code):
-        raise RuntimeError(f"compiled loops call {', '.join(outside)}: this version of numba does not fit")
+        raise RuntimeError(f"compiled loops call {', '.join(outside)}: this version of numba is not supported")
     return code
 
 
 def main(path: Path) -> None:
-    """Write the machine code behind its digest, at one stroke."""
+    """Writes the digest and the machine code to `path` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        partial.touch()  # a folder that cannot be written to says so now
+        partial.touch()  # fail before compiling if the folder is not writable
         code = machine_code()
         partial.write_bytes(hashlib.sha256(code).digest() + code)
         partial.replace(path)

@@ -1,6 +1,4 @@
-"""Counts over arrays of bits by compiled loops, where they are loaded."""
-
-from __future__ import annotations
+"""Counting over arrays of bits with compiled loops, if they are loaded."""
 
 import numpy as np
 
@@ -9,12 +7,15 @@ from mmgrid.merging.kernels.choice import CHOICE
 from mmgrid.merging.kernels.layout import SLOTS
 from mmgrid.merging.kernels.tables import address_of
 
-_RANKED_FROM = 1 << 15  # elements; the counts of fewer take longer to clear than a partition takes
+_RANKED_FROM = 1 << 15  # elements; for fewer, clearing the counts takes longer than a partition
 _HALF = 1 << 16
 
 
 def distinct(numbers: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The different ones among `numbers`, uint32 below 2³¹, shifted to the right, and how often each is there."""
+    """The distinct values of `numbers` (uint32 below 2³¹) shifted right by `shift`, and how often each occurs.
+
+    None if the loops are not loaded, or there are too many distinct values.
+    """
     loops = CHOICE.loops
     if loops is None:
         return None
@@ -24,7 +25,10 @@ def distinct(numbers: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray] |
 
 
 def ranked(bits: np.ndarray, rank: int) -> tuple[int, int] | None:
-    """The rank-th largest of `bits`, uint32 below 2³¹, and how many of its equals are among the first `rank`."""
+    """The rank-th largest of `bits` (uint32 below 2³¹), and how many of the `rank` largest are equal to it.
+
+    None if the loops are not loaded, or `bits` are too few to gain from them.
+    """
     loops = CHOICE.loops
     if loops is None or len(bits) < _RANKED_FROM:
         return None

@@ -1,6 +1,4 @@
-"""Machine code that `compiling` made, loaded into this process with llvmlite alone."""
-
-from __future__ import annotations
+"""Loads machine code from `compiling` into this process, with llvmlite alone."""
 
 import ctypes
 import hashlib
@@ -17,13 +15,13 @@ LOOPS = {
     "counted": 4,
     "distinct": 5,
     "ranked": 5,
-}  # name → how many whole numbers it takes
+}  # name → number of integer arguments
 _DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
 class Loops:
-    """The compiled loops of `runs`, which let go of the interpreter; each takes addresses and gives bits.
+    """The compiled loops of `runs`. Each takes addresses, returns bits, and releases the interpreter lock.
 
     `engine` owns their memory.
     """
@@ -37,12 +35,12 @@ class Loops:
 
 
 def symbol(name: str) -> str:
-    """What a loop is called in machine code."""
+    """The symbol of a loop in the machine code."""
     return f"mmgrid_{name}"
 
 
 def target_machine() -> llvm.TargetMachine:
-    """This processor, as what is compiled for."""
+    """The compilation target: this processor."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
@@ -51,12 +49,12 @@ def target_machine() -> llvm.TargetMachine:
 
 
 def processor() -> str:
-    """What machine code depends on."""
+    """The processor, its features and the platform, on which machine code depends."""
     return f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
 def load(path: Path) -> Loops | None:
-    """The loops in a file; None if it is not there, or not whole."""
+    """The loops in a file; None if the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -72,7 +70,7 @@ def load(path: Path) -> Loops | None:
 
 
 def _function(address: int, n_arguments: int) -> Callable[..., int]:
-    """A loop as numba lays out a function: it puts its result where the first argument points to."""
+    """A loop in numba's calling convention: the first argument points to the result."""
     native = ctypes.CFUNCTYPE(
         ctypes.c_int, ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_void_p), *[ctypes.c_int64] * n_arguments
     )(address)
@@ -81,7 +79,7 @@ def _function(address: int, n_arguments: int) -> Callable[..., int]:
         result, raised = ctypes.c_uint32(), ctypes.c_void_p()
         status = native(ctypes.byref(result), ctypes.byref(raised), *arguments)
         if status:
-            raise RuntimeError(f"a compiled loop ended with {status}")
+            raise RuntimeError(f"a compiled loop failed with status {status}")
         return result.value
 
     return call

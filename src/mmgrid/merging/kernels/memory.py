@@ -1,6 +1,6 @@
-"""Arrays at addresses: compiled loops take any number of arrays, of several types, as whole numbers.
+"""Arrays at addresses: compiled loops take any number of arrays, of several types, as integers.
 
-A tuple of arrays would be another type for each length and each mixture, and so another compilation.
+With tuples of arrays, every length and mixture of types would need its own compilation.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def _pointer_to(typing_context: Any, address: Any, element: Any) -> Any:
-    """The pointer to elements of a type at an address."""
+    """A pointer to elements of a type at an address."""
     pointer = types.CPointer(element.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -21,7 +21,7 @@ def _pointer_to(typing_context: Any, address: Any, element: Any) -> Any:
     return pointer(types.int64, element), generate
 
 
-_pointer: Any = _pointer_to  # callers leave out the typing context
+_pointer: Any = _pointer_to  # callers omit the typing context
 
 
 @numba.njit(inline="always")

@@ -1,10 +1,10 @@
-"""Philox 4×64 with ten rounds, compiled: the numbers of `mmgrid.merging.methods.stages.random`, bit for bit as numpy draws them.
+"""Philox 4×64 with ten rounds, compiled: the same bits as numpy's Philox in `methods.stages.random`.
 
-Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, whose constants these are.
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, including the constants.
 
-All is written so that the compiler can draw for several counters at once with wide registers: rounds are not a loop,
-and the upper half of a product of 64-bit numbers is put together from products of 32-bit numbers, which wide
-registers have. That takes half of the time of one counter after the other.
+The code is written so that the compiler can draw for several counters at once with vector registers: the rounds are
+unrolled, and the upper half of a 64-bit product is assembled from 32-bit products, which vector registers support. This
+takes half the time of one counter after the other.
 """
 
 import numba
@@ -31,7 +31,7 @@ def _round(a, b, c, d, key, other_key):
 
 @numba.njit(inline="always")
 def _drawn(counter, k, l):  # noqa: E741
-    """The four 64-bit numbers of a counter under a key of two."""
+    """The four 64-bit numbers of a counter, under a key of two 64-bit words."""
     zero = np.uint64(0)
     a, b, c, d = _round(counter, zero, zero, zero, k, l)
     k, l = k + _FIRST_STEP, l + _SECOND_STEP  # noqa: E741
@@ -56,9 +56,9 @@ def _drawn(counter, k, l):  # noqa: E741
 
 @numba.njit(nogil=True)
 def draw(key, other_key, block, n, planes, words):
-    """The 4 n numbers of `n` counters from `block` on into `words`, uint64; `planes`, uint64 [4, n or more], is room.
+    """Writes the 4 n numbers of `n` counters from `block` on to `words`, uint64. `planes`, uint64 [4, ≥ n], is scratch.
 
-    numpy counts on before it draws, so its block 0 is that of counter 1.
+    numpy increments the counter before it draws, so its block 0 has counter 1.
     """
     one, two, three, four = planes[0], planes[1], planes[2], planes[3]
     for i in range(n):

@@ -1,4 +1,4 @@
-"""Of many magnitudes those that lie in an interval, compiled: sixteen at a time where the processor can (AVX-512)."""
+"""Selecting the magnitudes in an interval, compiled: sixteen at a time on processors with AVX-512."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ _COMPRESS = "llvm.experimental.vector.compress.v16i32"
 
 @intrinsic
 def _squeeze_words(typing_context: Any, source: Any, low: Any, width: Any, target: Any) -> Any:
-    """Of 16 words at `source`, without their signs, the distances to `low` that are at most `width`, to `target`.
+    """Writes the distances to `low` of the magnitudes of 16 words at `source` to `target`, if they are at most `width`.
 
-    Returns how many there are. Sixteen words are written, whatever they are.
+    Returns the number of such distances. Always writes sixteen words; those after the distances are undefined.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -46,15 +46,15 @@ def _squeeze_words(typing_context: Any, source: Any, low: Any, width: Any, targe
     return types.int64(types.int64, types.uint32, types.uint32, types.int64), generate
 
 
-_squeeze: Any = _squeeze_words  # callers leave out the typing context
+_squeeze: Any = _squeeze_words  # callers omit the typing context
 
 
 @numba.njit
 def squeezed(bits, address, n, low, width, target, target_address, end):
-    """The distances to `low` of those of `n` magnitudes that lie in the interval, to `target` from its `end` on.
+    """Appends the distances to `low` of those of `n` magnitudes that lie in [low, low + width] to `target` at `end`.
 
-    `bits` and `target` are uint32 at the addresses; bits may have signs. Up to 16 words behind the last are written.
-    Returns the new end.
+    `bits` and `target` are uint32 arrays at the given addresses; signs in `bits` are ignored. Up to 16 words after the
+    last distance are overwritten. Returns the new end.
     """
     done = 0
     if _IS_WIDE:
@@ -62,7 +62,7 @@ def squeezed(bits, address, n, low, width, target, target_address, end):
         for i in range(0, done, _LANES):
             end += _squeeze(address + 4 * i, low, width, target_address + 4 * end)
     for i in range(done, n):
-        distance = np.uint32((bits[i] & _WITHOUT_SIGN) - low)  # what lies below wraps around
+        distance = np.uint32((bits[i] & _WITHOUT_SIGN) - low)  # magnitudes below `low` wrap around
         target[end] = distance
         end += distance <= width
     return end

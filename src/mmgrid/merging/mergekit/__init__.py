@@ -1,4 +1,4 @@
-"""mergekit's configuration files: read into recipes with mergekit's meanings, and written beside a merge."""
+"""mergekit's configuration files: read as recipes with mergekit's semantics, and written next to a merge."""
 
 from mmgrid.merging.mergekit.read import MergekitRecipe, read_mergekit
 

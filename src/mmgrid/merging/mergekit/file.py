@@ -1,9 +1,7 @@
-"""What a mergekit file says, before anything is made of it. Keys that mergekit does not know are told, not obeyed.
+"""The content of a mergekit file, before it is interpreted. Unknown keys are collected for notes and otherwise ignored.
 
 Source: the documentation of mergekit 0.1.5, https://github.com/arcee-ai/mergekit.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +30,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model as the file calls it: a folder or a name on the hub, a revision, a LoRA adapter."""
+    """A model as named in the file: a folder or a name on the hub, with an optional revision and LoRA adapter."""
 
     path: str
     revision: str | None = None
@@ -45,7 +43,7 @@ class ModelName:
 
 @dataclass(frozen=True)
 class Input:
-    """One model of a slice: its layers [first, last), all of them if None; and its own parameters."""
+    """One model of a slice: its layers [first, last) (None: all layers) and its parameters."""
 
     model: ModelName
     layers: tuple[int, int] | None
@@ -54,7 +52,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Slice:
-    """Some layers of the result, from one model each or several."""
+    """A range of layers of the result, merged from one model or several."""
 
     inputs: tuple[Input, ...]
     parameters: Parameters
@@ -62,7 +60,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class MergekitFile:
-    """A mergekit file. `parameters` are the module's, if there is one, then the file's: the first counts."""
+    """A mergekit file. `parameters` are the module's, if any, then the file's; the first that sets a value wins."""
 
     where: str
     method: str
@@ -78,15 +76,15 @@ class MergekitFile:
 
 
 def parse(path: Path) -> MergekitFile:
-    """Read a file.
+    """Reads a file.
 
     Raises:
-        MergeError: it is not there, not YAML, or not of mergekit's form; names the key.
+        MergeError: the file is missing, is not YAML, or is not a mergekit file; names the key.
     """
     where = str(path)
     value = _document(path)
     if not isinstance(value, Mapping) or "merge_method" not in value:
-        raise MergeError(f"{where}: is not a file of mergekit: it has no merge_method")
+        raise MergeError(f"{where}: is not a mergekit file: it has no merge_method")
     given = [key for key in ("models", "slices", "modules") if value.get(key)]
     if len(given) != 1:
         raise MergeError(
@@ -121,14 +119,14 @@ def _document(path: Path) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
     if len(documents) > 1:
-        raise MergeError(f"{path}: holds {len(documents)} merges (for mergekit-multi); give each a file of its own")
+        raise MergeError(f"{path}: contains {len(documents)} merges (for mergekit-multi); put each in a separate file")
     return documents[0] if documents else None
 
 
 def _only_module(modules: Any, where: str) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(modules, Mapping) or len(modules) != 1:
         names = ", ".join(modules) if isinstance(modules, Mapping) else modules
-        raise MergeError(f"{where}: modules: {names}: only a single module is merged; use models for a whole model")
+        raise MergeError(f"{where}: modules: {names}: only one module can be merged; use models for a whole model")
     ((name, module),) = modules.items()
     if not isinstance(module, Mapping) or bool(module.get("models")) == bool(module.get("slices")):
         raise MergeError(f"{where}: modules.{name}: needs exactly one of models and slices")
@@ -141,7 +139,7 @@ def _slices(module: Mapping[str, Any], where: str, base: ModelName | None) -> tu
             _input(item, f"{where}: models[{number}]") for number, item in enumerate(_list(module, "models", where))
         )
         if base is not None and base not in [each.model for each in inputs]:
-            inputs = (*inputs, Input(base, None, {}))  # as mergekit does: it is one of the inputs
+            inputs = (*inputs, Input(base, None, {}))  # mergekit, too, adds the base to the inputs
         return (Slice(inputs, {}),)
     slices = []
     for number, item in enumerate(_list(module, "slices", where)):
@@ -149,7 +147,7 @@ def _slices(module: Mapping[str, Any], where: str, base: ModelName | None) -> tu
         if not isinstance(item, Mapping) or not item.get("sources"):
             raise MergeError(f"{place}: needs sources")
         if item.get("base_model") is not None and _model(item["base_model"], f"{place}.base_model") != base:
-            raise MergeError(f"{place}.base_model: a slice cannot have a base of its own; give base_model once")
+            raise MergeError(f"{place}.base_model: all slices share one base; give base_model once for the file")
         inputs = tuple(
             _input(each, f"{place}.sources[{n}]", layers=True) for n, each in enumerate(_list(item, "sources", place))
         )
@@ -165,16 +163,18 @@ def _input(item: Any, where: str, *, layers: bool = False) -> Input:
         return Input(model, None, parameters)
     given = item.get("layer_range")
     if not isinstance(given, Sequence) or len(given) != 2 or not all(type(number) is int for number in given):
-        raise MergeError(f"{where}.layer_range: needs two whole numbers, the first layer and the one after the last")
+        raise MergeError(f"{where}.layer_range: needs two integers, the first layer and the one after the last")
     return Input(model, (given[0], given[1]), parameters)
 
 
 def _model(value: Any, where: str) -> ModelName:
-    """A model's name from `path[@revision][+adapter]`, or from the mapping that mergekit writes."""
+    """Reads a model from `path[@revision][+adapter]`, or from the mapping that mergekit writes."""
     adapter = None
     if isinstance(value, Mapping) and "model" in value:
         if value.get("override_architecture") is not None:
-            raise MergeError(f"{where}: override_architecture has no meaning here: tensors are matched by name")
+            raise MergeError(
+                f"{where}: override_architecture is not supported: tensors are matched by name; leave it out"
+            )
         value, adapter = value["model"], value.get("lora")
     elif isinstance(value, str) and "+" in value:
         value, _, adapter = value.partition("+")
@@ -185,14 +185,14 @@ def _model(value: Any, where: str) -> ModelName:
     else:
         path, _, revision = str(value).partition("@")
     if not path or "+" in str(adapter) or "@" in str(revision):
-        raise MergeError(f"{where}: {value!r} is not a model (a folder, or a name on the hub)")
+        raise MergeError(f"{where}: {value!r} is not a model; give a folder or a name on the hub")
     if adapter is not None and "@" in adapter:
-        raise MergeError(f"{where}: the revision of an adapter cannot be chosen; give its folder")
+        raise MergeError(f"{where}: a revision of an adapter is not supported; give the adapter's folder")
     return ModelName(str(path), str(revision) if revision else None, adapter)
 
 
 def _tokenizer(value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
-    """What is said of the tokenizer, as `tokenizer` says it."""
+    """The tokenizer settings in the form of the key `tokenizer`."""
     source, tokenizer = value.get("tokenizer_source"), value.get("tokenizer")
     if source is not None and tokenizer is not None:
         raise MergeError(f"{where}: tokenizer_source and tokenizer cannot both be given")

@@ -1,10 +1,8 @@
-"""What each mergekit method means in ours: its parameters with their defaults, and what they become.
+"""How each mergekit method translates to ours: its parameters with their defaults, and the options they become.
 
-`density`, `gamma` and `epsilon` are the source's own, and what one threshold is for is always a tensor. What has no
-counterpart is refused; what has one that gives other numbers is told as a note. See docs/merging/mergekit.md.
+`density`, `gamma` and `epsilon` are per source, and thresholds are always per tensor. A setting without a counterpart
+is refused; a setting whose counterpart gives other numbers adds a note. See docs/merging/mergekit.md.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,18 +12,18 @@ from mmgrid.merging.errors import MergeError
 
 Scope = Literal["shared", "input", "source"]  # one for all, one for each model, one for each model but the base
 DRAWN = (
-    "{method}: elements are drawn by seed, source, tensor and place, so other ones than in mergekit, which draws "
-    "them in the order of its work"
+    "{method}: elements are drawn by seed, source, tensor and index; mergekit draws in the order in which it processes "
+    "tensors, so other elements are kept"
 )
 RESCALED = (
-    "{method}: rescale: what is kept is divided by the probability with which it is kept; mergekit scales it to the "
-    "L1 norm that the tensor had, which is the same on average"
+    "{method}: rescale: kept elements are divided by their probability of being kept; mergekit scales them to the "
+    "tensor's original L1 norm, which is the same on average"
 )
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter as mergekit knows it; without a default it must be given."""
+    """A parameter of mergekit; `needed` parameters have no default and must be given."""
 
     name: str
     kind: type
@@ -36,7 +34,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Values:
-    """The parameters of one tensor: those for all models, and each model's own, by source name."""
+    """The parameters for one tensor: those shared by all models, and those of each model, by source name."""
 
     shared: Mapping[str, Any]
     own: Mapping[str, Mapping[str, Any]]
@@ -49,7 +47,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Meaning:
-    """How a tensor is merged, in our words."""
+    """How a tensor is merged, in terms of our methods."""
 
     method: str
     options: Mapping[str, Any]
@@ -59,14 +57,14 @@ class Meaning:
 
 @dataclass(frozen=True)
 class MergekitMethod:
-    """A method that both have.
+    """A method of mergekit that has a counterpart.
 
     Attributes:
-        parameters: in mergekit's words, `int8_mask` and others that change no number left out.
-        base: "delta": the base is what task vectors start from; "optional": it may be; "input": it is one of the
-            models.
-        inputs: least and most models, the base counted.
-        meaning: what a tensor's parameters mean.
+        parameters: mergekit's parameters.
+        base: "delta": task vectors are taken from the base; "optional": they are if there is a base; "input": the base
+            is one of the merged models.
+        inputs: minimum and maximum number of models, including the base.
+        meaning: translates the parameters of a tensor.
     """
 
     parameters: tuple[Parameter, ...]
@@ -76,13 +74,13 @@ class MergekitMethod:
 
 
 def _same(values: Mapping[str, Any]) -> Any:
-    """One value for all sources if they agree, else the mapping."""
+    """A single value if all sources agree, else the mapping."""
     distinct = set(values.values())
     return distinct.pop() if len(distinct) == 1 else dict(values)
 
 
 def _complement(share: float) -> float:
-    """1 − share without the digits that subtraction leaves: 1 − 0.33 is 0.67."""
+    """1 − share, rounded to remove floating-point noise: 1 − 0.33 is 0.67."""
     return round(1 - share, 12)
 
 
@@ -108,12 +106,12 @@ def _multislerp(values: Values) -> Meaning:
 
 def _model_stock(values: Values) -> Meaning:
     if values.shared["filter_wise"]:
-        raise MergeError("filter_wise: angles are taken per tensor here; leave it out, or set it to false")
+        raise MergeError("filter_wise: angles per filter are not supported, only per tensor; set it to false")
     return Meaning("model_stock", {})
 
 
 def _delta(values: Values, method: str, options: Mapping[str, Any], *, elects: bool) -> Meaning:
-    """A method of task vectors: weights, `lambda`, and the division by the weights that `normalize` asks for."""
+    """A method of task vectors: weights, `lambda`, and the division by the weights with `normalize`."""
     weights, normalise = values.each("weight"), values.shared["normalize"]
     if not elects and abs(sum(weights.values())) < 1e-8:  # mergekit then divides by 1
         normalise = False
@@ -131,8 +129,7 @@ def _clipped(values: Values) -> dict[str, float]:
 def _refuse_rescale(values: Values, method: str, density: Mapping[str, float]) -> None:
     if values.shared["rescale"] and any(0 < share < 1 for share in density.values()):
         raise MergeError(
-            f"rescale: {method} cannot scale what it keeps to the L1 norm of the whole; leave it out, set it to false, "
-            f"or raise lambda"
+            f"rescale: {method} cannot scale kept elements to the original L1 norm; set it to false, or increase lambda"
         )
 
 
@@ -148,11 +145,11 @@ def _inner(elects: bool) -> dict[str, Any]:
 
 
 def _drawn(values: Values, method: str) -> dict[str, float]:
-    """The densities of a method that draws; what becomes otherwise than in mergekit is noted."""
+    """The densities of a random method; adds notes on the differences from mergekit."""
     density = _clipped(values)
     for source, share in density.items():
         if share <= 0:
-            raise MergeError(f"density: {source}: is {share:g}; nothing would be left. Set the weight to 0 instead")
+            raise MergeError(f"density: {source}: is {share:g}, which keeps nothing; set the weight to 0 instead")
     if min(density.values()) < 1:
         values.note(DRAWN.format(method=method))
         if values.shared["rescale"]:
@@ -176,7 +173,7 @@ def _breadcrumbs(elects: bool) -> Callable[[Values], Meaning]:
     def meaning(values: Values) -> Meaning:
         density = _clipped(values)
         _refuse_rescale(values, "breadcrumbs", density)
-        # mergekit keeps the density, and leaves out as many of the largest as there is room for
+        # mergekit gives density precedence, and reduces gamma so that both fit
         gamma = {
             source: min(max(share, 0.0), _complement(density[source])) for source, share in values.each("gamma").items()
         }
@@ -191,7 +188,7 @@ def _della(elects: bool) -> Callable[[Values], Meaning]:
 
     def meaning(values: Values) -> Meaning:
         density = _drawn(values, name)
-        epsilon = {  # mergekit's is half the difference of the largest and the smallest probability
+        epsilon = {  # mergekit's epsilon is half the difference between the largest and the smallest probability
             source: 0.0 if density[source] == 1 else round(2 * half, 12)
             for source, half in values.each("epsilon").items()
         }

@@ -1,6 +1,4 @@
-"""The models of a mergekit file on this machine, and whether their tokenizers are one."""
-
-from __future__ import annotations
+"""Finds the models of a mergekit file on this machine, and compares their tokenizers."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,10 +10,10 @@ from mmgrid.merging.mergekit.file import MergekitFile, ModelName
 
 
 def folder_of(model: ModelName, beside: Path, where: str) -> Path:
-    """The folder of a model: as it is named, beside the file, or in the cache of the hub.
+    """The folder of a model: as given, relative to the file, or in the hub's cache.
 
     Raises:
-        MergeError: it is nowhere.
+        MergeError: it is in none of these places.
     """
     for path in (Path(model.path).absolute(), beside / model.path):
         if path.exists():
@@ -23,8 +21,8 @@ def folder_of(model: ModelName, beside: Path, where: str) -> Path:
     cached = _in_cache(model)
     if cached is None:
         raise MergeError(
-            f"{where}: model {model.path!r} is neither a folder on this machine nor in the hub's cache; fetch it first "
-            f"(`hf download {model.path}`), or give its folder"
+            f"{where}: model {model.path!r} is neither a folder on this machine nor in the hub's cache; download it "
+            f"first (`hf download {model.path}`), or give its folder"
         )
     return cached
 
@@ -36,20 +34,20 @@ def _in_cache(model: ModelName) -> Path | None:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
-    except (ImportError, OSError, ValueError):  # what it raises for names that it does not have derives from these
+    except (ImportError, OSError, ValueError):  # errors for names that are not in the cache derive from these
         return None
 
 
 def check_tokenizers(file: MergekitFile, folders: Mapping[str, Path], note: Callable[[str], None]) -> None:
-    """See that laying token rows out by a tokenizer would change nothing, which is all that can be done here.
+    """Checks that arranging token rows by a tokenizer would change nothing; anything else is not supported.
 
     Raises:
-        MergeError: the models' tokenizers differ, or tokens are to get other rows.
+        MergeError: the models' tokenizers differ, or the file changes token rows.
     """
     assert file.tokenizer is not None
     for key in ("tokens", "pad_to_multiple_of"):
         if file.tokenizer.get(key):
-            raise MergeError(f"{file.where}: tokenizer: {key}: token rows are not changed here; use mergekit for that")
+            raise MergeError(f"{file.where}: tokenizer: {key}: changing token rows is not supported; use mergekit")
     vocabularies = {name: _vocabulary(folder) for name, folder in folders.items()}
     absent = [name for name, tokens in vocabularies.items() if tokens is None]
     if absent:
@@ -61,13 +59,14 @@ def check_tokenizers(file: MergekitFile, folders: Mapping[str, Path], note: Call
             differing = [token for token in one.keys() | two.keys() if one.get(token) != two.get(token)]
             raise MergeError(
                 f"{file.where}: tokenizer: {first} and {other} differ in {len(differing)} tokens "
-                f"({listing(map(repr, differing), 3)}): token rows cannot be laid out anew here. Leave tokenizer out if "
-                f"the rows fit all the same, or bring the models to one vocabulary first (mergekit-tokensurgeon)"
+                f"({listing(map(repr, differing), 3)}): rearranging token rows is not supported. Leave tokenizer out "
+                f"if the rows match anyway, or bring the models to one vocabulary first (mergekit-tokensurgeon)"
             )
     size = len(vocabularies[first] or {})
     if any(_rows(folder) not in (None, size) for folder in folders.values()):
         note(
-            f"tokenizer: token rows beyond the tokenizer's {size} tokens are merged like all others; mergekit cuts them"
+            f"tokenizer: token rows beyond the tokenizer's {size} tokens are merged like the others; "
+            f"mergekit removes them"
         )
 
 

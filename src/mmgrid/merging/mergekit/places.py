@@ -1,6 +1,4 @@
-"""Where tensors lie in a mergekit file's slices, and patterns that name some of them in few words."""
-
-from __future__ import annotations
+"""Assigns tensors to the slices of a mergekit file, and finds short patterns for sets of tensors."""
 
 import fnmatch
 import glob
@@ -14,19 +12,19 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
 
 
 def layer_in(tensor: str) -> tuple[str, int] | None:
-    """What stands before the number of a tensor's layer (as `model.layers.`), and the number."""
+    """The part of a tensor's name before its layer number (such as `model.layers.`), and the number."""
     match = _LAYER.search(tensor)
     return None if match is None else (tensor[: match.start(1)], int(match[1]))
 
 
 class Places:
-    """The slice of each tensor, and how deep its layer lies in that slice.
+    """The slice of each tensor, and the depth of its layer within that slice.
 
-    What stands outside of the layers belongs to the first slice where it is an embedding, to the last otherwise, and
-    has depth 0, as in mergekit.
+    As in mergekit, tensors outside of the layers have depth 0; embeddings belong to the first slice, other tensors to
+    the last.
 
     Raises:
-        MergeError: slices do not put every layer where all of its models have it.
+        MergeError: the slices move, repeat or omit layers.
     """
 
     def __init__(self, file: MergekitFile, tensors: Sequence[str]) -> None:
@@ -40,7 +38,7 @@ class Places:
             self.ends = _ends(file, max(self.counts.values(), default=0))
 
     def of(self, tensor: str) -> tuple[int, float]:
-        """Number of the slice, and depth from 0 to 1."""
+        """Index of the slice, and depth from 0 to 1."""
         layer = layer_in(tensor)
         if layer is None:
             early = any(part in tensor for part in ("emb", "wte", "wpe"))
@@ -53,7 +51,7 @@ class Places:
 
 
 def _ends(file: MergekitFile, n_layers: int) -> list[int]:
-    """The layer after the last of each slice."""
+    """For each slice, the layer after its last one."""
     models = {each.model for each in file.slices[0].inputs}
     ends, start = [], 0
     for number, piece in enumerate(file.slices):
@@ -61,21 +59,21 @@ def _ends(file: MergekitFile, n_layers: int) -> list[int]:
         ranges = {each.layers for each in piece.inputs if each.layers is not None}
         if len(ranges) > 1 or {each.model for each in piece.inputs} != models:
             raise MergeError(
-                f"{where}: its models give other layers, or are other models than in slices[0]: layers cannot be moved "
-                f"or stacked here; use mergekit for that"
+                f"{where}: its layer_ranges differ, or its models are not those of slices[0]: moving or stacking "
+                f"layers is not supported; use mergekit"
             )
         first, last = ranges.pop()
         if first != start or last <= first or last > n_layers:
             raise MergeError(
-                f"{where}.layer_range: [{first}, {last}] must begin at layer {start} and end by {n_layers}: layers "
-                f"cannot be moved, left out or stacked here; use mergekit for that"
+                f"{where}.layer_range: [{first}, {last}] must begin at layer {start} and end by {n_layers}: moving, "
+                f"omitting or stacking layers is not supported; use mergekit"
             )
         ends.append(last)
         start = last
     if start != n_layers:
         raise MergeError(
-            f"{file.where}: slices: end at layer {start} of {n_layers}: only whole models are merged; use mergekit to "
-            f"leave layers out"
+            f"{file.where}: slices: end at layer {start} of {n_layers}: only whole models can be merged; use mergekit "
+            f"to omit layers"
         )
     return ends
 
@@ -83,9 +81,9 @@ def _ends(file: MergekitFile, n_layers: int) -> list[int]:
 def patterns_for(
     wanted: Iterable[str], taken: Iterable[str], tensors: Sequence[str], filters: Iterable[str]
 ) -> tuple[str, ...]:
-    """Patterns that fit all of `wanted`, and beside them none but `taken`, for which earlier rules count.
+    """Patterns that match all of `wanted`, and no other tensors except `taken`, which earlier rules already match.
 
-    They are filters, layers, both, and single names where need be.
+    Patterns are built from the filters, from layers, from both, and from single names as a last resort.
     """
     left, found = set(wanted), []
     allowed = left | set(taken)

@@ -1,9 +1,7 @@
-"""A mergekit file as a recipe of ours, with mergekit's defaults and meanings.
+"""Reads a mergekit file as a recipe, with mergekit's defaults and semantics.
 
-Every parameter is resolved for every tensor, as mergekit does it; tensors that come out alike are one rule.
+Every parameter is resolved for every tensor, as in mergekit; tensors with equal results share one rule.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,36 +23,36 @@ _TYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class MergekitRecipe:
-    """A recipe, and what is not as mergekit does it."""
+    """A recipe, and notes on the differences from mergekit."""
 
     recipe: MergeRecipe
     notes: tuple[str, ...]
 
 
 def read_mergekit(path: str | Path, *, seed: int = 0) -> MergekitRecipe:
-    """Read a mergekit file.
+    """Reads a mergekit file.
 
     Models are folders (relative to the working folder, as for mergekit, or to the file) or names on the hub whose
-    files are in its cache on this machine.
+    files are in the hub's cache on this machine.
 
     Args:
         path: the file.
-        seed: for methods that draw; mergekit takes it from its command line.
+        seed: seed of random methods; mergekit takes it from its command line.
 
     Raises:
-        MergeError: it is not mergekit's, or says what cannot be done here; names the key and what is supported.
+        MergeError: the file is not a mergekit file, or contains a setting that is not supported; names the key.
     """
     return _Reader(parse(Path(path)), Path(path).absolute().parent, seed).read()
 
 
 class _Reader:
-    """One file while it is read."""
+    """The state of reading one file."""
 
     def __init__(self, file: MergekitFile, folder: Path, seed: int) -> None:
         self.file, self.seed = file, seed
         if file.method not in METHODS:
             raise MergeError(
-                f"{file.where}: merge_method: {file.method!r} is not merged here{nearest(file.method, METHODS)}; "
+                f"{file.where}: merge_method: {file.method!r} is not supported{nearest(file.method, METHODS)}; "
                 f"known: {', '.join(METHODS)}"
             )
         self.method: MergekitMethod = METHODS[file.method]
@@ -68,9 +66,9 @@ class _Reader:
 
     def read(self) -> MergekitRecipe:
         for key in self.file.unknown:
-            self.note(f"{key}: is no key of mergekit's, which passes over it, too")
+            self.note(f"{key}: is not a key of mergekit; ignored, as in mergekit")
         if self.file.chat_template:
-            self.note("chat_template: is not applied; the copied tokenizer keeps its own")
+            self.note("chat_template: is not applied; the copied tokenizer keeps its template")
         self._note_unread()
         inputs = [each.model for each in self.file.slices[0].inputs]
         sources = [model for model in inputs if not (model == self.file.base and self.method.base != "input")]
@@ -94,7 +92,7 @@ class _Reader:
         self.notes[text] = None
 
     def _check_inputs(self) -> None:
-        """What mergekit demands of the models of each slice."""
+        """Checks mergekit's requirements on the models of each slice."""
         least, most = self.method.inputs
         for number, piece in enumerate(self.file.slices):
             where = f"{self.file.where}: slices[{number}]" if self.file.sliced else f"{self.file.where}: models"
@@ -103,7 +101,7 @@ class _Reader:
                 raise MergeError(f"{where}: a model is named twice")
             needs_base = self.method.base == "delta" or self.file.method == "slerp"
             if needs_base and self.file.base is None:
-                raise MergeError(f"{self.file.where}: base_model: {self.file.method} needs one")
+                raise MergeError(f"{self.file.where}: base_model: {self.file.method} needs a base_model")
             if (
                 self.file.base is not None
                 and self.file.base not in models
@@ -113,13 +111,13 @@ class _Reader:
             if not least <= len(models) <= (len(models) if most is None else most):
                 many = f"{least}" if least == most else f"at least {least}" if most is None else f"at most {most}"
                 raise MergeError(
-                    f"{where}: {self.file.method} takes {many} models, the base counted; has {len(models)}"
+                    f"{where}: {self.file.method} takes {many} models including the base, but {len(models)} are given"
                 )
             if self.method.base != "input" and set(models) == {self.file.base}:
-                raise MergeError(f"{where}: there is no model beside the base")
+                raise MergeError(f"{where}: needs a model other than the base")
 
     def _note_unread(self) -> None:
-        """Name the parameters that mergekit passes over."""
+        """Adds notes on the parameters that mergekit ignores."""
         known = {parameter.name: parameter for parameter in self.method.parameters}
         everywhere: list[tuple[Parameters, bool]] = [(scope, False) for scope in self.file.parameters]
         for piece in self.file.slices:
@@ -127,17 +125,19 @@ class _Reader:
         for parameters, of_model in everywhere:
             for name in parameters:
                 if name not in known:
-                    self.note(f"{name}: has no meaning for {self.file.method}; mergekit passes over it, too")
+                    self.note(f"{name}: is not a parameter of {self.file.method}; ignored, as in mergekit")
                 elif of_model and known[name].scope == "shared":
-                    self.note(f"{name}: is read under parameters only, not under a model; mergekit passes over it, too")
+                    self.note(
+                        f"{name}: is read only under the file's parameters; ignored under a model, as in mergekit"
+                    )
 
     def _base(self) -> Path | None:
         if self.file.base is None or self.method.base == "input":
             return None
         if self.file.base.adapter:
             raise MergeError(
-                f"{self.file.where}: base_model: {self.file.base} is a model with an adapter, which cannot be a base "
-                f"here; merge it into the model first"
+                f"{self.file.where}: base_model: {self.file.base}: a model with an adapter is not supported as a base; "
+                f"merge the adapter into the model first"
             )
         return self.folders[self.file.base]
 
@@ -154,13 +154,13 @@ class _Reader:
                 name = str(given).removeprefix("torch.")
                 if name not in _TYPES:
                     raise MergeError(
-                        f"{self.file.where}: {key}: {given!r} is not written here; known: {', '.join(_TYPES)}"
+                        f"{self.file.where}: {key}: {given!r} is not supported; known: {', '.join(_TYPES)}"
                     )
                 return name
         return "source"
 
     def _companions(self, sources: Sequence[ModelName]) -> str | None:
-        """Whose config and tokenizer go with the result."""
+        """The name of the model whose config and tokenizer are copied; None for the first source."""
         chosen = self.file.base or sources[0]
         if self.file.tokenizer is not None:
             given = self.file.tokenizer["source"]
@@ -180,7 +180,7 @@ class _Reader:
         return BASE_FILES
 
     def _grouped(self) -> dict[str, list[str]]:
-        """What is to be done, as JSON → the tensors to which it is done."""
+        """Meaning as JSON → the tensors with this meaning."""
         several = len(self.file.slices) > 1 or any(
             conditional(scope)
             for scope in (
@@ -256,7 +256,7 @@ class _Reader:
 
 
 def _names(models: Sequence[ModelName]) -> dict[ModelName, str]:
-    """Short names where they differ: the last part of the path."""
+    """The last part of each path if it is unique, else the full name."""
     short = {model: Path(model.adapter or model.path).name or str(model) for model in models}
     counts = list(short.values())
     return {model: name if counts.count(name) == 1 else str(model) for model, name in short.items()}

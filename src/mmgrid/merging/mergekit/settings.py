@@ -1,6 +1,4 @@
-"""The value of a mergekit parameter for one tensor: scopes, filters, and lists spread over the layers."""
-
-from __future__ import annotations
+"""Evaluates a mergekit parameter for one tensor: scopes, filters, and lists interpolated over the layers."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,18 +11,18 @@ from mmgrid.merging.mergekit.file import Parameters
 def value_of(
     parameter: str, kind: type, scopes: Iterable[Parameters], tensor: str, depth: float, where: str
 ) -> Any | None:
-    """The value that counts for a tensor; None where no scope gives any.
+    """The value of a parameter for a tensor; None if no scope sets one.
 
     Args:
-        parameter: its name.
+        parameter: name of the parameter.
         kind: float, int or bool.
-        scopes: from the innermost to the outermost; the first that has a value for the tensor counts.
-        tensor: its name, in which filters are looked for.
-        depth: where its layer lies in its slice, from 0 to 1; lists are interpolated there.
-        where: for errors.
+        scopes: from the innermost to the outermost; the first with a value for the tensor wins.
+        tensor: name of the tensor, which filters are searched in.
+        depth: position of the tensor's layer in its slice, from 0 to 1; lists are interpolated there.
+        where: prefix of error messages.
 
     Raises:
-        MergeError: a value is not of its kind.
+        MergeError: a value has the wrong type.
     """
     for scope in scopes:
         if parameter in scope:
@@ -42,7 +40,7 @@ def _evaluate(setting: Any, kind: type, tensor: str, depth: float, where: str) -
         return _spread([_scalar(entry, kind, where) for entry in conditions], depth)
     for condition in conditions:
         if not isinstance(condition, Mapping) or "value" not in condition or set(condition) - {"value", "filter"}:
-            raise MergeError(f"{where}: each entry needs value, and may have filter; found {condition!r}")
+            raise MergeError(f"{where}: each entry needs value and may have filter, but {condition!r} is given")
         part = condition.get("filter")
         if part in (None, "*") or str(part) in tensor:
             return _evaluate(condition["value"], kind, tensor, depth, where)
@@ -50,7 +48,7 @@ def _evaluate(setting: Any, kind: type, tensor: str, depth: float, where: str) -
 
 
 def _spread(values: Sequence[Any], depth: float) -> Any | None:
-    """A list's value at a depth: numbers are interpolated, anything else is taken from the part that depth lies in."""
+    """The value of a list at a depth: numbers are interpolated, truth values are taken from the entry before it."""
     if not values:
         return None
     place = depth * (len(values) - 1)
@@ -62,7 +60,7 @@ def _spread(values: Sequence[Any], depth: float) -> Any | None:
 
 
 def _scalar(value: Any, kind: type, where: str) -> Any:
-    """A single value of its kind; `1e-3`, which YAML reads as a text, is a number."""
+    """Converts a single value to its type. `1e-3` is a number, although YAML reads it as text."""
     if kind is bool:
         truth = {
             "true": True,
@@ -88,7 +86,7 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
 
 
 def conditional(parameters: Parameters) -> bool:
-    """Whether any of these parameters may have several values."""
+    """Whether any of these parameters may depend on the tensor."""
     return any(
         isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str))
         for value in parameters.values()
@@ -96,7 +94,7 @@ def conditional(parameters: Parameters) -> bool:
 
 
 def filters_in(parameters: Parameters) -> list[str]:
-    """The texts that filters look for in names."""
+    """The texts that filters search for in tensor names."""
     lists = [[setting] if isinstance(setting, Mapping) else setting for setting in parameters.values()]
     entries = [entry for each in lists if isinstance(each, Sequence) for entry in each if isinstance(entry, Mapping)]
     return [str(entry["filter"]) for entry in entries if entry.get("filter") not in (None, "*")]
