@@ -63,7 +63,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 99), "header"),
     "pickled weights": (_pickle, "model.safetensors"),
     "a missing weight": (_drop, "lack model.layers.1.mlp.up_proj.weight in the shape"),
-    "another shape": (lambda folder: _config(folder, intermediate_size=72), "and 5 more of the shape"),
+    "another shape": (lambda folder: _config(folder, intermediate_size=72), "and 5 more in the shape"),
 }
 
 

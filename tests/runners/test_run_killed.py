@@ -1,5 +1,5 @@
-"""kill -9 at the worst moments of a training, again and again: what comes out in the end has the bytes of a run
-that was never disturbed, and each run went on where the one before was killed."""
+"""kill -9 at the worst moments of a training, repeatedly: the result has the bytes of an undisturbed run, and each
+run continues where the one before was killed."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmgrid.store import Store
 NAME = "checkpoint/semb/garden/pretrain"
 OFTEN = {"MMGRID_SAVE_SECONDS": "0"}  # a step checkpoint at every step
 
-# Notes the steps of which it is told, and kills all processes of the run when `moment` has come.
+# Records the steps that are reported, and kills all processes of the run at `moment`.
 TRACE = """
 def die():
     os.killpg(0, signal.SIGKILL)
@@ -56,7 +56,7 @@ def prepare():
 
 
 class Victim:
-    """A store in which one checkpoint is to be trained, by runs that are killed."""
+    """A store in which killed runs train one checkpoint."""
 
     def __init__(self, grid: Built, folder: Path) -> None:
         self.grid, self.folder, self.runs = grid, folder, 0
@@ -69,7 +69,7 @@ class Victim:
         return start("run", *arguments, environment=OFTEN | environment)
 
     def run_until(self, moment: str) -> int:
-        """Let a run be killed at this moment; returns the first step that it trained."""
+        """Start a run that is killed at this moment; returns the first step that it trained."""
         self.runs += 1
         trace = self.folder / f"trace{self.runs}"
         run = self.start(**accident(self.folder / f"accident{self.runs}", moment + TRACE.format(trace=str(trace))))
@@ -79,7 +79,7 @@ class Victim:
         return int(trace.read_text().split()[0])
 
     def whole_step(self) -> int:
-        """The newest step of which there is a whole checkpoint, 0 without one."""
+        """The newest step with a complete checkpoint, 0 if there is none."""
         states = self.work.glob("step/checkpoint-*/trainer_state.json")
         return max((json.loads(state.read_text())["global_step"] for state in states), default=0)
 

@@ -1,4 +1,4 @@
-"""What the runner promises whatever becomes of a cell, of a process or of the runner itself."""
+"""The runner's guarantees when a cell fails, a process dies or the runner itself is stopped."""
 
 import json
 import multiprocessing as mp
@@ -12,7 +12,7 @@ from kits.processes import accident, finish, living, start, until
 from kits.tiny_grid import BASELINES, bytes_below, cells_of, write_raw_grid
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import Event, Outcome, default_jobs, run_local
+from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, run_local
 from mmgrid.store import Store
 
 EVALUATED = {
@@ -23,7 +23,7 @@ ALL = {"corpus/garden", "corpus/kitchen"} | EVALUATED["garden"] | EVALUATED["kit
 
 
 class Bench:
-    """A grid of raw files with an empty store, of which only what needs no training is built."""
+    """A grid on raw files with an empty store; only cells that need no training are built."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.root = write_raw_grid(folder), folder / "runs"
@@ -39,8 +39,8 @@ class Bench:
             cell for cell in cells_of(load_grid(self.file)) if cell.recipe.get("paradigm") == "baseline"
         )
 
-    def run(self, jobs: int = 1, watch=None) -> Outcome:
-        return run_local(self.cells, load_grid(self.file), self.store, jobs=jobs, watch=watch)
+    def run(self, jobs: int = 1, on_event: EventCallback | None = None) -> RunOutcome:
+        return run_local(self.cells, load_grid(self.file), self.store, jobs=jobs, on_event=on_event)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def accidents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Call it with code that befalls the processes that build cells."""
+    """Call it with code to run in the worker processes before they build cells."""
 
     def plan(code: str) -> None:
         for name, value in accident(tmp_path / "accident", code).items():
@@ -60,11 +60,11 @@ def accidents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_failed_cell_stops_no_other_and_what_rests_on_it_is_blocked(bench: Bench, jobs: int) -> None:
+def test_a_failed_cell_blocks_its_dependents_and_no_other_cell(bench: Bench, jobs: int) -> None:
     ratings = bench.file.parent / "raw" / "garden.csv.gz"
     whole = ratings.read_bytes()
     ratings.write_bytes(whole[: len(whole) // 2])
-    events: list[Event] = []
+    events: list[CellEvent] = []
     outcome = bench.run(jobs, events.append)
     assert set(outcome.built) == {"corpus/kitchen"} | EVALUATED["kitchen"]
     assert set(outcome.failed) == {"corpus/garden"}
@@ -92,7 +92,7 @@ def test_a_failed_cell_stops_no_other_and_what_rests_on_it_is_blocked(bench: Ben
 
 
 @pytest.mark.parametrize(("how", "code"), [("os._exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9)])
-def test_a_process_that_dies_is_one_failed_cell(bench: Bench, accidents, how: str, code: int) -> None:
+def test_a_worker_that_dies_fails_its_cell_only(bench: Bench, accidents, how: str, code: int) -> None:
     accidents(
         f"""
         def dying(cell, *rest):
@@ -112,36 +112,52 @@ def test_a_process_that_dies_is_one_failed_cell(bench: Bench, accidents, how: st
     assert not mp.active_children()
 
 
-def test_a_process_that_dies_between_two_cells_is_replaced(bench: Bench) -> None:
-    def shoot(event: Event) -> None:
+def test_a_worker_that_dies_between_two_cells_is_replaced(bench: Bench) -> None:
+    def shoot(event: CellEvent) -> None:
         if (event.cell, event.state) == ("corpus/garden", "built"):
             for child in mp.active_children():
                 child.kill()
                 child.join()
 
-    outcome = bench.run(watch=shoot)
+    outcome = bench.run(on_event=shoot)
     assert outcome.complete
     assert set(outcome.built) == ALL
 
 
-def test_an_error_of_any_kind_is_told_in_one_line(bench: Bench, accidents) -> None:
+@pytest.mark.parametrize(
+    ("error", "line", "has_traceback"),
+    [
+        ('PlugInError("no titles; check the item file")', "no titles; check the item file", False),
+        ('MemoryError("no room\\n  for this cell")', "MemoryError: no room for this cell", True),
+    ],
+)
+def test_an_error_is_reported_in_one_line_and_a_programming_error_with_its_traceback(
+    bench: Bench, accidents, capfd: pytest.CaptureFixture[str], error: str, line: str, has_traceback: bool
+) -> None:
     accidents(
-        """
+        f"""
+        class PlugInError(ValueError):
+            pass
+
         def failing(cell, *rest):
-            raise MemoryError("no room\\n  for this cell")
+            raise {error}
 
         worker.build_cell = failing
         """
     )
-    assert bench.run().failed["corpus/garden"] == "MemoryError: no room for this cell"
+    assert bench.run().failed["corpus/garden"] == line
+    err = capfd.readouterr().err
+    assert ("Traceback" in err and "in failing" in err) == has_traceback
 
 
-def test_what_is_there_is_not_built_again_and_starts_no_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_in_the_store_are_not_built_again_and_start_no_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert set(bench.run().built) == ALL
     monkeypatch.setattr("mmgrid.runners.local._start_worker", None)
-    events: list[Event] = []
-    outcome = bench.run(watch=events.append)
-    assert outcome == Outcome((), tuple(cell.name for cell in bench.cells), {}, {})
+    events: list[CellEvent] = []
+    outcome = bench.run(on_event=events.append)
+    assert outcome == RunOutcome((), tuple(cell.name for cell in bench.cells), {}, {})
     assert {event.state for event in events} == {"present"}
 
 
@@ -158,11 +174,11 @@ def test_a_damaged_record_fails_its_cell_and_no_other(bench: Bench) -> None:
     assert outcome.failed.keys() == {"corpus/garden"}
     assert outcome.failed["corpus/garden"].startswith(f"{record}: cannot be read as a record")
     assert outcome.blocked == {"evaluation/baseline/garden/popularity": "corpus/garden"}
-    assert bench.store.failures() == []  # it is damaged, and told as such
+    assert bench.store.failures() == []  # a damaged record is not a failed build
     assert record.stat().st_size == 100
 
 
-def test_a_failure_that_cannot_be_written_down_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_cannot_be_recorded_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.file.parent / "raw" / "garden.csv.gz").write_bytes(b"")
 
     def full(path: Path, value: object) -> None:
@@ -176,7 +192,7 @@ def test_a_failure_that_cannot_be_written_down_changes_nothing(bench: Bench, mon
 
 
 def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path) -> None:
-    """The first run holds a cell until the second one is seen to wait for it."""
+    """The first run holds a cell until the second one waits for it."""
     go = tmp_path / "go"
     environment = accident(
         tmp_path / "accident",
@@ -197,12 +213,12 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
     until(lambda: list(bench.root.glob("corpus/garden/*.lock")), first)
     waited = []
 
-    def watch(event: Event) -> None:
+    def watch(event: CellEvent) -> None:
         if event.state == "waiting":
             waited.append(event.cell)
             go.touch()
 
-    second = bench.run(watch=watch)
+    second = bench.run(on_event=watch)
     code, out, err = finish(first)
     assert (code, err) == (0, "")
     assert "corpus/garden" in waited
@@ -242,7 +258,7 @@ def test_an_interruption_leaves_no_process_behind(bench: Bench, tmp_path: Path) 
     assert bench.run().complete
 
 
-def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_goes(bench: Bench, tmp_path: Path) -> None:
+def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_exits(bench: Bench, tmp_path: Path) -> None:
     go = tmp_path / "go"
     run = start("run", *bench.arguments, environment=accident(tmp_path / "accident", HOLDING.format(go=str(go))))
     until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))), run)
@@ -258,6 +274,6 @@ def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_goes(bench: Ben
     assert bench.run().complete
 
 
-def test_jobs_are_as_many_as_the_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_jobs_are_the_cores_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert [default_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]

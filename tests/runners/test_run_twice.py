@@ -1,4 +1,4 @@
-"""The same grid gives the same bytes, however many cells run at once, and grows without building anything anew."""
+"""The same grid gives the same bytes whatever the number of jobs, and grows without rebuilding anything."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_one_process_builds_the_same_bytes_as_two(built: Built, tmp_path: Path) 
     assert len(weights) == sum(cell.kind in MODELS for cell in built.cells)
 
 
-def test_a_domain_is_added_by_building_its_cells_and_pairs_only(copied: Built) -> None:
+def test_adding_a_domain_builds_its_cells_and_pairs_only(copied: Built) -> None:
     before = bytes_below(copied.root)
     grid = load_grid(copied.file, ['data.domains=["games", "garden", "kitchen"]'])
     outcome = run_local(cells_of(grid), grid, copied.store)

@@ -212,7 +212,7 @@ class TestErrors:
             _fit(tmp_path, _recipe(), loss=loss)
 
     def test_weights_that_the_last_step_has_broken(self, tmp_path: Path) -> None:
-        with pytest.raises(TrainingError, match="weights that are not finite"):
+        with pytest.raises(TrainingError, match="weights are not finite"):
             _fit(tmp_path, _recipe(learning_rate=1e39, epochs=1 / 6))
 
     def test_a_batch_that_cannot_be_divided(self, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def run(
         )
         left = TimeLeft(cells, session.records, session.store, jobs or default_jobs(session.grid.spec.threads_per_cell))
         with draw.Progress(len(missing), left.without) as watch:
-            outcome = run_local(cells, session.grid, session.store, jobs=jobs, watch=watch)
+            outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch)
     except KeyboardInterrupt:  # typer would end without a word
         typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)
         raise typer.Exit(130) from None

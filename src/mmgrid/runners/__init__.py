@@ -1,6 +1,6 @@
-"""Where cells are built."""
+"""Builds the cells of a grid, several at a time on one machine."""
 
-from mmgrid.runners.events import Event, Outcome
+from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.local import default_jobs, run_local
 
-__all__ = ["Event", "Outcome", "default_jobs", "run_local"]
+__all__ = ["CellEvent", "EventCallback", "RunOutcome", "default_jobs", "run_local"]

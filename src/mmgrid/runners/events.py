@@ -1,14 +1,23 @@
-"""What a runner tells of: one callback, so that the library draws nothing and the command line draws all."""
+"""What a runner reports: events while cells are built, and the outcome of the run.
 
+The library reports through one callback and prints nothing; the command line draws the progress.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["started", "progress", "built", "present", "failed", "blocked", "waiting"]
+"""`present`: it was in the store already. `blocked`: an upstream cell failed. `waiting`: another process builds it."""
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something happened to a cell."""
+class CellEvent:
+    """A change in the state of one cell.
+
+    cell: its name. seconds: time since it was started. message: the error of a failed cell; the name of the failed
+    upstream cell of a blocked one. step, steps, loss: the progress of a training.
+    """
 
     cell: str
     state: State
@@ -19,15 +28,23 @@ class Event:
     loss: float | None = None
 
 
+EventCallback = Callable[[CellEvent], None]
+
+
 @dataclass(frozen=True)
-class Outcome:
-    """What became of the cells of a run, by name."""
+class RunOutcome:
+    """The result of a run: its cells, by name.
+
+    built: built by this run. present: in the store already, or built by another process meanwhile. failed: name →
+    error. blocked: name → the failed cell that it depends on.
+    """
 
     built: tuple[str, ...]
     present: tuple[str, ...]
-    failed: dict[str, str]  # name → what went wrong
-    blocked: dict[str, str]  # name → the failed cell that it waits for
+    failed: dict[str, str]
+    blocked: dict[str, str]
 
     @property
     def complete(self) -> bool:
+        """Whether every cell is in the store."""
         return not self.failed and not self.blocked

@@ -1,42 +1,44 @@
-"""Building cells side by side on one machine.
+"""Builds cells side by side on one machine.
 
-Each job is a process of its own that lives as long as the run: torch is imported once in each, its threads
-are fixed before it starts, and a cell that brings its process down takes nothing else with it.
+Each job is a worker process that lives as long as the run: it imports torch once, its threads are fixed before it
+starts, and a cell that brings its process down affects no other cell.
 """
 
 import multiprocessing as mp
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
-from mmgrid.runners.events import Event, Outcome
-from mmgrid.runners.worker import work
+from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
+from mmgrid.runners.schedule import Schedule
+from mmgrid.runners.worker import run_worker
 from mmgrid.store import Store, StoreError
 
-WAIT_SECONDS = 2.0  # before a cell that another process builds is looked at again
+WAIT_SECONDS = 2.0  # before a cell that another process builds is tried again
 
-# Progress goes through the pipe, so other libraries draw no bars of their own.
+# Progress is reported through the pipe, so other libraries must not draw bars.
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-
-Watch = Callable[[Event], None]
 
 
 @dataclass
 class _Worker:
-    """A process that builds one cell after the other."""
+    """A worker process, and the cell that it builds at the moment.
+
+    family: that of its newest cell; what the process has read for that cell serves the next one of the family.
+    """
 
     process: SpawnProcess
     pipe: Connection
     cell: Cell | None = None
     started: float = 0.0
-    family: str = ""  # of the newest cell: what it read for that one serves the next of the family
+    family: str = ""
 
     def stop(self) -> None:
         with suppress(OSError, ValueError):
@@ -48,107 +50,80 @@ class _Worker:
         self.pipe.close()
 
 
-@dataclass
-class _Board:
-    """Where each cell of a run stands."""
-
-    open: dict[Cell, None]
-    done: set[Cell] = field(default_factory=set)
-    built: list[str] = field(default_factory=list)
-    present: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    wait_until: dict[Cell, float] = field(default_factory=dict)
-
-    def ready(self, family: str = "", others: Collection[str] = ()) -> Cell | None:
-        """The next cell whose upstream is there and that nobody is known to be building.
-
-        One of `family` if there is one; else rather one of none of the `others`, at which somebody is.
-        """
-        now = time.monotonic()
-        ready = (
-            cell
-            for cell in self.open
-            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values())
-        )
-
-        def reluctance(cell: Cell) -> int:
-            if family and cell.family == family:
-                return 0
-            return 2 if cell.family in others else 1
-
-        return min(ready, key=reluctance, default=None)
-
-    def fail(self, cell: Cell, message: str) -> list[Cell]:
-        """Note a failure; returns the cells that it blocks."""
-        self.failed[cell.name] = message
-        lost: dict[Cell, None] = {cell: None}
-        for other in list(self.open):  # upstream comes first, so one pass reaches all
-            if any(above in lost for above in other.upstream.values()):
-                lost[other] = None
-                del self.open[other]
-                self.blocked[other.name] = cell.name
-        return list(lost)[1:]
-
-
 def run_local(
-    cells: Sequence[Cell], grid: Grid, store: Store, *, jobs: int | None = None, watch: Watch | None = None
-) -> Outcome:
-    """Build what is missing of `cells` (upstream first, and all of it among them), `jobs` at a time.
+    cells: Sequence[Cell],
+    grid: Grid,
+    store: Store,
+    *,
+    jobs: int | None = None,
+    on_event: EventCallback | None = None,
+) -> RunOutcome:
+    """Build those of `cells` that are missing in the store, `jobs` at a time.
 
-    A failed cell, also one whose record in the store is damaged, does not stop the others; what depends on it
-    is blocked. On an interruption all processes are stopped, and what was published stays.
+    A cell that fails, or has a damaged record in the store, does not stop the others; only cells that depend on it are
+    blocked. On an interruption all workers are stopped, and published cells stay.
+
+    Args:
+        cells: upstream first; the upstream of every cell must be among them.
+        jobs: worker processes; None: `default_jobs`.
+        on_event: called for every change in the state of a cell.
+
+    Raises:
+        ValueError: an upstream cell is not among `cells`.
     """
-    tell = watch or (lambda event: None)
-    board = _look_around(cells, store, tell)
+    notify = on_event or (lambda event: None)
+    schedule = _schedule_missing(cells, store, notify)
     workers: list[_Worker] = []
-    n_jobs = min(jobs or default_jobs(grid.spec.threads_per_cell), max(len(board.open), 1))
+    n_jobs = min(jobs or default_jobs(grid.spec.threads_per_cell), max(len(schedule.pending), 1))
     try:
-        while board.open or any(worker.cell for worker in workers):
-            _hand_out(board, workers, n_jobs, grid, store, tell)
-            _listen(board, workers, store, tell)
+        while schedule.pending or any(worker.cell for worker in workers):
+            _assign_cells(schedule, workers, n_jobs, grid, store, notify)
+            _receive_results(schedule, workers, store, notify)
     finally:
         for worker in workers:
             if worker.cell is not None:
                 worker.process.kill()
             worker.stop()
-    return Outcome(tuple(board.built), tuple(board.present), board.failed, board.blocked)
-
-
-def _look_around(cells: Sequence[Cell], store: Store, tell: Watch) -> _Board:
-    """A board on which the cells that are there are done, and those that cannot be used have failed."""
-    board = _Board(dict.fromkeys(cells))
-    for cell in board.open:
-        if lacking := [above.name for above in cell.upstream.values() if above not in board.open]:
-            raise ValueError(f"{cell.name}: it is built from {lacking[0]}, which is not among the cells to be built")
-    unusable: dict[Cell, str] = {}
-    for cell in list(board.open):
-        try:
-            if not store.has(cell.address):
-                continue
-            board.done.add(cell)
-            board.present.append(cell.name)
-            tell(Event(cell.name, "present"))
-        except StoreError as error:
-            unusable[cell] = str(error)
-        del board.open[cell]
-    for cell, problem in unusable.items():
-        _settle(board, cell, "failed", problem, 0.0, tell)
-    return board
+    return schedule.outcome()
 
 
 def default_jobs(threads_per_cell: int) -> int:
-    """As many cells side by side as the cores allow."""
+    """The number of cells to build at a time: available cores divided by `threads_per_cell`, at least 1."""
     return max(1, len(os.sched_getaffinity(0)) // threads_per_cell)
 
 
-def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, store: Store, tell: Watch) -> None:
-    while board.open:
+def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback) -> Schedule:
+    """A schedule of the missing cells. Cells in the store are present, cells with a damaged record have failed."""
+    schedule = Schedule.of(cells)
+    for cell in schedule.pending:
+        if lacking := [above.name for above in cell.upstream.values() if above not in schedule.pending]:
+            raise ValueError(f"{cell.name}: it is built from {lacking[0]}, which is not among the cells to be built")
+    damaged: dict[Cell, str] = {}
+    for cell in list(schedule.pending):
+        try:
+            if not store.has(cell.address):
+                continue
+            schedule.set_present(cell)
+            notify(CellEvent(cell.name, "present"))
+        except StoreError as error:
+            damaged[cell] = str(error)
+        del schedule.pending[cell]
+    for cell, problem in damaged.items():
+        _record_result(schedule, cell, "failed", problem, 0.0, notify)
+    return schedule
+
+
+def _assign_cells(
+    schedule: Schedule, workers: list[_Worker], n_jobs: int, grid: Grid, store: Store, notify: EventCallback
+) -> None:
+    """Give every idle worker a cell that can be built now; start workers up to `n_jobs`."""
+    while schedule.pending:
         idle = next((worker for worker in workers if worker.cell is None), None)
         if idle is None and len(workers) >= n_jobs:
             return
         family = idle.family if idle else ""
-        cell = board.ready(family, [worker.family for worker in workers if worker.family and worker is not idle])
+        others = [worker.family for worker in workers if worker.family and worker is not idle]
+        cell = schedule.next_cell(family, others)
         if cell is None:
             return
         if idle is None:
@@ -156,13 +131,13 @@ def _hand_out(board: _Board, workers: list[_Worker], n_jobs: int, grid: Grid, st
             workers.append(idle)
         try:
             idle.pipe.send(cell)
-        except OSError:  # it was killed while it had nothing to do
+        except OSError:  # it was killed while idle
             workers.remove(idle)
             idle.stop()
             continue
-        del board.open[cell]
+        del schedule.pending[cell]
         idle.cell, idle.started, idle.family = cell, time.monotonic(), cell.family
-        tell(Event(cell.name, "started"))
+        notify(CellEvent(cell.name, "started"))
 
 
 def _start_worker(grid: Grid, store: Store) -> _Worker:
@@ -173,7 +148,7 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     ours, theirs = context.Pipe()
     try:  # a process reads these when it starts, before it imports anything
         os.environ.update(QUIET | settings)
-        process = context.Process(target=work, args=(theirs, grid, store.root), daemon=True)
+        process = context.Process(target=run_worker, args=(theirs, grid, store.root), daemon=True)
         process.start()
     finally:
         os.environ.clear()
@@ -182,11 +157,11 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     return _Worker(process, ours)
 
 
-def _listen(board: _Board, workers: list[_Worker], store: Store, tell: Watch) -> None:
-    """Take in what the workers say, or see that one has died; the store is told of what failed."""
+def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, notify: EventCallback) -> None:
+    """Wait for messages of the workers and record results; a worker that died has failed its cell."""
     busy = {worker.pipe: worker for worker in workers if worker.cell is not None}
     if not busy:
-        time.sleep(WAIT_SECONDS / 4)  # all that is left is being built elsewhere
+        time.sleep(WAIT_SECONDS / 4)  # other processes build the cells that are left
         return
     for pipe in wait(list(busy), timeout=WAIT_SECONDS):
         worker = busy[pipe]  # type: ignore[index]
@@ -200,34 +175,34 @@ def _listen(board: _Board, workers: list[_Worker], store: Store, tell: Watch) ->
             worker.stop()
             state = "failed"
             payload = f"its process ended with code {worker.process.exitcode} (was it out of memory, or killed?)"
+        seconds = time.monotonic() - worker.started
         if state == "progress":
             step, steps, loss = payload
-            tell(Event(cell.name, "progress", time.monotonic() - worker.started, "", step, steps, loss))
+            notify(CellEvent(cell.name, "progress", seconds, "", step, steps, loss))
             continue
         worker.cell = None
-        blocked = _settle(board, cell, state, payload, time.monotonic() - worker.started, tell)
+        blocked = _record_result(schedule, cell, state, payload, seconds, notify)
         if state == "failed":
             store.note_failure(cell.address, payload, [other.address for other in blocked])
 
 
-def _settle(board: _Board, cell: Cell, state: str, payload: str, seconds: float, tell: Watch) -> list[Cell]:
-    """Note on the board what became of a cell; returns what is blocked by it."""
+def _record_result(
+    schedule: Schedule, cell: Cell, state: str, message: str, seconds: float, notify: EventCallback
+) -> list[Cell]:
+    """Record in the schedule how the build of a cell ended; returns the cells that a failure blocks."""
     if state == "waiting":
-        board.wait_until[cell] = time.monotonic() + WAIT_SECONDS
-        board.open[cell] = None
-        tell(Event(cell.name, "waiting", seconds))
+        schedule.postpone(cell, WAIT_SECONDS)
+        notify(CellEvent(cell.name, "waiting", seconds))
     elif state == "built":
-        board.done.add(cell)
-        board.built.append(cell.name)
-        tell(Event(cell.name, "built", seconds))
+        schedule.set_built(cell)
+        notify(CellEvent(cell.name, "built", seconds))
     elif state == "present":  # another process has built it meanwhile
-        board.done.add(cell)
-        board.present.append(cell.name)
-        tell(Event(cell.name, "present", seconds))
+        schedule.set_present(cell)
+        notify(CellEvent(cell.name, "present", seconds))
     else:
-        blocked = board.fail(cell, payload)
-        tell(Event(cell.name, "failed", seconds, payload))
+        blocked = schedule.set_failed(cell, message)
+        notify(CellEvent(cell.name, "failed", seconds, message))
         for other in blocked:
-            tell(Event(other.name, "blocked", message=cell.name))
+            notify(CellEvent(other.name, "blocked", message=cell.name))
         return blocked
     return []

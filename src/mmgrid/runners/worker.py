@@ -1,6 +1,7 @@
-"""The process that builds cells: it takes them from a pipe, and says what became of each."""
+"""The worker process: receives cells through a pipe, builds them, and sends back the results."""
 
 import logging
+import os
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,14 +12,18 @@ from mmgrid.store import Store
 
 logger = logging.getLogger(__name__)
 
+# As for a command: errors of these types are raised on purpose, by plug-ins too, and their message is enough.
+USER_ERRORS = (ValueError, OSError, RuntimeError)
+PROGRAMMING_ERRORS = (NotImplementedError, RecursionError)  # subclasses of RuntimeError
 
-def work(pipe: Connection, grid: Grid, root: Path) -> None:
-    """Build cells until None comes, or the other end is gone.
 
-    Answers ("progress", (step, steps, loss)) while it builds, and in the end ("built" | "present" | "waiting",
-    "") or ("failed", what went wrong, in one line).
+def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
+    """Build cells until None is received or the other end of the pipe is closed.
+
+    Sends ("progress", (step, steps, loss)) while a cell is built, and then either ("built" | "present" | "waiting", "")
+    or ("failed", the error in one line).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
     logging.captureWarnings(True)
     store = Store(root)
     while True:
@@ -30,17 +35,28 @@ def work(pipe: Connection, grid: Grid, root: Path) -> None:
             return
         try:
             answer = (build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress))), "")
-        except Exception as error:  # a cell may fail in any way; the others go on
-            logger.debug("%s failed", cell.name, exc_info=True)
-            answer = ("failed", _one_line(error))
+        except Exception as error:  # whatever fails in one cell, the others go on
+            _log(error, cell.name)
+            answer = ("failed", one_line(error))
         try:
             pipe.send(answer)
         except OSError:  # the runner was killed
             return
 
 
-def _one_line(error: Exception) -> str:
-    """What went wrong; errors of our own say it all, of others the type is needed to make sense of it."""
-    ours = type(error).__module__.startswith("mmgrid.")
+def one_line(error: Exception) -> str:
+    """The error in one line; the type is added where the message alone does not explain it."""
     text = " ".join(str(error).split())
-    return text if ours and text else f"{type(error).__name__}: {text}"
+    if text and _is_for_users(error):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_for_users(error: Exception) -> bool:
+    return isinstance(error, USER_ERRORS) and not isinstance(error, PROGRAMMING_ERRORS)
+
+
+def _log(error: Exception, cell: str) -> None:
+    """Log the traceback: always of a programming error, of any error if MMGRID_DEBUG is set."""
+    unexpected = not _is_for_users(error) or bool(os.environ.get("MMGRID_DEBUG"))
+    logger.log(logging.ERROR if unexpected else logging.DEBUG, "%s failed", cell, exc_info=error)

@@ -1,8 +1,8 @@
 """One `fit` for all paradigms, on transformers.Trainer and accelerate.
 
-The Trainer brings devices, mixed precision, gradient accumulation, several processes and step checkpoints.
-We bring the order of the examples (`EpochSequence`), so that a killed run, resumed from its newest step
-checkpoint, ends at the same weights, bit for bit, as a run that was never killed.
+The Trainer provides devices, mixed precision, gradient accumulation, several processes and step checkpoints. This
+module adds the order of the examples (`EpochSequence`), so that a killed run, resumed from its newest step checkpoint,
+ends with the same weights, bit for bit, as an uninterrupted run.
 """
 
 import logging
@@ -23,24 +23,27 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, float | None], None]  # step, steps, loss
 Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
-LOSS_POINTS = 200  # points of a loss curve
+LOSS_POINTS = 200  # approximate length of a loss curve
 SAVE_SECONDS = 60.0
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what to change."""
+    """Training cannot continue; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a run did: `losses` holds (step, epoch, mean loss since the point before)."""
+    """Steps, number of examples and loss curve of a run.
+
+    losses: (step, epoch, mean loss since the point before).
+    """
 
     steps: int
     examples: int
@@ -55,16 +58,19 @@ def fit(
     step_folder: Path,
     *,
     seed: int,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     save_seconds: float = SAVE_SECONDS,
 ) -> TrainingReport:
     """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
 
-    `loss(model, batch)` gives the mean loss of a batch as a scalar. `save_seconds` is the least time
-    between two step checkpoints; it changes no weight.
+    Args:
+        loss: `loss(model, batch)` returns the mean loss of a batch as a scalar.
+        step_folder: for step checkpoints.
+        progress: called at every logged step.
+        save_seconds: minimum time between two step checkpoints; it does not affect the weights.
 
-    Raises TrainingError when there is nothing to train on, the batch cannot be divided, or the loss or a
-    weight is no longer finite.
+    Raises:
+        TrainingError: there are no examples, the batch cannot be divided, or the loss or a weight is not finite.
     """
     sequence = EpochSequence(examples, recipe.epochs, seed)
     if len(sequence) == 0:
@@ -80,11 +86,11 @@ def fit(
         args=_arguments(recipe, step_folder, seed, steps, every, micro_batch),
         train_dataset=sequence,
         data_collator=examples.collate,
-        callbacks=[_Watch(progress, every, save_seconds)],
+        callbacks=[_StepCallback(progress, every, save_seconds)],
     )
     trainer.batch_loss = loss
-    trainer.remove_callback(PrinterCallback)  # progress goes through one callback, not to standard output
-    with trainer.accelerator.main_process_first():  # it clears away what is broken, the others find what is left
+    trainer.remove_callback(PrinterCallback)  # progress is reported through the callback only
+    with trainer.accelerator.main_process_first():  # it removes broken step checkpoints before the others look
         last = newest_step(step_folder)
     if last:
         logger.info("resuming from %s", last)
@@ -95,7 +101,7 @@ def fit(
         trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.free_memory()
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise TrainingError("the last step left weights that are not finite; lower the learning rate")
+        raise TrainingError("after the last step some weights are not finite; lower the learning rate")
     losses = [
         (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
         for entry in trainer.state.log_history
@@ -105,10 +111,10 @@ def fit(
 
 
 def newest_step(folder: Path) -> str | None:
-    """The newest whole step checkpoint in `folder`; None if there is none.
+    """The newest complete step checkpoint in `folder`; None if there is none.
 
-    The Trainer writes a step checkpoint's state last. What a kill left half-written has none that can be read,
-    and is removed: it must not be resumed from, nor stand in the way of the next one of its name.
+    The Trainer writes the state file of a step checkpoint last. A half-written one has no readable state and is removed:
+    it must neither be resumed from nor block the next one with its name.
     """
     while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
         try:
@@ -143,19 +149,19 @@ def _arguments(
         logging_strategy="steps",
         logging_steps=every,
         logging_nan_inf_filter=False,
-        save_strategy="no",  # the callback asks for step checkpoints by time
+        save_strategy="no",  # the callback requests step checkpoints by time
         save_total_limit=1,
         disable_tqdm=True,
         report_to=[],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    # Several GPUs are for several processes; torch's DataParallel would cut packed rows at any place.
+    # Use one GPU per process; torch's DataParallel would split packed rows at arbitrary places.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
 class _LossTrainer(Trainer):
-    """A Trainer whose loss is a function handed in, not what the model's forward returns."""
+    """A Trainer with a given loss function instead of the loss that the model's forward pass returns."""
 
     batch_loss: Loss
 
@@ -169,13 +175,13 @@ class _LossTrainer(Trainer):
         return (value, {}) if return_outputs else value
 
 
-class _Watch(TrainerCallback):
-    """Reports progress, and asks for a step checkpoint when enough time has passed.
+class _StepCallback(TrainerCallback):
+    """Reports progress, and requests a step checkpoint when enough time has passed.
 
-    Checkpoints fall on logging steps only, so that a resumed run also logs the same loss curve.
+    Checkpoints are written at logging steps only, so that a resumed run logs the same loss curve.
     """
 
-    def __init__(self, progress: Progress | None, every: int, save_seconds: float):
+    def __init__(self, progress: StepProgress | None, every: int, save_seconds: float):
         self.progress = progress
         self.every = every
         self.save_seconds = save_seconds
@@ -183,7 +189,7 @@ class _Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            # The first process's clock decides for all: each of them writes its part of a step checkpoint.
+            # The first process's clock decides for all, since each writes its part of a step checkpoint.
             due = broadcast_object_list([time.monotonic() - self.saved_at >= self.save_seconds])
             if due[0]:
                 control.should_save = True
@@ -195,8 +201,10 @@ class _Watch(TrainerCallback):
 
 
 def _micro_batch(recipe: TrainingRecipe) -> int:
-    """Examples that one process reads at once, so that a step has `batch_size` of them over all processes."""
-    processes = PartialState(cpu=not torch.cuda.is_available()).num_processes  # joins them, as the Trainer would
+    """Examples per process and micro-batch, such that a step has `batch_size` examples over all processes."""
+    processes = PartialState(
+        cpu=not torch.cuda.is_available()
+    ).num_processes  # joins the process group, as the Trainer would
     parts = recipe.accumulation * processes
     if recipe.batch_size % parts:
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""All that determines one training run, apart from its data, its first weights and its seed."""
+"""The recipe of a training run: everything that determines it except data, initial weights and seed."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ Schedule = Literal["cosine", "constant"]
 
 
 class TrainingRecipe(BaseModel):
-    """Hyper-parameters of one call of `fit`; every value is resolved, none is guessed from the machine."""
+    """Hyper-parameters of one call of `fit`. Every value is explicit; none depends on the machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,8 +17,8 @@ class TrainingRecipe(BaseModel):
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(gt=0, description="examples per optimizer step, over all processes")
     weight_decay: float = Field(default=0.0, ge=0)
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="share of the steps that warm up")
-    warmup_steps: int = Field(default=0, ge=0, description="warm-up in steps; overrides the ratio where it is > 0")
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="share of the steps used for warm-up")
+    warmup_steps: int = Field(default=0, ge=0, description="warm-up in steps; overrides the ratio if > 0")
     schedule: Schedule = "cosine"
     max_grad_norm: float = Field(default=1.0, gt=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)

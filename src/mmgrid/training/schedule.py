@@ -1,10 +1,10 @@
-"""The order in which examples are seen, laid out for all epochs at once.
+"""The order of the training examples, as one sequence over all epochs.
 
-Epoch e visits the examples in a permutation drawn from (seed, e). Laid end to end, the epochs form one
-long sequence, so that resuming is nothing but going on at a position: no sampler state, no generator state.
+Epoch e visits the examples in a permutation drawn from (seed, e). Concatenated, the epochs form one long sequence, so a
+run resumes at a position of it and needs neither sampler nor generator state.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,21 +14,21 @@ from mmgrid.seeds import generator
 
 
 class Examples(Protocol):
-    """What a paradigm makes of histories: examples that can be drawn anew in each epoch."""
+    """Training examples that a paradigm makes from histories; an example may differ between epochs."""
 
     def __len__(self) -> int: ...
 
     def draw(self, index: int, epoch: int) -> Any:
-        """Example `index` as epoch `epoch` sees it; a pure function of the two and the examples' seed."""
+        """Example `index` in epoch `epoch`: a pure function of both and of the examples' seed."""
         ...
 
     def collate(self, drawn: Sequence[Any]) -> dict[str, Any]:
-        """A batch of drawn examples as the tensors that the paradigm's loss takes."""
+        """A batch of drawn examples, as the tensors that the paradigm's loss expects."""
         ...
 
 
 class EpochSequence(Dataset):
-    """`Examples` over all epochs as one flat map-style dataset of ⌈epochs · len(examples)⌉ draws."""
+    """`Examples` over all epochs as one map-style dataset of ⌈epochs · len(examples)⌉ draws."""
 
     def __init__(self, examples: Examples, epochs: float, seed: int):
         self.examples = examples
@@ -46,8 +46,5 @@ class EpochSequence(Dataset):
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             rng = generator(self.seed, "order", epoch)
-            self._orders = {epoch: rng.permutation(len(self.examples))}  # keep one epoch's order at a time
+            self._orders = {epoch: rng.permutation(len(self.examples))}  # only one epoch's order is kept
         return self._orders[epoch]
-
-
-Collate = Callable[[Sequence[Any]], dict[str, Any]]

@@ -22,8 +22,8 @@ from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.token_rows import append_token_rows, token_tables
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.decoding import ItemTrie, beam_search
-from mmgrid.decoding.head import logits
-from mmgrid.decoding.reads_trees import check_reads_trees
+from mmgrid.decoding.lm_head import lm_head_logits
+from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.paradigms.recipes import SemidRecipe, model_values
@@ -89,7 +89,7 @@ class Semid:
         Raises BackboneError if dialogues cannot be packed for it, or beams not searched.
         """
         check_packing(backbone)
-        check_reads_trees(backbone)
+        check_tree_support(backbone)
         levels, per_level = codes.codes.shape[1], codes.codes_per_level
         first = append_token_rows(backbone, levels * per_level, _rows_seed(seed, block))
         backbone.config.mmgrid = {
@@ -147,7 +147,7 @@ class Semid:
         code = labels - self.config["first_token"]
         is_code = code >= 0
         code_losses = self._code_losses(model, states[is_code], code[is_code])
-        word_losses = F.cross_entropy(logits(model, states[~is_code]), labels[~is_code], reduction="sum")
+        word_losses = F.cross_entropy(lm_head_logits(model, states[~is_code]), labels[~is_code], reduction="sum")
         weight = self.recipe.code_weight
         total = weight * code_losses.sum() + word_losses
         return total / (weight * is_code.sum() + (~is_code).sum())
@@ -156,7 +156,7 @@ class Semid:
         """Cross-entropy of each code [T], counted through all levels from 0, over the codes of its level: [T]."""
         levels, per_level = self.level_tokens.shape
         rows = torch.arange(levels * per_level, device=states.device) + self.config["first_token"]
-        found = logits(model, states, rows).view(-1, levels, per_level)
+        found = lm_head_logits(model, states, rows).view(-1, levels, per_level)
         level = (code // per_level)[:, None, None].expand(-1, 1, per_level)
         return F.cross_entropy(found.gather(1, level)[:, 0], code % per_level, reduction="none")
 

@@ -1,0 +1,81 @@
+"""The state of every cell of a run, and the choice of the cell to build next."""
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.runners.events import RunOutcome
+
+
+@dataclass
+class Schedule:
+    """Cells that are pending, in the store, failed or blocked. A cell that is being built is in none of these.
+
+    pending: cells to build, upstream first (a dict used as an ordered set). done: cells in the store.
+    built, present, failed, blocked: as in `RunOutcome`.
+    wait_until: cell → time on the monotonic clock before which it is not tried, since another process builds it.
+    """
+
+    pending: dict[Cell, None]
+    done: set[Cell] = field(default_factory=set)
+    built: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+    wait_until: dict[Cell, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> "Schedule":
+        """All of `cells` pending, in this order (upstream first)."""
+        return cls(dict.fromkeys(cells))
+
+    def next_cell(self, family: str = "", other_families: Collection[str] = ()) -> Cell | None:
+        """A cell whose upstream is done; None if there is none at the moment.
+
+        Cells of `family` come first, since the process has read what they share; cells of `other_families`, which
+        other processes work on, come last.
+        """
+        now = time.monotonic()
+        ready = (
+            cell
+            for cell in self.pending
+            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values())
+        )
+
+        def rank(cell: Cell) -> int:
+            if family and cell.family == family:
+                return 0
+            return 2 if cell.family in other_families else 1
+
+        return min(ready, key=rank, default=None)
+
+    def set_built(self, cell: Cell) -> None:
+        """This run has built the cell."""
+        self.done.add(cell)
+        self.built.append(cell.name)
+
+    def set_present(self, cell: Cell) -> None:
+        """The cell is in the store, and this run did not build it."""
+        self.done.add(cell)
+        self.present.append(cell.name)
+
+    def set_failed(self, cell: Cell, message: str) -> list[Cell]:
+        """The cell failed. Returns the pending cells that this blocks, all that depend on it."""
+        self.failed[cell.name] = message
+        lost: dict[Cell, None] = {cell: None}
+        for other in list(self.pending):  # upstream comes first, so one pass reaches all
+            if any(above in lost for above in other.upstream.values()):
+                lost[other] = None
+                del self.pending[other]
+                self.blocked[other.name] = cell.name
+        return list(lost)[1:]
+
+    def postpone(self, cell: Cell, seconds: float) -> None:
+        """Another process builds the cell: it is pending again, and not tried for `seconds`."""
+        self.wait_until[cell] = time.monotonic() + seconds
+        self.pending[cell] = None
+
+    def outcome(self) -> RunOutcome:
+        """The outcome of the run so far."""
+        return RunOutcome(tuple(self.built), tuple(self.present), self.failed, self.blocked)
