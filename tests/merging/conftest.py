@@ -1,17 +1,17 @@
-"""What the tests of merging share."""
+"""Fixtures and settings shared by the tests of merging."""
 
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("merging", deadline=None)  # the machine may be busy; what hangs is stopped elsewhere
+settings.register_profile("merging", deadline=None)  # a busy machine is slow; hanging tests are stopped by pytest
 settings.load_profile("merging")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Digests are remembered in a cache of the test run's own, compiled loops from one run to the next."""
+    """Caches digests in a new folder for this test run; compiled loops are kept from one run to the next."""
     folder = tmp_path_factory.mktemp("cache")
     (folder / "mmgrid").mkdir()
     if request.config.cache is not None:

@@ -1,4 +1,4 @@
-"""The algebra of merging, for every registered method: what must hold whatever the numbers are."""
+"""The algebra of merging: properties of every registered method that hold for all values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmgrid.merging.engine import thresholds as cuts
 Model = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"embed.weight": (6, 5), "layers.0.weight": (4, 7), "layers.1.b": (9,), "n": ()}
 NAMES = ("books", "games", "toys")
-# What turns the parts of a method off, so that one source with weight 1 is given back.
+# Options with which a single source of weight 1 is returned.
 OFF = {"density": 1.0, "drop": 0.0, "gamma": 0.0, "epsilon": 0.0, "first": 1.0, "last": 1.0}
 EXACTLY = {"slerp": 2}
 ALONE = ["linear", "task_arithmetic", "multislerp", "ties", "dare", "mask", "breadcrumbs", "della", "lines", "decay"]
@@ -40,7 +40,7 @@ ALGEBRA = settings.get_profile("algebra")
 
 
 def model_of(seed: int) -> Model:
-    """Weights of any size and sign: continuous, of few values (many ties), mostly zero, or mixed."""
+    """Weights of any size and sign: continuous, with few distinct values (many ties), mostly zero, or mixed."""
     draw = np.random.default_rng(seed)
     model = {}
     for name, shape in SHAPES.items():
@@ -54,14 +54,14 @@ def model_of(seed: int) -> Model:
     return model
 
 
-# Drawn by seed: hypothesis takes a hundred times longer to draw arrays than a merge of them takes.
+# Models are drawn by seed, because hypothesis takes a hundred times longer to draw arrays than merging them takes.
 MODELS = st.integers(0, 2**32 - 1).map(model_of)
 SHARES = st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0, 2.0])
 WEIGHTS = st.fixed_dictionaries(dict.fromkeys(NAMES, SHARES))
 
 
 def merged(name: str, sources: Mapping[str, Model], base: Model, **arguments: Any) -> Model:
-    """The method's answer, with as many sources, the weights and the base that it takes."""
+    """Merges with the number of sources, the weights, the base and the options that the method takes."""
     method = METHODS[name]
     sources = dict(itertools.islice(sorted(sources.items()), EXACTLY.get(name)))
     weights = {key: weight for key, weight in arguments.pop("weights", {}).items() if key in sources}
@@ -73,7 +73,7 @@ def merged(name: str, sources: Mapping[str, Model], base: Model, **arguments: An
         return merge_state_dicts(method, sources, base=below, weights=weights, **known)
     except MergeError as error:
         if "the sources cancel out" in str(error):
-            reject()  # which multislerp says it cannot merge
+            reject()  # multislerp refuses to merge these
         if "takes no weights" not in str(error):
             raise
         return merge_state_dicts(method, sources, base=below, **known)
@@ -107,7 +107,7 @@ def in_runs_of(elements: int, small_group: int) -> Iterator[None]:
 @pytest.mark.parametrize("name", DELTA)
 @given(sources=models(3), base=MODELS, weights=WEIGHTS)
 @settings(ALGEBRA)
-def test_scale_zero_is_the_base(name: str, sources: Any, base: Model, weights: Any) -> None:
+def test_scale_zero_gives_the_base(name: str, sources: Any, base: Model, weights: Any) -> None:
     base["layers.1.b"][0] = -0.0
     assert same_bits(merged(name, sources, base, weights=weights, scale=0.0), dict(sorted(base.items())))
 
@@ -115,8 +115,8 @@ def test_scale_zero_is_the_base(name: str, sources: Any, base: Model, weights: A
 @pytest.mark.parametrize("name", ALONE)
 @given(source=MODELS, base=MODELS)
 @settings(ALGEBRA)
-def test_one_source_with_weight_one_is_that_source(name: str, source: Model, base: Model) -> None:
-    """With density 1 and nothing dropped; as exactly as float32 holds the difference to the base."""
+def test_one_source_with_weight_one_is_returned(name: str, source: Model, base: Model) -> None:
+    """With density 1 and nothing dropped; as precisely as float32 represents the difference to the base."""
     result = merged(name, {"games": source}, base, **OFF)
     if METHODS[name].base == "none":
         assert same_bits(result, dict(sorted(source.items())))
@@ -160,14 +160,16 @@ def test_runs_and_threads_change_no_bit(
 @pytest.mark.parametrize("name", LINEAR_IN_WEIGHTS)
 @given(sources=models(3), base=MODELS, weights=WEIGHTS, factor=st.sampled_from([0.25, 2.0, 4.0, 0.3, 7.0]))
 @settings(ALGEBRA)
-def test_scaling_weights_is_scaling_deltas(name: str, sources: Any, base: Model, weights: Any, factor: float) -> None:
+def test_scaling_all_weights_scales_the_delta(
+    name: str, sources: Any, base: Model, weights: Any, factor: float
+) -> None:
     scaled = {source: weight * factor for source, weight in weights.items()}
     one = merged(name, sources, base, weights=scaled, normalise=False)
     other = merged(name, sources, base, weights=weights, normalise=False, scale=factor)
     if factor in (0.25, 2.0, 4.0):  # only exponents change
         assert same_bits(one, other)
     size = 10 * factor * sum(weights.values()) * largest(base, *sources.values())
-    if METHODS[name].stages(METHODS[name].resolve({})) == () or name == "lines":  # no vote can tip over in rounding
+    if METHODS[name].stages(METHODS[name].resolve({})) == () or name == "lines":  # rounding cannot change a vote
         assert_close(one, other, size)
     divided = (merged(name, sources, base, weights=some, normalise=True) for some in (weights, scaled))
     if factor in (0.25, 2.0, 4.0):
@@ -189,7 +191,7 @@ def test_the_result_lies_on_a_line_through_the_base(
 @pytest.mark.parametrize("name", DELTA)
 @given(base=MODELS, weights=WEIGHTS)
 @settings(ALGEBRA)
-def test_sources_that_learned_nothing_give_the_base(name: str, base: Model, weights: Any) -> None:
+def test_sources_equal_to_the_base_give_the_base(name: str, base: Model, weights: Any) -> None:
     result = merged(name, {source: dict(base) for source in NAMES}, base, weights=weights)
     assert all(result[key].equal(base[key]) for key in base)
 
@@ -197,32 +199,30 @@ def test_sources_that_learned_nothing_give_the_base(name: str, base: Model, weig
 @pytest.mark.parametrize("name", [*ALONE, "slerp", "velocity", "acceleration", "model_stock"])
 @given(source=MODELS, base=MODELS)
 @settings(ALGEBRA)
-def test_equal_sources_agree(name: str, source: Model, base: Model) -> None:
-    """The average of equals is what they are, however it is taken; with nothing dropped and Σ w = 1."""
+def test_equal_sources_give_that_source(name: str, source: Model, base: Model) -> None:
+    """Any average of equal sources is the source, with nothing dropped and Σ w = 1."""
     normalised = {"normalise": True} if name in LINEAR_IN_WEIGHTS else {}
     result = merged(name, dict.fromkeys(NAMES, source), base, **OFF, **normalised)
     size = largest(source, base)
-    # An angle near zero has no digits: between equals, multislerp's `eps` shows, in tensors that are nearly zero.
+    # multislerp adds `eps` to lengths, which matters for tensors that are nearly zero.
     precision = 1e-4 if name == "multislerp" else 2e-6
     assert_close(result, source, size, precision)
 
 
 @pytest.mark.parametrize(
     "name", [name for name in ALL if name != "pcb"]
-)  # ranks computed scores: rounding decides ties
+)  # pcb ranks computed scores, and rounding changes ties
 @given(sources=models(3), base=MODELS, weights=WEIGHTS, power=st.sampled_from([-3, 1, 6]))
 @settings(ALGEBRA)
-def test_the_unit_of_the_weights_does_not_matter(
-    name: str, sources: Any, base: Model, weights: Any, power: int
-) -> None:
-    """All tensors times a power of two: so is the result."""
+def test_scaling_all_tensors_scales_the_result(name: str, sources: Any, base: Model, weights: Any, power: int) -> None:
+    """Multiplying all tensors by a power of two multiplies the result by it."""
 
     def scaled(model: Model) -> Model:
         return {key: tensor * 2.0**power for key, tensor in model.items()}
 
     one = merged(name, {source: scaled(model) for source, model in sources.items()}, scaled(base), weights=weights)
     other = scaled(merged(name, sources, base, weights=weights))
-    if name == "multislerp":  # single numbers have opposite directions, which may cancel out but for `eps`
+    if name == "multislerp":  # directions of single numbers are ±1, and may cancel out except for `eps`
         one, other = ({key: value for key, value in model.items() if value.numel() > 1} for model in (one, other))
     if "eps" in METHODS[name].options.model_fields or METHODS[name].whole_tensors:
         assert_close(one, other, 10 * largest(one, other), 1e-5)
@@ -232,7 +232,7 @@ def test_the_unit_of_the_weights_does_not_matter(
 
 @settings(max_examples=30)
 @given(sources=models(3), weights=WEIGHTS, shift=st.sampled_from([8.0, -0.5, 100.0]))
-def test_linear_lets_a_common_shift_through(sources: Any, weights: Any, shift: float) -> None:
+def test_linear_preserves_a_common_shift(sources: Any, weights: Any, shift: float) -> None:
     def moved(model: Model) -> Model:
         return {key: tensor.double() + shift for key, tensor in model.items()}
 
@@ -244,7 +244,7 @@ def test_linear_lets_a_common_shift_through(sources: Any, weights: Any, shift: f
 @settings(max_examples=30)
 @given(sources=models(2), base=MODELS, step=st.floats(-2, 2, width=32))
 def test_velocity_of_two_is_task_arithmetic_from_the_older(sources: Any, base: Model, step: float) -> None:
-    """Θ(t2) + s (Θ(t2) − Θ(t1)) is Θ(t1) + (1 + s) (Θ(t2) − Θ(t1))."""
+    """Θ(t2) + s (Θ(t2) − Θ(t1)) equals Θ(t1) + (1 + s) (Θ(t2) − Θ(t1))."""
     older, newer = sources["books"], sources["games"]
     one = merge_state_dicts("velocity", {"t1": older, "t2": newer}, step=step)
     other = merge_state_dicts("task_arithmetic", {"t2": newer}, base=older, scale=1 + step)
@@ -253,7 +253,7 @@ def test_velocity_of_two_is_task_arithmetic_from_the_older(sources: Any, base: M
 
 @settings(max_examples=30)
 @given(chain=models(3))
-def test_the_parabola_goes_through_its_checkpoints(chain: Any) -> None:
+def test_acceleration_passes_through_its_checkpoints(chain: Any) -> None:
     for step, name in ((0.0, "toys"), (-1.0, "games"), (-2.0, "books")):
         result = merge_state_dicts("acceleration", chain, step=step)
         assert all(result[key].equal(chain[name][key]) for key in SHAPES)

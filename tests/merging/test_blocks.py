@@ -1,4 +1,4 @@
-"""Token rows in blocks: rows of two models belong together only where their blocks have one name."""
+"""Blocks of token rows: rows of two models are merged only if their blocks have the same name."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmgrid.merging import Blocks, MergeError, TensorFolder, merge, merge_state_dicts
-from mmgrid.merging.models.token_blocks import Block, BlockTable, lay_out, rows_of
+from mmgrid.merging.models.token_blocks import BlockTable, TokenBlock
+from mmgrid.merging.plan.block_layout import lay_out, rows_of
 
 EMBED, HEAD, OTHER = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.weight"
 WIDTH = 6
@@ -21,7 +22,7 @@ BACKBONE = 10
 
 
 def table(*blocks: tuple[str, int]) -> dict[str, Any]:
-    """The JSON of blocks that lie one behind the other."""
+    """The JSON of consecutive blocks."""
     rows, end = [], 0
     for name, size in blocks:
         rows.append({"name": name, "start": end, "stop": end + size})
@@ -44,7 +45,7 @@ def write(folder: Path, seed: int, *blocks: tuple[str, int], named: bool = True,
 
 
 class Models:
-    """A backbone, and two models with codebooks of their own behind it; `<a_0>` is a string of both."""
+    """A backbone, and two models with different codebooks after it; both have the token `<a_0>`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -69,13 +70,13 @@ def models(tmp_path: Path) -> Models:
     return Models(tmp_path)
 
 
-def test_the_backbone_is_merged_own_rows_are_kept_those_of_others_appended(models: Models) -> None:
+def test_backbone_rows_are_merged_and_codebook_rows_kept_or_appended(models: Models) -> None:
     merged = models.merged(scale=0.5)
     for name in (EMBED, HEAD):
         start = models.base[name]
         backbone = start + 0.5 * (models.books[name][:BACKBONE] - start + models.toys[name][:BACKBONE] - start)
         torch.testing.assert_close(merged[name][:BACKBONE], backbone)
-        assert merged[name][BACKBONE : BACKBONE + 4].equal(models.books[name][BACKBONE:]), "bit for bit"
+        assert merged[name][BACKBONE : BACKBONE + 4].equal(models.books[name][BACKBONE:]), "unchanged"
         assert merged[name][BACKBONE + 4 :].equal(models.toys[name][BACKBONE:])
     record = models.record()
     assert record["blocks"] == {
@@ -89,7 +90,7 @@ def test_the_backbone_is_merged_own_rows_are_kept_those_of_others_appended(model
     assert json.loads((models.root / "out" / "config.json").read_text())["vocab_size"] == 17
 
 
-def test_the_first_source_says_in_which_order(models: Models) -> None:
+def test_blocks_are_in_the_order_of_the_first_source(models: Models) -> None:
     recipe = models.recipe()
     merge({**recipe, "sources": recipe["sources"][::-1]}, models.root / "out")
     assert [row["name"] for row in models.record()["blocks"]["rows"]] == ["backbone", "toys", "books"]
@@ -108,7 +109,7 @@ def test_the_first_source_says_in_which_order(models: Models) -> None:
         ({"backbone": "drop"}, ["books", "toys"]),
     ],
 )
-def test_rules_for_blocks(models: Models, rules: dict[str, str], names: list[str]) -> None:
+def test_block_rules(models: Models, rules: dict[str, str], names: list[str]) -> None:
     merged = models.merged(blocks=rules)
     rows = models.record()["blocks"]["rows"]
     assert [row["name"] for row in rows] == names
@@ -124,11 +125,11 @@ def test_rules_for_blocks(models: Models, rules: dict[str, str], names: list[str
             assert found.equal(models.books[EMBED][:BACKBONE])
     again = models.root / "again"
     merge({"method": "linear", "sources": [{"name": "x", "path": str(models.root / "out")}]}, again)
-    assert load_file(again / "model.safetensors")[EMBED].equal(merged[EMBED]), "what comes out can be merged again"
+    assert load_file(again / "model.safetensors")[EMBED].equal(merged[EMBED]), "the result can be merged again"
 
 
 def test_equal_strings_of_different_codebooks_are_never_averaged(models: Models, tmp_path: Path) -> None:
-    """Two codebooks of one size have the same strings; without names the rows would fall on each other."""
+    """Two codebooks of the same size have the same strings; without block names their rows would be averaged."""
     write(tmp_path / "games", 3, ("backbone", BACKBONE), ("games", 4))
     recipe = models.recipe()
     recipe["sources"][1] = {"name": "games", "path": str(tmp_path / "games")}
@@ -143,8 +144,8 @@ def test_equal_strings_of_different_codebooks_are_never_averaged(models: Models,
 
 
 @pytest.mark.parametrize("method", ["linear", "task_arithmetic"])
-def test_one_codebook_of_two_models_can_be_merged(tmp_path: Path, method: str) -> None:
-    """The same block in both, at different places; a base that lacks its rows has no delta to give."""
+def test_a_codebook_shared_by_two_models_can_be_merged(tmp_path: Path, method: str) -> None:
+    """Both models have the block, at different rows. If the base lacks these rows, task vectors do not exist."""
     base = write(tmp_path / "base", 0, ("backbone", BACKBONE))
     one = write(tmp_path / "one", 1, ("backbone", BACKBONE), ("books", 4))
     two = write(tmp_path / "two", 2, ("books", 4), ("backbone", BACKBONE))
@@ -170,7 +171,7 @@ def test_one_codebook_of_two_models_can_be_merged(tmp_path: Path, method: str) -
     torch.testing.assert_close(merged[BACKBONE:], (one[EMBED][BACKBONE:] + two[EMBED][:4]) / 2)
 
 
-def test_a_base_with_the_block_somewhere_else(tmp_path: Path) -> None:
+def test_a_base_may_have_the_block_at_other_rows(tmp_path: Path) -> None:
     base = write(tmp_path / "base", 0, ("books", 4), ("toys", 2), ("backbone", BACKBONE))
     one = write(tmp_path / "one", 1, ("backbone", BACKBONE), ("books", 4))
     recipe = {
@@ -186,8 +187,8 @@ def test_a_base_with_the_block_somewhere_else(tmp_path: Path) -> None:
     torch.testing.assert_close(merged, start + 0.25 * (one[EMBED] - start))
 
 
-def test_appended_rows_do_not_count_in_a_trim(models: Models, tmp_path: Path) -> None:
-    """One threshold over all tensors that are merged: a codebook of large rows must not push the others out."""
+def test_appended_rows_do_not_affect_a_trim(models: Models, tmp_path: Path) -> None:
+    """One threshold covers all merged elements; large rows of a codebook must not raise it."""
     tensors = load_file(tmp_path / "toys" / "model.safetensors")
     for name in (EMBED, HEAD):
         tensors[name][BACKBONE:] *= 1000
@@ -201,7 +202,7 @@ def test_appended_rows_do_not_count_in_a_trim(models: Models, tmp_path: Path) ->
         threshold = sizes[n - n // 2]
         for name, moved in kept.items():
             large = (source[name][: len(start[name])] - start[name]).abs() >= threshold
-            assert moved[large].float().mean() > 0.8, "its own, but for those that lost the vote"
+            assert moved[large].float().mean() > 0.8, "kept, except for elements that lost the vote"
     shares = models.record()["report"]["kept_share"]
     counted = {source: shares[source]["model"] for source in ("books", "toys")}
     sizes = {"0": 20, "outside": 2 * BACKBONE * WIDTH}
@@ -210,7 +211,7 @@ def test_appended_rows_do_not_count_in_a_trim(models: Models, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("workers", [1, 5])
-def test_methods_of_rows_and_tensors_see_merged_rows_only(models: Models, workers: int) -> None:
+def test_row_and_tensor_methods_see_only_merged_rows(models: Models, workers: int) -> None:
     for number, method in enumerate(("della", "dare", "model_stock", "breadcrumbs")):
         recipe = models.recipe(method=method)
         merge(recipe, models.root / f"out{number}", workers=workers)
@@ -220,7 +221,7 @@ def test_methods_of_rows_and_tensors_see_merged_rows_only(models: Models, worker
         )
 
 
-def test_shapes_that_differ_without_blocks_are_explained(models: Models) -> None:
+def test_different_shapes_without_blocks_get_a_hint(models: Models) -> None:
     for name in ("books", "toys"):
         (models.root / name / "mmgrid.json").unlink()
     with pytest.raises(
@@ -231,7 +232,7 @@ def test_shapes_that_differ_without_blocks_are_explained(models: Models) -> None
         models.merged(blocks={"toys": "drop"})
 
 
-# ---- blocks that lie
+# ---- wrong blocks
 
 
 @pytest.mark.parametrize(
@@ -251,8 +252,10 @@ def test_shapes_that_differ_without_blocks_are_explained(models: Models) -> None
         ("base", {"rows": table(("backbone", 11))["rows"]}, r"base.*11 rows.*has 10"),
     ],
 )
-def test_blocks_that_do_not_fit_the_weights(models: Models, name: str, facts: dict[str, Any], says: str) -> None:
-    """What is said of rows is held against the tensors: a wrong number would read a neighbour's bytes."""
+def test_blocks_that_contradict_the_weights_are_refused(
+    models: Models, name: str, facts: dict[str, Any], says: str
+) -> None:
+    """Recorded rows are checked against the tensors; a wrong number would read the bytes of other rows."""
     given_facts = {**table(("backbone", 10), ("toys", 3)), **facts}
     (models.root / name / "mmgrid.json").write_text(json.dumps({"blocks": given_facts}))
     with pytest.raises(MergeError, match=says):
@@ -260,7 +263,7 @@ def test_blocks_that_do_not_fit_the_weights(models: Models, name: str, facts: di
     assert not (models.root / "out").exists()
 
 
-def test_a_source_without_blocks_is_all_backbone(models: Models) -> None:
+def test_a_source_without_blocks_counts_as_backbone(models: Models) -> None:
     recipe = models.recipe()
     recipe["sources"].append({"name": "plain", "path": str(models.root / "base")})
     merge(recipe, models.root / "out")
@@ -292,7 +295,7 @@ ROWS = st.fixed_dictionaries(
     )
     | st.sampled_from([3, "x", [], [[]]])
 )
-def test_tables_of_any_content(given_table: Any) -> None:
+def test_any_table_is_read_or_refused(given_table: Any) -> None:
     try:
         read = BlockTable.of(json.loads(json.dumps(given_table)), "here")
     except MergeError as error:
@@ -309,7 +312,7 @@ def test_tables_of_any_content(given_table: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\ud800", '{"blocks": 1e999}'])
-def test_records_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+def test_unreadable_records_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "mmgrid.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(MergeError, match=f"{tmp_path / 'mmgrid.json'}: "):
         BlockTable.read(tmp_path)
@@ -332,17 +335,17 @@ def test_blocks_are_laid_out_without_gaps(sizes: list[int], first: list[str], se
     assert [block.block.name for block in laid] == [*first, "z"]
     ends = [0]
     for block in laid:
-        assert block.block == Block(block.block.name, ends[-1], ends[-1] + by_name[block.block.name])
+        assert block.block == TokenBlock(block.block.name, ends[-1], ends[-1] + by_name[block.block.name])
         ends.append(block.block.stop)
         for source, start in block.sources.items():
-            assert Block(block.block.name, start, start + by_name[block.block.name]) in tables[source].blocks
+            assert TokenBlock(block.block.name, start, start + by_name[block.block.name]) in tables[source].blocks
         assert set(block.sources) == ({"a", "b"} if block.block.name in ("backbone", "x") else set(block.sources))
         assert block.action == ("merge" if block.block.name in ("backbone", "x") else "keep")
     assert rows_of(laid) == ends[-1]
 
 
-def test_other_blocks_do_not_go_on_with_a_killed_merge(models: Models) -> None:
-    """The weight files are the same, and so are all shapes of the result; what belongs to what is not."""
+def test_a_killed_merge_is_not_resumed_with_other_blocks(models: Models) -> None:
+    """The weight files and all shapes of the result are the same; only the assignment of rows differs."""
 
     def interrupt(done: int, total: int, name: str) -> None:
         raise KeyboardInterrupt
@@ -363,7 +366,7 @@ def test_other_blocks_do_not_go_on_with_a_killed_merge(models: Models) -> None:
 
 
 @pytest.mark.parametrize("method", ["linear", "ties"])
-def test_in_memory_it_is_what_it_is_on_disk(tmp_path: Path, method: str) -> None:
+def test_merging_in_memory_equals_merging_on_disk(tmp_path: Path, method: str) -> None:
     models = Models(tmp_path)
     rules = {"backbone": "merge", "toys": "keep", "*": "drop"}
     base = {} if method == "linear" else {"base": str(tmp_path / "base")}

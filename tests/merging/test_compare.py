@@ -1,4 +1,4 @@
-"""Differences between models against plain float64 arithmetic."""
+"""Comparisons of models, checked against plain float64 arithmetic."""
 
 import math
 from pathlib import Path
@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmgrid.merging import MergeError, TensorFolder
-from mmgrid.merging import compare as difference_module
-from mmgrid.merging.compare import Difference, Sums, diff
+from mmgrid.merging import compare as compare_module
+from mmgrid.merging.compare import Comparison, Sums, compare
 
 SHAPES = {
     "item_tower.layers.0.w": (130, 700),
@@ -70,9 +70,9 @@ def _check(sums: Sums, x: Tensor, y: Tensor, equal: int) -> None:
 
 
 @pytest.mark.parametrize("with_base", [False, True])
-def test_against_plain_arithmetic(with_base: bool, models: Path) -> None:
+def test_equals_plain_float64_arithmetic(with_base: bool, models: Path) -> None:
     base = models / "base" if with_base else None
-    found = diff(models / "a", models / "b", base=base)
+    found = compare(models / "a", models / "b", base=base)
     x, y = _values(models / "a", base), _values(models / "b", base)
     p, q = _values(models / "a", None), _values(models / "b", None)
     equal = {name: int((p[name] == q[name]).sum()) for name in p}
@@ -97,19 +97,19 @@ def test_against_plain_arithmetic(with_base: bool, models: Path) -> None:
 
 
 def test_neither_runs_nor_threads_change_a_bit(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def of(elements: int, workers: int) -> Difference:
-        monkeypatch.setattr(difference_module, "CHUNK_ELEMENTS", elements)
-        return diff(models / "a", models / "b", base=models / "base", workers=workers)
+    def of(elements: int, workers: int) -> Comparison:
+        monkeypatch.setattr(compare_module, "CHUNK_ELEMENTS", elements)
+        return compare(models / "a", models / "b", base=models / "base", workers=workers)
 
     expected = of(1 << 17, 1)
     for elements, workers in ((1 << 13, 1), (1 << 14, 3), (1 << 20, 2)):
         assert of(elements, workers) == expected
 
 
-def test_several_at_once_are_as_two_by_two(models: Path) -> None:
-    found = diff(models / "a", models / "b", models / "c", base=models / "base", names=("x", "y", "z"))
+def test_comparing_several_models_equals_comparing_pairs(models: Path) -> None:
+    found = compare(models / "a", models / "b", models / "c", base=models / "base", names=("x", "y", "z"))
     assert found.models == ("x", "y", "z")
-    two = diff(models / "b", models / "c", base=models / "base")
+    two = compare(models / "b", models / "c", base=models / "base")
     assert found.whole.pair(1, 2) == two.whole.pair()
     assert found.whole.pair(2, 1).norms == two.whole.pair().norms[::-1]
     assert found.whole.pair(0, 0).cosine == pytest.approx(1.0)
@@ -117,43 +117,43 @@ def test_several_at_once_are_as_two_by_two(models: Path) -> None:
     assert found.whole.pair(0, 0).distance == 0.0
 
 
-def test_a_model_is_like_itself(models: Path) -> None:
-    pair = diff(models / "a", models / "a").whole.pair()
+def test_a_model_does_not_differ_from_itself(models: Path) -> None:
+    pair = compare(models / "a", models / "a").whole.pair()
     assert (pair.distance, pair.equal, pair.conflicts) == (0.0, 1.0, 0.0)
     assert pair.cosine == pytest.approx(1.0)
-    still = diff(models / "a", models / "b", base=models / "a").whole.pair()
+    still = compare(models / "a", models / "b", base=models / "a").whole.pair()
     assert still.norms[0] == 0.0
     assert math.isnan(still.cosine)
 
 
-def test_what_cannot_be_compared_is_told(models: Path) -> None:
+def test_tensors_that_cannot_be_compared_are_listed(models: Path) -> None:
     _model(models / "b", 2, more=torch.ones(3), scalar=torch.ones(2), ids=torch.arange(1, 6))
-    found = diff(models / "a", models / "b")
+    found = compare(models / "a", models / "b")
     assert found.left_out == {"more": "a lacks it", "scalar": "shapes differ: a [], b [2]"}
     assert found.whole_numbers == {"ids": False}
     assert "more" not in found.tensors
     _model(models / "b", 2, ids=torch.ones(5))
-    assert diff(models / "a", models / "b").left_out == {"ids": "types differ: a int64, b float32"}
+    assert compare(models / "a", models / "b").left_out == {"ids": "types differ: a int64, b float32"}
     save_file({"other": torch.ones(2)}, models / "c" / "model.safetensors")
     with pytest.raises(MergeError, match="nothing can be compared"):
-        diff(models / "a", models / "c")
+        compare(models / "a", models / "c")
 
 
 def test_errors_name_the_model_and_the_tensor(models: Path) -> None:
     _model(models / "b", 2, more=torch.tensor([1.0, math.nan]))
     _model(models / "a", 1, more=torch.ones(2))
     with pytest.raises(MergeError, match=r"tensor more: source 'b' holds NaN"):
-        diff(models / "a", models / "b")
+        compare(models / "a", models / "b")
     with pytest.raises(MergeError, match="names: 2 models need as many different names"):
-        diff(models / "a", models / "b", names=("a", "a"))
+        compare(models / "a", models / "b", names=("a", "a"))
     with pytest.raises(MergeError, match="is not there"):
-        diff(models / "a", models / "nowhere")
+        compare(models / "a", models / "nowhere")
 
 
-def test_open_tensors_and_other_types(models: Path) -> None:
+def test_accepts_open_models_and_other_types(models: Path) -> None:
     _model(models / "b", 1, torch.float32)
     steps: list[tuple[int, int, str]] = []
     with TensorFolder(models / "a") as a, TensorFolder(models / "b") as b:
-        found = diff(a, b, progress=lambda *step: steps.append(step))
+        found = compare(a, b, progress=lambda *step: steps.append(step))
     assert found.whole.pair().distance < 0.02 * found.whole.pair().norms[0]
     assert steps[-1][0] == steps[-1][1]

@@ -1,4 +1,4 @@
-"""What a merge will cost is known before it, nothing is left behind, and the report says how near it came."""
+"""The cost of a merge: the plan before it, which leaves nothing behind, and the comparison in the report."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def _recipe(models: Path, method: str = "ties", **changes: Any) -> dict[str, Any
     return {"method": method, "base": base, "sources": sources, "dtype": "bfloat16", **changes}
 
 
-def test_bytes_and_tensors_are_those_of_the_merge(models: Path) -> None:
+def test_the_plan_counts_the_bytes_and_tensors_of_the_merge(models: Path) -> None:
     before = sorted(models.rglob("*"))
     found = estimate(_recipe(models), models / "not" / "there" / "out")
     assert sorted(models.rglob("*")) == before
@@ -39,20 +39,20 @@ def test_bytes_and_tensors_are_those_of_the_merge(models: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "passes"), [("linear", 1), ("task_arithmetic", 1), ("dare", 1), ("ties", 2), ("slerp", 2), ("della", 1)]
 )
-def test_thresholds_and_angles_cost_a_pass(method: str, passes: int, models: Path) -> None:
+def test_thresholds_and_angles_add_a_pass(method: str, passes: int, models: Path) -> None:
     found = estimate(_recipe(models, method), measure=False)
     assert found.passes == passes
     assert found.bytes_passed == passes * found.bytes_read
     assert (found.speed, found.bound) == (None, None)
 
 
-def test_a_rule_passes_again_over_its_tensors_alone(models: Path) -> None:
+def test_the_extra_pass_of_a_rule_reads_only_its_tensors(models: Path) -> None:
     rules = [{"tensors": "*.mlp.*", "method": "ties"}]
     found = estimate(_recipe(models, "task_arithmetic", rules=rules), measure=False)
     assert found.bytes_passed - found.bytes_read == 3 * 4 * 4 * 3 * 16 * 24  # models, bytes, layers, matrices
 
 
-def test_memory_grows_with_threads_and_not_with_the_model(models: Path) -> None:
+def test_memory_depends_on_threads_not_on_model_size(models: Path) -> None:
     one, four = (estimate(_recipe(models), workers=n, measure=False).peak_memory for n in (1, 4))
     assert one < four
     small = estimate(_recipe(models, "linear"), workers=1, measure=False)
@@ -63,19 +63,19 @@ def test_memory_grows_with_threads_and_not_with_the_model(models: Path) -> None:
     assert large.peak_memory == small.peak_memory
 
 
-def test_sources_of_one_folder_name_can_be_planned(models: Path) -> None:
+def test_sources_with_the_same_folder_name_can_be_planned(models: Path) -> None:
     (models / "other").mkdir()
     (models / "b").rename(models / "other" / "a")
     sources = [{"path": str(models / "a")}, {"path": str(models / "other" / "a")}]
     assert estimate({"method": "linear", "sources": sources}, measure=False).merged == 39
 
 
-def test_what_cannot_be_merged_cannot_be_planned(models: Path) -> None:
+def test_planning_refuses_what_merging_refuses(models: Path) -> None:
     with pytest.raises(MergeError, match="needs a base"):
         estimate(_recipe(models, base=None))
 
 
-def test_the_report_says_how_near_it_came(models: Path) -> None:
+def test_the_report_compares_with_the_bound(models: Path) -> None:
     report = merge(_recipe(models), models / "out", measure=True)
     assert report.bound is not None
     assert report.fraction_of_bound == pytest.approx(report.bound / report.seconds)
@@ -83,5 +83,5 @@ def test_the_report_says_how_near_it_came(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["a", "again", "b", "base", "out"]
 
 
-def test_a_bound_is_one_reading_and_one_writing() -> None:
+def test_the_bound_is_one_read_and_one_write() -> None:
     assert DiskSpeed(read=200.0, write=50.0).bound(400, 100) == 4.0

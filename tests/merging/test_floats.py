@@ -1,4 +1,4 @@
-"""Floating-point types as numpy arrays, bit for bit as torch has them."""
+"""Floating-point types in numpy, bit for bit as in torch."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ def test_every_value_widens_as_in_torch(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_rounding_is_to_the_nearest_and_of_two_to_the_even(dtype: str) -> None:
-    """Every value, every midpoint of two neighbours, and what lies right beside it; as in torch."""
+def test_rounds_to_nearest_ties_to_even(dtype: str) -> None:
+    """Every value, every midpoint between two neighbours, and the values next to each midpoint; as in torch."""
     values = widen(_all_patterns(dtype), dtype)
     values = np.unique(values[np.isfinite(values)])
     halves = ((values[1:].astype(np.float64) + values[:-1]) / 2).astype(np.float32)
@@ -44,17 +44,17 @@ def test_rounding_is_to_the_nearest_and_of_two_to_the_even(dtype: str) -> None:
     assert ours.view(torch.uint8).equal(expected.view(torch.uint8))
 
 
-def test_wide_types() -> None:
+def test_float64_and_float32() -> None:
     values = np.array([1.5, -0.0, 1e-300, 3e38, 1 + 2**-30])
     assert widen(values, "float64").tolist() == values.astype(np.float32).tolist()
-    assert np.isinf(widen(np.array([1e300]), "float64")).all(), "which is refused later, with the tensor's name"
+    assert np.isinf(widen(np.array([1e300]), "float64")).all(), "refused later, with the tensor's name"
     single = np.array([1.5, -0.0], np.float32)
     assert widen(single, "float32") is single
     assert narrow(single, "float32") is single
     assert narrow(single, "float64").dtype == np.float64
 
 
-def test_magnitudes_are_in_the_order_of_the_sizes() -> None:
+def test_magnitudes_sort_like_absolute_values() -> None:
     values = np.array([0.0, -1e-45, 1e-40, -1.0, 1.0000001, -3e38], np.float32)
     bits = magnitudes(values)
     assert bits.tolist() == sorted(bits.tolist())
@@ -68,8 +68,8 @@ def test_magnitudes_are_in_the_order_of_the_sizes() -> None:
     assert largest(np.array([1, -np.inf], np.float32)) == np.inf
 
 
-def test_buffers_are_used_again_without_mixing() -> None:
-    """In a frame, what one call returned is not overwritten by the next; the next frame takes the buffers back."""
+def test_buffers_are_reused_without_overwriting_results() -> None:
+    """Within a frame, no call overwrites the result of an earlier one; the next frame reuses the buffers."""
     stored = [np.full(5, number, np.uint16) << 7 for number in (1, 2, 3)]
     expected = [widen(one, "bfloat16").tolist() for one in stored]
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_buffers_are_used_again_without_mixing() -> None:
                 assert inner.tolist() == expected[2]
 
 
-def test_which_types_are_floats() -> None:
+def test_floating_point_types() -> None:
     assert [name for name in STORAGE if is_float(name)] == list(LARGEST)
     assert {name: width(name) for name in STORAGE} == {
         name: torch.empty(0, dtype=getattr(torch, name)).element_size() for name in STORAGE

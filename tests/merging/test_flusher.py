@@ -1,4 +1,4 @@
-"""Large files are brought to the disk while they are written."""
+"""Large files are flushed to the disk while they are written."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_soon")
-def test_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed = []
     monkeypatch.setattr(os, "fdatasync", flushed.append)
     write(tmp_path / "model.safetensors")
@@ -36,8 +36,8 @@ def test_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("_soon")
-def test_what_the_disk_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later flush would not say it again."""
+def test_disk_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later flush would not report the error again."""
 
     def refused(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -48,7 +48,7 @@ def test_what_the_disk_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("_soon")
-def test_an_error_of_the_merge_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_merge_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -63,6 +63,6 @@ def test_an_error_of_the_merge_is_not_hidden(tmp_path: Path, monkeypatch: pytest
         failing()
 
 
-def test_small_files_have_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_start_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensors, "Flusher", lambda descriptor: pytest.fail("a thread"))
     write(tmp_path / "model.safetensors")

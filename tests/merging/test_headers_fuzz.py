@@ -1,4 +1,4 @@
-"""Headers and indexes that lie: the tensors that safetensors itself would give, or one MergeError."""
+"""Wrong headers and indexes: reading gives the same tensors as the safetensors library, or one MergeError."""
 
 import json
 import random
@@ -35,7 +35,7 @@ def framed(header: bytes, data: bytes = b"", length: int | None = None) -> bytes
 
 
 def theirs(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]] | None:
-    """What safetensors reads; None where it refuses."""
+    """The tensors that the safetensors library reads; None if it refuses the file."""
     try:
         read = safetensors.deserialize(content)
     except BaseException as error:  # Rust may also panic
@@ -46,7 +46,7 @@ def theirs(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]] | No
 
 
 def check(path: Path, content: bytes) -> bool:
-    """Whether the file was read; if so, safetensors reads the same."""
+    """Whether the file was read; checks that the safetensors library reads the same."""
     path.write_bytes(content)
     try:
         entries = read_header(path)
@@ -57,7 +57,7 @@ def check(path: Path, content: bytes) -> bool:
     else:
         refused = None
     if refused is not None:
-        assert refused.startswith(str(path)), "the error says which file"
+        assert refused.startswith(str(path)), "the error names the file"
         return False
     expected = theirs(content)
     assert expected is not None, "safetensors refuses it"
@@ -69,7 +69,7 @@ def check(path: Path, content: bytes) -> bool:
     return True
 
 
-def test_what_the_library_wrote_is_read(tmp_path: Path) -> None:
+def test_files_written_by_safetensors_are_read(tmp_path: Path) -> None:
     assert check(tmp_path / "model.safetensors", GOOD)
     assert check(tmp_path / "model.safetensors", framed(b"{}"))
     assert check(tmp_path / "model.safetensors", framed(b'{"__metadata__": null}   '))
@@ -77,7 +77,7 @@ def test_what_the_library_wrote_is_read(tmp_path: Path) -> None:
 
 @FUZZ
 @given(data=st.data())
-def test_bytes_changed_cut_and_inserted(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_bytes(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(GOOD)
     end = 8 + int.from_bytes(GOOD[:8], "little")
     for _ in range(data.draw(st.integers(1, 5))):
@@ -125,15 +125,15 @@ HEADERS = st.dictionaries(
 @example(header={"a": {"dtype": "F32", "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}}, n=0, extra=0)
 @example(header={"a": {"dtype": "F32", "shape": [0, 10**40], "data_offsets": [0, 0]}}, n=0, extra=0)
 @example(header={"a": {"dtype": "U8", "shape": [4], "data_offsets": [2**64, 4]}}, n=4, extra=0)
-def test_headers_of_any_content(tmp_path: Path, header: dict[str, Any], n: int, extra: int) -> None:
+def test_arbitrary_headers(tmp_path: Path, header: dict[str, Any], n: int, extra: int) -> None:
     text = json.dumps(header).encode()
     check(tmp_path / "model.safetensors", framed(text, bytes(n), len(text) + extra))
 
 
 @FUZZ
 @given(seed=st.integers(0, 2**32), liar=st.sampled_from(["no", "no", "shift", "swap", "same", "gap", "short", "long"]))
-def test_headers_that_nearly_fit(tmp_path: Path, seed: int, liar: str) -> None:
-    """Whole files, of which one fact is wrong: overlapping, swapped, repeated, with gaps."""
+def test_headers_with_one_error(tmp_path: Path, seed: int, liar: str) -> None:
+    """Complete files with one error: tensors that overlap, are swapped or repeated, or leave gaps."""
     draw = random.Random(seed)
     header, data = {}, b""
     for number in range(draw.randrange(1, 6)):
@@ -164,7 +164,7 @@ def test_headers_that_nearly_fit(tmp_path: Path, seed: int, liar: str) -> None:
     assert was_read or liar != "no"
 
 
-def test_names_that_stand_twice(tmp_path: Path) -> None:
+def test_duplicate_names(tmp_path: Path) -> None:
     entry = '{"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}'
     for text in (
         f'{{"a": {entry}, "a": {entry}}}',
@@ -175,7 +175,7 @@ def test_names_that_stand_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-le", "utf-8-sig", "latin-1"])
-def test_headers_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+def test_headers_in_other_encodings(tmp_path: Path, encoding: str) -> None:
     text = json.dumps({"é": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, ensure_ascii=False)
     assert not check(tmp_path / "model.safetensors", framed(text.encode(encoding), b"1"))
 
@@ -202,7 +202,7 @@ def _entry(shape: str, offsets: str = "[0, 4]") -> bytes:
     ],
     ids=range(12),
 )
-def test_neither_hangs_nor_takes_memory(tmp_path: Path, content: bytes) -> None:
+def test_hostile_headers_take_little_time_and_memory(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     clock = time.process_time()
@@ -214,7 +214,7 @@ def test_neither_hangs_nor_takes_memory(tmp_path: Path, content: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert time.process_time() - clock < 5
-    assert peak < 30 * len(content) + (1 << 20), "no more than what the file itself makes necessary"
+    assert peak < 30 * len(content) + (1 << 20), "memory is proportional to the file"
 
 
 # ---- indexes
@@ -255,7 +255,7 @@ def sharded(tmp_path: Path) -> Path:
 
 
 def check_index(folder: Path, index: bytes, named: set[str]) -> bool:
-    """Whether the folder was read; if so, all that the index names is there."""
+    """Whether the folder was read; checks that all tensors in the index were found."""
     (folder / "model.safetensors.index.json").write_bytes(index)
     try:
         with TensorFolder(folder) as opened:
@@ -265,7 +265,7 @@ def check_index(folder: Path, index: bytes, named: set[str]) -> bool:
     else:
         refused = None
     if refused is not None:
-        assert refused.startswith(str(folder)), "the error says where"
+        assert refused.startswith(str(folder)), "the error names the folder"
         return False
     assert named <= set(values) <= {"a", "b", "c"}
     assert all(values[name] == [float(name == "c")] * 3 for name in values)
@@ -276,7 +276,7 @@ def check_index(folder: Path, index: bytes, named: set[str]) -> bool:
 @given(places=st.dictionaries(NAMES, PLACES, max_size=4))
 @example(places={"a": "x" * 300})
 @example(places={"a": "one.safetensors", "b": "one.safetensors", "c": "two.safetensors"})
-def test_indexes_that_lie(sharded: Path, places: dict[str, Any]) -> None:
+def test_wrong_indexes(sharded: Path, places: dict[str, Any]) -> None:
     was_read = check_index(sharded, json.dumps({"weight_map": places}).encode(), set(places))
     honest = {name: shard for shard, names in SHARDS.items() for name in names}
     assert was_read or places != honest
@@ -284,7 +284,7 @@ def test_indexes_that_lie(sharded: Path, places: dict[str, Any]) -> None:
 
 @FUZZ
 @given(data=st.data())
-def test_indexes_that_are_damaged(sharded: Path, data: st.DataObject) -> None:
+def test_damaged_indexes(sharded: Path, data: st.DataObject) -> None:
     honest = {name: shard for shard, names in SHARDS.items() for name in names}
     content = bytearray(json.dumps({"metadata": {"total_size": 36}, "weight_map": honest}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -296,5 +296,5 @@ def test_indexes_that_are_damaged(sharded: Path, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("index", [b"", b"[" * 100_000, b'{"weight_map":' * 50_000, b"\xff\xfe", b"NaN", b"[]", b"3"])
-def test_indexes_that_are_none(sharded: Path, index: bytes) -> None:
+def test_files_that_are_not_indexes(sharded: Path, index: bytes) -> None:
     assert not check_index(sharded, index, set())

@@ -1,4 +1,4 @@
-"""Merging in memory: types, ties, what is kept, and what is refused."""
+"""Merging in memory: types, tied tensors, kept tensors, and refused input."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def _merged(sources: Any, base: Tensor, **options: Any) -> Tensor:
 
 
 def test_arithmetic_in_the_input_type_would_differ() -> None:
-    """The reason for float32: the same sums in bfloat16 round each step."""
+    """Why sums are computed in float32: in bfloat16 every step would be rounded."""
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(4096, generator=generator).bfloat16()
     sources = {name: base + (0.05 * torch.randn(4096, generator=generator)).bfloat16() for name in NAMES}
@@ -72,7 +72,7 @@ def test_parameters_with_gradients_are_merged_as_values() -> None:
     assert not merge_state_dicts("linear", sources)["weight"].requires_grad
 
 
-def test_what_only_the_base_has_is_not_in_the_result() -> None:
+def test_tensors_only_in_the_base_are_not_in_the_result() -> None:
     merged = merge_state_dicts(
         "task_arithmetic", {"a": {"w": torch.ones(1)}}, base={"w": torch.ones(1), "x": torch.ones(1)}
     )
@@ -94,7 +94,7 @@ GOOD = {"w": torch.ones(2, 3), "b": torch.ones(3)}
         ({**GOOD, "b": torch.ones(3, dtype=torch.complex64)}, r"tensor b: type torch.complex64"),
     ],
 )
-def test_sources_that_do_not_fit(other: dict[str, Tensor], says: str) -> None:
+def test_mismatched_sources_are_refused(other: dict[str, Tensor], says: str) -> None:
     with pytest.raises(MergeError, match=says):
         merge_state_dicts("linear", {"a": GOOD, "z": other})
 
@@ -118,6 +118,6 @@ def test_sources_that_do_not_fit(other: dict[str, Tensor], says: str) -> None:
         ({"scale": 1e5, "dtype": torch.float16, "base": {"w": -GOOD["w"], "b": GOOD["b"]}}, "at most 6.55e.04"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments: dict[str, Any], says: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(MergeError, match=says):
         merge_state_dicts("task_arithmetic", **{"sources": {"a": GOOD, "b": GOOD}, "base": GOOD, **arguments})

@@ -1,4 +1,4 @@
-"""Moving a live model along a direction: `walk` step by step, `Line` from where it stood."""
+"""Moving a live model along a direction: `walk` in steps, `Line` always from the starting point."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mmgrid.merging import Line, MergeError, merge_state_dicts, walk
 
 
 class Tiny(nn.Module):
-    """A model with a tied head, a buffer of floats, one of whole numbers, and an empty parameter."""
+    """A model with a tied head, a float buffer, an integer buffer, and an empty parameter."""
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def direction_of(model: nn.Module, seed: int = 1, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """A step for every tensor of floats; tied ones get the same."""
+    """A direction with a tensor for every float tensor of the model; tied tensors get the same."""
     draw = torch.Generator().manual_seed(seed)
     steps = {
         name: (0.1 * torch.randn(tensor.shape, generator=draw)).to(dtype)
@@ -78,7 +78,7 @@ def test_tied_parameters_are_moved_once_and_stay_tied() -> None:
     assert model.head.weight is model.embed.weight
 
 
-def test_one_name_of_a_tied_pair_is_enough() -> None:
+def test_a_direction_may_name_one_of_two_tied_parameters() -> None:
     for name in ("embed.weight", "head.weight"):
         model = Tiny()
         before, direction = state(model), direction_of(model)
@@ -94,7 +94,7 @@ def test_walking_back_and_forth_in_float32_drifts_and_a_line_does_not() -> None:
             walk(model, direction, scale=scale)
             walk(model, direction, scale=-scale)
         if dtype == torch.bfloat16:
-            assert not same(state(model), before), "which is why there is Line"
+            assert not same(state(model), before), "the reason for Line"
         model.load_state_dict(before)
         line = Line(model, direction)
         for scale in (0.1, 0.2, -0.05, 1.3, 0.0):
@@ -103,8 +103,8 @@ def test_walking_back_and_forth_in_float32_drifts_and_a_line_does_not() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_point_of_a_line_is_as_if_merged(dtype: torch.dtype) -> None:
-    """Θ(λ) has the bits that task arithmetic with scale λ writes to the disk, whatever was visited before."""
+def test_every_point_of_a_line_equals_a_merge(dtype: torch.dtype) -> None:
+    """Θ(λ) has the bits that task arithmetic with scale λ writes to the disk, wherever the model was before."""
     model = Tiny(dtype)
     before = state(model)
     other = {
@@ -117,11 +117,11 @@ def test_every_point_of_a_line_is_as_if_merged(dtype: torch.dtype) -> None:
         assert line.at(scale) is model
         merged = merge_state_dicts("task_arithmetic", {"other": other}, base=before, scale=scale, dtype=dtype)
         for name, tensor in state(model).items():
-            if dtype == torch.float64 and scale != 0:  # we compute wider here than a merge does
+            if dtype == torch.float64 and scale != 0:  # Line computes float64 models in float64, merges in float32
                 torch.testing.assert_close(tensor, merged[name], rtol=1e-6, atol=1e-6)
             elif dtype == torch.float64:
                 assert tensor.equal(before[name])
-            else:  # one fused step here, two rounded ones there: at most the last bit of float32 differs
+            else:  # one fused step here, two rounded ones in a merge: at most the last bit of float32 differs
                 torch.testing.assert_close(
                     tensor, merged[name], rtol=1e-6 if dtype == torch.float32 else 8e-3, atol=1e-7
                 )
@@ -147,7 +147,7 @@ def test_a_model_keeps_its_identity_and_gradients_are_not_recorded() -> None:
     assert model.embed.weight.grad is not None
 
 
-def test_the_direction_is_left_alone_and_may_have_any_type() -> None:
+def test_the_direction_is_not_changed_and_may_have_any_type() -> None:
     model = Tiny(torch.bfloat16)
     before = state(model)
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -164,7 +164,7 @@ def test_the_direction_is_left_alone_and_may_have_any_type() -> None:
         model.load_state_dict(before)
 
 
-def test_what_a_line_does_not_name_stays() -> None:
+def test_parameters_outside_the_direction_do_not_move() -> None:
     model = Tiny()
     before = state(model)
     line = Line(model, {"middle.bias": torch.ones(6)})
@@ -187,7 +187,7 @@ def test_what_a_line_does_not_name_stays() -> None:
         ({"positions": torch.ones(4)}, "tensor positions: holds whole numbers, and cannot be moved"),
     ],
 )
-def test_directions_that_do_not_fit_move_nothing(direction: dict[str, Tensor], says: str) -> None:
+def test_mismatched_directions_move_nothing(direction: dict[str, Tensor], says: str) -> None:
     model = Tiny()
     before = state(model)
     both: dict[str, Any] = {"middle.weight": torch.ones(6, 6), **direction}
@@ -198,7 +198,7 @@ def test_directions_that_do_not_fit_move_nothing(direction: dict[str, Tensor], s
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
-def test_scales_that_are_no_numbers_move_nothing(scale: float) -> None:
+def test_scales_that_are_not_finite_move_nothing(scale: float) -> None:
     model = Tiny()
     before, line = state(model), Line(model, direction_of(model))
     for move in (lambda: walk(model, direction_of(model), scale=scale), lambda: line.at(scale)):
@@ -208,7 +208,7 @@ def test_scales_that_are_no_numbers_move_nothing(scale: float) -> None:
 
 
 def test_tied_parameters_with_two_directions_are_refused() -> None:
-    """They are one parameter, and cannot go two ways."""
+    """Tied tensors are one parameter, which cannot move in two directions."""
     model = Tiny()
     before = state(model)
     both = {**direction_of(model), "head.weight": torch.zeros(11, 6)}

@@ -1,4 +1,4 @@
-"""LoRA adapters as sources: merged into their model on the fly, as peft does it."""
+"""LoRA adapters as sources: merged into their model while reading, as peft does."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kits.tiny_llama import HIDDEN, INNER, TOKENS, loaded, tiny_llama
 from mmgrid.merging import MergeError, merge
-from mmgrid.merging.compare import diff
+from mmgrid.merging.compare import compare
 from mmgrid.merging.models import lora as lora_module
 from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.models.sources import open_source
@@ -25,7 +25,7 @@ EMBEDDING = "model.embed_tokens"
 
 
 def _adapter(folder: Path, base: Path | None = None, seed: int = 9, **settings: Any) -> Path:
-    """An adapter of two linear layers, written by hand."""
+    """Writes an adapter of two linear layers."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for module, (rows, columns) in {Q: (HIDDEN, HIDDEN), DOWN: (HIDDEN, INNER)}.items():
@@ -40,7 +40,7 @@ def _adapter(folder: Path, base: Path | None = None, seed: int = 9, **settings: 
 
 
 def _read(folder: Path, *, onto: Path | None = None, run: int = 100) -> dict[str, Tensor]:
-    """All tensors of an adapter on its model, read in small runs."""
+    """All tensors of a model with an adapter, read in small runs."""
     with open_source(folder, onto) as source:
         tensors = {}
         for name in source:
@@ -55,7 +55,7 @@ def base(tmp_path: Path) -> Path:
     return tiny_llama(tmp_path / "base", 0)
 
 
-def test_what_an_adapter_makes(base: Path, tmp_path: Path) -> None:
+def test_merges_an_adapter_by_its_formula(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter", base)
     factors, expected = load_file(adapter / "adapter_model.safetensors"), loaded(base)
     for module in (Q, DOWN):
@@ -76,7 +76,9 @@ def test_what_an_adapter_makes(base: Path, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_scales(settings: dict[str, Any], scales: tuple[float, float], base: Path, tmp_path: Path) -> None:
+def test_the_scale_follows_from_the_adapters_settings(
+    settings: dict[str, Any], scales: tuple[float, float], base: Path, tmp_path: Path
+) -> None:
     adapter = _adapter(tmp_path / "adapter", base, **settings)
     factors, below, found = load_file(adapter / "adapter_model.safetensors"), loaded(base), _read(adapter)
     for module, scale in zip((Q, DOWN), scales, strict=True):
@@ -85,7 +87,7 @@ def test_scales(settings: dict[str, Any], scales: tuple[float, float], base: Pat
         assert torch.allclose(found[f"{module}.weight"].double(), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_no_bit_depends_on_the_runs(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_change_no_bit(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lora_module, "_BLOCK_ELEMENTS", 64)
     adapter = _adapter(tmp_path / "adapter", base)
     whole, pieces = _read(adapter, run=10_000), _read(adapter, run=7)
@@ -110,7 +112,7 @@ def test_embeddings_transposed_layers_and_whole_modules(base: Path, tmp_path: Pa
     assert found["lm_head.weight"].equal(tensors["base_model.model.lm_head.weight"])
 
 
-def test_merged_like_any_source_in_the_models_own_type(tmp_path: Path) -> None:
+def test_an_adapter_is_merged_like_any_source_in_the_models_type(tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "base", 0, dtype=torch.bfloat16)
     full = tiny_llama(tmp_path / "full", 1, near=base, dtype=torch.bfloat16)
     adapter = _adapter(tmp_path / "adapter")
@@ -147,11 +149,11 @@ def test_one_adapter_on_two_models(base: Path, tmp_path: Path) -> None:
     assert "model: ../base+../adapter" in text
 
 
-def test_whose_adapter_it_is(base: Path, tmp_path: Path) -> None:
+def test_the_model_of_an_adapter_is_found_or_must_be_given(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter")
     with pytest.raises(MergeError, match=r"'somebody/elses', which is no folder on this machine; say which model"):
         merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
-    assert diff(adapter, base, base=base).whole.pair().norms[0] > 1
+    assert compare(adapter, base, base=base).whole.pair().norms[0] > 1
     beside = _adapter(tmp_path / "beside", Path("../base"))
     merge({"method": "linear", "sources": [{"path": str(beside), "name": "a"}]}, tmp_path / "out")
     assert loaded(tmp_path / "out")[f"{Q}.weight"].equal(_read(beside)[f"{Q}.weight"])
@@ -170,14 +172,16 @@ def test_whose_adapter_it_is(base: Path, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_other_kinds_are_refused_and_told_how(settings: dict[str, Any], words: str, base: Path, tmp_path: Path) -> None:
+def test_unsupported_adapters_are_refused_with_advice(
+    settings: dict[str, Any], words: str, base: Path, tmp_path: Path
+) -> None:
     adapter = _adapter(tmp_path / "adapter", base, **settings)
     with pytest.raises(MergeError, match=words) as refused:
         open_source(adapter)
     assert "merge_and_unload" in str(refused.value)
 
 
-def test_adapters_that_do_not_fit(base: Path, tmp_path: Path) -> None:
+def test_mismatched_adapters_are_refused(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter", base)
     file = adapter / "adapter_model.safetensors"
     whole = load_file(file)
@@ -213,7 +217,7 @@ def test_adapters_that_do_not_fit(base: Path, tmp_path: Path) -> None:
         open_source(adapter)
 
 
-def test_an_adapter_that_changes_meanwhile(base: Path, tmp_path: Path) -> None:
+def test_an_adapter_that_changes_while_it_is_read(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter", base)
     with LoraFolder(adapter, base) as source:
         source.check_unchanged()
@@ -232,7 +236,7 @@ def test_an_adapter_that_changes_meanwhile(base: Path, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_the_weights_that_peft_makes(settings: dict[str, Any], base: Path, tmp_path: Path) -> None:
+def test_gives_the_same_weights_as_peft(settings: dict[str, Any], base: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -242,7 +246,7 @@ def test_the_weights_that_peft_makes(settings: dict[str, Any], base: Path, tmp_p
         model = AutoModelForCausalLM.from_pretrained(base)
         adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=12, task_type="CAUSAL_LM", **settings))
         for parameter in adapted.parameters():
-            if parameter.requires_grad:  # B begins as zero
+            if parameter.requires_grad:  # peft initialises B to zero
                 parameter.data += 0.1 * torch.randn_like(parameter)
         adapted.save_pretrained(tmp_path / "adapter")
         adapted.merge_and_unload().save_pretrained(tmp_path / "merged")

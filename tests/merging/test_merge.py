@@ -1,4 +1,4 @@
-"""Merging folders: what is written, and that nothing half-written or foreign is ever touched."""
+"""Merging folders: the files that are written, and that partial output and other folders are never touched."""
 
 import hashlib
 import json
@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull
-from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts
-from mmgrid.merging import on_disk as folders_module
+from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts, on_disk
 
 CONFIG = {"model_type": "qwen3", "dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "layers": 2}}
 
@@ -93,7 +92,7 @@ def test_equals_the_merge_in_memory(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "out", "toys"]
 
 
-def test_what_accompanies_the_weights(models: Path) -> None:
+def test_config_tokenizer_record_and_card_are_written(models: Path) -> None:
     merge(_recipe(models), models / "out")
     out = models / "out"
     names = ["README.md", "config.json", "mergekit_config.yml", "mmgrid.json", "model.safetensors", "tokenizer.json"]
@@ -108,13 +107,13 @@ def test_what_accompanies_the_weights(models: Path) -> None:
     assert len(record["sources"]["toys"]["files"]) == 3
     assert record["report"]["kept"] == {"ids": "whole numbers, the same in all sources"}
     assert MergeRecipe.load(record["recipe"]).sources[0].name == "toys"
-    # The record names paths as seen from the folder that the output stands in: the whole tree can be moved.
+    # Paths in the record are relative to the output's parent folder, so that the whole tree can be moved.
     assert record["recipe"]["base"] == "base"
     merge(MergeRecipe.load(record["recipe"]).anchored(models), models / "again")
     assert (models / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
 
 
-def test_the_config_promises_the_type_that_was_written(models: Path) -> None:
+def test_the_config_names_the_written_type(models: Path) -> None:
     merge(_recipe(models, dtype="float32"), models / "out")
     config = json.loads((models / "out" / "config.json").read_text())
     assert config == {"model_type": "qwen3", "dtype": "float32", "text_config": {"dtype": "float32", "layers": 2}}
@@ -132,7 +131,7 @@ def test_order_and_sharding_change_no_bit_of_the_weights(models: Path) -> None:
     assert len(weights) == 1
 
 
-def test_a_source_without_a_name_is_called_by_its_digest(models: Path) -> None:
+def test_an_unnamed_source_is_named_by_its_digest(models: Path) -> None:
     recipe = {"method": "linear", "sources": [{"path": str(models / "books")}, {"path": str(models / "base")}]}
     merge(recipe, models / "out")
     record = json.loads((models / "out" / "mmgrid.json").read_text())
@@ -143,7 +142,7 @@ def test_a_source_without_a_name_is_called_by_its_digest(models: Path) -> None:
         merge(recipe, models / "twice")
 
 
-def test_a_recipe_file_finds_its_models_beside_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_in_a_recipe_file_are_relative_to_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"method": "linear", "sources": [{"name": "a", "path": "books"}, {"name": "b", "path": "toys"}]}
     (models / "recipe.json").write_text(json.dumps(recipe))
     (models / "recipe.yml").write_text("method: linear\nsources:\n- {name: a, path: books}\n- {name: b, path: toys}\n")
@@ -168,7 +167,7 @@ def test_a_recipe_file_finds_its_models_beside_it(models: Path, monkeypatch: pyt
         ({"base": None}, "needs a base"),
     ],
 )
-def test_recipes_that_are_not(models: Path, changes: dict[str, Any], says: str) -> None:
+def test_invalid_recipes_are_refused(models: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(MergeError, match=says):
         merge(_recipe(models, **changes), models / "out")
     assert not (models / "out").exists()
@@ -186,17 +185,17 @@ def test_recipes_that_are_not(models: Path, changes: dict[str, Any], says: str) 
         ("merge_method: linear\nmodels: []", r"recipe\.yml: is a recipe of mergekit; read it with --mergekit"),
     ],
 )
-def test_recipe_files_that_are_not(tmp_path: Path, text: str | None, says: str) -> None:
+def test_invalid_recipe_files_are_refused(tmp_path: Path, text: str | None, says: str) -> None:
     if text is not None:
         (tmp_path / "recipe.yml").write_text(text)
     with pytest.raises(MergeError, match=says):
         merge(tmp_path / "recipe.yml", tmp_path / "out")
 
 
-# ---- surviving
+# ---- failures
 
 
-def test_nothing_of_others_is_overwritten(models: Path) -> None:
+def test_existing_folders_are_never_overwritten(models: Path) -> None:
     (models / "out").mkdir()
     merge(_recipe(models), models / "out")  # an empty folder is fine
     before = _digest(models / "out")
@@ -264,7 +263,7 @@ def test_an_injected_full_disk(models: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*arguments: object) -> None:
         raise RuntimeError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(folders_module, "copy_companions", full)
+    monkeypatch.setattr(on_disk, "copy_companions", full)
     with pytest.raises(DiskFull):
         merge(_recipe(models), models / "out")
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "toys"]
@@ -282,7 +281,7 @@ merge(json.loads(sys.argv[1]), sys.argv[2], progress=die)
 """
 
 
-def test_killed_and_run_again_equals_an_undisturbed_merge(models: Path) -> None:
+def test_a_resumed_merge_equals_an_uninterrupted_one(models: Path) -> None:
     command = [sys.executable, "-c", KILLED, json.dumps(_recipe(models)), str(models / "out"), "layer.2.weight"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not (models / "out").exists()
@@ -312,7 +311,7 @@ print((high_water() - before) // 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the high-water mark is read from /proc")
-def test_memory_is_that_of_a_tensor_not_of_a_model(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         tensors = {f"{n}": torch.zeros(1 << 19, dtype=torch.bfloat16) for n in range(48)}  # 1 MiB each
@@ -320,4 +319,4 @@ def test_memory_is_that_of_a_tensor_not_of_a_model(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", HUNGRY, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert int(result.stdout) < 32, "MiB over a merge of 2 × 48 MiB"
+    assert int(result.stdout) < 32, "MiB of memory for a merge of 2 × 48 MiB"

@@ -1,4 +1,4 @@
-"""Every registered method against its kit, and what is particular to each."""
+"""Every registered method passes the kit; and tests of single methods."""
 
 import importlib
 import math
@@ -14,7 +14,7 @@ from mmgrid.merging import METHODS, MergeError, get_method, merge_state_dicts
 from mmgrid.merging.methods import merge_method
 from mmgrid.merging.methods.base import sum_of_weights, weighted_sum
 
-# Of the tensors in the kit's model: layers 0 to 2, and 0 to 1 in the user tower; embeddings 0, the norm 1.
+# Depths of the tensors in the kit's model: layers 0 to 2, and 0 to 1 in the user tower; embeddings 0, the norm 1.
 DEPTHS = {
     "embed_tokens.weight": 0.0,
     "layers.0.bias": 0.0,
@@ -93,7 +93,7 @@ class TestEveryMethod(MergeMethodKit):
 
 
 def test_every_method_passes_the_kit() -> None:
-    """Here, or in a test file of its own whose cases stand in `CASES`."""
+    """Each method is in `CASES` of this file or of another test file that uses the kit."""
     shown = set()
     for file in Path(__file__).parent.glob("test_*.py"):
         if "MergeMethodKit" in file.read_text():
@@ -102,7 +102,7 @@ def test_every_method_passes_the_kit() -> None:
     assert shown == set(METHODS)
 
 
-def test_an_unknown_method_names_the_nearest() -> None:
+def test_an_unknown_method_suggests_the_nearest_name() -> None:
     with pytest.raises(MergeError, match=r"'task_aritmetic'; did you mean task_arithmetic\?; known: linear"):
         get_method("task_aritmetic")
 
@@ -117,8 +117,8 @@ def test_linear_is_the_equal_average_by_default() -> None:
     assert linear.combine(tensors, [1.0, 1.0], {"normalise": False}).tolist() == [4.0] * 2
 
 
-def test_sums_have_the_bits_of_plain_float32_arithmetic() -> None:
-    """Product and sum each rounded, as every machine can; not fused where a processor could."""
+def test_sums_have_the_bits_of_float32_arithmetic_without_fma() -> None:
+    """Product and sum are rounded separately, even if the processor has fused multiply-add."""
     generator = np.random.default_rng(0)
     one, other, third = (generator.standard_normal(1003, np.float32) for _ in range(3))
     weights = [np.float32(0.1), np.float32(1 / 3), np.float32(-0.7)]
@@ -137,14 +137,14 @@ def test_weights_that_add_up_to_zero_cannot_be_normalised() -> None:
 
 
 @pytest.mark.parametrize("name", ["slerp", "multislerp"])
-def test_weights_that_nearly_add_up_to_zero_give_no_angle(name: str) -> None:
+def test_weights_that_nearly_add_up_to_zero_are_refused(name: str) -> None:
     gram = np.array([[1.0, 0.2], [0.2, 1.0]])
     for weights in ([1.0, -1.0], [0.1 + 0.2, -0.3]):
         with pytest.raises(MergeError, match=f"{name}: the weights add up to zero"):
             METHODS[name].coefficients(gram, weights, METHODS[name].resolve({}))
 
 
-def test_slerp_is_straight_where_there_is_no_angle() -> None:
+def test_slerp_is_linear_for_parallel_and_zero_tensors() -> None:
     def share(one: list[float], other: list[float]) -> list[float]:
         vectors = np.array([one, other])
         return list(METHODS["slerp"].coefficients(vectors @ vectors.T, [0.75, 0.25], {}))
@@ -156,8 +156,8 @@ def test_slerp_is_straight_where_there_is_no_angle() -> None:
     assert share([1e-12, 0], [0, 1e-12]) == pytest.approx([math.sin(0.75 * math.pi / 2), math.sin(0.25 * math.pi / 2)])
 
 
-def test_multislerp_leaves_frozen_tensors_alone() -> None:
-    """All task vectors of a frozen layer are zero; there is no direction, and nothing to move."""
+def test_multislerp_keeps_frozen_tensors() -> None:
+    """All task vectors of a frozen layer are zero, so they have no direction, and the layer does not move."""
     base = {"w": torch.tensor([1.0, -2.0])}
     moved = {"w": torch.tensor([1.5, -2.0])}
     for eps in (0.0, 1e-8):
@@ -171,7 +171,7 @@ def test_multislerp_leaves_frozen_tensors_alone() -> None:
         merge_state_dicts("multislerp", {**pair, "c": {"w": torch.zeros(2)}})
 
 
-def test_model_stock_sees_the_angle_of_small_task_vectors() -> None:
+def test_model_stock_does_not_depend_on_the_size_of_task_vectors() -> None:
     gram = np.array([[1.0, 0.5], [0.5, 1.0]])
     stock = METHODS["model_stock"]
     expected = list(stock.coefficients(gram, [1, 1], {}))
@@ -181,8 +181,8 @@ def test_model_stock_sees_the_angle_of_small_task_vectors() -> None:
     assert list(stock.coefficients(gram * 0, [1, 1], {})) == [0, 0]
 
 
-def test_a_lone_element_of_a_row_is_kept_with_the_mean_probability() -> None:
-    """DELLA's probabilities spread evenly about the density; one element has no rank to be preferred by."""
+def test_the_element_of_a_one_element_row_is_kept_with_the_mean_probability() -> None:
+    """DELLA's probabilities vary by rank around the density; a single element has no rank to vary by."""
     sources, base = {"a": {"w": torch.ones(20_000, 1)}}, {"w": torch.zeros(20_000, 1)}
     kept = merge_state_dicts("della", sources, base=base, density=0.5, epsilon=0.8, rescale=False)["w"]
     assert abs(float(kept.mean()) - 0.5) < 0.02
@@ -195,8 +195,8 @@ def test_della_at_the_ends_of_its_range(density: float) -> None:
     assert kept.unique().tolist() == [float(density > 0.5)]
 
 
-def test_a_masks_share_is_the_number_as_it_is_written() -> None:
-    """1 − 0.9 is a little less than 0.1 in binary; ten of a hundred elements are kept all the same."""
+def test_the_share_of_a_mask_is_computed_in_decimal() -> None:
+    """1 − 0.9 is slightly less than 0.1 in binary, but ten of a hundred elements must be kept."""
     sources, base = {"a": {"w": torch.arange(1.0, 101)}}, {"w": torch.zeros(100)}
     for drop in (0.1, 0.3, 0.7, 0.9, 0.93):
         merged = merge_state_dicts("mask", sources, base=base, mask="magnitude", drop=drop)
@@ -219,7 +219,7 @@ def test_options_come_from_the_signature() -> None:
         clipped.resolve({"densty": 1})
 
 
-def test_the_preset_is_what_the_paper_says() -> None:
+def test_the_preset_has_the_options_of_the_paper() -> None:
     ties = METHODS["ties"]
     resolved = ties.resolve({"preset": "subspace"})
     subspace = {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False}

@@ -1,8 +1,9 @@
-"""Against mergekit 0.1.5, peft and fusion-bench, for every method that they and we have: to 1e-6 in float32.
+"""Comparison with mergekit 0.1.5, peft and fusion-bench, for every method in common: equal to 1e-6 in float32.
 
-The data are continuous, so that no threshold divides equals, of which each library keeps others. What differs by
-design is not compared: mergekit rescales what DARE and DELLA keep to the L1 norm from before (we divide by the
-probability); bfloat16 arithmetic; and peft counts, where we add up weights, the task vectors that agree.
+The data are continuous, so that no equal magnitudes lie at a threshold, where each library keeps different ones.
+Deliberate differences are not compared: mergekit rescales the elements that DARE and DELLA keep to the original L1 norm
+(we divide by the probability); it computes in bfloat16; and peft divides by the number of agreeing task vectors, where
+we divide by their weights.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def ours(method: str, names: tuple[str, ...] = NAMES, **arguments: Any) -> Model
 def theirs(
     mergekit: ModuleType, method: str, names: tuple[str, ...] = NAMES, *, base: bool = True, **parameters: Any
 ) -> Model:
-    """mergekit's answer; parameters per source leave out the base, which has none."""
+    """mergekit's result; parameters per source exclude the base."""
     models = {**({"base": BASE} if base else {}), **{name: SOURCES[name] for name in names}}
     merged = mergekit.merge_state_dicts(
         models, method, parameters=parameters, base="base" if base else None, dtype=torch.float32
@@ -72,7 +73,7 @@ def shares(names: tuple[str, ...] = NAMES, factor: float = 1.0) -> dict[str, flo
 
 
 def assert_same(one: Model, other: Model, *, sparse: bool = False) -> None:
-    """Equal to 1e-6 of the largest value; where both leave out elements, the same ones."""
+    """Equal to 1e-6 of the largest value; if elements are dropped, both drop the same ones."""
     assert one.keys() == other.keys()
     for name in one:
         size = float(other[name].abs().max())
@@ -80,7 +81,7 @@ def assert_same(one: Model, other: Model, *, sparse: bool = False) -> None:
         assert off < 1e-6, f"{name}: off by {off:.2g}"
         if sparse:
             start = BASE[name]
-            assert (one[name] != start).equal(other[name] != start), f"{name}: other elements are kept"
+            assert (one[name] != start).equal(other[name] != start), f"{name}: different elements are kept"
             assert 0.02 < float((one[name] != start).float().mean()) < 0.98
 
 
@@ -123,7 +124,7 @@ def test_multislerp(mergekit: ModuleType, with_base: bool, normalise: bool) -> N
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_model_stock(mergekit: ModuleType, n: int) -> None:
-    """Trained models share a part of what they learned; without, the angle says nothing."""
+    """The sources share part of their change, like trained models; otherwise the angle would be arbitrary."""
     common = model(9)
     near = {name: {key: tensor + 0.1 * common[key] for key, tensor in SOURCES[name].items()} for name in NAMES[:n]}
     other = mergekit.merge_state_dicts({"base": BASE, **near}, "model_stock", base="base", dtype=torch.float32)
@@ -162,7 +163,7 @@ def _mask(source: str, tensor: str, drop: float) -> np.ndarray:
 
 @pytest.fixture
 def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
-    """mergekit's and peft's draws answered with ours, for the (source, tensor) that are drawn, in this order."""
+    """Replaces the random draws of mergekit and peft by ours, for the given (source, tensor) in this order."""
     places: list[tuple[str, str]] = []
 
     def bernoulli(probabilities: Tensor, *arguments: Any, **others: Any) -> Tensor:
@@ -178,7 +179,7 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
 
     monkeypatch.setattr(torch, "bernoulli", bernoulli)
     yield places
-    assert not places, "all draws were asked for"
+    assert not places, "all draws were used"
 
 
 @pytest.mark.parametrize("inner", ["linear", "ties"])
@@ -187,13 +188,13 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
 def test_dare_with_the_same_masks(
     mergekit: ModuleType, injected: list[tuple[str, str]], inner: str, drop: float, normalise: bool
 ) -> None:
-    """mergekit's `dare_ties` trims nothing: it is our `dare` with the inner method `ties`."""
+    """mergekit's `dare_ties` trims nothing; it corresponds to our `dare` with the inner method `ties`."""
     injected += [(source, tensor) for tensor in SHAPES for source in NAMES]
     settings = {"density": 1 - drop, "rescale": False, "normalize": normalise}
     other = theirs(mergekit, f"dare_{inner}", weight=shares(), **settings)
     merged = ours("dare", base=BASE, inner=inner, drop=drop, rescale=False, normalise=normalise)
     assert_same(merged, other, sparse=drop == 0.75)
-    if inner == "linear" and not normalise:  # a factor on each task vector is a factor on its weight
+    if inner == "linear" and not normalise:  # a factor on a task vector acts like a factor on its weight
         injected += [(source, tensor) for tensor in SHAPES for source in NAMES]
         other = theirs(mergekit, "dare_linear", weight=shares(factor=1 / (1 - drop)), **settings)
         assert_same(ours("dare", base=BASE, drop=drop), other)
@@ -204,7 +205,7 @@ def test_dare_with_the_same_masks(
 def test_della_with_the_same_draws(
     mergekit: ModuleType, injected: list[tuple[str, str]], inner: str, density: float, epsilon: float
 ) -> None:
-    """mergekit's epsilon is the distance from the mean, ours (the paper's) that of the two ends."""
+    """mergekit's epsilon is the distance from the mean, ours (the paper's) the distance between the two ends."""
     models = {name: {key: tensors[key] for key in MATRICES} for name, tensors in {"base": BASE, **SOURCES}.items()}
     injected += [(source, tensor) for tensor in MATRICES for source in NAMES]
     parameters = {
@@ -223,7 +224,7 @@ def test_della_with_the_same_draws(
 
 
 @pytest.mark.parametrize(("method", "options"), [("dare_linear", {}), ("della_linear", {"epsilon": 0.2})])
-def test_rates_of_mergekits_own_draws(mergekit: ModuleType, method: str, options: dict[str, float]) -> None:
+def test_rates_equal_those_of_mergekits_draws(mergekit: ModuleType, method: str, options: dict[str, float]) -> None:
     torch.manual_seed(0)
     n = 400
     base, source = {"w": torch.zeros(n, n)}, {"w": torch.randn(n, n)}
@@ -264,7 +265,7 @@ def test_peft_magnitude_prune(peft: ModuleType, density: float) -> None:
 
 @pytest.mark.parametrize("density", [0.125, 0.5])
 def test_peft_ties(peft: ModuleType, density: float) -> None:
-    """The plain election. peft divides by the number of those that agree: our disjoint mean under equal weights."""
+    """With plain votes. peft divides by the number of agreeing sources: our disjoint mean under equal weights."""
     equal = dict.fromkeys(NAMES, 1.0)
     merged = ours("ties", base=BASE, weights=equal, density=density, scope="tensor", elect="plain")
     assert_same(merged, _peft(peft.ties, equal, density=density), sparse=density == 0.125)
@@ -291,7 +292,7 @@ def test_peft_dare_with_the_same_masks(
 @pytest.mark.parametrize(("combination", "normalise"), [("mean", True), ("sum", False)])
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_ties_over_the_whole_model(combination: str, normalise: bool, share: float) -> None:
-    """It keeps one element more than a share says, for it takes the k-th smallest along; ours is told to."""
+    """Their code keeps one element more than the share, because it includes the k-th smallest; ours is set to match."""
     module = oracles.fusion_bench("method.ties_merging.ties_merging_utils")
     scaled = {  # layers of different sizes, so that one threshold is not that of each tensor
         name: {key: tensor * (1 + 3 * number) for number, (key, tensor) in enumerate(sorted(delta.items()))}

@@ -1,4 +1,4 @@
-"""Random numbers that belong to places: to seed, source, tensor, stage and element, and to nothing else."""
+"""Random numbers by place: they depend on seed, source, tensor, stage and element, and on nothing else."""
 
 import functools
 import hashlib
@@ -53,7 +53,7 @@ def in_runs_of(elements: int) -> Iterator[None]:
 
 
 def masks(method: str, source: str = "books", *, names: Any = None, seed: int = 0, **arguments: Any) -> dict[str, Any]:
-    """Which elements of a task vector of ones a method keeps."""
+    """Whether a method keeps each element of a task vector of ones."""
     ones = {name: torch.ones(SHAPES[name]) for name in names or SHAPES}
     base = {name: torch.zeros_like(tensor) for name, tensor in ones.items()}
     merged = merge_state_dicts(method, {source: ones}, base=base, seed=seed, **arguments)
@@ -69,7 +69,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS, ids=[name for name, _ in METHODS])
-def test_nothing_but_the_place_counts(method: str, options: dict[str, Any]) -> None:
+def test_masks_depend_only_on_the_place(method: str, options: dict[str, Any]) -> None:
     expected = masks(method, workers=1, **options)
     assert 0 < sum(mask.sum() for mask in expected.values()) < sum(mask.size for mask in expected.values())
     for workers, elements in itertools.product((1, 2, 5), (4, 28, 256, 1 << 20)):
@@ -77,11 +77,11 @@ def test_nothing_but_the_place_counts(method: str, options: dict[str, Any]) -> N
             again = masks(method, workers=workers, **options)
         assert all((again[name] == expected[name]).all() for name in SHAPES)
     alone = {name: masks(method, names=[name], **options)[name] for name in reversed(SHAPES)}
-    assert all((alone[name] == expected[name]).all() for name in SHAPES), "other tensors, and their order"
+    assert all((alone[name] == expected[name]).all() for name in SHAPES), "independent of other tensors and their order"
 
 
 @pytest.mark.parametrize(("method", "options"), METHODS, ids=[name for name, _ in METHODS])
-def test_seed_source_and_tensor_count(method: str, options: dict[str, Any]) -> None:
+def test_masks_differ_by_seed_source_and_tensor(method: str, options: dict[str, Any]) -> None:
     first = masks(method, **options)["layers.0.w"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SHAPES, "other", SHAPES["layers.0.w"])
@@ -92,7 +92,7 @@ def test_seed_source_and_tensor_count(method: str, options: dict[str, Any]) -> N
         ]
     share = first.mean()
     for one, other in itertools.combinations([first, *others], 2):
-        together = (one & other).mean()  # independent: the product of the shares
+        together = (one & other).mean()  # if independent, the product of the shares
         assert abs(together - share**2) < 5 * np.sqrt(0.25 / first.size)
 
 
@@ -113,7 +113,7 @@ print(digest.hexdigest())
 """
 
 
-def test_two_processes_with_different_hash_seeds(tmp_path: Path) -> None:
+def test_the_hash_seed_of_the_process_changes_nothing(tmp_path: Path) -> None:
     for number, name in enumerate(("base", "books", "games", "toys")):
         (tmp_path / name).mkdir()
         draw = np.random.default_rng(number).standard_normal
@@ -139,8 +139,8 @@ def _philox(key: int, counter: int) -> list[int]:
     return c
 
 
-def test_the_numbers_are_those_of_ever() -> None:
-    """A recipe must give the same bytes in years: the numbers are written down here, without numpy's generator."""
+def test_the_numbers_never_change() -> None:
+    """A recipe must give the same bytes in years, so the numbers are recorded here without numpy's generator."""
     at = place(source="books", tensor="model.layers.0.mlp.weight", seed=7, stage=1)
     text = "\0".join(["7", "books", "model.layers.0.mlp.weight", "1", "words"])
     key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
@@ -153,7 +153,7 @@ def test_the_numbers_are_those_of_ever() -> None:
 
 
 @given(st.integers(0, 200), st.integers(0, 100), st.integers(0, 100))
-def test_runs_are_cut_out_of_one_stream(start: int, n: int, length: int) -> None:
+def test_runs_are_slices_of_one_stream(start: int, n: int, length: int) -> None:
     whole = words(place(), 400)
     assert (words(place(start=start), n) == whole[start : start + n]).all()
     events = happens(place(), 400, 0.3)
@@ -166,7 +166,7 @@ P = [2**-16, 2**-18, 3e-6, 0.01, 0.1, 0.25, 0.5, 0.5 + 2**-17, 1 / 3, 0.9, 0.99,
 
 
 @pytest.mark.parametrize("probability", P)
-def test_events_happen_as_often_as_they_should(probability: float) -> None:
+def test_events_happen_with_their_probability(probability: float) -> None:
     happened = int(happens(place(), N, probability).sum())
     deviation = (N * probability * (1 - probability)) ** 0.5
     assert abs(happened - N * probability) < 5 * deviation + 1
@@ -180,13 +180,13 @@ def test_impossible_and_certain_events() -> None:
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 1 / 3, 0.75 + 2**-20, 2**-16 * 1.5, 2**-17, 1 - 2**-18, 1.0])
-def test_sixteen_bits_decide_like_fortyeight(probability: float) -> None:
-    """An event happens where the number from all 48 bits is below the probability."""
+def test_comparing_16_bits_first_equals_comparing_48(probability: float) -> None:
+    """An event happens if the number from all 48 bits is below the probability."""
     at = place(start=5)
     halves = random._numbers(at, at.start, N, "<u2", "halves").astype(np.uint64)
     rest = np.zeros(N, np.uint64)
     first = np.uint64(min(int(probability * 2**16), 2**16 - 1))
-    for index in np.flatnonzero(halves == first).tolist():  # elsewhere they do not count
+    for index in np.flatnonzero(halves == first).tolist():  # the other bits matter only here
         rest[index] = random._numbers(at, at.start + index, 1, "<u4", "rest")[0]
     expected = (halves << np.uint64(32)) + rest < round(probability * 2**48)
     assert (happens(at, N, probability) == expected).all()
@@ -195,7 +195,7 @@ def test_sixteen_bits_decide_like_fortyeight(probability: float) -> None:
 
 
 def test_rare_patterns_of_the_first_bits_are_not_rounded_away() -> None:
-    """p = 2⁻¹⁷: all sixteen bits of the first number agree with p's, and only the others tell."""
+    """With p = 2⁻¹⁷, the first sixteen bits can only equal those of p, and the other bits decide."""
     happened = sum(int(happens(place(seed=seed), N, 2**-17).sum()) for seed in range(8))
     expected = 8 * N * 2**-17
     assert abs(happened - expected) < 5 * expected**0.5
@@ -252,7 +252,7 @@ def test_della_keeps_large_elements_more_often(density: float, epsilon: float) -
     np.testing.assert_array_equal(unscaled, np.where(result != 0, values, 0))
 
 
-def test_among_equals_della_prefers_the_later() -> None:
+def test_of_equal_magnitudes_della_prefers_the_later() -> None:
     values = np.ones((50_000, 2), np.float32)
     stage = MagnitudeDrop(density=0.5, epsilon=0.8, rescale=False)
     kept = stage.apply(values.ravel(), place(shape=values.shape), ()).reshape(values.shape).mean(axis=0)

@@ -1,4 +1,4 @@
-"""The masked and the spectral methods: against their references, against fusion-bench, and at their edges."""
+"""The masked and the spectral methods: against their references, against fusion-bench, and in edge cases."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,7 +121,7 @@ def fusion_bench() -> Any:
 
 
 def _task_vectors(n: int) -> list[dict[str, Tensor]]:
-    """Task vectors like trained ones: spectra that fall off, in part shared. Matrices, vectors and a scalar."""
+    """Task vectors like trained ones: matrices with decaying, partly shared spectra, vectors and a scalar."""
     shapes = {"square": (64, 64), "wide": (48, 96), "tall": (90, 30), "vector": (40,), "scalar": ()}
     drawn = torch.Generator().manual_seed(0)
 
@@ -148,7 +148,7 @@ def _assert_alike(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_spectra_as_in_fusion_bench(fusion_bench: Any, n: int) -> None:
+def test_spectral_methods_equal_fusion_bench(fusion_bench: Any, n: int) -> None:
     vectors = _task_vectors(n)
     exact = [{name: tensor.double() for name, tensor in vector.items()} for vector in vectors]
     _assert_alike(_delta("iso_c", vectors), fusion_bench.iso_c(exact, accelerator="cpu"))
@@ -159,7 +159,7 @@ def test_spectra_as_in_fusion_bench(fusion_bench: Any, n: int) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.4, 0.6])
-def test_masks_as_in_fusion_bench(fusion_bench: Any, threshold: float) -> None:
+def test_masks_equal_fusion_bench(fusion_bench: Any, threshold: float) -> None:
     vectors = torch.randn(4, 10_000, generator=torch.Generator().manual_seed(0))
     total = vectors.sum(0)
     masks = fusion_bench.masks(vectors, vectors, torch.zeros(10_000), total, tall_mask_lambda=threshold)
@@ -173,7 +173,7 @@ def test_masks_as_in_fusion_bench(fusion_bench: Any, threshold: float) -> None:
         assert (ours != 0).equal(masks[task])
 
 
-def test_alignment_as_in_fusion_bench(fusion_bench: Any) -> None:
+def test_alignment_equals_fusion_bench(fusion_bench: Any) -> None:
     vectors = _task_vectors(3)
     for name in ("square", "wide", "tall"):
         axes, sizes, rights = fusion_bench.aligned([vector[name].double() for vector in vectors], eps=1e-9)
@@ -183,17 +183,17 @@ def test_alignment_as_in_fusion_bench(fusion_bench: Any) -> None:
         assert (ours.double() - theirs).abs().max() < 1e-6 * theirs.abs().max()
 
 
-# ---- what belongs to one of them
+# ---- single methods
 
 
 def test_masks_are_set_where_both_sides_are_equal() -> None:
-    """Two sources with the same change: each is exactly as far from the sum as from the base."""
+    """With two equal task vectors, each is exactly as far from the sum as from the base."""
     same = [{"w": torch.tensor([3.0, 0.0])}] * 2
     assert _delta("consensus", same, threshold=1.0)["w"].tolist() == [6, 0]
     assert _delta("consensus", same, threshold=1.01)["w"].tolist() == [0, 0]
 
 
-def test_only_what_several_sources_want_is_kept() -> None:
+def test_elements_that_several_sources_need_are_kept() -> None:
     one, other = {"w": torch.tensor([1.0, 1.0, 1.0])}, {"w": torch.tensor([1.0, 0.01, -0.9])}
     assert _delta("consensus", [one, other])["w"].tolist() == pytest.approx([2, 0, 0.1])
     assert _delta("consensus", [one, other], threshold=1.0)["w"].tolist() == [2, 0, 0]
@@ -204,7 +204,7 @@ def test_only_what_several_sources_want_is_kept() -> None:
             _delta("consensus", [one, other], **options)
 
 
-def test_what_sources_disagree_on_has_no_share() -> None:
+def test_elements_on_which_sources_disagree_have_no_share() -> None:
     one, other = {"w": torch.tensor([4.0, 1.0, 3.0, 0.1])}, {"w": torch.tensor([4.0, 1.0, -3.0, 0.1])}
     merged = _delta("pcb", [one, other], ratio=0.75, clip=0.0)["w"]
     assert merged[0] == 4
@@ -212,7 +212,7 @@ def test_what_sources_disagree_on_has_no_share() -> None:
     assert merged[1] == pytest.approx(1)
 
 
-def test_short_tensors_are_the_mean_of_those_that_agree() -> None:
+def test_short_tensors_average_the_sources_that_agree() -> None:
     up, down, zero = ({"w": torch.tensor(value)} for value in (2.0, -1.0, 0.0))
     assert _delta("pcb", [up, up, down])["w"] == 2
     assert _delta("pcb", [up, zero])["w"] == 2
@@ -223,8 +223,8 @@ SPECTRAL = ["tsv_m", "iso_c", "iso_cts", "knots"]
 
 
 @pytest.mark.parametrize("name", SPECTRAL)
-def test_a_source_of_weight_zero_and_one_without_a_change_do_no_harm(name: str) -> None:
-    """Their singular vectors could be anything, and must not show."""
+def test_sources_with_weight_zero_or_no_change_contribute_nothing(name: str) -> None:
+    """Their singular vectors are arbitrary, and must not enter the result."""
     one, other, idle = _task_vectors(3)
     idle = {key: torch.zeros_like(tensor) for key, tensor in idle.items()}
     options = {"tsv_m": {"rank": 0.25}, "iso_cts": {"common": 1.0}}.get(name, {})
@@ -238,14 +238,14 @@ def test_a_source_of_weight_zero_and_one_without_a_change_do_no_harm(name: str) 
 
 
 @pytest.mark.parametrize("name", SPECTRAL)
-def test_no_change_is_no_change(name: str) -> None:
+def test_unchanged_sources_give_the_base(name: str) -> None:
     nothing = {"w": torch.zeros(4, 6), "v": torch.zeros(3), "s": torch.zeros(())}
     assert all(not tensor.any() for tensor in _delta(name, [nothing, nothing]).values())
 
 
 @pytest.mark.parametrize("name", ["iso_c", "iso_cts"])
-def test_a_sum_of_low_rank_stays_in_its_directions(name: str) -> None:
-    """Float32 cannot tell its other singular values from zero; they get no share of the mean."""
+def test_a_sum_of_low_rank_gains_no_directions(name: str) -> None:
+    """The other singular values are zero within float32 precision, and do not enter the mean."""
     drawn = torch.Generator().manual_seed(1)
     left, right = torch.randn(40, 4, generator=drawn), torch.randn(4, 60, generator=drawn)
     vectors = [{"w": left * torch.rand(4, generator=drawn) @ right} for _ in range(2)]
@@ -257,8 +257,8 @@ def test_a_sum_of_low_rank_stays_in_its_directions(name: str) -> None:
     assert (torch.linalg.svdvals(torch.cat([merged, left.double()], 1))[4:] < 1e-4 * sizes[0]).all()
 
 
-def test_directions_of_sources_come_out_orthogonal() -> None:
-    """With all directions of two sources of rank 2, TSV's result has their four singular values."""
+def test_tsv_makes_the_directions_of_sources_orthogonal() -> None:
+    """With all directions of two sources of rank 2, the result has their four singular values."""
     drawn = torch.Generator().manual_seed(2)
     vectors = [{"w": torch.randn(20, 2, generator=drawn) @ torch.randn(2, 30, generator=drawn)} for _ in range(2)]
     sizes = torch.cat([torch.linalg.svdvals(vector["w"].double())[:2] for vector in vectors]).sort(descending=True)[0]
@@ -266,13 +266,13 @@ def test_directions_of_sources_come_out_orthogonal() -> None:
     torch.testing.assert_close(torch.linalg.svdvals(merged)[:4], sizes, rtol=1e-5, atol=0)
 
 
-def test_fewer_rows_than_sources_keep_a_direction_each() -> None:
+def test_each_source_keeps_a_direction_if_there_are_fewer_rows_than_sources() -> None:
     vectors = [{"w": torch.eye(3)[row : row + 1] * (row + 1)} for row in range(3)]
     torch.testing.assert_close(_delta("tsv_m", vectors)["w"], _delta("tsv_m", vectors, rank=1.0)["w"])
     assert _delta("tsv_m", vectors)["w"].norm() > 0
 
 
-def test_full_rank_cancels_out_and_rank_zero_is_the_average() -> None:
+def test_cart_at_full_rank_and_at_rank_zero_is_the_average() -> None:
     sources = {name: random_model(seed) for seed, name in enumerate("abc")}
     weights = {"a": 0.2, "b": 0.5, "c": 1.0}
     average = wide(merge_state_dicts("linear", sources, weights=weights))
@@ -282,14 +282,14 @@ def test_full_rank_cancels_out_and_rank_zero_is_the_average() -> None:
         merge_state_dicts("cart", sources, weights={"a": 1.0, "b": 1.0, "c": -2.0})
 
 
-def test_aligned_sums_are_task_arithmetic() -> None:
+def test_knots_without_election_is_task_arithmetic() -> None:
     vectors = _task_vectors(3)
     aligned = _delta("knots", vectors, inner="linear", density=1.0, normalise=False)
     for name, tensor in _delta("task_arithmetic", vectors).items():
         torch.testing.assert_close(aligned[name], tensor, rtol=0, atol=1e-6 * float(tensor.abs().max()))
 
 
-def test_nothing_is_kept_at_density_zero_and_equals_go_by_index() -> None:
+def test_knots_trims_exactly_and_breaks_ties_by_index() -> None:
     vector = {"w": torch.tensor([1.0, 2.0, -2.0, 2.0, 0.5])}
     assert not _delta("knots", [vector, vector], density=0.0)["w"].any()
     assert _delta("knots", [vector, vector], density=0.4)["w"].tolist() == [0, 2, -2, 0, 0]
@@ -310,17 +310,19 @@ def test_directions_and_isometries(m: int, n: int) -> None:
     np.testing.assert_allclose(factor @ factor.T @ factor, factor, atol=1e-13)
 
 
-def test_a_decomposition_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_decomposition_is_a_merge_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise torch.linalg.LinAlgError("it did not converge")
 
     monkeypatch.setattr(torch.linalg, "svd", fail)
-    with pytest.raises(MergeError, match="the singular value decomposition of a 2 × 3 matrix failed: it did not converge"):
+    with pytest.raises(
+        MergeError, match="the singular value decomposition of a 2 × 3 matrix failed: it did not converge"
+    ):
         directions(np.ones((2, 3)))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_the_number_of_threads_of_torch_changes_no_bit_and_is_left_alone(workers: int) -> None:
+def test_torchs_number_of_threads_changes_no_bit_and_is_restored(workers: int) -> None:
     drawn = torch.Generator().manual_seed(4)
     vectors = [{str(n): torch.randn(160, 200, generator=drawn) for n in range(6)} for _ in range(2)]
     before = torch.get_num_threads()

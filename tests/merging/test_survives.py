@@ -1,4 +1,7 @@
-"""A merge that is killed, starved, lied to or forbidden: one clear error or a continuation, and sources untouched."""
+"""Merges that are killed, run out of space, read bad sources or may not write: one clear error, or they can be resumed.
+
+The sources are never changed.
+"""
 
 import errno
 import hashlib
@@ -17,10 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull, NotWritableError
-from mmgrid.merging import Change, MergeError, TensorFolder, merge, sweep
-from mmgrid.merging import on_disk as folders_module
+from mmgrid.merging import Change, MergeError, TensorFolder, merge, on_disk, sweep
 from mmgrid.merging.models import tensors as tensors_module
-from mmgrid.merging.output import folder as output_module
+from mmgrid.merging.output import companions, record
+from mmgrid.merging.output import folder as folder_module
 
 SHAPES = {f"layers.{n}.weight": (40, 25) for n in range(6)} | {"embed.weight": (70, 10), "norm.weight": (25,)}
 
@@ -39,7 +42,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def recipe_for(models: Path, **changes: Any) -> dict[str, Any]:
-    """DARE, then TIES with one threshold for the model: what is journalled must not depend on what is left to do."""
+    """DARE, then TIES with one threshold for the model, so that a tensor also depends on those already journalled."""
     sources = [{"name": name, "path": str(models / "models" / name)} for name in ("books", "toys")]
     return {
         "method": "ties",
@@ -51,7 +54,7 @@ def recipe_for(models: Path, **changes: Any) -> dict[str, Any]:
 
 
 def state_of(folder: Path) -> dict[str, tuple[int, str]]:
-    """Every file below a folder: its time and content."""
+    """The modification time and content of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): (
             path.stat().st_mtime_ns,
@@ -66,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def undisturbed(models: Path, **changes: Any) -> dict[str, bytes]:
-    """What the same merge gives to the same output folder when nothing happens to it."""
+    """The content of the output folder after the same merge without interruption."""
     merge(recipe_for(models, **changes), models / "out")
     result = contents(models / "out")
     shutil.rmtree(models / "out")
@@ -74,13 +77,13 @@ def undisturbed(models: Path, **changes: Any) -> dict[str, bytes]:
 
 
 def only(models: Path, *names: str) -> bool:
-    """Whether nothing lies beside the models but these: no half-written folder under any name."""
+    """Whether nothing but these is next to the models: no partial folder under any name."""
     return sorted(path.name for path in models.iterdir()) == sorted(["models", *names])
 
 
 @pytest.fixture
 def unharmed(models: Path) -> Iterator[None]:
-    """The sources are, byte for byte and to the nanosecond, what they were."""
+    """Checks that the sources keep their bytes and modification times."""
     before = state_of(models / "models")
     yield
     assert state_of(models / "models") == before
@@ -93,7 +96,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from mmgrid.merging import Change, merge, sweep
-from mmgrid.merging import on_disk as folders
+from mmgrid.merging import on_disk
 from mmgrid.merging.output import folder as output
 from mmgrid.merging.models import tensors
 
@@ -112,11 +115,11 @@ where, _, calls = moment.partition(":")
 if where == "write":
     tensors.TensorWriter.write = dying(tensors.TensorWriter.write, int(calls))
 elif where == "journal":
-    folders.Journal.add = dying(folders.Journal.add, int(calls))
+    on_disk.Journal.add = dying(on_disk.Journal.add, int(calls))
 elif where == "companions":
-    folders.copy_companions = dying(folders.copy_companions)
+    on_disk.copy_companions = dying(on_disk.copy_companions)
 elif where == "record":
-    folders.write_record = dying(folders.write_record)
+    on_disk.write_record = dying(on_disk.write_record)
 elif where == "journal gone":
     output.publish = dying(output.publish)
 elif where == "published":
@@ -138,7 +141,7 @@ def kill(recipe: dict[str, Any], outs: list[Path], moment: str, workers: int = 1
 
 
 def resumed(models: Path, recipe: dict[str, Any]) -> list[str]:
-    """Run the same call again; the tensors that it had to write."""
+    """Repeats the same call; returns the tensors that it had to write."""
     written: list[str] = []
     merge(recipe, models / "out", workers=2, progress=lambda done, total, name: written.append(name))
     return written
@@ -157,8 +160,8 @@ def resumed(models: Path, recipe: dict[str, Any]) -> list[str]:
         ("journal gone", 1, 9),
     ],
 )
-def test_killed_and_called_again(models: Path, moment: str, workers: int, rest: int) -> None:
-    """What was finished before the kill is not computed again, and the bytes are those of an undisturbed merge."""
+def test_a_killed_merge_is_resumed(models: Path, moment: str, workers: int, rest: int) -> None:
+    """Tensors finished before the kill are not computed again, and the bytes equal those of an uninterrupted merge."""
     expected = undisturbed(models)
     kill(recipe_for(models), [models / "out"], moment, workers)
     assert only(models, ".out.merging.work"), "nothing under the final name"
@@ -170,7 +173,7 @@ def test_killed_and_called_again(models: Path, moment: str, workers: int, rest: 
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_killed_after_the_end(models: Path) -> None:
+def test_a_merge_killed_after_publishing_is_complete(models: Path) -> None:
     expected = undisturbed(models)
     kill(recipe_for(models), [models / "out"], "published")
     assert contents(models / "out") == expected
@@ -179,7 +182,7 @@ def test_killed_after_the_end(models: Path) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_killed_twice(models: Path) -> None:
+def test_a_merge_killed_twice_is_resumed(models: Path) -> None:
     expected = undisturbed(models)
     kill(recipe_for(models), [models / "out"], "write:4")
     kill(recipe_for(models), [models / "out"], "write:3")
@@ -188,7 +191,7 @@ def test_killed_twice(models: Path) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_killed_sweep_goes_on(models: Path) -> None:
+def test_a_killed_sweep_is_resumed(models: Path) -> None:
     outs = [models / "zero", models / "one"]
     kill(recipe_for(models), outs, "write:9")
     assert only(models, ".zero.merging.work", ".one.merging.work")
@@ -222,7 +225,7 @@ def _new_type(models: Path) -> dict[str, Any]:
 def _new_source(models: Path) -> dict[str, Any]:
     file = models / "models" / "toys" / "model.safetensors"
     save_file({name: tensor * 2 for name, tensor in load_file(file).items()}, file)
-    for name in ("base", "books"):  # whole numbers must agree
+    for name in ("base", "books"):  # integer tensors must be equal in all models
         other = models / "models" / name / "model.safetensors"
         save_file({**load_file(other), "ids": torch.arange(5) * 2}, other)
     return recipe_for(models)
@@ -243,8 +246,8 @@ def _other_paths(models: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changed", [_new_seed, _new_scale, _new_weight, _new_type, _new_source, _touched_base, _other_paths]
 )
-def test_another_merge_does_not_go_on_with_it(models: Path, changed: Callable[[Path], dict[str, Any]]) -> None:
-    """The journal is believed only for the same recipe and the same files."""
+def test_another_merge_does_not_resume_it(models: Path, changed: Callable[[Path], dict[str, Any]]) -> None:
+    """The journal is used only for the same recipe and the same files."""
 
     def interrupt(done: int, total: int, name: str) -> None:
         if name == "layers.2.weight":
@@ -252,7 +255,7 @@ def test_another_merge_does_not_go_on_with_it(models: Path, changed: Callable[[P
 
     with pytest.raises(KeyboardInterrupt):
         merge(recipe_for(models), models / "out", workers=1, progress=interrupt)
-    assert only(models, ".out.merging.work"), "an interrupted merge can be gone on with"
+    assert only(models, ".out.merging.work"), "an interrupted merge can be resumed"
     recipe = changed(models)
     assert len(resumed(models, recipe)) == 9
     result = contents(models / "out")
@@ -263,7 +266,7 @@ def test_another_merge_does_not_go_on_with_it(models: Path, changed: Callable[[P
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_interrupted_and_called_again(models: Path) -> None:
+def test_an_interrupted_merge_is_resumed(models: Path) -> None:
     expected = undisturbed(models)
 
     def interrupt(done: int, total: int, name: str) -> None:
@@ -278,7 +281,7 @@ def test_interrupted_and_called_again(models: Path) -> None:
 
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("damage", ["cut line", "garbage", "no weights", "other boot", "not a journal"])
-def test_a_journal_that_cannot_be_believed(models: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_journal_is_not_used(models: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = undisturbed(models)
 
     def interrupt(done: int, total: int, name: str) -> None:
@@ -297,19 +300,19 @@ def test_a_journal_that_cannot_be_believed(models: Path, damage: str, monkeypatc
         journal.write_bytes(journal.read_bytes() + b"\xff\xfe{\n")
     elif damage == "no weights":
         (work / "model.safetensors").unlink()
-    elif damage == "other boot":  # after a crash of the machine what was written may be lost
+    elif damage == "other boot":  # after a crash of the machine, written data may be lost
         (models / "boot").write_text("another")
-        monkeypatch.setitem(folders_module.Journal.__init__.__globals__, "_BOOT_ID", models / "boot")
+        monkeypatch.setitem(on_disk.Journal.__init__.__globals__, "_BOOT_ID", models / "boot")
     else:
         journal.write_text('"something else"\n["layers.0.weight", {}]\n')
     assert len(resumed(models, recipe_for(models))) == rest
     assert contents(models / "out") == expected
 
 
-# ---- sources that change or lie
+# ---- damaged and changing sources
 
 
-def test_a_truncated_source(models: Path) -> None:
+def test_a_truncated_source_is_refused(models: Path) -> None:
     file = models / "models" / "toys" / "model.safetensors"
     for keep in (0, 5, 300, file.stat().st_size - 1):
         os.truncate(file, keep)
@@ -319,7 +322,7 @@ def test_a_truncated_source(models: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["touched", "rewritten", "replaced", "truncated", "removed", "base", "put back"])
-def test_a_source_that_changes_during_the_merge(models: Path, how: str) -> None:
+def test_a_source_that_changes_during_the_merge_is_an_error(models: Path, how: str) -> None:
     file = models / "models" / ("base" if how == "base" else "books") / "model.safetensors"
     content = file.read_bytes()
 
@@ -364,14 +367,14 @@ def _shard(folder: Path, **places: str) -> None:
         ({"layers.7.weight": "../base/model.safetensors"}, r"is not an index of shards .*not a path inside"),
     ],
 )
-def test_shards_that_are_missing(models: Path, places: dict[str, str], says: str) -> None:
+def test_incomplete_indexes_are_refused(models: Path, places: dict[str, str], says: str) -> None:
     _shard(models / "models" / "toys", **places)
     with pytest.raises(MergeError, match=rf"toys/model\.safetensors\.index\.json: {says}"):
         merge(recipe_for(models), models / "out")
     assert only(models)
 
 
-def test_a_missing_shard(models: Path) -> None:
+def test_a_missing_shard_is_named(models: Path) -> None:
     expected = undisturbed(models)["model.safetensors"]
     _shard(models / "models" / "toys")
     merge(recipe_for(models), models / "sharded")
@@ -387,7 +390,9 @@ def test_a_missing_shard(models: Path) -> None:
 @pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("where", ["reserve", "first write", "late write", "journal", "companions", "record", "sync"])
-def test_a_full_disk(models: Path, where: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
+    models: Path, where: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: Any, **others: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
@@ -404,13 +409,13 @@ def test_a_full_disk(models: Path, where: str, number: int, monkeypatch: pytest.
     elif where == "late write":
         monkeypatch.setattr(tensors_module.os, "pwrite", late)
     elif where == "journal":
-        monkeypatch.setattr(folders_module.Journal, "add", full)
+        monkeypatch.setattr(on_disk.Journal, "add", full)
     elif where == "companions":
-        monkeypatch.setattr(output_module.shutil, "copyfile", full)
+        monkeypatch.setattr(companions.shutil, "copyfile", full)
     elif where == "record":
-        monkeypatch.setattr(output_module, "write_json", full)
+        monkeypatch.setattr(record, "write_json", full)
     else:
-        monkeypatch.setattr(output_module, "publish", full)
+        monkeypatch.setattr(folder_module, "publish", full)
     with pytest.raises(DiskFull, match=rf"{models / 'out'}: could not be written: .*give another output folder"):
         merge(recipe_for(models), models / "out")
     assert only(models)
@@ -418,7 +423,7 @@ def test_a_full_disk(models: Path, where: str, number: int, monkeypatch: pytest.
 
 @pytest.fixture
 def forbidden(models: Path) -> Iterator[Path]:
-    """A folder in which nobody may write; for root, a file system that is mounted so."""
+    """A folder without write permission; for root, a file system mounted read-only."""
     place = models / "forbidden"
     place.mkdir()
     if os.geteuid():
@@ -438,7 +443,7 @@ def forbidden(models: Path) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_target_that_may_not_be_written(models: Path, forbidden: Path) -> None:
+def test_an_output_without_write_permission_is_an_error(models: Path, forbidden: Path) -> None:
     for out in (forbidden / "out", forbidden / "deep" / "out"):
         with pytest.raises(NotWritableError, match=rf"{out}: could not be written: .*give another output folder"):
             merge(recipe_for(models), out)
@@ -446,7 +451,7 @@ def test_a_target_that_may_not_be_written(models: Path, forbidden: Path) -> None
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_target_below_a_file(models: Path) -> None:
+def test_an_output_below_a_file_is_an_error(models: Path) -> None:
     (models / "file").write_text("mine")
     for out in (models / "file", models / "file" / "out", models / "file" / "deep" / "out"):
         with pytest.raises(MergeError, match=rf"{out}: .*give another output folder"):
@@ -456,7 +461,7 @@ def test_a_target_below_a_file(models: Path) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_somebody_else_takes_the_name(models: Path) -> None:
+def test_an_output_created_during_the_merge_is_not_overwritten(models: Path) -> None:
     def take(done: int, total: int, name: str) -> None:
         (models / "out").mkdir(exist_ok=True)
         (models / "out" / "theirs").write_text("mine")
@@ -468,7 +473,7 @@ def test_somebody_else_takes_the_name(models: Path) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_an_error_of_the_caller_passes_as_it_is(models: Path) -> None:
+def test_an_error_of_the_progress_callback_is_not_wrapped(models: Path) -> None:
     def fail(done: int, total: int, name: str) -> None:
         raise ZeroDivisionError("mine")
 

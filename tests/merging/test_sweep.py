@@ -1,4 +1,4 @@
-"""Several merges from one reading of the sources: each is as if it had been merged alone."""
+"""Sweeps: several merges from one pass over the sources, each equal to a single merge."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def _recipe(models: Path, method: str = "ties", **values) -> dict:
     ("method", "options"),
     [("ties", {"preset": "subspace"}), ("dare", {"drop": 0.5}), ("task_arithmetic", {}), ("model_stock", {})],
 )
-def test_each_scale_is_as_if_merged_alone(models: Path, method: str, options: dict) -> None:
+def test_each_scale_equals_a_single_merge(models: Path, method: str, options: dict) -> None:
     scales = [-0.5, 0.0, 0.3, 1.0, 2.0]
     outs = {models / f"swept{scale}": Change(scale=scale) for scale in scales}
     reports = sweep(_recipe(models, method, options=options), outs, workers=2)
@@ -46,7 +46,7 @@ def test_each_scale_is_as_if_merged_alone(models: Path, method: str, options: di
 
 
 @pytest.mark.parametrize("method", ["ties", "slerp"])
-def test_each_alpha_is_as_if_merged_alone(models: Path, method: str) -> None:
+def test_each_alpha_equals_a_single_merge(models: Path, method: str) -> None:
     alphas = [0.0, 0.1, 0.5, 1.0]
     weights = [{"books": alpha, "toys": 1 - alpha} for alpha in alphas]
     outs = {models / f"swept{alpha}": Change(weights=each) for alpha, each in zip(alphas, weights, strict=True)}
@@ -74,7 +74,7 @@ def test_sources_are_read_once_for_all_outputs(models: Path, monkeypatch: pytest
     assert len(read) == len(set(read)) == 3 * len(SHAPES)
 
 
-def test_what_does_not_fit_leaves_nothing(models: Path) -> None:
+def test_an_invalid_sweep_leaves_nothing_behind(models: Path) -> None:
     outs = {models / "one": Change(scale=0.5), models / "two": Change(scale=float("inf"))}
     with pytest.raises(MergeError, match="scale is inf"):
         sweep(_recipe(models), outs)
@@ -90,7 +90,7 @@ def test_what_does_not_fit_leaves_nothing(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "taken", "toys"]
 
 
-def test_the_record_holds_the_values_of_its_output(models: Path) -> None:
+def test_each_record_contains_the_values_of_its_output(models: Path) -> None:
     outs = {models / "out": Change(weights={"books": 0.25, "toys": 0.75}, scale=0.5)}
     sweep(_recipe(models), outs)
     recipe = json.loads((models / "out" / "mmgrid.json").read_text())["recipe"]

@@ -1,4 +1,4 @@
-"""Reading safetensors with distrust: what the library wrote reads alike, what is broken is named."""
+"""Reading safetensors: files of the library give the same tensors, and errors name damaged files."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def _one(**changes: Any) -> dict[str, Any]:
     return {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
 
 
-def test_reads_what_the_library_wrote(tmp_path: Path) -> None:
+def test_reads_files_of_the_safetensors_library(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with TensorFolder(tmp_path) as folder:
         assert set(folder) == set(TENSORS)
@@ -60,7 +60,7 @@ def test_reads_what_the_library_wrote(tmp_path: Path) -> None:
                 assert run.tobytes() == _bytes(tensor.reshape(-1)[start : start + 2])
 
 
-def test_the_library_reads_what_is_written_in_any_order(tmp_path: Path) -> None:
+def test_the_safetensors_library_reads_files_written_in_any_order(tmp_path: Path) -> None:
     paths = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
     infos = {name: _info(tensor) for name, tensor in TENSORS.items()}
     for path, names in zip(paths, (list(TENSORS), list(reversed(TENSORS))), strict=True):
@@ -112,7 +112,7 @@ def test_broken_files_are_named(tmp_path: Path, content: bytes, says: str) -> No
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_no_damage_gives_anything_but_an_error_or_the_bytes_that_are_there(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_files_give_an_error_or_their_actual_bytes(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.arange(4.0), "b": torch.ones(2, dtype=torch.bfloat16)}, path)
     content = bytearray(path.read_bytes())
@@ -152,7 +152,7 @@ def test_shards_behind_links_as_in_a_download_cache(tmp_path: Path) -> None:
     assert list(TensorFolder(tmp_path / "snapshot")) == ["a"]
 
 
-def test_a_lone_file_under_any_name(tmp_path: Path) -> None:
+def test_a_single_file_may_have_any_name(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "vectors.safetensors")
     assert list(TensorFolder(tmp_path)) == ["a"]
     assert list(TensorFolder(tmp_path / "vectors.safetensors")) == ["a"]

@@ -1,7 +1,7 @@
-"""Thresholds over whole models against brute force: a full sort of all elements, ties by name and index.
+"""Thresholds over whole models against brute force: a full sort of all elements, ties broken by name and index.
 
-Fine-tuning moves bfloat16 weights by a few units in the last place, so that a fifth of all elements can sit on the
-threshold. The engine counts instead of sorting; it must keep the very same elements.
+Fine-tuning moves bfloat16 weights by a few units in the last place, so that a fifth of all elements can be equal to the
+threshold. The engine counts instead of sorting, and must keep exactly the same elements.
 """
 
 import functools
@@ -25,7 +25,7 @@ from mmgrid.merging.arrays import exact_sums as inner_products
 from mmgrid.merging.engine import run as engine
 from mmgrid.merging.engine import threshold_search as search
 from mmgrid.merging.engine import thresholds as cuts
-from mmgrid.merging.engine.threshold_search import Search
+from mmgrid.merging.engine.threshold_search import ThresholdSearch
 from mmgrid.merging.methods.stages.base import share_of
 
 SHAPES = {
@@ -53,7 +53,7 @@ def tuned(base: Model, seed: int, largest: int = 3) -> Model:
 
 
 def started(seed: int, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> Model:
-    """Weights between 1/4 and 1, so that units in the last place have two sizes."""
+    """Weights between 1/4 and 1, in two binades, so that units in the last place have two sizes."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: ((0.25 + 0.75 * torch.rand(shape, generator=generator)) * (-1) ** number).bfloat16()
@@ -62,7 +62,7 @@ def started(seed: int, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> Model:
 
 
 def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: Fraction) -> dict[str, np.ndarray]:
-    """Which elements of the task vector lie between the ranks ⌊first · n⌋ and ⌊first · n⌋ + ⌊share · n⌋."""
+    """Whether each element of the task vector lies between the ranks ⌊first · n⌋ and ⌊first · n⌋ + ⌊share · n⌋."""
     tower = {name: name.split(".")[0] if "_tower" in name else "" for name in base}
     group_of = {"model": lambda name: "", "tower": tower.__getitem__, "tensor": lambda name: name}[scope]
     kept = {name: np.zeros(base[name].numel(), bool) for name in base}
@@ -84,7 +84,7 @@ def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: 
 
 @contextmanager
 def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 << 8, held: int = 100) -> Iterator[None]:
-    """Run in pieces of about so many elements, and search thresholds by counting if asked."""
+    """Splits work into runs of about `elements` elements, and finds thresholds by counting if `counting`."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (engine, inner_products):
             patch.setattr(module, "DOT_BLOCK", 8)
@@ -97,7 +97,7 @@ def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 <
 
 
 def kept_by(method: str, source: Model, base: Model, **arguments: Any) -> dict[str, np.ndarray]:
-    """Which elements come through; a kept one gives the source's value, any other the base's."""
+    """Whether each element is kept: it then has the source's value, otherwise the base's."""
     merged = merge_state_dicts(method, {"a": source}, base=base, **arguments)
     for name, tensor in merged.items():
         assert ((tensor == source[name].float()) | (tensor == base[name].float())).all()
@@ -109,7 +109,7 @@ def assert_same_kept(ours: Mapping[str, np.ndarray], expected: Mapping[str, np.n
         np.testing.assert_array_equal(ours[name] & moved[name], mask & moved[name], err_msg=name)
 
 
-def test_the_weights_have_as_many_ties_as_said() -> None:
+def test_the_test_weights_have_many_equal_magnitudes() -> None:
     base = started(0)
     source = tuned(base, 1)
     sizes = np.concatenate([np.abs((source[n].float() - base[n].float()).numpy()).ravel() for n in base])
@@ -156,7 +156,7 @@ def test_breadcrumbs_keeps_what_a_full_sort_keeps(scope: str, counting: bool) ->
     held=st.sampled_from([0, 50, 1 << 20]),
     workers=st.sampled_from([1, 2, 5]),
 )
-def test_counting_finds_the_same_cut_as_sorting(
+def test_counting_finds_the_same_threshold_as_sorting(
     seed: int, largest: int, density: float, scope: str, elements: int, sample: int, bins: int, held: int, workers: int
 ) -> None:
     base = started(seed, SMALL)
@@ -170,14 +170,14 @@ def test_counting_finds_the_same_cut_as_sorting(
     with searching(elements=elements, counting=True, sample=sample, bins=bins, held=held):
         options = {"density": density, "scope": scope, "elect": "plain", "normalise": False}
         merged = merge_state_dicts("ties", sources, base=base, workers=workers, **options)
-    for name, tensor in merged.items():  # sums of two such updates are exact in float32
+    for name, tensor in merged.items():  # the sum of two such updates is exact in float32
         np.testing.assert_array_equal(tensor.numpy(), expected[name].astype(np.float32), err_msg=name)
 
 
 @pytest.mark.parametrize("misleading", ["all larger", "all smaller", "one of each"])
 @pytest.mark.parametrize("density", [0.1, 0.5, 0.9])
-def test_a_sample_that_misleads(misleading: str, density: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample is the beginning of every run; here it has nothing of the rest."""
+def test_a_misleading_sample_changes_nothing(misleading: str, density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample consists of the beginning of every run; here its values differ from all others."""
     n, run = 4096, 8
     base = {"w": torch.zeros(n), "x": torch.zeros(n)}
     generator = np.random.default_rng(0)
@@ -190,24 +190,24 @@ def test_a_sample_that_misleads(misleading: str, density: float, monkeypatch: py
             begins[::2] = 1e-6
         source[name] = torch.from_numpy(values)
     misled = []
-    narrow = Search.narrow
+    narrow = ThresholdSearch.narrow
 
     def watched(looking: Any) -> None:
         misled.append(not looking.beyond < looking.rank <= looking.beyond + int(looking.counts.sum()))
         narrow(looking)
 
-    monkeypatch.setattr(Search, "narrow", watched)
+    monkeypatch.setattr(ThresholdSearch, "narrow", watched)
     expected = brute_force(source, base, "model", Fraction(0), Fraction(str(density)))
     with searching(elements=run, counting=True, sample=run, bins=1 << 6):
         ours = kept_by("ties", source, base, density=density, workers=2)
     assert_same_kept(ours, expected, {name: np.ones(n, bool) for name in base})
     if density in {"all larger": (0.5, 0.9), "all smaller": (0.1, 0.5), "one of each": (0.1, 0.9)}[misleading]:
-        assert any(misled), "the sample did mislead"
+        assert any(misled), "the sample was misleading"
 
 
 @pytest.mark.parametrize("n", [1, 3, 7, 100, 1000])
-def test_the_share_is_the_number_as_it_is_written(n: int) -> None:
-    """0.29 · 100 is 28.999999999999996 in floating point; 29 elements are kept all the same."""
+def test_the_share_is_computed_in_decimal(n: int) -> None:
+    """0.29 · 100 is 28.999999999999996 in floating point, but 29 elements must be kept."""
     sizes = torch.arange(1.0, n + 1)
     for hundredths in range(101):
         assert share_of(hundredths / 100, n) == hundredths * n // 100
@@ -239,7 +239,7 @@ def test_each_source_may_have_its_own_density() -> None:
 @pytest.mark.parametrize(
     "first", [{"drop": {"drop": 0.4}}, {"magnitude_drop": {"density": 0.6}}], ids=lambda s: next(iter(s))
 )
-def test_a_threshold_over_what_an_earlier_stage_left(first: dict[str, Any]) -> None:
+def test_a_threshold_after_an_earlier_stage(first: dict[str, Any]) -> None:
     """The cut is taken of the task vector as the stage sees it, whatever the runs; zeros are the smallest."""
     base = started(7)
     source = tuned(base, 8, largest=40)

@@ -31,7 +31,7 @@ Model = dict[str, Tensor]
 
 
 class Towers:
-    """Three sources and three bases on the disk; the user tower's weights are a hundredth of the item tower's."""
+    """Three sources and three bases on disk; the user tower's weights are a hundredth of the item tower's."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,7 +59,7 @@ class Towers:
         return load_file(self.root / out / "model.safetensors")
 
     def alone(self, method: str, *, base: str | None = "base", weight: float = 0.5, **arguments: Any) -> Model:
-        """The whole model merged in one way."""
+        """The whole model merged with one method."""
         sources = {name: self.models[name] for name in NAMES}
         weights = arguments.pop("weights", dict.fromkeys(NAMES, weight))
         below = None if base is None else self.models[base]
@@ -72,7 +72,7 @@ def towers(tmp_path: Path) -> Towers:
 
 
 def assert_parts(merged: Model, **parts: Model) -> None:
-    """Each tower (`rest`: what is in none) has the bits of another merge."""
+    """Checks that each tower (and `rest`, the tensors outside of towers) has the bits of its merge."""
     for name, tensor in merged.items():
         tower = name.partition(".")[0] if "_tower" in name else "rest"
         assert tensor.equal(parts[tower][name]), name
@@ -103,8 +103,8 @@ def test_each_tower_has_its_own_method_scale_base_and_weights(towers: Towers) ->
 
 
 @pytest.mark.parametrize("method", ["linear", "multislerp", "velocity", "della", "model_stock", "tsv_m", "dare"])
-def test_any_method_for_one_tower(towers: Towers, method: str) -> None:
-    """Methods without a base take no λ from the recipe; those of angles and whole tensors see their tensors alone."""
+def test_one_tower_may_have_any_method(towers: Towers, method: str) -> None:
+    """Methods without a base take no λ from the recipe; methods by angle or whole tensor see only their tensors."""
     weights = dict.fromkeys(NAMES, 1.0)
     rules = [{"tensors": "user_tower.*", "method": method, "weights": weights}]
     merged = towers.merged(rules=rules, scale=0.8)
@@ -115,7 +115,7 @@ def test_any_method_for_one_tower(towers: Towers, method: str) -> None:
     assert_parts(merged, user_tower=other, item_tower=rest, rest=rest)
 
 
-def test_the_first_rule_that_fits_counts(towers: Towers) -> None:
+def test_the_first_matching_rule_wins(towers: Towers) -> None:
     rules = [
         {"tensors": ["*.layers.1.*", "temperature"], "scale": 0.0},
         {"tensors": "item_tower.*", "scale": 1.0},
@@ -151,7 +151,7 @@ def wide(model: Model) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("scope", ["model", "tower", "tensor"])
-def test_thresholds_of_a_scope(towers: Towers, scope: str) -> None:
+def test_thresholds_per_scope(towers: Towers, scope: str) -> None:
     merged = towers.merged(method="ties", options={"density": 0.3, "scope": scope})
     deltas = {
         name: slow_merges.trimmed(
@@ -178,13 +178,15 @@ def test_thresholds_of_a_scope(towers: Towers, scope: str) -> None:
             kept = sum(int(np.count_nonzero(deltas["books"][name])) for name in names)
             assert share == pytest.approx(kept / sum(sizes[name] for name in names))
     if scope == "model":
-        assert all(share == 0 for share in shares["user_tower"].values()), "the small tower is wiped out, and it shows"
+        assert all(share == 0 for share in shares["user_tower"].values()), (
+            "the small tower is dropped, and the report shows it"
+        )
     if scope == "tower":
         assert any(share > 0.1 for share in shares["user_tower"].values())
 
 
-def test_a_rule_of_scale_or_weights_does_not_divide_the_model(towers: Towers) -> None:
-    """One threshold over all that is trimmed alike: another λ for a tower is no reason to trim it otherwise."""
+def test_a_rule_for_scale_or_weights_does_not_split_the_threshold(towers: Towers) -> None:
+    """Tensors with the same trim share one threshold, even if a rule gives them another λ."""
     options = {"density": 0.3, "scope": "model"}
     plain = towers.merged("plain", method="ties", options=options, scale=0.5)
     ruled = towers.merged(
@@ -197,13 +199,15 @@ def test_a_rule_of_scale_or_weights_does_not_divide_the_model(towers: Towers) ->
     apart = towers.merged(
         "apart", method="ties", options=options, rules=[{"tensors": "user_tower.*", "options": {"density": 0.4}}]
     )
-    assert any(not apart[name].equal(base[name]) for name in SHAPES if "user" in name), "another density is another"
+    assert any(not apart[name].equal(base[name]) for name in SHAPES if "user" in name), (
+        "another density needs another threshold"
+    )
 
 
 # ---- λ over the depth
 
 
-def test_a_list_of_scales_is_spread_over_the_depth_of_each_tower(towers: Towers) -> None:
+def test_a_list_of_scales_is_interpolated_over_the_depth_of_each_tower(towers: Towers) -> None:
     scales = [0.0, 1.0, 4.0]
     merged = towers.merged(scale=scales)
     expected = {
@@ -224,7 +228,7 @@ def test_a_list_of_scales_is_spread_over_the_depth_of_each_tower(towers: Towers)
     assert all(one[name].equal(towers.alone("task_arithmetic", scale=0.7)[name]) for name in SHAPES)
 
 
-def test_depths() -> None:
+def test_depths_follow_from_layer_numbers() -> None:
     names = ["model.embed_tokens.weight", "wte", *(f"model.layers.{n}.w" for n in range(5)), "lm_head.weight"]
     assert list(depths(names).values()) == [0, 0, 0, 0.25, 0.5, 0.75, 1, 1]
     assert depths(
@@ -235,12 +239,12 @@ def test_depths() -> None:
         "user_tower.layers.3.w": 0.5,
         "user_tower.layers.6.w": 1,
     }
-    assert depths(["a", "b.weight"]) == {"a": 1, "b.weight": 1}, "without layers, all is the last"
+    assert depths(["a", "b.weight"]) == {"a": 1, "b.weight": 1}, "without layers, every tensor counts as the last"
     assert depths(["layers.0.w"]) == {"layers.0.w": 1}
     assert depths([]) == {}
 
 
-def test_what_names_say() -> None:
+def test_towers_and_layers_are_read_from_names() -> None:
     assert tower_of("item_tower.layers.0.w") == "item_tower"
     assert tower_of("model.item_tower.w") == "model"
     assert tower_of("item_towers.w") == "model"
@@ -249,7 +253,7 @@ def test_what_names_say() -> None:
     assert layer_of("h.3b.w") is None
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_what_names_say() -> None:
         ({"tensors": "*", "method": "linear", "base": "BASE"}, r"linear: has no base"),
     ],
 )
-def test_rules_that_do_not_fit(towers: Towers, rule: dict[str, Any], says: str) -> None:
+def test_invalid_rules_are_refused(towers: Towers, rule: dict[str, Any], says: str) -> None:
     if rule.get("base") == "BASE":
         rule = {**rule, "base": towers.path("older")}
     with pytest.raises(MergeError, match=says):
@@ -286,7 +290,7 @@ def test_rules_that_do_not_fit(towers: Towers, rule: dict[str, Any], says: str) 
         ("user_tower.layers.0.weight", torch.zeros(7, 8, dtype=torch.int64), r"types cannot be brought together"),
     ],
 )
-def test_a_rules_base_that_does_not_fit(towers: Towers, name: str, tensor: Tensor | None, says: str) -> None:
+def test_a_mismatched_base_of_a_rule_is_refused(towers: Towers, name: str, tensor: Tensor | None, says: str) -> None:
     model = {key: value for key, value in towers.models["older"].items() if key != name}
     save_file(model if tensor is None else {**model, name: tensor}, towers.root / "older" / "model.safetensors")
     with pytest.raises(MergeError, match=says):
@@ -294,7 +298,7 @@ def test_a_rules_base_that_does_not_fit(towers: Towers, name: str, tensor: Tenso
     towers.merged(rules=[{"tensors": "item_tower.*", "base": towers.path("older")}])
 
 
-def test_a_rules_base_that_changes_during_the_merge(towers: Towers) -> None:
+def test_a_base_of_a_rule_that_changes_during_the_merge_is_an_error(towers: Towers) -> None:
     file = towers.root / "older" / "model.safetensors"
     recipe = towers.recipe(rules=[{"tensors": "temperature", "base": towers.path("older")}])
 

@@ -1,4 +1,4 @@
-"""Verifying replays a merge and finds whatever is not as it made it."""
+"""Verifying repeats a merge and finds every difference in its output."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from mmgrid.merging.verify import FirstDifference, verify
 
 @pytest.fixture
 def merged(tmp_path: Path) -> Path:
-    """A merge of `a` and `b` on `base`, by DARE and TIES, in bfloat16."""
+    """A merge of `a` and `b` with `base`, by DARE and TIES, in bfloat16."""
     base = tiny_llama(tmp_path / "base", 0)
     for seed, name in enumerate("ab", 1):
         tiny_llama(tmp_path / name, seed, near=base)
@@ -41,7 +41,7 @@ def _change(folder: Path, tensor: str, change: Any) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_merge_is_what_its_recipe_gives(merged: Path) -> None:
+def test_an_unchanged_merge_is_verified(merged: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in merged.parent.rglob("*")}
     steps: list[tuple[int, int, str]] = []
     result = verify(merged, workers=2, progress=lambda *step: steps.append(step))
@@ -84,14 +84,14 @@ def test_the_sign_of_a_zero_is_a_difference(merged: Path) -> None:
     assert verify(merged).differing == {"model.norm.weight": 16}
 
 
-def test_a_changed_source_is_told_beside_what_follows_from_it(merged: Path) -> None:
+def test_a_changed_source_is_listed_with_the_differences_it_causes(merged: Path) -> None:
     _change(merged.parent / "a", "lm_head.weight", lambda tensor: tensor + 1)
     result = verify(merged)
     assert result.changed == {"a": ("model.safetensors",)}
     assert "lm_head.weight" in result.differing
 
 
-def test_a_source_that_is_away_is_told_and_nothing_compared(merged: Path) -> None:
+def test_missing_sources_are_listed_and_nothing_is_compared(merged: Path) -> None:
     shutil.rmtree(merged.parent / "a")
     shutil.rmtree(merged.parent / "base")
     result = verify(merged)
@@ -100,7 +100,7 @@ def test_a_source_that_is_away_is_told_and_nothing_compared(merged: Path) -> Non
     assert result.compared == 0
 
 
-def test_other_tensors_types_and_shapes_are_told(merged: Path) -> None:
+def test_differences_in_tensors_types_and_shapes_are_listed(merged: Path) -> None:
     tensors = load_file(merged / "model.safetensors")
     tensors["more"] = tensors.pop("lm_head.weight")
     tensors["model.norm.weight"] = tensors["model.norm.weight"].float()
@@ -112,7 +112,7 @@ def test_other_tensors_types_and_shapes_are_told(merged: Path) -> None:
     }
 
 
-def test_without_digests_only_the_bytes_speak(merged: Path) -> None:
+def test_without_digests_only_bytes_are_compared(merged: Path) -> None:
     shutil.rmtree(merged)
     folder = merged.parent
     sources = [{"path": str(folder / name)} for name in "ab"]
@@ -128,7 +128,7 @@ def test_without_digests_only_the_bytes_speak(merged: Path) -> None:
     ("content", "words"),
     [(None, "has no mmgrid.json"), ("{", "is not JSON"), ('{"format": 2}', "holds no recipe"), ("[]", "holds no")],
 )
-def test_what_is_no_merge(content: str | None, words: str, merged: Path) -> None:
+def test_folders_without_a_merge_are_refused(content: str | None, words: str, merged: Path) -> None:
     (merged / "mmgrid.json").unlink()
     if content is not None:
         (merged / "mmgrid.json").write_text(content)
@@ -136,7 +136,7 @@ def test_what_is_no_merge(content: str | None, words: str, merged: Path) -> None
         verify(merged)
 
 
-def test_a_record_is_a_recipe(merged: Path) -> None:
+def test_a_record_can_be_used_as_a_recipe(merged: Path) -> None:
     merge(merged / "mmgrid.json", merged.parent / "again")
     again = (merged.parent / "again" / "model.safetensors").read_bytes()
     assert again == (merged / "model.safetensors").read_bytes()
@@ -144,7 +144,7 @@ def test_a_record_is_a_recipe(merged: Path) -> None:
     assert json.loads((merged.parent / "again" / "mmgrid.json").read_text()) == record
 
 
-def test_a_merge_that_was_gone_on_with_says_the_same_of_itself(merged: Path) -> None:
+def test_a_resumed_merge_writes_the_same_record(merged: Path) -> None:
     folder = merged.parent
     shutil.move(merged, folder / "undisturbed")
     record = json.loads((folder / "undisturbed" / "mmgrid.json").read_text())

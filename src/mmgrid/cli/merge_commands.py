@@ -104,7 +104,7 @@ def diff(
 ) -> None:
     """Compare models: norms, cosines, signs that conflict, weights that are equal."""
     from mmgrid.cli import draw, merge_views
-    from mmgrid.merging.compare import diff as difference
+    from mmgrid.merging.compare import compare
 
     if len(models) < 2:
         raise typer.BadParameter("needs two models or more")
@@ -112,11 +112,11 @@ def diff(
     if len(set(names)) < len(names):
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
     with draw.Bytes("comparing", hidden=as_json) as bar:
-        found = difference(*models, base=base, names=names, workers=workers, progress=bar)
+        found = compare(*models, base=base, names=names, workers=workers, progress=bar)
     if as_json:
-        draw.print_json(merge_views.difference_facts(found))
+        draw.print_json(merge_views.comparison_facts(found))
     else:
-        merge_views.print_difference(found, tensors=tensors)
+        merge_views.print_comparison(found, tensors=tensors)
 
 
 def _from_file(path: Path) -> "MergeRecipe":

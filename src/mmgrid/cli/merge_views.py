@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from mmgrid.cli import draw
 from mmgrid.merging import MergeReport, Method
-from mmgrid.merging.compare import Difference, Sums
+from mmgrid.merging.compare import Comparison, Sums
 from mmgrid.merging.cost import Estimate
-from mmgrid.merging.output.card import formula_of
-from mmgrid.merging.output.folder import short_name
+from mmgrid.merging.models.digests import short_name
 from mmgrid.merging.verify import Verification
+from mmgrid.quantities import duration, size
 
 _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")
 
@@ -33,9 +33,9 @@ def print_report(report: MergeReport) -> None:
         _line(f"dropped {name}: {why}")
     parts = [f"{len(report.merged):,} tensors merged ({report.parameters:,} parameters)"]
     parts += [f"{len(found):,} {word}" for word, found in (("kept", report.kept), ("dropped", report.dropped)) if found]
-    seconds = f"{draw.duration(report.seconds)}, {draw.size(report.bytes_written)} written"
+    seconds = f"{duration(report.seconds)}, {size(report.bytes_written)} written"
     if report.hashing_seconds >= 0.1:
-        seconds += f"; digests {draw.duration(report.hashing_seconds)}"
+        seconds += f"; digests {duration(report.hashing_seconds)}"
     if report.fraction_of_bound is not None:
         seconds += f"; {report.fraction_of_bound:.0%} of the speed of the disk"
     _line(f"{report.out}: {', '.join(parts)} in {seconds}")
@@ -51,11 +51,11 @@ def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
         ("method", found.method),
         ("tensors", f"{found.merged:,} merged, {found.kept:,} kept, {found.dropped:,} dropped"),
         ("parameters", f"{found.parameters:,}"),
-        ("to read", f"{draw.size(found.bytes_read)}, {found.passes:.2g} times over"),
-        ("to write", draw.size(found.bytes_written)),
-        ("memory", f"about {draw.size(found.peak_memory)} beside the interpreter, with {found.workers} threads"),
-        ("disk", f"reads {draw.size(found.speed.read)}/s, writes {draw.size(found.speed.write)}/s, as measured now"),
-        ("at least", f"{draw.duration(found.bound)}: one reading and one writing at that speed"),
+        ("to read", f"{size(found.bytes_read)}, {found.passes:.2g} times over"),
+        ("to write", size(found.bytes_written)),
+        ("memory", f"about {size(found.peak_memory)} beside the interpreter, with {found.workers} threads"),
+        ("disk", f"reads {size(found.speed.read)}/s, writes {size(found.speed.write)}/s, as measured now"),
+        ("at least", f"{duration(found.bound)}: one reading and one writing at that speed"),
     ]
     for name, value in rows:
         _line(f"{name:12}{value}")
@@ -79,12 +79,12 @@ def print_verification(found: Verification) -> None:
         draw.say(f"elements that differ: {elements:,}, in {n:,} tensor{'s' * (n > 1)}")
     if found.equal:
         digests = "" if found.digests else "; the record has no digests of the sources"
-        text = f"{found.folder}: all {draw.size(found.compared)} are what the recipe gives{digests}"
+        text = f"{found.folder}: all {size(found.compared)} are what the recipe gives{digests}"
         _line(text)
 
 
 def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
-    return [{"method": method.name, "formula": formula_of(method)} for method in methods]
+    return [{"method": method.name, "formula": method.formula} for method in methods]
 
 
 def print_formulas(rows: Sequence[dict[str, str]]) -> None:
@@ -179,7 +179,7 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def print_difference(found: Difference, *, tensors: bool) -> None:
+def print_comparison(found: Comparison, *, tensors: bool) -> None:
     """A table for each pair of models; by tensor, if wanted, then by layer, tower and in all."""
     for one, other in combinations(range(len(found.models)), 2):
         _print_pair(found, one, other, tensors)
@@ -189,7 +189,7 @@ def print_difference(found: Difference, *, tensors: bool) -> None:
         _line(f"{name}: not compared: {why}")
 
 
-def _print_pair(found: Difference, one: int, other: int, tensors: bool) -> None:
+def _print_pair(found: Comparison, one: int, other: int, tensors: bool) -> None:
     def row(name: str, sums: Sums) -> tuple[Any, ...]:
         pair = sums.pair(one, other)
         shares = (pair.equal, pair.conflicts, *pair.zeros)
@@ -206,7 +206,7 @@ def _print_pair(found: Difference, one: int, other: int, tensors: bool) -> None:
     draw.print_table("", ("layer", *_COLUMNS), [*rows, row("all", found.whole)])
 
 
-def difference_facts(found: Difference) -> dict[str, Any]:
+def comparison_facts(found: Comparison) -> dict[str, Any]:
     """All numbers of a comparison, for JSON."""
 
     def pairs(sums: Sums) -> list[dict[str, Any]]:

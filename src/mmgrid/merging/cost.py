@@ -1,10 +1,8 @@
-"""What a merge will read, write and hold, and the time that the disk alone needs for it, before anything is done.
+"""Estimates the cost of a merge before it begins: bytes read and written, memory, and the time that the disk needs.
 
-The bound is the floor below which no program comes: every source read once, the result written once. How fast this
-machine reads and writes is measured on some of the very files, since it depends on what the system has in memory.
+No program can be faster than the bound: the time to read every source once and to write the result once. The speed of
+the disk is measured on parts of the same files, because it depends on what the system has cached.
 """
-
-from __future__ import annotations
 
 import os
 import tempfile
@@ -22,43 +20,43 @@ from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.thresholds import SMALL_GROUP
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.sources import Source
-from mmgrid.merging.plan.prepare import OpenMerge, open_merge
-from mmgrid.merging.plan.program import Program
+from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
+from mmgrid.merging.plan.program import AppliedMethod
 from mmgrid.merging.plan.recipe import MergeRecipe
 
-MEASURED_BYTES = 256 << 20  # at most; of a smaller merge, as much as it has
+MEASURED_BYTES = 256 << 20  # at most; a smaller merge is measured on all of its bytes
 _PIECE = 4 << 20
-_SECONDS = 1.0  # for reading, and for writing, before the rest is left out
+_SECONDS = 1.0  # time limit for reading, and for writing
 
 
 @dataclass(frozen=True)
 class DiskSpeed:
-    """Bytes per second, as they come to this process: from memory where the system has the files there."""
+    """Bytes per second, including reads from the system's cache."""
 
     read: float
     write: float
 
     def bound(self, read: int, written: int) -> float:
-        """The seconds that reading and writing so many bytes takes."""
+        """The seconds needed to read `read` bytes and to write `written` bytes."""
         return read / self.read + written / self.write
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a merge is going to cost.
+    """The cost of a merge.
 
     Attributes:
-        method: the recipe's.
+        method: the recipe's method.
         merged, kept, dropped: numbers of tensors.
         parameters: elements in the merged tensors.
-        bytes_read: of sources and bases, each counted once.
-        bytes_written: of tensors.
-        bytes_passed: what is read in all: thresholds and angles are found in passes of their own.
+        bytes_read: bytes of the sources' and bases' tensors, each counted once.
+        bytes_written: bytes of the result's tensors.
+        bytes_passed: bytes read in all passes; thresholds and angles need passes before the merge itself.
         passes: `bytes_passed` over `bytes_read`.
-        peak_memory: about how many bytes are held beside the interpreter.
-        workers: threads.
-        speed: of the disk, measured; None if that was not wanted.
-        bound: the seconds that one reading and one writing take at that speed.
+        peak_memory: approximate number of bytes held in addition to the interpreter.
+        workers: number of threads.
+        speed: the measured speed of the disk; None if it was not measured.
+        bound: seconds needed at that speed to read everything once and to write the result.
     """
 
     method: str
@@ -89,13 +87,13 @@ def estimate(
     workers: int | None = None,
     measure: bool = True,
 ) -> Estimate:
-    """Check a recipe as `merge` does and say what it will cost. Nothing is left behind.
+    """Check a recipe as `merge` does, and estimate its cost. Nothing is written.
 
     Args:
         recipe: as for `merge`.
-        out: where the result would go: its disk is measured. Default: the folder for temporary files.
-        workers: threads. Default: one per core.
-        measure: measure how fast files are read and written.
+        out: the folder of the result, whose disk is measured. Default: the folder for temporary files.
+        workers: number of threads. Default: one per core.
+        measure: measure the speed of the disk.
 
     Raises:
         MergeError: recipe and sources do not fit.
@@ -104,12 +102,12 @@ def estimate(
     named = tuple(
         source if source.name else source.model_copy(update={"name": str(source.path)}) for source in recipe.sources
     )
-    with open_merge(recipe.model_copy(update={"sources": named}), workers=workers, digests=False) as opened:
-        read, written = read_bytes(opened), sum(info.bytes for info in opened.plan.infos.values())
+    with prepare_merge(recipe.model_copy(update={"sources": named}), workers=workers, digests=False) as prepared:
+        read, written = read_bytes(prepared), sum(info.bytes for info in prepared.plan.infos.values())
         speed = None
         if measure:
-            speed = disk_speed(list(opened.folders.values()), _standing_folder(out), read, written, workers)
-        plan = opened.plan
+            speed = disk_speed(list(prepared.folders.values()), _existing_folder(out), read, written, workers)
+        plan = prepared.plan
         return Estimate(
             method=recipe.method,
             merged=len(plan.merged),
@@ -118,27 +116,27 @@ def estimate(
             parameters=sum(info.size for info in plan.merged.values()),
             bytes_read=read,
             bytes_written=written,
-            bytes_passed=read + _passed_again(opened),
-            peak_memory=_peak(opened, workers),
+            bytes_passed=read + _passed_again(prepared),
+            peak_memory=_peak(prepared, workers),
             workers=workers,
             speed=speed,
         )
 
 
-def read_bytes(opened: OpenMerge) -> int:
-    """Bytes of tensors in the sources and bases, each counted once."""
-    folders = {id(folder): folder for folder in opened.folders.values()}
+def read_bytes(prepared: PreparedMerge) -> int:
+    """Bytes of the sources' and bases' tensors, each counted once."""
+    folders = {id(folder): folder for folder in prepared.folders.values()}
     return sum(folder.info(name).bytes for folder in folders.values() for name in folder)
 
 
-def disk_speed(sources: Sequence[Source], beside: Path, read: int, written: int, workers: int) -> DiskSpeed:
-    """Measure how fast the sources' files are read, and a new file in a folder is written and brought to the disk.
+def disk_speed(sources: Sequence[Source], folder: Path, read: int, written: int, workers: int) -> DiskSpeed:
+    """Measure the speed of reading the sources' files, and of writing a new file to the disk.
 
     Args:
-        sources: of whose files some parts, all over them, are read.
-        beside: the folder for the new file, which is removed again.
-        read, written: bytes that the merge has to read and write; no more are taken.
-        workers: threads.
+        sources: parts spread over their files are read.
+        folder: the folder of the new file, which is removed again.
+        read, written: bytes that the merge has to read and write; at most these are measured.
+        workers: number of threads.
 
     Raises:
         DiskFull, NotWritableError: the file cannot be written.
@@ -146,11 +144,11 @@ def disk_speed(sources: Sequence[Source], beside: Path, read: int, written: int,
     files = sorted({file for source in sources for file in source.files if file.stat().st_size})
     pieces = _spread(files, min(MEASURED_BYTES, max(read, 1)))
     reading = _timed(pieces, _read, workers)
-    block = os.urandom(_PIECE)  # what a file system cannot make smaller
+    block = os.urandom(_PIECE)  # file systems cannot compress it
     size = min(MEASURED_BYTES, max(written, 1))
     places = [(start, block[: min(_PIECE, size - start)]) for start in range(0, size, _PIECE)]
-    with clear_disk_errors(beside, remedy="give another output folder"):
-        with tempfile.TemporaryFile(dir=beside) as stream:
+    with clear_disk_errors(folder, remedy="give another output folder"):
+        with tempfile.TemporaryFile(dir=folder) as stream:
 
             def write(piece: tuple[int, bytes]) -> int:
                 return os.pwrite(stream.fileno(), piece[1], piece[0])
@@ -160,7 +158,7 @@ def disk_speed(sources: Sequence[Source], beside: Path, read: int, written: int,
 
 
 def _spread(files: Sequence[Path], size: int) -> list[tuple[Path, int, int]]:
-    """Parts (file, start, bytes) that lie evenly over the files and have about `size` bytes together."""
+    """Parts (file, start, bytes) spread evenly over the files, with about `size` bytes in all."""
     parts = []
     for file in files:
         length = file.stat().st_size
@@ -183,7 +181,7 @@ def _read(piece: tuple[Path, int, int]) -> int:
 def _timed(
     pieces: Sequence[Any], work: Callable[[Any], int], workers: int, finish: Callable[[], None] | None = None
 ) -> float:
-    """Bytes per second of as many pieces as there is time for."""
+    """Bytes per second over the pieces that the time limit allows."""
     begun, done = time.monotonic(), []
 
     def timed(piece: Any) -> None:
@@ -196,8 +194,8 @@ def _timed(
     return max(sum(done), 1) / max(time.monotonic() - begun, 1e-9)
 
 
-def _standing_folder(out: str | Path | None) -> Path:
-    """The nearest folder above `out` that is there."""
+def _existing_folder(out: str | Path | None) -> Path:
+    """The nearest existing folder above `out`."""
     if out is None:
         return Path(tempfile.gettempdir())
     folder = Path(out).absolute().parent
@@ -208,42 +206,46 @@ def _standing_folder(out: str | Path | None) -> Path:
     return folder
 
 
-def _passed_again(opened: OpenMerge) -> int:
-    """Bytes that are read once more: before a cut of ranks can be made, and before angles are known."""
+def _passed_again(prepared: PreparedMerge) -> int:
+    """Bytes read in the passes before the merge itself, which find thresholds and angles."""
     total = 0
-    for name, part in opened.plan.merged_parts():
-        program = opened.job.program(name)
-        times = sum(bool(stages[0].ranks(1)) for stages in program.steps)
-        times += program.method.takes_gram and program.method.needs == "tensor"
-        widths = [source.info(name).bytes // max(source.info(name).size, 1) for source in opened.job.sources.values()]
-        if program.on_deltas and program.base is not None:
-            widths.append(program.base.info(name).bytes // max(program.base.info(name).size, 1))
+    for name, part in prepared.plan.merged_parts():
+        applied = prepared.program.applied(name)
+        times = sum(bool(stages[0].ranks(1)) for stages in applied.steps)
+        times += applied.method.takes_gram and applied.method.needs == "tensor"
+        widths = [
+            source.info(name).bytes // max(source.info(name).size, 1) for source in prepared.program.sources.values()
+        ]
+        if applied.on_deltas and applied.base is not None:
+            widths.append(applied.base.info(name).bytes // max(applied.base.info(name).size, 1))
         total += times * (part.stop - part.start) * sum(widths)
     return total
 
 
-def _peak(opened: OpenMerge, workers: int) -> int:
-    """About what the widest program holds: runs in float32 for each thread, or a group's magnitudes, or tensors."""
-    n = len(opened.job.sources) + 1
+def _peak(prepared: PreparedMerge, workers: int) -> int:
+    """Approximate memory of the most expensive method: runs in float32 for each thread, a group's magnitudes, or tensors."""
+    n = len(prepared.program.sources) + 1
     sizes: dict[int, list[int]] = {}
-    for name, part in opened.plan.merged_parts():
-        sizes.setdefault(opened.job.number_of(name), []).append(part.stop - part.start)
+    for name, part in prepared.plan.merged_parts():
+        sizes.setdefault(prepared.program.index_of(name), []).append(part.stop - part.start)
     most = 0
     for number, own in sizes.items():
-        program, largest = opened.job.programs[number], max(own)
-        most = max(most, workers * _of_thread(program, n, min(CHUNK_ELEMENTS, largest), largest))
-        scopes = {stages[0].scope for stages in program.steps if stages[0].ranks(1)}
+        applied, largest = prepared.program.methods[number], max(own)
+        most = max(most, workers * _of_thread(applied, n, min(CHUNK_ELEMENTS, largest), largest))
+        scopes = {stages[0].scope for stages in applied.steps if stages[0].ranks(1)}
         if scopes:
             group = largest if scopes == {"tensor"} else sum(own)
-            held = workers * 4 * (n + 1) * min(group, SMALL_GROUP)  # magnitudes of each source, and one of them sorted
-            most = max(most, held + workers * _of_thread(program, n, min(CHUNK_ELEMENTS, largest), largest))
+            held = (
+                workers * 4 * (n + 1) * min(group, SMALL_GROUP)
+            )  # the magnitudes of each source, and a sorted copy of one
+            most = max(most, held + workers * _of_thread(applied, n, min(CHUNK_ELEMENTS, largest), largest))
             if group > SMALL_GROUP:
-                most += 64 << 20  # counts of bins
+                most += 64 << 20  # histograms
     return most
 
 
-def _of_thread(program: Program, n: int, run: int, largest: int) -> int:
-    """Bytes of the arrays that one thread has at once; `n` models."""
-    if program.method.whole_tensors:
+def _of_thread(applied: AppliedMethod, n: int, run: int, largest: int) -> int:
+    """Bytes of the arrays that one thread holds, for `n` models."""
+    if applied.method.whole_tensors:
         return 4 * largest * (3 * n + 4)
-    return 4 * run * (3 * n + 6 + 4 * len(program.steps))
+    return 4 * run * (3 * n + 6 + 4 * len(applied.steps))

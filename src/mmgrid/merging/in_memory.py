@@ -1,6 +1,4 @@
-"""Merging models that are in memory, as torch tensors by name."""
-
-from __future__ import annotations
+"""Merges state dicts: torch tensors in memory, by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,19 +14,23 @@ from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import Method, get_method
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors
-from mmgrid.merging.models.token_blocks import Action, BlockTable, OutputBlock, lay_out_sources
+from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.plan.block_layout import Action, OutputBlock, lay_out_sources
 from mmgrid.merging.plan.plan import plan_merge
-from mmgrid.merging.plan.program import Job, Scale, make_job, make_program
+from mmgrid.merging.plan.program import Program, Scale, apply_method, make_program
 
 StateDict = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Token rows of models in memory.
+    """The token blocks of models in memory.
 
-    tables: source → its blocks; who is not named has backbone rows only.  first: the source whose blocks come first in
-    the result.  rules: what becomes of a block, by its name or a pattern, see `lay_out`.  base: the base's blocks.
+    Attributes:
+        tables: name of the source → its blocks. All rows of a source that is not named belong to the backbone.
+        first: the source whose blocks come first in the result.
+        rules: name of a block, or a pattern → `merge`, `keep`, `keep_all`, `append` or `drop`, as in a recipe.
+        base: the base's blocks.
     """
 
     tables: Mapping[str, BlockTable]
@@ -39,15 +41,16 @@ class Blocks:
     def lay_out(
         self, sources: Mapping[str, Tensors], base: Tensors | None
     ) -> tuple[tuple[OutputBlock, ...], frozenset[str]]:
+        """The blocks of the result, and the names of the tensors that they describe."""
         return lay_out_sources(self.tables, sources, base, self.base, self.first, self.rules)
 
 
 def merge_state_dicts(
     method: str | Method,
-    sources: Mapping[str, StateDict | TensorFolder],
+    sources: Mapping[str, StateDict | TensorFolder] | Sequence[StateDict | TensorFolder],
     *,
     base: StateDict | TensorFolder | None = None,
-    weights: Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | Sequence[float] | None = None,
     scale: Scale = 1.0,
     seed: int = 0,
     dtype: torch.dtype | None = torch.float32,
@@ -59,39 +62,59 @@ def merge_state_dicts(
 
     Args:
         method: a name in `METHODS`, or a method.
-        sources: name of the source → its tensors by name, or an open folder of them. Not changed.
-        base: the tensors of θ₀; required by methods of task vectors, refused by methods that have none.
-        weights: name of the source → wᵢ; who is not named has 1.
+        sources: name of the source → its state dict, or an open folder of tensors. Sources in a list are named
+            `model1`, `model2`, … (`model01`, … from ten sources on). Not changed.
+        base: the tensors of θ₀; required by methods of task vectors, refused by methods without a base.
+        weights: name of the source → wᵢ; a source that is not named has 1. For sources in a list also a list.
         scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
-        seed: for methods that draw.
-        dtype: type of the merged tensors; None for the widest among the sources, float32 at most.
-        workers: threads; no bit depends on it. Default: one per core.
-        blocks: which token rows of the models belong together, where they have rows of their own.
-        options: the method's own.
+        seed: for methods that draw random numbers.
+        dtype: type of the merged tensors; None for the widest among the sources, at most float32.
+        workers: number of threads; does not change the result. Default: one per core.
+        blocks: the token blocks of the models, if some have token rows that others lack.
+        options: the method's options.
 
     Returns:
-        All tensors of the sources by name, sorted, on the sources' device, sharing no memory with them.
+        All tensors of the sources, sorted by name, on the sources' device. They share no memory with the sources.
         Tensors that are tied in all sources (and the base) are tied in the result.
 
     Raises:
-        MergeError: method, options, weights or tensors do not fit; names the tensor and the source.
+        MergeError: method, options, weights or tensors do not fit; the message names the tensor and the source.
     """
     method = get_method(method) if isinstance(method, str) else method
-    opened = {name: _opened(tensors) for name, tensors in sources.items()}
-    below = None if base is None else _opened(base)
-    job = make_job(opened, [make_program(method, opened, below, weights, scale, options)], seed)
-    laid, in_blocks = blocks.lay_out(job.sources, below) if blocks else ((), frozenset())
+    sources, named_weights = _named(sources, weights)
+    tensors = {name: _as_tensors(source) for name, source in sources.items()}
+    base_tensors = None if base is None else _as_tensors(base)
+    applied = apply_method(method, tensors, base_tensors, named_weights, scale, options)
+    program = make_program(tensors, [applied], seed)
+    output_blocks, in_blocks = blocks.lay_out(program.sources, base_tensors) if blocks else ((), frozenset())
     dtype_name = None if dtype is None else str(dtype).removeprefix("torch.")
-    plan = plan_merge(job.sources, below, dtype_name, blocks=laid, block_tensors=in_blocks)
-    twins = _twins(job, below, plan.infos)
+    plan = plan_merge(program.sources, base_tensors, dtype_name, blocks=output_blocks, block_tensors=in_blocks)
+    twins = _twins(program, base_tensors, plan.infos)
     result = TorchSink(plan.infos, twins)
-    run(job, plan, [Variant(result)], workers=workers or default_workers(), skip=twins)
+    run(program, plan, [Variant(result)], workers=workers or default_workers(), skip=twins)
     device = next((t.device for held in sources.values() if isinstance(held, Mapping) for t in held.values()), None)
     return result.tensors(device)
 
 
+def _named(
+    sources: Mapping[str, StateDict | TensorFolder] | Sequence[StateDict | TensorFolder],
+    weights: Mapping[str, float] | Sequence[float] | None,
+) -> tuple[Mapping[str, StateDict | TensorFolder], Mapping[str, float] | None]:
+    """Sources and weights by name."""
+    if not isinstance(sources, Mapping):
+        digits = len(str(len(sources)))  # sums and chains over time run in the order of names
+        sources = {f"model{number:0{digits}}": source for number, source in enumerate(sources, 1)}
+    elif weights is not None and not isinstance(weights, Mapping):
+        raise MergeError("weights: a list goes with a list of sources; give a weight for each source's name")
+    if weights is None or isinstance(weights, Mapping):
+        return sources, weights
+    if len(weights) != len(sources):
+        raise MergeError(f"weights: there are {len(weights)} weights for {len(sources)} sources; give one for each")
+    return sources, dict(zip(sources, weights, strict=True))
+
+
 class StateDictTensors:
-    """A state dict as `Tensors`. Tensors on a device are brought over one at a time."""
+    """A state dict as `Tensors`. Tensors on a device are copied to the CPU one run at a time."""
 
     def __init__(self, tensors: StateDict) -> None:
         self.tensors = tensors
@@ -114,7 +137,7 @@ class StateDictTensors:
 
 
 class TorchSink:
-    """New tensors that runs are written into; `twins` are those that share the memory of another one."""
+    """New tensors that runs are written to; `twins` are tensors that share the memory of another one."""
 
     def __init__(self, infos: Mapping[str, TensorInfo], twins: Mapping[str, str]) -> None:
         self._twins = twins
@@ -135,12 +158,12 @@ class TorchSink:
         return dict(sorted(moved.items()))
 
 
-def _opened(tensors: StateDict | TensorFolder) -> Tensors:
+def _as_tensors(tensors: StateDict | TensorFolder) -> Tensors:
     return tensors if isinstance(tensors, TensorFolder) else StateDictTensors(tensors)
 
 
 def _stored(flat: Tensor) -> np.ndarray:
-    """A flat tensor's memory as the numpy array that `STORAGE` names."""
+    """A flat tensor's memory as a numpy array of the type in `STORAGE`."""
     dtype = str(flat.dtype).removeprefix("torch.")
     flat = flat.contiguous()
     if dtype == "bfloat16":
@@ -150,9 +173,9 @@ def _stored(flat: Tensor) -> np.ndarray:
     return flat.numpy()
 
 
-def _twins(job: Job, base: Tensors | None, infos: Mapping[str, TensorInfo]) -> dict[str, str]:
-    """Tensor → the earlier one that it is tied to, in all sources and the base."""
-    held: Sequence[Tensors] = [*job.sources.values(), *([base] if base is not None else [])]
+def _twins(program: Program, base: Tensors | None, infos: Mapping[str, TensorInfo]) -> dict[str, str]:
+    """Tensor → the earlier tensor that it is tied to in all sources and the base."""
+    held: Sequence[Tensors] = [*program.sources.values(), *([base] if base is not None else [])]
     if not all(isinstance(tensors, StateDictTensors) for tensors in held):
         return {}
     first: dict[tuple[Any, ...], str] = {}

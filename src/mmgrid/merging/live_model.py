@@ -1,6 +1,4 @@
-"""Moving a live model along a direction, so that a sweep over λ never touches the disk."""
-
-from __future__ import annotations
+"""Moves the weights of a live model along a direction, so that a sweep over λ never touches the disk."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 
 from mmgrid.merging.errors import MergeError, listing
 
-_WIDE = (torch.float32, torch.float64)  # computed in themselves; narrower types in float32
+_WIDE = (torch.float32, torch.float64)  # computed in their own type; narrower types are computed in float32
 
 
 @torch.no_grad()
@@ -21,12 +19,12 @@ def walk(model: nn.Module, direction: Mapping[str, Tensor], *, scale: float) -> 
     Args:
         model: parameters and buffers of any floating-point type, on any device; tied ones are moved once.
         direction: name in the model's state dict → τ, of the same shape; float32 on the model's device is fastest.
-            Tensors that it does not name stay.
-        scale: how far; negative goes back.
+            Tensors that it does not name do not move.
+        scale: the factor on τ; negative values move back.
 
     Raises:
-        MergeError: the direction names what the model lacks, has another shape, or sends tied parameters two ways;
-            the scale is not finite. Nothing was moved.
+        MergeError: the direction names a tensor that the model lacks, has another shape, or differs between tied
+            parameters; the scale is not finite. Nothing was moved.
     """
     state = _matching(model, direction)
     _check_finite(scale)
@@ -43,8 +41,8 @@ def walk(model: nn.Module, direction: Mapping[str, Tensor], *, scale: float) -> 
 class Line:
     """The line Θ(λ) = Θ₀ + λ τ through a live model, for sweeps.
 
-    Each point is computed from Θ₀, not from the point before: twenty steps do not add up twenty roundings, and a
-    model in bfloat16 comes back to where it was.
+    Each point is computed from Θ₀ and not from the previous point, so rounding errors do not add up, and a model in
+    bfloat16 returns exactly to Θ₀.
     """
 
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor]) -> None:
@@ -82,7 +80,7 @@ def _check_finite(scale: float) -> None:
 
 
 def _matching(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a direction moves, tied ones once."""
+    """The tensors that a direction moves; tied ones once."""
     state = {name: tensor.detach() for name, tensor in model.state_dict(keep_vars=True).items()}
     unknown = set(direction) - set(state)
     if unknown:

@@ -1,10 +1,8 @@
-"""Merging model folders into a new one."""
-
-from __future__ import annotations
+"""Merges models in folders into a new folder."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,41 +10,36 @@ from typing import Any
 from mmgrid.files import clear_disk_errors
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.cost import DiskSpeed, disk_speed, read_bytes
-from mmgrid.merging.engine.run import KeptCounts, Variant, run
+from mmgrid.merging.engine.kept_counts import KeptCounts
+from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
+from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
-from mmgrid.merging.models.token_blocks import rows_of
 from mmgrid.merging.output.card import CARD_FILE, Card, CardFacts, model_card
-from mmgrid.merging.output.folder import (
-    KEPT,
-    MergeReport,
-    check_free,
-    check_outside,
-    clear,
-    copy_companions,
-    relative_to,
-    working,
-    write_record,
-)
+from mmgrid.merging.output.companions import copy_block_files, copy_companions
+from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
-from mmgrid.merging.plan.prepare import OpenMerge, open_merge, paths_of
-from mmgrid.merging.plan.program import Scale, make_program
+from mmgrid.merging.output.record import KEPT, declarations_of, relative_to, write_record
+from mmgrid.merging.output.report import MergeReport
+from mmgrid.merging.output.tokenizer import TOKENIZER_FILE, fitted_tokenizer
+from mmgrid.merging.plan.block_layout import rows_of
+from mmgrid.merging.plan.prepare import PreparedMerge, paths_of, prepare_merge
+from mmgrid.merging.plan.program import Scale, apply_method
 from mmgrid.merging.plan.recipe import MergeRecipe
 
-Progress = Callable[[int, int, str], None]
-_MEASURED_SHARE = 64  # measuring the disk costs a merge no more than one part in so many …
-_MEASURED_LEAST = 1 << 24  # … but so many bytes, or it says nothing
+_MEASURED_SHARE = 64  # the disk's speed is measured on a 64th of the bytes …
+_MEASURED_LEAST = 1 << 24  # … but on at least 16 MiB
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one output of a sweep has of its own.
+    """The settings of one output of a sweep that differ from the recipe.
 
     Attributes:
-        weights: instead of the recipe's, all of them.
+        weights: the weights of all sources, instead of the recipe's.
         scale: instead of the recipe's.
-        place: where the folder will stand in the end, if it is moved; record and card name paths as seen from there.
+        place: the final place of the folder, if the caller moves it; record and card contain paths relative to it.
     """
 
     weights: Mapping[str, float] | None = None
@@ -55,7 +48,7 @@ class Change:
 
     @property
     def is_of_values(self) -> bool:
-        """Whether the output is merged otherwise than the recipe says."""
+        """Whether weights or scale differ from the recipe."""
         return self.weights is not None or self.scale is not None
 
 
@@ -64,7 +57,7 @@ def merge(
     out: str | Path,
     *,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: MergeProgress | None = None,
     digests: bool = True,
     card: Card | None = None,
     notes: Sequence[str] = (),
@@ -74,22 +67,22 @@ def merge(
     """Merge model folders into a new one.
 
     Args:
-        recipe: what to merge; a recipe, a dict, or a YAML or JSON file.
-        out: the new folder; absent or empty. Appears whole or not at all. A merge that was killed is gone on with
-            by the same call.
-        workers: threads; no bit depends on it. Default: one per core.
+        recipe: a recipe, a dict, or a YAML or JSON file.
+        out: the new folder; must not exist, or be empty. It appears complete or not at all. The same call resumes a
+            merge that was killed.
+        workers: number of threads; does not change the result. Default: one per core.
         progress: called after each tensor with bytes written, bytes in all, and the tensor's name.
-        digests: take SHA-256 digests of the sources, for the record. Without them a source that has no name is
-            called by its folder's.
-        card: writes the model card from facts, instead of `card.model_card`.
-        notes: for record, card and report: what is not as somebody might expect.
-        measure: measure the speed of the disk beforehand, for the report, on a small part of the bytes.
-        place: where the folder will stand in the end, if the caller moves it.
+        digests: compute SHA-256 digests of the sources, for the record. Without them, a source that has no name is
+            named after its folder.
+        card: writes the model card from its facts. Default: `card.model_card`.
+        notes: remarks to add to record, card and report.
+        measure: measure the disk's speed on a small part of the bytes beforehand, for the report.
+        place: the final place of the folder, if the caller moves it.
 
     Returns:
-        What was merged, kept and dropped. The folder holds `model.safetensors`, config and tokenizer of the first
-        source, `mmgrid.json` with the recipe, the sources' digests and the report, a model card, and, where mergekit
-        has the method, a `mergekit_config.yml` for it.
+        The tensors that were merged, kept and dropped. The folder contains `model.safetensors`, config and tokenizer of
+        the first source, the files of its token blocks, `mmgrid.json` with the recipe, the sources' digests and the
+        report, a model card, and `mergekit_config.yml` if mergekit has the method.
 
     Raises:
         MergeError: recipe, sources or output folder do not fit.
@@ -107,98 +100,96 @@ def sweep(
     outputs: Mapping[str, Change] | Mapping[Path, Change],
     *,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: MergeProgress | None = None,
     digests: bool = True,
     card: Card | None = None,
     notes: Sequence[str] = (),
     measure: bool = False,
 ) -> list[MergeReport]:
-    """Merge the same models several times, with other weights or another scale, in one reading of the sources.
+    """Merge the same models several times, with different weights or scales, reading the sources once.
 
     Args:
-        outputs: new folder → what it has instead of the recipe's values.
+        outputs: new folder → its differences from the recipe.
         recipe, workers, progress, digests, card, notes, measure: as for `merge`.
 
     Returns:
-        A report for each output, in their order. Each folder is as if it had been merged alone.
+        A report for each output, in their order. Each folder is the same as if it had been merged alone.
 
     Raises:
-        MergeError: as for `merge`, or the recipe has rules, which a change cannot tell apart.
+        MergeError: as for `merge`, or an output changes the values of a recipe with rules.
     """
     recipe, workers = MergeRecipe.load(recipe).anchored(), workers or default_workers()
-    outs = {Path(out).absolute(): change for out, change in outputs.items()}
-    for out in outs:
+    changes = {Path(out).absolute(): change for out, change in outputs.items()}
+    for out in changes:
         check_outside(out, {str(path): path for path in paths_of(recipe)})
-        check_free(out)  # now, and not after hours of reading
-    if recipe.rules and any(change.is_of_values for change in outs.values()):
+        check_free(out)  # before hours of reading, not after
+    if recipe.rules and any(change.is_of_values for change in changes.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(open_merge(recipe, workers=workers, digests=digests))
-        speed = _speed(opened, list(outs), workers) if measure else None
+        prepared = stack.enter_context(prepare_merge(recipe, workers=workers, digests=digests))
+        common = _Common(prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), tuple(notes))
+        speed = _speed(prepared, list(changes), workers) if measure else None
         clock = time.monotonic()
-        works = [stack.enter_context(_work(opened, out, change)) for out, change in outs.items()]
-        finished = frozenset.intersection(*(work.journal.finished for work in works))
-        counts = KeptCounts()
-        for name in finished:
-            for source, (kept, size) in works[0].journal.kept[name].items():
-                counts.add(source, name, kept, size)
-        counter = _Counter(opened, [work.journal for work in works], finished, counts, progress)
-        run(
-            opened.job,
-            opened.plan,
-            [work.variant for work in works],
-            workers=workers,
-            skip=finished,
-            done=counter,
-            counts=counts,
-        )
-        for work in works:
-            work.finish(counts, card or model_card, tuple(notes))
-        for folder in opened.folders.values():
-            folder.check_unchanged()
+        made = [stack.enter_context(_output(common, out, change)) for out, change in changes.items()]
+        counts = _run(prepared, made, workers, progress)
+        for output in made:
+            output.finish(counts, card or model_card)
+        prepared.check_unchanged()
     seconds = time.monotonic() - clock
-    reports = [_report(opened, out, counts, seconds, tuple(notes)) for out in outs]
+    reports = [_report(prepared, out, counts, seconds, tuple(notes)) for out in changes]
     if speed is None:
         return reports
-    bound = speed.bound(read_bytes(opened), sum(report.bytes_written for report in reports))
+    bound = speed.bound(read_bytes(prepared), sum(report.bytes_written for report in reports))
     return [replace(report, bound=bound) for report in reports]
 
 
-def _speed(opened: OpenMerge, outs: Sequence[Path], workers: int) -> DiskSpeed:
-    outs[0].parent.mkdir(parents=True, exist_ok=True)
-    read, written = read_bytes(opened), len(outs) * sum(info.bytes for info in opened.plan.infos.values())
-    some_read, some_written = (max(size // _MEASURED_SHARE, min(size, _MEASURED_LEAST)) for size in (read, written))
-    return disk_speed(list(opened.folders.values()), outs[0].parent, some_read, some_written, workers)
+@dataclass(frozen=True)
+class _Common:
+    """What all outputs of a sweep share.
+
+    Attributes:
+        tokenizer: the text of `tokenizer.json`; None to copy the file of the companions.
+        made_from: name of the source → what it declares about itself.
+    """
+
+    prepared: PreparedMerge
+    tokenizer: str | None
+    made_from: Mapping[str, Any]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One output while it is made."""
+class _Output:
+    """One output while it is being made."""
 
-    opened: OpenMerge
+    common: _Common
     recipe: MergeRecipe
     place: Path
     folder: Path
     journal: Journal
     variant: Variant
 
-    def finish(self, counts: KeptCounts, card: Card, notes: tuple[str, ...]) -> None:
-        """Add what accompanies the weights."""
-        plan = self.opened.plan
+    def finish(self, counts: KeptCounts, card: Card) -> None:
+        """Add the files that accompany the weights."""
+        prepared, notes = self.common.prepared, self.common.notes
+        plan = prepared.plan
         types = {info.dtype for info in plan.merged.values()}
         vocabulary = rows_of(plan.blocks) if plan.blocks else None
         dtype = types.pop() if len(types) == 1 else None
-        copy_companions(self.opened.companions, self.folder, dtype, vocabulary)
-        seen = relative_to(self.recipe, self.place.parent)
-        write_record(self.folder, seen, self.opened.digests, plan, counts, notes)
-        recipe, programs = relative_to(self.recipe, self.place), self.opened.job.programs
+        copy_companions(prepared.companions, self.folder, dtype, vocabulary)
+        if self.common.tokenizer is not None:
+            (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
+        copy_block_files(prepared.block_files, self.folder)
+        from_parent = relative_to(self.recipe, self.place.parent)
+        write_record(self.folder, from_parent, prepared.digests, plan, counts, notes, self.common.made_from)
+        recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):
-            job = replace(self.opened.job, programs=tuple(self.variant.of(program) for program in programs))
-            (self.folder / CONFIG_FILE).write_text(mergekit_config(recipe, job, plan), encoding="utf-8")
+            program = replace(prepared.program, methods=tuple(self.variant.of(applied) for applied in methods))
+            (self.folder / CONFIG_FILE).write_text(mergekit_config(recipe, program, plan), encoding="utf-8")
         facts = CardFacts(
             name=self.place.name,
             recipe=recipe,
-            digests=self.opened.digests,
+            digests=prepared.digests,
             tensors=(len(plan.merged), len(plan.kept), len(plan.dropped)),
             parameters=sum(info.size for info in plan.merged.values()),
             kept_share=counts.by_tower(),
@@ -210,94 +201,108 @@ class _Work:
 
 
 @contextlib.contextmanager
-def _work(opened: OpenMerge, out: Path, change: Change) -> Iterator[_Work]:
-    """The folder of one output: published if all ends well, removed if it fails, gone on with if it was killed."""
-    recipe = _changed(opened, change)
+def _output(common: _Common, out: Path, change: Change) -> Iterator[_Output]:
+    """The folder of one output: published at the end of the block, removed after an error, resumed after a kill."""
+    prepared = common.prepared
+    recipe = _changed(prepared, change)
     with clear_disk_errors(out, remedy="give another output folder"), working(out) as folder:
-        facts = _facts(opened, recipe)
+        facts = _facts(prepared, recipe)
         journal = Journal(folder, facts)
         resume = journal.can_resume and (folder / WEIGHTS_FILE).is_file()
         if not resume:
             clear(folder)
             journal = Journal(folder, facts)
             journal.begin()
-        with TensorWriter(folder / WEIGHTS_FILE, opened.plan.infos, resume=resume) as writer:
+        with TensorWriter(folder / WEIGHTS_FILE, prepared.plan.infos, resume=resume) as writer:
             weights = None
             if change.weights is not None:
                 by_name = {str(source.name): source.weight for source in recipe.sources}
-                weights = [float(by_name[name] or 0.0) for name in opened.job.sources]
+                weights = [float(by_name[name] or 0.0) for name in prepared.program.sources]
             place = out if change.place is None else change.place.absolute()
-            yield _Work(opened, recipe, place, folder, journal, Variant(writer, weights, change.scale))
+            yield _Output(common, recipe, place, folder, journal, Variant(writer, weights, change.scale))
 
 
-def _changed(opened: OpenMerge, change: Change) -> MergeRecipe:
-    """The recipe under a change, checked like any other."""
-    recipe, last = opened.recipe, opened.job.programs[-1]
+def _run(
+    prepared: PreparedMerge, outputs: Sequence[_Output], workers: int, progress: MergeProgress | None
+) -> KeptCounts:
+    """Write the tensors that are not finished in all outputs, and journal them."""
+    finished = frozenset.intersection(*(output.journal.finished for output in outputs))
+    counts = KeptCounts()
+    for name in finished:
+        for source, (kept, size) in outputs[0].journal.kept[name].items():
+            counts.add(source, name, kept, size)
+    counter = ByteCounter(prepared.plan.infos, progress, finished)
+    sources = list(prepared.program.sources)
+
+    def done(name: str, elements: int, size: int) -> None:
+        if elements < size:
+            return
+        for output in outputs:
+            output.journal.add(name, counts.of_tensor(name, sources))
+        counter.add(name)
+
+    variants = [output.variant for output in outputs]
+    return run(prepared.program, prepared.plan, variants, workers=workers, skip=finished, done=done, counts=counts)
+
+
+def _tokenizer(prepared: PreparedMerge) -> str | None:
+    folders = {name: source.companions for name, source in prepared.folders.items()}
+    first = str(prepared.recipe.sources[0].name)
+    return fitted_tokenizer(prepared.companions, prepared.plan.blocks, prepared.tables, folders, first)
+
+
+def _speed(prepared: PreparedMerge, outs: Sequence[Path], workers: int) -> DiskSpeed:
+    outs[0].parent.mkdir(parents=True, exist_ok=True)
+    read, written = read_bytes(prepared), len(outs) * sum(info.bytes for info in prepared.plan.infos.values())
+    some_read, some_written = (max(size // _MEASURED_SHARE, min(size, _MEASURED_LEAST)) for size in (read, written))
+    return disk_speed(list(prepared.folders.values()), outs[0].parent, some_read, some_written, workers)
+
+
+def _changed(prepared: PreparedMerge, change: Change) -> MergeRecipe:
+    """The recipe with the changed values, checked like any other."""
+    recipe, own = prepared.recipe, prepared.program.methods[-1]
     if not change.is_of_values:
         return recipe
-    given = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
-    program = make_program(
-        last.method,
-        opened.job.sources,
-        last.base,
-        given if change.weights is None else change.weights,
+    weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
+    applied = apply_method(
+        own.method,
+        prepared.program.sources,
+        own.base,
+        weights if change.weights is None else change.weights,
         recipe.scale if change.scale is None else change.scale,
-        last.options,
+        own.options,
     )
-    weights = dict(zip(opened.job.sources, program.weights, strict=True))
-    sources = tuple(source.model_copy(update={"weight": weights[str(source.name)]}) for source in recipe.sources)
-    return recipe.model_copy(update={"sources": sources, "scale": program.scale})
+    changed = dict(zip(prepared.program.sources, applied.weights, strict=True))
+    sources = tuple(source.model_copy(update={"weight": changed[str(source.name)]}) for source in recipe.sources)
+    return recipe.model_copy(update={"sources": sources, "scale": applied.scale})
 
 
-def _report(opened: OpenMerge, out: Path, counts: KeptCounts, seconds: float, notes: tuple[str, ...]) -> MergeReport:
-    plan = opened.plan
+def _report(
+    prepared: PreparedMerge, out: Path, counts: KeptCounts, seconds: float, notes: tuple[str, ...]
+) -> MergeReport:
+    plan = prepared.plan
     return MergeReport(
         out=out,
-        sources={str(source.name): source.path for source in opened.recipe.sources},
+        sources={str(source.name): source.path for source in prepared.recipe.sources},
         merged=tuple(plan.merged),
         kept=dict.fromkeys(plan.kept, KEPT),
         dropped=plan.dropped,
         parameters=sum(info.size for info in plan.merged.values()),
         kept_share=counts.shares(),
         kept_by_tower=counts.by_tower(),
-        bytes_read=read_bytes(opened),
+        bytes_read=read_bytes(prepared),
         bytes_written=sum(info.bytes for info in plan.infos.values()),
         seconds=seconds,
-        hashing_seconds=opened.hashing_seconds,
+        hashing_seconds=prepared.hashing_seconds,
         notes=notes,
     )
 
 
-class _Counter:
-    """Journals a tensor when all of it is written, and says how far the merge has come."""
-
-    def __init__(
-        self,
-        opened: OpenMerge,
-        journals: Sequence[Journal],
-        finished: frozenset[str],
-        counts: KeptCounts,
-        progress: Progress | None,
-    ) -> None:
-        self.infos, self.journals, self.progress = opened.plan.infos, journals, progress
-        self.counts, self.sources = counts, list(opened.job.sources)
-        self.total = sum(info.bytes for info in self.infos.values())
-        self.written = sum(self.infos[name].bytes for name in finished)
-
-    def __call__(self, name: str, done: int, size: int) -> None:
-        if done < size:
-            return
-        for journal in self.journals:
-            journal.add(name, self.counts.of_tensor(name, self.sources))
-        self.written += self.infos[name].bytes
-        if self.progress is not None:
-            self.progress(self.written, self.total, name)
-
-
-def _facts(opened: OpenMerge, recipe: MergeRecipe) -> dict[str, Any]:
+def _facts(prepared: PreparedMerge, recipe: MergeRecipe) -> dict[str, Any]:
+    """Everything that the bytes of an output depend on."""
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "sources": {name: folder.stamps for name, folder in opened.folders.items()},
-        "tensors": {name: (info.dtype, info.shape) for name, info in opened.plan.infos.items()},
-        "blocks": [str(block) for block in opened.plan.blocks],
+        "sources": {name: folder.stamps for name, folder in prepared.folders.items()},
+        "tensors": {name: (info.dtype, info.shape) for name, info in prepared.plan.infos.items()},
+        "blocks": [str(block) for block in prepared.plan.blocks],
     }

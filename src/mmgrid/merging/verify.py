@@ -1,7 +1,6 @@
-"""Merging again, and comparing byte for byte with what is there, without writing anything."""
+"""Verifies a merged folder: repeats the merge and compares every byte, without writing anything."""
 
-from __future__ import annotations
-
+import filecmp
 import json
 import threading
 import time
@@ -14,19 +13,19 @@ import numpy as np
 
 from mmgrid.merging.arrays.floats import widen
 from mmgrid.merging.arrays.parallel import default_workers
+from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.tensors import TensorFolder
-from mmgrid.merging.on_disk import Progress
-from mmgrid.merging.output.folder import MMGRID_FILE
 from mmgrid.merging.plan.plan import BASE
-from mmgrid.merging.plan.prepare import OpenMerge, open_merge
+from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
 from mmgrid.merging.plan.recipe import MergeRecipe
 
 
 @dataclass(frozen=True)
 class FirstDifference:
-    """The first element, in the order of names and rows, that is not what the recipe gives."""
+    """The first element, in the order of names and rows, that differs from the result of the recipe."""
 
     tensor: str
     index: tuple[int, ...]
@@ -36,18 +35,19 @@ class FirstDifference:
 
 @dataclass(frozen=True)
 class Verification:
-    """How a merged folder compares with its recipe.
+    """The result of comparing a merged folder with its recipe.
 
     Attributes:
-        folder: what was verified.
-        missing: sources and bases that are not where the record says; if there are any, nothing was compared.
-        changed: source (or `(base)`) → its files whose digests are not the recorded ones.
-        unlike: tensor → how its type or shape differs, or who lacks it.
+        folder: the folder that was verified.
+        missing: sources and bases that are not at their recorded paths; if there are any, nothing was compared.
+        changed: source (or `(base)`) → its files whose digests differ from the recorded ones.
+        unlike: tensor → how its type or shape differs, or that it is missing or unexpected.
         first: the first element that differs.
         differing: tensor → number of elements that differ.
-        compared: bytes that were compared.
-        digests: whether the record has digests, so that changed sources are noticed.
-        seconds: wall time, digests included.
+        files: file of a token block → how it differs from that of the source.
+        compared: number of bytes of tensors that were compared.
+        digests: whether the record has digests, so that changed sources are detected.
+        seconds: wall time, including the digests.
     """
 
     folder: Path
@@ -56,26 +56,27 @@ class Verification:
     unlike: Mapping[str, str] = field(default_factory=dict)
     first: FirstDifference | None = None
     differing: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     compared: int = 0
     digests: bool = True
     seconds: float = 0.0
 
     @property
     def equal(self) -> bool:
-        """Whether every byte was made again."""
-        return not (self.missing or self.unlike or self.differing)
+        """Whether every byte was reproduced."""
+        return not (self.missing or self.unlike or self.differing or self.files)
 
 
-def verify(folder: str | Path, *, workers: int | None = None, progress: Progress | None = None) -> Verification:
-    """Replay the recipe of a merged folder and compare every byte of its tensors.
+def verify(folder: str | Path, *, workers: int | None = None, progress: MergeProgress | None = None) -> Verification:
+    """Repeat the recipe of a merged folder and compare every byte of its tensors and of its token blocks' files.
 
     Args:
-        folder: what `merge` wrote.
-        workers: threads. Default: one per core.
+        folder: a folder that `merge` wrote.
+        workers: number of threads. Default: one per core.
         progress: called after each tensor with bytes compared, bytes in all, and the tensor's name.
 
     Raises:
-        MergeError: the folder is no merge, or its recipe no longer fits its sources.
+        MergeError: the folder is not the result of a merge, or its recipe no longer fits its sources.
     """
     clock = time.monotonic()
     folder, workers = Path(folder).absolute(), workers or default_workers()
@@ -84,33 +85,40 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: Progress
     missing = _missing(recipe)
     if missing:
         return Verification(folder, missing=missing, seconds=time.monotonic() - clock)
-    recorded = {**{name: entry["files"] for name, entry in (record.get("sources") or {}).items()}}
+    recorded = {name: entry["files"] for name, entry in (record.get("sources") or {}).items()}
     if record.get("base"):
         recorded[BASE] = record["base"]["files"]
-    with TensorFolder(folder) as there, open_merge(recipe, workers=workers, digests=bool(recorded)) as opened:
-        unlike = _unlike(opened, there)
-        sink = _Comparison(there, set(unlike))
-        counter = _Counter(opened, progress)
-        run(opened.job, opened.plan, [Variant(sink)], workers=workers, skip=unlike, done=counter)
-        for source in (there, *opened.folders.values()):
-            source.check_unchanged()
+    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=bool(recorded)) as prepared:
+        unlike = _unlike(prepared, there)
+        sink = _ComparingSink(there)
+        counter = ByteCounter(prepared.plan.infos, progress)
+
+        def done(name: str, elements: int, size: int) -> None:
+            if elements >= size:
+                counter.add(name)
+
+        run(prepared.program, prepared.plan, [Variant(sink)], workers=workers, skip=unlike, done=done)
+        files = _files(prepared, folder)
+        there.check_unchanged()
+        prepared.check_unchanged()
         return Verification(
             folder=folder,
-            changed=_changed(recorded, opened.digests),
+            changed=_changed(recorded, prepared.digests),
             unlike=unlike,
             first=sink.first(),
             differing=dict(sorted(sink.differing.items())),
+            files=files,
             compared=sink.compared,
             digests=bool(recorded),
             seconds=time.monotonic() - clock,
         )
 
 
-class _Comparison:
-    """A sink that compares what it is given with what is there."""
+class _ComparingSink:
+    """A sink that compares runs with those of a folder."""
 
-    def __init__(self, there: TensorFolder, left_out: set[str]) -> None:
-        self.there, self.left_out = there, left_out
+    def __init__(self, there: TensorFolder) -> None:
+        self.there = there
         self.differing: dict[str, int] = {}
         self.compared = 0
         self._firsts: dict[str, tuple[int, float, float]] = {}
@@ -141,20 +149,6 @@ class _Comparison:
         return FirstDifference(name, index if self.there.info(name).shape else (), found, expected)
 
 
-class _Counter:
-    """Says how far the comparison has come."""
-
-    def __init__(self, opened: OpenMerge, progress: Progress | None) -> None:
-        self.infos, self.progress, self.done = opened.plan.infos, progress, 0
-        self.total = sum(info.bytes for info in self.infos.values())
-
-    def __call__(self, name: str, done: int, size: int) -> None:
-        if done >= size:
-            self.done += self.infos[name].bytes
-            if self.progress is not None:
-                self.progress(self.done, self.total, name)
-
-
 def _number(stored: np.ndarray, dtype: str) -> float:
     whole = dtype.startswith(("int", "uint", "bool"))
     return float(stored[0]) if whole else float(widen(stored, dtype)[0])
@@ -171,6 +165,17 @@ def _record(folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("recipe"), dict) or "format" not in value:
         raise MergeError(f"{file}: holds no recipe of a merge")
     return value
+
+
+def _files(prepared: PreparedMerge, folder: Path) -> dict[str, str]:
+    """Files of token blocks that are missing in a folder or differ from those of the sources → how."""
+    problems = {}
+    for name, file in prepared.block_files.items():
+        if not (folder / name).is_file():
+            problems[name] = "is missing"
+        elif not filecmp.cmp(folder / name, file.path, shallow=False):
+            problems[name] = f"differs from {file.path}"
+    return problems
 
 
 def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
@@ -195,9 +200,9 @@ def _changed(recorded: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[st
     return changed
 
 
-def _unlike(opened: OpenMerge, there: TensorFolder) -> dict[str, str]:
-    """Tensors whose elements cannot be compared."""
-    infos, unlike = opened.plan.infos, {}
+def _unlike(prepared: PreparedMerge, there: TensorFolder) -> dict[str, str]:
+    """Tensors whose elements cannot be compared → why."""
+    infos, unlike = prepared.plan.infos, {}
     for name in sorted({*infos, *there}):
         if name not in there:
             unlike[name] = "is missing"

@@ -1,4 +1,4 @@
-"""Whether compiled loops are used, where they are kept, and what happens without them."""
+"""The choice of compiled loops: when they are used, where they are cached, and how merges work without them."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_help_imports_no_compiler() -> None:
     subprocess.run([sys.executable, "-c", SCRIPT, "--help"], check=True, capture_output=True)
 
 
-def test_small_merges_have_nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_merges_load_no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(Choice, "_load", lambda self: pytest.fail("loading"))
     own = Choice()
@@ -38,7 +38,7 @@ def test_small_merges_have_nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> No
     assert own.loops is None
 
 
-def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_off_disables_loaded_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "off")
     own = Choice()
     own._loops = object()  # pyright: ignore[reportAttributeAccessIssue]
@@ -46,7 +46,7 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own.loops is None
 
 
-def test_without_numba_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "on")
     monkeypatch.setattr(choice, "is_installed", lambda: False)
     own = Choice()
@@ -54,9 +54,7 @@ def test_without_numba_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None
     assert own.loops is None
 
 
-def test_a_compiler_that_fails_leaves_it_to_numpy(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_numpy_is_used_if_the_compiler_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def failing(loading: threading.Lock) -> None:
         raise RuntimeError("compiled loops call foo")
 
@@ -70,9 +68,9 @@ def test_a_compiler_that_fails_leaves_it_to_numpy(
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs numba")
-def test_a_second_process_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_process_uses_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "on")
-    assert Choice().begin(1), "compiled here, if it was not yet"
+    assert Choice().begin(1), "compiles if the cache is empty"
     monkeypatch.setattr(choice, "compile_into", lambda path: pytest.fail("compiling"))
     again = Choice()
     again.begin(1)
@@ -80,7 +78,7 @@ def test_a_second_process_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs numba")
-def test_code_that_is_not_whole_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_code_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmgrid.merging.kernels.loading import load
 
     monkeypatch.setenv(VARIABLE, "on")
@@ -93,7 +91,7 @@ def test_code_that_is_not_whole_is_not_loaded(tmp_path: Path, monkeypatch: pytes
     assert load(tmp_path / "absent.bin") is None
 
 
-def test_a_cache_that_cannot_be_written_makes_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_is_used_if_the_cache_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mmgrid").write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(VARIABLE, "on")

@@ -1,4 +1,4 @@
-"""Merging by compiled loops, bit for bit as numpy does it."""
+"""Merging with compiled loops gives the same bits as merging with numpy."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from torch import Tensor
 from mmgrid.merging import MergeError, merge_state_dicts
 from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products
-from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine.compiled_runs import CompiledRuns
 from mmgrid.merging.engine import compiled_runs as compiled
+from mmgrid.merging.engine import run as engine
 from mmgrid.merging.engine import threshold_search as search
 from mmgrid.merging.engine import thresholds as cuts
+from mmgrid.merging.engine.compiled_runs import CompiledRuns
 from mmgrid.merging.kernels.choice import CHOICE, VARIABLE
 
 pytest.importorskip("numba")
@@ -63,7 +63,7 @@ WEIGHTS = [None, {"a": 0.3, "b": -1.25, "c": 2.0}, {"a": 0.1, "b": 0.0, "c": -3e
 
 
 def models(dtype: torch.dtype, n: int, seed: int = 0) -> tuple[dict[str, Model], Model]:
-    """A base and `n` models whose updates are few units in the last place: many equal magnitudes, and zeros."""
+    """A base and `n` models that differ by a few units in the last place: many equal magnitudes, and zeros."""
     generator = torch.Generator().manual_seed(seed)
     base = {name: (torch.randn(shape, generator=generator) * 0.02).to(dtype) for name, shape in SHAPES.items()}
     sources = {}
@@ -90,7 +90,7 @@ def in_runs_of(elements: int, *, counting: bool = False) -> Iterator[None]:
 
 
 def both(merging: Callable[[], Model], *, by_loops: bool = True) -> Model:
-    """What compiled loops give, seen to be what numpy gives, and that it was they that gave it."""
+    """The result of compiled loops; checks that it equals numpy's and that the loops were used (or not: `by_loops`)."""
     answered = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, "off")
@@ -133,7 +133,7 @@ def test_every_method_gives_the_same_bits(case: str) -> None:
         below = None if method in ("linear", "multislerp") else base
         for elements, workers, counting in ((260, 2, True), (2052, 5, False), (1 << 20, 1, number % 2 == 0)):
             if elements < 2052 and number != list(METHODS).index(case) % 6:
-                continue  # slow, and of one type enough
+                continue  # slow, so only for one type
             with in_runs_of(elements, counting=counting):
                 both(
                     functools.partial(
@@ -167,14 +167,14 @@ def test_thresholds_masks_and_elections_give_the_same_bits(
     normalise: bool, mixed: bool,
 ) -> None:  # fmt: skip
     sources, base = models(torch.bfloat16, n, seed)
-    if mixed:  # sources of several types
+    if mixed:  # sources with different types
         sources["a"] = {name: tensor.float() for name, tensor in sources["a"].items()}
     options = {"density": density, "drop": drop, "elect": elect, "normalise": normalise, "seed": seed}
     with in_runs_of(elements, counting=counting):
         both(lambda: merge_state_dicts("ties", sources, base=base, workers=workers, **options))
 
 
-def test_what_the_loops_do_not_know_is_left_to_numpy() -> None:
+def test_numpy_handles_what_the_loops_do_not_support() -> None:
     sources, base = models(torch.bfloat16, 2)
     both(lambda: merge_state_dicts("della", sources, base=base), by_loops=False)
     both(lambda: merge_state_dicts("pcb", sources, base=base), by_loops=False)
@@ -182,7 +182,7 @@ def test_what_the_loops_do_not_know_is_left_to_numpy() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", ["a", "(base)"])
-def test_what_is_not_finite_is_refused_in_the_same_words(bad: float, where: str) -> None:
+def test_values_that_are_not_finite_give_the_same_error(bad: float, where: str) -> None:
     sources, base = models(torch.bfloat16, 2)
     (base if where == "(base)" else sources[where])["layers.0.weight"][5, 7] = bad
     messages = []
@@ -195,7 +195,7 @@ def test_what_is_not_finite_is_refused_in_the_same_words(bad: float, where: str)
     assert messages[0] == messages[1]
 
 
-def test_what_does_not_fit_is_refused_in_the_same_words() -> None:
+def test_results_that_overflow_give_the_same_error() -> None:
     huge = {"w": torch.full((5000,), 3e38)}
     messages = []
     for wanted in ("off", "on"):
@@ -207,15 +207,15 @@ def test_what_does_not_fit_is_refused_in_the_same_words() -> None:
     assert messages[0] == messages[1]
 
 
-def test_differences_beyond_float32_are_left_to_numpy() -> None:
-    """They are infinite, and what comes of infinities and masks is not left to two compilers."""
+def test_numpy_handles_differences_that_overflow_float32() -> None:
+    """The differences are infinite, and infinities times masks need not give the same bits in compiled code."""
     largest = torch.finfo(torch.bfloat16).max
     source, base = {"w": torch.full((40,), largest).bfloat16()}, {"w": torch.full((40,), -largest).bfloat16()}
     both(lambda: merge_state_dicts("ties", {"a": source}, base=base, density=0.5, scale=0.0), by_loops=False)
 
 
-def test_loops_may_come_and_go_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A merge begins with numpy and goes on with loops, once they are loaded."""
+def test_loops_may_appear_and_disappear_during_a_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge starts with numpy and continues with the loops once they are loaded."""
     sources, base = models(torch.bfloat16, 3)
     monkeypatch.setenv(VARIABLE, "off")
     expected = merge_state_dicts("ties", sources, base=base, preset="subspace")

@@ -1,1 +1,1 @@
-"""Runs a program over tensors: thresholds, inner products, arithmetic."""
+"""Runs the program of a merge over tensors: thresholds, inner products, arithmetic."""

@@ -1,4 +1,4 @@
-"""The arithmetic of a merge, run by run: read, widen, subtract the base, run the stages, combine, add, round."""
+"""The arithmetic of a merge, run by run: read, widen, subtract the base, apply stages, combine, add the base, round."""
 
 from __future__ import annotations
 
@@ -12,127 +12,137 @@ from mmgrid.merging.arrays.floats import LARGEST, Floats, all_finite, largest, n
 from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods.base import weighted_sum
-from mmgrid.merging.methods.stages import Cut, Place
+from mmgrid.merging.methods.stages import Place, RunThreshold
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
-from mmgrid.merging.plan.plan import BASE, Part, Plan
-from mmgrid.merging.plan.program import Job, Program
+from mmgrid.merging.plan.plan import BASE, Plan, TensorPart
+from mmgrid.merging.plan.program import AppliedMethod, Program
 
 
 class Computation:
-    """What is computed of a job under a plan. Holds no tensor; threads may share it."""
+    """Computes the runs of a program under a plan. Holds no tensors; threads may share it."""
 
-    def __init__(self, job: Job, plan: Plan) -> None:
-        self.job = job
+    def __init__(self, program: Program, plan: Plan) -> None:
+        self.program = program
         self.plan = plan
-        self.names = list(job.sources)
+        self.names = list(program.sources)
         self.depth = depths(plan.merged)
 
     def vectors(
         self,
         chunk: Chunk,
-        part: Part,
-        cuts: Mapping[tuple[int, int], Sequence[Cut]],
+        part: TensorPart,
+        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
         n_stages: int | None = None,
         *,
         check: bool = True,
     ) -> tuple[list[Floats], Floats | None]:
-        """What the method sees of a run: each source's θ or τ, the first `n_stages` stages done; and the base.
+        """The method's input for a run: θ or τ of each source after the first `n_stages` stages, and the base.
 
-        `cuts[source number, stage number]` are those that fall on this run. Values that are not finite are refused
-        if `check` is on; who reads a run before it is merged can leave that to the merge.
+        Args:
+            thresholds: (number of the source, number of the stage) → the thresholds of this run.
+            check: refuse values that are not finite. Passes that only prepare a merge leave this to the merge.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # `rounded` refuses what is too large
-            return self._vectors(chunk, part, cuts, n_stages, check)
+        with np.errstate(over="ignore", invalid="ignore"):  # `rounded` refuses values that are too large
+            return self._vectors(chunk, part, thresholds, n_stages, check)
 
     def _vectors(
-        self, chunk: Chunk, part: Part, cuts: Mapping[tuple[int, int], Sequence[Cut]], n_stages: int | None, check: bool
+        self,
+        chunk: Chunk,
+        part: TensorPart,
+        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
+        n_stages: int | None,
+        check: bool,
     ) -> tuple[list[Floats], Floats | None]:
-        program = self.job.program(chunk.tensor)
+        applied = self.program.applied(chunk.tensor)
         tensors = [
             read_values(source, name, chunk, part.sources[name] - part.start, check=check)
-            for name, source in self.job.sources.items()
+            for name, source in self.program.sources.items()
         ]
-        if not program.on_deltas:
+        if not applied.on_deltas:
             return tensors, None
-        assert program.base is not None
+        assert applied.base is not None
         if part.base is None:
             raise MergeError(
                 f"tensor {chunk.tensor}: the base lacks rows that are to be merged; keep, append or drop their block"
             )
-        base = read_values(program.base, BASE, chunk, part.base - part.start, check=check)
+        base = read_values(applied.base, BASE, chunk, part.base - part.start, check=check)
         for number, values in enumerate(tensors):
             delta = np.subtract(values, base, out=take(len(values)))  # `values` may be the source's own memory
-            tensors[number] = self._staged(program, delta, number, chunk, cuts, n_stages)
+            tensors[number] = self._staged(applied, delta, number, chunk, thresholds, n_stages)
         return tensors, base
 
     def _staged(
         self,
-        program: Program,
+        applied: AppliedMethod,
         delta: Floats,
         number: int,
         chunk: Chunk,
-        cuts: Mapping[tuple[int, int], Sequence[Cut]],
+        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
         n_stages: int | None,
     ) -> Floats:
-        for position, stage in enumerate(program.stages[number][:n_stages]):
+        for position, stage in enumerate(applied.stages[number][:n_stages]):
             place = self.place(chunk, number, position)
-            delta = stage.apply(delta, place, cuts.get((number, position), ()))
+            delta = stage.apply(delta, place, thresholds.get((number, position), ()))
         return delta
 
     def place(self, chunk: Chunk, source: int, stage: int) -> Place:
         shape = self.plan.merged[chunk.tensor].shape
         name = self.names[source]
-        return Place(name, chunk.tensor, chunk.start, shape, self.depth[chunk.tensor], self.job.seed, stage)
+        return Place(name, chunk.tensor, chunk.start, shape, self.depth[chunk.tensor], self.program.seed, stage)
 
     def results(
         self,
         chunk: Chunk,
-        part: Part,
-        cuts: Mapping[tuple[int, int], Sequence[Cut]],
-        programs: Sequence[tuple[Program, Sequence[float] | None]],
+        part: TensorPart,
+        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
+        methods: Sequence[tuple[AppliedMethod, Sequence[float] | None]],
     ) -> tuple[list[np.ndarray], list[int]]:
-        """A run as each program makes it, as `STORAGE` holds it, and how many elements of each vector are not zero.
+        """A run of the result under each of `methods`, and the number of elements that the stages leave of each source.
 
-        The programs differ in weights and scale alone; with each the coefficients of a method that takes a gram. The
-        numbers mean nothing of methods without stages.
+        Args:
+            methods: one method with several weights and scales; each with the coefficients of a method that takes a
+                Gram matrix.
+
+        Returns:
+            The runs, stored as in `STORAGE`, and the numbers, which are 0 without stages.
         """
-        vectors, base = self.vectors(chunk, part, cuts)
-        has_stages = bool(programs[0][0].steps)
+        vectors, base = self.vectors(chunk, part, thresholds)
+        has_stages = bool(methods[0][0].steps)
         kept = [int(np.count_nonzero(vector)) if has_stages else 0 for vector in vectors]
-        return [self.result(chunk, vectors, base, program, factors) for program, factors in programs], kept
+        return [self.result(chunk, vectors, base, applied, factors) for applied, factors in methods], kept
 
     def result(
         self,
         chunk: Chunk,
         vectors: Sequence[Floats],
         base: Floats | None,
-        program: Program,
+        applied: AppliedMethod,
         coefficients: Sequence[float] | None,
     ) -> np.ndarray:
-        """A run of the result, rounded, as `STORAGE` holds it."""
+        """A run of the result, rounded, stored as in `STORAGE`."""
         info = self.plan.merged[chunk.tensor]
-        scale = program.scale_at(self.depth[chunk.tensor])
+        scale = applied.scale_at(self.depth[chunk.tensor])
         if base is not None and scale == 0:  # not base + 0 · Δ, which turns -0.0 into 0.0
             return rounded(chunk.tensor, base, info.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            combined = combine(program, vectors, coefficients, info)
+            combined = combine(applied, vectors, coefficients, info)
             if base is not None:
                 if scale != 1.0:
                     np.multiply(combined, np.float32(scale), out=combined)
                 np.add(base, combined, out=combined)
         return rounded(chunk.tensor, combined, info.dtype)
 
-    def copied(self, chunk: Chunk, part: Part) -> np.ndarray:
-        """A run that is taken as it is from the only source of its part."""
+    def copied(self, chunk: Chunk, part: TensorPart) -> np.ndarray:
+        """A run that is copied from the only source of its part."""
         ((name, start),) = part.sources.items()
-        values = read_values(self.job.sources[name], name, chunk, start - part.start)
+        values = read_values(self.program.sources[name], name, chunk, start - part.start)
         return rounded(chunk.tensor, values, self.plan.merged[chunk.tensor].dtype)
 
     def kept(self, name: str) -> np.ndarray:
-        """A tensor of whole numbers, on which all sources must agree."""
+        """A tensor of whole numbers, which must be equal in all sources."""
         size = self.plan.kept[name].size
         (first_name, first), *others = (
-            (source, tensors.read(name, 0, size)) for source, tensors in self.job.sources.items()
+            (source, tensors.read(name, 0, size)) for source, tensors in self.program.sources.items()
         )
         for other_name, other in others:
             if not np.array_equal(first, other):
@@ -144,21 +154,21 @@ class Computation:
 
 
 def combine(
-    program: Program, vectors: Sequence[Floats], coefficients: Sequence[float] | None, info: TensorInfo
+    applied: AppliedMethod, vectors: Sequence[Floats], coefficients: Sequence[float] | None, info: TensorInfo
 ) -> Floats:
-    """The method's answer for a run (or, for methods that see whole tensors, a tensor), as a new flat array."""
-    if program.method.takes_gram:
+    """The method's result for a run, or for a whole tensor if the method needs one, as a new flat array."""
+    if applied.method.takes_gram:
         assert coefficients is not None
         return weighted_sum(vectors, coefficients)
-    if program.method.whole_tensors:
-        shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer than the tensor
+    if applied.method.whole_tensors:
+        shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer rows than the tensor
         shaped = [tensor.reshape(shape) for tensor in vectors]
-        return np.array(program.method.combine(shaped, program.weights, program.options), np.float32).reshape(-1)
-    return program.method.combine(vectors, program.weights, program.options)
+        return np.array(applied.method.combine(shaped, applied.weights, applied.options), np.float32).reshape(-1)
+    return applied.method.combine(vectors, applied.weights, applied.options)
 
 
 def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int, *, check: bool = True) -> Floats:
-    """A run of a source in float32; `offset` is added to the run's place in the result.
+    """A run of a source in float32, read `offset` elements behind its place in the result.
 
     Raises:
         MergeError: it holds NaN or an infinity, and `check` is on.
@@ -174,7 +184,7 @@ def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int, *, che
 
 
 def rounded(name: str, values: Floats, dtype: str) -> np.ndarray:
-    """Values rounded to the type of the result, once.
+    """Values rounded once to the type of the result.
 
     Raises:
         MergeError: they do not fit it.

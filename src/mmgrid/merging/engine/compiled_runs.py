@@ -1,4 +1,4 @@
-"""Runs of a merge done by compiled loops, where they are loaded and know the method; bit for bit what numpy does."""
+"""Runs of a merge computed by compiled loops, if they are loaded and support the method; bit for bit equal to numpy."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from mmgrid.merging.arrays.floats import LARGEST, STORAGE, narrow, widen
 from mmgrid.merging.kernels.choice import CHOICE
 from mmgrid.merging.kernels.operations import KNOWN, Operation, operations_of
 from mmgrid.merging.kernels.tables import RunTable, SearchTable, VariantTable, address_of
-from mmgrid.merging.methods.stages import Cut
+from mmgrid.merging.methods.stages import RunThreshold
 from mmgrid.merging.models.tensors import Tensors
-from mmgrid.merging.plan.plan import Part
-from mmgrid.merging.plan.program import Program
+from mmgrid.merging.plan.plan import TensorPart
+from mmgrid.merging.plan.program import AppliedMethod
 
 if TYPE_CHECKING:
     from mmgrid.merging.engine.arithmetic import Computation
 
-RunCuts = Mapping[tuple[int, int], Sequence[Cut]]
+RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
 _INFINITY = 0x7F800000
-_Steps = tuple[tuple[tuple[Operation, int], ...], ...]  # of each source, with the number of the stage
+_Steps = tuple[tuple[tuple[Operation, int], ...], ...]  # for each source: operation, number of the stage
 
 
-def is_known(program: Program) -> bool:
-    """Whether the loops know a program's method and stages."""
-    method = program.method
+def is_known(applied: AppliedMethod) -> bool:
+    """Whether the loops support a method and its stages."""
+    method = applied.method
     return (method.takes_gram or method.combining is not None) and all(
-        type(stage) in KNOWN for own in program.stages for stage in own
+        type(stage) in KNOWN for own in applied.stages for stage in own
     )
 
 
 class CompiledRuns:
-    """What `Computation` does with runs, by compiled loops. Every answer may be None: then numpy has to do it.
+    """Does the work of `Computation` with compiled loops. Threads may share it.
 
-    That is so for methods and stages that the loops do not know, before the loops are loaded, and for runs with
-    values that are not finite or do not fit, of which numpy knows what to say. Threads may share it.
+    Each method may return None, and numpy then has to do the work: for methods and stages that the loops do not
+    support, before the loops are loaded, and for runs whose values are not finite or do not fit, where numpy raises
+    the error.
     """
 
     def __init__(self, computation: Computation) -> None:
@@ -47,31 +48,32 @@ class CompiledRuns:
         self._steps: dict[str, _Steps | None] = {}
 
     def results(
-        self, chunk: Chunk, part: Part, cuts: RunCuts, programs: Sequence[tuple[Program, Sequence[float] | None]]
+        self,
+        chunk: Chunk,
+        part: TensorPart,
+        thresholds: RunThresholds,
+        methods: Sequence[tuple[AppliedMethod, Sequence[float] | None]],
     ) -> tuple[list[np.ndarray], list[int]] | None:
-        """The run as each program makes it, rounded, and how many elements of each vector are not zero.
-
-        The programs differ in weights and scale alone; with each the coefficients of a method that takes a gram.
-        """
+        """A run of the result under each of `methods`, as `Computation.results` returns it."""
         loops = CHOICE.loops
         info = self._computation.plan.merged[chunk.tensor]
-        if loops is None or (table := self._table(chunk, part, cuts)) is None:
+        if loops is None or (table := self._table(chunk, part, thresholds)) is None:
             return None
         depth = self._computation.depth[chunk.tensor]
-        on_deltas = programs[0][0].on_deltas
+        on_deltas = methods[0][0].on_deltas
         combinations = []
-        for program, coefficients in programs:
-            scale = program.scale_at(depth)
-            combination = program.method.combination(program.weights, program.options, coefficients)
+        for applied, coefficients in methods:
+            scale = applied.scale_at(depth)
+            combination = applied.method.combination(applied.weights, applied.options, coefficients)
             if combination is None:
                 return None
             combinations.append(None if on_deltas and scale == 0 else (combination, scale))
         n, size = len(self._computation.names), chunk.stop - chunk.start
         halves = info.dtype == "bfloat16"
-        targets = [take(size, np.uint16 if halves else np.float32) for _ in programs]
+        targets = [take(size, np.uint16 if halves else np.float32) for _ in methods]
         variants, kept = VariantTable(combinations, targets, n), np.zeros(n, np.int64)
         worst = loops.merged(
-            table.address, address_of(table.room), variants.address, len(programs), address_of(kept)
+            table.address, address_of(table.room), variants.address, len(methods), address_of(kept)
         )  # fmt: skip
         if worst >= _INFINITY or not all(size <= LARGEST[info.dtype] for size in variants.sizes):
             return None
@@ -79,10 +81,12 @@ class CompiledRuns:
             targets = [narrow(target, info.dtype) for target in targets]
         return targets, kept.tolist()
 
-    def magnitudes(self, chunk: Chunk, part: Part, cuts: RunCuts, n_stages: int) -> list[np.ndarray] | None:
-        """The bits of the magnitudes of each vector after its first stages."""
+    def magnitudes(
+        self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int
+    ) -> list[np.ndarray] | None:
+        """The bits of the magnitudes of each source after the first `n_stages` stages."""
         loops = CHOICE.loops
-        if loops is None or (table := self._table(chunk, part, cuts, n_stages)) is None:
+        if loops is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
             return None
         targets = [take(chunk.stop - chunk.start, np.uint32) for _ in self._computation.names]
         addresses = np.array([address_of(target) for target in targets], np.int64)
@@ -90,46 +94,53 @@ class CompiledRuns:
         return None if worst >= _INFINITY else targets
 
     def counted(
-        self, chunk: Chunk, part: Part, cuts: RunCuts, n_stages: int, searches: Sequence[tuple[int, int, int]]
+        self,
+        chunk: Chunk,
+        part: TensorPart,
+        thresholds: RunThresholds,
+        n_stages: int,
+        searches: Sequence[tuple[int, int, int]],
     ) -> SearchTable | None:
-        """What searches, (source, lowest bits, highest bits) each, find in the run after the first stages."""
+        """Counts of the run after the first `n_stages` stages, for searches given as (source, lowest bits, highest bits)."""
         loops = CHOICE.loops
-        if loops is None or (table := self._table(chunk, part, cuts, n_stages)) is None:
+        if loops is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
             return None
         found = SearchTable(searches, chunk.stop - chunk.start)
         worst = loops.counted(table.address, address_of(table.room), found.address, len(searches))
         return None if worst >= _INFINITY else found
 
-    def _table(self, chunk: Chunk, part: Part, cuts: RunCuts, n_stages: int | None = None) -> RunTable | None:
-        program = self._computation.job.program(chunk.tensor)
+    def _table(
+        self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int | None = None
+    ) -> RunTable | None:
+        applied = self._computation.program.applied(chunk.tensor)
         steps = self._steps_of(chunk)
-        on_deltas = program.on_deltas
-        if steps is None or program.method.whole_tensors or (on_deltas and part.base is None):
+        on_deltas = applied.on_deltas
+        if steps is None or applied.method.whole_tensors or (on_deltas and part.base is None):
             return None
         sources = [
             _read(source, chunk, part.sources[name] - part.start)
-            for name, source in self._computation.job.sources.items()
+            for name, source in self._computation.program.sources.items()
         ]
         if on_deltas:
-            assert program.base is not None
+            assert applied.base is not None
             assert part.base is not None
-            sources.append(_read(program.base, chunk, part.base - part.start))
+            sources.append(_read(applied.base, chunk, part.base - part.start))
         limit = math.inf if n_stages is None else n_stages
         own = [
-            [(operation, cuts.get((number, stage), ())) for operation, stage in steps_of_source if stage < limit]
+            [(operation, thresholds.get((number, stage), ())) for operation, stage in steps_of_source if stage < limit]
             for number, steps_of_source in enumerate(steps)
         ]
-        return RunTable(sources, on_deltas, chunk.start, own, bool(program.steps))
+        return RunTable(sources, on_deltas, chunk.start, own, bool(applied.steps))
 
     def _steps_of(self, chunk: Chunk) -> _Steps | None:
-        """What is done to the sources of a tensor; None if the loops do not know a stage."""
+        """The operations on the sources of a tensor; None if the loops do not support a stage."""
         if chunk.tensor not in self._steps:
             self._steps[chunk.tensor] = self._new_steps(chunk)
         return self._steps[chunk.tensor]
 
     def _new_steps(self, chunk: Chunk) -> _Steps | None:
         sources = []
-        for number, stages in enumerate(self._computation.job.program(chunk.tensor).stages):
+        for number, stages in enumerate(self._computation.program.applied(chunk.tensor).stages):
             steps = []
             for position, stage in enumerate(stages):
                 operations = operations_of(stage, self._computation.place(chunk, number, position))

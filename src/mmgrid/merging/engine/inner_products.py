@@ -1,6 +1,4 @@
-"""Inner products of the tensors of a group of sources, gathered before anything is merged."""
-
-from __future__ import annotations
+"""Inner products of each tensor's sources, computed before anything is merged."""
 
 from collections.abc import Sequence
 
@@ -11,19 +9,19 @@ from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.exact_sums import block_products, exact_sum, in_blocks
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.engine.arithmetic import Computation
-from mmgrid.merging.plan.plan import Piece
+from mmgrid.merging.plan.plan import PlannedChunk
 
 
-def gather_grams(computation: Computation, pieces: Sequence[Piece], workers: int) -> dict[str, np.ndarray]:
-    """Inner products float64 [n, n] of each tensor's sources, for programs whose method wants them."""
+def inner_products_of(computation: Computation, pieces: Sequence[PlannedChunk], workers: int) -> dict[str, np.ndarray]:
+    """The Gram matrix, float64 [n, n], of each tensor's n sources, for methods that compute coefficients from it."""
     wanted = [
         piece
         for piece in pieces
-        if (method := computation.job.program(piece[0].tensor).method).takes_gram and method.needs == "tensor"
+        if (method := computation.program.applied(piece[0].tensor).method).takes_gram and method.needs == "tensor"
     ]
     partial: dict[Chunk, np.ndarray] = {}
 
-    def work(piece: Piece) -> None:
+    def work(piece: PlannedChunk) -> None:
         with frame():
             vectors, _ = computation.vectors(*piece, {})
             partial[piece[0]] = block_products(in_blocks(vectors))

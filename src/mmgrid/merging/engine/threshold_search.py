@@ -1,9 +1,8 @@
-"""The search for a cut of many elements: counted, not sorted.
+"""Finds the threshold above which a given number of magnitudes lie, by counting instead of sorting.
 
-The bits of magnitudes are in their order, so counting how many lie in each of some thousand intervals says in which
-one the cut is; the next count looks into that one only. A small sample says where to look first, so that one count
-over all elements mostly is enough. What counts find is exact, and does not depend on how the elements are cut into
-runs.
+The bits of magnitudes, read as whole numbers, have the order of the magnitudes. A histogram of them shows in which bin
+the threshold lies, and the next histogram covers that bin alone. A small sample gives the first interval, so one
+histogram over all elements is usually enough. The result is exact and does not depend on the length of the runs.
 """
 
 from __future__ import annotations
@@ -15,35 +14,37 @@ from numpy.typing import NDArray
 
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.kernels.counting import distinct
-from mmgrid.merging.methods.stages import Cut
+from mmgrid.merging.methods.stages import RunThreshold
 
 Bits = NDArray[np.uint32]
 TOP = 1 << 31  # magnitudes have 31 bits
-_BINS = 1 << 21  # enough for the interval that a sample gives: one count mostly is all
-_HELD = 1 << 22  # numbers of elements by run and bin that are remembered, to tell at which run the cut goes through
+_BINS = 1 << 21  # enough for the interval that a sample gives: one pass usually suffices
+_HELD = 1 << 22  # counts by run and bin that are remembered, to find the run that the threshold divides
 
 
-class Search:
-    """The search for one cut of one source: it lies among the magnitudes whose bits are in [low, high].
+class ThresholdSearch:
+    """The search for one threshold of one source, among the magnitudes whose bits are in [low, high].
 
     Args:
-        rank: how many elements lie above the cut.
+        rank: number of elements above the threshold.
     """
 
     def __init__(self, rank: int, low: int = 0, high: int = TOP - 1) -> None:
         self.rank, self.low, self.high = rank, low, high
         self.threshold: int | None = None
-        self.quota = 0  # how many of those that equal the threshold lie above the cut
-        self.divides = False  # whether others that equal it lie below
-        self.equals: dict[int, int] = {}  # number of the run → its elements that equal the threshold, if it divides
+        self.quota = 0  # number of elements that equal the threshold and count as above it
+        self.divides = False  # whether other elements that equal it count as below
+        self.equals: dict[
+            int, int
+        ] = {}  # number of the run → its elements that equal the threshold, if it divides them
         self._adding = threading.Lock()
         self._reset()
         if rank <= 0:
             self.threshold = TOP
 
     @classmethod
-    def from_sample(cls, rank: int, size: int, sample: Bits) -> Search:
-        """A search among `size` elements that begins where a sample has the rank, with room for chance."""
+    def from_sample(cls, rank: int, size: int, sample: Bits) -> ThresholdSearch:
+        """A search among `size` elements, which starts around the sample's quantile with a margin for sampling error."""
         n = len(sample)
         ordered = np.sort(sample)
         place, margin = n - rank / size * n, 0.002 * n + 64
@@ -54,21 +55,28 @@ class Search:
     def _reset(self) -> None:
         self.beyond = 0  # elements above the interval
         self.counts = np.zeros(_BINS, np.int64)
-        # Number of the run → the bins that its elements in the interval are in, and how many are in each.
+        # Number of the run → the bins of its elements in the interval, and the number of elements in each.
         self._held: dict[int, tuple[Bits, Bits]] | None = {}
         self._n_held = 0
-        self._equal: dict[int, int] = {}  # number of the run → its elements that equal the threshold, if that is known
+        self._equal: dict[int, int] = {}  # number of the run → its elements that equal the threshold, once it is known
 
     def count(self, number: int, bits: Bits) -> None:
-        """Count how many of run `number` lie above the interval, and how many in each bin of it."""
+        """Count the elements of run `number` above the interval and in each of its bins."""
         chosen = take(len(bits), np.bool_)
         beyond = int(np.count_nonzero(np.greater(bits, np.uint32(self.high), out=chosen)))
-        place = np.subtract(bits, np.uint32(self.low), out=take(len(bits), np.uint32))  # what lies below wraps around
+        place = np.subtract(
+            bits, np.uint32(self.low), out=take(len(bits), np.uint32)
+        )  # elements below the interval wrap around
         self.add(number, beyond, place[np.less_equal(place, np.uint32(self.high - self.low), out=chosen)])
 
     def add(self, number: int, beyond: int, inside: Bits) -> None:
-        """Of run `number` so many elements lie above the interval, and those in it so far above its lowest bits."""
-        if self.threshold is not None:  # it is known, and only how many equal it in each run is not
+        """Add the counts of run `number`.
+
+        Args:
+            beyond: number of its elements above the interval.
+            inside: distances of its other elements, those in the interval, from the interval's lowest bits.
+        """
+        if self.threshold is not None:  # only the number of equal elements in each run is still unknown
             self._equal[number] = len(inside)
             return
         bins, counts = _counted(inside, self._shift)
@@ -87,20 +95,20 @@ class Search:
 
     @property
     def settled(self) -> bool:
-        """Whether all is known that tells how the cut falls on each run."""
+        """Whether the threshold of each run is known."""
         return self.threshold is not None and (not self.divides or bool(self.equals))
 
     def narrow(self) -> None:
-        """Go on in the bin that holds the cut, after a pass over all elements."""
+        """Continue in the bin that contains the threshold, after a pass over all elements."""
         if self.threshold is not None:
             self.equals = self._equal
             return
-        if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):  # the sample misled
+        if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):  # the sample was misleading
             above = self.rank <= self.beyond
             self.low, self.high = (self.high + 1, TOP - 1) if above else (0, self.low - 1)
             self._reset()
             return
-        upward = np.cumsum(self.counts[::-1])  # elements in the topmost bins
+        upward = np.cumsum(self.counts[::-1])  # number of elements in the topmost bins
         place = int(np.searchsorted(upward, self.rank - self.beyond))
         number, in_bin = _BINS - 1 - place, int(self.counts[_BINS - 1 - place])
         above = self.beyond + int(upward[place]) - in_bin
@@ -114,16 +122,16 @@ class Search:
         self.low, self.high = low, high
         self._reset()
 
-    def falling(self, n_runs: int) -> list[Cut]:
-        """How the cut falls on each run, once that is settled."""
+    def by_run(self, n_runs: int) -> list[RunThreshold]:
+        """The threshold of each run, once the search is settled."""
         assert self.threshold is not None
         if not self.divides:
-            return [Cut(self.threshold, None)] * n_runs
-        return falling(self.threshold, self.quota, [self.equals[number] for number in range(n_runs)])
+            return [RunThreshold(self.threshold, None)] * n_runs
+        return thresholds_by_run(self.threshold, self.quota, [self.equals[number] for number in range(n_runs)])
 
 
 def _counted(inside: Bits, shift: int) -> tuple[Bits, Bits]:
-    """The bins of elements, each once, and how many elements are in each; fine-tuning leaves few different values."""
+    """The bins that are not empty, and the number of elements in each; fine-tuning leaves few different values."""
     done = distinct(inside, shift)
     if done is not None:
         return done
@@ -131,11 +139,17 @@ def _counted(inside: Bits, shift: int) -> tuple[Bits, Bits]:
     return bins, counts.astype(np.uint32)
 
 
-def falling(threshold: int, quota: int, equals: list[int]) -> list[Cut]:
-    """How a cut falls on runs with so many equals each: the first `quota` of all equals lie above it."""
-    cuts = []
+def thresholds_by_run(threshold: int, quota: int, equals: list[int]) -> list[RunThreshold]:
+    """The threshold of each run.
+
+    Args:
+        threshold: bits of the threshold.
+        quota: number of elements that equal it and count as above it: the first ones, in the order of the runs.
+        equals: for each run, the number of its elements that equal it.
+    """
+    thresholds = []
     for here in equals:
         above = min(max(quota, 0), here)
-        cuts.append(Cut(threshold, None if above == here else above))
+        thresholds.append(RunThreshold(threshold, None if above == here else above))
         quota -= here
-    return cuts
+    return thresholds

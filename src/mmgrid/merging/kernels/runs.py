@@ -1,9 +1,9 @@
-"""The compiled loops over a run, each from the sources' bytes to what is wanted, block by block.
+"""The compiled loops over a run, each from the sources' bytes to its result, block by block.
 
-They take addresses alone, of tables and arrays that `tables` makes, call nothing of Python and reserve no memory, so
-that their machine code can be kept and loaded without numba. Those that read sources return the largest bits, without
-sign, of all values that were read and of all differences: if these are not those of a finite number, the result means
-nothing.
+Their arguments are the addresses of tables and arrays that `tables` prepares. They call no Python and allocate no
+memory, so that their machine code can be cached and loaded without numba. Loops that read sources return the largest
+bits, without sign, of all values read and of all differences: if these bits are not those of a finite number, the
+result is invalid.
 """
 
 import numba
@@ -32,12 +32,12 @@ _NO_VALUE, _SPREAD, _SLOT_SHIFT = np.uint32(NO_VALUE), np.uint32(2654435769), np
 
 @numba.njit(error_model="numpy")
 def merged(run_table, room_address, variants, n_variants, kept):
-    """The result of each variant; `kept`, int64 [n], gets how many elements of each vector are not zero.
+    """Computes each variant; adds the number of nonzero elements of each vector to `kept`, int64 [n].
 
-    Of a variant, `variants` has ten numbers: BASE, SUM or ELECTED; addresses of the weights, float32 [2, n], those of
-    the sum and those of the vote; address of divisor and scale, float32 [2]; whether to divide the sum, to scale,
-    to vote with weights, to take the disjoint mean; address of the result; whether it is bfloat16, else float32; and
-    room for the largest bits of the result before it is rounded.
+    A row of `variants` has ten numbers: BASE, SUM or ELECTED; address of the weights of the sum and of the vote,
+    float32 [2, n]; address of divisor and scale, float32 [2]; whether to divide the sum, to scale, to vote with
+    weights, to take the disjoint mean; address of the result; whether the result is bfloat16 (else float32); and, as
+    output, the largest bits of the result before rounding.
     """
     run = open_run(run_table)
     size, on_deltas, n_sources = run[0], run[2], len(run[3]) - 1
@@ -89,7 +89,7 @@ def merged(run_table, room_address, variants, n_variants, kept):
 
 @numba.njit(error_model="numpy")
 def magnitudes(run_table, room_address, targets):
-    """The bits of the vectors' magnitudes into uint32 [size] at each of n addresses, `targets`."""
+    """Writes the bits of the magnitudes of each of n vectors to uint32 [size] at the n addresses in `targets`."""
     run = open_run(run_table)
     size, n_sources = run[0], len(run[3]) - 1
     (room, _), addresses = open_room(room_address, n_sources), numbers_at(targets, n_sources)
@@ -106,11 +106,11 @@ def magnitudes(run_table, room_address, targets):
 
 @numba.njit(error_model="numpy")
 def counted(run_table, room_address, searches, n_searches):
-    """What searches for cuts want to know.
+    """Counts for threshold searches: elements above an interval of bits, and the elements inside it.
 
-    Of a search, `searches` has six numbers: its source; the lowest and the highest bits of its interval; address of
-    uint32 [size + SPARE_WORDS], which gets the distance to the lowest bits of each element that lies in the interval; and room
-    for how many elements lie above the interval, and how many in it.
+    A row of `searches` has six numbers: the source; the lowest and the highest bits of the interval; address of
+    uint32 [size + SPARE_WORDS], which gets the distance to the lowest bits of each element inside the interval; and, as
+    output, the number of elements above the interval and inside it.
     """
     run = open_run(run_table)
     size, n_sources = run[0], len(run[3]) - 1
@@ -133,10 +133,10 @@ def counted(run_table, room_address, searches, n_searches):
 
 @numba.njit(error_model="numpy")
 def distinct(address, n, shift, values, counts):
-    """The different numbers among uint32 [n], each shifted to the right, into `values`, and how often each is there.
+    """Writes the distinct values of uint32 [n], shifted right, to `values`, and how often each occurs to `counts`.
 
-    Returns how many there are; more than half of SLOTS, if they are too many and what was written means nothing.
-    `values` and `counts` are uint32 [SLOTS]. No number may be NO_VALUE.
+    Returns the number of distinct values; if it is more than half of SLOTS, there were too many and the output is
+    invalid. `values` and `counts` are uint32 [SLOTS]. No shifted number may be NO_VALUE.
     """
     numbers, by = words_at(address, n), np.uint32(shift)
     keys, tallies = words_at(values, SLOTS), words_at(counts, SLOTS)
@@ -165,10 +165,10 @@ def distinct(address, n, shift, values, counts):
 
 @numba.njit(error_model="numpy")
 def ranked(address, n, rank, room, equals):
-    """The rank-th largest of uint32 [n] below 2³¹; `equals`, int64 [1], gets how many such there are up to the rank.
+    """The rank-th largest of uint32 [n] below 2³¹; `equals`, int64 [1], gets how many of the `rank` largest equal it.
 
-    `room` is int64 [1 << 16]. The upper half of the bits is counted first, then the lower half of those that have the
-    upper half in question.
+    `room` is scratch, int64 [1 << 16]. Counts the upper halves of the bits first, then the lower halves of the numbers
+    with the upper half that was found.
     """
     bits, counts, left = words_at(address, n), numbers_at(room, 1 << 16), numbers_at(equals, 1)
     for i in range(1 << 15):

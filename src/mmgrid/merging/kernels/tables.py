@@ -1,6 +1,4 @@
-"""What compiled loops are told of a run: tables of numbers and addresses, and the arrays that these point to."""
-
-from __future__ import annotations
+"""The input of the compiled loops for a run: tables of numbers and addresses, and the arrays that these point to."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,24 +9,24 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.kernels.layout import ALL, COLUMNS, ELECTED, RUN, SEARCH, SPARE_WORDS, SUM, VARIANT, room_bytes
 from mmgrid.merging.kernels.operations import Operation, window_of
 from mmgrid.merging.methods.combination import Combination
-from mmgrid.merging.methods.stages import Cut
+from mmgrid.merging.methods.stages import RunThreshold
 
 
 def address_of(array: np.ndarray) -> int:
-    """Where an array's elements are; it must live as long as the address is used."""
+    """The address of an array's elements; the array must outlive every use of the address."""
     return array.__array_interface__["data"][0]
 
 
 class RunTable:
-    """A run of sources that have been read, and what is done to each of them.
+    """A run of the sources, as read, with the operations on each of them.
 
     Args:
-        sources: the sources' elements, uint16 (bfloat16) or float32, contiguous; behind them the base's, if there is
-            one.
-        on_deltas: whether there is.
-        place: number of the first element in its tensor.
-        steps: for each source, operations and the cuts that fall on the run, stage by stage.
-        has_stages: whether there are stages, be it without operations.
+        sources: the elements of each source, uint16 (bfloat16) or float32, contiguous; then those of the base, if the
+            method works on task vectors.
+        on_deltas: whether the last of `sources` is a base, to be subtracted.
+        place: index of the run's first element in its tensor.
+        steps: for each source, the operations with their thresholds for this run, stage by stage.
+        has_stages: whether there are stages, even if none of them has an operation.
     """
 
     def __init__(
@@ -36,13 +34,13 @@ class RunTable:
         sources: Sequence[np.ndarray],
         on_deltas: bool,
         place: int,
-        steps: Sequence[Sequence[tuple[Operation, Sequence[Cut]]]],
+        steps: Sequence[Sequence[tuple[Operation, Sequence[RunThreshold]]]],
         has_stages: bool,
     ) -> None:
         n = len(sources) - on_deltas
         every = [step for own in steps for step in own]
         k = len(every)
-        # One array for all of them: the table, then addresses, types, bounds, kinds, numbers, equals, factors.
+        # One array holds everything: the table, then addresses, types, bounds, kinds, numbers, equals, factors.
         self._words = words = np.zeros(RUN + 3 * (n + 1) + k * (1 + COLUMNS + 2) + (k + 1) // 2, np.int64)
         self._alive = list(sources)
         self.address = start = address_of(words)
@@ -60,10 +58,10 @@ class RunTable:
             left = words[equals:factors].view(np.uint64).reshape(k, 2)
             words[factors:].view(np.float32)[:k] = [operation.factor for operation, _ in every]
             left[:] = ALL
-            for row, (operation, cuts) in enumerate(every):
+            for row, (operation, thresholds) in enumerate(every):
                 own_numbers[row] = operation.numbers
-                if operation.cuts:
-                    bits, left[row] = window_of(cuts)
+                if operation.thresholds:
+                    bits, left[row] = window_of(thresholds)
                     own_numbers[row, :2] = bits
         places = [at, at + n + 1, at + 2 * n + 2, kinds, numbers, factors, equals]
         words[:RUN] = [
@@ -73,11 +71,11 @@ class RunTable:
 
 
 class VariantTable:
-    """The results of a run.
+    """The results to compute for a run.
 
     Args:
-        combinations: for each result what it is of the vectors, and its scale; None for the base as it is.
-        targets: arrays that get them, uint16 (bfloat16) or float32.
+        combinations: the combination of the vectors and the scale, for each result; None for the unchanged base.
+        targets: output arrays, uint16 (bfloat16) or float32.
         n: number of sources.
     """
 
@@ -92,7 +90,7 @@ class VariantTable:
             row[7:9] = address_of(target), target.itemsize == 2
             if combination is not None:
                 what, scale = combination
-                with np.errstate(over="ignore"):  # an infinite weight gives results that do not fit
+                with np.errstate(over="ignore"):  # an infinite weight gives infinite results, which are refused later
                     own[:n] = what.weights
                     own[n : 2 * n] = 1.0 if what.votes is None else what.votes
                     own[2 * n :] = 1.0 if what.divisor is None else what.divisor, scale
@@ -103,12 +101,12 @@ class VariantTable:
 
     @property
     def sizes(self) -> list[float]:
-        """The largest magnitude of each result before it was rounded."""
+        """The largest magnitude of each result before rounding."""
         return self.rows[:, 9].astype(np.uint32).view(np.float32).tolist()
 
 
 class SearchTable:
-    """Searches for cuts in a run of `size` elements: (source, lowest bits, highest bits) each."""
+    """Threshold searches in a run of `size` elements, each (source, lowest bits, highest bits)."""
 
     def __init__(self, searches: Sequence[tuple[int, int, int]], size: int) -> None:
         self.rows = np.zeros((len(searches), SEARCH), np.int64)
@@ -119,5 +117,5 @@ class SearchTable:
         self.address = address_of(self.rows)
 
     def found(self, number: int) -> tuple[int, np.ndarray]:
-        """How many elements lie above a search's interval, and for each of those in it, how far above its lowest."""
+        """The number of elements above a search's interval, and the distances to its lowest bits of those inside it."""
         return int(self.rows[number, 4]), self.inside[number, : self.rows[number, 5]]

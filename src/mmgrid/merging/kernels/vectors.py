@@ -1,8 +1,8 @@
-"""A block of a run as the method sees it, compiled: widened, the base subtracted, the stages done.
+"""The vectors of a block that the method combines, compiled: widened, the base subtracted, the stages applied.
 
-A block is small enough that all its vectors stay in a core's first-level cache, and large enough that starting its
-loops costs nothing. Whole numbers are kept as uint32 all along: numba widens sums of them to 64 bits, which would
-halve what a register holds.
+A block is small enough that all its vectors stay in a core's L1 cache, and large enough that the overhead of its loops
+is negligible. Integers are kept as uint32 throughout: numba widens their sums to 64 bits, which would halve the number
+of values per vector register.
 """
 
 import numba
@@ -25,12 +25,12 @@ from mmgrid.merging.kernels.philox import draw
 _WITHOUT_SIGN = np.uint32(0x7FFFFFFF)
 _ALL = np.uint64(ALL)
 _SIXTEEN = np.uint32(16)
-_REST_ELEMENTS = 8  # numbers of 32 bits that a step of Philox's counter gives
+_REST_ELEMENTS = 8  # 32-bit numbers per step of Philox's counter
 
 
 @numba.njit
 def load(address, is_half, first, n, size, values):
-    """Elements [first, first + n) of an array of `size` at an address into `values`; the largest bits without sign."""
+    """Widens elements [first, first + n) of an array to float32 `values`; returns the largest bits without sign."""
     bits = values.view(np.uint32)
     most = np.uint32(0)
     if is_half:
@@ -48,7 +48,7 @@ def load(address, is_half, first, n, size, values):
 
 @numba.njit
 def subtract(values, base, n):
-    """`values` − `base`, in the place of `values`; the largest bits without sign."""
+    """Subtracts `base` from `values` in place; returns the largest bits without sign."""
     most = np.uint32(0)
     bits = values.view(np.uint32)
     for i in range(n):
@@ -59,7 +59,7 @@ def subtract(values, base, n):
 
 @numba.njit
 def drop(values, place, n, numbers, planes, words, own):
-    """Zero in the place of each element to which `random.happens` says that it happens; `place` is the first one's."""
+    """Sets each element to zero for which `random.happens` is true; `place` is the index of the first element."""
     block, skip = place // ELEMENTS_OF_COUNTER, place % ELEMENTS_OF_COUNTER
     draw(numbers[0], numbers[1], block, (skip + n + ELEMENTS_OF_COUNTER - 1) // ELEMENTS_OF_COUNTER, planes, words)
     halves = words.view(np.uint16)[skip : skip + n]
@@ -71,7 +71,7 @@ def drop(values, place, n, numbers, planes, words, own):
         for i in range(n):
             n_open += halves[i] == limit
         if n_open:
-            # The open ones were kept so far; 32 more bits decide.
+            # Undecided elements are kept so far; 32 more bits decide.
             for i in range(n):
                 if halves[i] == limit:
                     element = place + i
@@ -85,7 +85,10 @@ def drop(values, place, n, numbers, planes, words, own):
 
 @numba.njit
 def _above(bits, n, limit, left, chosen):
-    """Whether each element lies above a cut, into `chosen`; how many of its equals may still lie above it."""
+    """Writes whether each element is above a threshold to `chosen`.
+
+    `left` is the number of elements equal to the threshold that still count as above it; returns the rest of it.
+    """
     if left == 0:
         for i in range(n):
             chosen[i] = np.uint8((bits[i] & _WITHOUT_SIGN) > limit)
@@ -110,10 +113,14 @@ def _above(bits, n, limit, left, chosen):
 
 @numba.njit
 def window(values, n, numbers, left, chosen, other):
-    """Zero outside of two cuts, bits in columns 0 and 1 of `numbers`; `left`, how many equals each still has."""
+    """Sets elements outside a window to zero.
+
+    Columns 0 and 1 of `numbers` are the bits of its lower and upper threshold; `left` holds, for each, how many
+    elements equal to it still count as above it, and is updated.
+    """
     bits = values.view(np.uint32)
-    is_single = numbers[1] >= np.uint64(1 << 31)  # nothing lies above the other cut
-    if is_single and (left[0] == 0 or left[0] >= _ALL):  # nearly always: no equals to be told apart
+    is_single = numbers[1] >= np.uint64(1 << 31)  # nothing is above the upper threshold
+    if is_single and (left[0] == 0 or left[0] >= _ALL):  # nearly always: all equal elements are treated the same
         limit = np.uint32(numbers[0] + np.uint64(left[0] == 0))
         for i in range(n):
             values[i] *= np.float32((bits[i] & _WITHOUT_SIGN) >= limit)
@@ -129,9 +136,9 @@ def window(values, n, numbers, left, chosen, other):
 
 @numba.njit
 def block(run, first, n, room, worst):
-    """The vectors of elements [first, first + n) of a run into `room`; the largest bits so far, or of these if larger.
+    """Computes the vectors of elements [first, first + n) of a run in `room`; returns their largest bits, or `worst`.
 
-    `run` and `room` are what `open_run` and `open_room` give.
+    `run` and `room` come from `open_run` and `open_room`.
     """
     size, place, on_deltas, sources, halves, bounds, operations, numbers, factors, left = run
     vectors, base, planes, words, own, chosen, other = room
@@ -161,7 +168,7 @@ def block(run, first, n, room, worst):
 
 @numba.njit
 def open_run(address):
-    """A run from its table, as `tables.RunTable` lays it out."""
+    """Opens a run from the table that `tables.RunTable` lays out."""
     table = numbers_at(address, RUN)
     n, k = table[2], table[3]
     return (
@@ -180,7 +187,7 @@ def open_run(address):
 
 @numba.njit
 def open_room(address, n_sources):
-    """Room for one block: vectors, base, and what stages and combinations need, in `layout.room_bytes`."""
+    """Scratch memory for one block, in `layout.room_bytes`: vectors, base, and scratch of stages and combinations."""
     planes = address
     words = planes + 32 * COUNTERS
     own = words + 32 * COUNTERS

@@ -1,4 +1,4 @@
-"""A merge of ours as a mergekit file, where mergekit has the method: what its users can read, run and compare."""
+"""Writes a merge as a mergekit file, if mergekit has the method, so that mergekit can read, run and compare it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmgrid.merging.mergekit.places import layer_in
 from mmgrid.merging.mergekit.settings import value_of
 from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.plan.plan import Plan
-from mmgrid.merging.plan.program import Job, Program
+from mmgrid.merging.plan.program import AppliedMethod, Program
 from mmgrid.merging.plan.recipe import MergeRecipe
 
 CONFIG_FILE = "mergekit_config.yml"
@@ -26,50 +26,51 @@ _DRAWN = "# Elements are drawn at random: mergekit draws other ones, and scales 
 
 
 class NoCounterpartError(Exception):
-    """Why mergekit has no word for a merge."""
+    """mergekit cannot express a merge; the message gives the reason."""
 
 
 @dataclass
 class _Said:
-    """How a tensor is merged, in mergekit's words."""
+    """How a tensor is merged, in terms of mergekit's methods."""
 
     method: str
     shared: dict[str, Any] = field(default_factory=dict)
     own: dict[str, dict[str, Any]] = field(default_factory=dict)  # source → parameters
-    first: str | None = None  # the source that mergekit calls the base
+    first: str | None = None  # the source that is mergekit's base_model
     drawn: bool = False
 
 
-def mergekit_config(recipe: MergeRecipe, job: Job, plan: Plan) -> str:
+def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     """The text of the file.
 
     Args:
-        recipe: with names, and paths as the file is to have them.
-        job: the same, with its sources open.
-        plan: what becomes of each tensor.
+        recipe: the recipe, with named sources, and paths as they should appear in the file.
+        program: the recipe's program, with its sources open.
+        plan: what is done with each tensor.
 
     Raises:
-        NoCounterpartError: mergekit cannot do this merge; says why.
+        NoCounterpartError: mergekit cannot express this merge.
     """
     if plan.blocks:
         raise NoCounterpartError("token rows are merged in blocks")
     depth = depths(plan.merged)
     said = {}
     for tensor in plan.merged:
-        program = job.program(tensor)
-        said[tensor] = _said(program, list(job.sources), program.scale_at(depth[tensor]))
-    bases = {id(job.program(tensor).base) for tensor in plan.merged}
+        applied = program.applied(tensor)
+        said[tensor] = _said(applied, list(program.sources), applied.scale_at(depth[tensor]))
+    bases = {id(program.applied(tensor).base) for tensor in plan.merged}
     if len({each.method for each in said.values()}) > 1 or len(bases) > 1:
-        raise NoCounterpartError("rules have other methods or bases")
+        raise NoCounterpartError("rules use different methods or bases")
     one = next(iter(said.values()))
     models = {
-        str(source.name): _model(source.path, source.onto, job.sources[str(source.name)]) for source in recipe.sources
+        str(source.name): _model(source.path, source.onto, program.sources[str(source.name)])
+        for source in recipe.sources
     }
     value: dict[str, Any] = {"merge_method": one.method}
     if one.first is not None:
         value["base_model"] = models[one.first]
-    elif job.programs[-1].base is not None and recipe.base is not None:
-        value["base_model"] = _model(recipe.base, None, job.programs[-1].base)
+    elif program.methods[-1].base is not None and recipe.base is not None:
+        value["base_model"] = _model(recipe.base, None, program.methods[-1].base)
     value["models"] = []
     for source, model in models.items():
         names = one.own.get(source, {})
@@ -86,7 +87,7 @@ def mergekit_config(recipe: MergeRecipe, job: Job, plan: Plan) -> str:
 
 
 def _types(plan: Plan) -> dict[str, str]:
-    """mergekit computes in `dtype`; where the result has several types it must be left to itself."""
+    """The file's types. mergekit computes in `dtype`; for a result of several types, no type may be given."""
     types = {info.dtype for info in plan.merged.values()}
     if len(types) > 1:
         return {}
@@ -111,101 +112,101 @@ def _model(path: Any, onto: Any, source: Any) -> str | dict[str, Any]:
     return text
 
 
-def _said(program: Program, names: Sequence[str], scale: float) -> _Said:
-    if "stages" in program.options:
-        raise NoCounterpartError("stages are named")
-    say = _METHODS.get(program.method.name)
+def _said(applied: AppliedMethod, names: Sequence[str], scale: float) -> _Said:
+    if "stages" in applied.options:
+        raise NoCounterpartError("the recipe names stages")
+    say = _METHODS.get(applied.method.name)
     if say is None:
-        raise NoCounterpartError(f"mergekit has no {program.method.name}")
-    if scale != 1 and (program.method.returns == "weights" or program.method.name == "model_stock"):
+        raise NoCounterpartError(f"mergekit has no {applied.method.name}")
+    if scale != 1 and (applied.method.returns == "weights" or applied.method.name == "model_stock"):
         raise NoCounterpartError("a scale has no counterpart")
-    said = say(program, {name: program.method.for_source(program.options, name) for name in names}, scale)
+    said = say(applied, {name: applied.method.for_source(applied.options, name) for name in names}, scale)
     if not said.own:
         said.own = {name: {} for name in names}
     if said.method not in ("slerp", "model_stock"):
-        for name, weight in zip(names, program.weights, strict=True):
+        for name, weight in zip(names, applied.weights, strict=True):
             said.own[name] = {"weight": float(weight)} | said.own[name]
     return said
 
 
-def _shared(program: Program, scale: float) -> dict[str, Any]:
-    return {"normalize": program.options["normalise"], "lambda": scale}
+def _shared(applied: AppliedMethod, scale: float) -> dict[str, Any]:
+    return {"normalize": applied.options["normalise"], "lambda": scale}
 
 
-def _elects(program: Program) -> bool:
-    """Whether signs are elected, by weighted votes, which is the only way that mergekit has."""
-    elects = program.options.get("inner", "ties") == "ties"
-    if elects and program.options["elect"] != "weighted":
+def _elects(applied: AppliedMethod) -> bool:
+    """Whether signs are elected; mergekit supports only weighted votes."""
+    elects = applied.options.get("inner", "ties") == "ties"
+    if elects and applied.options["elect"] != "weighted":
         raise NoCounterpartError("votes are not weighted")
     return elects
 
 
-def _by_tensor(program: Program, options: Mapping[str, Mapping[str, Any]]) -> None:
-    if program.options["scope"] != "tensor" and any(own["density"] < 1 for own in options.values()):
+def _by_tensor(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]]) -> None:
+    if applied.options["scope"] != "tensor" and any(own["density"] < 1 for own in options.values()):
         raise NoCounterpartError("thresholds are not per tensor")
 
 
-def _linear(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("linear", {"normalize": program.options["normalise"]})
+def _linear(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    return _Said("linear", {"normalize": applied.options["normalise"]})
 
 
-def _of_chain(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    """Methods over time, whose coefficients depend on nothing but the options."""
+def _of_chain(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    """Methods over time: their coefficients depend only on the options."""
     n = len(options)
-    factors = program.method.coefficients(np.zeros((n, n)), program.weights, program.options)
+    factors = applied.method.coefficients(np.zeros((n, n)), applied.weights, applied.options)
     own = {name: {"weight": float(factor)} for name, factor in zip(options, factors, strict=True)}
     return _Said("linear", {"normalize": False}, own)
 
 
-def _slerp(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("slerp", {"t": program.weights[1] / sum(program.weights)}, first=next(iter(options)))
+def _slerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    return _Said("slerp", {"t": applied.weights[1] / sum(applied.weights)}, first=next(iter(options)))
 
 
-def _multislerp(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("multislerp", {"normalize_weights": program.options["normalise"], "eps": program.options["eps"]})
+def _multislerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    return _Said("multislerp", {"normalize_weights": applied.options["normalise"], "eps": applied.options["eps"]})
 
 
-def _model_stock(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
     return _Said("model_stock")
 
 
-def _task_arithmetic(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("task_arithmetic", _shared(program, scale))
+def _task_arithmetic(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    return _Said("task_arithmetic", _shared(applied, scale))
 
 
-def _ties(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    _by_tensor(program, options)
-    _elects(program)
-    if program.options["drop"]:
+def _ties(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    _by_tensor(applied, options)
+    _elects(applied)
+    if applied.options["drop"]:
         raise NoCounterpartError("elements are dropped before the trim")
-    return _Said("ties", _shared(program, scale), {name: {"density": own["density"]} for name, own in options.items()})
+    return _Said("ties", _shared(applied, scale), {name: {"density": own["density"]} for name, own in options.items()})
 
 
-def _dare(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    if program.options.get("mask", "random") != "random":
+def _dare(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    if applied.options.get("mask", "random") != "random":
         raise NoCounterpartError("the mask is by magnitude")
     own = {name: {"density": round(1 - each["drop"], 12)} for name, each in options.items()}
-    shared = _shared(program, scale) | {"rescale": program.options["rescale"]}
-    return _Said("dare_ties" if _elects(program) else "dare_linear", shared, own, drawn=True)
+    shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
+    return _Said("dare_ties" if _elects(applied) else "dare_linear", shared, own, drawn=True)
 
 
-def _breadcrumbs(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    _by_tensor(program, options)
+def _breadcrumbs(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+    _by_tensor(applied, options)
     if any(each["density"] == 1 and each["gamma"] for each in options.values()):
         raise NoCounterpartError("with density 1 mergekit keeps the largest elements, too")
     own = {name: {"density": each["density"], "gamma": each["gamma"]} for name, each in options.items()}
-    return _Said("breadcrumbs_ties" if _elects(program) else "breadcrumbs", _shared(program, scale), own)
+    return _Said("breadcrumbs_ties" if _elects(applied) else "breadcrumbs", _shared(applied, scale), own)
 
 
-def _della(program: Program, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _della(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
     own = {
         name: {"density": each["density"], "epsilon": round(each["epsilon"] / 2, 12)} for name, each in options.items()
     }
-    shared = _shared(program, scale) | {"rescale": program.options["rescale"]}
-    return _Said("della" if _elects(program) else "della_linear", shared, own, drawn=True)
+    shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
+    return _Said("della" if _elects(applied) else "della_linear", shared, own, drawn=True)
 
 
-_METHODS: dict[str, Callable[[Program, Mapping[str, Mapping[str, Any]], float], _Said]] = {
+_METHODS: dict[str, Callable[[AppliedMethod, Mapping[str, Mapping[str, Any]], float], _Said]] = {
     "linear": _linear,
     "velocity": _of_chain,
     "acceleration": _of_chain,
@@ -223,7 +224,7 @@ _METHODS: dict[str, Callable[[Program, Mapping[str, Mapping[str, Any]], float], 
 
 
 def _setting(values: Mapping[str, Any]) -> Any:
-    """tensor → value as mergekit writes it: one value, or a list of values with texts to look for in names."""
+    """Writes tensor → value in mergekit's form: one value, or a list of values with filters."""
     counts = Counter(values.values())
     usual, _ = counts.most_common(1)[0]
     if len(counts) == 1:
@@ -232,7 +233,7 @@ def _setting(values: Mapping[str, Any]) -> Any:
     texts, done = _texts(values), set[str]()
     for value in sorted((value for value in counts if value != usual), key=lambda value: (counts[value], str(value))):
         left = {tensor for tensor, own in values.items() if own == value}
-        allowed = left | done  # the first that fits counts
+        allowed = left | done  # the first matching filter wins
         done |= left
         for text in texts:
             fitting = {tensor for tensor in values if text in tensor}
@@ -241,14 +242,14 @@ def _setting(values: Mapping[str, Any]) -> Any:
                 left -= fitting
         conditions += [{"filter": tensor, "value": value} for tensor in sorted(left)]
     conditions.append({"value": usual})
-    for tensor, value in values.items():  # a filter may also stand in another tensor's name
+    for tensor, value in values.items():  # a tensor's name may also occur in the name of another tensor
         if value_of("it", type(value), [{"it": conditions}], tensor, 0.0, CONFIG_FILE) != value:
             raise NoCounterpartError(f"no filter fits {tensor} alone")
     return conditions
 
 
 def _texts(tensors: Collection[str]) -> list[str]:
-    """Texts that a filter may look for: kinds of modules (`.mlp.`), and layers (`model.layers.3.`)."""
+    """Texts to filter by: kinds of modules (`.mlp.`) and layers (`model.layers.3.`)."""
     layers = {f"{at[0]}{at[1]}." for tensor in tensors if (at := layer_in(tensor))}
     kinds = {f".{part}." for tensor in tensors for part in tensor.split(".")[1:-1] if not part.isdecimal()}
     wide = sorted(kinds, key=lambda kind: (-sum(kind in tensor for tensor in tensors), kind))

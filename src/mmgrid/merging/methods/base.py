@@ -79,6 +79,11 @@ class Method:
     combining: Combining | None = None
 
     @property
+    def formula(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    @property
     def whole_tensors(self) -> bool:
         """Whether `function` needs whole tensors in their shape."""
         return self.needs == "tensor" and not self.takes_gram and self.own_stages is None

@@ -1,69 +1,105 @@
-"""Token rows in named blocks: the backbone's, and one for each domain and codebook.
+"""Named blocks of token rows: the backbone's block, and one for each domain and codebook.
 
-Rows of two models belong together only where their blocks have one name: the same token string of two codebooks
-means two things, and averaging them means nothing. A model's `mmgrid.json` names its blocks:
+Rows of two models belong together only if their blocks have the same name: the same token string means different
+things in two codebooks, so their average means nothing. A model declares its blocks in `mmgrid.json`:
 
     "blocks": {"tensors": ["model.embed_tokens.weight"],
                "rows": [{"name": "backbone", "start": 0, "stop": 8192}, {"name": "books", "start": 8192, "stop": 9216}]}
+
+A row entry may also hold the block's `domain`, the `digest` of its codebook, its `tokens` (the string of each row) and
+its `files` (names of files in the model's folder that belong to the block).
 """
 
-from __future__ import annotations
-
-import fnmatch
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 
-from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.declaration import MMGRID_FILE, read_declaration
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
 
-Action = Literal["merge", "keep", "append", "drop"]
 BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
-class Block:
-    """Rows [start, stop) of a vocabulary table."""
+class TokenBlock:
+    """Rows [start, stop) of a vocabulary table.
+
+    Attributes:
+        domain: the domain whose items the tokens stand for.
+        digest: of the codebook.
+        tokens: the token string of each row; empty if they are not declared.
+        files: names of files in the model's folder that belong to the block.
+    """
 
     name: str
     start: int
     stop: int
+    domain: str | None = None
+    digest: str | None = None
+    tokens: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """A block from its JSON form; raises TypeError, KeyError or ValueError if it has another form."""
+        block = cls(
+            str(entry["name"]),
+            int(entry["start"]),
+            int(entry["stop"]),
+            _text(entry, "domain"),
+            _text(entry, "digest"),
+            _texts(entry, "tokens"),
+            _texts(entry, "files"),
+        )
+        if block.tokens and len(block.tokens) != block.size:
+            raise ValueError(f"block {block.name!r} has {block.size} rows and {len(block.tokens)} tokens")
+        for file in block.files:
+            if file in ("", ".", "..") or set(file) & set("/\\\0"):
+                raise ValueError(f"block {block.name!r}: {file!r} is not the name of a file in the folder")
+        return block
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    def as_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"name": self.name, "start": self.start, "stop": self.stop}
+        value |= {key: text for key in ("domain", "digest") if (text := getattr(self, key)) is not None}
+        return value | {key: list(texts) for key in ("tokens", "files") if (texts := getattr(self, key))}
 
 
 @dataclass(frozen=True)
 class BlockTable:
-    """The blocks of one model, and the tensors whose rows they are."""
+    """The blocks of one model, and the tensors whose rows they describe."""
 
     tensors: tuple[str, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[TokenBlock, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> BlockTable | None:
-        """What a model folder's `mmgrid.json` says; None if it names no blocks.
+    def read(cls, folder: Path) -> Self | None:
+        """The blocks that a model's folder declares in `mmgrid.json`; None if it declares none.
 
         Raises:
-            MergeError: it names them wrongly.
+            MergeError: the declaration is malformed.
         """
-        file = folder / "mmgrid.json"
-        if not file.is_file():
-            return None
-        try:
-            facts = json.loads(file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise MergeError(f"{file}: is not JSON: {error}") from error
-        given = facts.get("blocks") if isinstance(facts, dict) else None
-        return None if given is None else cls.of(given, str(file))
+        value = (read_declaration(folder) or {}).get("blocks")
+        return None if value is None else cls.of(value, str(folder / MMGRID_FILE))
 
     @classmethod
-    def of(cls, given: Any, where: str) -> BlockTable:
-        """A table from its JSON form."""
+    def of(cls, value: Any, where: str) -> Self:
+        """A table from its JSON form.
+
+        Raises:
+            MergeError: it is malformed; the message begins with `where`.
+        """
         try:
-            blocks = tuple(Block(str(row["name"]), int(row["start"]), int(row["stop"])) for row in given["rows"])
-            names = given["tensors"]
+            blocks = tuple(TokenBlock.of(entry) for entry in value["rows"])
+            names = value["tensors"]
             if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
                 raise ValueError(f"tensors: {names!r}")
             table = cls(tuple(names), blocks)
@@ -82,11 +118,16 @@ class BlockTable:
     def rows(self) -> int:
         return self.blocks[-1].stop if self.blocks else 0
 
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of the files of all blocks."""
+        return frozenset(file for block in self.blocks for file in block.files)
+
     def check(self, model: Tensors, where: str) -> None:
-        """See that a model's tensors have the rows that the blocks speak of.
+        """Check that a model's tensors have as many rows as the table.
 
         Raises:
-            MergeError: it lacks one, or one has other rows.
+            MergeError: the model lacks a tensor, or the tensor has another number of rows.
         """
         for name in self.tensors:
             if name not in model:
@@ -97,11 +138,11 @@ class BlockTable:
                 raise MergeError(f"{where}: its blocks have {self.rows} rows, and tensor {name} {has}")
 
     def as_json(self) -> dict[str, Any]:
-        return {"tensors": list(self.tensors), "rows": [vars(block) for block in self.blocks]}
+        return {"tensors": list(self.tensors), "rows": [block.as_json() for block in self.blocks]}
 
 
 class BackboneRows:
-    """A model without the token rows behind its backbone's, as `Tensors`."""
+    """A model's tensors without the token rows behind those of the backbone, as `Tensors`."""
 
     def __init__(self, tensors: Tensors, table: BlockTable) -> None:
         self._tensors = tensors
@@ -122,96 +163,15 @@ class BackboneRows:
         return self._tensors.read(name, start, stop)
 
 
-@dataclass(frozen=True)
-class OutputBlock:
-    """Rows of the result: merged from, or copied of, the rows where each of `sources` has them."""
-
-    block: Block
-    action: Literal["merge", "keep"]
-    sources: Mapping[str, int]  # first row in each source that takes part
-    base: int | None  # first row in the base; None where the base lacks them
+def _text(entry: Mapping[str, Any], key: str) -> str | None:
+    value = entry.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key}: {value!r}")
+    return value
 
 
-def lay_out(
-    tables: Mapping[str, BlockTable], base: BlockTable | None, first: str, rules: Mapping[str, Action]
-) -> tuple[OutputBlock, ...]:
-    """The blocks of the result: those of the source `first` in its order, then what the others append.
-
-    `rules` maps block names (or patterns such as `books*`) to what becomes of them; the first that fits counts.
-    Without one, a backbone that all have is merged, a block of the first source kept, one of another appended.
-
-    Raises:
-        MergeError: a block is to be merged that a source lacks, or a source or the base has in another size.
-    """
-    held = {name: {block.name: block for block in table.blocks} for name, table in tables.items()}
-    names = [block.name for block in tables[first].blocks]
-    names += [block.name for name in sorted(tables) for block in tables[name].blocks if block.name not in held[first]]
-    laid, end = [], 0
-    for name in dict.fromkeys(names):
-        having = {source: blocks[name] for source, blocks in held.items() if name in blocks}
-        action = _action(name, rules, everywhere=len(having) == len(tables), in_first=first in having)
-        if action == "drop":
-            continue
-        if action != "merge":
-            owner = first if first in having else min(having)
-            having = {owner: having[owner]}
-        elif len(having) < len(tables):
-            lacking = listing(set(tables) - set(having))
-            raise MergeError(f"block {name!r}: cannot be merged, {lacking} lacks it; keep, append or drop it")
-        sizes = {block.stop - block.start for block in having.values()}
-        if len(sizes) > 1:
-            raise MergeError(f"block {name!r}: has {' and '.join(map(str, sorted(sizes)))} rows in different sources")
-        size = sizes.pop()
-        below = {block.name: block for block in base.blocks}.get(name) if base else None
-        if below is not None and below.stop - below.start != size:
-            have = below.stop - below.start
-            raise MergeError(f"block {name!r}: has {have} rows in the base, and {size} in the sources")
-        starts = {source: block.start for source, block in having.items()}
-        kind = "merge" if action == "merge" else "keep"
-        laid.append(OutputBlock(Block(name, end, end + size), kind, starts, below.start if below else None))
-        end += size
-    return tuple(laid)
-
-
-def _action(name: str, rules: Mapping[str, Action], *, everywhere: bool, in_first: bool) -> Action:
-    for pattern, action in rules.items():
-        if fnmatch.fnmatchcase(name, pattern):
-            return action
-    if name == BACKBONE and everywhere:
-        return "merge"
-    return "keep" if in_first else "append"
-
-
-def lay_out_sources(
-    tables: Mapping[str, BlockTable],
-    sources: Mapping[str, Tensors],
-    base: Tensors | None,
-    base_table: BlockTable | None,
-    first: str,
-    rules: Mapping[str, Action],
-) -> tuple[tuple[OutputBlock, ...], frozenset[str]]:
-    """The blocks of the result, and the tensors whose rows they are, from the tables that some of the models have.
-
-    A model without a table has backbone rows only.
-
-    Raises:
-        MergeError: tables name different tensors, or do not fit their model, or see `lay_out`.
-    """
-    tensors = next(iter(tables.values())).tensors
-
-    def table_of(model: Tensors, named: BlockTable | None, where: str) -> BlockTable:
-        shape = model.info(tensors[0]).shape if tensors[0] in model else ()
-        table = named or BlockTable(tensors, (Block(BACKBONE, 0, shape[0] if shape else 0),))
-        if set(table.tensors) != set(tensors):
-            raise MergeError(f"{where}: its blocks are rows of {listing(table.tensors)}, others' of {listing(tensors)}")
-        table.check(model, where)
-        return table
-
-    full = {name: table_of(source, tables.get(name), f"source {name!r}") for name, source in sources.items()}
-    below = None if base is None else table_of(base, base_table, "the base")
-    return lay_out(full, below, first, rules), frozenset(tensors)
-
-
-def rows_of(laid: Sequence[OutputBlock]) -> int:
-    """Rows of the result."""
-    return laid[-1].block.stop if laid else 0
+def _texts(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = entry.get(key) or []
+    if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
+        raise ValueError(f"{key}: {value!r}")
+    return tuple(value)

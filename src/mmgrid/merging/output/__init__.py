@@ -1,1 +1,1 @@
-"""What a merge writes: the folder, its record, its model card, and the journal of an unfinished one."""
+"""Writes the output folder of a merge: weights, record, model card, companions, journal."""

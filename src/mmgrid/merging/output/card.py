@@ -1,16 +1,14 @@
-"""The model card of a merge: a `README.md` that says what the model is made of, and how to make it again.
+"""The model card of a merge: a `README.md` that describes the sources and how to repeat the merge.
 
-It depends on the recipe and the sources alone: no times, no dates, no absolute paths, not the folder's own name.
+It depends only on the recipe and the sources: it contains no dates, no absolute paths, and not the folder's own name.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmgrid.merging.methods import Method, get_method
-from mmgrid.merging.output.folder import short_name
+from mmgrid.merging.methods import get_method
+from mmgrid.merging.models.digests import short_name
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.recipe import MergeRecipe
 
@@ -19,17 +17,17 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card may say.
+    """The facts that a card can contain.
 
     Attributes:
-        name: of the output folder; the default card leaves it out.
-        recipe: with all defaults filled in; paths as seen from the output folder.
+        name: name of the output folder; the default card leaves it out.
+        recipe: with all defaults filled in; paths are relative to the output folder.
         digests: source (or `(base)`) → file → digest and size; empty without digests.
-        tensors: how many were merged, kept and dropped.
+        tensors: numbers of merged, kept and dropped tensors.
         parameters: elements in the merged tensors.
-        kept_share: source → tower → share of its task vector that stages left.
-        notes: what is not as somebody might expect.
-        companions: names of the files that go with the weights.
+        kept_share: source → tower → share of its task vector left after the stages.
+        notes: remarks on anything unexpected.
+        companions: names of the other files in the folder.
     """
 
     name: str
@@ -45,20 +43,15 @@ class CardFacts:
 Card = Callable[[CardFacts], str]
 
 
-def formula_of(method: Method) -> str:
-    """The first line of a method's docstring, which is its formula."""
-    return (method.function.__doc__ or "").strip().partition("\n")[0]
-
-
 def model_card(facts: CardFacts) -> str:
-    """The card that a merge gets by default, in Markdown."""
+    """The default card of a merge, in Markdown."""
     recipe, method = facts.recipe, get_method(facts.recipe.method)
     count = len(recipe.sources)
     parts = [
         "---\ntags:\n- merge\n- mmgrid\n---",
         f"# {count} model{'s' * (count > 1)} merged by `{method.name}`",
         "Made with MMGRid.",
-        f"> {formula_of(method)}",
+        f"> {method.formula}",
         _sources(facts),
         _settings(recipe),
     ]

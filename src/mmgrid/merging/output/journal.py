@@ -1,6 +1,4 @@
-"""What a merge has finished, so that a killed one can be gone on with instead of begun again."""
-
-from __future__ import annotations
+"""The journal of finished tensors, from which a killed merge is resumed."""
 
 import contextlib
 import hashlib
@@ -14,14 +12,14 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Journal:
-    """The finished tensors, one line each, behind a line that says of what merge.
+    """One line for each finished tensor, after a first line that identifies the merge.
 
-    A line is appended when all of a tensor is written. A killed process leaves its writes with the system, so they
-    are there; after a crash of the machine they may not be, and the journal is not believed.
+    A line is appended when the whole tensor is written. The writes of a killed process reach the disk; those before a
+    crash of the machine may not, so a journal from before the last boot is ignored.
 
     Args:
         folder: the folder that is being filled.
-        facts: all that the bytes depend on: recipe, sources as they stand, plan.
+        facts: everything that the bytes depend on: recipe, state of the sources, plan.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -33,27 +31,27 @@ class Journal:
 
     @property
     def finished(self) -> frozenset[str]:
-        """The tensors that are written."""
+        """The tensors that are completely written."""
         return frozenset(self.kept)
 
     def _read(self) -> list[Any]:
         lines: list[Any] = []
         with contextlib.suppress(OSError, ValueError):
             whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            lines = [json.loads(line) for line in whole]  # a kill may have cut the last one, which is left out
+            lines = [json.loads(line) for line in whole]  # a kill may have truncated the last line, which is left out
         return lines[1:] if lines and lines[0] == self._key else []
 
     @property
     def can_resume(self) -> bool:
-        """Whether an earlier process began this very merge and finished some of it."""
+        """Whether an earlier process began the same merge and finished some of its tensors."""
         return bool(self.finished)
 
     def begin(self) -> None:
-        """Start a new journal, with nothing finished."""
+        """Start a new journal without finished tensors."""
         self.path.write_text(json.dumps(self._key) + "\n")
 
     def add(self, tensor: str, kept: Mapping[str, tuple[int, int]]) -> None:
-        """All of a tensor is written; `kept`: source → elements that stages left, and elements in all."""
+        """Add a finished tensor; `kept`: source → elements left by stages, and elements in all."""
         with self.path.open("a") as stream:
             stream.write(json.dumps([tensor, kept]) + "\n")
 

@@ -1,1 +1,1 @@
-"""From a recipe to a program: what is read, computed and written, in which order."""
+"""From a recipe to a program: what is read, computed and written, and in which order."""

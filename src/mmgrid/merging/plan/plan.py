@@ -1,9 +1,8 @@
-"""What happens to every tensor of every source: merged, kept or dropped, decided from types and shapes alone.
+"""Decides from types and shapes alone what happens to every tensor: it is merged, kept or dropped.
 
-Nothing is left to chance: a tensor that one source has and another lacks, or that differs in shape, stops
-the merge before any of it is read. Rules: floating-point tensors are merged, scalars like all others;
-whole-number and truth tensors (buffers, positions, codes) are kept and must be the same in all sources; what
-only the base has is dropped. Token rows follow their blocks.
+Floating-point tensors are merged, scalars included. Tensors of whole numbers or booleans (buffers, positions, codes)
+are kept and must be equal in all sources. Tensors that only the base has are dropped. Token rows follow their blocks.
+If one source lacks a tensor, or has it in another shape, the merge stops before anything is read.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
-from mmgrid.merging.models.token_blocks import OutputBlock, rows_of
+from mmgrid.merging.plan.block_layout import OutputBlock, rows_of
 
 BASE = "(base)"
 
 
 @dataclass(frozen=True)
-class Part:
-    """Elements [start, stop) of a tensor of the result, and where each source has them.
+class TensorPart:
+    """Elements [start, stop) of a tensor of the result, and their places in the sources.
 
     Attributes:
-        merged: computed from all of `sources`; otherwise copied of the only one.
-        sources: name of the source → its element that belongs to `start`.
-        base: the base's element that belongs to `start`; None where it lacks them, and the delta is zero.
+        merged: whether they are computed from all of `sources`; otherwise they are copied from the only one.
+        sources: name of the source → index of its element for `start`.
+        base: index of the base's element for `start`; None if the base lacks them.
     """
 
     start: int
@@ -37,26 +36,26 @@ class Part:
     base: int | None
 
 
-Piece = tuple[Chunk, Part]  # a run, and what it is a part of
+PlannedChunk = tuple[Chunk, TensorPart]  # a run, and the part of the tensor that contains it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The fate of every tensor; names sorted.
+    """What happens to each tensor; names are sorted.
 
     Attributes:
         merged: name → type and shape of the result.
-        kept: name → type and shape of tensors taken as they are from the sources, which agree on them.
-        dropped: name → why it is not in the result.
+        kept: name → type and shape of tensors taken unchanged from the sources, where they are equal.
+        dropped: name → the reason why it is not in the result.
         parts: name → its parts, for merged tensors.
-        blocks: the blocks of the result's token rows.
-        block_tensors: whose rows they are.
+        blocks: the token blocks of the result.
+        block_tensors: the tensors whose rows the blocks describe.
     """
 
     merged: dict[str, TensorInfo]
     kept: dict[str, TensorInfo]
     dropped: dict[str, str]
-    parts: dict[str, tuple[Part, ...]]
+    parts: dict[str, tuple[TensorPart, ...]]
     blocks: tuple[OutputBlock, ...] = ()
     block_tensors: tuple[str, ...] = ()
 
@@ -65,8 +64,8 @@ class Plan:
         """All tensors of the result."""
         return dict(sorted({**self.merged, **self.kept}.items()))
 
-    def merged_parts(self) -> Iterator[tuple[str, Part]]:
-        """What is computed, in canonical order: tensors by name, elements row by row."""
+    def merged_parts(self) -> Iterator[tuple[str, TensorPart]]:
+        """The parts that are computed, in canonical order: tensors by name, elements row by row."""
         for name in sorted(self.merged):
             yield from ((name, part) for part in self.parts[name] if part.merged)
 
@@ -84,12 +83,12 @@ def plan_merge(
     Args:
         sources: name of the source → its tensors.
         base: the tensors of θ₀, where the method has one.
-        dtype: type of the merged tensors by torch's name; None for the widest among the sources, float32 at most.
-        blocks: how the rows of `block_tensors` are laid out.
+        dtype: torch's name for the type of the merged tensors; None for the widest among the sources, at most float32.
+        blocks: the layout of the rows of `block_tensors`.
 
     Raises:
-        MergeError: there is nothing to merge, or sources or base lack a tensor or
-            disagree on its shape or type.
+        MergeError: there is nothing to merge, or a source or the base lacks a tensor or has it in another shape or
+            type.
     """
     names = sorted({name for tensors in sources.values() for name in tensors})
     if not names:
@@ -99,7 +98,7 @@ def plan_merge(
         if lacking:
             raise MergeError(
                 f"source {source!r} lacks {listing(lacking)}, which another source has; sources must be of "
-                f"one architecture, saved alike (tied or untied embeddings both)"
+                f"one architecture, and all saved with tied or all with untied embeddings"
             )
     merged, kept, parts = {}, {}, {}
     for name in names:
@@ -108,8 +107,8 @@ def plan_merge(
         if base is not None and is_float(infos[min(infos)].dtype):
             if name not in base:
                 raise MergeError(f"the base lacks {name}, which the sources have; it must be what they come from")
-            _check_alike(name, {**infos, BASE: base.info(name)}, rows_may_differ=in_blocks)
-        _check_alike(name, infos, rows_may_differ=in_blocks)
+            _check_same(name, {**infos, BASE: base.info(name)}, rows_may_differ=in_blocks)
+        _check_same(name, infos, rows_may_differ=in_blocks)
         types = [infos[source].native or infos[source].dtype for source in sorted(infos)]
         shape = infos[min(infos)].shape
         if not is_float(types[0]):
@@ -123,14 +122,14 @@ def plan_merge(
     return Plan(merged, kept, dropped, parts, blocks, tuple(sorted(block_tensors & merged.keys())))
 
 
-def _whole(info: TensorInfo, sources: Mapping[str, Tensors]) -> Part:
-    return Part(0, info.size, True, dict.fromkeys(sources, 0), 0)
+def _whole(info: TensorInfo, sources: Mapping[str, Tensors]) -> TensorPart:
+    return TensorPart(0, info.size, True, dict.fromkeys(sources, 0), 0)
 
 
-def _parts_of_blocks(blocks: tuple[OutputBlock, ...], shape: tuple[int, ...]) -> tuple[Part, ...]:
+def _parts_of_blocks(blocks: tuple[OutputBlock, ...], shape: tuple[int, ...]) -> tuple[TensorPart, ...]:
     row = TensorInfo("uint8", shape[1:]).size
     return tuple(
-        Part(
+        TensorPart(
             laid.block.start * row,
             laid.block.stop * row,
             laid.action == "merge",
@@ -141,7 +140,7 @@ def _parts_of_blocks(blocks: tuple[OutputBlock, ...], shape: tuple[int, ...]) ->
     )
 
 
-def _check_alike(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ: bool) -> None:
+def _check_same(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ: bool) -> None:
     if len({info.shape[rows_may_differ:] for info in infos.values()}) > 1:
         shapes = ", ".join(f"{source} {list(info.shape)}" for source, info in infos.items())
         hint = ""
@@ -156,7 +155,7 @@ def _check_alike(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ:
 
 
 def _widest(types: list[str]) -> str:
-    """The narrowest type that holds all of them, float32 at most, since that is what is computed in."""
+    """The narrowest type that holds all of them, at most float32, the type of the computation."""
     if len(set(types)) == 1 and types[0] != "float64":
         return types[0]
-    return "float32"  # float16 and bfloat16 have no other common type, and 8-bit floats are never widened halfway
+    return "float32"  # float16 and bfloat16 have no narrower common type; 8-bit floats of two kinds become float32, too

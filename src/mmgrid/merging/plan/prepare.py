@@ -1,6 +1,4 @@
-"""A recipe with its sources open, and all that can be checked before a tensor is read."""
-
-from __future__ import annotations
+"""Opens the sources of a recipe and checks everything that can be checked before a tensor is read."""
 
 import contextlib
 import time
@@ -12,39 +10,54 @@ from typing import Any
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
+from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest
 from mmgrid.merging.models.sources import Source, open_source
-from mmgrid.merging.models.token_blocks import BlockTable, lay_out_sources
-from mmgrid.merging.output.folder import digests_of, joint_digest
+from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.plan.block_files import BlockFile, block_files
+from mmgrid.merging.plan.block_layout import lay_out_sources
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
-from mmgrid.merging.plan.program import Job, make_job, make_program
+from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
 
-_Place = tuple[Path, Path | None]  # of a source: its folder, and for an adapter the model that it belongs to
+_ModelPaths = tuple[Path, Path | None]  # a source's folder, and for an adapter the folder of its model
 
 
 @dataclass(frozen=True)
-class OpenMerge:
-    """A recipe with its sources open: everything is known but the tensors' values.
+class PreparedMerge:
+    """A recipe with its sources open: everything is known except the tensors' values.
 
     Attributes:
         recipe: with names, weights and all options filled in.
-        folders: name of the source (or `(base)`, or a rule's base) → its folder.
-        companions: the folder whose config and tokenizer go with the result.
+        folders: name of the source (or `(base)`, or a rule's base) → its tensors.
+        tables: name of the source (or `(base)`) → the token blocks that its folder declares.
+        block_files: name → file, for the files of the result's token blocks.
+        companions: the folder whose config and tokenizer are copied.
         digests: name → file → digest and size; empty without digests.
     """
 
     recipe: MergeRecipe
-    job: Job
+    program: Program
     plan: Plan
     folders: dict[str, Source]
+    tables: dict[str, BlockTable]
+    block_files: dict[str, BlockFile]
     companions: Path
     digests: dict[str, Any]
     hashing_seconds: float
 
+    def check_unchanged(self) -> None:
+        """Check that nobody has written to a source since it was opened.
+
+        Raises:
+            MergeError: somebody has.
+        """
+        for file in (*self.folders.values(), *self.block_files.values()):
+            file.check_unchanged()
+
 
 @contextlib.contextmanager
-def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> Iterator[OpenMerge]:
-    """Open a recipe's sources and check all that can be checked before a tensor is read.
+def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> Iterator[PreparedMerge]:
+    """Open the sources of a recipe and check everything that can be checked before a tensor is read.
 
     Raises:
         MergeError: recipe and sources do not fit.
@@ -53,51 +66,32 @@ def open_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> It
         opened = _opened(recipe, stack)
         clock = time.monotonic()
         files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
-        hashing = time.monotonic() - clock
+        hashing_seconds = time.monotonic() - clock
         recipe = _named(recipe, files)
         sources = {str(source.name): opened[source.path, source.onto] for source in recipe.sources}
-        weights = {str(s.name): s.weight for s in recipe.sources if s.weight is not None}
-        programs = []
-        for rule in recipe.rules:
-            method = get_method(rule.method or recipe.method)
-            base = rule.base or (recipe.base if method.base != "none" else None)
-            options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
-            inherited = 1.0 if base is None else recipe.scale  # without a base there is no delta to scale
-            programs.append(
-                make_program(
-                    method,
-                    sources,
-                    None if base is None else opened[base, None],
-                    {**weights, **(rule.weights or {})},
-                    inherited if rule.scale is None else rule.scale,
-                    options,
-                    rule.tensors,
-                )
-            )
-        below = None if recipe.base is None else opened[recipe.base, None]
-        last = make_program(get_method(recipe.method), sources, below, weights, recipe.scale, recipe.options)
-        job = make_job(sources, [*programs, last], recipe.seed)
-        names = list(job.sources)
-        resolved = tuple(
-            source.model_copy(update={"weight": last.weights[names.index(str(source.name))]})
-            for source in recipe.sources
-        )
-        recipe = recipe.model_copy(update={"sources": resolved, "options": dict(last.options)})
-        dtype = None if recipe.dtype == "source" else recipe.dtype
-        plan = _planned(recipe, job, sources, below, dtype)
-        _check_bases(job, plan, below)
-        folders = {**sources, **({BASE: below} if below is not None else {})}
+        base = None if recipe.base is None else opened[recipe.base, None]
+        program = make_program(sources, _methods(recipe, opened, sources, base), recipe.seed)
+        recipe = _resolved(recipe, program)
+        tables = _tables(sources, base)
+        plan = _plan(recipe, program, tables, base)
+        _check_bases(program, plan, base)
+        folders = {**sources, **({BASE: base} if base is not None else {})}
         for number, rule in enumerate(recipe.rules):
             if rule.base is not None:
                 folders[f"{BASE} of rule {number}"] = opened[rule.base, None]
-        keys = {id(folder): key for key, folder in opened.items()}
-        known = {name: files[keys[id(folder)]] for name, folder in folders.items()} if digests else {}
-        yield OpenMerge(recipe, job, plan, folders, _companions(recipe, folders), known, hashing)
+        of_blocks = block_files(plan.blocks, {name: source.companions for name, source in sources.items()})
+        known: dict[str, Any] = {}
+        if digests:
+            paths = {id(folder): path for path, folder in opened.items()}
+            known = {name: files[paths[id(folder)]] for name, folder in folders.items()}
+            known |= _with_block_files(known, of_blocks, workers)
+        companions = _companions(recipe, folders)
+        yield PreparedMerge(recipe, program, plan, folders, tables, of_blocks, companions, known, hashing_seconds)
 
 
-def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_Place, Source]:
+def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_ModelPaths, Source]:
     """All sources and bases, each opened once."""
-    opened: dict[_Place, Source] = {}
+    opened: dict[_ModelPaths, Source] = {}
     for source in recipe.sources:
         if (source.path, source.onto) not in opened:
             source_opened = open_source(source.path, source.onto, recipe.base)
@@ -108,65 +102,8 @@ def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_Place, So
     return opened
 
 
-def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Path:
-    """The folder whose config and tokenizer go with the result.
-
-    Raises:
-        MergeError: the recipe names a source that there is not.
-    """
-    name = recipe.companions or str(recipe.sources[0].name)
-    if recipe.companions == BASE_FILES and BASE in folders:
-        return folders[BASE].companions
-    if name not in folders:
-        known = [*folders, BASE_FILES] if BASE in folders else list(folders)
-        raise MergeError(f"companions: there is no source {name!r}{nearest(name, known)}; known: {listing(known)}")
-    return folders[name].companions
-
-
-def _planned(
-    recipe: MergeRecipe, job: Job, sources: Mapping[str, Source], base: Source | None, dtype: str | None
-) -> Plan:
-    """The plan, with token rows in blocks where sources name any."""
-    folders = {name: source.companions for name, source in sources.items()}
-    tables = {name: table for name, path in folders.items() if (table := BlockTable.read(path)) is not None}
-    if not tables:
-        if recipe.blocks:
-            raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
-        return plan_merge(job.sources, base, dtype)
-    below = None if base is None else BlockTable.read(base.companions)
-    laid, tensors = lay_out_sources(tables, job.sources, base, below, str(recipe.sources[0].name), recipe.blocks)
-    return plan_merge(job.sources, base, dtype, blocks=laid, block_tensors=tensors)
-
-
-def _check_bases(job: Job, plan: Plan, base: Source | None) -> None:
-    """See that a rule's own base has the tensors that the rule is for, as the recipe's base (or a source) has them.
-
-    Raises:
-        MergeError: it lacks one, or has it in another shape or type.
-    """
-    like = next(iter(job.sources.values())) if base is None else base
-    for name in plan.merged:
-        own = job.program(name).base
-        if own is None or own is base:
-            continue
-        if name not in own:
-            raise MergeError(f"the base of a rule lacks {name}, which the rule is for")
-        there, here = own.info(name), like.info(name)
-        if there.shape != here.shape:
-            raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
-        if not is_float(there.dtype):
-            raise MergeError(f"tensor {name}: types cannot be brought together: base of its rule {there.dtype}")
-
-
-def paths_of(recipe: MergeRecipe) -> list[Path]:
-    """All folders that a recipe names."""
-    bases = [recipe.base, *(rule.base for rule in recipe.rules)]
-    models = [path for source in recipe.sources for path in (source.path, source.onto)]
-    return [path for path in (*models, *bases) if path is not None]
-
-
-def _named(recipe: MergeRecipe, digests: Mapping[_Place, Any]) -> MergeRecipe:
-    """The recipe with a name for every source: where none is given, the digest of its weights."""
+def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeRecipe:
+    """The recipe with a name for every source: by default the digest of its weights."""
 
     def name_of(source: MergeSource) -> str:
         return joint_digest(digests[source.path, source.onto]) if digests else source.path.name
@@ -180,3 +117,109 @@ def _named(recipe: MergeRecipe, digests: Mapping[_Place, Any]) -> MergeRecipe:
             same = "have the same weights" if digests else "have folders of one name"
             raise MergeError(f"two sources {same} ({name}); give each a name if that is meant")
     return recipe.model_copy(update={"sources": sources})
+
+
+def _methods(
+    recipe: MergeRecipe, opened: Mapping[_ModelPaths, Source], sources: Mapping[str, Source], base: Source | None
+) -> list[AppliedMethod]:
+    """The methods of the rules, then the recipe's own."""
+    weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
+    methods = []
+    for rule in recipe.rules:
+        method = get_method(rule.method or recipe.method)
+        own_base = rule.base or (recipe.base if method.base != "none" else None)
+        options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
+        inherited = 1.0 if own_base is None else recipe.scale  # without a base there is no delta to scale
+        methods.append(
+            apply_method(
+                method,
+                sources,
+                None if own_base is None else opened[own_base, None],
+                {**weights, **(rule.weights or {})},
+                inherited if rule.scale is None else rule.scale,
+                options,
+                rule.tensors,
+            )
+        )
+    return [*methods, apply_method(get_method(recipe.method), sources, base, weights, recipe.scale, recipe.options)]
+
+
+def _resolved(recipe: MergeRecipe, program: Program) -> MergeRecipe:
+    """The recipe with the weights and options of its own method filled in."""
+    own, names = program.methods[-1], list(program.sources)
+    sources = tuple(
+        source.model_copy(update={"weight": own.weights[names.index(str(source.name))]}) for source in recipe.sources
+    )
+    return recipe.model_copy(update={"sources": sources, "options": dict(own.options)})
+
+
+def _tables(sources: Mapping[str, Source], base: Source | None) -> dict[str, BlockTable]:
+    """The token blocks that sources declare, and the base if a source does."""
+    tables = {name: table for name, source in sources.items() if (table := BlockTable.read(source.companions))}
+    if tables and base is not None and (table := BlockTable.read(base.companions)):
+        tables[BASE] = table
+    return tables
+
+
+def _plan(recipe: MergeRecipe, program: Program, tables: Mapping[str, BlockTable], base: Source | None) -> Plan:
+    """The plan, with token rows in blocks if a source declares any."""
+    dtype = None if recipe.dtype == "source" else recipe.dtype
+    declared = {name: table for name, table in tables.items() if name != BASE}
+    if not declared:
+        if recipe.blocks:
+            raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
+        return plan_merge(program.sources, base, dtype)
+    first = str(recipe.sources[0].name)
+    blocks, tensors = lay_out_sources(declared, program.sources, base, tables.get(BASE), first, recipe.blocks)
+    return plan_merge(program.sources, base, dtype, blocks=blocks, block_tensors=tensors)
+
+
+def _check_bases(program: Program, plan: Plan, base: Source | None) -> None:
+    """Check that a rule's own base has the rule's tensors, in the shape of the recipe's base (or of a source).
+
+    Raises:
+        MergeError: it lacks one, or has it in another shape or type.
+    """
+    reference = next(iter(program.sources.values())) if base is None else base
+    for name in plan.merged:
+        own = program.applied(name).base
+        if own is None or own is base:
+            continue
+        if name not in own:
+            raise MergeError(f"the base of a rule lacks {name}, which the rule is for")
+        there, here = own.info(name), reference.info(name)
+        if there.shape != here.shape:
+            raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
+        if not is_float(there.dtype):
+            raise MergeError(f"tensor {name}: types cannot be brought together: base of its rule {there.dtype}")
+
+
+def _with_block_files(digests: Mapping[str, Any], files: Mapping[str, BlockFile], workers: int) -> dict[str, Any]:
+    """The digests of the sources that files of blocks are copied from, including these files."""
+    by_source: dict[str, list[Path]] = {}
+    for file in files.values():
+        by_source.setdefault(file.source, []).append(file.path)
+    found = digests_of_files(list(by_source.values()), workers) if by_source else []
+    return {name: {**digests[name], **own} for name, own in zip(by_source, found, strict=True)}
+
+
+def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Path:
+    """The folder whose config and tokenizer are copied.
+
+    Raises:
+        MergeError: the recipe names an unknown source.
+    """
+    name = recipe.companions or str(recipe.sources[0].name)
+    if recipe.companions == BASE_FILES and BASE in folders:
+        return folders[BASE].companions
+    if name not in folders:
+        known = [*folders, BASE_FILES] if BASE in folders else list(folders)
+        raise MergeError(f"companions: there is no source {name!r}{nearest(name, known)}; known: {listing(known)}")
+    return folders[name].companions
+
+
+def paths_of(recipe: MergeRecipe) -> list[Path]:
+    """All folders that a recipe names."""
+    bases = [recipe.base, *(rule.base for rule in recipe.rules)]
+    models = [path for source in recipe.sources for path in (source.path, source.onto)]
+    return [path for path in (*models, *bases) if path is not None]

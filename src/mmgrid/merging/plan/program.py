@@ -1,6 +1,4 @@
-"""A merge whose names, numbers and options have been checked, ready to be computed."""
-
-from __future__ import annotations
+"""The program of a merge: which method, with which weights, scale, options and base, computes each tensor."""
 
 import fnmatch
 import math
@@ -19,11 +17,15 @@ Scale = float | Sequence[float]
 
 
 @dataclass(frozen=True)
-class Program:
-    """How some of the tensors are merged: those that one of the patterns `match` fits, and no earlier program.
+class AppliedMethod:
+    """A method with all that it is applied with, for the tensors whose names fit one of the patterns `match`.
 
-    `weights` and `stages` are in the order of the sources' names. `scale` is λ, or several, spread evenly over the
-    depth.
+    Attributes:
+        options: with all defaults filled in.
+        weights: in the order of the sources' names.
+        scale: λ, or several values spread evenly over the depth.
+        base: the tensors of θ₀.
+        stages: for each source, in the order of the names, its stages.
     """
 
     match: tuple[str, ...]
@@ -36,7 +38,7 @@ class Program:
 
     @property
     def steps(self) -> tuple[tuple[Stage, ...], ...]:
-        """The stages by position, each as it is for every source; sources differ in their options alone."""
+        """The stages by position, each for all sources; sources differ only in a stage's options."""
         return tuple(zip(*self.stages, strict=True))
 
     def fits(self, tensor: str) -> bool:
@@ -44,7 +46,7 @@ class Program:
 
     @property
     def on_deltas(self) -> bool:
-        """Whether the method sees task vectors; else parameters."""
+        """Whether the method's input is task vectors; otherwise it is parameters."""
         return self.method.returns == "delta" or (self.method.base == "optional" and self.base is not None)
 
     def scale_at(self, depth: float) -> float:
@@ -55,33 +57,42 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Sources sorted by name, and the programs for their tensors; the last one fits every tensor."""
+class Program:
+    """The sources, sorted by name, and the methods for their tensors.
+
+    For each tensor the first method that fits counts; the last one fits every tensor.
+    """
 
     sources: dict[str, Tensors]
-    programs: tuple[Program, ...]
+    methods: tuple[AppliedMethod, ...]
     seed: int
-    _numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _indices: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def number_of(self, tensor: str) -> int:
-        """Which program is for a tensor."""
-        if tensor not in self._numbers:
-            self._numbers[tensor] = next(n for n, program in enumerate(self.programs) if program.fits(tensor))
-        return self._numbers[tensor]
+    def index_of(self, tensor: str) -> int:
+        """The index of the method for a tensor."""
+        if tensor not in self._indices:
+            self._indices[tensor] = next(index for index, applied in enumerate(self.methods) if applied.fits(tensor))
+        return self._indices[tensor]
 
-    def program(self, tensor: str) -> Program:
-        return self.programs[self.number_of(tensor)]
+    def applied(self, tensor: str) -> AppliedMethod:
+        """The method for a tensor."""
+        return self.methods[self.index_of(tensor)]
 
 
-def make_job(sources: Mapping[str, Tensors], programs: Sequence[Program], seed: int) -> Job:
+def make_program(sources: Mapping[str, Tensors], methods: Sequence[AppliedMethod], seed: int) -> Program:
+    """A program for sources in any order.
+
+    Raises:
+        MergeError: there are no sources, or the seed is negative.
+    """
     if not sources:
-        raise MergeError(f"{programs[-1].method.name}: there are no sources to merge")
+        raise MergeError(f"{methods[-1].method.name}: there are no sources to merge")
     if seed < 0:
-        raise MergeError(f"{programs[-1].method.name}: seed is {seed}; it must be 0 or more")
-    return Job({name: sources[name] for name in sorted(sources)}, tuple(programs), seed)
+        raise MergeError(f"{methods[-1].method.name}: seed is {seed}; it must be 0 or more")
+    return Program({name: sources[name] for name in sorted(sources)}, tuple(methods), seed)
 
 
-def make_program(
+def apply_method(
     method: Method,
     sources: Mapping[str, Any],
     base: Tensors | None,
@@ -89,13 +100,13 @@ def make_program(
     scale: Scale,
     options: Mapping[str, Any],
     match: str | Sequence[str] = "*",
-) -> Program:
-    """Check everything that can be checked without looking at a tensor.
+) -> AppliedMethod:
+    """Check everything that can be checked without reading a tensor, and fill in defaults.
 
     Raises:
         MergeError: method, base, weights, scale or options do not fit together.
     """
-    name, given = method.name, dict(weights or {})
+    name, named_weights = method.name, dict(weights or {})
     names = sorted(sources)
     resolved = method.resolve(options, names)
     if method.base == "required" and base is None:
@@ -104,7 +115,7 @@ def make_program(
         raise MergeError(f"{name}: has no base; leave it out, or use a method of task vectors")
     if method.returns == "weights" and scale != 1.0 and base is None:
         raise MergeError(f"{name}: has no delta for scale = {scale} to act on; use weights")
-    for source in given:
+    for source in named_weights:
         if source not in sources:
             raise MergeError(
                 f"weights: there is no source {source!r}{nearest(source, sources)}; known: {listing(sources)}"
@@ -115,10 +126,10 @@ def make_program(
     for number in scales:
         if not math.isfinite(number):
             raise MergeError(f"{name}: scale is {number}; it must be a finite number")
-    for source, number in given.items():
+    for source, number in named_weights.items():
         if not math.isfinite(number):
             raise MergeError(f"{name}: weight of {source!r} is {number}; it must be a finite number")
-    shares = method.weights(names, given, options)
+    all_weights = method.weights(names, named_weights, options)
     stages = tuple(method.stages(method.for_source(resolved, source)) for source in names)
     patterns = (match,) if isinstance(match, str) else tuple(match)
-    return Program(patterns, method, resolved, shares, scale, base, stages)
+    return AppliedMethod(patterns, method, resolved, all_weights, scale, base, stages)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from mmgrid.merging.errors import MergeError, nearest
-from mmgrid.merging.models.token_blocks import Action
+from mmgrid.merging.plan.block_layout import Action
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Finite | tuple[Finite, ...]

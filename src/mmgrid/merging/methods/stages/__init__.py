@@ -1,11 +1,12 @@
-"""Stages: what is done to each task vector before the sources are combined."""
+"""Stages: changes to each task vector before the sources are combined."""
 
-from mmgrid.merging.methods.stages.base import Cut, Place, Scope, Stage, Unit
+from mmgrid.merging.methods.stages.base import RunThreshold, Scope, Stage, Unit
 from mmgrid.merging.methods.stages.draws import Drop, MagnitudeDrop
 from mmgrid.merging.methods.stages.layer_scale import LayerScale
+from mmgrid.merging.methods.stages.place import Place
 from mmgrid.merging.methods.stages.rank_window import Outliers, Trim
 
-# What recipes call them.
+# name in recipes → stage
 STAGES: dict[str, type[Stage]] = {
     "drop": Drop,
     "layer_scale": LayerScale,
@@ -16,12 +17,12 @@ STAGES: dict[str, type[Stage]] = {
 
 __all__ = [
     "STAGES",
-    "Cut",
     "Drop",
     "LayerScale",
     "MagnitudeDrop",
     "Outliers",
     "Place",
+    "RunThreshold",
     "Scope",
     "Stage",
     "Trim",

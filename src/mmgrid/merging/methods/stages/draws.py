@@ -1,9 +1,7 @@
-"""Stages that draw: dropping at random (DARE), masking, and dropping by magnitude (DELLA)."""
-
-from __future__ import annotations
+"""Random stages: dropping at random (DARE, random masks) and dropping by magnitude (DELLA)."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +9,8 @@ from pydantic import Field, model_validator
 
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import Floats, magnitudes
-from mmgrid.merging.methods.stages.base import Cut, Place, Stage, Unit
+from mmgrid.merging.methods.stages.base import RunThreshold, Stage, Unit
+from mmgrid.merging.methods.stages.place import Place
 from mmgrid.merging.methods.stages.random import happens, words
 
 
@@ -23,9 +22,9 @@ class Drop(Stage):
     """
 
     drop: float = Field(default=0.1, ge=0, lt=1, description="probability that an element is dropped")
-    rescale: bool = Field(default=True, description="divide what is kept by 1 − drop")
+    rescale: bool = Field(default=True, description="divide kept elements by 1 − drop")
 
-    def apply(self, values: Floats, place: Place, cuts: Sequence[Cut]) -> Floats:
+    def apply(self, values: Floats, place: Place, thresholds: Sequence[RunThreshold]) -> Floats:
         if self.drop:
             dropped = happens(place, len(values), self.drop)
             np.multiply(values, np.logical_not(dropped, out=dropped), out=values)
@@ -37,45 +36,49 @@ class Drop(Stage):
 class MagnitudeDrop(Stage):
     """Drop each element with a probability that falls with the rank of its magnitude within its row (MagPrune).
 
-    The elements of a row of n are kept with probabilities density − epsilon / 2 (the smallest) to
-    density + epsilon / 2 (the largest), in equal steps, and divided by them; a lone element with density.
+    The elements of a row are kept with probabilities from density − epsilon / 2 (the smallest) to density + epsilon / 2
+    (the largest), in equal steps by rank; a row of one element is kept with probability density. Kept elements are
+    divided by their probability.
+
     Paper: Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
     https://arxiv.org/abs/2406.11617, section 3.1.
     """
 
     unit: ClassVar[Unit] = "row"
     density: float = Field(default=0.7, gt=0, le=1, description="mean probability that an element is kept")
-    epsilon: float = Field(default=0.2, ge=0, lt=1, description="difference of the largest and the smallest one")
-    rescale: bool = Field(default=True, description="divide what is kept by its probability")
+    epsilon: float = Field(
+        default=0.2, ge=0, lt=1, description="difference between the largest and the smallest probability"
+    )
+    rescale: bool = Field(default=True, description="divide kept elements by their probability")
 
     @model_validator(mode="after")
-    def _probabilities(self) -> MagnitudeDrop:
-        if self.density == 1 and self.epsilon == 0:  # all is kept
+    def _probabilities(self) -> Self:
+        if self.density == 1 and self.epsilon == 0:  # everything is kept
             return self
         if not (self.density - self.epsilon / 2 > 0 and self.density + self.epsilon / 2 < 1):
             raise ValueError(f"density {self.density} ± epsilon {self.epsilon} / 2 must lie between 0 and 1")
         return self
 
-    def apply(self, values: Floats, place: Place, cuts: Sequence[Cut]) -> Floats:
+    def apply(self, values: Floats, place: Place, thresholds: Sequence[RunThreshold]) -> Floats:
         if not len(values) or self.density == 1:
             return values
         n = place.row
         low, step = self.density - self.epsilon / 2, self.epsilon / max(n - 1, 1)
         kept_of = [low + rank * step for rank in range(n)] if n > 1 else [self.density]
         by_rank = np.array([min(max(round(p * 2**32), 1), 2**32 - 1) for p in kept_of], np.uint32)
-        thresholds = take(len(values), np.uint32)
-        thresholds[_ascending(magnitudes(values), n)] = np.tile(by_rank, len(values) // n)
-        kept = np.less(words(place, len(values)), thresholds, out=take(len(values), np.bool_))
+        keep_below = take(len(values), np.uint32)
+        keep_below[_ascending(magnitudes(values), n)] = np.tile(by_rank, len(values) // n)
+        kept = np.less(words(place, len(values)), keep_below, out=take(len(values), np.bool_))
         np.multiply(values, kept, out=values)
         if self.rescale:
-            values /= np.multiply(thresholds, np.float32(2**-32), out=take(len(values)), casting="unsafe")
+            values /= np.multiply(keep_below, np.float32(2**-32), out=take(len(values)), casting="unsafe")
         return values
 
 
 def _ascending(bits: NDArray[np.uint32], row: int) -> NDArray[np.int64]:
-    """Indices in the order of the magnitudes within each row, among equals the lower first.
+    """Indices sorted by magnitude within each row, the lower index first among equal magnitudes.
 
-    Sorting pairs of magnitude and column as whole numbers takes a fifth of the time of a stable argsort.
+    Sorts pairs of magnitude and column as integers, which takes a fifth of the time of a stable argsort.
     """
     pairs = take(len(bits), np.uint64).reshape(-1, row)
     np.copyto(pairs, bits.reshape(-1, row))

@@ -1,10 +1,8 @@
-"""Random numbers that belong to places: the same whatever the chunks, the threads, the order or the machine.
+"""Random numbers by place: independent of the runs, the threads, the order and the machine.
 
-Philox is a counter-based generator: the number of element e is a function of the key (from seed, source, tensor
-and stage) and of e alone. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+Philox is a counter-based generator: the number of element e is a function only of the key (from seed, source, tensor
+and stage) and of e. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
-
-from __future__ import annotations
 
 import hashlib
 
@@ -12,21 +10,21 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mmgrid.merging.arrays.buffers import take
-from mmgrid.merging.methods.stages.base import Place
+from mmgrid.merging.methods.stages.place import Place
 
 HALVES, REST = "halves", "rest"  # the streams of `happens`
-_BLOCK_BITS = 256  # of Philox 4×64: one step of its counter
+_BLOCK_BITS = 256  # that Philox 4×64 yields per step of its counter
 
 
 def words(place: Place, n: int) -> NDArray[np.uint32]:
-    """Uniform 32-bit numbers of the `n` elements from `place` on."""
+    """Uniform 32-bit numbers for the `n` elements from `place` on."""
     return _numbers(place, place.start, n, "<u4", "words")
 
 
 def happens(place: Place, n: int, probability: float) -> NDArray[np.bool_]:
-    """For each of `n` elements from `place` on, whether an event of this probability happens to it.
+    """Whether an event of this probability happens, for each of the `n` elements from `place` on.
 
-    Sixteen bits decide almost always; where they are just those of the probability, 32 more do.
+    Sixteen random bits almost always decide; where they equal the first sixteen bits of the probability, 32 more do.
     """
     first, rest = limits(probability)
     halves = _numbers(place, place.start, n, "<u2", HALVES)
@@ -37,12 +35,12 @@ def happens(place: Place, n: int, probability: float) -> NDArray[np.bool_]:
 
 
 def limits(probability: float) -> tuple[int, int]:
-    """Below which of the first 16 bits an event of this probability happens, and of 32 more where they are equal."""
+    """The limits below which the event happens: of the first 16 random bits and, where these are equal, of 32 more."""
     return divmod(round(probability * 2**48), 2**32)
 
 
 def key_of(place: Place, purpose: str) -> int:
-    """The key, of 128 bits, of a place's stream for `purpose`: the same for all elements of a tensor."""
+    """The 128-bit key of a place's stream for `purpose`; all elements of a tensor share it."""
     text = "\0".join([str(place.seed), place.source, place.tensor, str(place.stage), purpose])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 

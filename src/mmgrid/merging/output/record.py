@@ -1,0 +1,74 @@
+"""Writes the record of a merge, its `mmgrid.json`."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmgrid.files import write_json
+from mmgrid.merging.arrays.names import tower_of
+from mmgrid.merging.engine.kept_counts import KeptCounts
+from mmgrid.merging.models.declaration import MMGRID_FILE, read_declaration
+from mmgrid.merging.plan.plan import BASE, Plan
+from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
+
+FORMAT = 2
+KEPT = "whole numbers, the same in all sources"
+
+
+def write_record(
+    folder: Path,
+    recipe: MergeRecipe,
+    digests: Mapping[str, Any],
+    plan: Plan,
+    counts: KeptCounts,
+    notes: Sequence[str] = (),
+    made_from: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `mmgrid.json`: the recipe with all defaults filled in, digests of the sources, and the report.
+
+    Args:
+        recipe: with paths relative to the parent of the output folder, so that a tree of models can be moved as a whole.
+        made_from: name of the source → what it declares about itself; left out if empty.
+    """
+    value: dict[str, Any] = {
+        "format": FORMAT,
+        "recipe": recipe.model_dump(mode="json", exclude_defaults=False),
+        "sources": {name: {"files": files} for name, files in sorted(digests.items()) if name != BASE},
+        "base": {"files": digests[BASE]} if BASE in digests else None,
+        "towers": sorted({tower_of(name) for name in plan.merged}),
+        "report": {
+            "merged": list(plan.merged),
+            "kept": dict.fromkeys(plan.kept, KEPT),
+            "dropped": plan.dropped,
+            "kept_share": counts.shares(),
+            "notes": list(notes),
+        },
+    }
+    if plan.blocks:
+        rows = [laid.block.as_json() | {"from": sorted(laid.sources)} for laid in plan.blocks]
+        value["blocks"] = {"tensors": list(plan.block_tensors), "rows": rows}
+    if made_from:
+        value["made_from"] = dict(made_from)
+    write_json(folder / MMGRID_FILE, value)
+
+
+def declarations_of(sources: Iterable[MergeSource]) -> dict[str, dict[str, Any]]:
+    """Name of the source → its `mmgrid.json` without the key `blocks`, for sources that have one.
+
+    The file of an adapter is that in the adapter's own folder.
+
+    Raises:
+        MergeError: such a file is not JSON.
+    """
+    found = {str(source.name): read_declaration(source.path) for source in sources}
+    return {
+        name: {key: value for key, value in declared.items() if key != "blocks"}
+        for name, declared in sorted(found.items())
+        if declared is not None
+    }
+
+
+def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
+    """The recipe with paths relative to `folder`."""
+    return recipe.with_paths(lambda path: Path(os.path.relpath(path, folder)))
