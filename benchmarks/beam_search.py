@@ -1,11 +1,11 @@
-"""Constrained beam search, against Hugging Face's `generate` with a prefix function, and against its floor, in one run.
+"""Constrained beam search, compared with Hugging Face's `generate` with a prefix function, and with its lower bound.
 
-Same model (random weights), same prompts, beam 20, 4 levels of 256 codes, 12,000 items, one number of threads.  The
-floor is a bare prefill: the decoder reads the prompts, and nothing else.  In float32 both searches must find the same
-items, in the same order, with the same scores.
+Same model (random weights), same prompts, beam 20, 4 levels of 256 codes, 12,000 items, same number of threads. The
+lower bound on the time is a prefill alone: the decoder processes the prompts and nothing else. In float32 both searches
+must find the same items in the same order with the same scores.
 
     python benchmarks/beam_search.py                  # 2 M parameters
-    python benchmarks/beam_search.py --model 135M     # shapes of SmolLM2-135M; generate needs minutes
+    python benchmarks/beam_search.py --model 135M     # shapes of SmolLM2-135M; generate takes minutes
 """
 
 import argparse
@@ -48,10 +48,10 @@ def main() -> None:
         for batch in options.batches:
             prompts = torch.randint(1, words, (batch, PROMPT))
             search = partial(beam_search, attention_mask=None, trie=trie, beam_width=BEAMS)
-            (theirs,), (told,) = rates([peer], model, prompts, options.peer_repeats)
+            (theirs,), (expected,) = rates([peer], model, prompts, options.peer_repeats)
             (ours, floor), (found, _) = rates([search, prefill], model, prompts, options.repeats)
             if dtype == "float32":
-                compare(found, told)
+                compare(found, expected)
             print(
                 f"| {dtype} | {batch} | {theirs:.3g}/s | {ours:.3g}/s | {ours / theirs:.1f}× | {floor:.3g}/s "
                 f"| {ours / floor:.0%} |",
@@ -99,7 +99,7 @@ def distinct_codes() -> np.ndarray:
 
 
 class Generate:
-    """`generate` with the trie as a dictionary from prefixes to the tokens that may follow."""
+    """`generate` with the trie as a mapping from prefixes to allowed next tokens."""
 
     def __init__(self, codes: np.ndarray, tokens: np.ndarray):
         rows = tokens[np.arange(LEVELS), codes]
@@ -111,8 +111,8 @@ class Generate:
         self.items = {tuple(row): item for item, row in enumerate(rows.tolist())}
 
     def __call__(self, model: PreTrainedModel, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Items int64 [prompts, beams], the best first, and their scores."""
-        told = model.generate(
+        """Items int64 [prompts, beams], best first, and their scores."""
+        generated = model.generate(
             input_ids=prompts,
             attention_mask=torch.ones_like(prompts),
             num_beams=BEAMS,
@@ -125,12 +125,12 @@ class Generate:
             return_dict_in_generate=True,
             output_scores=True,
         )
-        items = [self.items[tuple(row)] for row in told.sequences[:, -LEVELS:].tolist()]
-        return torch.tensor(items).view(-1, BEAMS), told.sequences_scores.view(-1, BEAMS)
+        items = [self.items[tuple(row)] for row in generated.sequences[:, -LEVELS:].tolist()]
+        return torch.tensor(items).view(-1, BEAMS), generated.sequences_scores.view(-1, BEAMS)
 
 
 def compare(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> None:
-    """Raise unless both searches found the same, in the same order."""
+    """Raises unless both searches found the same items in the same order."""
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
     if not ours[0].equal(theirs[0]):
         raise AssertionError("the two searches found different items")
@@ -144,7 +144,10 @@ def prefill(model: PreTrainedModel, prompts: Tensor) -> None:
 def rates(
     runs: list[Callable[..., Any]], model: PreTrainedModel, prompts: Tensor, repeats: int
 ) -> tuple[list[float], list[Any]]:
-    """Prompts a second of each run, in turns, and what came out: the best of so many, after a single prompt to warm up."""
+    """The prompts per second of each run, and its result.
+
+    The runs take turns, and the best of `repeats` counts, after a warm-up with one prompt.
+    """
     found = [run(model, prompts[:1]) for run in runs]
     best = [float("inf")] * len(runs)
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Building the trie of a catalogue of ten million items with four levels of 256 codes: seconds, and memory."""
+"""Time and memory to build the trie of a catalogue of ten million items with four levels of 256 codes."""
 
 import argparse
 import resource
@@ -22,7 +22,7 @@ def main() -> None:
     start = time.perf_counter()
     trie = ItemTrie(codes, tokens)
     seconds = time.perf_counter() - start
-    print("| items | nodes of each level | seconds | peak beyond the codes, MiB |\n|--:|---|--:|--:|")
+    print("| items | nodes per level | seconds | peak without the codes, MiB |\n|--:|---|--:|--:|")
     nodes = ", ".join(f"{len(level.codes):,}" for level in trie.levels)
     print(f"| {len(trie):,} | {nodes} | {seconds:.1f} | {peak_mib() - before:,.0f} |")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: real or made-up data, best times in turns, peaks of memory, one table."""
+"""Shared by the benchmarks of training: real or synthetic data, best times, peak memory, and tables."""
 
 import argparse
 import multiprocessing as mp
@@ -23,7 +23,7 @@ Way = Callable[[], object]
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
-    """The options that all benchmarks of training have."""
+    """The options of all benchmarks of training."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--backbone", type=Path)
@@ -34,7 +34,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
 
 
 def domain(folder: Path | None) -> tuple[Items, Histories]:
-    """A domain's items, and its histories before the last tenth of its interactions."""
+    """The items of a domain, and its histories without the last tenth of the interactions."""
     if folder is not None:
         corpus = Corpus.load(folder)
         return corpus.catalogue, corpus.histories(int(np.quantile(corpus.timestamps, 0.9)))
@@ -56,7 +56,7 @@ def backbone(folder: Path | None, items: Items, head: bool = True) -> tuple[PreT
 
 
 def batches_of(examples: Any, size: int, count: int) -> list[list[Any]]:
-    """Batches of drawn examples, in the order of a training."""
+    """Batches of drawn examples, in random order as in training."""
     chosen = np.random.default_rng(0).permutation(len(examples))[: count * size].tolist()
     return [
         [examples.draw(index, 0) for index in chosen[start : start + size]] for start in range(0, len(chosen), size)
@@ -64,7 +64,7 @@ def batches_of(examples: Any, size: int, count: int) -> list[list[Any]]:
 
 
 def step(model: Any, batches: list[list[Any]], loss: Callable[..., Any]) -> Way:
-    """Forward and backward passes over all batches, laying out the rows included."""
+    """Forward and backward passes over all batches, including collation."""
 
     def run() -> list[float]:
         model.train()
@@ -80,7 +80,7 @@ def step(model: Any, batches: list[list[Any]], loss: Callable[..., Any]) -> Way:
 
 
 def best_times(ways: Mapping[str, Way], repeats: int) -> dict[str, float]:
-    """Best seconds of each way, in turns; all ways must come to the same."""
+    """The best time of each way in seconds, measured in turns; all ways must give the same result."""
     best = dict.fromkeys(ways, float("inf"))
     found: dict[str, Any] = {}
     for _ in range(repeats):
@@ -94,7 +94,7 @@ def best_times(ways: Mapping[str, Way], repeats: int) -> dict[str, float]:
 
 
 def peak_mib(run: Way) -> float:
-    """How far a run lifts the peak of a process's memory, in a process of its own."""
+    """The increase of peak memory by a run, in a forked process."""
 
     def measured(pipe: Any) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -118,16 +118,16 @@ def compare_steps(
     users: float,
     repeats: int,
 ) -> None:
-    """A table of training steps: what each way does in a second, and the peak of its first batch.
+    """Prints a table of training steps: the throughput of each way, and the peak memory of its first batch.
 
     Args:
-        users: that one example stands for on average; a pass over a domain's examples is one over its users.
+        users: users per example on average; a pass over the examples of a domain is a pass over its users.
     """
-    # Peaks first: what earlier steps left free would be taken again, unseen.
+    # Peaks first: memory freed by earlier steps would be reused, and the peak would look lower.
     peaks = {name: peak_mib(step(model, batches[:1], loss)) for name, loss in losses.items()}
     seconds = best_times({name: step(model, batches, loss) for name, loss in losses.items()}, repeats)
     examples, slowest = sum(map(len, batches)), max(seconds.values())
-    print("| way | tokens a second | examples a second | users a second | speed | peak of a step |")
+    print("| way | tokens per second | examples per second | users per second | speed | peak memory of a step |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, taken in seconds.items():
         print(
@@ -138,9 +138,9 @@ def compare_steps(
 
 
 def show(unit: str, count: int, seconds: Mapping[str, float]) -> None:
-    """A table of how many a second each way does."""
+    """Prints a table of the throughput of each way."""
     slowest = max(seconds.values())
-    print(f"| way | {unit} a second | speed |\n|---|--:|--:|")
+    print(f"| way | {unit} per second | speed |\n|---|--:|--:|")
     for name, taken in seconds.items():
         print(f"| {name} | {count / taken:,.0f} | {slowest / taken:.2f}× |")
     print()

@@ -1,4 +1,4 @@
-"""Models for the merge benchmarks: the exact shapes of Qwen3, random bfloat16 weights, a base and fine-tuned copies."""
+"""Models for the merge benchmarks: a base and fine-tuned copies, in the exact shapes of Qwen3, random bfloat16 weights."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ RUN = 1 << 20
 
 @dataclass(frozen=True)
 class Size:
-    """Shape of a Qwen3 with tied embeddings; heads of 128."""
+    """The shape of a Qwen3 with tied embeddings and a head dimension of 128."""
 
     hidden: int
     layers: int
@@ -72,7 +72,7 @@ SIZES = {
 
 
 def make_models(folder: Path, size: str, names: list[str]) -> dict[str, Path]:
-    """A base and its fine-tuned copies (base + noise of a fortieth of its size), as folders; those there are kept."""
+    """Folders of a base and fine-tuned copies (base + noise of a fortieth of its size); existing ones are kept."""
     shapes = SIZES[size].shapes()
     paths = {name: folder / size / name for name in names}
     for number, path in enumerate(paths.values()):

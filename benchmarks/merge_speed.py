@@ -1,8 +1,8 @@
-"""Merging at the size of Qwen3-0.6B, beside mergekit, on the same files, in one run, page cache warm.
+"""Merging models of the size of Qwen3-0.6B, compared with mergekit on the same files, with a warm page cache.
 
-Prints, for each method, wall time of the whole process and peak resident memory (as the kernel counts it) of
-`mmgrid merge` and of `mergekit-yaml`, their ratio, and how far ours is from the floor: one read of all sources and
-one write of the output, measured in the same run. Interpreter start and hashing of the sources stand beside.
+Prints, for each method, the wall time of the whole process and the peak resident memory (as counted by the kernel) of
+`mmgrid merge` and `mergekit-yaml`, their ratio, and the ratio of our time to the lower bound: one read of all sources
+and one write of the output, measured in the same run. Interpreter start and hashing of the sources are printed apart.
 
     python benchmarks/merge_speed.py [--size 0.6B] [--folder DIR] [--mergekit BIN] [--only ties,slerp] [--repeats 1]
     python benchmarks/merge_speed.py --grow        # 0.15, 0.6, 1.7 B with 2 sources; 2 to 6 sources at 0.6 B
@@ -30,7 +30,7 @@ SOURCES = ("a", "b", "c", "d", "e", "f")
 
 @dataclass(frozen=True)
 class Case:
-    """A method of ours with its options, and mergekit's configuration for the same (None: it has none)."""
+    """A method with its options, and mergekit's configuration for the same merge (None: mergekit lacks it)."""
 
     method: str
     options: dict[str, object]
@@ -66,7 +66,7 @@ CASES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A process: wall seconds, peak resident bytes, what it printed."""
+    """A finished process: wall time in seconds, peak resident bytes, output."""
 
     seconds: float
     memory: int
@@ -78,9 +78,9 @@ def main() -> None:
     parser.add_argument("--size", default="0.6B")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmgrid-merge-models")
     parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml", path=str(Path(sys.executable).parent)))
-    parser.add_argument("--only", default="", help="cases, by commas; default: all")
-    parser.add_argument("--repeats", type=int, default=1, help="the best of so many counts")
-    parser.add_argument("--grow", action="store_true", help="other sizes and numbers of sources, ours alone")
+    parser.add_argument("--only", default="", help="cases, separated by commas; default: all")
+    parser.add_argument("--repeats", type=int, default=1, help="number of runs; the best counts")
+    parser.add_argument("--grow", action="store_true", help="other sizes and numbers of sources, without mergekit")
     options = parser.parse_args()
     if options.grow:
         grow(options.folder, options.repeats)
@@ -128,7 +128,7 @@ def grow(folder: Path, repeats: int) -> None:
 
 
 def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Path) -> Measured:
-    """`mmgrid merge RECIPE OUT`, sources named, without digests."""
+    """Runs `mmgrid merge RECIPE OUT` with named sources and without digests."""
     recipe = {
         "method": case.method,
         "sources": [{"name": name, "path": str(models[name]), "weight": 0.5} for name in sources],
@@ -145,7 +145,7 @@ def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Pa
 
 
 def run_mergekit(program: str, case: Case, models: dict[str, Path], folder: Path) -> Measured:
-    """`mergekit-yaml CONFIG OUT` for the same merge."""
+    """Runs `mergekit-yaml CONFIG OUT` for the same merge."""
     sources = [{"model": str(models[name]), "parameters": case.model_parameters} for name in ("a", "b")]
     config: dict[str, object] = {
         "merge_method": case.mergekit,
@@ -170,7 +170,7 @@ def best(run, repeats: int) -> Measured:
 
 
 def measured(program: list[str]) -> Measured:
-    """Run a process to its end; its memory is what the kernel counted, mapped pages included."""
+    """Runs a process to its end; its memory is as counted by the kernel, mapped pages included."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(program, stdout=output, stderr=errors)
@@ -180,12 +180,12 @@ def measured(program: list[str]) -> Measured:
         output.seek(0)
         errors.seek(0)
         if process.returncode:
-            raise SystemExit(f"{' '.join(program)} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
+            raise SystemExit(f"{' '.join(program)}: exit code {process.returncode}:\n{errors.read().decode()[-2000:]}")
         return Measured(seconds, usage.ru_maxrss * 1024, output.read().decode())
 
 
 def floor_of(read: list[Path], folder: Path) -> float:
-    """Seconds to read all sources once and to write one of them once, brought to the disk; two threads."""
+    """Seconds to read all sources once and to write one of them once, flushed to disk, with two threads."""
     start = time.perf_counter()
     files = [path / "model.safetensors" for path in read]
     for file in files:

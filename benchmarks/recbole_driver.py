@@ -1,9 +1,9 @@
-"""Train RecBole's SASRec on files that `sasrec_vs_recbole.py` wrote, and write where each target ranks.
+"""Trains RecBole's SASRec on the files of `sasrec_vs_recbole.py`, and writes the rank of each target.
 
-Runs in an interpreter of its own, which has RecBole and numpy but not mmgrid.  RecBole trains; the ranking is
-done here in numpy, over the full catalogue with the whole history masked, so that nothing depends on RecBole's
-evaluator.  Its figures are kept all the same, as a check: it masks no history for sequential models, so beside
-each masked rank the unmasked one is written, from which they must follow.
+Runs in a separate interpreter with RecBole and numpy, but without mmgrid. RecBole trains; the ranks are computed here
+in numpy, over the full catalogue with the whole history masked, so that nothing depends on RecBole's evaluator. Its
+metrics are recorded as a check: RecBole masks no history for sequential models, so the unmasked ranks are written as
+well, and must give the same metrics.
 
 Usage: python recbole_driver.py JOB.json, where the job names `dataset`, `config`, `epochs` and `questions`.
 Shapes: U test users, N items, E numbers of epochs, B users of a block.
@@ -25,13 +25,13 @@ from recbole.model.sequential_recommender import SASRec
 from recbole.trainer import Trainer
 from recbole.utils import init_logger, init_seed
 
-BLOCK = 512  # users that are scored at once
+BLOCK = 512  # users scored at once
 
 
 def main(job_file: Path) -> None:
     job = json.loads(job_file.read_text())
     torch.set_num_threads(job["threads"])
-    # Importing RecBole's models switches this on for the whole process (sine.py); it doubles the time of a step.
+    # Importing RecBole's models turns on anomaly detection for the process (sine.py), which doubles the time of a step.
     torch.autograd.set_detect_anomaly(False)
     config = Config(model="SASRec", dataset=job["dataset"], config_dict=job["config"])
     init_seed(config["seed"], config["reproducibility"])
@@ -75,10 +75,10 @@ def main(job_file: Path) -> None:
 
 
 class Trimmed(SASRec):
-    """RecBole's model without the work on padding: prefixes of like length go through it together.
+    """RecBole's model without computation on padding: prefixes of similar length are processed together.
 
     A user vector is read at the prefix's newest item, which sees no place after it, so that places after it
-    change nothing.  Most prefixes are short: this saves more than half of the time.
+    change nothing. Most prefixes are short: this saves more than half of the time.
     """
 
     BOUNDS = (4, 8, 14)
@@ -94,12 +94,12 @@ class Trimmed(SASRec):
 
 
 class Questions:
-    """The test users: histories and targets as item rows, and how RecBole numbers those items."""
+    """The test users: histories and targets as item rows, and RecBole's numbers of these items."""
 
     def __init__(self, dataset, questions: dict[str, np.ndarray], length: int):
         self.offsets, self.items = questions["offsets"], questions["items"]
         self.targets, self.n_items = questions["targets"], int(questions["n_items"])
-        # RecBole's number of each item row: int64[N]; 0 is its padding, which is no item.
+        # RecBole's number of each item row: int64[N]; number 0 is padding.
         self.number = np.asarray(dataset.token2id("item_id", [str(row) for row in range(self.n_items)]))
         if dataset.item_num != self.n_items + 1 or len(set(self.number.tolist()) | {0}) != self.n_items + 1:
             raise ValueError(f"RecBole knows {dataset.item_num - 1} items, expected {self.n_items}")
@@ -107,14 +107,14 @@ class Questions:
 
     @torch.no_grad()
     def ranks(self, model) -> tuple[np.ndarray, np.ndarray]:
-        """Ranks from 0, history masked and not: two int64[U].  Among equal scores the lower row comes first."""
+        """Ranks from 0, with the history masked and not: two int64[U]. Of equal scores, the lower row ranks first."""
         model.eval()
         found = [self._block(model, start) for start in range(0, len(self.targets), BLOCK)]
         return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
     @torch.no_grad()
     def check(self, model: Trimmed) -> None:
-        """That `Trimmed` computes what RecBole's own forward computes, on the first block of users."""
+        """Checks on the first block of users that `Trimmed` computes the same as RecBole's forward."""
         model.eval()
         interaction = self._interaction(self._histories(0))
         asked = interaction["item_id_list"], interaction["item_length"]
@@ -135,7 +135,7 @@ class Questions:
         return [self.items[self.offsets[i] : self.offsets[i + 1]] for i in range(start, stop)]
 
     def _interaction(self, histories: list[np.ndarray]) -> Interaction:
-        """The newest items of each history in RecBole's numbers, padded at the end."""
+        """The latest items of each history in RecBole's numbers, padded at the end."""
         recent = [history[-self.length :] for history in histories]
         sequences = np.zeros((len(recent), self.length), np.int64)
         for row, items in enumerate(recent):
@@ -145,7 +145,7 @@ class Questions:
 
 
 def _ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """How many of the N items stand before each target: int64[B] from float[B, N]; -1 if it is masked."""
+    """The number of items ranked before each target: int64[B] from float[B, N]; -1 if the target is masked."""
     own = scores[np.arange(len(targets)), targets][:, None]
     ahead = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < targets[:, None]))
     return np.where(np.isneginf(own[:, 0]), -1, ahead.sum(axis=1))

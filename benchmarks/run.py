@@ -1,4 +1,4 @@
-"""Run every benchmark that needs nothing but this environment, one after the other."""
+"""Runs all benchmarks that need no other environment, one after the other."""
 
 import runpy
 import sys

@@ -1,8 +1,8 @@
-"""The masked and the spectral merge methods once more, slowly, in float64, from their formulas.
+"""Slow reference implementations of the masked and the spectral merge methods, in float64, from their formulas.
 
 A model is a dict of arrays. Each function takes the sources by name, the base, the weights by name and the method's
-resolved options, and gives the merged model at λ = 1. They share no arithmetic with the engine: singular directions
-come from the eigenvectors of M Mᵀ, polar factors from (AᵀA)^(−1/2), and what is ranked is sorted.
+resolved options, and returns the merged model at λ = 1. They share no arithmetic with the engine: singular directions
+come from the eigenvectors of M Mᵀ, polar factors from (AᵀA)^(−1/2), and ranks from sorting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ZERO = 1e-10  # eigenvalues of M Mᵀ below this share of the largest are round
 
 
 def _of_tensors(merge: Callable[[list[Array], list[float], Options], Array]) -> Reference:
-    """A reference from a function of one tensor's τᵢ (θᵢ without a base), in the order of names."""
+    """Makes a reference from a function of one tensor's τᵢ (θᵢ without a base), in the order of names."""
 
     def reference(
         sources: Mapping[str, Model], base: Model | None, weights: Mapping[str, float], options: Options
@@ -42,7 +42,7 @@ def _of_tensors(merge: Callable[[list[Array], list[float], Options], Array]) -> 
 
 
 def floor_share(share: float, n: int) -> int:
-    """⌊share · n⌋, of the number as it is written."""
+    """⌊share · n⌋, with `share` as a decimal number."""
     return math.floor(Fraction(str(share)) * n)
 
 
@@ -51,7 +51,7 @@ def rows_and_columns(change: Array) -> Array:
 
 
 def left_directions(matrix: Array, k: int | None = None) -> Array:
-    """Left singular vectors [m, k] of the k largest singular values that are not zero."""
+    """Left singular vectors [m, k] of the k largest nonzero singular values."""
     values, vectors = np.linalg.eigh(matrix @ matrix.T)
     rank = int(np.sum(values > _ZERO * max(values.max(initial=0.0), 1e-300)))
     chosen = np.argsort(-values)[: rank if k is None else min(k, rank)]
@@ -59,7 +59,7 @@ def left_directions(matrix: Array, k: int | None = None) -> Array:
 
 
 def polar(matrix: Array) -> Array:
-    """A (AᵀA)^(−1/2), on the directions that A has."""
+    """The polar factor A (AᵀA)^(−1/2), restricted to the row space of A."""
     if not matrix.size:
         return matrix
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
@@ -85,7 +85,7 @@ def side_by_side(parts: Sequence[tuple[Array, Array, Array]]) -> tuple[Array, Ar
 
 
 def largest_only(values: Array, density: float) -> Array:
-    """The ⌊density · n⌋ largest magnitudes, among equals the first; zero elsewhere."""
+    """Keeps the ⌊density · n⌋ largest magnitudes, the first of equal ones; zero elsewhere."""
     order = sorted(range(values.size), key=lambda place: (-abs(values.ravel()[place]), place))
     kept = np.zeros(values.size)
     chosen = order[: floor_share(density, values.size)]

@@ -1,7 +1,7 @@
-"""Other people's merge methods, to be compared with. Nothing of them is copied here.
+"""Merge methods of other libraries, to compare with. None of their code is copied here.
 
-peft and fusion-bench are read file by file, without their packages' own imports: those take seconds to half a minute
-each, and fusion-bench's want libraries (lightning, hydra, tensorboard) that a merge has nothing to do with.
+Single modules of peft and fusion-bench are imported without their packages' imports, which take seconds to half a
+minute each; those of fusion-bench also need libraries that are irrelevant to merging (lightning, hydra, tensorboard).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 @cache
 def peft_merging() -> ModuleType:
-    """`peft.utils.merge_utils`; skips the test where peft is not installed."""
+    """`peft.utils.merge_utils`; skips the test if peft is not installed."""
     spec = importlib.util.spec_from_file_location(
         "_peft_merge_utils", _package("peft", "pip install peft") / "utils" / "merge_utils.py"
     )
@@ -32,10 +32,10 @@ def peft_merging() -> ModuleType:
 
 @cache
 def fusion_bench(name: str) -> ModuleType:
-    """A module of fusion-bench, such as `method.ties_merging.ties_merging_utils`; skips where it is not installed."""
+    """A module of fusion-bench, such as `method.ties_merging.ties_merging_utils`; skips if it is not installed."""
     site = _package("fusion_bench", "pip install --no-deps fusion-bench (make setup does)").parent
     helpers = _bare("fusion_bench.utils", site)
-    if "timeit_context" not in vars(helpers):  # the names that its modules take from the package of helpers
+    if "timeit_context" not in vars(helpers):  # the names that its modules import from the package `utils`
         helpers.timeit_context = contextlib.nullcontext  # pyright: ignore[reportAttributeAccessIssue]
         vectors = importlib.import_module("fusion_bench.utils.parameters")
         for helper in ("state_dict_to_vector", "vector_to_state_dict"):
@@ -48,12 +48,12 @@ def fusion_bench(name: str) -> ModuleType:
 def _package(name: str, remedy: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"{name} is not installed, which the result is compared with: {remedy}")
+        pytest.skip(f"needs {name} for comparison: {remedy}")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _bare(name: str, site: Path) -> ModuleType:
-    """A package, and those that it is in, without what their `__init__` would do."""
+    """A package and its parents, without running their `__init__`."""
     parts = name.split(".")
     for depth in range(1, len(parts) + 1):
         package = ".".join(parts[:depth])

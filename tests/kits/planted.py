@@ -1,4 +1,4 @@
-"""Sweeps whose best place is known: users whom a model serves or not, by how far its λ or α lies from theirs."""
+"""Synthetic sweeps with a known optimum: the share of hits falls with the distance of λ or α from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCALES = tuple(round(-0.5 + 0.25 * place, 2) for place in range(11))  # -0.5 to 
 
 
 def frame(ranks: Sequence[int] | np.ndarray, active: np.ndarray | None = None) -> pl.DataFrame:
-    """A table of ranks of the users u0000, u0001, …; without `active`, every second one is."""
+    """A table of the ranks of users u0000, u0001, …; by default every second user is active."""
     n = len(ranks)
     who = np.arange(n) % 2 == 0 if active is None else active
     users = {"user_id": [f"u{row:04d}" for row in range(n)], "target": np.arange(n, dtype=np.int64)}
@@ -22,16 +22,16 @@ def frame(ranks: Sequence[int] | np.ndarray, active: np.ndarray | None = None) -
 
 
 def hits(share: float | np.ndarray, n: int) -> np.ndarray:
-    """int64[n]: rank 0 for that share of the users, a miss for the others; the same users first, whatever the share.
+    """Ranks int64 [n]: 0 for this share of the users, a miss for the others. A larger share only adds hits.
 
-    The users of both halves of the order, and active and not, are served alike.
+    Both halves of the users, and active and other users, get the same share of hits.
     """
-    threshold = ((np.arange(n) * 0.6180339887498949) % 1.0 + 0.5 / n) % 1.0  # even, and in no order
+    threshold = ((np.arange(n) * 0.6180339887498949) % 1.0 + 0.5 / n) % 1.0  # evenly spaced, in scattered order
     return np.where(threshold < share, 0, NOT_RANKED)
 
 
 def parabola(at: float, best: float | np.ndarray, top: float = 0.6, steep: float = 0.12) -> float | np.ndarray:
-    """The share of users who are served."""
+    """The share of users that are hits."""
     return np.clip(top - steep * (at - best) ** 2, 0.0, 1.0)
 
 
@@ -47,7 +47,7 @@ def temporal_sweep(
     scales: Sequence[float] = SCALES,
     steep: float = 0.12,
 ) -> Sweep:
-    """A domain whose active users are served best at one λ, and its other users at another one."""
+    """A sweep in which the active users have their optimum at one λ, and the other users at another."""
     who = np.arange(n) % 2 == 0 if active is None else active
     points = {
         scale: frame(hits(parabola(scale, np.where(who, active_best, non_active_best), steep=steep), n), who)
@@ -57,7 +57,7 @@ def temporal_sweep(
 
 
 def statistics(gap_days: float | None, active_ratio: float = 0.5, before: float | None = 0.4) -> Mapping[str, object]:
-    """What a corpus says of itself, as far as the studies read it."""
+    """The statistics of a corpus that the studies read."""
     return {
         "test_users": 600,
         "active": 300,
@@ -69,7 +69,7 @@ def statistics(gap_days: float | None, active_ratio: float = 0.5, before: float 
 
 
 def schemas_hold(tables: Mapping[str, pl.DataFrame], declared: Mapping[str, pl.Schema]) -> None:
-    """Every table that is declared is there, with its columns and types, and no other one."""
+    """Checks that exactly the declared tables exist, with the declared columns and types."""
     assert tables.keys() == declared.keys()
     for name, table in tables.items():
         assert table.schema == declared[name], name

@@ -1,4 +1,4 @@
-"""The command line as processes of its own, and accidents that befall them at a planned moment."""
+"""Runs the command line in separate processes, with failures injected at a planned moment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-PATIENCE_SECONDS = 300.0  # how long a process may take on a busy machine
+PATIENCE_SECONDS = 300.0  # time limit of a process on a busy machine
 
-# Python runs a module of this name, where it finds one, before anything else.
+# Python imports `sitecustomize` at start-up if it finds a module of this name.
 _ACCIDENT = """\
 import sys
 
@@ -32,7 +32,7 @@ if any("spawn_main" in argument for argument in sys.orig_argv):  # only where ce
 def accident(folder: Path, code: str) -> dict[str, str]:
     """An environment in which each process that builds cells first runs `code`.
 
-    It finds `worker` and `store`, the modules to tamper with, and `build_cell`, the worker's own.
+    `code` can use the modules `worker` and `store`, to patch them, and `build_cell`, the worker's original function.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_ACCIDENT + textwrap.indent(textwrap.dedent(code), "    "))
@@ -40,7 +40,7 @@ def accident(folder: Path, code: str) -> dict[str, str]:
 
 
 def start(*arguments: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """`mmgrid` with these arguments, in a session of its own."""
+    """Starts `mmgrid` with these arguments in a new session."""
     return subprocess.Popen(
         [sys.executable, "-c", "from mmgrid.cli.main import main; main()", *map(str, arguments)],
         env={**os.environ, **(environment or {})},
@@ -52,23 +52,23 @@ def start(*arguments: object, environment: Mapping[str, str] | None = None) -> s
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, output and errors, once it has ended."""
+    """Waits for the end; returns exit code, output and errors."""
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, out, err
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9 for it and all processes that it has started."""
+    """Kills the process and all processes that it started, with SIGKILL."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait for what another process does; it must not end before."""
+    """Waits for a condition; `process` must not end before."""
     patience = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < patience, "it never came"
+        assert time.monotonic() < patience, "the condition was not reached in time"
         time.sleep(0.005)
 
 
@@ -80,6 +80,6 @@ def living(session: int) -> list[str]:
             state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
             if int(its_session) == session and state not in "ZX":
                 found.append(stat.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
     return found

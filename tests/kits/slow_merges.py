@@ -1,9 +1,8 @@
-"""Merge methods written once more, slowly: over whole models at once, in float64, as the papers write them.
+"""Slow reference implementations of merge methods: over whole models at once, in float64, as in the papers.
 
-A model is a dict of arrays. Each function here is a `Reference` for the kit in `merge_method`: it takes the sources by
-name, the base, the weights by name and the method's options, and gives the merged model (at λ = 1). They share no
-arithmetic with the engine. Where a method draws, they ask for the same numbers; that those are random is shown in
-`tests/merging/test_random_places.py`.
+A model is a dict of arrays. Each function is a `Reference` for the kit in `merge_method`: it takes the sources by name,
+the base, the weights by name and the method's options, and returns the merged model at λ = 1. They share no arithmetic
+with the engine. Random methods use the engine's random numbers, which `tests/merging/test_random_places.py` tests.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ Options = Mapping[str, Any]
 
 
 def share_of(share: float, n: int) -> int:
-    """⌊share · n⌋, of the number as it is written."""
+    """⌊share · n⌋, with `share` as a decimal number."""
     return math.floor(Fraction(str(share)) * n)
 
 
 def groups(model: Model, scope: str) -> list[list[str]]:
-    """The tensors that one threshold is for, sorted by name."""
+    """The groups of tensors that share one threshold, sorted by name."""
     if scope == "tensor":
         return [[name] for name in sorted(model)]
     if scope == "model":
@@ -48,9 +47,9 @@ def groups(model: Model, scope: str) -> list[list[str]]:
 
 
 def ranked(model: Model, names: Sequence[str]) -> Array:
-    """For each element of the tensors, one behind the other, how many come before it in order of magnitude.
+    """The rank by magnitude of each element of the concatenated tensors; 0 is the largest.
 
-    A full sort; among equals the one that stands first comes first.
+    A full sort; of equal magnitudes, the first element ranks first.
     """
     flat = np.concatenate([np.abs(model[name]).ravel() for name in names])
     ranks = np.empty(len(flat), np.int64)
@@ -59,7 +58,7 @@ def ranked(model: Model, names: Sequence[str]) -> Array:
 
 
 def between_ranks(model: Model, scope: str, cut: Callable[[int], tuple[int, int]]) -> Model:
-    """The model with zeros where an element's rank is not in `cut(n)` (first, behind the last) of its group."""
+    """Sets elements to zero whose rank in their group of n is outside of the range `cut(n)` (first, last + 1)."""
     kept = {}
     for names in groups(model, scope):
         ranks = ranked(model, names)
@@ -72,12 +71,12 @@ def between_ranks(model: Model, scope: str, cut: Callable[[int], tuple[int, int]
 
 
 def trimmed(model: Model, density: float, scope: str) -> Model:
-    """The ⌊density · n⌋ largest of each group."""
+    """Keeps the ⌊density · n⌋ largest elements of each group."""
     return between_ranks(model, scope, lambda n: (0, share_of(density, n)))
 
 
 def without_outliers(model: Model, density: float, gamma: float, scope: str) -> Model:
-    """Without the ⌊gamma · n⌋ largest of each group; the next ⌊density · n⌋."""
+    """Drops the ⌊gamma · n⌋ largest elements of each group and keeps the next ⌊density · n⌋."""
     return between_ranks(
         model, scope, lambda n: (share_of(gamma, n), min(n, share_of(gamma, n) + share_of(density, n)))
     )
@@ -89,7 +88,7 @@ def place(source: str, tensor: str, array: Array, *, seed: int = 0, stage: int =
 
 
 def dropped(model: Model, source: str, drop: float, *, rescale: bool = True) -> Model:
-    """Elements at random set to zero, by the engine's draw."""
+    """Sets elements to zero by the engine's random numbers."""
     result = {}
     for name, array in model.items():
         gone = happens(place(source, name, array), array.size, drop).reshape(array.shape)
@@ -98,7 +97,7 @@ def dropped(model: Model, source: str, drop: float, *, rescale: bool = True) -> 
 
 
 def dropped_by_magnitude(model: Model, source: str, density: float, epsilon: float, *, rescale: bool = True) -> Model:
-    """Each row's elements kept with a probability that grows evenly with the rank of the magnitude."""
+    """Keeps each element with a probability that grows linearly with its rank by magnitude in its row."""
     result = {}
     for name, array in model.items():
         draws = words(place(source, name, array), array.size).reshape(array.shape) / 2**32
@@ -131,7 +130,7 @@ def weighted_sum(sources: Sources, weights: Weights) -> Model:
 
 
 def elected(sources: Sources, weights: Weights, *, elect: str, normalise: bool) -> Model:
-    """TIES, steps 2 and 3; positive weights only."""
+    """Steps 2 and 3 of TIES; for positive weights."""
     merged = {}
     for name in next(iter(sources.values())):
         votes = sum(sources[source][name] * (weights[source] if elect == "weighted" else 1.0) for source in sources)
@@ -146,7 +145,7 @@ def elected(sources: Sources, weights: Weights, *, elect: str, normalise: bool) 
 
 
 def combined(sources: Sources, weights: Weights, options: Options) -> Model:
-    """By the `inner` method: the weighted sum, or TIES's election."""
+    """The weighted sum, or the election of TIES, by the option `inner`."""
     if options["inner"] == "ties":
         return elected(sources, weights, elect=options["elect"], normalise=options["normalise"])
     total = weighted_sum(sources, weights)
@@ -270,7 +269,7 @@ def della(sources: Sources, base: Model | None, weights: Weights, options: Optio
 
 
 def lines(depths: Mapping[str, float]) -> Callable[[Sources, Model | None, Weights, Options], Model]:
-    """The reference of `lines` for models whose tensors have these depths (0 the first layer, 1 the last)."""
+    """The reference of `lines` for models with these depths of tensors (0 is the first layer, 1 the last)."""
 
     def merged(sources: Sources, base: Model | None, weights: Weights, options: Options) -> Model:
         first, last = options["first"], options["last"]

@@ -1,7 +1,6 @@
-"""A grid small enough to be built in a test, and the command line as a function.
+"""A grid small enough to build in a test, and the command line as a function.
 
-Its world is synthetic, so nothing is downloaded. Whoever wants another grid changes single values of this one,
-as `--set` does.
+The data are synthetic, so nothing is downloaded. Tests that need another grid change single values, as `--set` does.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ epochs = 2
 kind = "cross_domain"
 """
 
-# The same grid with a third domain, and every study with few points. What both grids name is the same cell.
+# The same grid with a third domain, and every study with few points. Cells that are in both grids are the same.
 STUDIED = (
     TEXT.replace('domains = ["garden", "kitchen"]', 'domains = ["attic", "garden", "kitchen"]').replace(
         '[[merges]]\nkind = "cross_domain"\n', ""
@@ -102,7 +101,7 @@ kind = "advise"
 """
 )
 
-# The same two domains and backbone with the paradigms that speak, and the studies that merge their models.
+# The same two domains and backbone with the generative paradigms, and the studies that merge their models.
 SPOKEN = (
     TEXT[: TEXT.index("[paradigms.semb]")]
     + """[paradigms.text]
@@ -150,7 +149,7 @@ kind = "advise"
 """
 )
 
-# The same two domains as raw files that a test may break; of its cells the baselines need no torch.
+# The same two domains as raw files that a test may damage; its baselines need no torch.
 RAW_TEXT = (
     """\
 name = "raw"
@@ -173,7 +172,7 @@ BASELINES = "evaluation/baseline/*"
 
 @dataclass(frozen=True)
 class Built:
-    """A grid file, and the store in which all of its cells are built."""
+    """A grid file, and the store with all its cells built."""
 
     file: Path
     root: Path
@@ -195,7 +194,7 @@ class Built:
         return self.store.folder(named(self.cells, name).address)
 
     def copy(self, to: Path) -> Built:
-        """The same, to be changed at will."""
+        """A copy that a test may change."""
         shutil.copytree(self.root, to / "runs")
         shutil.copy(self.file, to / self.file.name)
         return Built(to / self.file.name, to / "runs")
@@ -203,7 +202,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command printed, and its exit code."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str
@@ -215,26 +214,26 @@ class Answer:
 
 
 def write_grid(folder: Path, text: str = TEXT) -> Path:
-    """The grid's file in `folder`."""
+    """Writes the grid file to `folder`; returns its path."""
     file = folder / "tiny.toml"
     file.write_text(text)
     return file
 
 
 def write_raw_grid(folder: Path) -> Path:
-    """The file of the grid of raw files in `folder`, and the raw files."""
+    """Writes the grid of raw files to `folder`, with the raw files; returns the path of the grid file."""
     for domain in ("garden", "kitchen"):
         write_world(World((WorldDomain(domain, users=150, items=120, mean_interactions=10),)), domain, folder / "raw")
     return write_grid(folder, RAW_TEXT)
 
 
 def cells_of(grid: Grid) -> list[Cell]:
-    """The grid's cells, what is built first coming first."""
+    """The grid's cells in the order in which they are built."""
     return expand(grid, sha256_file)
 
 
 def planned(folder: Path, *settings: str, text: str = TEXT) -> list[Cell]:
-    """The cells of the grid `text` with `settings` ("data.max_users=50")."""
+    """The cells of the grid `text` with `settings` (such as "data.max_users=50")."""
     return cells_of(load_grid(write_grid(folder, text), settings))
 
 
@@ -245,13 +244,13 @@ def named(cells: list[Cell], name: str) -> Cell:
 
 
 def fingerprints(cells: list[Cell]) -> dict[str, str]:
-    """By name."""
+    """Fingerprints by name of the cell."""
     assert len({cell.name for cell in cells}) == len(cells)
     return {cell.name: cell.fingerprint for cell in cells}
 
 
 def contents(root: Path, *kinds: str) -> dict[str, dict[str, str]]:
-    """Cell → file → SHA-256 as recorded, of all cells of these kinds (or of all kinds) in a store."""
+    """Cell → file → recorded SHA-256, for all cells of these kinds (default: all kinds) in a store."""
     return {
         f"{address.name} {address.fingerprint}": {path: entry.sha256 for path, entry in record.files.items()}
         for address, _, record in Store(root).entries()
@@ -260,12 +259,12 @@ def contents(root: Path, *kinds: str) -> dict[str, dict[str, str]]:
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """The content of every file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def mmgrid(*arguments: object, environment: Mapping[str, str] | None = None) -> Answer:
-    """Call the command `mmgrid` in this process, as its console script does."""
+    """Calls the command `mmgrid` in this process, as its console script does."""
     from mmgrid.cli.main import main
 
     out, err, code = io.StringIO(), io.StringIO(), 0

@@ -1,4 +1,4 @@
-"""A Llama small enough to be merged in a moment, as a Hugging Face folder written by hand."""
+"""A tiny Llama as a Hugging Face folder, fast to merge."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tiny_llama(
     near: Path | None = None,
     vocabulary: Mapping[str, int] | None = None,
 ) -> Path:
-    """Write a model with random weights; with `near`, that model's weights and small changes."""
+    """Writes a model with random weights, or with small changes to the weights of `near`."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {"model.embed_tokens.weight": (TOKENS, HIDDEN), "model.norm.weight": (HIDDEN,)}
     shapes["lm_head.weight"] = (TOKENS, HIDDEN)
