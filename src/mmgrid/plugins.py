@@ -1,11 +1,11 @@
-"""Finds paradigms, studies and merge methods by name, those of other packages like the built-in ones.
+"""Finds paradigms, studies and merge methods by name: the built-in ones and those of other packages.
 
-Each kind has a group of entry points, such as `mmgrid.paradigms`.  A package adds its own in its `pyproject.toml`:
+Each kind has a group of entry points, such as `mmgrid.paradigms`. A package adds to it in its `pyproject.toml`:
 
     [project.entry-points."mmgrid.paradigms"]
     transitions = "my_package.transitions:SPEC"
 
-Names are known without importing anything; a plug-in is imported when it is first used.
+The names are known without importing anything; a plug-in is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ T = TypeVar("T")
 OURS = "mmgrid"
 
 
-class UnknownPluginError(ValueError):
-    """No plug-in has this name; the message lists those that there are."""
+class UnknownPluginError(ValueError, KeyError):
+    """No plug-in has this name; the message lists the known names."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class PluginError(RuntimeError):
-    """A plug-in cannot be used; the message names its package and says why."""
+    """A plug-in cannot be used; the message names its package and the reason."""
 
 
 class Plugins(Mapping[str, T], Generic[T]):
-    """The plug-ins of one group, by name: the built-in ones in the order of `first`, then the others by name.
+    """The plug-ins of one group by name: first those in `first`, in that order, then the others in alphabetical order.
 
     Args:
-        group: of entry points, such as `mmgrid.paradigms`.
-        noun: what messages call one of them, such as `paradigm`.
-        check: raises TypeError or ValueError where a loaded object is no such plug-in.
+        group: the group of entry points, such as `mmgrid.paradigms`.
+        noun: the word for one of them in messages, such as `paradigm`.
+        check: called with name and loaded object; raises TypeError or ValueError if the object is not such a plug-in.
         first: names that come first.
     """
 
@@ -73,8 +75,8 @@ class Plugins(Mapping[str, T], Generic[T]):
         """The plug-in with this name.
 
         Raises:
-            UnknownPluginError: there is none.
-            PluginError: it cannot be imported, or is no such plug-in.
+            UnknownPluginError: no plug-in has this name.
+            PluginError: it cannot be imported, or is not such a plug-in.
         """
         if name not in self._loaded:
             if name not in self._entries:
@@ -83,13 +85,13 @@ class Plugins(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def unknown(self, name: str) -> str:
-        """What to say to somebody who asks for a name that is not there."""
+        """The message for a name that is not known."""
         near = difflib.get_close_matches(name, list(self), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"unknown {self.noun} {name!r}; {hint}known are {', '.join(self)}"
 
     def refresh(self) -> None:
-        """Look for installed packages once more."""
+        """Search the installed packages again."""
         self.__dict__.pop("_entries", None)
         self._loaded.clear()
 

@@ -15,7 +15,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kits.merge_method import same_bits
+from mmgrid.testing.merge_method import same_bits
 from mmgrid.merging import METHODS, MergeError, merge_state_dicts
 from mmgrid.merging import in_memory as state_dicts
 from mmgrid.merging.arrays import exact_sums as inner_products

@@ -27,6 +27,34 @@ def test_arithmetic_in_the_input_type_would_differ() -> None:
     assert (stepwise != exact.bfloat16()).float().mean() > 0.01
 
 
+# ---- sources in a list
+
+
+def test_sources_in_a_list_are_named_by_their_number() -> None:
+    models = [{"w": torch.full((3,), float(value))} for value in (1, 2, 6)]
+    named = {f"model{number}": model for number, model in enumerate(models, 1)}
+    assert merge_state_dicts("linear", models)["w"].equal(merge_state_dicts("linear", named)["w"])
+    by_name = merge_state_dicts("linear", named, weights={"model1": 0.5, "model2": 0.25, "model3": 0.25})["w"]
+    assert merge_state_dicts("linear", models, weights=[0.5, 0.25, 0.25])["w"].equal(by_name)
+    assert merge_state_dicts("linear", models, weights={"model3": 0.0})["w"].tolist() == [1.5] * 3
+
+
+def test_a_long_list_keeps_its_order_in_the_names() -> None:
+    """Methods over time take sources in the order of their names, in which model10 would come before model2."""
+    chain = [{"w": torch.tensor([float(number**2)])} for number in range(12)]
+    assert merge_state_dicts("acceleration", chain, step=1.0)["w"].item() == 144
+
+
+def test_weights_in_a_list_fit_the_sources() -> None:
+    models = [{"w": torch.ones(2)}, {"w": torch.zeros(2)}]
+    with pytest.raises(MergeError, match="weights: there are 3 weights for 2 sources; give one for each"):
+        merge_state_dicts("linear", models, weights=[1, 2, 3])
+    with pytest.raises(MergeError, match="weights: a list goes with a list of sources"):
+        merge_state_dicts("linear", dict(zip("ab", models, strict=True)), weights=[1, 2])
+    with pytest.raises(MergeError, match="linear: there are no sources to merge"):
+        merge_state_dicts("linear", [])
+
+
 # ---- which tensors
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kits import slow_merges
-from kits.merge_method import MergeMethodKit, MethodCase
+from mmgrid.testing.merge_method import MergeMethodKit, MethodCase
 from mmgrid.merging import METHODS, MergeError, get_method, merge_state_dicts
 from mmgrid.merging.methods import merge_method
 from mmgrid.merging.methods.base import sum_of_weights, weighted_sum

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kits import oracles
-from kits.merge_method import NAMES, SHAPES, MergeMethodKit, MethodCase, assert_precise, random_model, same_bits, wide
+from mmgrid.testing.merge_method import NAMES, SHAPES, MergeMethodKit, MethodCase, assert_precise, random_model, same_bits, wide
 from kits.merge_references import REFERENCES
 from mmgrid.merging import METHODS, MergeError, merge, merge_state_dicts
 from mmgrid.merging.methods.linear_algebra import directions, isometry
@@ -199,7 +199,7 @@ def test_elements_that_several_sources_need_are_kept() -> None:
     assert _delta("consensus", [one, other], threshold=1.0)["w"].tolist() == [2, 0, 0]
     assert _delta("consensus", [one, other], threshold=1.0, k=1)["w"].tolist() == pytest.approx([2, 1.01, 0.1])
     assert _delta("consensus", [one, other], k=0)["w"].equal(_delta("task_arithmetic", [one, other])["w"])
-    for options, message in (({"k": 3}, "k is 3, but"), ({"task": 3}, "task is 3, but there are 2 sources")):
+    for options, message in (({"k": 3}, "k is 3, but"), ({"task": 3}, "task is 3, but there are only 2 sources")):
         with pytest.raises(MergeError, match=message):
             _delta("consensus", [one, other], **options)
 

@@ -115,7 +115,7 @@ def test_the_test_weights_have_many_equal_magnitudes() -> None:
     sizes = np.concatenate([np.abs((source[n].float() - base[n].float()).numpy()).ravel() for n in base])
     threshold = np.sort(sizes)[::-1][share_of(0.3, len(sizes)) - 1]
     assert (sizes == threshold).mean() > 0.15
-    assert share_of(0.3, len(sizes)) != (sizes >= threshold).sum(), "the cut divides equals"
+    assert share_of(0.3, len(sizes)) != (sizes >= threshold).sum(), "equal magnitudes lie at the threshold"
 
 
 @pytest.mark.parametrize("scope", ["model", "tower", "tensor"])
@@ -240,7 +240,7 @@ def test_each_source_may_have_its_own_density() -> None:
     "first", [{"drop": {"drop": 0.4}}, {"magnitude_drop": {"density": 0.6}}], ids=lambda s: next(iter(s))
 )
 def test_a_threshold_after_an_earlier_stage(first: dict[str, Any]) -> None:
-    """The cut is taken of the task vector as the stage sees it, whatever the runs; zeros are the smallest."""
+    """The threshold is that of the task vector after the earlier stage, for any runs; zeros are the smallest."""
     base = started(7)
     source = tuned(base, 8, largest=40)
     delta = {name: (source[name].float() - base[name].float()).double().numpy() for name in base}

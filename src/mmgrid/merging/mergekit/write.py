@@ -1,7 +1,5 @@
 """Writes a merge as a mergekit file, if mergekit has the method, so that mergekit can read, run and compare it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +28,7 @@ class NoCounterpartError(Exception):
 
 
 @dataclass
-class _Said:
+class _Translation:
     """How a tensor is merged, in terms of mergekit's methods."""
 
     method: str
@@ -54,14 +52,14 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     if plan.blocks:
         raise NoCounterpartError("token rows are merged in blocks")
     depth = depths(plan.merged)
-    said = {}
+    translations = {}
     for tensor in plan.merged:
         applied = program.applied(tensor)
-        said[tensor] = _said(applied, list(program.sources), applied.scale_at(depth[tensor]))
+        translations[tensor] = _translate(applied, list(program.sources), applied.scale_at(depth[tensor]))
     bases = {id(program.applied(tensor).base) for tensor in plan.merged}
-    if len({each.method for each in said.values()}) > 1 or len(bases) > 1:
+    if len({each.method for each in translations.values()}) > 1 or len(bases) > 1:
         raise NoCounterpartError("rules use different methods or bases")
-    one = next(iter(said.values()))
+    one = next(iter(translations.values()))
     models = {
         str(source.name): _model(source.path, source.onto, program.sources[str(source.name)])
         for source in recipe.sources
@@ -74,9 +72,13 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     value["models"] = []
     for source, model in models.items():
         names = one.own.get(source, {})
-        own = {name: _setting({tensor: each.own[source][name] for tensor, each in said.items()}) for name in names}
+        own = {
+            name: _setting({tensor: each.own[source][name] for tensor, each in translations.items()}) for name in names
+        }
         value["models"].append({"model": model, **({"parameters": own} if own else {})})
-    shared = {name: _setting({tensor: each.shared[name] for tensor, each in said.items()}) for name in one.shared}
+    shared = {
+        name: _setting({tensor: each.shared[name] for tensor, each in translations.items()}) for name in one.shared
+    }
     if shared.get("lambda") == 1:
         del shared["lambda"]
     if shared:
@@ -112,21 +114,22 @@ def _model(path: Any, onto: Any, source: Any) -> str | dict[str, Any]:
     return text
 
 
-def _said(applied: AppliedMethod, names: Sequence[str], scale: float) -> _Said:
+def _translate(applied: AppliedMethod, names: Sequence[str], scale: float) -> _Translation:
     if "stages" in applied.options:
         raise NoCounterpartError("the recipe names stages")
-    say = _METHODS.get(applied.method.name)
-    if say is None:
+    translate = _METHODS.get(applied.method.name)
+    if translate is None:
         raise NoCounterpartError(f"mergekit has no {applied.method.name}")
     if scale != 1 and (applied.method.returns == "weights" or applied.method.name == "model_stock"):
         raise NoCounterpartError("a scale has no counterpart")
-    said = say(applied, {name: applied.method.for_source(applied.options, name) for name in names}, scale)
-    if not said.own:
-        said.own = {name: {} for name in names}
-    if said.method not in ("slerp", "model_stock"):
+    options = {name: applied.method.for_source(applied.options, name) for name in names}
+    translation = translate(applied, options, scale)
+    if not translation.own:
+        translation.own = {name: {} for name in names}
+    if translation.method not in ("slerp", "model_stock"):
         for name, weight in zip(names, applied.weights, strict=True):
-            said.own[name] = {"weight": float(weight)} | said.own[name]
-    return said
+            translation.own[name] = {"weight": float(weight)} | translation.own[name]
+    return translation
 
 
 def _shared(applied: AppliedMethod, scale: float) -> dict[str, Any]:
@@ -146,67 +149,71 @@ def _by_tensor(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]])
         raise NoCounterpartError("thresholds are not per tensor")
 
 
-def _linear(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("linear", {"normalize": applied.options["normalise"]})
+def _linear(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    return _Translation("linear", {"normalize": applied.options["normalise"]})
 
 
-def _of_chain(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _of_chain(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     """Methods over time: their coefficients depend only on the options."""
     n = len(options)
     factors = applied.method.coefficients(np.zeros((n, n)), applied.weights, applied.options)
     own = {name: {"weight": float(factor)} for name, factor in zip(options, factors, strict=True)}
-    return _Said("linear", {"normalize": False}, own)
+    return _Translation("linear", {"normalize": False}, own)
 
 
-def _slerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("slerp", {"t": applied.weights[1] / sum(applied.weights)}, first=next(iter(options)))
+def _slerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    return _Translation("slerp", {"t": applied.weights[1] / sum(applied.weights)}, first=next(iter(options)))
 
 
-def _multislerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("multislerp", {"normalize_weights": applied.options["normalise"], "eps": applied.options["eps"]})
+def _multislerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    return _Translation(
+        "multislerp", {"normalize_weights": applied.options["normalise"], "eps": applied.options["eps"]}
+    )
 
 
-def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("model_stock")
+def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    return _Translation("model_stock")
 
 
-def _task_arithmetic(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
-    return _Said("task_arithmetic", _shared(applied, scale))
+def _task_arithmetic(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    return _Translation("task_arithmetic", _shared(applied, scale))
 
 
-def _ties(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _ties(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     _by_tensor(applied, options)
     _elects(applied)
     if applied.options["drop"]:
         raise NoCounterpartError("elements are dropped before the trim")
-    return _Said("ties", _shared(applied, scale), {name: {"density": own["density"]} for name, own in options.items()})
+    return _Translation(
+        "ties", _shared(applied, scale), {name: {"density": own["density"]} for name, own in options.items()}
+    )
 
 
-def _dare(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _dare(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     if applied.options.get("mask", "random") != "random":
         raise NoCounterpartError("the mask is by magnitude")
     own = {name: {"density": round(1 - each["drop"], 12)} for name, each in options.items()}
     shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
-    return _Said("dare_ties" if _elects(applied) else "dare_linear", shared, own, drawn=True)
+    return _Translation("dare_ties" if _elects(applied) else "dare_linear", shared, own, drawn=True)
 
 
-def _breadcrumbs(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _breadcrumbs(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     _by_tensor(applied, options)
     if any(each["density"] == 1 and each["gamma"] for each in options.values()):
         raise NoCounterpartError("with density 1 mergekit keeps the largest elements, too")
     own = {name: {"density": each["density"], "gamma": each["gamma"]} for name, each in options.items()}
-    return _Said("breadcrumbs_ties" if _elects(applied) else "breadcrumbs", _shared(applied, scale), own)
+    return _Translation("breadcrumbs_ties" if _elects(applied) else "breadcrumbs", _shared(applied, scale), own)
 
 
-def _della(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Said:
+def _della(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     own = {
         name: {"density": each["density"], "epsilon": round(each["epsilon"] / 2, 12)} for name, each in options.items()
     }
     shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
-    return _Said("della" if _elects(applied) else "della_linear", shared, own, drawn=True)
+    return _Translation("della" if _elects(applied) else "della_linear", shared, own, drawn=True)
 
 
-_METHODS: dict[str, Callable[[AppliedMethod, Mapping[str, Mapping[str, Any]], float], _Said]] = {
+_METHODS: dict[str, Callable[[AppliedMethod, Mapping[str, Mapping[str, Any]], float], _Translation]] = {
     "linear": _linear,
     "velocity": _of_chain,
     "acceleration": _of_chain,

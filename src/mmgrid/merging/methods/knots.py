@@ -69,9 +69,9 @@ def _trimmed(values: Matrix, density: float) -> Matrix:
     n, kept = magnitudes.size, share_of(density, magnitudes.size)
     if kept == n:
         return values
-    cut = np.partition(magnitudes, n - kept)[n - kept] if kept else np.inf
-    keep = magnitudes > cut
-    keep[np.flatnonzero(magnitudes == cut)[: kept - int(np.count_nonzero(keep))]] = True
+    threshold = np.partition(magnitudes, n - kept)[n - kept] if kept else np.inf
+    keep = magnitudes > threshold
+    keep[np.flatnonzero(magnitudes == threshold)[: kept - int(np.count_nonzero(keep))]] = True
     return values * keep.reshape(values.shape)
 
 
