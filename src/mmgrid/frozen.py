@@ -1,9 +1,9 @@
-"""What all parts of a grid file have in common."""
+"""The base class of all parts of a grid file."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value of a grid file: it never changes, and knows no keys but its own."""
+    """An immutable model that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,7 @@
-"""Every random choice derives its own seed from the grid's seed and a name.
+"""Derives a separate seed for every random choice from the grid's seed and a name.
 
-No global generator is ever drawn from: two cells, users, examples or tensors with different names get
-independent streams, and the order in which they are visited changes nothing.
+No global generator is used: cells, users, examples and tensors with different names get independent streams, and the
+order in which they are visited does not matter.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for what `names` describes, from the grid's `seed`.
+    """A 63-bit seed for the purpose that `names` describes, derived from the grid's `seed`.
 
     >>> derive(0, "negatives", 3) == derive(0, "negatives", 3) != derive(1, "negatives", 3)
     True
@@ -22,5 +22,5 @@ def derive(seed: int, *names: str | int) -> int:
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A numpy generator (counter-based Philox) of its own for what `names` describes."""
+    """A numpy generator (counter-based Philox) seeded with `derive(seed, *names)`."""
     return np.random.Generator(np.random.Philox(key=derive(seed, *names)))

@@ -1,4 +1,4 @@
-"""Loading a backbone: whole, in float32, without running or unpickling anything; else an error that names it."""
+"""A backbone is loaded completely, in float32, without running or unpickling code; otherwise an error names it."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kits.small import make_items, make_tokenizer, same_weights
+from kits.small import make_tokenizer
 from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.load import BackboneError, load_model, load_tokenizer
 from mmgrid.backbone.tiny import create
+from mmgrid.testing.data import make_items, same_weights
 
 TOKENIZER = make_tokenizer(make_items(40))
 RECIPE = TinyRecipe(hidden_size=32, layers=2, heads=2, key_value_heads=1, intermediate_size=64)
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_comes_back_with_and_without_its_head(folder: Path) -> None:
+def test_loads_with_and_without_the_head(folder: Path) -> None:
     made = create(RECIPE, TOKENIZER, seed=0)
     assert same_weights(load_model(folder), made)
     assert same_weights(load_model(folder, head=False), made.model)
@@ -33,7 +34,7 @@ def test_comes_back_with_and_without_its_head(folder: Path) -> None:
     assert load_tokenizer(folder).eos_token_id == TOKENIZER.eos_token_id
 
 
-def test_is_float32_whatever_was_saved(folder: Path) -> None:
+def test_is_float32_whatever_the_saved_type(folder: Path) -> None:
     create(RECIPE, TOKENIZER, seed=0).to(torch.bfloat16).save_pretrained(str(folder))
     assert {weight.dtype for weight in load_model(folder).parameters()} == {torch.float32}
 
@@ -68,7 +69,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", list(BROKEN))
-def test_a_backbone_that_is_not_whole_is_named(folder: Path, what: str) -> None:
+def test_an_incomplete_backbone_is_an_error_with_its_reason(folder: Path, what: str) -> None:
     harm, reason = BROKEN[what]
     harm(folder)
     with pytest.raises(BackboneError, match=f"backbone {folder}: cannot be loaded") as caught:
@@ -78,7 +79,7 @@ def test_a_backbone_that_is_not_whole_is_named(folder: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}"])
-def test_a_tokenizer_that_is_not_whole_is_named(folder: Path, content: str | None) -> None:
+def test_an_incomplete_tokenizer_is_an_error(folder: Path, content: str | None) -> None:
     file = folder / "tokenizer.json"
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(BackboneError, match=f"backbone {folder}: cannot be loaded"):
@@ -86,14 +87,14 @@ def test_a_tokenizer_that_is_not_whole_is_named(folder: Path, content: str | Non
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, load: Callable, monkeypatch) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path, load: Callable, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackboneError, match="backbone .*nowhere: cannot be loaded"):
         load(tmp_path / "nowhere")
 
 
 def test_remote_code_is_off(folder: Path) -> None:
-    """A folder that brings its own code is refused, and the code is not run."""
+    """A folder with its own code is refused, and the code is not run."""
     trap = folder / "trap"
     (folder / "own.py").write_text(f"open({str(trap)!r}, 'w').close()\n")
     _config(folder, model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"})

@@ -1,12 +1,13 @@
-"""Texts as vectors: the mean of the last hidden states, whatever else is in the batch."""
+"""Text vectors are the mean of the last hidden states, whatever else is in the batch."""
 
 import numpy as np
 import pytest
 import torch
 
-from kits.small import make_backbone, make_items, make_tokenizer
+from kits.small import make_backbone, make_tokenizer
 from mmgrid.backbone import pooling
 from mmgrid.backbone.pooling import text_vectors
+from mmgrid.testing.data import make_items
 
 ITEMS = make_items(30)
 TEXTS = [f"{title} {text}".strip() for title, text in zip(ITEMS.titles, ITEMS.descriptions, strict=True)]
@@ -32,13 +33,13 @@ def test_a_vector_is_the_mean_of_the_last_hidden_states(model, tokenizer) -> Non
         np.testing.assert_allclose(vector, alone.numpy(), atol=1e-5)
 
 
-def test_batches_and_order_do_not_show(model, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_do_not_depend_on_batches_or_order(model, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = text_vectors(model, tokenizer, TEXTS, 64)
     monkeypatch.setattr(pooling, "BATCH", 4)
     np.testing.assert_allclose(text_vectors(model, tokenizer, TEXTS[::-1], 64)[::-1], whole, atol=1e-5)
 
 
-def test_a_long_text_is_cut_and_an_empty_one_is_nothing(model, tokenizer) -> None:
+def test_a_long_text_is_cut_and_an_empty_one_is_zero(model, tokenizer) -> None:
     (whole, short, empty) = text_vectors(model, tokenizer, [TEXTS[1], TEXTS[1], ""], 3)
     np.testing.assert_array_equal(whole, short)
     assert not empty.any()

@@ -1,4 +1,4 @@
-"""Vectors by sentence-transformers: the missing extra says how to get it; with it, a tiny model made on the spot."""
+"""Vectors from sentence-transformers: an error if the extra is missing; otherwise tested with a tiny model."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from kits.small import make_sentence_model
 from mmgrid.backbone.sentence_vectors import sentence_vectors
 
 
-def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ImportError, match=r"some/model: .* pip install mmgrid\[sentence-transformers\]"):
         sentence_vectors("some/model", ["a text"])
@@ -40,7 +40,7 @@ def test_long_texts_are_cut(model: Path) -> None:
 
 
 class _Encoder:
-    """Notes how long texts may be when it is called."""
+    """Records the length limit at each call."""
 
     def __init__(self) -> None:
         self.max_seq_length = 512
@@ -51,7 +51,7 @@ class _Encoder:
         return np.ones((len(texts), 3), np.float32)
 
 
-def test_a_limit_holds_for_its_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_holds_for_one_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = _Encoder()
     monkeypatch.setattr("mmgrid.backbone.sentence_vectors._open", lambda *_: (encoder, 512))
     for most_tokens in (None, 8, None, 1000):

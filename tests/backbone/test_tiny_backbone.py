@@ -1,4 +1,4 @@
-"""The tiny backbone: a tokenizer that is the same everywhere, a model that is the same for a seed, and learns."""
+"""The tiny backbone: a reproducible tokenizer, a model determined by its seed, and pre-training that learns."""
 
 import subprocess
 import sys
@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kits.small import child_environment, make_items, same_weights
+from kits.small import child_environment
 from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.tiny import SPECIAL_TOKENS, TextRows, create, next_token_loss, train_tokenizer
+from mmgrid.testing.data import make_items, same_weights
 from mmgrid.training import TrainingRecipe
 from mmgrid.training.fit import TrainingError, fit
 
@@ -26,14 +27,14 @@ SMALL = TinyRecipe(hidden_size=32, layers=2, heads=2, key_value_heads=1, interme
 class TestTokenizer:
     @settings(max_examples=300, deadline=None)
     @given(st.text())
-    def test_gives_every_string_back(self, text: str) -> None:
+    def test_decodes_every_string_to_itself(self, text: str) -> None:
         assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == text
 
     def test_is_the_same_in_every_process(self, tmp_path: Path) -> None:
-        """Whatever the order of Python's sets and the number of threads."""
+        """Whatever the hash seed of Python and the number of threads."""
         script = """
 import sys
-from kits.small import make_items
+from mmgrid.testing.data import make_items
 from mmgrid.backbone.tiny import train_tokenizer
 items = make_items(300)
 texts = [f"{title} {text}" for title, text in zip(items.titles, items.descriptions, strict=True)]
@@ -53,7 +54,7 @@ train_tokenizer(texts, 400).save_pretrained(sys.argv[1])
         for n in range(len(conditions)):
             assert (tmp_path / str(n) / "tokenizer.json").read_bytes() == expected
 
-    def test_has_at_most_the_vocabulary_asked_for(self) -> None:
+    def test_has_at_most_the_requested_vocabulary(self) -> None:
         assert len(TOKENIZER) == 400
         assert len(train_tokenizer(TEXTS[:3], 5000)) < 500, "fewer where the text has not as many"
         assert TOKENIZER.convert_ids_to_tokens(list(range(len(SPECIAL_TOKENS)))) == SPECIAL_TOKENS
@@ -65,7 +66,7 @@ train_tokenizer(texts, 400).save_pretrained(sys.argv[1])
 
 
 class TestModel:
-    def test_depends_on_recipe_tokenizer_and_seed_alone(self) -> None:
+    def test_depends_only_on_recipe_tokenizer_and_seed(self) -> None:
         torch.manual_seed(1)
         one = create(SMALL, TOKENIZER, seed=0)
         state = torch.random.get_rng_state()
@@ -96,7 +97,7 @@ class TestModel:
 
 
 class TestTextRows:
-    def test_every_token_stands_once_in_the_seeds_order(self) -> None:
+    def test_every_token_occurs_once_in_the_order_of_the_seed(self) -> None:
         rows = TextRows(TOKENIZER, TEXTS, length=16, seed=0)
         flat = rows.rows.ravel().tolist()
         texts = {tuple(tokens): i for i, tokens in enumerate(TOKENIZER(TEXTS)["input_ids"])}
@@ -142,7 +143,7 @@ class TestPretraining:
             ]
             assert next_token_loss(model, batch).item() == pytest.approx(float(np.mean(expected)), rel=1e-5)
 
-    def test_twenty_steps_teach_it_something(self, tmp_path: Path) -> None:
+    def test_twenty_steps_lower_the_loss(self, tmp_path: Path) -> None:
         rows = TextRows(TOKENIZER, TEXTS, length=32, seed=0)
         recipe = TrainingRecipe(epochs=20 * 16 / len(rows), learning_rate=5e-3, batch_size=16, warmup_ratio=0.1)
         model = create(SMALL, TOKENIZER, seed=0)

@@ -1,4 +1,4 @@
-"""New rows stand behind the old ones, drawn like them, and change nothing of what the model said before."""
+"""New rows follow the old ones, with the same statistics, and leave the logits of old tokens unchanged."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def make(tied: bool) -> PreTrainedModel:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_old_rows_stay_and_new_ones_look_like_them(tied: bool) -> None:
+def test_old_rows_stay_and_new_ones_have_their_statistics(tied: bool) -> None:
     model, before = make(tied), make(tied)
     ids = torch.arange(WORDS)[None]
     assert append_token_rows(model, 3000, seed=1) == WORDS
@@ -36,7 +36,7 @@ def test_old_rows_stay_and_new_ones_look_like_them(tied: bool) -> None:
     assert model.config.vocab_size == WORDS + 3000
 
 
-def test_rows_are_drawn_by_the_seed_alone() -> None:
+def test_new_rows_depend_on_the_seed_alone() -> None:
     rows = []
     for seed in (1, 1, 2):
         model = make(tied=True)

@@ -1,4 +1,4 @@
-"""The beam search against brute force, and against Hugging Face's own."""
+"""The beam search equals brute force, and beam search in Transformers."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ OPT = {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 64, 
     name: SHAPE[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 }
 BERT = {name: value for name, value in SHAPE.items() if name not in ("num_key_value_heads", "head_dim")}
-DEEPSEEK = {  # whose values are narrower than its queries
+DEEPSEEK = {  # its values are narrower than its queries
     **BERT,
     **{"num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "n_routed_experts": 4, "num_experts_per_tok": 2},
     **{"qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "moe_intermediate_size": 16},
@@ -77,7 +77,7 @@ MODELS = {
     "deepseek": lambda: DeepseekV3ForCausalLM(DeepseekV3Config(**DEEPSEEK)),
     "neo": lambda: GPTNeoForCausalLM(GPTNeoConfig(**GPT_NEO)),
 }
-NO_READERS = {  # positions by place, a recurrent state, a head of more than one layer
+UNSUPPORTED = {  # implicit positions, a recurrent state, a head of more than one layer
     "mpt": lambda: MptForCausalLM(MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=SHAPE["vocab_size"])),
     "rwkv": lambda: RwkvForCausalLM(RwkvConfig(hidden_size=32, num_hidden_layers=2, vocab_size=SHAPE["vocab_size"])),
     "bert": lambda: BertLMHeadModel(BertConfig(**BERT, is_decoder=True)),
@@ -94,7 +94,7 @@ def make_model(kind: str = "qwen", attention: str = "sdpa") -> PreTrainedModel:
 
 
 def make_codes(n: int, seed: int = 0) -> np.ndarray:
-    """Distinct codes of n items, in no order."""
+    """Distinct codes of n items, unsorted."""
     chosen = np.random.default_rng(seed).choice(CODES**LEVELS, n, replace=False)
     return np.stack(np.unravel_index(chosen, (CODES,) * LEVELS), axis=1)
 
@@ -110,7 +110,7 @@ def make_prompts(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def log_probability(model: PreTrainedModel, prompt: Tensor, codes: np.ndarray, item: int, way: str) -> float:
-    """Of an item's codes behind a prompt, by one plain forward pass and the definition of each way."""
+    """Log-probability of an item's codes after a prompt: one plain forward pass, normalised by definition."""
     tokens = torch.tensor([TOKENS[level, code] for level, code in enumerate(codes[item])])
     logits = model(input_ids=torch.cat([prompt, tokens])[None]).logits[0].double()
     total = 0.0
@@ -128,7 +128,7 @@ def log_probability(model: PreTrainedModel, prompt: Tensor, codes: np.ndarray, i
 def brute_force(
     model: PreTrainedModel, ids: Tensor, mask: Tensor, codes: np.ndarray, way: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All items of each prompt from the best to the worst, and their scores."""
+    """All items for each prompt, best first, and their scores."""
     scores = np.array(
         [
             [log_probability(model, row[seen.bool()], codes, item, way) for item in range(len(codes))]
@@ -158,7 +158,7 @@ def same(found: BeamResult, items: np.ndarray, scores: np.ndarray) -> None:
         ("deepseek", "eager"),
     ],
 )
-def test_with_beams_enough_it_is_brute_force(kind: str, attention: str, way: str) -> None:
+def test_wide_beams_equal_brute_force(kind: str, attention: str, way: str) -> None:
     model, codes = make_model(kind, attention), make_codes(30)
     ids, mask = make_prompts([9, 4, 1, 9])
     found = beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=30, renormalise=way)
@@ -171,7 +171,7 @@ def test_with_beams_enough_it_is_brute_force(kind: str, attention: str, way: str
     [(make_codes(3), 20), (make_codes(12), 40), (np.repeat(make_codes(10), 3, axis=0), 20)],
     ids=["fewer items than beams", "far fewer", "three items a code"],
 )
-def test_few_and_colliding_items_are_brute_force(codes: np.ndarray, beams: int, way: str) -> None:
+def test_few_and_colliding_items_equal_brute_force(codes: np.ndarray, beams: int, way: str) -> None:
     model = make_model()
     ids, mask = make_prompts([9, 4, 1])
     items, scores = brute_force(model, ids, mask, codes, way)
@@ -183,7 +183,7 @@ def test_few_and_colliding_items_are_brute_force(codes: np.ndarray, beams: int, 
 
 @pytest.mark.parametrize("kind", ["qwen", "llama", "mistral", "gemma", "gpt2", "opt"])
 @pytest.mark.parametrize("lengths", [[7, 7], [12, 3, 5]])
-def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> None:
+def test_narrow_beams_equal_generate(kind: str, lengths: list[int]) -> None:
     model, codes, beams = make_model(kind, "eager" if kind == "gemma" else "sdpa"), make_codes(120), 20
     ids, mask = make_prompts(lengths)
     following: dict[tuple[int, ...], set[int]] = {}
@@ -214,10 +214,10 @@ def test_narrow_beams_are_those_of_generate(kind: str, lengths: list[int]) -> No
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "bincount", "repeat_interleave"}
 
 
-class _NoReads(TorchDispatchMode):
-    """Once armed, fails where a number or a size is brought from the device to the host.
+class _NoHostReads(TorchDispatchMode):
+    """Once armed, fails at any operation that moves a number or a size from the device to the host.
 
-    Copies (`.cpu()`, `.numpy()`) are not seen: on a processor there are none.
+    Copies (`.cpu()`, `.numpy()`) are not detected: on a CPU there are none.
     """
 
     def __init__(self) -> None:
@@ -235,10 +235,10 @@ class _NoReads(TorchDispatchMode):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("way", WAYS)
-def test_steps_read_nothing_back_and_compute_no_more_than_is_asked(
+def test_steps_read_nothing_back_and_compute_only_needed_logits(
     way: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trees, heads, reads = [], [], _NoReads()
+    trees, heads, reads = [], [], _NoHostReads()
 
     class Tree(PromptTree):
         def __init__(self, *given, **named):
@@ -256,13 +256,13 @@ def test_steps_read_nothing_back_and_compute_no_more_than_is_asked(
     model, trie, beams = make_model(attention=attention), ItemTrie(make_codes(120), TOKENS), 5
     ids, mask = make_prompts([9, 4])
     exclude, seeds = torch.tensor([[3, 4], [7, -1]]), torch.tensor([1, 2])
-    beam_search(model, ids, mask, trie, beam_width=beams)  # asked once whether it reads trees
+    beam_search(model, ids, mask, trie, beam_width=beams)  # runs the check for tree support once
     trees.clear()
     heads.clear()
     reads.armed = False
     with reads:
         beam_search(model, ids, mask, trie, beam_width=beams, renormalise=way, exclude=exclude, seeds=seeds)
-    level = [(2, 1, CODES), (2, beams, CODES), (2, beams, CODES)]  # last places alone, rows of a level alone
+    level = [(2, 1, CODES), (2, beams, CODES), (2, beams, CODES)]  # last positions only, tokens of a level only
     whole = [(*shape[:2], SHAPE["vocab_size"]) for shape in level]
     expected = level if way != "vocabulary" else [shape for pair in zip(level, whole, strict=True) for shape in pair]
     assert heads == expected
@@ -282,7 +282,7 @@ def test_padding_changes_nothing() -> None:
     torch.testing.assert_close(together.scores[1], alone.scores[0])
 
 
-def test_items_of_one_code_share_a_score_and_their_order_is_random_by_seed() -> None:
+def test_items_of_one_code_share_a_score_and_are_ordered_by_the_seed() -> None:
     model = make_model()
     codes = np.repeat(make_codes(4), 8, axis=0)
     ids, mask = make_prompts([5] * 2)
@@ -304,7 +304,7 @@ def test_items_of_one_code_share_a_score_and_their_order_is_random_by_seed() -> 
     assert cut.items.tolist() == mixed.items[:, :5].tolist()
 
 
-def test_the_order_of_one_code_is_fair() -> None:
+def test_the_order_within_a_code_is_uniform() -> None:
     codes = np.zeros((4, LEVELS), int)
     ids, mask = make_prompts([2])
     many = 2000
@@ -320,20 +320,20 @@ def test_the_order_of_one_code_is_fair() -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_excluded_items_make_room_for_others(way: str) -> None:
     model = make_model()
-    codes = np.concatenate([make_codes(40), make_codes(40)[:10]])  # some share a code
+    codes = np.concatenate([make_codes(40), make_codes(40)[:10]])  # ten of them share a code
     ids, mask = make_prompts([6, 3, 4])
     trie = ItemTrie(codes, TOKENS)
     full = beam_search(model, ids, mask, trie, beam_width=50, renormalise=way)
     exclude = torch.full((3, 20), -1)
     exclude[0] = full.items[0, :20]
-    exclude[1, :5] = full.items[1, [0, 0, 3, 7, 49]]  # once is as good as twice
+    exclude[1, :5] = full.items[1, [0, 0, 3, 7, 49]]  # repeated rows do not matter
     found = beam_search(model, ids, mask, trie, beam_width=50, renormalise=way, exclude=exclude)
     for row in range(3):
         left = [item for item in full.items[row].tolist() if item not in exclude[row].tolist()]
         assert found.items[row].tolist() == left + [-1] * (50 - len(left))
 
 
-def test_branches_of_excluded_items_take_no_place() -> None:
+def test_branches_of_excluded_items_take_no_beam() -> None:
     model = make_model()
     codes = make_codes(100, seed=5)
     ids, mask = make_prompts([6])
@@ -345,7 +345,7 @@ def test_branches_of_excluded_items_take_no_place() -> None:
     assert codes[found.items[0, 0], 0] != best_first
 
 
-def test_nobody_and_everything_excluded() -> None:
+def test_excluding_nothing_and_everything() -> None:
     model, codes = make_model(), make_codes(5)
     ids, mask = make_prompts([4])
     found = beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=3, exclude=torch.arange(5)[None])
@@ -354,7 +354,7 @@ def test_nobody_and_everything_excluded() -> None:
     assert none.items.shape == none.scores.shape == (0, 3)
 
 
-def test_leaves_the_model_as_it_was() -> None:
+def test_leaves_the_model_unchanged() -> None:
     model, codes = make_model(), make_codes(5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids, mask = make_prompts([4])
@@ -376,7 +376,7 @@ def test_leaves_the_model_as_it_was() -> None:
         ({"renormalise": "trie"}, "renormalise 'trie'"),
     ],
 )
-def test_says_what_does_not_fit(change: dict, message: str) -> None:
+def test_invalid_arguments_are_refused(change: dict, message: str) -> None:
     ids, mask = make_prompts([4])
     given = {"input_ids": ids, "attention_mask": mask, "beam_width": 3, "renormalise": "level"} | change
     with pytest.raises(ValueError, match=message):
@@ -385,7 +385,7 @@ def test_says_what_does_not_fit(change: dict, message: str) -> None:
         )
 
 
-def test_attention_that_takes_no_mask_is_refused() -> None:
+def test_attention_without_masks_is_refused() -> None:
     model = make_model()
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="flash_attention_2.*tree-shaped"):
@@ -393,23 +393,23 @@ def test_attention_that_takes_no_mask_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", list(NO_READERS))
-def test_a_model_that_reads_no_trees_is_refused(kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", list(UNSUPPORTED))
+def test_a_model_without_tree_support_is_refused(kind: str, dtype: torch.dtype) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        model = NO_READERS[kind]().to(dtype)
+        model = UNSUPPORTED[kind]().to(dtype)
     with pytest.raises(ValueError, match=f"a {kind} cannot search among semantic IDs"):
         beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS))
 
 
 @pytest.mark.parametrize("kind", list(MODELS))
-def test_a_model_that_reads_trees_is_not_refused_in_bfloat16(kind: str) -> None:
+def test_a_model_with_tree_support_passes_in_bfloat16(kind: str) -> None:
     model = make_model(kind, "eager" if kind in ("gemma", "neo") else "sdpa").to(torch.bfloat16)
     found = beam_search(model, *make_prompts([4]), ItemTrie(make_codes(5), TOKENS), beam_width=5)
     assert found.scores.isfinite().all()
 
 
-def test_windows_that_count_places_must_hold_the_branches_too() -> None:
+def test_local_windows_must_cover_the_branches() -> None:
     model, codes, room = make_model("neo", "eager"), make_codes(20), 20 * (LEVELS - 1)
     ids, mask = make_prompts([64 - room])
     trie = ItemTrie(codes, TOKENS)
@@ -426,7 +426,7 @@ def test_a_prompt_longer_than_the_models_window_is_refused(kind: str, attention:
         beam_search(model, *make_prompts([65 - LEVELS]), trie)
 
 
-def test_nothing_to_exclude_is_no_exclusion() -> None:
+def test_an_empty_exclusion_changes_nothing() -> None:
     model, trie, prompts = make_model(), ItemTrie(make_codes(30), TOKENS), make_prompts([4, 6])
     plain = beam_search(model, *prompts, trie)
     empty = beam_search(model, *prompts, trie, exclude=torch.empty(2, 0, dtype=torch.long))

@@ -1,4 +1,4 @@
-"""The trie holds what it was given: every item once, under its codes."""
+"""The trie holds every item once, under its codes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ TOKENS = np.arange(100, 100 + 3 * 5).reshape(3, 5)
 
 
 def walked(trie: ItemTrie) -> dict[tuple[int, ...], list[int]]:
-    """Codes → items, by going down from the root as a beam does."""
+    """Codes → items, found by descending from the root as a beam does."""
     found: dict[tuple[int, ...], int] = {(): 0}
     for level in trie.levels:
         found = {
@@ -53,14 +53,14 @@ def test_holds_every_item_under_its_codes(codes: np.ndarray, data) -> None:
 
 @settings(deadline=None)
 @given(codes=tables)
-def test_codes_too_many_for_one_number_are_sorted_alike(codes: np.ndarray) -> None:
+def test_codes_too_long_for_one_number_are_sorted_in_the_same_order(codes: np.ndarray) -> None:
     narrow = ItemTrie(codes, TOKENS)
     wide = ItemTrie(np.tile(codes, (1, 8)), np.tile(TOKENS, (8, 1)))  # 72 bits, and the same order
     assert narrow.items.tolist() == wide.items.tolist()
     assert walked(narrow) == {wide_codes[:3]: items for wide_codes, items in walked(wide).items()}
 
 
-def test_holds_only_the_items_asked_for() -> None:
+def test_holds_only_the_requested_items() -> None:
     codes = np.array([[0, 1, 2], [0, 1, 2], [3, 0, 0]])
     trie = ItemTrie(codes, TOKENS, items=np.array([1, 2]))
     assert walked(trie) == {(0, 1, 2): [1], (3, 0, 0): [2]}
@@ -78,12 +78,12 @@ def test_holds_only_the_items_asked_for() -> None:
         (np.full((2, 3), -1), TOKENS, "no item has a code"),
     ],
 )
-def test_says_what_is_wrong(codes: np.ndarray, tokens: np.ndarray, message: str) -> None:
+def test_invalid_codes_are_refused(codes: np.ndarray, tokens: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ItemTrie(codes, tokens)
 
 
 @pytest.mark.parametrize("row", [-1, 2])
-def test_says_which_item_is_not_there(row: int) -> None:
+def test_an_unknown_item_row_is_refused(row: int) -> None:
     with pytest.raises(ValueError, match=f"item row {row}: out of range; there are codes for 2 items"):
         ItemTrie(np.array([[0, 1, 2], [3, 0, 0]]), TOKENS, items=np.array([0, row]))

@@ -1,4 +1,4 @@
-"""Reading a prompt for its last state alone leaves that state, and the cache, as reading all of it does."""
+"""`last_state_only` gives the same last state and the same cache as a full read of the prompt."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def read(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Preall
     [("qwen", "sdpa"), ("qwen", "eager"), ("llama", "sdpa"), ("llama", "eager"), ("gemma", "eager")],
 )
 @pytest.mark.parametrize("lengths", [[7, 7], [3, 7], [1, 1]])
-def test_the_last_state_and_the_cache_are_those_of_reading_all(kind, attention, lengths):
+def test_last_state_and_cache_equal_those_of_a_full_read(kind, attention, lengths):
     model = make_model(kind, attention)
     ids, mask = make_prompts(lengths)
     given = None if len(set(lengths)) == 1 else mask
@@ -37,23 +37,23 @@ def test_the_last_state_and_the_cache_are_those_of_reading_all(kind, attention, 
         last = read(model, ids, given, roomy)
     torch.testing.assert_close(last[:, -1], states[:, -1])
     for ours, theirs in zip(roomy.layers, plain.layers, strict=True):
-        for row, length in enumerate(lengths):  # what stands at padding is never seen
+        for row, length in enumerate(lengths):  # padding is never attended to
             torch.testing.assert_close(ours.keys[row, :, -length:], theirs.keys[row, :, -length:])
             torch.testing.assert_close(ours.values[row, :, -length:], theirs.values[row, :, -length:])
 
 
-def test_other_states_are_left_out_where_layers_are_like_those_of_llama():
+def test_other_states_are_left_out_for_layers_like_those_of_llama():
     ids, _ = make_prompts([6, 6])
     places = {}
     for kind in ("llama", "gemma"):
         model = make_model(kind, "eager")
         with last_state_only(model.get_decoder()):
             places[kind] = read(model, ids, None, DynamicCache()).shape[1]
-        assert read(model, ids, None, DynamicCache()).shape[1] == 6  # and not a moment longer
+        assert read(model, ids, None, DynamicCache()).shape[1] == 6  # only within the context
     assert places == {"llama": 1, "gemma": 6}
 
 
-def test_a_cache_says_when_its_room_is_taken():
+def test_a_full_cache_is_an_error():
     cache = PreallocatedCache(1)
     states = torch.arange(6.0).view(1, 1, 3, 2)
     cache.update(states, states, 0)

@@ -1,4 +1,4 @@
-"""Digests, and the cache that spares hashing big files again."""
+"""Digests, and the cache that avoids hashing large files again."""
 
 import hashlib
 import os
@@ -37,7 +37,7 @@ def test_a_link_in_a_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that were really hashed, in order."""
+    """The files that were hashed, in order."""
     seen: list[Path] = []
 
     def counted(path: Path) -> str:
@@ -60,7 +60,7 @@ def test_the_cache_hashes_once_until_the_file_changes(tmp_path: Path, hashed: li
     assert len(hashed) == 2
 
 
-def test_a_file_just_written_is_not_remembered(tmp_path: Path, hashed: list[Path]) -> None:
+def test_a_file_just_written_is_not_cached(tmp_path: Path, hashed: list[Path]) -> None:
     raw = tmp_path / "raw.csv"
     raw.write_bytes(b"abc")
     cache = DigestCache(tmp_path / "digests.json")
@@ -80,7 +80,7 @@ def test_a_broken_or_unwritable_cache_costs_only_time(tmp_path: Path, hashed: li
     assert DigestCache(raw / "below-a-file.json").sha256(raw) == ABC
 
 
-def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "raw.csv"
     raw.write_bytes(b"abc")
 

@@ -1,4 +1,4 @@
-"""A disk that takes no more gives one clear error, whoever met it first."""
+"""A full disk gives one clear error, whichever library runs into it."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_really_full_disk_met_by_python(small_disk: Path) -> None:
+def test_a_full_file_system_under_python(small_disk: Path) -> None:
     with pytest.raises(DiskFull, match=r"no space left.*MiB free.*Nothing that was published") as caught:
         with clear_disk_errors(small_disk / "big", remedy="use --store"):
             write_bytes(small_disk / "big", bytes(2 << 20))
@@ -38,7 +38,7 @@ def test_a_really_full_disk_met_by_python(small_disk: Path) -> None:
     assert not list(small_disk.iterdir())
 
 
-def test_a_really_full_disk_met_by_safetensors(small_disk: Path) -> None:
+def test_a_full_file_system_under_safetensors(small_disk: Path) -> None:
     with pytest.raises(DiskFull):
         with clear_disk_errors(small_disk):
             save_file({"weight": np.zeros(1 << 20, np.float32)}, small_disk / "model.safetensors")
@@ -54,14 +54,14 @@ def test_a_really_full_disk_met_by_safetensors(small_disk: Path) -> None:
         (PermissionError(errno.EACCES, "Permission denied"), NotWritableError),
     ],
 )
-def test_the_shapes_it_comes_in(tmp_path: Path, error: Exception, expected: type[OSError]) -> None:
+def test_errors_of_a_full_disk_in_every_form(tmp_path: Path, error: Exception, expected: type[OSError]) -> None:
     with pytest.raises(expected, match="run the same command again") as caught:
         with clear_disk_errors(tmp_path / "not" / "there"):
             raise error
     assert caught.value.__cause__ is error
 
 
-def test_found_behind_an_error_that_hides_it(tmp_path: Path) -> None:
+def test_a_cause_behind_another_error_is_found(tmp_path: Path) -> None:
     def save() -> None:
         try:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -82,7 +82,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
         assert caught.value is error
 
 
-def test_what_is_written_beside_the_target_belongs_to_it(tmp_path: Path) -> None:
+def test_siblings_named_after_the_target_belong_to_it(tmp_path: Path) -> None:
     for name in (tmp_path, tmp_path / "cell", tmp_path / "cell.work" / "x", tmp_path / ".cell.1.partial"):
         with pytest.raises(NotWritableError):
             with clear_disk_errors(tmp_path / "cell"):

@@ -1,4 +1,4 @@
-"""Folders and files appear whole or not at all, and what was there before stays until then."""
+"""Folders and files appear complete or not at all, and an old version stays until then."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def test_publish_refuses_a_folder_without_its_last_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
-def test_published_files_follow_the_umask_whoever_wrote_them(tmp_path: Path, umask: int, mode: int) -> None:
+def test_published_files_follow_the_umask_whichever_library_wrote_them(tmp_path: Path, umask: int, mode: int) -> None:
     private, outside = tmp_path / "cell.work" / "inner" / "weights", tmp_path / "outside"
     outside.touch(0o600)
     before = os.umask(umask)
@@ -54,7 +54,7 @@ def test_published_files_follow_the_umask_whoever_wrote_them(tmp_path: Path, uma
     assert outside.stat().st_mode & 0o777 == 0o600
 
 
-def test_publish_replaces_a_leftover_but_nothing_published(tmp_path: Path) -> None:
+def test_publish_replaces_a_leftover_but_no_published_folder(tmp_path: Path) -> None:
     final = tmp_path / "cell"
     final.mkdir()
     (final / "half").write_text("left by a copy that was cut off")
@@ -65,7 +65,7 @@ def test_publish_replaces_a_leftover_but_nothing_published(tmp_path: Path) -> No
     assert work_folder(final).exists()
 
 
-def test_publish_outside_of_our_own_folders_replaces_only_an_empty_one(tmp_path: Path) -> None:
+def test_publish_among_a_users_folders_replaces_only_an_empty_one(tmp_path: Path) -> None:
     final = tmp_path / "out"
     final.mkdir()
     (final / "thesis.tex").write_text("dear to somebody")
@@ -76,7 +76,7 @@ def test_publish_outside_of_our_own_folders_replaces_only_an_empty_one(tmp_path:
     assert (final / "a.bin").exists()
 
 
-def test_remove_folder_is_one_stroke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_folder_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = _filled(tmp_path / "cell")
 
     def killed(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names from outside become paths that stay where they belong."""
+"""Names from outside become paths that stay within their folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def test_readable_names_stay(name: str) -> None:
     assert safe_segment(name) == name
 
 
-def test_other_signs_become_dashes() -> None:
+def test_other_characters_become_dashes() -> None:
     assert safe_segment("Health & Household: 5%") == "Health---Household--5-"
 
 
@@ -27,7 +27,7 @@ def test_dangerous_names_are_refused(name: str) -> None:
 
 
 @given(st.text())
-def test_a_safe_segment_is_one_path_part_and_its_own(text: str) -> None:
+def test_a_safe_segment_is_one_path_part_and_idempotent(text: str) -> None:
     try:
         segment = safe_segment(text)
     except ValueError:
@@ -38,12 +38,12 @@ def test_a_safe_segment_is_one_path_part_and_its_own(text: str) -> None:
 
 
 @pytest.mark.parametrize("relative", ["", ".", "..", "a/../../b", "/etc/passwd", "a\\..\\b", "a\0"])
-def test_inside_refuses_what_leads_out(tmp_path: Path, relative: str) -> None:
+def test_inside_refuses_paths_that_leave_the_folder(tmp_path: Path, relative: str) -> None:
     with pytest.raises(ValueError):
         inside(tmp_path, relative)
 
 
-def test_inside_refuses_links_unless_told(tmp_path: Path) -> None:
+def test_inside_refuses_links_unless_allowed(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="symbolic link"):

@@ -1,4 +1,4 @@
-"""The report's figures, against scipy and by hand."""
+"""The figures of the report, checked against scipy and by hand."""
 
 import json
 
@@ -16,7 +16,7 @@ VECTORS = np.random.default_rng(0).normal(5, 1, (50, 4)).astype(np.float32)
 CODEBOOK = fit_codebook(VECTORS, ResidualKMeansRecipe(levels=3, codes=4), seed=0)
 
 
-def test_use_and_entropy_are_those_of_the_codes() -> None:
+def test_use_and_entropy_match_scipy() -> None:
     codes, found = assign_codes(CODEBOOK, VECTORS, [np.arange(50)])
     for level, own in enumerate(found.levels):
         counts = np.bincount(codes.codes[:, level])
@@ -26,7 +26,7 @@ def test_use_and_entropy_are_those_of_the_codes() -> None:
     assert (found.items, found.codes_per_level, found.without_code) == (50, 4, 0)
 
 
-def test_even_use_has_the_most_entropy_and_one_code_none() -> None:
+def test_uniform_use_has_maximum_entropy_and_a_single_code_none() -> None:
     codes = np.zeros((8, 3), np.int32)
     codes[:, 1] = np.arange(8) % 4
     first, second, _ = codes_report(CODEBOOK, VECTORS[:8], codes, codes).levels
@@ -54,7 +54,7 @@ def test_collisions_and_moves_are_counted() -> None:
     assert (found.moved, found.items, found.without_code) == (1, 5, 3)
 
 
-def test_it_is_plain_json() -> None:
+def test_as_json_is_plain_json() -> None:
     values = assign_codes(CODEBOOK, VECTORS, [np.arange(20)])[1].as_json()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["levels"][0].keys() == {"used", "entropy_bits", "perplexity", "error"}

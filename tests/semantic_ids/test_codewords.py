@@ -1,4 +1,4 @@
-"""Residual codes are those of the plain loop over vectors, levels and words."""
+"""Residual codes equal those of a plain loop over vectors, levels and codewords."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _by_hand(vectors: np.ndarray, codewords: Codewords) -> list[list[int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 9), st.integers(1, 6), st.integers(0, 30))
-def test_codes_are_those_of_the_plain_loop(seed: int, levels: int, codes: int, width: int, n: int) -> None:
+def test_codes_equal_those_of_a_plain_loop(seed: int, levels: int, codes: int, width: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     words = rng.normal(size=(levels, codes, width)).astype(np.float32)
     codewords = Codewords(words, rng.integers(1, codes + 1, levels))
@@ -34,16 +34,16 @@ def test_codes_are_those_of_the_plain_loop(seed: int, levels: int, codes: int, w
     assert found.shape == (n, levels)
 
 
-def test_many_vectors_are_coded_as_each_alone() -> None:
+def test_many_vectors_are_encoded_like_each_alone() -> None:
     rng = np.random.default_rng(0)
     codewords = Codewords(rng.normal(size=(2, 16, 8)).astype(np.float32), np.array([16, 16]))
-    vectors = rng.normal(size=(20_000, 8)).astype(np.float32)  # more than are worked on at once
+    vectors = rng.normal(size=(20_000, 8)).astype(np.float32)  # more than one chunk
     found = codewords.encode(vectors)
     for row in (0, 16_383, 16_384, 19_999):
         assert found[row].tolist() == codewords.encode(vectors[row : row + 1])[0].tolist()
 
 
-def test_of_equal_words_the_first_is_taken() -> None:
+def test_the_first_of_equal_codewords_is_chosen() -> None:
     words = np.array([[[2.0], [1.0], [1.0]]], np.float32)
     assert Codewords(words, np.array([3])).encode(np.ones((2, 1), np.float32)).tolist() == [[1], [1]]
 
@@ -71,14 +71,16 @@ def test_distances_to_last_words_are_squared_and_finite() -> None:
         (np.full((1, 3, 1), np.nan, np.float32), [1], "NaN"),
     ],
 )
-def test_words_that_make_no_codebook_are_refused(words: np.ndarray, used: list[int], message: str) -> None:
+def test_invalid_codewords_are_refused(words: np.ndarray, used: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Codewords(words, np.array(used))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(-1e6, 1e6), st.sampled_from([1e-20, 1e-6, 1.0, 1e8, 1e25]))
-def test_scaled_vectors_have_mean_zero_and_length_one_and_go_back(seed: int, shift: float, size: float) -> None:
+def test_scaled_vectors_have_mean_zero_and_unit_length_and_scaling_is_invertible(
+    seed: int, shift: float, size: float
+) -> None:
     vectors = np.random.default_rng(seed).normal(shift, 1.0, (50, 3)) * size
     scale = VectorScale.of(vectors)
     scaled = scale.apply(vectors)
@@ -97,6 +99,6 @@ def test_scaled_vectors_have_mean_zero_and_length_one_and_go_back(seed: int, shi
         (np.array([[1, 2], [np.nan, 0], [0, np.inf]], np.float32), "2 of 3 rows, first in row 1"),
     ],
 )
-def test_vectors_that_cannot_be_coded_are_named(vectors: np.ndarray, message: str) -> None:
+def test_invalid_vectors_are_refused(vectors: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_vectors(vectors, 2)

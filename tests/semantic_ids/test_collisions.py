@@ -1,4 +1,4 @@
-"""Collisions: what is moved and where to, against a plain loop; what is kept; what is counted."""
+"""Collisions: the moves equal those of a plain loop, codes that do not collide stay, the rest is counted."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Line:
 
 
 def _plainly(codebook: Line, vectors: np.ndarray, codes: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The rule, word for word."""
+    """The rule of the module's docstring as a plain loop."""
     result = [tuple(row) for row in codes.tolist()]
     before = {tuple(row) for row in taken.tolist()}
     distances = codebook.last_level_distances(vectors, codes).tolist()
@@ -63,7 +63,7 @@ def _cases(draw: st.DrawFn) -> tuple[Line, np.ndarray, np.ndarray, np.ndarray]:
 
 @settings(max_examples=300, deadline=None)
 @given(_cases(), st.sampled_from([1, 3, 10_000]))
-def test_items_move_as_the_rule_says(case: tuple, at_once: int) -> None:
+def test_items_move_like_in_a_plain_loop(case: tuple, at_once: int) -> None:
     codebook, vectors, codes, taken = case
     before = codes.copy()
     with pytest.MonkeyPatch.context() as patch:
@@ -76,7 +76,7 @@ def test_items_move_as_the_rule_says(case: tuple, at_once: int) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(_cases())
-def test_items_share_a_code_only_where_the_prefix_is_full(case: tuple) -> None:
+def test_items_share_a_code_only_if_the_prefix_is_full(case: tuple) -> None:
     codebook, vectors, codes, taken = case
     taken = np.unique(taken, axis=0)
     separated = resolve_collisions(codebook, vectors, codes, taken)
@@ -89,7 +89,7 @@ def test_items_share_a_code_only_where_the_prefix_is_full(case: tuple) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(_cases())
-def test_who_is_alone_stays(case: tuple) -> None:
+def test_items_without_a_collision_stay(case: tuple) -> None:
     codebook, vectors, codes, taken = case
     separated = resolve_collisions(codebook, vectors, codes, taken)
     alone = ~shares_code(np.concatenate([codes, taken]), codebook.codes)[: len(codes)]
@@ -99,7 +99,7 @@ def test_who_is_alone_stays(case: tuple) -> None:
     assert np.array_equal(again[settled], separated[settled]), "what is settled is not moved again"
 
 
-def test_a_full_prefix_is_counted() -> None:
+def test_collisions_in_a_full_prefix_are_counted() -> None:
     """Three items on two codes: one of each code's items is alone at best, and nobody is lost."""
     codes = np.zeros((3, 2), np.int32)
     separated = resolve_collisions(Line(2), np.array([[0.0], [1.0], [0.0]], np.float32), codes)
@@ -122,7 +122,7 @@ def test_many_movers_in_one_prefix_fill_it() -> None:
     )
 
 
-def test_full_codes_tell_all_codes_apart() -> None:
+def test_code_keys_are_unique() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
     assert code_keys(grid, 3).tolist() == list(range(27))
     largest = np.full((1, 4), 255)

@@ -1,4 +1,4 @@
-"""Codes of items: own codes for all, phases that never change what came before, files, and errors."""
+"""Item codes are unique, later phases never change earlier codes, files round-trip, errors are clear."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ RECIPES = {
 
 
 def _vectors(n: int = 60, seed: int = 0) -> np.ndarray:
-    """Every third vector stands twice."""
+    """Random vectors, every third of them twice."""
     vectors = np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32)
     vectors[2::3] = vectors[1::3][: len(vectors[2::3])]
     return vectors
@@ -30,7 +30,7 @@ def codebooks() -> dict[str, Codebook]:
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_every_item_of_a_closed_catalogue_ends_with_its_own_code(codebooks, kind: str) -> None:
+def test_every_item_of_a_closed_catalogue_gets_a_unique_code(codebooks, kind: str) -> None:
     vectors = _vectors(40)
     codes, report = assign_codes(codebooks[kind], vectors, [np.arange(40)])
     assert codes.has_code().all()
@@ -44,7 +44,7 @@ def test_every_item_of_a_closed_catalogue_ends_with_its_own_code(codebooks, kind
 @pytest.mark.parametrize("kind", RECIPES)
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 60), st.integers(0, 60))
-def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int, first: int, second: int) -> None:
+def test_appended_items_change_no_code(codebooks, kind: str, seed: int, first: int, second: int) -> None:
     vectors = _vectors(60, seed % 100)
     order = np.random.default_rng(seed).permutation(60)
     start, end = sorted((first, second))
@@ -57,7 +57,7 @@ def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int,
         assert np.array_equal(less.codes[rows], whole.codes[rows])
         assert np.flatnonzero(less.has_code()).tolist() == sorted(rows.tolist())
         assert so_far.without_code == 60 - len(rows)
-    # Vectors of items that come later say nothing about those before.
+    # Later vectors must not affect earlier codes.
     changed = vectors.copy()
     changed[groups[2]] += 1
     again, _ = assign_codes(codebooks[kind], changed, groups)
@@ -65,7 +65,7 @@ def test_what_is_appended_later_changes_no_code(codebooks, kind: str, seed: int,
     assert np.array_equal(again.codes[before], whole.codes[before])
 
 
-def test_an_appended_double_gets_the_nearest_free_code(codebooks) -> None:
+def test_an_appended_duplicate_gets_the_nearest_free_code(codebooks) -> None:
     codebook = codebooks["residual_kmeans"]
     vectors = np.concatenate([_vectors(1), _vectors(1)])
     codes, report = assign_codes(codebook, vectors, [np.array([0]), np.array([1])])
@@ -77,7 +77,7 @@ def test_an_appended_double_gets_the_nearest_free_code(codebooks) -> None:
     assert report.moved == 1
 
 
-def test_a_table_on_disk_is_coded_like_one_in_memory(codebooks, tmp_path: Path) -> None:
+def test_a_memory_mapped_table_is_encoded_like_one_in_memory(codebooks, tmp_path: Path) -> None:
     vectors = _vectors()
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
@@ -95,12 +95,12 @@ def test_a_table_on_disk_is_coded_like_one_in_memory(codebooks, tmp_path: Path) 
         ([[0, 1], [2], [1, 0]], r"groups\[2\]: 2 item rows are also in an earlier group, first row 0 in groups\[0\]"),
     ],
 )
-def test_groups_that_overlap_or_miss_are_named(codebooks, groups: list, message: str) -> None:
+def test_groups_with_repeated_or_unknown_items_are_refused(codebooks, groups: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         assign_codes(codebooks["residual_kmeans"], _vectors(), [np.array(group) for group in groups])
 
 
-def test_codes_come_back_from_their_file(tmp_path: Path) -> None:
+def test_codes_survive_saving_and_loading(tmp_path: Path) -> None:
     codes = ItemCodes(np.array([[1, 2], [-1, -1], [0, 7]], np.int32), 8)
     codes.save(tmp_path)
     loaded = ItemCodes.load(tmp_path)
@@ -110,7 +110,7 @@ def test_codes_come_back_from_their_file(tmp_path: Path) -> None:
     assert loaded.has_code().tolist() == [True, False, True]
 
 
-def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="assign the items' codes first"):
         ItemCodes.load(tmp_path)
     (tmp_path / "codes.safetensors").write_bytes(b"nothing of the kind")
@@ -128,6 +128,6 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
         (np.array([[0, 1], [-1, 0]], np.int32), r"1 of 2 items have -1 on some levels only, first item 1"),
     ],
 )
-def test_codes_that_cannot_be_are_refused(codes: np.ndarray, message: str) -> None:
+def test_invalid_codes_are_refused(codes: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ItemCodes(codes, 8)

@@ -1,4 +1,4 @@
-"""Recipes are read by whoever reads a grid: they bring no torch and no scikit-learn along."""
+"""Recipes of quantisers, which import neither torch nor scikit-learn, since every grid file is read with them."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe, R
 RECIPE: TypeAdapter[QuantiserRecipe] = TypeAdapter(QuantiserRecipe)
 
 
-def test_recipes_are_told_apart_by_kind() -> None:
+def test_the_kind_selects_the_recipe() -> None:
     assert isinstance(RECIPE.validate_python({"kind": "rqvae", "hidden": [64, 32]}), RqVaeRecipe)
     kmeans = RECIPE.validate_python({"kind": "residual_kmeans"})
     assert (kmeans.levels, kmeans.codes) == (4, 256)
@@ -31,7 +31,7 @@ def test_recipes_are_told_apart_by_kind() -> None:
         ({"kind": "rqvae", "levels": 8}, "take fewer levels or fewer codes"),
     ],
 )
-def test_wrong_values_are_named(values: dict, message: str) -> None:
+def test_wrong_values_are_refused(values: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         RECIPE.validate_python(values)
     assert ResidualKMeansRecipe(levels=7).levels == 7, "the most that fits"

@@ -1,4 +1,4 @@
-"""Spreading: items that share a code are parted by balanced assignment; those it cannot part go back."""
+"""Reassignment separates colliding items by balanced assignment; items that still collide return to their code."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -22,15 +22,15 @@ def _codewords(last: list[list[float]]) -> Codewords:
 CROSS = _codewords([[3, 0], [-3, 0], [0, 3], [0, -3]])
 
 
-def test_items_of_one_code_are_parted() -> None:
-    """All four are nearest to the right word, though each leans towards another one."""
+def test_items_of_one_code_are_separated() -> None:
+    """All four are nearest to the rightmost codeword, though each leans towards another one."""
     vectors = np.array([[2, 0], [0.5, 0], [0.6, 0.4], [0.6, -0.4]], np.float32)
     codes = CROSS.encode(vectors)
     assert codes.tolist() == [[0, 0]] * 4
     assert reassign_collisions(CROSS, vectors, codes, RECIPE).tolist() == [[0, 0], [0, 1], [0, 2], [0, 3]]
 
 
-def test_equal_items_cannot_be_parted_and_go_back() -> None:
+def test_equal_items_cannot_be_separated_and_return() -> None:
     vectors = np.array([[2, 0]] * 3 + [[98, 3]], np.float32)
     codes = CROSS.encode(vectors)
     assert np.array_equal(reassign_collisions(CROSS, vectors, codes, RECIPE), codes)
@@ -45,7 +45,7 @@ def test_no_rounds_or_no_balance_change_nothing() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 40))
-def test_where_nobody_collides_all_stay(seed: int, n: int) -> None:
+def test_items_without_a_collision_stay(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     codewords = _codewords(rng.normal(size=(4, 2)).tolist())
     vectors = (rng.integers(2, size=(n, 2)) * 100 + rng.normal(size=(n, 2))).astype(np.float32)

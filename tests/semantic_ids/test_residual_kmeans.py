@@ -1,4 +1,4 @@
-"""Residual k-means: errors fall with each level, the same seed gives the same codes, and odd data is no trouble."""
+"""Residual k-means: the error falls with each level, the seed determines the codes, and degenerate data works."""
 
 import json
 from itertools import pairwise
@@ -18,7 +18,7 @@ def _recipe(**values) -> ResidualKMeansRecipe:
 
 
 def _clusters(n: int = 300, width: int = 12, seed: int = 0) -> np.ndarray:
-    """Vectors around a few centres, far from zero, as those of a language model are."""
+    """Vectors around a few centres, far from zero, like those of a language model."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(10, width))
     return (50 + centres[rng.integers(10, size=n)] + 0.3 * rng.normal(size=(n, width))).astype(np.float32)
@@ -38,7 +38,7 @@ def test_the_error_falls_with_each_level(mini_batch_above: int) -> None:
 
 
 def test_one_level_is_k_means() -> None:
-    """Every word is the mean of the vectors that it codes, and clear clusters are found."""
+    """Every codeword is the mean of the vectors that it encodes, and clear clusters are found."""
     rng = np.random.default_rng(1)
     centres = 100 * np.eye(4)
     vectors = np.repeat(centres, 25, axis=0) + rng.normal(size=(100, 4))
@@ -50,14 +50,14 @@ def test_one_level_is_k_means() -> None:
 
 
 @pytest.mark.parametrize("mini_batch_above", [10_000, 0])
-def test_the_seed_decides(mini_batch_above: int) -> None:
+def test_the_seed_determines_the_codes(mini_batch_above: int) -> None:
     vectors, recipe = _clusters(), _recipe(mini_batch_above=mini_batch_above, mini_batch_size=64)
     first, again, other = (fit_codebook(vectors, recipe, seed).encode(vectors) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_fitting_leaves_the_global_generator_and_the_vectors_alone() -> None:
+def test_fitting_changes_neither_the_global_generator_nor_the_vectors() -> None:
     vectors = _clusters()
     before, state = vectors.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
     fit_codebook(vectors, _recipe(), seed=0)
@@ -67,10 +67,10 @@ def test_fitting_leaves_the_global_generator_and_the_vectors_alone() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.sampled_from([1e-25, 1.0, 1e25]))
-def test_few_distinct_vectors_are_coded_exactly(seed: int, n: int, distinct: int, size: float) -> None:
+def test_few_distinct_vectors_are_encoded_exactly(seed: int, n: int, distinct: int, size: float) -> None:
     rng = np.random.default_rng(seed)
     kinds = (rng.normal(size=(distinct, 3)) * size).astype(np.float32)
-    kinds[:, 1] = 7 * size  # a dimension that says nothing
+    kinds[:, 1] = 7 * size  # a constant dimension
     vectors = kinds[rng.integers(distinct, size=n)]
     codebook = fit_codebook(vectors, _recipe(codes=12), seed=0)
     codes = codebook.encode(vectors)
@@ -80,7 +80,7 @@ def test_few_distinct_vectors_are_coded_exactly(seed: int, n: int, distinct: int
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.0, 1e-7, 1e-3, 1.0]))
-def test_vectors_that_hardly_differ_are_no_trouble(seed: int, n: int, noise: float) -> None:
+def test_nearly_equal_vectors_can_be_fitted(seed: int, n: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
     vectors = (rng.integers(3, size=(n, 2)) + noise * rng.normal(size=(n, 2))).astype(np.float32)
     codebook = fit_codebook(vectors, _recipe(codes=4), seed=seed)
@@ -90,7 +90,7 @@ def test_vectors_that_hardly_differ_are_no_trouble(seed: int, n: int, noise: flo
     assert np.isfinite(codebook.decode(codes)).all()
 
 
-def test_no_vectors_and_broken_ones_are_refused() -> None:
+def test_missing_and_invalid_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one item"):
         fit_codebook(np.zeros((0, 3), np.float32), _recipe(), seed=0)
     vectors = _clusters()
@@ -103,7 +103,7 @@ def test_no_vectors_and_broken_ones_are_refused() -> None:
     assert codebook.encode(np.zeros((0, 12), np.float32)).shape == (0, 3)
 
 
-def test_a_saved_codebook_codes_as_before(tmp_path: Path) -> None:
+def test_a_saved_codebook_encodes_as_before(tmp_path: Path) -> None:
     vectors = _clusters()
     codebook = fit_codebook(vectors[:200], _recipe(), seed=0)
     codebook.save(tmp_path / "codebook")
@@ -115,7 +115,7 @@ def test_a_saved_codebook_codes_as_before(tmp_path: Path) -> None:
     assert (loaded.levels, loaded.codes, loaded.width) == (3, 8, 12)
 
 
-def test_a_damaged_codebook_says_where_and_what(tmp_path: Path) -> None:
+def test_a_damaged_codebook_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"codebook\.json: no such file"):
         load_codebook(tmp_path)
     fit_codebook(_clusters(), _recipe(), seed=0).save(tmp_path)

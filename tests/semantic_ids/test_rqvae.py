@@ -1,4 +1,4 @@
-"""RQ-VAE: it learns, its loss is the formula's, its last level is balanced, and the seed decides."""
+"""RQ-VAE: training lowers the error, the loss follows its formula, the last level is balanced, the seed decides."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def _recipe(**values) -> RqVaeRecipe:
 
 
 def _vectors(n: int = 300, width: int = 24, seed: int = 0) -> np.ndarray:
-    """Vectors near a plane of four dimensions, far from zero."""
+    """Vectors near a four-dimensional subspace, far from zero."""
     rng = np.random.default_rng(seed)
     plane = rng.normal(size=(n, 4)) @ rng.normal(size=(4, width))
     return (20 + plane + 0.05 * rng.normal(size=(n, width))).astype(np.float32)
@@ -46,9 +46,9 @@ def test_training_lowers_the_error_and_so_does_each_level(fitted: RqVae) -> None
     assert left(fitted, 3) < left(fitted, 2) < left(fitted, 1) < 1
 
 
-def test_gradients_are_those_of_the_formula() -> None:
-    """By hand, for one vector on two levels: the sum passes its gradient straight through; each word is drawn to
-    its residual, and the latent vector, β times as much, to the sums of words."""
+def test_gradients_follow_the_formula() -> None:
+    """By hand, for one vector on two levels: the sum has a straight-through gradient, each codeword moves towards its
+    residual, and the latent vector, with factor β, towards the sums of codewords."""
     latents = torch.tensor([[1.0, 2.0]], dtype=torch.float64, requires_grad=True)
     words = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.5], [9.0, 9.0]]], dtype=torch.float64, requires_grad=True)
     recipe = _recipe(levels=2, codes=2, width=2, beta=0.25, sinkhorn_epsilon=0)
@@ -66,7 +66,7 @@ def test_gradients_are_those_of_the_formula() -> None:
 
 
 def test_only_the_last_level_is_balanced() -> None:
-    """Four equal residuals: without balance, all take one word; with it, the last level parts nearly equal ones."""
+    """Four equal residuals: unbalanced, all get one codeword; balanced, the last level separates nearly equal ones."""
     latents = torch.tensor([[1.0], [1.01], [1.02], [1.03]])
     words = torch.tensor([[[1.0], [5.0]], [[0.0], [0.5]]])
     plain, _ = quantise(latents, words, _recipe(levels=2, codes=2, width=1, sinkhorn_epsilon=0))
@@ -75,8 +75,8 @@ def test_only_the_last_level_is_balanced() -> None:
     assert even[:, 0].tolist() == pytest.approx([1.0, 1.0, 1.5, 1.5])
 
 
-def test_a_deep_network_starts_without_shrinking_what_it_reads() -> None:
-    """Latents of nearly zero would be one point to the k-means that starts the words."""
+def test_a_deep_network_does_not_shrink_its_input_at_initialisation() -> None:
+    """Latents near zero would be one point to the k-means that initialises the codewords."""
     vectors = _vectors()
     deep = _recipe(hidden=(64,) * 6, steps=1, learning_rate=1e-12)
     codebook = fit_codebook(vectors, deep, seed=0)
@@ -86,7 +86,7 @@ def test_a_deep_network_starts_without_shrinking_what_it_reads() -> None:
     assert len(np.unique(codebook.encode(vectors)[:, 0])) == 8
 
 
-def test_words_start_as_k_means_centres() -> None:
+def test_codewords_are_initialised_to_k_means_centres() -> None:
     vectors = _vectors()
     codebook = fit_codebook(vectors, _recipe(steps=1, learning_rate=1e-12, weight_decay=0), seed=0)
     assert isinstance(codebook, RqVae)
@@ -97,11 +97,11 @@ def test_words_start_as_k_means_centres() -> None:
         np.testing.assert_allclose(codebook.codewords.words[0, code], of_code.mean(0), atol=2e-3)
 
 
-def test_the_seed_decides_and_the_global_generator_stays(fitted: RqVae) -> None:
+def test_the_seed_determines_the_result_and_the_global_generator_stays(fitted: RqVae) -> None:
     vectors = _vectors()
     state = torch.get_rng_state()
     again = fit_codebook(vectors, _recipe(), seed=0)
-    torch.rand(3)  # what others draw in between changes nothing
+    torch.rand(3)  # draws in between change nothing
     assert isinstance(again, RqVae)
     assert np.array_equal(again.codewords.words, fitted.codewords.words)
     assert np.array_equal(again.encode(vectors), fitted.encode(vectors))
@@ -113,7 +113,7 @@ def test_the_seed_decides_and_the_global_generator_stays(fitted: RqVae) -> None:
     assert not np.array_equal(codes[0], codes[2])
 
 
-def test_a_saved_codebook_codes_as_before(fitted: RqVae, tmp_path: Path) -> None:
+def test_a_saved_codebook_encodes_as_before(fitted: RqVae, tmp_path: Path) -> None:
     vectors = _vectors(50, seed=1)
     fitted.save(tmp_path)
     loaded = load_codebook(tmp_path)
@@ -130,7 +130,7 @@ def test_a_saved_codebook_codes_as_before(fitted: RqVae, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("n", [1, 5])
-def test_few_and_equal_vectors_are_no_trouble(n: int) -> None:
+def test_few_and_equal_vectors_can_be_fitted(n: int) -> None:
     vectors = np.full((n, 6), 3.0, np.float32)
     codebook = fit_codebook(vectors, _recipe(steps=3), seed=0)
     codes = codebook.encode(vectors)
@@ -140,6 +140,6 @@ def test_few_and_equal_vectors_are_no_trouble(n: int) -> None:
     assert codebook.decode(codes[:0]).shape == (0, 6)
 
 
-def test_a_loss_that_explodes_says_what_to_lower() -> None:
+def test_a_diverging_loss_is_an_error_that_names_the_learning_rate() -> None:
     with pytest.raises(ValueError, match="lower learning_rate"):
         fit_codebook(_vectors(), _recipe(learning_rate=1e30, steps=5), seed=0)

@@ -1,4 +1,4 @@
-"""Vectors from a user's parquet file: put in the items' order, and every kind of mistake named."""
+"""Vectors from a user's parquet file: sorted into the order of the items, with an error for every mistake."""
 
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,20 @@ def _write(folder: Path, ids: list[Any], vectors: list[Any], kind: Any = None) -
 
 
 @pytest.mark.parametrize("kind", [pl.List(pl.Float32), pl.List(pl.Float64), pl.Array(pl.Float32, 2), pl.List(pl.Int64)])
-def test_rows_are_put_in_the_items_order(tmp_path: Path, kind: Any) -> None:
+def test_rows_are_sorted_into_the_order_of_the_items(tmp_path: Path, kind: Any) -> None:
     path = _write(tmp_path, ["c", "x", "a", "b"], [[5, 6], [0, 0], [1, 2], [3, 4]], kind)
     vectors = read_vectors(path, IDS)
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [[1, 2], [3, 4], [5, 6]]
-    vectors += 1  # it is the caller's own
+    vectors += 1  # the caller may change it
 
 
-def test_whole_numbers_are_ids_too(tmp_path: Path) -> None:
+def test_whole_numbers_are_valid_ids(tmp_path: Path) -> None:
     path = _write(tmp_path, [20, 3], [[1.0], [2.0]])
     assert read_vectors(path, np.array(["20", "3"])).tolist() == [[1], [2]]
 
 
-def test_no_items_have_no_vectors(tmp_path: Path) -> None:
+def test_no_items_give_an_empty_table(tmp_path: Path) -> None:
     assert read_vectors(_write(tmp_path, ["a"], [[1.0]]), np.array([], np.str_)).shape[0] == 0
 
 
@@ -51,25 +51,25 @@ def test_no_items_have_no_vectors(tmp_path: Path) -> None:
         (["a", "b", None], [[1.0]] * 3, "1 of 3 items have no row, such as 'c'"),
     ],
 )
-def test_what_is_wrong_is_counted_and_named(tmp_path: Path, ids: list, vectors: list, message: str) -> None:
+def test_errors_count_the_items_and_name_one(tmp_path: Path, ids: list, vectors: list, message: str) -> None:
     path = _write(tmp_path, ids, vectors)
     with pytest.raises(DataError, match=message) as caught:
         read_vectors(path, IDS)
     assert str(path) in str(caught.value)
 
 
-def test_numbers_too_large_for_float32_are_named(tmp_path: Path) -> None:
+def test_numbers_too_large_for_float32_are_refused(tmp_path: Path) -> None:
     path = _write(tmp_path, ["a", "b", "c"], [[1.0], [1e300], [1.0]], pl.List(pl.Float64))
     with pytest.raises(DataError, match="infinity .* such as 'b'"):
         read_vectors(path, IDS)
 
 
-def test_what_other_items_hold_does_not_matter(tmp_path: Path) -> None:
+def test_errors_in_other_items_do_not_matter(tmp_path: Path) -> None:
     path = _write(tmp_path, ["a", "b", "c", "x", "x"], [[1.0], [2.0], [3.0], [float("nan"), 1], None])
     assert read_vectors(path, IDS).shape == (3, 1)
 
 
-def test_a_file_that_is_no_such_table_says_so(tmp_path: Path) -> None:
+def test_a_file_of_another_form_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "vectors.parquet"
     with pytest.raises(DataError, match="no such file; expected a parquet file with the columns item_id and vector"):
         read_vectors(path, IDS)

@@ -1,4 +1,4 @@
-"""A cell that could not be built is remembered until it is built, and remembering never stands in the way."""
+"""A failure is recorded until the cell is built, and recording it never gets in the way."""
 
 from pathlib import Path
 from typing import Any
@@ -40,21 +40,21 @@ def test_a_failure_is_kept_with_its_first_line_and_what_it_blocks(store: Store) 
     assert (list(store.entries()), store.leftovers(), store.damaged()) == ([], [], [])
 
 
-def test_it_is_forgotten_when_the_cell_is_built(store: Store) -> None:
+def test_a_failure_is_removed_when_the_cell_is_built(store: Store) -> None:
     store.note_failure(BOOKS, "no room", [LATER])
     _build(store)
     assert store.failure(BOOKS) is None
     assert [path.name for path in store.folder(BOOKS).parent.iterdir()] == ["3fa9c1d2"]
 
 
-def test_what_another_process_built_meanwhile_has_not_failed(store: Store) -> None:
+def test_a_cell_that_another_process_built_meanwhile_has_not_failed(store: Store) -> None:
     _build(store)
     store.note_failure(BOOKS, "its process ended")
     assert store.failure(BOOKS) is None
     assert store.failures() == []
 
 
-def test_what_is_built_by_now_is_no_longer_blocked(store: Store) -> None:
+def test_a_cell_that_is_built_by_now_is_not_blocked(store: Store) -> None:
     store.note_failure(BOOKS, "no room", [LATER, RANKED])
     _build(store, RANKED)
     assert [list(failure.blocked) for failure in store.failures()] == [[LATER.name]]
@@ -71,7 +71,7 @@ def test_the_newest_attempt_at_a_name_counts(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "x/../y", "fingerprint": "1"}'])
-def test_what_cannot_be_read_is_as_nothing(store: Store, text: str) -> None:
+def test_an_unreadable_file_counts_as_no_failure(store: Store, text: str) -> None:
     store.note_failure(BOOKS, "no room", [LATER])
     (store.folder(BOOKS).parent / "failed.json").write_text(text)
     assert store.failure(BOOKS) is None
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_as_nothing(store: Store, text: str) -> None:
     _build(store)
 
 
-def test_what_was_moved_is_as_nothing(store: Store) -> None:
+def test_a_moved_file_counts_as_no_failure(store: Store) -> None:
     store.note_failure(BOOKS, "no room")
     store.folder(LATER).parent.mkdir(parents=True)
     (store.folder(BOOKS).parent / "failed.json").rename(store.folder(LATER).parent / "failed.json")
@@ -87,7 +87,7 @@ def test_what_was_moved_is_as_nothing(store: Store) -> None:
     assert store.failures() == []
 
 
-def test_a_store_that_takes_no_more_raises_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recording_in_a_full_store_raises_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -98,7 +98,7 @@ def test_a_store_that_takes_no_more_raises_nothing(store: Store, monkeypatch: py
     assert store.leftovers() == []
 
 
-def test_forgetting_is_asked_for(store: Store) -> None:
+def test_a_failure_can_be_forgotten(store: Store) -> None:
     store.forget_failure(BOOKS)
     store.note_failure(BOOKS, "no room")
     store.forget_failure(BOOKS)

@@ -1,4 +1,4 @@
-"""A lock is held by one living process; a dead one's is taken over, a living one's never."""
+"""A lock is held by one living process; it is taken over from a dead holder, never from a living one."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def _dead_pid() -> int:
     return child.pid
 
 
-def test_only_one_holds_it_and_it_is_free_afterwards(path: Path) -> None:
+def test_one_process_holds_a_lock_and_it_is_free_afterwards(path: Path) -> None:
     with _taken(path) as lock:
         assert lock.held()
         assert is_live(path)
@@ -55,7 +55,7 @@ def test_only_one_holds_it_and_it_is_free_afterwards(path: Path) -> None:
     _taken(path).release()
 
 
-def test_the_lock_of_a_killed_process_is_free_at_once(path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free_immediately(path: Path) -> None:
     _leave(path, replace(_own_holder(path), pid=_dead_pid(), token="theirs"))
     assert not is_live(path)
     with _taken(path) as lock:
@@ -63,7 +63,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
-def test_a_takeover_says_in_words_from_whom(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_takeover_names_the_old_holder(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     own = _own_holder(path)
     for who, says in (
         (replace(own, host="elsewhere", pid=7, since="2025-03-01T10:12:44+00:00"), "since 2025-03-01T10:12:44+00:00,"),
@@ -82,7 +82,7 @@ def test_a_takeover_says_in_words_from_whom(path: Path, caplog: pytest.LogCaptur
     assert own.since > "2025"
 
 
-def test_a_dead_child_nobody_waited_for_is_dead(path: Path) -> None:
+def test_a_zombie_counts_as_dead(path: Path) -> None:
     script = (
         "import os; from pathlib import Path; from mmgrid.store import try_lock; "
         f"lock = try_lock(Path({str(path)!r})); os._exit(0)"
@@ -95,19 +95,19 @@ def test_a_dead_child_nobody_waited_for_is_dead(path: Path) -> None:
     child.wait()
 
 
-def test_a_process_number_used_again_is_another_process(path: Path) -> None:
+def test_a_reused_process_number_is_another_process(path: Path) -> None:
     _leave(path, replace(_own_holder(path), pid=os.getpid(), start="1", token="theirs"))
     _taken(path).release()
 
 
-def test_a_living_process_of_this_machine_is_never_robbed_however_busy(path: Path) -> None:
+def test_a_living_process_of_this_machine_keeps_its_lock_however_old_the_file(path: Path) -> None:
     _leave(path, replace(_own_holder(path), token="theirs"), age_seconds=3600)
     assert try_lock(path) is None
     assert is_live(path)
 
 
 @pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"machine": "another boot pid:[1]"}])
-def test_another_machine_is_judged_by_the_age_of_the_file(path: Path, other: dict[str, str]) -> None:
+def test_a_holder_on_another_machine_is_judged_by_the_age_of_the_file(path: Path, other: dict[str, str]) -> None:
     them = replace(_own_holder(path), pid=_dead_pid(), token="theirs", **other)
     _leave(path, them, age_seconds=30)
     assert try_lock(path) is None
@@ -115,7 +115,7 @@ def test_another_machine_is_judged_by_the_age_of_the_file(path: Path, other: dic
     _taken(path).release()
 
 
-def test_a_lock_cut_off_while_it_was_written_is_judged_by_age(path: Path) -> None:
+def test_an_incomplete_lock_file_is_judged_by_its_age(path: Path) -> None:
     path.write_text('{"host": "el')
     assert try_lock(path) is None
     os.utime(path, (1, 1))
@@ -138,7 +138,7 @@ def test_the_heartbeat_touches_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.undo()
 
 
-def test_who_lost_the_lock_knows_and_leaves_the_new_one_alone(path: Path) -> None:
+def test_a_process_that_lost_its_lock_knows_and_leaves_the_new_one_alone(path: Path) -> None:
     lock = _taken(path)
     path.unlink()
     assert not lock.held()
@@ -148,8 +148,8 @@ def test_who_lost_the_lock_knows_and_leaves_the_new_one_alone(path: Path) -> Non
     assert holder(path) == Holder("elsewhere", "", 1, "1", "theirs")
 
 
-def test_a_takeover_puts_back_what_it_had_not_judged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process took the stale lock between our look and our rename: it keeps it."""
+def test_a_takeover_puts_back_a_lock_that_it_did_not_judge(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that took the stale lock between our check and our rename keeps it."""
     _leave(path, replace(_own_holder(path), pid=_dead_pid(), token="dead"))
     faster: list[Lock] = []
     judge = lock_module._is_stale
@@ -167,7 +167,7 @@ def test_a_takeover_puts_back_what_it_had_not_judged(path: Path, monkeypatch: py
     assert not list(path.parent.iterdir())
 
 
-def test_put_back_never_replaces_a_newer_lock(path: Path) -> None:
+def test_putting_back_never_replaces_a_newer_lock(path: Path) -> None:
     stale = Holder("elsewhere", "", 1, "1", "stale")
     _leave(path, stale, age_seconds=100)
     seen = lock_module._look(path)

@@ -1,4 +1,4 @@
-"""What a store promises of the cells in it: whole or absent, and what their record says."""
+"""The store's guarantees: a cell is complete or absent, and its record describes it."""
 
 import errno
 import json
@@ -50,10 +50,10 @@ def _unexpected(work: Path) -> dict[str, Any]:
     raise AssertionError("built although it was there")
 
 
-# ---- building and looking
+# ---- building and reading
 
 
-def test_a_built_cell_is_there_with_its_record(store: Store) -> None:
+def test_a_built_cell_has_its_files_and_record(store: Store) -> None:
     assert not store.has(BOOKS)
     record = _build(store)
     folder = store.root / "checkpoint" / "semb" / "books" / "phase1" / "3fa9c1d2"
@@ -74,7 +74,7 @@ def test_a_built_cell_is_there_with_its_record(store: Store) -> None:
     assert store.size(BOOKS) == 3 + (folder / "record.json").stat().st_size
 
 
-def test_a_cell_is_built_once(store: Store) -> None:
+def test_a_cell_is_built_only_once(store: Store) -> None:
     record = _build(store)
     assert _build(store, make=_unexpected) == record
     assert _build(Store(store.root), make=_unexpected) == record
@@ -154,26 +154,26 @@ def test_a_work_folder_of_another_fingerprint_is_cleared(store: Store) -> None:
 
 
 @pytest.mark.parametrize("summary", [{"loss": float("nan")}, {"loss": object()}])
-def test_facts_that_are_not_json(store: Store, summary: dict[str, Any]) -> None:
+def test_facts_that_are_not_json_are_refused(store: Store, summary: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match="plain JSON"):
         _build(store, make=lambda work: summary)
     assert not store.has(BOOKS)
     assert _build(store).files
 
 
-def test_the_names_of_the_store_are_its_own(store: Store) -> None:
-    with pytest.raises(StoreError, match="own"):
+def test_a_cell_must_not_write_the_stores_own_files(store: Store) -> None:
+    with pytest.raises(StoreError, match="belong to the store"):
         _build(store, make=lambda work: {"n": (work / "record.json").write_text("{}")})
 
 
-def test_who_loses_the_lock_publishes_nothing(store: Store) -> None:
+def test_a_process_that_lost_the_lock_publishes_nothing(store: Store) -> None:
     lock = store.folder(BOOKS).with_name("3fa9c1d2.lock")
     with pytest.raises(LockLostError, match="nothing was published"):
         _build(store, make=lambda work: lock.unlink() or {})
     assert not store.has(BOOKS)
 
 
-def test_held_by_another_process(store: Store) -> None:
+def test_a_cell_that_another_process_builds_is_not_built(store: Store) -> None:
     def inner(work: Path) -> dict[str, Any]:
         assert store.build(BOOKS, {}, {}, _unexpected) is None
         return {}
@@ -181,7 +181,7 @@ def test_held_by_another_process(store: Store) -> None:
     _build(store, make=inner)
 
 
-def test_a_full_disk_met_in_make(store: Store) -> None:
+def test_a_full_disk_while_the_cell_is_made(store: Store) -> None:
     _build(store, Address("corpus", ("toys",), "a" * 64))
 
     def full(work: Path) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_a_full_disk_met_in_make(store: Store) -> None:
     assert [address.name for address, _, _ in store.entries()] == ["corpus/toys"]
 
 
-def test_a_full_disk_met_while_publishing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_publishing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -205,7 +205,7 @@ def test_a_full_disk_met_while_publishing(store: Store, monkeypatch: pytest.Monk
     assert store.leftovers() == []
 
 
-# ---- what others did to it
+# ---- damage from outside
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
@@ -217,7 +217,9 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(("mark", "says"), [('{"format": 2}', "has format 2"), ("{}", "mark"), ("[", "mark")])
+@pytest.mark.parametrize(
+    ("mark", "says"), [('{"format": 2}', "has format 2"), ("{}", "format file"), ("[", "format file")]
+)
 def test_an_incompatible_store_is_refused(store: Store, mark: str, says: str) -> None:
     (store.root / "store.json").write_text(mark)
     with pytest.raises(StoreError, match=says) as caught:
@@ -226,7 +228,7 @@ def test_an_incompatible_store_is_refused(store: Store, mark: str, says: str) ->
     assert (store.root / "store.json").read_text() == mark
 
 
-def test_a_damaged_record_is_reported_and_stops_nothing_else(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_record_is_reported_and_affects_no_other_cell(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     other = Address("corpus", ("toys",), "a" * 64)
     for address in (BOOKS, other):
         _build(store, address)
@@ -271,7 +273,7 @@ def test_a_folder_without_a_record_does_not_exist(store: Store) -> None:
     assert store.verify(BOOKS) == []
 
 
-def test_verify_names_what_differs(store: Store) -> None:
+def test_verify_lists_differences(store: Store) -> None:
     _build(store)
     folder = store.folder(BOOKS)
     assert store.verify(BOOKS) == []
@@ -280,12 +282,12 @@ def test_verify_names_what_differs(store: Store) -> None:
     (folder / "new").write_bytes(b"")
     problems = store.verify(BOOKS)
     assert [(line.split(":")[0], line.split(": ")[1]) for line in problems] == [
-        (str(folder / "a.bin"), "has another content than recorded"),
+        (str(folder / "a.bin"), "its content differs from the record"),
         (str(folder / "deep/b.bin"), "is missing"),
         (str(folder / "new"), "is not in the record"),
     ]
     (folder / "a.bin").write_bytes(b"longer")
-    assert "has 6 bytes, recorded were 1" in store.verify(BOOKS)[0]
+    assert "has 6 bytes instead of the recorded 1" in store.verify(BOOKS)[0]
 
 
 def test_remove(store: Store) -> None:
@@ -296,7 +298,7 @@ def test_remove(store: Store) -> None:
     assert store.leftovers() == []
 
 
-def test_leftovers_are_what_nobody_works_in(store: Store) -> None:
+def test_leftovers_are_files_that_no_living_process_uses(store: Store) -> None:
     work, lock = work_folder(store.folder(BOOKS)), store.folder(BOOKS).with_name("3fa9c1d2.lock")
 
     def looking(work: Path) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def test_leftovers_are_what_nobody_works_in(store: Store) -> None:
         _build(store, make=looking)
     dead = {"host": "elsewhere", "machine": "", "pid": 1, "start": "1", "token": "t"}
     lock.write_text(json.dumps(dead))
-    assert store.leftovers() == []  # another machine's, and young
+    assert store.leftovers() == []  # held on another machine, recently touched
     os.utime(lock, (1, 1))
     gone = store.folder(BOOKS).with_name("3fa9c1d2.gone-01234567")
     gone.mkdir()

@@ -11,7 +11,7 @@ from mmgrid.store import Address, Store
 BOOKS = Address("checkpoint", ("semb", "books", "phase1"), "3fa9c1d2" + "0" * 56)
 
 # Builds one cell, and kills itself at the moment named by its second argument. The cell takes ten steps and keeps
-# the last one in step/, as a training does.
+# the last one in step/, like a training.
 BUILDER = """
 import os, signal, sys
 from pathlib import Path
@@ -94,7 +94,7 @@ def _content(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_run_again_equals_an_undisturbed_run(tmp_path: Path, moment: str) -> None:
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    Store(killed)  # its format mark first, since the trace lies beside it
+    Store(killed)  # create the format file first, since the trace is written next to it
     Store(straight)
     assert _run(killed, moment).returncode == -9
     built = Store(killed).has(BOOKS)
@@ -137,7 +137,7 @@ print("done", flush=True)
 """
 
 
-def test_processes_that_race_build_each_cell_exactly_once(tmp_path: Path) -> None:
+def test_racing_processes_build_each_cell_exactly_once(tmp_path: Path) -> None:
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, str(tmp_path / "runs")],

@@ -1,4 +1,4 @@
-"""The order of examples: a permutation for each (seed, epoch), and nothing else decides it."""
+"""The order of examples is a permutation determined by (seed, epoch) alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mmgrid.training.schedule import EpochSequence
 
 
 class Numbers:
-    """Examples that say which one they are, and in which epoch they were drawn."""
+    """Examples that are pairs of their index and the epoch in which they are drawn."""
 
     def __init__(self, n: int):
         self.n = n
@@ -37,13 +37,13 @@ def test_each_epoch_visits_every_example_once() -> None:
     assert len({tuple(order) for order in [*orders, range(50)]}) == 4
 
 
-def test_an_epochs_order_does_not_depend_on_how_many_there_are() -> None:
+def test_the_order_of_an_epoch_does_not_depend_on_the_number_of_epochs() -> None:
     assert _all(20, 5, seed=3)[:40] == _all(20, 2, seed=3)
     assert _all(20, 2, seed=3) != _all(20, 2, seed=4)
 
 
-def test_places_may_be_asked_for_in_any_order() -> None:
-    """A resumed run begins in the middle."""
+def test_positions_may_be_read_in_any_order() -> None:
+    """A resumed run starts in the middle."""
     expected = _all(20, 3, seed=0)
     for position in np.random.default_rng(0).permutation(60):
         assert EpochSequence(Numbers(20), 3, 0)[int(position)] == expected[position]
@@ -59,9 +59,9 @@ def test_part_of_an_epoch_is_rounded_up_to_an_example() -> None:
 
 
 def test_golden_order() -> None:
-    """Pinned: were it to change, no run could be resumed or repeated by a later version."""
+    """A golden value: if it changed, a later version could not resume or repeat a run."""
     assert [index for _, index in _all(6, 2, seed=0)] == [1, 3, 0, 4, 5, 2, 1, 2, 4, 5, 0, 3]
 
 
-def test_nothing_to_draw() -> None:
+def test_no_examples_give_an_empty_sequence() -> None:
     assert _all(0, 3, seed=0) == []

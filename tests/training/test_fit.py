@@ -1,4 +1,4 @@
-"""One `fit` for all: its schedules against their formulas, what it sees, and what it refuses."""
+"""`fit`: schedules follow their formulas, examples come in order, invariants hold, errors are clear."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kits.small import PHASE, make_histories, make_items, same_weights, sasrec_recipe
+from kits.small import sasrec_recipe
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
 from mmgrid.training import TrainingRecipe
 from mmgrid.training.fit import TrainingError, fit
 from mmgrid.training.schedule import EpochSequence
@@ -23,7 +24,7 @@ def _recipe(**values) -> TrainingRecipe:
 
 
 class Points:
-    """Points of a noisy line, which a linear model can learn."""
+    """Points on a noisy line, which a linear model can learn."""
 
     def __init__(self, n: int = 48):
         draw = torch.Generator().manual_seed(0)
@@ -64,7 +65,7 @@ class _One(nn.Module):
 
 
 def _rates(folder: Path, recipe: TrainingRecipe) -> list[float]:
-    """The learning rate of each step, read off the weight's way."""
+    """The learning rate of each step, derived from the change of the weight."""
     seen: list[float] = []
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -99,7 +100,7 @@ class TestSchedules:
         assert _rates(tmp_path, recipe) == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
-class TestWhatIsSeen:
+class TestExamples:
     def _seen(self, folder: Path, recipe: TrainingRecipe) -> list[int]:
         rows: list[int] = []
 
@@ -116,7 +117,7 @@ class TestWhatIsSeen:
         expected = [sequence[position] for position in range(len(sequence))]
         assert self._seen(tmp_path, _recipe(epochs=2.25, accumulation=accumulation)) == expected
 
-    def test_the_report_says_what_was_done(self, tmp_path: Path) -> None:
+    def test_the_report_has_steps_examples_and_losses(self, tmp_path: Path) -> None:
         progress: list[tuple[int, int, float | None]] = []
         _, report = _fit(tmp_path, _recipe(), progress=lambda *told: progress.append(told))
         assert (report.steps, report.examples) == (12, 48)
@@ -151,7 +152,7 @@ class TestInvariants:
             torch.testing.assert_close(model.state_dict(), models[0].state_dict(), rtol=1e-5, atol=1e-6)
 
     def test_accumulating_a_recommenders_batch(self, tmp_path: Path) -> None:
-        """Windows with as many targets each: then the mean of the parts' means is the mean of all."""
+        """All windows have the same number of targets, so the mean of the parts' means is the overall mean."""
         histories = make_histories([[(user * 7 + step) % 40 for step in range(6)] for user in range(24)])
         states = []
         for parts in (1, 4):
@@ -162,7 +163,7 @@ class TestInvariants:
             states.append(model.state_dict())
         torch.testing.assert_close(states[1], states[0], rtol=1e-3, atol=1e-5)
 
-    def test_the_global_generators_state_before_does_not_matter(self, tmp_path: Path) -> None:
+    def test_the_state_of_the_global_generator_does_not_matter(self, tmp_path: Path) -> None:
         histories = make_histories([[(user * 7 + step) % 40 for step in range(6)] for user in range(24)])
         recipe = sasrec_recipe(dropout=0.5, epochs={"pretrain": 1, "phase1": 1, "phase2": 1})
         models = []
@@ -196,7 +197,7 @@ class TestPrecision:
 
 
 class TestErrors:
-    def test_nothing_to_train_on(self, tmp_path: Path) -> None:
+    def test_no_examples_are_an_error(self, tmp_path: Path) -> None:
         class Nothing(Points):
             def __len__(self) -> int:
                 return 0
@@ -204,18 +205,18 @@ class TestErrors:
         with pytest.raises(TrainingError, match="no training examples"):
             fit(_line(), Nothing(), _squared, _recipe(), tmp_path, seed=0)
 
-    def test_a_loss_that_is_no_number(self, tmp_path: Path) -> None:
+    def test_a_nan_loss_is_an_error(self, tmp_path: Path) -> None:
         def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
             return _squared(model, batch) * (float("nan") if 0 in batch["rows"] else 1.0)
 
         with pytest.raises(TrainingError, match=r"the loss is nan at step \d; lower the learning rate"):
             _fit(tmp_path, _recipe(), loss=loss)
 
-    def test_weights_that_the_last_step_has_broken(self, tmp_path: Path) -> None:
+    def test_non_finite_weights_after_the_last_step_are_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="weights are not finite"):
             _fit(tmp_path, _recipe(learning_rate=1e39, epochs=1 / 6))
 
-    def test_a_batch_that_cannot_be_divided(self, tmp_path: Path) -> None:
-        """Rounding it down would train by another recipe than the one that is recorded."""
+    def test_an_indivisible_batch_is_an_error(self, tmp_path: Path) -> None:
+        """Rounding it down would train by a recipe other than the recorded one."""
         with pytest.raises(TrainingError, match=r"batch_size 8 cannot be divided into 3 micro-batches"):
             _fit(tmp_path, _recipe(accumulation=3))

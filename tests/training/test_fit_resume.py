@@ -1,4 +1,4 @@
-"""Step checkpoints: a killed run goes on from the newest whole one, and none of them is ever unpickled.
+"""Step checkpoints: a killed run resumes from the newest complete one, and none of them is ever unpickled.
 
 That a resumed run ends at the same bits is in the kit that every paradigm passes (tests/kits/paradigm.py).
 """
@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kits.paradigm import Killed
-from kits.small import PHASE, make_histories, make_items, random_histories, same_weights, sasrec_recipe
+from kits.small import sasrec_recipe
 from mmgrid.paradigms.sasrec.model import SasrecModel
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
+from mmgrid.testing.paradigm import Killed
 from mmgrid.training.fit import TrainingReport, fit, newest_step
 
 ITEMS = make_items(40)
@@ -52,18 +53,18 @@ def killed_once(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def killed(killed_once: Path, tmp_path: Path) -> Path:
-    """A step folder as a run leaves it that was killed at step 6."""
+    """The step folder of a run that was killed at step 6."""
     return Path(shutil.copytree(killed_once, tmp_path / "steps"))
 
 
-def test_the_newest_step_alone_is_kept(killed: Path) -> None:
+def test_only_the_newest_step_is_kept(killed: Path) -> None:
     assert [path.name for path in killed.iterdir()] == ["checkpoint-5"]
     assert newest_step(killed) == str(killed / "checkpoint-5")
     weights = load_file(killed / "checkpoint-5" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
-def test_it_may_be_killed_again_and_again(killed: Path, straight) -> None:
+def test_a_run_may_be_killed_repeatedly(killed: Path, straight) -> None:
     """With dropout, accumulation, and steps in the middle of an epoch."""
     for kill_at in (7, 8, 11):
         with pytest.raises(Killed):
@@ -76,7 +77,7 @@ def test_it_may_be_killed_again_and_again(killed: Path, straight) -> None:
 
 
 @pytest.mark.parametrize("lost", ["trainer_state.json", "half of it", "optimizer.pt"])
-def test_a_step_that_was_being_written_is_passed_over(killed: Path, straight, lost: str) -> None:
+def test_an_incomplete_step_checkpoint_is_skipped(killed: Path, straight, lost: str) -> None:
     """The Trainer writes trainer_state.json last: a kill before that leaves the folder without it."""
     broken = Path(shutil.copytree(killed / "checkpoint-5", killed / "checkpoint-7"))
     state = broken / "trainer_state.json"
@@ -92,7 +93,7 @@ def test_a_step_that_was_being_written_is_passed_over(killed: Path, straight, lo
     assert report == straight[1]
 
 
-def test_without_a_whole_step_it_starts_anew(killed: Path, straight) -> None:
+def test_without_a_complete_step_checkpoint_a_run_starts_over(killed: Path, straight) -> None:
     (killed / "checkpoint-5" / "trainer_state.json").unlink()
     seen: list[int] = []
     model, _ = _train(killed, seen=seen)
@@ -100,7 +101,7 @@ def test_without_a_whole_step_it_starts_anew(killed: Path, straight) -> None:
     assert same_weights(model, straight[0])
 
 
-def test_a_curve_of_few_points_goes_on_the_same_too(tmp_path: Path) -> None:
+def test_a_loss_curve_with_few_points_continues_identically(tmp_path: Path) -> None:
     """402 steps are logged two by two; a step saved between two points would spoil the next one's mean."""
 
     def train(folder: Path, kill_at: int | None = None) -> TrainingReport:
@@ -124,7 +125,7 @@ def test_a_curve_of_few_points_goes_on_the_same_too(tmp_path: Path) -> None:
     assert train(tmp_path / "killed") == straight
 
 
-def test_bf16_goes_on_to_the_same_bits_too(tmp_path: Path) -> None:
+def test_bf16_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole, report = _train(tmp_path / "straight", precision="bf16")
     with pytest.raises(Killed):
         _train(tmp_path / "killed", kill_at=4, precision="bf16")
@@ -134,7 +135,7 @@ def test_bf16_goes_on_to_the_same_bits_too(tmp_path: Path) -> None:
 
 
 class _Trap:
-    """Unpickled, it writes a file."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Two processes train what one trains: one global batch, one pool of negatives, one model (torchrun, gloo)."""
+"""Two processes train the same model as one: one global batch, one pool of negatives (torchrun, gloo)."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> list[Path]:
-    """The folders of a run alone and of a run of two processes; where one failed, show its end."""
+    """The folders of a run with one process and of one with two; if a run fails, its last output is shown."""
     root = tmp_path_factory.mktemp("processes")
     launchers = {"one": [], "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
     children = []
@@ -46,7 +46,7 @@ def _facts(folder: Path, process: int = 0) -> dict[str, Any]:
     return json.loads((folder / f"facts_{process}.json").read_text())
 
 
-def test_there_really_are_two(one: Path, two: Path) -> None:
+def test_two_processes_took_part(one: Path, two: Path) -> None:
     assert _facts(one)["processes"] == 1
     assert [_facts(two, process)["processes"] for process in (0, 1)] == [2, 2]
     for name in ("semb", "sasrec", "semid"):
@@ -54,7 +54,7 @@ def test_there_really_are_two(one: Path, two: Path) -> None:
         assert _facts(two)[name]["wrapped"] == [True], "in torch's DistributedDataParallel"
 
 
-def test_the_pool_of_negatives_is_the_global_batchs(one: Path, two: Path) -> None:
+def test_the_pool_of_negatives_is_that_of_the_global_batch(one: Path, two: Path) -> None:
     alone, together = _facts(one)["uniform"], _facts(two)["uniform"]
     assert together["negatives"] == alone["negatives"] // 2, "each draws its share"
     assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
@@ -67,14 +67,16 @@ def test_the_pool_of_negatives_is_the_global_batchs(one: Path, two: Path) -> Non
 
 
 def test_processes_may_have_different_numbers_of_negatives(one: Path, two: Path) -> None:
-    """With the batch's own items as negatives, their number is that of the distinct items."""
+    """With in-batch negatives, their number is that of the distinct items."""
     sizes = [_facts(two, process)["batch"]["negatives"] for process in (0, 1)]
     assert sizes[0] != sizes[1]
     assert _facts(two)["batch"]["loss"] == pytest.approx(_facts(one)["batch"]["loss"], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["semb", "sasrec", "semid"])
-def test_a_step_has_the_recipes_batch_whatever_the_number_of_processes(one: Path, two: Path, name: str) -> None:
+def test_a_step_has_the_batch_size_of_the_recipe_whatever_the_number_of_processes(
+    one: Path, two: Path, name: str
+) -> None:
     alone, together = _facts(one)[name], _facts(two)[name]
     assert alone["sizes"] == [8] * alone["steps"]
     assert together["sizes"] == [4] * together["steps"]
@@ -82,13 +84,13 @@ def test_a_step_has_the_recipes_batch_whatever_the_number_of_processes(one: Path
 
 
 @pytest.mark.parametrize("name", ["semb", "sasrec", "semid"])
-def test_two_train_the_weights_that_one_trains(one: Path, two: Path, name: str) -> None:
+def test_two_processes_train_the_same_weights_as_one(one: Path, two: Path, name: str) -> None:
     alone, together = (load_file(folder / f"{name}.safetensors") for folder in (one, two))
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
     losses = [[point[2] for point in _facts(folder)[name]["losses"]] for folder in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_both_write_their_part_of_a_step_checkpoint(two: Path) -> None:
+def test_both_processes_write_their_part_of_a_step_checkpoint(two: Path) -> None:
     names = {path.name for path in two.glob("*/steps/checkpoint-*/rng_state_*")}
     assert names == {"rng_state_0.pth", "rng_state_1.pth"}

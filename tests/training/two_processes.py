@@ -1,4 +1,4 @@
-"""What two processes do together; torchrun starts it, test_two_processes.py reads what it writes.
+"""The program of the two processes: torchrun starts it, test_two_processes.py reads its output.
 
 Usage: two_processes.py FOLDER. With one process it does the same alone: what the two are measured against.
 """
@@ -14,25 +14,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kits.paradigm import chain_histories
-from kits.small import (
-    PHASE,
-    make_backbone,
-    make_item_codes,
-    make_items,
-    make_tokenizer,
-    sasrec_recipe,
-    semb_recipe,
-    semid_recipe,
-)
+from kits.small import make_backbone, make_item_codes, make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.testing.data import PHASE, make_items
+from mmgrid.testing.paradigm import chain_histories
 from mmgrid.training.fit import fit
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
-# Every window has as many targets, so that the mean of both processes' means is the mean over all.
+# All windows have the same number of targets, so the mean of both processes' means is the overall mean.
 HISTORIES = chain_histories(24, 40, 6)
 EPOCHS = {"pretrain": 2, "phase1": 1, "phase2": 1}
 
@@ -57,7 +49,7 @@ def pooled_loss(state: PartialState, batch_negatives: bool) -> dict[str, Any]:
 
 
 def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `fit` makes of a model, and what it was handed on the way."""
+    """The weights that `fit` trains, and the batches that the loss received."""
     if name == "semb":
         recipe = semb_recipe(epochs=EPOCHS)
         paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
@@ -73,7 +65,7 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
     def loss(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         wrapped.add(isinstance(model, DistributedDataParallel))
-        # Of semid, windows are told by their answers: five items of three codes each.
+        # For semid, windows are identified by their answers: five items of three codes each.
         sizes.append(
             len(batch["sequences"] if "sequences" in batch else batch["labels"]) // (15 if name == "semid" else 1)
         )
@@ -87,7 +79,7 @@ def trained(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def main(folder: Path) -> None:
     facts: dict[str, Any] = {}
-    # fit comes first, and so has to find out by itself how many processes there are.
+    # fit runs first, so that it must find the number of processes by itself.
     for name in ("semb", "sasrec", "semid"):
         facts[name], weights = trained(name, folder / name)
         facts["steps_of_all"] = sorted(path.name for path in folder.glob("*/steps/*/rng_state*"))

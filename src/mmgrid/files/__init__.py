@@ -1,4 +1,4 @@
-"""Files that appear whole, digests, safe paths, clear disk errors: what merging and the store stand on."""
+"""Atomic files and folders, digests, safe paths and clear disk errors, used by merging and the store."""
 
 from mmgrid.files.digest import DigestCache, sha256_file, sha256_files
 from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors

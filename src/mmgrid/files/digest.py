@@ -1,8 +1,7 @@
-"""SHA-256 of files: what says that a file is still the one that was written.
+"""SHA-256 digests of files, and a cache of them.
 
-Raw data is large and seldom changes, so its digests are remembered under (absolute path, size, modification
-time). A file that changed so recently that its next change could carry the same modification time is hashed
-again each time rather than remembered.
+Raw data is large and rarely changes, so its digests are cached under (absolute path, size, modification time). A file
+that changed so recently that another change could get the same modification time is not cached.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from mmgrid.files.folder import write_json
 
 log = logging.getLogger(__name__)
 
-_SETTLED_SECONDS = 2.0  # FAT stamps every two seconds; nothing in use is coarser
+_SETTLED_SECONDS = 2.0  # FAT has the coarsest timestamps in use, two seconds
 
 
 def sha256_file(path: Path) -> str:
@@ -30,10 +29,10 @@ def sha256_file(path: Path) -> str:
 def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """The digest and size of every file below a folder, sorted: {path with "/": {"sha256", "bytes"}}.
 
-    `skip` names entries at the top of `folder` that are left out with all that is in them.
+    `skip` names entries at the top of `folder` that are left out, with their contents.
 
     Raises:
-        ValueError: there is a symbolic link, whose target could change unseen.
+        ValueError: the folder holds a symbolic link, the target of which could change unnoticed.
     """
     files: dict[str, dict[str, Any]] = {}
     for parent, folders, names in os.walk(folder):
@@ -42,7 +41,7 @@ def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[
         for name in [*folders, *names]:
             path = Path(parent) / name
             if path.is_symlink():
-                raise ValueError(f"{path}: is a symbolic link; a folder with a record holds plain files only")
+                raise ValueError(f"{path}: is a symbolic link; a folder with a record may hold plain files only")
             if name in names and not (top and name in skip):
                 relative = path.relative_to(folder).as_posix()
                 files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
@@ -50,17 +49,17 @@ def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[
 
 
 class DigestCache:
-    """Digests of big files that seldom change, remembered in one JSON file.
+    """Digests of large files that rarely change, cached in one JSON file.
 
-    Several processes may use one cache: each write keeps what the others added, up to a race in which an
-    entry is lost and computed again. A cache that cannot be read or written costs time, never correctness.
+    Several processes may share a cache. Each write keeps the entries of the others; a race may lose an entry, which is
+    then computed again. A cache that cannot be read or written costs time, never correctness.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def sha256(self, file: Path) -> str:
-        """The SHA-256 of `file`, from memory if its path, size and modification time are as they were.
+        """The SHA-256 of `file`, from the cache if path, size and modification time are unchanged.
 
         Raises:
             OSError: the file cannot be read, or it changed while it was read.
@@ -72,7 +71,7 @@ class DigestCache:
             return str(known["sha256"])
         digest = sha256_file(file)
         if _stamp(file) != stamp:
-            raise OSError(f"{file}: changed while it was read; run again when nothing writes to it")
+            raise OSError(f"{file}: changed while it was read; run again when no process writes to it")
         if abs(time.time() - stamp[1] / 1e9) > _SETTLED_SECONDS:
             self._remember(file, {"bytes": stamp[0], "mtime_ns": stamp[1], "sha256": digest})
         return digest

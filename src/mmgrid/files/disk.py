@@ -1,8 +1,8 @@
-"""One clear error where a disk takes no more, whoever met it and however they put it.
+"""One clear error for a full disk or missing rights, whichever library ran into it.
 
-A full disk shows as an OSError with a number in Python, as a sentence inside an error of its own type in
-safetensors, polars and torch. `clear_disk_errors` reads them all and says what a person needs: what could
-not be written, how much room is left, that published things are unharmed, and what to do.
+A full disk is an OSError with a number in Python, but only a phrase within some other error in safetensors, polars and
+torch. `clear_disk_errors` recognises all of them. Its message says what could not be written, how much room is left,
+that published data is intact, and what to do.
 """
 
 import contextlib
@@ -19,30 +19,28 @@ _REFUSED = {
     errno.EPERM: "operation not permitted",
 }
 _FULL_PHRASES = {"no space left on device": errno.ENOSPC, "disk quota exceeded": errno.EDQUOT}
-# torch.save reports a write that came short without saying why: taken as a full disk only if the disk is
-# full.
+# torch.save reports a short write without a reason; it counts as a full disk only if the disk is in fact full.
 _SHORT_WRITE_PHRASES = ("pytorchstreamwriter failed writing", "file write failed")
 _ALMOST_FULL_BYTES = 1 << 20
 
 
-class DiskFull(OSError):  # noqa: N818 - reads as what it is
-    """There is no room (or no quota) left for what was to be written. `errno` is ENOSPC or EDQUOT."""
+class DiskFull(OSError):  # noqa: N818 - the name says enough
+    """No room, or no quota, is left for the write. `errno` is ENOSPC or EDQUOT."""
 
 
 class NotWritableError(PermissionError):
-    """The target may not be written: a read-only file system or missing rights. `errno` says which."""
+    """The target is not writable: read-only file system or missing rights. `errno` tells which."""
 
 
 @contextlib.contextmanager
 def clear_disk_errors(path: Path, *, remedy: str = "choose another place") -> Iterator[None]:
-    """Within this block a failure to write at `path` is raised as `DiskFull` or `NotWritableError`.
+    """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`.
+
+    Errors about files unrelated to `path`, such as an unreadable source, pass unchanged.
 
     Args:
-        path: what is being written; it need not exist.
-        remedy: what else a user can do, in the imperative, besides making room (or getting rights) there.
-
-    A refused access to a file that has nothing to do with `path` (a source that cannot be read) passes as
-    it is.
+        path: the file or folder that is being written; it need not exist.
+        remedy: an alternative to making room (or getting rights), in the imperative, for the message.
     """
     try:
         yield
@@ -65,7 +63,7 @@ def _explain(error: BaseException, path: Path, remedy: str) -> OSError | None:
             )
             full.errno = number
             return full
-    if isinstance(error, OSError) and error.errno in _REFUSED and _concerns(error, path):
+    if isinstance(error, OSError) and error.errno in _REFUSED and _is_about(error, path):
         refused = NotWritableError(
             f"{path}: could not be written: {_REFUSED[error.errno]}. Nothing that was published has been "
             f"changed. Get the right to write there or {remedy}, then run the same command again."
@@ -98,8 +96,8 @@ def _full_number(error: BaseException, path: Path) -> int | None:
     return None
 
 
-def _concerns(error: OSError, path: Path) -> bool:
-    """Whether the file that an error names is `path`, lies in it, above it, or in a sibling named after it."""
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether the error's file is `path`, lies in it or above it, or in a sibling named after it."""
     if not isinstance(error.filename, str | os.PathLike):
         return True
     named, target = Path(error.filename).absolute(), path.absolute()
@@ -107,11 +105,11 @@ def _concerns(error: OSError, path: Path) -> bool:
         return True
     if not named.is_relative_to(target.parent):
         return False
-    beside = named.relative_to(target.parent).parts[0]
-    return beside.removeprefix(".").startswith(target.name.removeprefix("."))  # its work folder, lock, partial
+    sibling = named.relative_to(target.parent).parts[0]  # perhaps its work folder, lock or partial file
+    return sibling.removeprefix(".").startswith(target.name.removeprefix("."))
 
 
-def _standing(path: Path) -> Path | None:
+def _nearest_existing(path: Path) -> Path | None:
     """`path`, or the nearest folder above it that exists."""
     for place in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
@@ -121,7 +119,7 @@ def _standing(path: Path) -> Path | None:
 
 
 def _free_bytes(path: Path) -> int | None:
-    place = _standing(path)
+    place = _nearest_existing(path)
     try:
         return None if place is None else shutil.disk_usage(place).free
     except OSError:
@@ -133,7 +131,7 @@ def _room(path: Path) -> str:
     if free is None:
         return "free space unknown"
     text = f"{free / 2**20:,.1f} MiB free"
-    place = _standing(path)
+    place = _nearest_existing(path)
     # A file system can run out of inodes long before it runs out of bytes.
     if place is not None and hasattr(os, "statvfs"):
         status = os.statvfs(place)

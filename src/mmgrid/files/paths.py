@@ -1,20 +1,20 @@
-"""Names from outside (a domain, a recipe, an index file) turned into paths that stay where they belong."""
+"""Turns names from outside (a domain, a recipe, an index file) into paths that stay within their folder."""
 
 import unicodedata
 from pathlib import Path, PurePosixPath
 
 MAX_SEGMENT_CHARACTERS = 120
-_MAX_SEGMENT_BYTES = 200  # file systems take 255; room for suffixes such as ".work" and random tokens
+_MAX_SEGMENT_BYTES = 200  # file systems allow 255; leaves room for suffixes such as ".work" and random tokens
 _KEPT_SIGNS = "._-+=,"
 
 
 def safe_segment(text: str) -> str:
-    """One readable segment of a path: letters, digits and `. _ - + = ,` stay, any other sign becomes `-`.
+    """`text` as one path segment: letters, digits and `. _ - + = ,` stay, any other character becomes `-`.
 
-    Letters of every script are kept (in composed form, NFC). The result is its own safe segment.
+    Letters of every script are kept, in composed form (NFC). The function is idempotent.
 
     Raises:
-        ValueError: the text is empty, starts with a dot (so `.` and `..` too), holds a path separator or a
+        ValueError: the text is empty, starts with a dot (including `.` and `..`), contains a path separator or a
             control character, has no letter or digit, or is longer than 120 characters.
     """
     text = unicodedata.normalize("NFC", text)
@@ -24,7 +24,7 @@ def safe_segment(text: str) -> str:
         raise ValueError(f"{text!r}: a name that becomes part of a path must not start with a dot")
     for sign in text:
         if sign in "/\\" or unicodedata.category(sign).startswith("C"):
-            raise ValueError(f"{text!r}: a name that becomes part of a path must not hold {sign!r}")
+            raise ValueError(f"{text!r}: a name that becomes part of a path must not contain {sign!r}")
     segment = "".join(sign if sign.isalnum() or sign in _KEPT_SIGNS else "-" for sign in text)
     if not any(sign.isalnum() for sign in segment):
         raise ValueError(f"{text!r}: a name that becomes part of a path needs a letter or a digit")
@@ -37,19 +37,19 @@ def safe_segment(text: str) -> str:
 
 
 def inside(root: Path, relative: str, *, allow_links: bool = False) -> Path:
-    """`root / relative`, certain to lie in `root`. Nothing needs to exist.
+    """`root / relative`, checked to lie in `root`. Neither needs to exist.
 
-    `allow_links` lets parts below `root` be symbolic links that a user placed there (a Hugging Face cache is
-    full of them); the text of `relative` itself is held to the same rules.
+    `allow_links` permits symbolic links below `root` that a user placed there (a Hugging Face cache is full of them);
+    `relative` itself is checked all the same.
 
     Raises:
-        ValueError: `relative` is empty, absolute, climbs with `..`, or meets a symbolic link below `root`.
+        ValueError: `relative` is empty, absolute, contains `..`, or passes a symbolic link below `root`.
     """
     path = PurePosixPath(relative)
     if not relative or relative == "." or path.is_absolute() or ".." in path.parts or "\\" in relative:
         raise ValueError(f"{relative!r}: is not a path inside {root}")
     if "\0" in relative:
-        raise ValueError(f"{relative!r}: holds a zero byte")
+        raise ValueError(f"{relative!r}: contains a zero byte")
     current = root
     for part in path.parts:
         current = current / part

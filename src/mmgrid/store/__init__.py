@@ -1,4 +1,4 @@
-"""What has been built: records, locks, verification."""
+"""The store of built cells: records, locks, verification."""
 
 from mmgrid.store.address import Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError

@@ -1,7 +1,7 @@
-"""Where a cell lives: a readable name that people use, and a fingerprint that says which content it has.
+"""The address of a cell: a readable name for people, and a fingerprint that identifies its content.
 
-The name `checkpoint/semb/books/phase1` is what `--only` and `why` take; the first eight digits of the
-fingerprint tell the versions of one name apart on the disk.
+`--only` and `why` take the name, such as `checkpoint/semb/books/phase1`. On disk, the first eight digits of the
+fingerprint distinguish the versions of one name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Address:
     """One version of one cell.
 
     Args:
-        kind: what it is: `corpus`, `backbone`, `checkpoint`, …
-        key: what tells it from others of its kind; may be empty. Each part is its own `safe_segment`.
+        kind: `corpus`, `backbone`, `checkpoint`, …
+        key: distinguishes it from other cells of the kind; may be empty. Each part must be a safe path segment.
         fingerprint: at least 8 lower-case hexadecimal digits, normally the 64 of a SHA-256.
 
     Raises:

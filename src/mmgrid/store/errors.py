@@ -1,17 +1,17 @@
-"""What can be wrong with a store, each with its own name so that a caller can tell them apart."""
+"""Errors of a store."""
 
 
 class StoreError(RuntimeError):
-    """The store cannot do what was asked; the message says what was wrong, where, and what to do."""
+    """An operation of the store failed; the message says what was wrong, where, and what to do."""
 
 
 class DamagedRecordError(StoreError):
-    """A published folder whose record cannot be read or does not belong to it."""
+    """The record of a published folder cannot be read or does not belong to it."""
 
 
 class CollisionError(StoreError):
-    """Two fingerprints share the eight digits that name a folder."""
+    """Two fingerprints share their first eight digits, which name the folder."""
 
 
 class LockLostError(StoreError):
-    """Another process took the lock of the cell that was being built; nothing was published."""
+    """Another process took over the lock of the cell while it was built; nothing was published."""

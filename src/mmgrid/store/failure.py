@@ -1,8 +1,8 @@
-"""How the newest attempt at a cell failed, told in a file beside its versions.
+"""Records how the newest attempt to build a cell failed, in a file next to the cell's versions.
 
-It is a help for people and decides nothing: a cell that has failed is built like any other that is missing, and
-whoever can neither write nor read such a file goes on without. There is one for each readable name, so that a
-new attempt at the name, whatever its fingerprint, replaces what an older one left.
+The file informs people and decides nothing: a failed cell is built like any other missing one, and failing to write or
+read the file is ignored. There is one file per readable name, so a new attempt replaces the file of an older one,
+whatever its fingerprint.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ FAILURE_FILE = "failed.json"
 
 
 class Failure(BaseModel):
-    """A cell that could not be built.
+    """A failed attempt to build a cell.
 
     Attributes:
         name, fingerprint: its address.
-        message: the first line of what went wrong.
+        message: the first line of the error.
         blocked: name → fingerprint of the cells that could not be built because of it.
         when: UTC, ISO 8601.
     """
@@ -46,7 +46,7 @@ class Failure(BaseModel):
 
 
 def write_failure(root: Path, failure: Failure) -> None:
-    """Keep `failure` in the store at `root`; without a word where the store takes no more."""
+    """Write `failure` into the store at `root`; if that fails, do nothing."""
     path = _place(root, failure.address)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,13 +56,13 @@ def write_failure(root: Path, failure: Failure) -> None:
 
 
 def read_failure(root: Path, address: Address) -> Failure | None:
-    """What was kept of this very cell; None if there is nothing, or nothing that can be read, or it is built."""
+    """The recorded failure of this cell; None if there is none, it cannot be read, or the cell is built by now."""
     found = _read(_place(root, address))
     return found if found and found.address == address and not is_published(root / address.folder) else None
 
 
 def read_failures(root: Path) -> Iterator[Failure]:
-    """All that were kept of cells that are still not built, sorted by name."""
+    """The recorded failures of cells that are still not built, sorted by name."""
     for path in walk(root):
         found = _read(path) if path.name == FAILURE_FILE else None
         if found and _place(root, found.address) == path and not is_published(root / found.address.folder):
@@ -71,7 +71,7 @@ def read_failures(root: Path) -> Iterator[Failure]:
 
 
 def remove_failure(root: Path, address: Address) -> None:
-    """Forget what was kept of a cell's name; no error if there is nothing, or it cannot be removed."""
+    """Remove the recorded failure of a cell's name, if there is one and it can be removed."""
     with contextlib.suppress(OSError):
         _place(root, address).unlink(missing_ok=True)
 

@@ -1,8 +1,7 @@
-"""What killed processes left in a store: work folders that nobody builds in, stale locks, half-removed
-folders.
+"""What killed processes leave in a store: abandoned work folders, stale locks, half-removed folders.
 
-A work folder may hold the steps of a training that the next run would go on from, so nothing here is removed
-unless a person asks for it.
+A work folder may hold the step checkpoints from which the next run would resume, so leftovers are only removed on
+request.
 """
 
 from pathlib import Path
@@ -15,12 +14,12 @@ from mmgrid.store.places import delete, listed, lock_of, names_version, walk
 
 
 def leftovers(root: Path) -> list[Path]:
-    """The leftovers below a store's root, sorted. What a living process works in is none."""
+    """The leftovers below a store's root, sorted; files that a living process uses are not among them."""
     return sorted(path for path in walk(root) if _is_temporary(path) and not _is_in_use(path))
 
 
 def discard(root: Path, leftover: Path) -> bool:
-    """Remove one of `leftovers(root)`; False if a process has taken it up meanwhile.
+    """Remove one of `leftovers(root)`; returns False if a process uses it again by now.
 
     Raises:
         StoreError: it is not a leftover of this store.
@@ -36,7 +35,7 @@ def discard(root: Path, leftover: Path) -> bool:
             return True
         if not leftover.exists():
             return True
-        lock = try_lock(_lock_beside(leftover))
+        lock = try_lock(_lock_of_leftover(leftover))
         if lock is None:
             return False
         with lock:
@@ -46,23 +45,23 @@ def discard(root: Path, leftover: Path) -> bool:
 
 
 def _is_temporary(path: Path) -> bool:
-    """Whether a path's form is that of something temporary, whoever may be at work in it."""
+    """Whether the path has the form of a temporary file or folder, in use or not."""
     if is_gone(path) or is_debris(path) or is_partial(path):
         return True
     if _has_lock(path):
         return names_version(path.stem)
-    # A version's folder with nothing in it: somebody copied a store without its files.
+    # An empty version folder: somebody copied a store without its files.
     return names_version(path.name) and path.is_dir() and not path.is_symlink() and not listed(path)
 
 
 def _is_in_use(path: Path) -> bool:
-    return _has_lock(path) and is_live(_lock_beside(path))
+    return _has_lock(path) and is_live(_lock_of_leftover(path))
 
 
 def _has_lock(path: Path) -> bool:
     return path.name.endswith((WORK_SUFFIX, LOCK_SUFFIX))
 
 
-def _lock_beside(leftover: Path) -> Path:
+def _lock_of_leftover(leftover: Path) -> Path:
     """The lock of the cell that a work folder or a lock belongs to."""
     return lock_of(leftover.with_name(leftover.stem))

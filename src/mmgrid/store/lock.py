@@ -1,14 +1,13 @@
-"""Two processes never build one cell at the same time, on one machine or on a folder that several share.
+"""A lock that keeps two processes from building one cell, on one machine or on a folder that several machines share.
 
-A lock is a file made with O_EXCL that says who holds it; a thread touches it while the holder lives. Whether
-a holder on the *same machine* lives is asked of the kernel (process number and start time, since numbers are
-used again), which is certain, so that a busy process is never robbed and a killed one blocks nobody. A
-holder elsewhere is judged by the file's age alone, measured by the file system's own clock: machines' clocks
-differ.
+A lock is a file created with O_EXCL that names its holder; a thread of the holder touches it regularly. For a holder on
+the *same machine*, the kernel tells whether the process lives (by process number and start time, since numbers are
+reused). That is certain: a busy process never loses its lock, and a killed one blocks nobody. For a holder on another
+machine only the file's age counts, measured by the file system's clock, since the clocks of machines differ.
 
-A stale lock is taken over by renaming it aside and looking at what was renamed. If it is not what was judged
-(another process was faster), it is put back. Whatever slips through that narrow gap, the holder asks
-`held()` before it publishes, and only the process whose token stands in the file may.
+A stale lock is taken over by renaming it and checking the renamed file. If another process was faster and it is a
+different lock, it is put back. A narrow race remains, so the holder calls `held()` before it publishes: only the
+process named by the token in the file may.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ _PROBE_INFIX = ".clock-"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, since when (UTC, ISO 8601; empty where a lock does not say).
+    """The holder of a lock, and since when (UTC, ISO 8601; empty if the lock does not record it).
 
-    `machine` tells apart what shares a host name: boots and pid namespaces.
+    `machine` distinguishes boots and pid namespaces that share a host name.
     """
 
     host: str
@@ -49,11 +48,11 @@ class Holder:
     since: str = ""
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}" + (f", at work since {self.since}" if self.since else "")
+        return f"process {self.pid} on {self.host}" + (f", since {self.since}" if self.since else "")
 
 
 class Lock:
-    """A lock that this process holds. Use as a context manager; releases at the end."""
+    """A lock that this process holds; as a context manager, it is released at the end."""
 
     def __init__(self, path: Path, holder: Holder, descriptor: int, beat_seconds: float) -> None:
         self.path = path
@@ -65,14 +64,14 @@ class Lock:
         self._thread.start()
 
     def held(self) -> bool:
-        """Whether the lock is still ours: asked of the file, not of memory."""
+        """Whether the lock is still ours, according to the file."""
         if self._done.is_set() or os.getpid() != self.holder.pid:  # a forked child holds nothing
             return False
         seen = _look(self.path)
         return seen is not None and seen.holder == self.holder
 
     def release(self) -> None:
-        """Let go. Removes the file only if it is still ours. May be called twice."""
+        """Release the lock; removes the file only if it is still ours. May be called twice."""
         if self._done.is_set():
             return
         ours = self.held()
@@ -84,8 +83,7 @@ class Lock:
         os.close(self._descriptor)
 
     def _beat(self) -> None:
-        # Touched through the descriptor: if the lock was taken from us, the new holder's file is not kept
-        # alive.
+        # Touch through the descriptor: if the lock was taken over, this does not keep the new holder's file alive.
         while not self._done.wait(self._beat_seconds):
             with contextlib.suppress(OSError):
                 os.utime(self._descriptor)
@@ -100,7 +98,7 @@ class Lock:
 
 
 def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: float = STALE_SECONDS) -> Lock | None:
-    """Take the lock at `path` (its folder exists), or None if a living process holds it. Never waits.
+    """Take the lock at `path` (its folder exists); None if a living process holds it. Never waits.
 
     Raises:
         OSError: the folder cannot be written.
@@ -125,19 +123,19 @@ def is_live(path: Path, *, stale_seconds: float = STALE_SECONDS) -> bool:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds the lock at `path`, as far as the file says; living or not."""
+    """The holder recorded at `path`, living or not; None if the file is missing or names none."""
     seen = _look(path)
     return None if seen is None else seen.holder
 
 
 def is_debris(path: Path) -> bool:
-    """Whether `path` is a file that a process killed in the middle of a takeover left beside a lock."""
+    """Whether `path` is left over from a process that was killed while it took over a lock."""
     return f"{LOCK_SUFFIX}{_ASIDE_INFIX}" in path.name or f"{LOCK_SUFFIX}{_PROBE_INFIX}" in path.name
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A lock file at one moment. `holder` is None when the text is not a holder's (cut off by a crash)."""
+    """A lock file at one moment. `holder` is None if the text is incomplete (cut off by a crash)."""
 
     holder: Holder | None
     text: bytes
@@ -184,7 +182,7 @@ def _is_stale(path: Path, seen: _Seen, stale_seconds: float) -> bool:
 
 
 def _take_aside(path: Path, seen: _Seen) -> bool:
-    """Remove the lock file that was seen and judged, and no other."""
+    """Remove the lock file that was judged stale, and no other; returns whether it is gone."""
     aside = path.with_name(f"{path.name}{_ASIDE_INFIX}{secrets.token_hex(4)}")
     try:
         path.rename(aside)
@@ -193,8 +191,8 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
     if _look(aside) == seen:
         aside.unlink()
         return True
-    # Not the one that was judged: put it back, unless yet another process has made its own by now (link,
-    # unlike rename, never replaces). Whoever is left out learns it from held().
+    # A different lock: put it back, unless yet another process has created one by now (link, unlike rename, never
+    # replaces). The process that loses finds out through held().
     try:
         os.link(aside, path)
         aside.unlink()
@@ -206,7 +204,7 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
 
 
 def _file_system_now(path: Path) -> int:
-    """The time at which the file system stamps a file now, in nanoseconds."""
+    """The present time by the file system's clock, in nanoseconds."""
     probe = path.with_name(f"{path.name}{_PROBE_INFIX}{secrets.token_hex(4)}")
     try:
         probe.write_bytes(b"")
@@ -217,7 +215,7 @@ def _file_system_now(path: Path) -> int:
 
 
 def _machine() -> str:
-    """One boot of one kernel, seen from one pid namespace: within it, process numbers mean the same."""
+    """Identifies one boot of one kernel and one pid namespace, within which process numbers are unambiguous."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -226,7 +224,7 @@ def _machine() -> str:
 
 
 def _is_alive(holder: Holder) -> bool | None:
-    """Whether the holder lives; None where this machine cannot know."""
+    """Whether the holder lives; None if this machine cannot know."""
     if holder.host != socket.gethostname() or holder.machine != _machine():
         return None
     start = _start_of(holder.pid)
@@ -237,15 +235,15 @@ def _is_alive(holder: Holder) -> bool | None:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return None  # there is such a process, but /proc hides other users' from us
-    # It exists. Without /proc that is all there is to know; with it, it is a dead child not yet waited for.
+        return None  # the process exists, but /proc hides those of other users
+    # It exists. Without /proc nothing more is known; with /proc, it is a zombie.
     return not Path("/proc/self/stat").exists()
 
 
 def _start_of(pid: int) -> str | None:
-    """When the living process with this number started, in ticks since boot; None if /proc shows none."""
+    """Start time of the living process with this number, in ticks since boot; None if /proc shows none."""
     try:
-        # The second field, the command's name in brackets, may hold anything: read from its last bracket.
+        # The second field, the command in brackets, may contain anything: read after the last bracket.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None

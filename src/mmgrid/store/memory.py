@@ -1,7 +1,7 @@
-"""The highest resident memory of this process over a stretch of work, as the kernel counts it.
+"""Peak resident memory of this process during a piece of work, as measured by the kernel.
 
-Linux keeps a high-water mark that can be set back, so each cell gets its own figure. Elsewhere the mark
-covers the whole life of the process: an upper bound.
+Linux has a high-water mark that can be reset, so each cell gets its own figure. Elsewhere the mark covers the whole
+life of the process and is an upper bound.
 """
 
 import resource
@@ -12,7 +12,7 @@ _RESET_HIGH_WATER_MARK = "5"  # man 5 proc, clear_refs
 
 
 def reset_peak() -> None:
-    """Set the kernel's high-water mark back to the present use, where that is possible."""
+    """Reset the kernel's high-water mark to the present use, where the system allows it."""
     try:
         Path("/proc/self/clear_refs").write_text(_RESET_HIGH_WATER_MARK)
     except OSError:

@@ -1,4 +1,4 @@
-"""How a store's folders are named and walked: what is a cell, what is a cell in work, what is in between."""
+"""The layout of a store: names of folders and locks, and walking over cells without entering them."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ def lock_of(final: Path) -> Path:
 
 
 def walk(place: Path) -> Iterator[Path]:
-    """Everything below `place`, sorted, but the inside of a cell, of a work folder or of a removed folder."""
+    """Everything below `place`, sorted, except the contents of cells, work folders and removed folders."""
     for path in listed(place):
         yield path
         inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path)
@@ -38,7 +38,7 @@ def walk(place: Path) -> Iterator[Path]:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The sorted entries of a folder; none if another process has just removed it."""
+    """The sorted entries of a folder; empty if another process has just removed it."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def delete(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its contents."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

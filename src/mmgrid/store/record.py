@@ -1,7 +1,6 @@
-"""What is known of a built cell: from what it was made, with what, how long it took, and the digest of each
-file.
+"""The record of a built cell: recipe, upstream cells, package versions, time, memory, and the digest of each file.
 
-The record is the last file written into a cell's folder: a folder without one does not exist.
+The record is the last file written into a cell's folder. A folder without one does not count as a cell.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class Record(BaseModel):
     Attributes:
         name, fingerprint: its address.
         recipe: all resolved values that determined the content.
-        upstream: role → the cell that played it.
-        versions: of Python and the packages that were installed.
-        seconds: wall time of the run that finished it (of a resumed training, its last run).
-        peak_bytes: highest resident memory of the process while it was built.
+        upstream: role → cell.
+        versions: of Python and of installed packages.
+        seconds: wall time of the run that finished it (for a resumed training, of the last run only).
+        peak_bytes: peak resident memory of the process while it was built.
         started, finished: UTC, ISO 8601.
-        files: path below the folder → digest and size; all files but the record.
-        summary: small facts for tables, as the cell's own function returned them.
+        files: path below the folder → digest and size, for all files except the record.
+        summary: small facts for tables, as returned by the function that built the cell.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,8 +75,8 @@ class Record(BaseModel):
         """The record of a published folder.
 
         Raises:
-            FileNotFoundError: the folder has none, so it does not exist as a cell.
-            DamagedRecordError: it is there and cannot be read.
+            FileNotFoundError: the folder has no record, so it is not a cell.
+            DamagedRecordError: the record cannot be read.
         """
         path = folder / RECORD_FILE
         try:
@@ -97,7 +96,7 @@ class Record(BaseModel):
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages whose arithmetic a cell rests on; nothing is imported for it."""
+    """Versions of Python and of the packages that affect numerical results; imports none of them."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,10 +1,9 @@
-"""What has been built: one folder per cell, each with the record of what it is.
+"""The store of built cells: one folder per cell, with a record.
 
-A cell is written beside its place, hashed, given its record, and renamed into place: it is there whole or
-not at all. What is under a final name is never changed again. A cell in work keeps its folder over a failure
-or a kill, and of that folder only `step/` outlives the next start: a training goes on from its step
-checkpoints, everything else is written anew, so that an interrupted build ends with the same files as one
-that ran straight through.
+A cell is built in a work folder, hashed, given its record, and renamed to its final name, so it is complete or absent.
+A published folder is never changed. The work folder of a failed or killed build stays, but the next attempt keeps only
+`step/` in it: a training resumes from its step checkpoints, and everything else is written again. So an interrupted
+build ends with the same files as an uninterrupted one.
 """
 
 import json
@@ -37,7 +36,7 @@ FORMAT = 1
 STORE_FILE = "store.json"
 BUILDING_FILE = "building.json"
 STEP_FOLDER = "step"
-_REMEDY = "give another place with --store (`mmgrid gc` shows what no recipe names any more)"
+_REMEDY = "give another place with --store (`mmgrid gc` shows cells that the grid no longer names)"
 
 Make = Callable[[Path], Mapping[str, Any]]
 
@@ -46,11 +45,11 @@ class Store:
     """A folder of built cells.
 
     Args:
-        root: the folder; made when it is absent or empty.
+        root: the folder; initialised if it is absent or empty.
 
     Raises:
-        StoreError: the folder holds something else, or a store of another format.
-        DiskFull, NotWritableError: it is new and cannot be written.
+        StoreError: the folder holds other files, or a store of another format.
+        DiskFull, NotWritableError: a new store cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +60,7 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root}: is a file; a store is a folder: give another path with --store")
         foreign = [path for path in listed(self.root) if not is_partial(path)]
-        if foreign and not (self.root / STORE_FILE).exists():  # another process may just have made it
+        if foreign and not (self.root / STORE_FILE).exists():  # another process may just have created it
             raise StoreError(
                 f"{self.root}: is not a store (it holds {foreign[0].name} and no {STORE_FILE}); "
                 f"give an empty or new folder with --store"
@@ -77,28 +76,28 @@ class Store:
             found = json.loads(path.read_bytes())["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{path}: cannot be read as a store's mark ({error!r}). If this folder is a store, write "
+                f"{path}: cannot be read as the format file of a store ({error!r}). If this folder is a store, write "
                 f'{{"format": {FORMAT}}} into the file; otherwise give another folder with --store'
             ) from error
         if found != FORMAT:
             raise StoreError(
                 f"{path}: this store has format {found}, and this version of mmgrid reads format "
-                f"{FORMAT}. Use the version of mmgrid that made it, or give another folder with --store; "
+                f"{FORMAT}. Use the version of mmgrid that created it, or give another folder with --store; "
                 f"nothing was changed"
             )
 
-    # ---- looking -------------------------------------------------------------------------------------------
+    # ---- reading -------------------------------------------------------------------------------------------
 
     def folder(self, address: Address) -> Path:
-        """Where the cell is, or will be."""
+        """The folder of the cell, built or not."""
         return self.root / address.folder
 
     def has(self, address: Address) -> bool:
         """Whether the cell is built.
 
         Raises:
-            DamagedRecordError: there is a record and it cannot be read.
-            CollisionError: another fingerprint with the same first eight digits has the folder.
+            DamagedRecordError: its record cannot be read.
+            CollisionError: the folder belongs to another fingerprint with the same first eight digits.
         """
         if not (self.folder(address) / RECORD_FILE).exists():
             return False
@@ -110,7 +109,7 @@ class Store:
 
         Raises:
             StoreError: it is not built.
-            DamagedRecordError, CollisionError: as `has`.
+            DamagedRecordError, CollisionError: see `has`.
         """
         folder = self.folder(address)
         try:
@@ -130,7 +129,7 @@ class Store:
         return record
 
     def entries(self) -> Iterator[tuple[Address, Path, Record]]:
-        """All built cells, sorted by folder. A damaged one is logged and left out; see `damaged`."""
+        """All built cells, sorted by folder. Damaged ones are logged and left out; see `damaged`."""
         for folder in self._published():
             found = self._read(folder)
             if isinstance(found, Record):
@@ -139,7 +138,7 @@ class Store:
                 log.warning("%s", found)
 
     def damaged(self) -> list[tuple[Path, str]]:
-        """Folders whose record cannot be read or is that of another folder, each with what is wrong."""
+        """Folders with a record that cannot be read or belongs to another folder, each with the problem."""
         found = ((folder, self._read(folder)) for folder in self._published())
         return [(folder, problem) for folder, problem in found if isinstance(problem, str)]
 
@@ -169,23 +168,23 @@ class Store:
         upstream: Mapping[str, Mapping[str, str]],
         make: Make,
     ) -> Record | None:
-        """Build a cell, unless it is there.
+        """Build a cell, unless it is built already.
 
         Args:
-            address: which cell.
-            recipe: all resolved values that determine its content; JSON.
+            address: of the cell.
+            recipe: all resolved values that determine its content, as JSON values.
             upstream: role → {"name", "fingerprint"} of a cell that it is built from.
-            make: fills the folder that it is given and returns small facts for tables (JSON). It finds there
-                at most `step/`, with what an interrupted call of it left; `step/` is never published.
+            make: writes the cell into the given folder and returns small facts for tables (JSON values). The folder
+                is empty or holds `step/` from an interrupted call; `step/` is never published.
 
         Returns:
-            The record, also if another process built it meanwhile; None if another process builds it now.
+            The record, also if another process built the cell meanwhile; None if another process is building it.
 
         Raises:
-            DiskFull, NotWritableError: the store takes no more.
-            LockLostError: another process took the lock; nothing was published.
-            StoreError: the facts or the recipe are not JSON, or `make` wrote a file of the store's own.
-            Exception: whatever `make` raises. Its folder stays, nothing is published.
+            DiskFull, NotWritableError: the store cannot be written.
+            LockLostError: another process took over the lock; nothing was published.
+            StoreError: the facts or the recipe are not JSON, or `make` wrote a file that belongs to the store.
+            Exception: any error of `make`. The work folder stays, nothing is published.
         """
         if self.has(address):
             return self.record(address)
@@ -234,8 +233,7 @@ class Store:
             write_json(work / RECORD_FILE, record.model_dump(mode="json"))
         except (ValidationError, ValueError, TypeError) as error:
             raise StoreError(f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}") from error
-        # The slow part before the step checkpoints go: a kill during it still leaves a training to go on
-        # from.
+        # The slow part comes before the step checkpoints are removed, so a kill during it loses no training.
         sync_folder(work)
         shutil.rmtree(work / STEP_FOLDER, ignore_errors=True)
         (work / BUILDING_FILE).unlink()
@@ -249,7 +247,7 @@ class Store:
         return record
 
     def _open_work(self, address: Address) -> Path:
-        """The work folder, with nothing in it but its mark and the steps of the same fingerprint."""
+        """The work folder, empty except for its marker and the step checkpoints of the same fingerprint."""
         work = work_folder(self.folder(address))
         try:
             same = json.loads((work / BUILDING_FILE).read_bytes())["fingerprint"] == address.fingerprint
@@ -264,10 +262,10 @@ class Store:
         write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint})
         return work
 
-    # ---- keeping -------------------------------------------------------------------------------------------
+    # ---- maintenance -------------------------------------------------------------------------------------------
 
     def verify(self, address: Address) -> list[str]:
-        """Hash the cell's files again: what differs from its record, one line each; nothing if all is well.
+        """Hash the cell's files again; returns the differences from its record, one line each.
 
         Raises:
             StoreError: the cell is not built, or its record is damaged.
@@ -284,14 +282,14 @@ class Store:
             if relative not in present:
                 problems.append(f"{path}: is missing")
             elif (size := path.stat().st_size) != entry.bytes:
-                problems.append(f"{path}: has {size} bytes, recorded were {entry.bytes}")
+                problems.append(f"{path}: has {size} bytes instead of the recorded {entry.bytes}")
             elif sha256_file(path) != entry.sha256:
-                problems.append(f"{path}: has another content than recorded")
+                problems.append(f"{path}: its content differs from the record")
         extra = sorted(present - files.keys() - {RECORD_FILE})
         return problems + [f"{folder / relative}: is not in the record" for relative in extra]
 
     def remove(self, address: Address) -> None:
-        """Remove a built cell, at one stroke. No error if it is not there."""
+        """Remove a built cell atomically. No error if it is absent."""
         with clear_disk_errors(self.folder(address), remedy="let its owner do it"):
             remove_folder(self.folder(address))
 
@@ -304,10 +302,10 @@ class Store:
         entries = self.record(address).files.values()
         return sum(entry.bytes for entry in entries) + (self.folder(address) / RECORD_FILE).stat().st_size
 
-    # ---- what could not be built ---------------------------------------------------------------------------
+    # ---- failures ---------------------------------------------------------------------------
 
     def note_failure(self, address: Address, error: str, blocked: Iterable[Address] = ()) -> None:
-        """Keep that building the cell failed, and what it blocks, until it is built. Never fails itself."""
+        """Record that building the cell failed and what that blocks, until it is built. Never raises."""
         first_line = next(iter(error.splitlines()), "")
         names = {other.name: other.fingerprint for other in blocked}
         failure = Failure(
@@ -316,25 +314,25 @@ class Store:
         write_failure(self.root, failure)
 
     def failure(self, address: Address) -> Failure | None:
-        """How the newest attempt at the cell failed; None if it is built, or its newest attempt is not known."""
+        """The failure of the newest attempt at the cell; None if it is built, or no failure is recorded."""
         return read_failure(self.root, address)
 
     def failures(self) -> list[Failure]:
-        """All failures of cells that are still not built, sorted by name; they name only what they still block."""
+        """Failures of cells that are still not built, sorted by name, with the cells that they still block."""
         return list(read_failures(self.root))
 
     def forget_failure(self, address: Address) -> None:
-        """Forget that building the cell failed. No error if it did not."""
+        """Remove the record of a failure. No error if there is none."""
         remove_failure(self.root, address)
 
-    # ---- cleaning up ---------------------------------------------------------------------------------------
+    # ---- leftovers ---------------------------------------------------------------------------------------
 
     def leftovers(self) -> list[Path]:
-        """What killed processes left behind, for `gc`; see `mmgrid.store.leftovers`."""
+        """Files and folders that killed processes left behind, for `gc`; see `mmgrid.store.leftovers`."""
         return leftovers(self.root)
 
     def discard(self, leftover: Path) -> bool:
-        """Remove one of `leftovers`; False if a process has taken it up meanwhile.
+        """Remove one of `leftovers`; returns False if a process uses it again by now.
 
         Raises:
             StoreError: it is not a leftover of this store.
@@ -343,9 +341,11 @@ class Store:
 
 
 def _check_made(work: Path) -> None:
-    """Remove what an interrupted atomic write left, and see that the store's own names were left alone."""
+    """Remove partial files of interrupted writes, and check that the store's own files are untouched."""
     if (work / RECORD_FILE).exists() or not (work / BUILDING_FILE).exists():
-        raise StoreError(f"{work}: {RECORD_FILE} and {BUILDING_FILE} are the store's own; a cell must not touch them")
+        raise StoreError(
+            f"{work}: {RECORD_FILE} and {BUILDING_FILE} belong to the store; a cell must not write or remove them"
+        )
     for parent, _, names in os.walk(work):
         for name in names:
             if is_partial(Path(parent) / name):
