@@ -150,7 +150,7 @@ def test_a_failed_cell_is_shown_until_it_is_built(grid: Built, tmp_path: Path) -
     assert {states[name] for name in KITCHEN} == {("built", None)}
     text = mmgrid(*plan).out
     assert "garden  failed about " in text
-    assert text.count(" blocked about ?") == 2
+    assert text.count(" blocked cost unknown") == 2
     assert f"\nfailed corpus/garden: {says}" in text
 
     page = tmp_path / "report.html"

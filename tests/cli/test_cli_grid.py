@@ -34,7 +34,7 @@ def test_a_plan_of_what_is_built(built: Built) -> None:
     assert text.code == 0
     assert text.out.startswith(f"tiny ({len(cells)} cells)\n")
     assert text.out.count(" built ") == len(cells)
-    assert text.out.endswith("0 cells to build: about 0.0 s of work on one core\n")
+    assert text.out.endswith("0 cells to build: about 0 s of work on one core\n")
 
 
 def test_a_plan_of_what_is_missing_says_what_it_will_cost(copied: Built) -> None:

@@ -1,4 +1,4 @@
-"""A made-up but plausible grid of three domains, from ranks that were drawn, not trained."""
+"""A made-up but plausible grid of three domains; its ranks are drawn at random."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from made_studies import PHASES as DATES
 from made_studies import made_months, made_studies
-from page_data import drawn
+from page_data import wait_until_drawn
 
 from mmgrid.evaluation import change_rows, rows
 from mmgrid.reporting import ReportTables, write_report
@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-# The grid is not finished: these were never evaluated.
+# The grid is unfinished: these checkpoints are not evaluated.
 ABSENT = {
     ("sasrec", "toys", model): state
     for model, state in [("phase1", "failed"), ("phase2", "blocked"), ("all", "missing")]
@@ -35,7 +35,7 @@ ABSENT = {
 DOMAINS = ("beauty", "health", "toys")
 PHASES = ("pretrain", "phase1", "phase2")
 USERS = {"beauty": 1200, "health": 2000, "toys": 900}
-# How good a model is: the expected logarithm of a target's rank; smaller is better.
+# The expected logarithm of a target's rank; smaller is better.
 CENTRE = {"pretrain": 5.6, "phase1": 5.2, "phase2": 4.9, "all": 4.8}
 
 
@@ -176,7 +176,7 @@ def tables():
             "phase1": "2013-07-01 to 2013-10-01",
             "phase2": "2013-10-01 to 2014-01-01",
             "test": "2014-01-01 to 2014-04-01",
-            "Threads a cell": "1",
+            "Threads per cell": "1",
             "Total time": "1 h 12 min",
         },
         cells=made_cells(),
@@ -201,7 +201,7 @@ def studied(tables):
 
 @pytest.fixture(scope="session")
 def studied_page(studied):
-    """The text of its report."""
+    """Its report as HTML."""
     return page(studied)
 
 
@@ -219,7 +219,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Opens a report and, at the end, checks that the page complained of nothing and asked for nothing."""
+    """Opens a report and, at the end, checks that the page logged no error and requested nothing."""
     complaints, contexts = [], []
 
     def open_report(tables, width=1280, scheme="light"):
@@ -232,7 +232,7 @@ def opened(browser, tmp_path):
         tab.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
         tab.on("request", lambda request: requested(request.url, path))
         tab.goto(path.as_uri())
-        drawn(tab, 1)
+        wait_until_drawn(tab, 1)
         return tab
 
     def requested(url, path):

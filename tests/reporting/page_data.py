@@ -1,4 +1,4 @@
-"""A page read back: what its script reads, and whether it is drawn."""
+"""Reads the data of a page back, and waits until its figures are drawn."""
 
 import json
 import re
@@ -23,5 +23,5 @@ def figure(payload, name):
     return next(found for found in payload["figures"] if found["id"] == name)
 
 
-def drawn(page, times):
+def wait_until_drawn(page, times):
     page.wait_for_function("times => Number(document.documentElement.dataset.drawn) >= times", arg=times)

@@ -1,10 +1,10 @@
-"""The report in a real browser: nothing is fetched, nothing complains, the controls do what they say."""
+"""The report in a real browser: it requests nothing, logs no error, and its controls work."""
 
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from page_data import data_set, drawn
+from page_data import data_set, wait_until_drawn
 
 
 def seen_rows(page, table):
@@ -37,7 +37,7 @@ def test_the_group_of_users_changes_table_sentences_and_figures(opened, tables):
     page.wait_for_function("old => document.querySelector('#figure-scores svg').innerHTML !== old", arg=before)
 
 
-def test_earlier_phases_come_on_demand(opened, tables):
+def test_earlier_phases_are_shown_on_demand(opened, tables):
     page = opened(tables)
     short = seen_rows(page, "table-2").count()
     page.get_by_label("Earlier phases").check()
@@ -78,7 +78,7 @@ def test_the_metric_of_the_heatmap_can_be_chosen(opened, tables):
     assert all(number in shown for number in expected)
 
 
-def test_copies_what_is_shown(opened, tables):
+def test_copies_the_shown_rows(opened, tables):
     page = opened(tables)
     page.evaluate("""() => {
         window.copied = [];
@@ -97,12 +97,12 @@ def test_copies_what_is_shown(opened, tables):
     assert command == tables.command
 
 
-def test_the_scheme_can_be_changed_and_choices_stay(opened, tables):
+def test_a_change_of_scheme_keeps_the_choices(opened, tables):
     page = opened(tables)
     page.locator("#figure-losses select").select_option("semb")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_label("Change between light and dark").click()
-    drawn(page, 2)
+    wait_until_drawn(page, 2)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != background
     assert page.locator("#figure-losses select").input_value() == "semb"
     assert page.locator("#figure-losses svg").count() == 1
@@ -141,7 +141,7 @@ def test_hostile_names_stay_text(opened, tables):
     assert hostile in page.locator("#table-merges").text_content()
 
 
-def test_what_is_not_there_yet_is_said(opened, tables):
+def test_sections_without_rows_say_so(opened, tables):
     empty = dict.fromkeys(("cells", "statistics", "results", "losses", "changes"), pl.DataFrame())
     page = opened(replace(tables, facts={}, **empty))
     text = page.locator("main").inner_text()

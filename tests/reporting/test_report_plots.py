@@ -1,4 +1,4 @@
-"""The general drawing: every declared plot becomes a figure that draws the rows its declaration names."""
+"""Every declared plot becomes a figure that draws the rows of its declaration."""
 
 import functools
 import json
@@ -13,11 +13,11 @@ from page_data import data_set, figure, read_payload
 
 from mmgrid.reporting import write_figures
 from mmgrid.reporting.figures.figure import vegalite_version
-from mmgrid.reporting.figures.plot_data import METRICS, orders
 from mmgrid.reporting.figures.plot_data import data_set as thinned
-from mmgrid.reporting.figures.plots import drawn
-from mmgrid.reporting.page.figure_files import fitted
-from mmgrid.reporting.studies.registry import VIEWS
+from mmgrid.reporting.figures.plots import plot_figure
+from mmgrid.reporting.page.figure_files import sized_spec
+from mmgrid.reporting.studies.registry import view
+from mmgrid.reporting.tables.order import STUDY_METRICS, listing_orders
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.registry import STUDIES
 
@@ -33,10 +33,11 @@ def drawing(study, name, **made):
     plot = next(plot for plot in STUDIES[study].plots if plot.name == name)
     schemas = STUDIES[study].tables
     found = studies(DOMAINS, **made)[study]
-    frames = {table: VIEWS[study].drawn(table, found.get(table, schemas[table].to_frame())) for table in [plot.table]}
+    own = view(study)
+    frames = {table: own.plot_rows(table, found.get(table, schemas[table].to_frame())) for table in [plot.table]}
     frames |= {table: frame for table, frame in found.items() if table != plot.table}
     data = thinned(plot.table, STUDIES[study].plots, frames)
-    return drawn(plot, "data", data, orders(DOMAINS), name="figure-x")
+    return plot_figure(plot, "data", data, listing_orders(DOMAINS) | own.orders, figure_id="figure-x")
 
 
 def fields(spec):
@@ -46,13 +47,13 @@ def fields(spec):
 
 
 @pytest.mark.parametrize(("study", "name"), PLOTS)
-def test_every_declared_plot_is_drawn_from_columns_that_are_there(study, name):
+def test_every_declared_plot_is_drawn_from_columns_of_its_data_set(study, name):
     found = drawing(study, name, paradigms=("semb", "text"), seeds=(0, 1))
     data = found.data["data"]
     assert fields(found.spec) - {"rows"} <= set(data.columns)
     assert {"paradigm", "seed"} <= {control.name for control in found.controls}
-    # Vega-Lite itself takes it: a specification that it cannot compile raises.
-    assert vl_convert.vegalite_to_vega(fitted(found), vl_version=vegalite_version())["marks"]
+    # Vega-Lite compiles it: an invalid specification raises.
+    assert vl_convert.vegalite_to_vega(sized_spec(found), vl_version=vegalite_version())["marks"]
 
 
 @pytest.mark.parametrize(("study", "name"), PLOTS)
@@ -60,7 +61,7 @@ def test_a_study_without_rows_has_no_figure(study, name):
     plot = next(plot for plot in STUDIES[study].plots if plot.name == name)
     empty = {table: schema.to_frame() for table, schema in STUDIES[study].tables.items()}
     data = thinned(plot.table, STUDIES[study].plots, empty)
-    assert drawn(plot, "data", data, orders([]), name="figure-x") is None
+    assert plot_figure(plot, "data", data, listing_orders(), figure_id="figure-x") is None
 
 
 def test_paradigms_are_listed_in_their_order_and_the_newest_phase_first():
@@ -81,30 +82,30 @@ def test_the_group_follows_the_page_unless_it_is_the_colour():
 
 def test_data_is_thinned_to_four_metrics_and_five_digits():
     data = drawing("temporal", "curves").data["data"]
-    assert set(data["metric"]) == set(METRICS)
+    assert set(data["metric"]) == set(STUDY_METRICS)
     assert "smooth" not in data.columns
     assert data["value"].to_list() == data["value"].round_sig_figs(5).to_list()
 
 
-def test_a_dashed_rule_stands_once_for_each_line_that_has_one():
+def test_each_line_has_its_dashed_rule_once():
     data = drawing("temporal", "curves").data["data"]
     best = studies(DOMAINS)["temporal"]["best"]
-    rules = data.drop_nulls("rule")
+    rules = data.drop_nulls("_rule")
     assert set(rules["metric"]) == {"ndcg@20"}
     expected = {(row["domain"], row["group"]): row["best"] for row in best.iter_rows(named=True)}
-    found = {(row["domain"], row["group"]): row["rule"] for row in rules.iter_rows(named=True)}
+    found = {(row["domain"], row["group"]): row["_rule"] for row in rules.iter_rows(named=True)}
     assert rules.height == len(expected)
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_own_models_cross_once_a_panel():
+def test_each_panel_has_its_crossing_lines_once():
     data = drawing("base_model", "joint").data["data"]
-    assert data.drop_nulls("first_single").height == 3 * len(METRICS)  # pairs and metrics
+    assert data.drop_nulls("first_single").height == 3 * len(STUDY_METRICS)  # pairs and metrics
     assert set(data["base"]) == {"backbone", "historical, first", "historical, second", "neutral"}
     assert set(data["pair"]) == {"beauty + health", "beauty + toys", "health + toys"}
 
 
-def test_only_the_parts_that_a_figure_keeps_are_drawn():
+def test_only_the_parts_that_a_figure_keeps_are_plot_figure():
     found = drawing("vectors", "norms")
     (control,) = [control for control in found.controls if control.name == "part"]
     assert [value for value, _ in control.options] == ["whole", "tower"]
@@ -114,29 +115,29 @@ def test_only_the_parts_that_a_figure_keeps_are_drawn():
 def test_missing_intervals_leave_their_points():
     frame = pl.DataFrame({"domain": ["a"], "x": [1.0], "y": [2.0], "low": [None]}, schema_overrides={"low": pl.Float64})
     plot = replace(POINTS, low="low", high="low")
-    assert drawn(plot, "t", frame, {}, name="f").data["t"].height == 1
+    assert plot_figure(plot, "t", frame, {}, figure_id="f").data["t"].height == 1
 
 
 def test_names_from_outside_are_strings_of_the_expression():
     hostile = """') || alert(1) || ('"\\"""
     frame = pl.DataFrame({"domain": [hostile], "x": [1.0], "y": [2.0]})
-    found = drawn(replace(POINTS, keep={"domain": (hostile,)}), "t", frame, {}, name="f")
+    found = plot_figure(replace(POINTS, keep={"domain": (hostile,)}), "t", frame, {}, figure_id="f")
     (condition,) = [step["filter"] for step in found.spec["transform"]]
     assert json.dumps(hostile) in condition
-    svg = vl_convert.vegalite_to_svg(fitted(found), vl_version=vegalite_version())
+    svg = vl_convert.vegalite_to_svg(sized_spec(found), vl_version=vegalite_version())
     assert svg.count("symbol") > 0
 
 
 def test_long_names_of_pairs_take_two_lines():
     long = {"a" * 20: 1, "b" * 20: 2}
     frame = pl.DataFrame({"pair": [" + ".join(long)], "domain": ["a"], "x": [1.0], "y": [1.0]})
-    text = json.dumps(drawn(replace(POINTS, panel="pair"), "t", frame, {}, name="f").spec)
+    text = json.dumps(plot_figure(replace(POINTS, panel="pair"), "t", frame, {}, figure_id="f").spec)
     assert "split(" in text
     short = frame.with_columns(pair=pl.lit("a + b"))
-    assert "split(" not in json.dumps(drawn(replace(POINTS, panel="pair"), "t", short, {}, name="f").spec)
+    assert "split(" not in json.dumps(plot_figure(replace(POINTS, panel="pair"), "t", short, {}, figure_id="f").spec)
 
 
-def test_pictures_are_written_beside_the_report(studied, tmp_path):
+def test_writes_every_figure_as_svg_and_pdf(studied, tmp_path):
     small = replace(studied, studies={name: studied.studies[name] for name in ("recency", "cross_domain")})
     paths = write_figures(small, tmp_path / "figures")
     names = ["months", "scores", "cross-domain-changes", "recency-recency", "losses"]
@@ -152,13 +153,13 @@ def test_pictures_are_written_beside_the_report(studied, tmp_path):
     assert all(f"{abs(change):.1f}" in changes for change in first["change"])
 
 
-def test_a_page_shares_one_data_set_a_table(studied_page):
+def test_figures_of_one_table_share_its_data_set(studied_page):
     payload = read_payload(studied_page)
     assert data_set(payload, "vectors/norms").height > 0
     norms, layers = (figure(payload, f"figure-vectors-{name}") for name in ("norms", "layers"))
     assert norms["data"] == layers["data"] == ["vectors/norms"]
 
 
-def test_a_line_along_the_layers_leaves_out_what_is_outside_them():
+def test_a_line_over_layers_leaves_out_weights_outside_them():
     assert "outside" in set(studies(DOMAINS)["vectors"]["norms"]["layer"])
     assert set(drawing("vectors", "layers").data["data"]["layer"]) == {"", "0", "1", "2", "3", "4", "5"}

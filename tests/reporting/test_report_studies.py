@@ -1,4 +1,4 @@
-"""The studies' sentences and tables: what is counted is right, and what the numbers leave open stays open."""
+"""The studies' paragraphs and tables count correctly, and claim nothing that the numbers leave open."""
 
 import functools
 import io
@@ -8,18 +8,18 @@ import pytest
 from made_studies import made_studies
 
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.studies.findings import all_findings, findings_table, on_findings
-from mmgrid.reporting.studies.registry import VIEWS, view
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.writers import to_csv, to_latex
+from mmgrid.reporting.studies.findings import all_findings, findings_table, verdicts_summary
+from mmgrid.reporting.studies.registry import view
+from mmgrid.reporting.tables.export import to_csv, to_latex
+from mmgrid.reporting.tables.significance import count_differences, is_significant, significance_text
 from mmgrid.studies.registry import STUDIES
 
 
-def rows(study, table, *given, **common):
-    """A table of a study from dictionaries; what they leave out is null, or what is usual."""
+def rows(study, table, *values, **common):
+    """A table of a study from dictionaries; columns that they leave out have a usual value, or are null."""
     schema = STUDIES[study].tables[table]
     usual = {"paradigm": "semb", "seed": 0, "metric": "ndcg@20", "group": "all", "n_users": 100} | common
-    return pl.DataFrame([{k: v for k, v in (usual | row).items() if k in schema} for row in given], schema=schema)
+    return pl.DataFrame([{k: v for k, v in (usual | row).items() if k in schema} for row in values], schema=schema)
 
 
 def frames(study, **tables):
@@ -27,14 +27,14 @@ def frames(study, **tables):
 
 
 def text(study, **tables):
-    return " / ".join(sentence.text for sentence in VIEWS[study].sentences(frames(study, **tables)))
+    return " / ".join(paragraph.text for paragraph in view(study).paragraphs(frames(study, **tables)))
 
 
-def judged(low, high, p):
+def bounds_and_p(low, high, p):
     return {"low": low, "high": high, "p": p, "p_adjusted": p}
 
 
-def test_decided_needs_p_after_holm_and_an_interval_without_zero():
+def test_significant_needs_p_after_holm_and_an_interval_without_zero():
     found = pl.DataFrame(
         {
             "low": [0.1, 0.1, -0.1, None, 0.1, 0.0],
@@ -43,40 +43,41 @@ def test_decided_needs_p_after_holm_and_an_interval_without_zero():
         },
         schema=dict.fromkeys(("low", "high", "p_adjusted"), pl.Float64),
     )
-    assert found.select(decided()).to_series().to_list() == [True, False, False, True, None, False]
+    assert found.select(is_significant()).to_series().to_list() == [True, False, False, True, None, False]
 
 
 @pytest.mark.parametrize(
     ("values", "p", "expected"),
     [
-        ([1.0, 2.0], [0.01, 0.01], "decided after Holm: 2 of 2 rises"),
-        ([1.0, -2.0], [0.01, 0.9], "decided after Holm: 1 of 1 rise and 0 of 1 fall, the rest stays open"),
-        ([1.0, -2.0], [0.5, 0.9], "after Holm none of this is decided"),
-        ([1.0, -2.0], [None, None], "no p-values are at hand, so which of these are more than chance is open"),
-        ([1.0, 2.0], [0.01, None], "decided after Holm: 1 of 2 rises; 1 row has no p-value"),
+        ([1.0, 2.0], [0.01, 0.01], "significant after Holm’s correction: 2 of 2 increases"),
+        ([1.0, -2.0], [0.01, 0.9], "significant after Holm’s correction: 1 of 1 increase and 0 of 1 decrease"),
+        ([1.0, -2.0], [0.5, 0.9], "none of these differences is significant after Holm’s correction"),
+        ([1.0, -2.0], [None, None], "without p-values it is open which of these differences are more than chance"),
+        ([1.0, 2.0], [0.01, None], "significant after Holm’s correction: 1 of 2 increases; 1 row has no p-value"),
     ],
 )
-def test_judgements(values, p, expected):
+def test_significance_in_words(values, p, expected):
     found = pl.DataFrame(
         {"value": values, "low": [v - 0.1 for v in values], "high": [v + 0.1 for v in values], "p_adjusted": p},
         schema=dict.fromkeys(("value", "low", "high", "p_adjusted"), pl.Float64),
     )
-    assert judgement(counted(found, "value")) == expected
+    assert significance_text(count_differences(found, "value")) == expected
 
 
 def test_baselines_count_differences_and_name_the_ends():
     comparisons = rows(
         "baselines",
         "comparisons",
-        {"domain": "a", "reference": "sasrec", "difference": -0.2} | judged(-0.5, 0.1, 0.6),
-        {"domain": "a", "reference": "popularity", "difference": 1.0} | judged(0.8, 1.2, 0.001),
-        {"domain": "b", "reference": "popularity", "difference": 0.5} | judged(0.2, 0.8, 0.01),
-        {"domain": "b", "reference": "popularity", "difference": 9.0, "metric": "recall@20"} | judged(8, 10, 0.01),
+        {"domain": "a", "reference": "sasrec", "difference": -0.2} | bounds_and_p(-0.5, 0.1, 0.6),
+        {"domain": "a", "reference": "popularity", "difference": 1.0} | bounds_and_p(0.8, 1.2, 0.001),
+        {"domain": "b", "reference": "popularity", "difference": 0.5} | bounds_and_p(0.2, 0.8, 0.01),
+        {"domain": "b", "reference": "popularity", "difference": 9.0, "metric": "recall@20"}
+        | bounds_and_p(8, 10, 0.01),
     )
     assert text("baselines", comparisons=comparisons) == (
-        "Against popularity, 2 of 2 differences in NDCG@20 are positive and 0 negative; decided after Holm: 2 of 2 "
-        "rises. Against sasrec, 0 of 1 difference in NDCG@20 is positive and 1 negative; after Holm none of this is "
-        "decided. The smallest difference is −0.20 points [−0.50, +0.10] (a, against sasrec), the largest +1.00 "
+        "Against popularity, 2 of 2 differences in NDCG@20 are positive and 0 negative; significant after Holm’s "
+        "correction: 2 of 2 increases. Against sasrec, 0 of 1 difference in NDCG@20 is positive and 1 negative; none "
+        "of these differences is significant after Holm’s correction. The smallest difference is −0.20 points [−0.50, +0.10] (a, against sasrec), the largest +1.00 "
         "points [+0.80, +1.20] (a, against popularity)."
     )
     assert text("baselines") == "No paradigm is compared with a reference yet."
@@ -102,8 +103,8 @@ def test_vectors_are_described_by_paradigm():
     )
     assert text("vectors", norms=norms, pairs=pairs) == (
         "semid: the mean |τ| of phase2 is 0.500 (b). / "
-        "semb: the mean |τ| of phase2 is smallest for a (2.00 × 10⁻⁴) and largest for b (4.00 × 10⁻⁴); at the end of "
-        "pretrain it was 50 to 75 % of that; the cosine of two domains’ vectors of phase2 is 0.12, and their signs "
+        "semb: the mean |τ| of phase2 ranges from 2.00 × 10⁻⁴ (a) to 4.00 × 10⁻⁴ (b); at the end of "
+        "pretrain it was 50 to 75 % of that; the cosine between the phase2 vectors of two domains is 0.12, and their signs "
         "conflict in 40 % of the weights."
     )
 
@@ -112,21 +113,22 @@ def test_merges_are_counted_for_each_group_and_way():
     merges = rows(
         "cross_domain",
         "merges",
-        {"way": "weight", "domain": "a", "partner": "b", "change": -30.0} | judged(-40.0, -20.0, 0.001),
-        {"way": "weight", "domain": "b", "partner": "a", "change": 2.0} | judged(-4.0, 8.0, 0.5),
-        {"way": "subspace", "domain": "a", "partner": "b", "change": -1.0} | judged(-4.0, 2.0, 0.5),
+        {"way": "weight", "domain": "a", "partner": "b", "change": -30.0} | bounds_and_p(-40.0, -20.0, 0.001),
+        {"way": "weight", "domain": "b", "partner": "a", "change": 2.0} | bounds_and_p(-4.0, 8.0, 0.5),
+        {"way": "subspace", "domain": "a", "partner": "b", "change": -1.0} | bounds_and_p(-4.0, 2.0, 0.5),
         {"way": "weight", "domain": "a", "partner": "b", "change": -5.0, "group": "active"},
     )
-    found = VIEWS["cross_domain"].sentences(frames("cross_domain", merges=merges))
+    found = view("cross_domain").paragraphs(frames("cross_domain", merges=merges))
     assert [sentence.group for sentence in found] == ["all", "active"]
     assert found[0].text == (
-        "NDCG@20 over all users. Merged by weight, 1 of 2 values fell below the domain’s own model and 1 rose above "
-        "it; decided after Holm: 0 of 1 rise and 1 of 1 fall, the rest stays open. Merged by subspace, 1 of 1 value "
-        "fell below the domain’s own model and 0 rose above it; after Holm none of this is decided. The lowest change "
+        "NDCG@20 over all users: Merged by weight, 1 of 2 values is below the domain’s own model and 1 above it; "
+        "significant after Holm’s correction: 0 of 1 increase and 1 of 1 decrease. Merged by subspace, 1 of 1 value is "
+        "below the domain’s own model and 0 above it; none of these differences is significant after Holm’s "
+        "correction. The lowest change "
         "is −30.0 % [−40.0, −20.0] (a merged with b by weight), the highest +2.0 % [−4.0, +8.0] (b merged with a by "
         "weight)."
     )
-    assert "no p-values are at hand" in found[1].text
+    assert "without p-values it is open" in found[1].text
 
 
 def test_bases_are_compared_with_the_backbone():
@@ -141,11 +143,11 @@ def test_bases_are_compared_with_the_backbone():
         second="b",
     )
     assert text("base_model", best=best) == (
-        "With the neutral base, 1 of 1 merge kept more NDCG@20 than with the backbone and 0 less; decided after Holm: "
-        "1 of 1 rise. With a historical checkpoint as base, 0 of 1 merge kept more NDCG@20 than with the backbone and "
-        "1 less; after Holm none of this is decided. At an α chosen on other users, the mean share of their own "
-        "models’ value that two domains keep is between 58.0 % (a and b, base historical: a) and 70.0 % [65.0, 75.0] "
-        "(a and b, base neutral)."
+        "With the neutral base, 1 of 1 merge kept more NDCG@20 than with the backbone and 0 less; significant after "
+        "Holm’s correction: 1 of 1 increase. With a historical checkpoint as base, 0 of 1 merge kept more NDCG@20 than "
+        "with the backbone and 1 less; none of these differences is significant after Holm’s correction. At an α "
+        "chosen on other users, a merge keeps, averaged over its two domains, between 58.0 % (a and b, base "
+        "historical: a) and 70.0 % [65.0, 75.0] (a and b, base neutral)."
     )
 
 
@@ -153,7 +155,7 @@ def best_scale(domain, best, low, high, **other):
     return {"domain": domain, "best": best, "best_low": low, "best_high": high, "at_edge": False} | other
 
 
-def test_the_best_scale_is_said_with_its_interval_its_edge_and_its_gain():
+def test_the_best_scale_comes_with_its_interval_its_edge_and_its_gain():
     gain = {"gain": 0.2, "gain_low": 0.1, "gain_high": 0.3, "p_adjusted": 0.01}
     best = rows(
         "temporal",
@@ -162,12 +164,12 @@ def test_the_best_scale_is_said_with_its_interval_its_edge_and_its_gain():
         best_scale("b", 2.0, 0.8, 2.0, at_edge=True, gain=-0.1, gain_low=-0.3, gain_high=0.1, p_adjusted=0.4),
         best_scale("a", 1.0, None, None, group="non_active"),
     )
-    found = VIEWS["temporal"].sentences(frames("temporal", best=best))
+    found = view("temporal").paragraphs(frames("temporal", best=best))
     assert found[0].text == (
-        "By NDCG@20 over all users, λ* runs from 0.700 (a) to 2.000 (b); its interval leaves λ = 1 out in 1 of 2 "
-        "curves. At the edge of the range that was tried, so that the best may lie beyond: b. A λ chosen on other "
-        "users does better than λ = 1 in 1 of 2 and worse in 1; decided after Holm: 1 of 1 rise and 0 of 1 fall, the "
-        "rest stays open. The largest gain is +0.20 points [+0.10, +0.30] (a)."
+        "By NDCG@20 over all users, λ* ranges from 0.700 (a) to 2.000 (b); its interval excludes λ = 1 in 1 of 2 "
+        "curves. For b, λ* lies at the edge of the range of λ, so that the best may lie outside. A λ chosen on other "
+        "users is better than λ = 1 in 1 of 2 curves and worse in 1; significant after Holm’s correction: 1 of 1 "
+        "increase and 0 of 1 decrease. The largest gain is +0.20 points [+0.10, +0.30] (a)."
     )
     assert found[1].group == "non_active"
     assert found[1].text == (
@@ -196,17 +198,17 @@ def test_recency_names_the_oldest_and_the_youngest():
     )
     findings = rows("recency", "findings", finding)
     assert text("recency", recency=recency, findings=findings) == (
-        "semb: of 2 domains, λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days) where the items are oldest, "
+        "semb: of 2 domains, λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days) where the items are oldest "
         "and 1.100 (b, 300 days) where they are youngest. Pearson’s r is −0.90 [−1.00, −0.20], p < 0.001, n = 2: "
         "reproduced."
     )
     assert text("recency", recency=recency.head(1)) == (
         "semb: λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days); one domain shows no trend."
     )
-    assert "known for no domain yet" in text("recency")
+    assert "not known for any domain yet" in text("recency")
 
 
-def test_predictions_say_how_far_they_miss_and_what_they_gain():
+def test_predictions_come_with_their_errors_and_gains():
     predictions = rows(
         "advise",
         "predictions",
@@ -217,14 +219,14 @@ def test_predictions_say_how_far_they_miss_and_what_they_gain():
     comparison = rows(
         "advise",
         "comparison",
-        {"domain": "a", "difference": 0.10} | judged(0.05, 0.15, 0.01),
-        {"domain": "b", "difference": -0.02} | judged(-0.1, 0.06, 0.7),
+        {"domain": "a", "difference": 0.10} | bounds_and_p(0.05, 0.15, 0.01),
+        {"domain": "b", "difference": -0.02} | bounds_and_p(-0.1, 0.06, 0.7),
     )
     assert text("advise", predictions=predictions, comparison=comparison) == (
-        "λ̂ runs from 0.900 (a) to 1.000 (c); the line that has not seen a domain misses its λ* by 0.100 (a) to 0.300 "
-        "(b). Against λ = 1 over all test users, NDCG@20 is higher in 1 of 2 comparisons and lower in 1; decided "
-        "after Holm: 1 of 1 rise and 0 of 1 fall, the rest stays open. The differences run from −0.02 points [−0.10, "
-        "+0.06] (b) to +0.10 points [+0.05, +0.15] (a)."
+        "λ̂ ranges from 0.900 (a) to 1.000 (c); the error of λ̃, predicted without the domain itself, ranges from 0.100 "
+        "(a) to 0.300 (b). Over all test users, NDCG@20 at λ̂ is higher than at λ = 1 in 1 of 2 comparisons and lower "
+        "in 1; significant after Holm’s correction: 1 of 1 increase and 0 of 1 decrease. The differences range from "
+        "−0.02 points [−0.10, +0.06] (b) to +0.10 points [+0.05, +0.15] (a)."
     )
     assert text("advise", predictions=predictions).endswith("It is not evaluated against λ = 1 yet.")
 
@@ -233,9 +235,9 @@ def test_findings_are_counted_by_verdict():
     studies = made_studies()
     found = all_findings(checked_studies(studies))
     assert found["study"].to_list() == ["Merging across domains", "Item recency"]
-    assert on_findings(found) == (
-        "Of 2 tests of the paper’s claims, 1 is reproduced, 0 are not reproduced and 1 is undecided. What is undecided "
-        "is open, not refuted. The p-values are not corrected for 2 tests."
+    assert verdicts_summary(found) == (
+        "Of 2 tested claims, 1 is reproduced, 0 are not reproduced and 1 is undecided. Undecided means open, not "
+        "refuted. The p-values are not corrected for 2 tests."
     )
     assert to_csv(findings_table(found)).splitlines()[0].startswith("study,seed,finding,claim,paradigm")
 
@@ -250,7 +252,7 @@ def checked_studies(studies, **other):
     return checked(ReportTables("x", "", {}, empty, empty, empty, empty, studies=studies, **other)).studies
 
 
-def test_a_study_that_lacks_something_is_named():
+def test_errors_name_the_study_its_table_and_the_column():
     made = made_studies()
     with pytest.raises(ValueError, match="study 'temporal', table 'best': no column gain"):
         checked_studies({"temporal": {"best": made["temporal"]["best"].drop("gain")}})
@@ -260,7 +262,7 @@ def test_a_study_that_lacks_something_is_named():
         checked_studies({"tempoal": {}})
 
 
-def test_numbers_that_are_not_finite_become_nothing():
+def test_numbers_that_are_not_finite_become_null():
     best = made_studies()["temporal"]["best"].with_columns(gain=pl.lit(float("nan")))
     assert checked_studies({"temporal": {"best": best}})["temporal"]["best"]["gain"].null_count() == best.height
 
@@ -274,9 +276,9 @@ def test_studies_come_in_the_order_of_the_registry_with_all_their_tables():
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_tables_hold_every_digit_and_say_which_seed(study, seeds):
+def test_tables_keep_every_digit_and_name_the_seed(study, seeds):
     made = seeded(seeds)[study]
-    found = VIEWS[study].tables(made)
+    found = view(study).tables(made)
     assert found
     for table in found:
         assert ("Seed" in [column.label for column in table.columns]) == (len(seeds) > 1)
@@ -284,12 +286,12 @@ def test_tables_hold_every_digit_and_say_which_seed(study, seeds):
         assert read.height == table.export.height
         assert set(read["seed"].unique()) == set(seeds)
         assert r"\toprule" in to_latex(table)
-        assert len(table.lines()) == table.frame.height
+        assert len(table.rows()) == table.frame.height
 
 
 def test_the_csv_has_the_four_metrics_and_the_page_one():
     made = checked_studies(made_studies())["cross_domain"]
-    (table,) = VIEWS["cross_domain"].tables(made)
+    (table,) = view("cross_domain").tables(made)
     read = pl.read_csv(io.StringIO(to_csv(table)))
     assert set(read["metric"]) == {"ndcg@10", "ndcg@20", "recall@10", "recall@20"}
     assert set(table.frame["metric"]) == {"ndcg@20"}
@@ -297,22 +299,14 @@ def test_the_csv_has_the_four_metrics_and_the_page_one():
     assert sorted(read["change"]) == sorted(kept["change"])
 
 
-def test_bold_is_what_is_decided():
+def test_significant_gains_are_bold():
     best = rows(
         "temporal",
         "best",
         best_scale("a", 0.7, 0.5, 0.9, gain=0.2, gain_low=0.1, gain_high=0.3, p_adjusted=0.01),
         best_scale("b", 0.8, 0.5, 0.9, gain=0.3, gain_low=-0.1, gain_high=0.7, p_adjusted=0.2),
     )
-    (table,) = VIEWS["temporal"].tables(frames("temporal", best=best))
+    (table,) = view("temporal").tables(frames("temporal", best=best))
     place = [column.name for column in table.columns].index("gain")
-    assert [line.cells[place].best for line in table.lines()] == [True, False]
+    assert [row.cells[place].bold for row in table.rows()] == [True, False]
     assert r"\textbf{+0.20}" in to_latex(table)
-
-
-def test_a_study_without_a_view_shows_all_its_columns(monkeypatch):
-    monkeypatch.delitem(VIEWS, "recency")
-    made = checked_studies(made_studies())["recency"]
-    (table,) = view("recency").tables(made)
-    assert [column.label for column in table.columns][:3] == ["Paradigm", "Domain", "Test users"]
-    assert view("recency").sentences(made) == ()

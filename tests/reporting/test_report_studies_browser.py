@@ -1,4 +1,4 @@
-"""The studies in a real browser: every figure is drawn, its controls do what they say, light, dark and narrow."""
+"""The studies in a real browser, light and dark, wide and narrow: every figure is drawn and its controls work."""
 
 from dataclasses import replace
 
@@ -62,7 +62,7 @@ def test_controls_choose_metric_paradigm_and_part(opened, studied):
     assert "whole model" not in shown(page, "vectors-norms")
 
 
-def test_the_choice_of_users_moves_heatmap_and_sentences_but_not_the_curves(opened, studied):
+def test_the_choice_of_users_changes_heatmap_and_paragraphs_but_not_the_curves(opened, studied):
     page = opened(studied)
     heat, curves = (
         page.locator(f"#figure-{name} svg").inner_html() for name in ("cross-domain-changes", "temporal-curves")
@@ -71,20 +71,20 @@ def test_the_choice_of_users_moves_heatmap_and_sentences_but_not_the_curves(open
     changed(page, "cross-domain-changes", heat)
     assert page.locator("#figure-temporal-curves svg").inner_html() == curves
     for section in ("cross-domain", "temporal"):
-        (sentence,) = page.locator(f"#{section} .finding:visible").all()
-        assert "over non-active users" in sentence.inner_text()
-    # λ* of all groups stands side by side.
+        (paragraph,) = page.locator(f"#{section} .finding:visible").all()
+        assert "over non-active users" in paragraph.inner_text()
+    # λ* is shown for all groups side by side.
     assert {"all users", "active users", "non-active users"} <= set(
         page.locator("#table-best tbody td:nth-child(3):visible").all_inner_texts()
     )
 
 
-def test_findings_are_read_in_one_table(opened, studied):
+def test_findings_are_in_one_table(opened, studied):
     page = opened(studied)
     rows = page.locator("#table-findings tbody tr:visible")
     assert rows.count() == 4
     assert "undecided" in rows.first.inner_text()
-    assert "tests of the paper’s claims" in page.locator("#findings .finding").inner_text()
+    assert "tested claims" in page.locator("#findings .finding").inner_text()
 
 
 def test_copies_the_studies_tables(opened, studied):

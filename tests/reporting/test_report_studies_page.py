@@ -1,4 +1,4 @@
-"""The studies in the page: which sections there are, in which order, with what beside them, and how much they weigh."""
+"""The studies in the page: their sections, order, sources and commands, and the size of the page."""
 
 import re
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_a_study_that_has_no_rows_yet_says_so(studied):
         "No merge of two domains is evaluated yet.",
         "No merge with another base is evaluated yet.",
         "No curve over λ is evaluated yet.",
-        "The best λ of non-active users is known for no domain yet.",
+        "The best λ of non-active users is not known for any domain yet.",
         "No λ is predicted yet",
     ):
         assert sentence in text
@@ -49,7 +49,7 @@ def test_each_study_names_its_source_and_its_command(studied, studied_page):
         assert f"{study.source} of the paper" in studied_page
         assert f"mmgrid run grids/three-domains.toml --only &#39;study/{study.name}/*&#39;" in studied_page
     few = replace(studied, studies={"recency": studied.studies["recency"]})
-    assert "Made by" not in page(replace(few, grid=""))
+    assert "Computed by" not in page(replace(few, grid=""))
     assert "&#39;my grid.toml&#39; --only" in page(replace(few, grid="my grid.toml"))
 
 

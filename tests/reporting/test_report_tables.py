@@ -3,12 +3,12 @@ import io
 import polars as pl
 import pytest
 
-from mmgrid.reporting.figures.charts import losses_figure
+from mmgrid.reporting.figures.losses import losses_figure
 from mmgrid.reporting.tables.comparison import comparison_table, scores
+from mmgrid.reporting.tables.export import to_csv, to_latex
 from mmgrid.reporting.tables.losses import ends, thinned
-from mmgrid.reporting.tables.numbers import count, duration, listing, number, size
-from mmgrid.reporting.tables.tables import Column, Table
-from mmgrid.reporting.tables.writers import to_csv, to_latex
+from mmgrid.reporting.tables.numbers import count, listing, number, p_value, three_digits
+from mmgrid.reporting.tables.table import Column, Table, element_id
 
 SMALL = Table(
     "table-small",
@@ -57,13 +57,13 @@ def test_latex_escapes_rounds_and_sets_the_best_in_bold():
 
 
 def test_only_rows_always_shown_compete_for_the_best():
-    best = {line.cells[0].text: line.cells[1].best for line in SMALL.lines()}
+    best = {row.cells[0].text: row.cells[1].bold for row in SMALL.rows()}
     assert best == {"a&b": True, "c_d": False, "=SUM(A1)": True, "e": False, "f": False}
-    assert [line.opens for line in SMALL.lines()] == [True, False, True, False, False]
+    assert [row.starts_block for row in SMALL.rows()] == [True, False, True, False, False]
 
 
 def test_the_order_of_the_comparison(tables):
-    frame = comparison_table(scores(tables.results, ["toys", "beauty", "health"])).part("all", minor=False)
+    frame = comparison_table(scores(tables.results, ["toys", "beauty", "health"])).select("all", minor=False)
     assert frame["domain"].unique(maintain_order=True).to_list() == ["toys", "beauty", "health"]
     beauty = frame.filter(pl.col("domain") == "beauty")["label"].to_list()
     assert beauty == ["semb", "sasrec", "sasrec (in one go)", "popularity", "random"]
@@ -73,7 +73,7 @@ def test_earlier_phases_are_shown_where_nothing_later_exists(tables):
     early = tables.results.filter(pl.col("model").is_in(["pretrain", "phase1"]))
     table = comparison_table(scores(early, []))
     assert not table.has_minor
-    assert table.part("all", minor=False).height > 0
+    assert table.select("all", minor=False).height > 0
 
 
 def test_several_seeds_stay_apart(tables):
@@ -83,12 +83,12 @@ def test_several_seeds_stay_apart(tables):
     assert table.frame.height == 2 * comparison_table(scores(tables.results, [])).frame.height
 
 
-def test_a_sample_of_the_users_is_named(tables):
+def test_the_caption_names_a_sample_of_the_users(tables):
     assert "sample" not in comparison_table(scores(tables.results, [])).caption
     fewer = tables.results.with_columns(
         n_users=pl.when(pl.col("paradigm") == "semb").then(pl.lit(7, pl.Int64)).otherwise("n_users")
     )
-    assert "they are a sample" in comparison_table(scores(fewer, [])).caption
+    assert "a sample of the test users" in comparison_table(scores(fewer, [])).caption
 
 
 def test_thinning_keeps_ends_order_and_means():
@@ -119,24 +119,14 @@ def test_curves_of_several_seeds_stay_apart(tables):
     assert ends(both).filter(pl.col("seed") == 0).equals(ends(tables.losses))
     assert thinned(both).filter(pl.col("seed") == 0).equals(thinned(tables.losses))
     one, two = (losses_figure(thinned(losses), []) for losses in (tables.losses, both))
-    assert "one line a domain, " in one.alternative
-    assert "one line a domain and seed, " in two.alternative
+    assert "one line per domain, " in one.alternative
+    assert "one line per domain and seed, " in two.alternative
     assert two.data["losses"]["seed"].unique().sort().to_list() == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (duration(0.01), "< 0.1 s"),
-        (duration(9.94), "9.9 s"),
-        (duration(59.6), "1 min 00 s"),
-        (duration(3599.7), "1 h 00 min"),
-        (duration(86399), "1 d 00 h"),
-        (duration(200000), "2 d 08 h"),
-        (duration(None), "–"),
-        (size(999), "999 B"),
-        (size(1_500_000_000), "1.5 GB"),
-        (size(999_900), "1.0 MB"),
         (number(-1234.56, 1), "−1,234.6"),
         (number(-0.001, 2, sign=True), "0.00"),
         (number(2.0, 1, sign=True), "+2.0"),
@@ -146,7 +136,12 @@ def test_curves_of_several_seeds_stay_apart(tables):
         (listing(["a", "b", "c"]), "a, b and c"),
         (listing(list("abcdef")), "a, b, c and 3 more"),
         (listing([]), ""),
+        (three_digits(0.01234), "0.0123"),
+        (three_digits(123456.7), "123,457"),
+        (three_digits(1.234e-5), "1.23 × 10⁻⁵"),
+        (p_value(0.0004), "< 0.001"),
+        (element_id("table", "my_study", "a b/c"), "table-my-study-a-b-c"),
     ],
 )
-def test_numbers_as_read(text, expected):
+def test_numbers_as_printed(text, expected):
     assert text == expected

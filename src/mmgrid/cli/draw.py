@@ -1,4 +1,4 @@
-"""Drawing on the terminal: tables, trees, progress.  Only this package draws."""
+"""Writes tables, trees, JSON and progress to the terminal; nothing outside the command line prints."""
 
 import json
 import math
@@ -13,17 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-# On a file or a pipe nothing is cut off or wrapped: who reads it may want every digit.
+from mmgrid.quantities import UNKNOWN, duration
+
+# Output to a file or a pipe is not cut or wrapped, so that programs can read every digit.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
 def say(text: str) -> None:
-    """One line, never broken: who reads it may want to search it."""
+    """Print one line without wrapping it, so that it can be searched."""
     console.print(text, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Plain JSON on standard output; NaN becomes null."""
+    """Print plain JSON; NaN and infinity become null."""
     typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
 
 
@@ -36,8 +38,8 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> None:
-    """A table whose first `left` columns are text and the others numbers."""
-    if title:  # on a line of its own: as the table's it would be broken at the table's width
+    """Print a table; its first `left` columns are text, the others numbers."""
+    if title:  # printed apart: rich wraps a table's own title at the width of the table
         say(f"[bold]{escape(title)}[/bold]")
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
@@ -48,41 +50,23 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def number_text(value: Any) -> str:
+    """`1,234.568`, `1,234`; a dash for null and NaN."""
     if value is None:
-        return "–"
+        return UNKNOWN
     if isinstance(value, float):
-        return f"{value:,.3f}" if math.isfinite(value) else "–"
+        return f"{value:,.3f}" if math.isfinite(value) else UNKNOWN
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def short_number(value: float) -> str:
-    """Three figures of a percentage: 34.1, 3.42, 0.34; a dash for what is not known."""
+    """A percentage with three digits at most: `34.1`, `3.42`, `0.34`; a dash for NaN."""
     if not math.isfinite(value):
-        return "–"
+        return UNKNOWN
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
 
 
-def duration(seconds: float | None) -> str:
-    """3 s, 2 min 05 s, 1 h 10 min; a question mark for what is not known."""
-    if seconds is None:
-        return "?"
-    if seconds < 59.5:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(n: float) -> str:
-    """1.2 GB, 34 MB, 560 kB: three figures at most."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 999.5:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
-
-
 def tree_of(names: Mapping[str, str], title: str) -> Tree:
-    """A tree of slash-separated names, each with a text behind it."""
+    """A tree of slash-separated names, each followed by its text."""
     root = Tree(f"[bold]{title}[/bold]", guide_style="dim")
     branches: dict[tuple[str, ...], Tree] = {(): root}
     for name, text in names.items():
@@ -98,7 +82,7 @@ def tree_of(names: Mapping[str, str], title: str) -> Tree:
 
 
 class Bytes:
-    """A bar for work that is measured in bytes; nothing on a file or a pipe."""
+    """A progress bar in bytes; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
@@ -120,9 +104,11 @@ class Bytes:
 
 
 class Progress:
-    """A live view of the cells in work; on a file or pipe, one line for each that is done.
+    """A live view of the cells being built; for a file or a pipe, one line per finished cell.
 
-    `left` tells what is left, in seconds, once a cell (by its name) is done with; None while that is not known.
+    Args:
+        total: cells to build.
+        left: finished cell's name → seconds of work left, or None while that is unknown.
     """
 
     def __init__(self, total: int, left: Callable[[str], float | None]):
@@ -149,7 +135,7 @@ class Progress:
             self.running[event.cell] = _step_text(event)
         elif event.state == "waiting":
             self.running.pop(event.cell, None)
-        elif event.state != "present" or event.cell in self.running:  # what was there from the start is not counted
+        elif event.state != "present" or event.cell in self.running:  # cells built before the run do not count
             self.running.pop(event.cell, None)
             self.done += 1
             seconds = self.left(event.cell)

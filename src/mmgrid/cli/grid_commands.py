@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, Settings, StoreRoot
+from mmgrid.quantities import duration
 
 
 def plan(
@@ -51,14 +52,15 @@ def plan(
         state = ", ".join(
             _COLOURED[state] if len(count) == 1 else f"{n} {_COLOURED[state]}" for state, n in count.items()
         )
-        texts[name] = f"{state} [dim]{'' if built else 'about '}{draw.duration(total)}[/dim]"
+        cost = "cost unknown" if total is None else f"{'' if built else 'about '}{duration(total)}"
+        texts[name] = f"{state} [dim]{cost}[/dim]"
     draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
     for cell, state in states.items():
         if state.name == "failed":
             draw.say(f"[red]failed[/red] {cell.name}: {draw.escape(state.problem)}")
     known = [cost for cost in costs.values() if cost is not None]
     unknown = len(costs) - len(known)
-    total = f"{'at least' if unknown else 'about'} {draw.duration(sum(known))} of work on one core"
+    total = f"{'at least' if unknown else 'about'} {duration(sum(known))} of work on one core"
     more = f"; the cost of {unknown} of them is known once their corpus is built" if unknown else ""
     draw.say(f"{len(costs)} cells to build: {total}{more}")
 
@@ -117,7 +119,7 @@ def run(
     except KeyboardInterrupt:  # typer would end without a word
         typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)
         raise typer.Exit(130) from None
-    took = draw.duration(time.monotonic() - started)
+    took = duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} were there, in {took}")
     if not outcome.complete:
         for culprit in dict.fromkeys(outcome.blocked.values()):
@@ -157,7 +159,7 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
         }
         draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged, "failed": failed})
         return
-    rows = [(k, count[k], f"{size[k] / 1e6:,.1f} MB", draw.duration(seconds[k])) for k in sorted(count)]
+    rows = [(k, count[k], f"{size[k] / 1e6:,.1f} MB", duration(seconds[k])) for k in sorted(count)]
     draw.print_table(f"Store {found.root}", ("kind", "cells", "size", "time to build"), rows)
     for line in working:
         draw.say(f"in work: {line}")

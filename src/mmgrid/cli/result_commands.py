@@ -1,4 +1,4 @@
-"""Commands on what was measured: results and the report."""
+"""The commands `results` and `report`, which show what a grid has measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
+from mmgrid.quantities import duration
 
 STUDY_METRICS = ("ndcg@20",)
-MAIN_METRICS = ("recall@10", "ndcg@10")  # with intervals, as many as a terminal of 80 columns can hold
+MAIN_METRICS = ("recall@10", "ndcg@10")  # two metrics with intervals fill a terminal of 80 columns
 
 
 def results(
@@ -23,21 +24,21 @@ def results(
             help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10.",
         ),
     ] = None,
-    study: Annotated[str | None, typer.Option(metavar="NAME", help="The tables of a study instead.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="NAME", help="Print the tables of this study instead.")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what was measured, with intervals; with --json every row, metric and group, with all digits."""
+    """Print the results with their intervals; --json prints every row, metric and group with all digits."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
     from mmgrid.grid.standing.results import results_table, study_tables
 
     metrics = tuple(metric or MAIN_METRICS)
-    for name, given, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
-        unknown = [one for one in given if one not in known]
+    for option, values, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
+        unknown = [value for value in values if value not in known]
         if unknown:
-            raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=name)
+            raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=option)
     session = Session.open(grid, store, settings)
     if study is not None:
         _study(session, study, study_tables(session.records, session.store), group, metric or STUDY_METRICS, as_json)
@@ -48,9 +49,9 @@ def results(
         draw.print_json(table.to_dicts())
         return
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
-    several = len(session.grid.spec.all_seeds) > 1
+    several_seeds = len(session.grid.spec.all_seeds) > 1
     for row in table.filter(table["group"] == group).to_dicts():
-        model = f"{row['model']} seed={row['seed']}" if several else row["model"]
+        model = f"{row['model']} seed={row['seed']}" if several_seeds else row["model"]
         key = (row["domain"], row["paradigm"], model, row["n_users"])
         value, low, high = (draw.short_number(row[name]) for name in ("value", "low", "high"))
         interval = f" [dim]{low}–{high}[/dim]" if row["n_users"] else ""
@@ -66,7 +67,7 @@ def results(
 def _study(
     session: Any, name: str, tables: Mapping[str, Mapping[str, Any]], group: str, metrics: Sequence[str], as_json: bool
 ) -> None:
-    """A study's tables: with `as_json` whole, else the rows of the group and the metrics that are asked for."""
+    """Print a study's tables: whole as JSON, else the rows of the chosen group and metrics."""
     from mmgrid.cli import draw
     from mmgrid.studies.registry import STUDIES
 
@@ -74,17 +75,18 @@ def _study(
         raise typer.BadParameter(f"{name}: must be one of {', '.join(STUDIES)}", param_hint="--study")
     session.warn_of_damage()
     if name not in tables:
-        asked = any(cell.kind == "study" and cell.key[0] == name for cell in session.cells)
-        remedy = f"`mmgrid run GRID --only 'study/{name}/*'` builds it" if asked else "add it under [[studies]]"
-        raise ValueError(f"{session.grid.file}: the study {name} is not there; {remedy}")
+        declared = any(cell.kind == "study" and cell.key[0] == name for cell in session.cells)
+        state = "is not built" if declared else "is not in the grid"
+        remedy = f"`mmgrid run GRID --only 'study/{name}/*'` builds it" if declared else "add it under [[studies]]"
+        raise ValueError(f"{session.grid.file}: the study {name} {state}; {remedy}")
     if as_json:
         draw.print_json({table: frame.to_dicts() for table, frame in tables[name].items()})
         return
     for table, frame in tables[name].items():
         shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *metrics)]
         shown = [row for row in shown if row.get("group", group) == group or table == "best"]
-        same = {c for c in frame.columns if c in ("seed", "metric", "paradigm") and len({r[c] for r in shown}) < 2}
-        columns = [column for column in frame.columns if column not in same]
+        constant = {c for c in frame.columns if c in ("seed", "metric", "paradigm") and len({r[c] for r in shown}) < 2}
+        columns = [column for column in frame.columns if column not in constant]
         texts = [column for column in columns if frame.schema[column] == "String"]
         columns = texts + [column for column in columns if column not in texts]
         draw.print_table(f"{name}: {table}", columns, [[row[c] for c in columns] for row in shown], left=len(texts))
@@ -94,13 +96,13 @@ def report(
     grid: GridFile,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: NAME.html.")] = None,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Also write each figure as SVG and PDF, beside the file.")
+        bool, typer.Option("--figures/--no-figures", help="Also write each figure as SVG and PDF, next to the file.")
     ] = True,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report: one HTML file that opens without a network, and its figures beside it."""
+    """Write the report: one HTML file that opens without a network, and its figures in a folder next to it."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.files import clear_disk_errors
@@ -112,34 +114,33 @@ def report(
     session.warn_of_damage()
     with clear_disk_errors(out):
         write_report(tables, out)
-    beside = out.with_name(f"{out.stem}-figures")
-    pictures = write_figures(tables, beside) if figures else []
+    folder = out.with_name(f"{out.stem}-figures")
+    pictures = write_figures(tables, folder) if figures else []
     if as_json:
         files = [str(path.resolve()) for path in pictures]
         draw.print_json({"report": str(out.resolve()), "bytes": out.stat().st_size, "figures": files})
         return
     draw.say(f"report: {out.resolve()}")
     if pictures:
-        draw.say(f"figures: {beside.resolve()} ({len(pictures)} files)")
+        draw.say(f"figures: {folder.resolve()} ({len(pictures)} files)")
 
 
 def report_tables(session: Any, grid: Path) -> Any:
-    """What the report of a grid says, read from its store."""
-    from mmgrid.cli import draw
+    """The tables of a grid's report, read from its store."""
     from mmgrid.grid.standing import results as tables
     from mmgrid.reporting import ReportTables
 
     spec, records = session.grid.spec, session.records
     seconds = sum(record.seconds for record in records.values())
     facts = {
-        "Backbone": spec.backbone.kind if spec.backbone else "none: its checkpoints are given",
+        "Backbone": spec.backbone.kind if spec.backbone else "none: the checkpoints are given",
         "Domains": ", ".join(spec.data.domains),
         "Phases": "; ".join(f"{name} {start} to {end}" for name, (start, end) in spec.phases.model_dump().items()),
         "Target": spec.evaluation.target,
         "Catalogue": spec.data.catalogue,
         "Seeds": ", ".join(map(str, spec.all_seeds)),
-        "Threads a cell": str(spec.threads_per_cell),
-        "Cells built": f"{len(records)} of {len(session.cells)}, {draw.duration(seconds)} of work",
+        "Threads per cell": str(spec.threads_per_cell),
+        "Cells built": f"{len(records)} of {len(session.cells)}, {duration(seconds)} of work",
     }
     versions = next(iter(records.values())).versions if records else {}
     facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())

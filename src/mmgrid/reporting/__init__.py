@@ -1,4 +1,4 @@
-"""Result tables become one HTML file that opens offline, or pictures of its figures.  Reads tables, never models."""
+"""Turns result tables into one HTML file that opens offline, or into picture files; reads tables, never models."""
 
 from mmgrid.reporting.inputs import ReportTables
 from mmgrid.reporting.page.figure_files import write_figures

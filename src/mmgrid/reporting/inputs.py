@@ -1,16 +1,14 @@
-"""What a report is made of: a name, some facts, and tidy tables; no model, no store, no grid.
+"""The input of a report: a name, some facts, and tidy tables.
 
-Whoever makes the tables may leave out what is not there yet: a table without rows (or without columns) is an
-empty section, and a column that is not listed here is passed by.  A table that has rows but lacks a column is
-a mistake, and says which.
+A table without rows, or even without columns, gives an empty section; columns that no schema lists are ignored. A
+table with rows that lacks a column is an error.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import polars as pl
+import polars.selectors as cs
 
 from mmgrid.evaluation import CHANGES_SCHEMA, RESULTS_SCHEMA
 from mmgrid.studies.registry import STUDIES
@@ -32,8 +30,8 @@ CELLS_SCHEMA = pl.Schema(
         "finished": pl.String,
     }
 )
-"""One row a cell; ``state`` is one of ``STATES``; ``problem`` says why a cell failed or is blocked, else null;
-``paradigm``, ``domain``, ``phase`` null where a cell has none; ``finished`` in ISO 8601."""
+"""One row per cell. `state` is one of `STATES`; `problem` says why a cell failed or is blocked, else null; `paradigm`,
+`domain` and `phase` are null for cells without them; `finished` is in ISO 8601."""
 
 STATISTICS_SCHEMA = pl.Schema(
     {"domain": pl.String}
@@ -41,7 +39,8 @@ STATISTICS_SCHEMA = pl.Schema(
     | dict.fromkeys(("test_users", "active", "non_active"), pl.Int64)
     | {"active_ratio": pl.Float64, "gap_days": pl.Float64}
 )
-"""One row a domain.  ``pretrain`` … ``test`` are interactions; ``items_test`` the items of the test phase."""
+"""One row per domain. `pretrain`, `phase1`, `phase2` and `test` count interactions, `items_test` the items of the test
+phase."""
 
 LOSSES_SCHEMA = pl.Schema(
     {
@@ -54,39 +53,40 @@ LOSSES_SCHEMA = pl.Schema(
         "loss": pl.Float64,
     }
 )
-"""One row a logged training step."""
+"""One row per logged training step."""
 
 CODES_SCHEMA = pl.Schema(
     {"domain": pl.String, "seed": pl.Int64, "quantiser": pl.String}
     | dict.fromkeys(("items", "levels", "codes", "least_used"), pl.Int64)
     | {"least_entropy_bits": pl.Float64, "error": pl.Float64, "colliding_before": pl.Int64, "colliding": pl.Int64}
 )
-"""One row a domain and seed with semantic IDs.  ``least_…`` are of a level, the worst one; ``error`` in percent."""
+"""One row per domain and seed with semantic IDs. `least_used` and `least_entropy_bits` are those of the worst level;
+`error` is in percent."""
 
 MONTHS_SCHEMA = pl.Schema({"domain": pl.String, "month": pl.Date, "interactions": pl.Int64})
-"""One row a domain and month (its first day) that has interactions."""
+"""One row per domain and month with interactions; `month` is its first day."""
 
 
 @dataclass(frozen=True)
 class ReportTables:
-    """Everything that a report says, as plain tables.
+    """The content of a report, as plain tables.
 
     Attributes:
-        name: of the grid; the title.
-        command: what the reader would type to make this again.
-        facts: shown under the title in this order, such as seed, backbone, phases, threads, total time.
+        name: of the grid; the title of the report.
+        command: the command that makes the report again.
+        facts: printed below the title in this order, such as seed, backbone, phases, threads, total time.
         cells: `CELLS_SCHEMA`.
         statistics: `STATISTICS_SCHEMA`.
         results: `mmgrid.evaluation.RESULTS_SCHEMA`; percent.
         losses: `LOSSES_SCHEMA`.
-        changes: `mmgrid.evaluation.CHANGES_SCHEMA`, merges against the model ``phase2`` of the domain, paired
-            by user.  Optional: without it the heatmap shows changes without intervals.
-        codes: `CODES_SCHEMA`.  Optional: what semantic IDs there are.
-        months: `MONTHS_SCHEMA`.  Optional: how the interactions spread over time.
-        phases: phase → (first day, day after the last) in ISO 8601, marked where time is drawn.  Optional.
-        studies: study → table → rows of all paradigms and seeds, as `mmgrid.studies.registry.STUDIES` declares
-            them.  A study that is not there has no section; a table that is not there is empty.
-        grid: how commands name the grid's file; empty if no command is to be shown beside the studies.
+        changes: `mmgrid.evaluation.CHANGES_SCHEMA`: merges against the model `phase2` of the domain, paired by user.
+            Without it the heatmap has no intervals.
+        codes: `CODES_SCHEMA`, of domains with semantic IDs.
+        months: `MONTHS_SCHEMA`, for the figure of interactions over time.
+        phases: phase → (first day, day after the last) in ISO 8601, for the same figure.
+        studies: study → table → rows of all paradigms and seeds, with the schemas of
+            `mmgrid.studies.registry.STUDIES`. A study that is not a key has no section; a missing table is empty.
+        grid: the path of the grid's file in commands; empty to print no commands next to the studies.
     """
 
     name: str
@@ -107,12 +107,12 @@ class ReportTables:
 def checked(tables: ReportTables) -> ReportTables:
     """The same tables with exactly the columns and types of their schemas.
 
-    Every table of a study that is present is there afterwards, if only as an empty one, and a number in it that is
-    not finite is null.
+    The studies come in the order of the registry, each with all its tables. Their values are numbers, booleans and
+    texts only: numbers that are not finite become null, dates and lists become texts.
 
     Raises:
-        ValueError: naming the table (and the study) and its column, if rows lack a column or hold another type;
-            or if there is no such study, or it has no such table.
+        ValueError: rows lack a column or have another type, or there is no such study or table; the message names
+            the table, its study, and the column.
     """
     schemas = {
         "cells": CELLS_SCHEMA,
@@ -124,28 +124,28 @@ def checked(tables: ReportTables) -> ReportTables:
         "months": MONTHS_SCHEMA,
     }
     frames = {
-        name: _fitted(f"report table {name!r}", getattr(tables, name), schema) for name, schema in schemas.items()
+        name: _with_schema(f"report table {name!r}", getattr(tables, name), schema) for name, schema in schemas.items()
     }
-    studies = {name: _checked_study(name, given) for name, given in tables.studies.items()}
+    studies = {name: _checked_study(name, study_tables) for name, study_tables in tables.studies.items()}
     return replace(tables, **frames, studies={name: studies[name] for name in STUDIES if name in studies})
 
 
-def _checked_study(name: str, given: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def _checked_study(name: str, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     if name not in STUDIES:
         raise ValueError(f"report study {name!r}: no such study; there are {', '.join(STUDIES)}")
     schemas = STUDIES[name].tables
-    for table in given:
+    for table in tables:
         if table not in schemas:
             raise ValueError(f"report study {name!r}: no such table {table!r}; it has {', '.join(schemas)}")
-    frames = {}
-    for table, schema in schemas.items():
-        frame = _fitted(f"report study {name!r}, table {table!r}", given.get(table, pl.DataFrame()), schema)
-        floats = pl.col(pl.Float64)
-        frames[table] = frame.with_columns(pl.when(floats.is_finite()).then(floats))
-    return frames
+    return {
+        table: _plain(
+            _with_schema(f"report study {name!r}, table {table!r}", tables.get(table, pl.DataFrame()), schema)
+        )
+        for table, schema in schemas.items()
+    }
 
 
-def _fitted(place: str, frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+def _with_schema(place: str, frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     if frame.is_empty():
         return schema.to_frame()
     missing = [column for column in schema if column not in frame.columns]
@@ -153,12 +153,12 @@ def _fitted(place: str, frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         raise ValueError(f"{place}: no column {', '.join(missing)}; it has {frame.columns}")
     columns = []
     for column, dtype in schema.items():
-        given = frame.schema[column]
-        if dtype == pl.String and isinstance(given, pl.List):
+        found = frame.schema[column]
+        if dtype == pl.String and isinstance(found, pl.List):
             columns.append(pl.col(column).list.join("+"))
-        elif dtype == pl.String and given.is_temporal():
+        elif dtype == pl.String and found.is_temporal():
             columns.append(pl.col(column).dt.to_string("iso"))
-        elif dtype == pl.Date and given == pl.String:
+        elif dtype == pl.Date and found == pl.String:
             columns.append(pl.col(column).str.to_date())
         else:
             columns.append(pl.col(column).cast(dtype))
@@ -166,3 +166,14 @@ def _fitted(place: str, frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         return frame.select(columns)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{place}: {error}") from error
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Only numbers, booleans and texts, which tables, JSON and CSV can hold; numbers are finite or null."""
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List | pl.Array)]
+    frame = frame.with_columns(
+        pl.col(name).map_elements(lambda values: ", ".join(map(str, values)), return_dtype=pl.String) for name in lists
+    )
+    frame = frame.with_columns(cs.temporal().dt.to_string("iso"), cs.decimal().cast(pl.Float64))
+    frame = frame.with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
+    return frame.with_columns((~(cs.numeric() | cs.boolean() | cs.string())).cast(pl.String))

@@ -1,1 +1,1 @@
-"""The figures of the report, drawn from what studies declare."""
+"""The figures of the report: those of the grid itself, and those that studies declare."""

@@ -1,12 +1,9 @@
-"""A figure: a small declarative Vega-Lite specification (written with Altair) over named data.
+"""A figure: a Vega-Lite specification, written with Altair, over named data sets.
 
-A specification names its data and holds none.  The page fills in the data and the theme (colours, text), and
-turns the controls: a parameter ``group`` follows the page's choice of users, the others are the figure's own.
-Colours come from named ranges (``category``, ``diverging``, ``ordinal``) of the theme, so that light and dark are
-one specification.
+A specification names its data and contains none. The page fills in the data and the theme, and sets the parameters:
+`group` follows the page's choice of users, the others follow the controls of the figure. Colours come from the named
+ranges `category`, `diverging` and `ordinal` of the theme, so that light and dark share one specification.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,27 +12,37 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mmgrid.reporting.tables.comparison import metric_label
+from mmgrid.reporting.tables.labels import metric_label
 
 
 @dataclass(frozen=True)
 class Control:
-    """A choice beneath a figure's title: sets the parameter ``name`` to the value of an option."""
+    """A choice below the caption: sets the parameter `name` to the value of one of the `options` (value, label)."""
 
     name: str
     label: str
-    options: tuple[tuple[str, str], ...]  # (value, what is read)
+    options: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A specification, the data sets it names, and how it is presented.
+    """A specification, its data sets, and its layout.
 
-    ``panels``: how many stand side by side at most.  The page sets fewer where it is narrow, and gives each an
-    equal share of its width, or ``panel_pixels`` where that is not 0.  ``label_pixels`` is what stands left of
-    the first panel, ``legend_pixels`` the width of a legend's entry, and ``max_pixels``, where it is not 0,
-    the most that a panel alone in its figure takes.  ``axis_pixels`` is what the axis of a further panel takes, where
-    each has its own.  The ``title`` is its number, given where the order is known.
+    Attributes:
+        id: of its element in the page.
+        caption: printed above it.
+        alternative: describes it to readers who cannot see it.
+        spec: the Vega-Lite specification.
+        data: name → data set.
+        controls: the choices below the caption.
+        groups: the groups of users of which it shows one, following the page; empty if it shows no such groups.
+        panels: side by side at most. A narrow page has fewer; they share its width unless `panel_pixels` is set.
+        panel_pixels: width of a panel, or 0.
+        label_pixels: width of the axis left of the first panel.
+        legend_pixels: width of an entry of the legend.
+        max_pixels: width at most, for a figure with one panel; 0 for no limit.
+        axis_pixels: width of the axis of each further panel, if each has its own.
+        title: its number, set once the order of the figures is known.
     """
 
     id: str
@@ -44,6 +51,7 @@ class Figure:
     spec: dict[str, Any]
     data: dict[str, pl.DataFrame]
     controls: tuple[Control, ...] = ()
+    groups: tuple[str, ...] = ()
     panels: int = 1
     panel_pixels: int = 0
     label_pixels: int = 60
@@ -54,28 +62,29 @@ class Figure:
 
 
 def vegalite_version() -> str:
-    """``6.4``: of the language that Altair writes, as the chart library and the converter name it."""
+    """The version of Vega-Lite that Altair writes, such as `6.4`, as `vl_convert` names it."""
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
 def specification(chart: Any, **parameters: str | float) -> dict[str, Any]:
-    """The chart as a dictionary, with its parameters and their first values, and without Altair's own theme."""
+    """The chart as a dictionary with these parameters and their first values, without Altair's own theme."""
     with alt.theme.enable("none"):
-        found = chart.to_dict()
-    found.pop("config", None)
-    found["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
-    return found
+        spec = chart.to_dict()
+    spec.pop("config", None)
+    spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
+    return spec
 
 
 def metric_control(metrics: Sequence[str]) -> Control:
+    """The choice of a metric."""
     return Control("metric", "Metric", tuple((metric, metric_label(metric)) for metric in metrics))
 
 
 def panels(amount: int, most: int = 3) -> int:
-    """How many panels of ``amount`` stand side by side at most."""
+    """How many of `amount` panels stand side by side."""
     return max(1, min(most, amount))
 
 
-def text_pixels(names: Sequence[str]) -> int:
-    """About how wide the longest of the names is."""
-    return 7 * max((len(name) for name in names), default=0)
+def text_pixels(names: Sequence[Any]) -> int:
+    """The approximate width of the longest name."""
+    return 7 * max((len(str(name)) for name in names), default=0)

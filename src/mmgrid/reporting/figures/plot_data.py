@@ -1,121 +1,127 @@
-"""What the figures of a study draw: one data set a table, with the columns and rows that some figure needs.
+"""The data sets of a study's figures: one per table, with the rows and columns that some figure draws.
 
-A page holds every number once, so a data set is thinned: four metrics, five significant digits, no column that no
-figure names.  The tables beside the figures keep every digit.
+The page contains every number once, so a data set is thinned: the metrics of Table 2 where a table has them, five
+significant digits, no column that no figure needs. The tables next to the figures keep every digit.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import polars as pl
+import polars.selectors as cs
 
 from mmgrid.evaluation import GROUPS
-from mmgrid.reporting.figures.overview import PHASE_ORDER
-from mmgrid.reporting.tables.comparison import PARADIGM_ORDER, group_label, metric_label
-from mmgrid.reporting.tables.judged import decided
-from mmgrid.reporting.tables.tables import ordered
+from mmgrid.reporting.tables.order import STUDY_METRICS
+from mmgrid.reporting.tables.significance import is_significant
 from mmgrid.studies.plot import Plot
 
-METRICS = ("ndcg@20", "ndcg@10", "recall@20", "recall@10")
-"""The metrics of the studies' figures and tables; λ* maximises the first."""
+SIGNIFICANT = "_significant"
+"""The added column that says which values are significant (`significance.is_significant`)."""
 
-ORDERS: Mapping[str, Sequence[str]] = {
-    "metric": METRICS,
-    "paradigm": PARADIGM_ORDER,
-    "phase": PHASE_ORDER,
-    "group": GROUPS,
-    "way": ("weight", "subspace"),
-    "part": ("whole", "tower", "layer"),
-    "base": ("backbone", "historical, first", "historical, second", "neutral"),
-    "reference": ("popularity", "sasrec", "sasrec (in one go)"),
-}
-"""Column → its values in the order in which they are listed; others as they come."""
+RULE = "_rule"
+"""The added column with the place of a vertical line, set on one row of each line of the plot that has one."""
 
-PAIR = " + "
-"""What stands between the two names of a pair."""
+HOVER_COLUMNS = ("single", "merged", "kept", "p_adjusted", "n_users")
+"""Shown on hover where a table has them."""
 
-_EXTRA = ("single", "merged", "kept", "p_adjusted", "n_users")  # shown on hover wherever a table has them
-_IMPLIED = ("paradigm", "seed")  # one at a time, unless the figure shows them side by side
+_IMPLIED_CHOICES = ("paradigm", "seed", "metric")
 
 
-def orders(domains: Sequence[str]) -> dict[str, Sequence[str]]:
-    """`ORDERS`, with the domains in the order of the grid; of a pair, in that of their names, as tables of pairs."""
-    by_name = sorted(domains)
-    return dict(ORDERS) | {"domain": domains, "partner": domains, "first": by_name, "second": by_name}
-
-
-def values(frame: pl.DataFrame, column: str, order: Mapping[str, Sequence[str]]) -> list[str]:
-    """The distinct values of a column as they are listed."""
-    return ordered(frame[column].drop_nulls().to_list(), order.get(column, ()))
-
-
-def label(column: str, value: str) -> str:
-    """A value as it is read: ``ndcg@10`` → ``NDCG@10``, ``non_active`` → ``non-active users``."""
-    if column == "metric":
-        return metric_label(value)
-    return group_label(value) if column == "group" else value
-
-
-def places(plot: Plot) -> list[str]:
-    """The columns that have a place in the picture, so that no choice among their values is needed."""
+def positions(plot: Plot) -> list[str]:
+    """The columns that the figure shows as axes, colours or panels, so that all their values are visible at once."""
     return [column for column in (plot.x.column, plot.y.column, plot.colour.column, plot.panel) if column]
 
 
 def choices(plot: Plot, frame: pl.DataFrame) -> list[str]:
-    """The columns of which one value is shown at a time: the declared ones, paradigm and seed."""
-    implied = [column for column in _IMPLIED if column in frame.columns and column not in places(plot)]
-    return [*plot.choices, *(column for column in implied if column not in plot.choices)]
+    """The columns of which the figure shows one value at a time.
+
+    These are the declared ones, and paradigm, seed, metric and group of users unless all their values are visible.
+    """
+    implied = [*_IMPLIED_CHOICES, *(["group"] if is_group_of_users(frame, "group") else [])]
+    columns = [*plot.choices, *(column for column in implied if column not in positions(plot))]
+    return [column for column in dict.fromkeys(columns) if column in frame.columns and not _is_null(frame, column)]
 
 
-def kept(plot: Plot) -> pl.Expr:
-    """The rows that the figure draws."""
+def is_group_of_users(frame: pl.DataFrame, column: str) -> bool:
+    """Whether a column holds groups of users, of which the page chooses one."""
+    return column == "group" and column in frame.columns and set(frame[column].drop_nulls()) <= set(GROUPS)
+
+
+def is_drawn(plot: Plot) -> pl.Expr:
+    """Whether the figure draws a row."""
     needed = [plot.colour.column] if plot.mark == "heat" else [plot.x.column, plot.y.column]
     conditions = [pl.col(column).is_not_null() for column in needed]
-    return pl.all_horizontal(conditions + [pl.col(column).is_in(list(names)) for column, names in plot.keep.items()])
+    return pl.all_horizontal(conditions + [pl.col(column).is_in(list(values)) for column, values in plot.keep.items()])
+
+
+def known_metrics(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the metrics of Table 2; all rows where the table has none of them, or no metrics."""
+    if "metric" not in frame.columns:
+        return frame
+    known = [metric for metric in STUDY_METRICS if metric in frame["metric"].unique().to_list()]
+    return frame.filter(pl.col("metric").is_in(known)) if known else frame
 
 
 def data_set(table: str, plots: Sequence[Plot], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The rows and columns of ``table`` that those of ``plots`` draw that are drawn from it.
+    """The rows and columns of `table` that the plots of this table draw, with `SIGNIFICANT` and `RULE` where needed.
 
-    Added are ``decided`` (see `judged.decided`) where there are p-values, and ``rule``: the place of a vertical line,
-    on one row of each line that has one.
+    Args:
+        table: a name in `frames`.
+        plots: of the study; those of other tables are ignored.
+        frames: the tables of the study.
+
+    Raises:
+        ValueError: a plot names a column that its table lacks.
     """
     plots = [plot for plot in plots if plot.table == table]
-    frame = frames[table]
-    if "metric" in frame.columns:
-        frame = frame.filter(pl.col("metric").is_in(METRICS))
+    frame = known_metrics(frames[table])
     if frame.is_empty():
         return frame
-    if {"p_adjusted", "low", "high"} <= set(frame.columns):
-        frame = frame.with_columns(decided=decided())
-    frame = frame.filter(pl.any_horizontal(kept(plot) for plot in plots))
+    for plot in plots:
+        _check_columns(plot, frame, frames)
+    if all(column in frame.columns and frame.schema[column].is_numeric() for column in ("p_adjusted", "low", "high")):
+        frame = frame.with_columns(is_significant().alias(SIGNIFICANT))
+    frame = frame.filter(pl.any_horizontal(is_drawn(plot) for plot in plots))
     for plot in plots:
         keys = [*choices(plot, frame), *([plot.panel] if plot.panel else [])]
         if plot.rules:
             frame = _with_rules(frame, frames[plot.rules[0]], plot.rules[1], [*keys, plot.colour.column])
         if plot.cross:
-            # Once a panel is enough, and keeps the lines from being drawn over themselves.
-            frame = frame.with_columns(_once(pl.col(column), keys).alias(column) for column in plot.cross)
-    names = [name for name in frame.columns if name in {name for plot in plots for name in _named(plot, frame)}]
-    return frame.select(names).with_columns(
-        pl.col(pl.Float64).round_sig_figs(5), pl.col([name for name in ("seed",) if name in names]).cast(pl.String)
-    )
+            # One row per panel is enough; more would draw the lines over themselves.
+            frame = frame.with_columns(_first_only(pl.col(column), keys).alias(column) for column in plot.cross)
+    named = {name for plot in plots for name in (*_declared(plot), *choices(plot, frame))}
+    named |= {SIGNIFICANT, RULE, *HOVER_COLUMNS}
+    return frame.select(name for name in frame.columns if name in named).with_columns(cs.float().round_sig_figs(5))
 
 
-def _named(plot: Plot, frame: pl.DataFrame) -> set[str]:
+def _declared(plot: Plot) -> set[str]:
+    """The columns of the plot's table that the plot names."""
     optional = (plot.low, plot.high, plot.x_low, plot.x_high, plot.order, plot.label, *(plot.cross or ()))
-    drawn = {*places(plot), *choices(plot, frame), *plot.keep, *(name for name in optional if name)}
-    return drawn | {"decided", "rule", *_EXTRA}
+    return {*positions(plot), *plot.choices, *plot.keep, *(name for name in optional if name)}
+
+
+def _check_columns(plot: Plot, frame: pl.DataFrame, frames: Mapping[str, pl.DataFrame]) -> None:
+    missing = sorted(_declared(plot) - set(frame.columns))
+    if missing:
+        raise ValueError(f"figure {plot.name!r}: table {plot.table!r} has no column {', '.join(missing)}")
+    if plot.rules and (plot.rules[0] not in frames or plot.rules[1] not in frames[plot.rules[0]].columns):
+        raise ValueError(f"figure {plot.name!r}: there is no column {plot.rules[1]!r} in a table {plot.rules[0]!r}")
 
 
 def _with_rules(frame: pl.DataFrame, rules: pl.DataFrame, column: str, keys: Sequence[str]) -> pl.DataFrame:
-    shared = [key for key in keys if key in rules.columns]
-    found = rules.select(*shared, pl.col(column).alias("rule")).unique(shared, keep="first", maintain_order=True)
+    shared = [key for key in dict.fromkeys(keys) if key in rules.columns]
+    if not shared:
+        place = rules[column].drop_nulls().head(1)
+        return frame.with_columns(_first_only(pl.lit(place.item() if len(place) else None), keys).alias(RULE))
+    found = rules.select(*shared, pl.col(column).alias(RULE)).unique(shared, keep="first", maintain_order=True)
     joined = frame.join(found, on=shared, how="left", maintain_order="left")
-    return joined.with_columns(_once(pl.col("rule"), keys).alias("rule"))
+    return joined.with_columns(_first_only(pl.col(RULE), keys).alias(RULE))
 
 
-def _once(value: pl.Expr, keys: Sequence[str]) -> pl.Expr:
-    """The value on the first row of each group of rows, null on the others."""
-    return pl.when(pl.int_range(pl.len()).over(list(keys)) == 0).then(value)
+def _first_only(value: pl.Expr, keys: Sequence[str]) -> pl.Expr:
+    """The value on the first row of each combination of the keys, null on the others."""
+    index = pl.int_range(pl.len())
+    return pl.when((index.over(list(keys)) if keys else index) == 0).then(value)
+
+
+def _is_null(frame: pl.DataFrame, column: str) -> bool:
+    return frame[column].null_count() == frame.height

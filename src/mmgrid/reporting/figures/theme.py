@@ -1,25 +1,23 @@
-"""How figures look, light and dark: the theme that page and saved pictures share."""
-
-from __future__ import annotations
+"""The theme of the figures, light and dark, shared by the page and the figure files."""
 
 from typing import Any
 
 FACET_SPACING = 36
 INKS = {
-    # inkFrom: from which share of a colour scale on the tile is so strong that its number takes the other ink
+    # inkFrom: the share of the colour scale beyond which the number on a tile takes the other ink
     "light": {"inkFrom": 0.85, "inkOnEnds": "#ffffff", "inkOnMiddle": "#1b1f24"},
     "dark": {"inkFrom": 0.7, "inkOnEnds": "#0d1014", "inkOnMiddle": "#e7eaee"},
 }
-"""Parameters of figures that write on coloured ground."""
+"""Parameters of figures with text on coloured tiles."""
 
 _GROUND = {
     "light": {"ink": "#1b1f24", "muted": "#5b6570", "line": "#e2e6ea"},
     "dark": {"ink": "#e7eaee", "muted": "#9aa4af", "line": "#2b3138"},
 }
 _RANGES = {
-    # category: Okabe and Ito's colours, darker or lighter to stand on each ground.
-    # diverging: orange below, blue above, which any common colour vision tells apart.
-    # ordinal: tints to lie behind lines.
+    # category: based on the palette of Okabe and Ito, darker or lighter to contrast with the background.
+    # diverging: orange below and blue above, distinct under the common colour vision deficiencies.
+    # ordinal: tints behind lines.
     "light": {
         "category": ["#1f6fb4", "#c9600f", "#0b8a68", "#b4488b", "#8a7a00", "#6b7682", "#7b48b8", "#b93a2b"],
         "diverging": ["#b4530a", "#df8a43", "#f5cfa8", "#f4f5f6", "#b7d3ec", "#5e9bd1", "#175a9c"],
@@ -34,7 +32,7 @@ _RANGES = {
 
 
 def theme(scheme: str, font: str = "sans-serif") -> dict[str, Any]:
-    """The Vega-Lite configuration of ``light`` or ``dark``; the page puts its own font in its place."""
+    """The Vega-Lite configuration of `light` or `dark`; the page sets its own font."""
     ink, muted, line = (_GROUND[scheme][name] for name in ("ink", "muted", "line"))
     small = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     return {

@@ -1,6 +1,4 @@
-"""Interactions over time, with the phases behind them: where the data lies that each checkpoint has seen."""
-
-from __future__ import annotations
+"""Interactions per month, with the phases as background."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +6,18 @@ import altair as alt
 import polars as pl
 
 from mmgrid.reporting.figures.figure import Figure, specification, text_pixels
-from mmgrid.reporting.figures.overview import PHASE_ORDER
-from mmgrid.reporting.tables.tables import ordered
+from mmgrid.reporting.tables.order import PHASES, ordered
 
 _LOCAL = "%Y-%m-%dT00:00"
-"""With a time of day, for browsers read a bare date as one of Greenwich, and show it as one of the reader's."""
+"""With a time of day: browsers read a bare date as midnight in UTC, and show it in local time."""
 
-_TESTED_LAST = (*PHASE_ORDER[:3], "test")
+_PHASES_IN_TIME = (*PHASES[:3], "test")
 
 
 def timeline_figure(
     months: pl.DataFrame, phases: Mapping[str, tuple[str, str]], domains: Sequence[str]
 ) -> Figure | None:
-    """Interactions a month, one line a domain, the phases as grounds; ``None`` without rows."""
+    """Interactions per month, one line per domain; `None` without rows."""
     if months.is_empty():
         return None
     names = ordered(months["domain"].to_list(), domains)
@@ -29,7 +26,7 @@ def timeline_figure(
         .mark_line(strokeWidth=1.8, point="transparent")
         .encode(
             x=alt.X("month:T").title(None).axis(tickCount=6, grid=False),
-            y=alt.Y("interactions:Q").title("interactions a month").axis(tickCount=5, format="~s"),
+            y=alt.Y("interactions:Q").title("interactions per month").axis(tickCount=5, format="~s"),
             color=alt.Color("domain:N")
             .scale(domain=names, range="category")
             .legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3),
@@ -43,13 +40,13 @@ def timeline_figure(
     data = {"months": months.with_columns(pl.col("month").dt.strftime(_LOCAL))}
     layers = [lines]
     if phases:
-        layers.insert(0, _grounds(ordered(list(phases), _TESTED_LAST)))
+        layers.insert(0, _background(ordered(list(phases), _PHASES_IN_TIME)))
         data["phases"] = _spans(phases)
     chart = alt.layer(*layers).properties(height=260)
     return Figure(
         id="figure-months",
-        caption="Interactions a month" + (", and the phases that they fall in." if phases else "."),
-        alternative="Line chart of interactions by month, one line a domain",
+        caption="Interactions per month" + (", with the phases of the grid as background." if phases else "."),
+        alternative="Line chart of interactions by month, one line per domain",
         spec=specification(chart),
         data=data,
         label_pixels=64,
@@ -57,7 +54,7 @@ def timeline_figure(
     )
 
 
-def _grounds(phases: Sequence[str]) -> alt.Chart:
+def _background(phases: Sequence[str]) -> alt.Chart:
     fill = alt.Fill("phase:N").scale(domain=list(phases), range="ordinal")
     return (
         alt.Chart(alt.NamedData("phases"))

@@ -1,1 +1,1 @@
-"""The report as one HTML file: its parts in order, its script and style, and figures as files."""
+"""The report as one HTML file, and its figures as files."""

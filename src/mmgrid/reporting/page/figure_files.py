@@ -1,6 +1,4 @@
-"""Every figure of a report as SVG and PDF, for papers and slides: light, with the first value of each control."""
-
-from __future__ import annotations
+"""Writes every figure of a report as SVG and PDF, in the light theme, with the first value of each control."""
 
 import copy
 from pathlib import Path
@@ -12,25 +10,25 @@ from mmgrid.files import clear_disk_errors, write_bytes
 from mmgrid.reporting.figures.figure import Figure, vegalite_version
 from mmgrid.reporting.figures.theme import FACET_SPACING, theme
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.page.contents import sections
-from mmgrid.reporting.tables.tables import without_nan
+from mmgrid.reporting.page.sections import report_sections
+from mmgrid.reporting.tables.table import nan_to_null
 
 WIDTH = 1104
-"""Pixels; that of the report's column."""
+"""Pixels; the width of the page's column."""
 
 
 def write_figures(tables: ReportTables, folder: Path) -> list[Path]:
-    """Write ``<figure>.svg`` and ``<figure>.pdf`` for each figure of the report into ``folder``; their paths.
+    """Write `<figure>.svg` and `<figure>.pdf` for each figure of the report into `folder`, and return their paths.
 
     Raises:
         ValueError: as `write_report`.
     """
-    found = [figure for section in sections(checked(tables)) for figure in section.figures]
+    figures = [figure for section in report_sections(checked(tables)) for figure in section.figures]
     written = []
     with clear_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for figure in found:
-            spec = fitted(figure)
+        for figure in figures:
+            spec = sized_spec(figure)
             svg = vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version())
             for path, content in (
                 (folder / f"{figure.id}.svg", svg.encode()),
@@ -41,16 +39,16 @@ def write_figures(tables: ReportTables, folder: Path) -> list[Path]:
     return written
 
 
-def fitted(figure: Figure, width: int = WIDTH) -> dict[str, Any]:
-    """The specification with data and theme, its panels fitted into ``width`` pixels as the page's script does."""
+def sized_spec(figure: Figure, width: int = WIDTH) -> dict[str, Any]:
+    """The specification with data and theme, its panels sized to `width` pixels as `fit` in behaviour.js does."""
     room = width - figure.label_pixels - 16
     spec = copy.deepcopy(figure.spec)
-    spec["datasets"] = {name: without_nan(frame).to_dicts() for name, frame in figure.data.items()}
+    spec["datasets"] = {name: nan_to_null(frame).to_dicts() for name, frame in figure.data.items()}
     config = theme("light")
     config["background"] = "white"
     config["legend"]["columns"] = max(1, room // figure.legend_pixels)
     spec["config"] = config
-    if "spec" not in spec:  # one panel alone
+    if "spec" not in spec:  # a single panel
         if not figure.panel_pixels:
             spec["width"] = max(140, min(room, figure.max_pixels or room))
         return spec

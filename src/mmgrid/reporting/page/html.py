@@ -1,11 +1,9 @@
-"""One HTML file that opens without a network: text, style, chart library and data, all inside.
+"""Writes the report as one HTML file that opens without a network: text, style, chart library and data inside.
 
-Names of domains, items and cells come from outside.  They are escaped in the text (Jinja's autoescape), cannot
-end the data block (every ``<`` in the JSON is written as an escape), and even if they could, a content security
-policy lets only the two scripts of this file run, known by their digests, and lets nothing be loaded.
+Names of domains, items and cells are untrusted. They are escaped in the text (Jinja's autoescape) and cannot end the
+data block (every `<` in the JSON is escaped). As a second line of defence, a content security policy allows only the
+two scripts of the file, by their digests, and forbids loading anything.
 """
-
-from __future__ import annotations
 
 import base64
 import functools
@@ -23,17 +21,17 @@ from mmgrid.files import clear_disk_errors, write_bytes
 from mmgrid.reporting.figures.figure import vegalite_version
 from mmgrid.reporting.figures.theme import INKS, theme
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.page.contents import sections
-from mmgrid.reporting.tables.comparison import group_label
-from mmgrid.reporting.tables.tables import Table, without_nan
-from mmgrid.reporting.tables.writers import to_csv, to_latex
+from mmgrid.reporting.page.sections import report_sections
+from mmgrid.reporting.tables.export import to_csv, to_latex
+from mmgrid.reporting.tables.labels import group_label
+from mmgrid.reporting.tables.table import Table, nan_to_null
 from mmgrid.reporting.text.section import Section
 
-_LABELS = {group: group_label(group).removesuffix(" users").capitalize() for group in GROUPS}
+_GROUP_LABELS = {group: group_label(group).removesuffix(" users").capitalize() for group in GROUPS}
 
 
 def write_report(tables: ReportTables, out: Path) -> Path:
-    """Write the report to ``out`` (one HTML file, replaced as a whole) and return that path.
+    """Write the report to `out`, replacing the whole file, and return that path.
 
     Raises:
         ValueError: if a table with rows lacks a column; the message names both.
@@ -46,30 +44,34 @@ def write_report(tables: ReportTables, out: Path) -> Path:
 
 
 def page(tables: ReportTables) -> str:
-    """The report as text."""
-    parts = sections(checked(tables))
+    """The report as HTML.
+
+    Raises:
+        ValueError: as `write_report`.
+    """
+    sections = report_sections(checked(tables))
     template = _environment().get_template("report.html.j2")
-    library = chart_library() if any(part.figures for part in parts) else ""
+    library = chart_library() if any(section.figures for section in sections) else ""
     behaviour = _asset("behaviour.js")
-    present = {sentence.group for part in parts for sentence in part.sentences}
+    groups = set().union(*(section.groups for section in sections))
     return template.render(
         name=tables.name,
         command=tables.command,
         facts=tables.facts,
-        sections=parts,
-        groups=[(group, _LABELS[group]) for group in GROUPS if group in present],
+        sections=sections,
+        groups=[(group, _GROUP_LABELS[group]) for group in GROUPS if group in groups],
         style=_asset("style.css"),
         library=library,
         behaviour=behaviour,
-        payload=script_json(payload(parts)),
+        payload=script_json(payload(sections)),
         policy=_policy([script for script in (library, behaviour) if script]),
     )
 
 
-def payload(parts: list[Section]) -> dict[str, Any]:
-    """What the page's script reads: the shared data sets, the figures, and every table as CSV and LaTeX."""
-    figures = [figure for part in parts for figure in part.figures]
-    tables = [table for part in parts for table in (*part.tables, *part.details)]
+def payload(sections: list[Section]) -> dict[str, Any]:
+    """The data for the page's script: the data sets, the figures, and every table as CSV and LaTeX."""
+    figures = [figure for section in sections for figure in section.figures]
+    tables = [table for section in sections for table in (*section.tables, *section.details)]
     return {
         "data": {name: _columns(frame) for figure in figures for name, frame in figure.data.items()},
         "figures": [
@@ -94,7 +96,7 @@ def payload(parts: list[Section]) -> dict[str, Any]:
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand inside a ``<script>`` element: it can neither close the element nor open a comment."""
+    """JSON for a `<script>` element, which it can neither close nor turn into a comment."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -105,7 +107,7 @@ def script_json(value: Any) -> str:
 def chart_library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, in the version that Altair writes for."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite_version())
-    # A function of its own keeps the bundle's many short names out of the page's.
+    # Wrapped in a function to keep the short names of the bundle out of the global scope.
     return f"(function(){{{bundle}\n}})();".replace("</script", "<\\/script")
 
 
@@ -119,9 +121,9 @@ def _exports(table: Table) -> dict[str, Any]:
 
 
 def _columns(frame: pl.DataFrame) -> dict[str, Any]:
-    """The columns of a data set; one of texts that repeat as its distinct ``texts`` and each row's place among them."""
+    """The columns of a data set; a column of repeated texts as its distinct `texts` and their `places` by row."""
     found = {}
-    for column in without_nan(frame):
+    for column in nan_to_null(frame):
         texts = column.unique(maintain_order=True).to_list() if column.dtype == pl.String else []
         if texts and 2 * len(texts) <= len(column):
             places = {text: place for place, text in enumerate(texts)}
@@ -143,7 +145,7 @@ def _policy(scripts: list[str]) -> str:
 @functools.cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("mmgrid.reporting"),
+        loader=jinja2.PackageLoader("mmgrid.reporting.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

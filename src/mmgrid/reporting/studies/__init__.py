@@ -1,1 +1,1 @@
-"""What the report says of each study: one file a study, for its tables' columns and its sentences."""
+"""How each study is shown: paragraphs, tables, and the rows of its figures; other studies get a generic view."""

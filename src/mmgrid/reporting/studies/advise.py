@@ -1,114 +1,96 @@
-"""λ predicted from the data: the line that left a domain out, and what its λ̂ gains over the newest checkpoint."""
-
-from __future__ import annotations
-
-from typing import Any
+"""λ predicted from the data: by a line fitted without the domain, and its gain over the newest checkpoint."""
 
 import polars as pl
 
-from mmgrid.reporting.studies.view import (
-    BOLD,
-    DOMAIN,
-    HOLM,
-    PARADIGM,
-    USERS,
-    Frames,
-    View,
-    always,
-    by_order,
+from mmgrid.reporting.studies.study_table import difference, study_table
+from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import (
+    Quantity,
     extremes,
-    first_label,
-    of_first_metric,
-    study_table,
-    whose,
+    extremes_text,
+    main_metric_label,
+    main_metric_rows,
+    row_label,
 )
-from mmgrid.reporting.tables.comparison import metric_label
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.numbers import count, number, with_interval
-from mmgrid.reporting.tables.tables import Column, Table
-from mmgrid.reporting.text.section import Sentence
+from mmgrid.reporting.tables.labels import metric_label
+from mmgrid.reporting.tables.numbers import count, number
+from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Paragraph, paragraph
+
+_DIFFERENCE = Quantity("difference", unit="points")
 
 
-def _sentences(frames: Frames) -> tuple[Sentence, ...]:
+def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     predictions = frames["predictions"].filter(pl.col("predicted").is_not_null())
     if predictions.is_empty():
-        return always("No λ is predicted yet: a line needs the λ* of other domains.")
-    return always(_on_predictions(predictions), _on_gains(of_first_metric(frames["comparison"])))
+        return paragraph("No λ is predicted yet: a line needs the λ* of other domains.")
+    return paragraph(_predictions(predictions), _gains(frames["comparison"]))
 
 
-def _on_predictions(rows: pl.DataFrame) -> str:
-    low, high = extremes(rows, "scale")
-    text = f"λ̂ is {number(low['scale'], 3)} ({whose(low, rows, low['domain'])})"
-    if low != high:
-        text = (
-            f"λ̂ runs from {number(low['scale'], 3)} ({whose(low, rows, low['domain'])}) to {number(high['scale'], 3)} "
-            f"({whose(high, rows, high['domain'])})"
-        )
-    missed = rows.with_columns(missed=(pl.col("predicted") - pl.col("best")).abs()).drop_nulls("missed")
-    if missed.is_empty():
+def _predictions(rows: pl.DataFrame) -> str:
+    text = f"λ̂ {_range(rows, 'scale', 'is', 'ranges from')}"
+    errors = rows.with_columns(error=(pl.col("predicted") - pl.col("best")).abs()).drop_nulls("error")
+    if errors.is_empty():
         return f"{text}."
-    near, far = extremes(missed, "missed")
-    by = number(near["missed"], 3)
-    if near != far:
-        by += (
-            f" ({whose(near, rows, near['domain'])}) to {number(far['missed'], 3)} ({whose(far, rows, far['domain'])})"
-        )
-    return f"{text}; the line that has not seen a domain misses its λ* by {by}."
+    return (
+        f"{text}; the error of λ̃, predicted without the domain itself, {_range(errors, 'error', 'is', 'ranges from')}."
+    )
 
 
-def _on_gains(rows: pl.DataFrame) -> str:
-    rows = rows.filter(pl.col("difference").is_not_null())
+def _range(rows: pl.DataFrame, column: str, one: str, several: str) -> str:
+    """`is 0.900 (a)`, or `ranges from 0.900 (a) to 1.000 (b)`."""
+    low, high = (f"{number(row[column], 3)} ({row_label(row, rows, row['domain'])})" for row in extremes(rows, column))
+    return f"{one} {low}" if low == high else f"{several} {low} to {high}"
+
+
+def _gains(frame: pl.DataFrame) -> str:
+    rows = main_metric_rows(frame, "difference")
     if rows.is_empty():
         return "It is not evaluated against λ = 1 yet."
-    found = counted(rows, "difference")
+    counts = count_differences(rows, "difference")
     text = (
-        f"Against λ = 1 over all test users, {first_label(rows)} is higher in {found.up} of "
-        f"{count(found.rows, 'comparison')} and lower in {found.down}; {judgement(found)}."
+        f"Over all test users, {main_metric_label(rows)} at λ̂ is higher than at λ = 1 in {counts.up} of "
+        f"{count(counts.rows, 'comparison')} and lower in {counts.down}; {significance_text(counts)}."
     )
-    low, high = extremes(rows, "difference")
-    return text if low == high else f"{text} The differences run from {_named(low, rows)} to {_named(high, rows)}."
-
-
-def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
-    value = with_interval(row["difference"], row["low"], row["high"], 2, sign=True, unit="points")
-    return f"{value} ({whose(row, rows, row['domain'])})"
+    low, high = extremes_text(rows, _DIFFERENCE, lambda row: row["domain"])
+    return text if low == high else f"{text} The differences range from {low} to {high}."
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
-        DOMAIN,
+        "paradigm",
+        "domain",
         Column("gap_days", "Gap, days", digits=1),
-        Column("active_ratio", "p active", digits=3, hint="share of the test users"),
-        Column("best", "λ*", digits=3, hint="of the domain’s own non-active users"),
-        Column("predicted", "λ̃", digits=3, hint="of the line through the other domains"),
+        Column("active_ratio", "p active", digits=3, hint="share of active users among the test users"),
+        Column("best", "λ*", digits=3, hint="the best λ of the domain’s own non-active users"),
+        Column("predicted", "λ̃", digits=3, hint="predicted by the line through the other domains"),
         Column("scale", "λ̂", digits=3, hint="(1 − p) λ̃ + p"),
         Column("scale_before", "λ̂ before", digits=3, hint="with p estimated one phase earlier"),
-        Column("n_domains", "Domains", digits=0, hint="that the line goes through"),
+        Column("n_domains", "Domains", digits=0, hint="on which the line is fitted"),
     )
-    caption = "λ predicted for each domain by the line through the others: λ* = intercept + slope · gap."
-    frame = by_order(frames["predictions"], "paradigm")
-    predictions = study_table("table-predictions", "Predicted λ", caption, columns, frame, block="paradigm")
-    return (*predictions, *_comparison(by_order(frames["comparison"], "paradigm")))
+    caption = "λ predicted for each domain by the line through the others: λ̃ = intercept + slope · gap."
+    predictions = study_table(
+        "table-predictions", "Predicted λ", caption, columns, frames["predictions"], block="paradigm"
+    )
+    return (*predictions, *_comparison_table(frames["comparison"]))
 
 
-def _comparison(frame: pl.DataFrame) -> tuple[Table, ...]:
+def _comparison_table(frame: pl.DataFrame) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
-        DOMAIN,
+        "paradigm",
+        "domain",
         Column("metric_label", "Metric"),
         Column("scale", "λ̂", digits=3),
         Column("value_at_one", "At λ = 1, %", digits=3),
         Column("value", "At λ̂, %", digits=3),
-        Column("difference", "Difference, points", digits=3, low="low", high="high", sign=True, strong="decided"),
-        HOLM,
-        USERS,
+        difference("difference", "Difference, points", 3),
+        "p_adjusted",
+        "n_users",
     )
-    frame = frame.with_columns(
-        decided=decided(), metric_label=pl.col("metric").map_elements(metric_label, return_dtype=pl.String)
-    )
-    caption = f"The model at λ̂ against λ = 1 on all test users, paired by user. {BOLD}"
+    frame = frame.with_columns(metric_label=pl.col("metric").map_elements(metric_label, return_dtype=pl.String))
+    caption = "The model at λ̂ against λ = 1 on all test users, paired by user."
     return study_table("table-advice", "λ̂ against λ = 1", caption, columns, frame, one_metric=False, block="domain")
 
 
-VIEW = View("Advice", _sentences, _tables)
+VIEW = View("Advice", _paragraphs, _tables)

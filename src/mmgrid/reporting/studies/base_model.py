@@ -1,96 +1,73 @@
-"""Another base: what both domains keep of a merge, by the base that its task vectors are taken from."""
-
-from __future__ import annotations
-
-from typing import Any
+"""Another base: how much two domains keep of their models' quality, by the base of the task vectors."""
 
 import polars as pl
 
-from mmgrid.reporting.figures.plot_data import PAIR
-from mmgrid.reporting.studies.view import (
-    BOLD,
-    HOLM,
-    PARADIGM,
-    Frames,
-    View,
-    always,
-    by_order,
-    extremes,
-    first_label,
-    of_first_metric,
-    study_table,
-    whose,
-)
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.numbers import count, with_interval
-from mmgrid.reporting.tables.tables import Column, Table
-from mmgrid.reporting.text.section import Sentence
+from mmgrid.reporting.figures.plots import PAIR_SEPARATOR
+from mmgrid.reporting.studies.study_table import difference, study_table
+from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import Quantity, extremes_text, main_metric_label, main_metric_rows
+from mmgrid.reporting.tables.numbers import count
+from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Paragraph, paragraph
 
-_BACKBONE = "backbone"
+_KEPT = Quantity("kept", digits=1, unit="%", sign=False)
 _KINDS = {"neutral": "With the neutral base", "historical": "With a historical checkpoint as base"}
+_BASES = ("backbone", "historical, first", "historical, second", "neutral")
 
 
-def _sentences(frames: Frames) -> tuple[Sentence, ...]:
-    rows = of_first_metric(frames["best"]).filter(pl.col("kept").is_not_null())
+def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
+    rows = main_metric_rows(frames["best"], "kept")
     if rows.is_empty():
-        return always("No merge with another base is evaluated yet.")
+        return paragraph("No merge with another base is evaluated yet.")
     parts = []
     for kind, start in _KINDS.items():
-        found = counted(rows.filter(pl.col("base").str.starts_with(kind)), "gain", "gain_low", "gain_high")
-        if found.rows:
+        counts = count_differences(rows.filter(pl.col("base").str.starts_with(kind)), "gain", "gain_low", "gain_high")
+        if counts.rows:
             parts.append(
-                f"{start}, {found.up} of {count(found.rows, 'merge')} kept more {first_label(rows)} than with the "
-                f"backbone and {found.down} less; {judgement(found)}."
+                f"{start}, {counts.up} of {count(counts.rows, 'merge')} kept more {main_metric_label(rows)} than with "
+                f"the backbone and {counts.down} less; {significance_text(counts)}."
             )
-    low, high = extremes(rows, "kept")
-    parts.append(
-        "At an α chosen on other users, the mean share of their own models’ value that two domains keep is "
-        + (f"{_named(low, rows)}." if low == high else f"between {_named(low, rows)} and {_named(high, rows)}.")
-    )
-    return always(*parts)
-
-
-def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
-    value = with_interval(row["kept"], row["low"], row["high"], 1, unit="%")
-    return f"{value} ({whose(row, rows, row['first'])} and {row['second']}, base {row['base']})"
+    low, high = extremes_text(rows, _KEPT, lambda row: f"{row['first']} and {row['second']}, base {row['base']}")
+    kept = low if low == high else f"between {low} and {high}"
+    parts.append(f"At an α chosen on other users, a merge keeps, averaged over its two domains, {kept}.")
+    return paragraph(*parts)
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
+        "paradigm",
         Column("pair", "Domains"),
         Column("base", "Base"),
-        Column("alpha", "Best α", digits=2, low="alpha_low", high="alpha_high", hint="share of the first domain"),
-        Column("kept", "Kept, %", digits=1, low="low", high="high", hint="mean of both domains’ shares"),
-        Column(
+        Column("alpha", "Best α", digits=2, low="alpha_low", high="alpha_high", hint="weight of the first domain"),
+        Column("kept", "Kept, %", digits=1, low="low", high="high", hint="mean over both domains"),
+        difference(
             "gain",
             "Gain, points",
-            digits=1,
+            1,
             low="gain_low",
             high="gain_high",
-            sign=True,
-            strong="decided",
-            hint="kept, minus what the backbone as base keeps",
+            hint="kept, minus kept with the backbone as base",
         ),
-        HOLM,
+        "p_adjusted",
     )
-    caption = f"What two domains keep of their own models’ values, at an α chosen on other users. {BOLD}"
-    frame = by_order(paired(frames["best"]).with_columns(decided=decided("gain_low", "gain_high")), "paradigm")
+    caption = "The share of their own models’ values that two domains keep, at an α chosen on other users."
+    frame = _with_pair(frames["best"])
     return study_table("table-bases", "Kept by base", caption, columns, frame, block="pair")
 
 
-def paired(frame: pl.DataFrame) -> pl.DataFrame:
-    """With the column ``pair``: both domains, the one of the x-axis first."""
-    return frame.with_columns(pair=pl.concat_str("first", "second", separator=PAIR))
+def _with_pair(frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds the column `pair`: both domains, that of the x-axis first."""
+    return frame.with_columns(pair=pl.concat_str("first", "second", separator=PAIR_SEPARATOR))
 
 
-def drawn(table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """A historical base is named by its place in the pair, so that four colours serve all pairs."""
+def _plot_rows(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Names a historical base by its place in the pair, so that four colours serve all pairs."""
     historical = [
         pl.when(pl.col("base") == pl.format("historical: {}", place)).then(pl.lit(f"historical, {place}"))
         for place in ("first", "second")
     ]
-    return paired(frame).with_columns(base=pl.coalesce([*historical, "base"]))
+    return _with_pair(frame).with_columns(base=pl.coalesce([*historical, "base"]))
 
 
-VIEW = View("Base", _sentences, _tables, drawn)
+VIEW = View("Base", _paragraphs, _tables, _plot_rows, {"base": _BASES})

@@ -1,68 +1,56 @@
-"""Baselines: each paradigm at t2 against popularity and SASRec.  The scores themselves are Table 2 of the report."""
-
-from __future__ import annotations
-
-from typing import Any
+"""Baselines: each paradigm at t2 against its references. The scores themselves are Table 2 of the report."""
 
 import polars as pl
 
-from mmgrid.reporting.figures.plot_data import ORDERS
-from mmgrid.reporting.studies.view import (
-    BOLD,
-    DOMAIN,
-    HOLM,
-    PARADIGM,
-    USERS,
-    Frames,
-    View,
-    always,
-    by_order,
-    extremes,
-    first_label,
-    of_first_metric,
-    study_table,
-    whose,
-)
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.numbers import count, is_are, with_interval
-from mmgrid.reporting.tables.tables import Column, Table, ordered
-from mmgrid.reporting.text.section import Sentence
+from mmgrid.reporting.studies.study_table import difference, study_table
+from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import Quantity, extremes_text, main_metric_label, main_metric_rows
+from mmgrid.reporting.tables.numbers import count, is_are
+from mmgrid.reporting.tables.order import ordered, paradigm_order
+from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Paragraph, paragraph
+
+_DIFFERENCE = Quantity("difference", unit="points")
+_REFERENCES = ("popularity", "random", *(name + how for name in paradigm_order() for how in ("", " (in one go)")))
 
 
-def _sentences(frames: Frames) -> tuple[Sentence, ...]:
-    rows = of_first_metric(frames["comparisons"]).filter(pl.col("difference").is_not_null())
+def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
+    rows = main_metric_rows(frames["comparisons"], "difference")
     if rows.is_empty():
-        return always("No paradigm is compared with a reference yet.")
+        return paragraph("No paradigm is compared with a reference yet.")
     parts = []
-    for reference in ordered(rows["reference"].to_list(), ORDERS["reference"]):
-        found = counted(rows.filter(pl.col("reference") == reference), "difference")
+    for reference in ordered(rows["reference"].to_list(), _REFERENCES):
+        counts = count_differences(rows.filter(pl.col("reference") == reference), "difference")
         parts.append(
-            f"Against {reference}, {found.up} of {count(found.rows, 'difference')} in {first_label(rows)} "
-            f"{is_are(found.up or found.rows)} positive and {found.down} negative; {judgement(found)}."
+            f"Against {reference}, {counts.up} of {count(counts.rows, 'difference')} in {main_metric_label(rows)} "
+            f"{is_are(counts.up or counts.rows)} positive and {counts.down} negative; {significance_text(counts)}."
         )
-    low, high = extremes(rows, "difference")
+    low, high = extremes_text(rows, _DIFFERENCE, lambda row: f"{row['domain']}, against {row['reference']}")
     if low != high:
-        parts.append(f"The smallest difference is {_named(low, rows)}, the largest {_named(high, rows)}.")
-    return always(*parts)
-
-
-def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
-    value = with_interval(row["difference"], row["low"], row["high"], 2, sign=True, unit="points")
-    return f"{value} ({whose(row, rows, row['domain'])}, against {row['reference']})"
+        parts.append(f"The smallest difference is {low}, the largest {high}.")
+    return paragraph(*parts)
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
-        DOMAIN,
-        Column("reference", "Compared with"),
-        Column("difference", "Difference, points", digits=2, low="low", high="high", sign=True, strong="decided"),
-        HOLM,
-        USERS,
+        "paradigm",
+        "domain",
+        Column("reference", "Reference"),
+        difference("difference", "Difference, points", 2),
+        "p_adjusted",
+        "n_users",
     )
-    caption = f"The paradigm at t2 minus the reference, in percentage points, paired by user. {BOLD}"
-    frame = by_order(frames["comparisons"].with_columns(decided=decided()), "paradigm", "reference")
-    return study_table("table-comparisons", "Differences", caption, columns, frame, block="paradigm")
+    caption = "The paradigm at t2 minus the reference, in percentage points, paired by user."
+    return study_table(
+        "table-comparisons",
+        "Differences",
+        caption,
+        columns,
+        frames["comparisons"],
+        orders={"reference": _REFERENCES},
+        block="paradigm",
+    )
 
 
-VIEW = View("Baselines", _sentences, _tables)
+VIEW = View("Baselines", _paragraphs, _tables, orders={"reference": _REFERENCES})

@@ -1,77 +1,58 @@
-"""Merging across domains: what a merge of two domains' models costs or gains on each of them."""
-
-from __future__ import annotations
-
-from typing import Any
+"""Merging across domains: how a merge of two domains' models changes the quality on each of them."""
 
 import polars as pl
 
-from mmgrid.reporting.figures.plot_data import ORDERS
-from mmgrid.reporting.studies.view import (
-    BOLD,
-    HOLM,
-    PARADIGM,
-    USERS,
-    Frames,
-    View,
-    always,
-    by_group,
-    by_order,
-    extremes,
-    first_label,
-    of_first_metric,
-    study_table,
-    whose,
-)
-from mmgrid.reporting.tables.comparison import group_label
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.numbers import count, with_interval
-from mmgrid.reporting.tables.tables import Column, Table, ordered
-from mmgrid.reporting.text.section import Sentence
+from mmgrid.reporting.studies.study_table import difference, study_table
+from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import Quantity, extremes_text, main_metric_label, main_metric_rows
+from mmgrid.reporting.tables.labels import group_label
+from mmgrid.reporting.tables.numbers import count, is_are
+from mmgrid.reporting.tables.order import ordered
+from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Paragraph, paragraph, paragraph_per_group
+
+_CHANGE = Quantity("change", digits=1, unit="%")
+_WAYS = ("weight", "subspace")
 
 
-def _sentences(frames: Frames) -> tuple[Sentence, ...]:
-    rows = of_first_metric(frames["merges"]).filter(pl.col("change").is_not_null())
-    return by_group(rows, _on_group) or always("No merge of two domains is evaluated yet.")
+def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
+    rows = main_metric_rows(frames["merges"], "change")
+    return paragraph_per_group(rows, _summary) or paragraph("No merge of two domains is evaluated yet.")
 
 
-def _on_group(rows: pl.DataFrame, group: str) -> str:
+def _summary(rows: pl.DataFrame, group: str) -> str:
     parts = []
-    for way in ordered(rows["way"].to_list(), ORDERS["way"]):
-        found = counted(rows.filter(pl.col("way") == way), "change")
-        of = count(found.rows, "value")
+    for way in ordered(rows["way"].to_list(), _WAYS):
+        counts = count_differences(rows.filter(pl.col("way") == way), "change")
         parts.append(
-            f"Merged by {way}, {found.down} of {of} fell below the domain’s own model and {found.up} rose above it; "
-            f"{judgement(found)}."
+            f"Merged by {way}, {counts.down} of {count(counts.rows, 'value')} {is_are(counts.down or counts.rows)} "
+            f"below the domain’s own model and {counts.up} above it; {significance_text(counts)}."
         )
-    low, high = extremes(rows, "change")
+    low, high = extremes_text(
+        rows, _CHANGE, lambda row: f"{row['domain']} merged with {row['partner']} by {row['way']}"
+    )
     if low != high:
-        parts.append(f"The lowest change is {_named(low, rows)}, the highest {_named(high, rows)}.")
-    return " ".join([f"{first_label(rows)} over {group_label(group)}.", *parts])
-
-
-def _named(row: dict[str, Any], rows: pl.DataFrame) -> str:
-    value = with_interval(row["change"], row["low"], row["high"], 1, sign=True, unit="%")
-    return f"{value} ({whose(row, rows, row['domain'])} merged with {row['partner']} by {row['way']})"
+        parts.append(f"The lowest change is {low}, the highest {high}.")
+    return " ".join([f"{main_metric_label(rows)} over {group_label(group)}:", *parts])
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
+        "paradigm",
         Column("way", "Merged by"),
         Column("domain", "Evaluated on"),
         Column("partner", "Merged with"),
         Column("single", "Own model, %", digits=2),
         Column("merged", "Merged, %", digits=2),
-        Column("change", "Change, %", digits=1, low="low", high="high", sign=True, strong="decided"),
-        HOLM,
-        USERS,
+        difference("change", "Change, %", 1),
+        "p_adjusted",
+        "n_users",
     )
     caption = (
-        f"Before and after merging two domains’ models, and the change in percent of the own model’s value. {BOLD}"
+        "Quality before and after merging two domains’ models, and the change in percent of the own model’s value."
     )
-    frame = by_order(frames["merges"].with_columns(decided=decided()), "paradigm", "way")
-    return study_table("table-changes", "Changes", caption, columns, frame)
+    return study_table("table-changes", "Changes", caption, columns, frames["merges"], orders={"way": _WAYS})
 
 
-VIEW = View("Domains", _sentences, _tables)
+VIEW = View("Domains", _paragraphs, _tables, orders={"way": _WAYS})

@@ -1,46 +1,25 @@
-"""The views by the study's name.  A study without one is shown by its figures and by tables of all its columns."""
+"""Finds the view of a study: the one that the study names, else the generic one."""
 
-from __future__ import annotations
+import pkgutil
 
-import polars as pl
-
-from mmgrid.reporting.studies import advise, base_model, baselines, cross_domain, recency, temporal, vectors
-from mmgrid.reporting.studies.view import Frames, View, study_table
-from mmgrid.reporting.tables.numbers import significant
-from mmgrid.reporting.tables.tables import Column, Table
-from mmgrid.studies.registry import STUDIES, Study
-
-VIEWS = {
-    "baselines": baselines.VIEW,
-    "vectors": vectors.VIEW,
-    "cross_domain": cross_domain.VIEW,
-    "base_model": base_model.VIEW,
-    "temporal": temporal.VIEW,
-    "recency": recency.VIEW,
-    "advise": advise.VIEW,
-}
+from mmgrid.reporting.studies.generic import generic_view
+from mmgrid.reporting.studies.view import View
+from mmgrid.studies.registry import STUDIES
 
 
 def view(name: str) -> View:
-    """How the study is shown."""
-    return VIEWS.get(name) or _plain(STUDIES[name])
+    """How the study with this name is shown.
 
-
-def _plain(study: Study) -> View:
-    def tables(frames: Frames) -> tuple[Table, ...]:
-        found: list[Table] = []
-        for name, schema in study.tables.items():
-            if name == "findings" or "seed" not in schema:
-                continue
-            columns = [_plain_column(column, dtype) for column, dtype in schema.items() if column != "seed"]
-            found += study_table(f"table-{study.name}-{name}", name.capitalize(), "", columns, frames[name])
-        return tuple(found)
-
-    return View(study.title, lambda frames: (), tables)
-
-
-def _plain_column(name: str, dtype: pl.DataType) -> Column:
-    label = name.replace("_", " ").capitalize()
-    if dtype.is_float():
-        return Column(name, label, render=significant)
-    return Column(name, label, digits=0) if dtype.is_integer() else Column(name, label)
+    Raises:
+        ValueError: the study names a view that cannot be imported, or is not a `View`.
+    """
+    study = STUDIES[name]
+    if not study.view:
+        return generic_view(study)
+    try:
+        found = pkgutil.resolve_name(study.view)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(f"study {name!r}: its view {study.view!r} cannot be imported: {error}") from error
+    if not isinstance(found, View):
+        raise ValueError(f"study {name!r}: {study.view!r} is not a mmgrid.reporting.studies.view.View")
+    return found

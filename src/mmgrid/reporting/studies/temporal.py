@@ -1,110 +1,100 @@
-"""Merging across time: the best λ of each domain and group of users, and what it gains over the newest checkpoint."""
-
-from __future__ import annotations
+"""Merging across time: the best λ of each domain and group of users, and its gain over the newest checkpoint."""
 
 import polars as pl
 
-from mmgrid.reporting.studies.view import (
-    BOLD,
-    DOMAIN,
-    HOLM,
-    PARADIGM,
-    USERS,
-    Frames,
-    View,
-    always,
-    by_group,
-    by_order,
+from mmgrid.reporting.studies.study_table import difference, study_table
+from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import (
+    Quantity,
     extremes,
-    first_label,
-    of_first_metric,
-    study_table,
-    whose,
+    extremes_text,
+    main_metric_label,
+    main_metric_rows,
+    row_label,
 )
-from mmgrid.reporting.tables.comparison import group_label
-from mmgrid.reporting.tables.judged import counted, decided, judgement
-from mmgrid.reporting.tables.numbers import count, listing, number, with_interval
-from mmgrid.reporting.tables.tables import Column, Table
-from mmgrid.reporting.text.section import Sentence
+from mmgrid.reporting.tables.labels import group_label
+from mmgrid.reporting.tables.numbers import count, listing, number
+from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Paragraph, paragraph, paragraph_per_group
+
+_GAIN = Quantity("gain", "gain_low", "gain_high", unit="points")
 
 
-def _sentences(frames: Frames) -> tuple[Sentence, ...]:
-    rows = of_first_metric(frames["best"]).filter(pl.col("best").is_not_null())
-    return by_group(rows, _on_group) or always("No curve over λ is evaluated yet.")
+def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
+    rows = main_metric_rows(frames["best"], "best")
+    return paragraph_per_group(rows, _summary) or paragraph("No curve over λ is evaluated yet.")
 
 
-def _on_group(rows: pl.DataFrame, group: str) -> str:
+def _summary(rows: pl.DataFrame, group: str) -> str:
     low, high = extremes(rows, "best")
-    start = f"By {first_label(rows)} over {group_label(group)}, λ* "
+    text = f"By {main_metric_label(rows)} over {group_label(group)}, λ* "
     if low["best"] == high["best"]:
-        start += f"is {number(low['best'], 3)}" + (f" in all {count(rows.height, 'curve')}" if rows.height > 1 else "")
+        text += f"is {number(low['best'], 3)}" + (f" in all {count(rows.height, 'curve')}" if rows.height > 1 else "")
     else:
-        start += (
-            f"runs from {number(low['best'], 3)} ({whose(low, rows, low['domain'])}) to {number(high['best'], 3)} "
-            f"({whose(high, rows, high['domain'])})"
+        text += (
+            f"ranges from {number(low['best'], 3)} ({row_label(low, rows, low['domain'])}) to "
+            f"{number(high['best'], 3)} ({row_label(high, rows, high['domain'])})"
         )
-    return " ".join(part for part in (f"{start}{_on_one(rows)}.", _on_edges(rows), _on_gains(rows)) if part)
+    return " ".join(part for part in (f"{text}{_difference_from_one(rows)}.", _edges(rows), _gains(rows)) if part)
 
 
-def _on_one(rows: pl.DataFrame) -> str:
+def _difference_from_one(rows: pl.DataFrame) -> str:
     known = rows.filter(pl.col("best_low").is_not_null() & pl.col("best_high").is_not_null())
     if known.is_empty():
         return "; without intervals it is open whether it differs from 1"
-    out = known.filter((pl.col("best_low") > 1) | (pl.col("best_high") < 1)).height
-    return f"; its interval leaves λ = 1 out in {out} of {count(known.height, 'curve')}"
+    excluding = known.filter((pl.col("best_low") > 1) | (pl.col("best_high") < 1)).height
+    return f"; its interval excludes λ = 1 in {excluding} of {count(known.height, 'curve')}"
 
 
-def _on_edges(rows: pl.DataFrame) -> str:
-    edges = [whose(row, rows, row["domain"]) for row in rows.filter(pl.col("at_edge")).iter_rows(named=True)]
-    if not edges:
+def _edges(rows: pl.DataFrame) -> str:
+    labels = [row_label(row, rows, row["domain"]) for row in rows.filter(pl.col("at_edge")).iter_rows(named=True)]
+    if not labels:
         return ""
-    return f"At the edge of the range that was tried, so that the best may lie beyond: {listing(edges)}."
+    return f"For {listing(labels)}, λ* lies at the edge of the range of λ, so that the best may lie outside."
 
 
-def _on_gains(rows: pl.DataFrame) -> str:
+def _gains(rows: pl.DataFrame) -> str:
     rows = rows.filter(pl.col("gain").is_not_null())
     if rows.is_empty():
         return ""
-    found = counted(rows, "gain", "gain_low", "gain_high")
+    counts = count_differences(rows, "gain", "gain_low", "gain_high")
     text = (
-        f"A λ chosen on other users does better than λ = 1 in {found.up} of {found.rows} and worse in {found.down}; "
-        f"{judgement(found)}."
+        f"A λ chosen on other users is better than λ = 1 in {counts.up} of {count(counts.rows, 'curve')} and worse in "
+        f"{counts.down}; {significance_text(counts)}."
     )
-    high = extremes(rows, "gain")[1]
-    gain = with_interval(high["gain"], high["gain_low"], high["gain_high"], 2, sign=True, unit="points")
-    return f"{text} The largest gain is {gain} ({whose(high, rows, high['domain'])})." if found.rows > 1 else text
+    highest = extremes_text(rows, _GAIN, lambda row: row["domain"])[1]
+    return f"{text} The largest gain is {highest}." if counts.rows > 1 else text
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
-        PARADIGM,
-        DOMAIN,
+        "paradigm",
+        "domain",
         Column("users", "Group"),
         Column("best", "λ*", digits=3, low="best_low", high="best_high"),
-        Column("edge", "", hint="whether λ* lies at an end of the range that was tried"),
+        Column("edge", "", hint="whether λ* lies at an end of the range of λ"),
         Column("value_at_best", "At λ*, %", digits=2),
         Column("value_at_one", "At λ = 1, %", digits=2),
         Column("value_at_zero", "At λ = 0, %", digits=2),
-        Column(
+        difference(
             "gain",
             "Gain, points",
-            digits=2,
+            2,
             low="gain_low",
             high="gain_high",
-            sign=True,
-            strong="decided",
-            hint="λ chosen on one half of the users, minus λ = 1, on the other half",
+            hint="λ chosen on one half of the users, evaluated on the other half, minus λ = 1",
         ),
-        HOLM,
-        USERS,
+        "p_adjusted",
+        "n_users",
     )
-    frame = by_order(frames["best"], "paradigm").with_columns(
-        decided=decided("gain_low", "gain_high"),
-        users=pl.col("group").replace({name: group_label(name) for name in ("all", "active", "non_active")}),
+    # All groups are shown side by side, so the column may not be called `group`.
+    frame = frames["best"].with_columns(
+        users=pl.col("group").map_elements(group_label, return_dtype=pl.String),
         edge=pl.when("at_edge").then(pl.lit("at the edge")).otherwise(pl.lit("")),
     )
-    caption = f"The best λ of Θ(t1) + λ (Θ(t2) − Θ(t1)), and its gain over λ = 1. {BOLD}"
+    caption = "The best λ of Θ(t1) + λ (Θ(t2) − Θ(t1)), and its gain over λ = 1."
     return study_table("table-best", "Best λ", caption, columns, frame.drop("group"), block="domain")
 
 
-VIEW = View("Time", _sentences, _tables)
+VIEW = View("Time", _paragraphs, _tables)

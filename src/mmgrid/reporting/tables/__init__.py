@@ -1,1 +1,1 @@
-"""The tables of the report: columns, numbers, and what each table says."""
+"""The tables of the report: their columns and rows, how numbers and names are printed, and their export."""

@@ -1,21 +1,19 @@
-"""Table 2: how good each paradigm is on each domain at t2, and what any recommender must beat.
+"""Table 2: the quality of each paradigm on each domain at t2, next to popularity and random.
 
-Shown at once: the models of ``phase2``, the reference trained in one go (``all``), popularity and chance.  The
-models of earlier phases are shown on demand.  Merges are none of this table's business (see `merges`).
+The table always shows the models of `phase2`, models trained on all phases at once (`all`), and the baselines. It
+shows the models of earlier phases on demand, and no merges (see `merges`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
 import polars as pl
 
 from mmgrid.evaluation import GROUPS
-from mmgrid.reporting.tables.tables import Column, Table, ordered
+from mmgrid.reporting.tables.labels import metric_label
+from mmgrid.reporting.tables.order import BASELINE, ordered, paradigm_order, position
+from mmgrid.reporting.tables.table import Column, Table
 
-BASELINE = "baseline"
 REFERENCE_MODEL = "phase2"
-PARADIGM_ORDER = ("text", "semid", "semb", "sasrec")
 TABLE_METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
 _TRAINED = {"pretrain": "to t0", "phase1": "to t1", "phase2": "to t2", "all": "to t2, in one go"}
@@ -23,35 +21,22 @@ _MODEL_ORDER = ("phase2", "all", "phase1", "pretrain")
 _ALWAYS_SHOWN = ("phase2", "all")
 
 
-def metric_label(metric: str) -> str:
-    """``ndcg@10`` → ``NDCG@10``; ``recall@10`` → ``Recall@10``."""
-    family, _, cutoff = metric.partition("@")
-    name = "Recall" if family == "recall" else family.upper()
-    return f"{name}@{cutoff}" if cutoff else name
-
-
-def group_label(group: str) -> str:
-    return {"all": "all users", "active": "active users", "non_active": "non-active users"}.get(group, group)
-
-
-def metric_order(metrics: Sequence[str]) -> list[str]:
-    """Distinct metrics as they are listed: those of Table 2 first."""
-    return ordered(list(metrics), ["ndcg@10", "ndcg@20", "recall@10", "recall@20"])
-
-
 def scores(results: pl.DataFrame, domains: Sequence[str]) -> pl.DataFrame:
-    """Results rows of single models and baselines, in the order of the table, with how they are named.
+    """The results of single models and baselines, sorted as the table lists them, with their labels.
+
+    Args:
+        results: `mmgrid.evaluation.RESULTS_SCHEMA`.
+        domains: in the order to list them.
 
     Returns:
-        The results' columns with ``recommender`` (paradigm or baseline), ``trained``, ``label`` (both), and
-        ``minor`` (bool: shown on demand).
+        The columns of `results` with `recommender` (the paradigm or baseline), `trained` (on which phases), `label`
+        (both), and `minor` (bool: shown on demand).
     """
     single = results.filter(
         (pl.col("merge").fill_null("") == "")
         & ((pl.col("paradigm") == BASELINE) | pl.col("model").is_in(list(_TRAINED)))
     )
-    paradigms = [*ordered(single["paradigm"].to_list(), PARADIGM_ORDER)]
-    paradigms = [name for name in paradigms if name != BASELINE] + [BASELINE]
+    paradigms = ordered(single["paradigm"].to_list(), paradigm_order())
     baseline = pl.col("paradigm") == BASELINE
     recommender = pl.when(baseline).then(pl.col("model")).otherwise(pl.col("paradigm"))
     trained = pl.col("model").replace_strict(_TRAINED, default="", return_dtype=pl.String)
@@ -62,10 +47,10 @@ def scores(results: pl.DataFrame, domains: Sequence[str]) -> pl.DataFrame:
             recommender=recommender,
             trained=pl.when(baseline).then(pl.lit("")).otherwise(trained),
             minor=minor,
-            _domain=_place("domain", ordered(single["domain"].to_list(), domains)),
-            _group=_place("group", ordered(single["group"].to_list(), GROUPS)),
-            _paradigm=_place("paradigm", paradigms),
-            _model=_place("model", [*_MODEL_ORDER, "popularity", "random"]),
+            _domain=position("domain", ordered(single["domain"].to_list(), domains)),
+            _group=position("group", ordered(single["group"].to_list(), GROUPS)),
+            _paradigm=position("paradigm", paradigms),
+            _model=position("model", [*_MODEL_ORDER, "popularity", "random"]),
         )
         .with_columns(
             label=pl.when(pl.col("model") == REFERENCE_MODEL)
@@ -82,7 +67,7 @@ def scores(results: pl.DataFrame, domains: Sequence[str]) -> pl.DataFrame:
 
 
 def comparison_table(scored: pl.DataFrame) -> Table | None:
-    """Table 2 from the rows of `scores`; ``None`` without rows."""
+    """Table 2 from the rows of `scores`; `None` without rows."""
     if scored.is_empty():
         return None
     present = scored["metric"].unique().to_list()
@@ -101,20 +86,15 @@ def comparison_table(scored: pl.DataFrame) -> Table | None:
     columns = [
         Column("domain", "Domain"),
         Column("recommender", "Recommender"),
-        Column("trained", "Trained", hint="t0, t1 and t2 are the ends of pretrain, phase1 and phase2"),
+        Column("trained", "Trained", hint="t0, t1 and t2 are the ends of the phases pretrain, phase1 and phase2"),
         *([Column("seed", "Seed", digits=0)] if several_seeds else []),
         *(Column(m, metric_label(m), digits=2, low=f"{m} low", high=f"{m} high", best=True) for m in metrics),
-        Column("n_users", "Users", digits=0, hint="test users of the group"),
+        Column("n_users", "Users", digits=0, hint="test users of the chosen group"),
     ]
     caption = (
-        "Recommendation quality in percent over the full catalogue, with 95 % bootstrap intervals over users. "
-        "The highest value of a domain is bold."
+        "Quality in percent, ranked over the full catalogue, with 95 % bootstrap intervals over users. "
+        "Bold: the highest value of each domain."
     )
     if wide.group_by("group", "domain").agg(pl.col("n_users").n_unique() > 1)["n_users"].any():
-        caption += " Where a row has fewer users, they are a sample of the others' users."
+        caption += " Rows with fewer users are evaluated on a sample of the test users."
     return Table("table-2", "Table 2", caption, tuple(columns), wide, block="domain")
-
-
-def _place(column: str, order: Sequence[str]) -> pl.Expr:
-    places = {name: place for place, name in enumerate(order)}
-    return pl.col(column).replace_strict(places, default=len(order), return_dtype=pl.Int64)

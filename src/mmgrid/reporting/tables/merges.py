@@ -1,20 +1,17 @@
-"""What merging with another domain's model changed: the rows behind the cross-domain heatmap.
+"""The change of quality when two domains' models are merged: the rows of the cross-domain heatmap.
 
-A pair is a merge whose sources come from two domains, one of them the domain that it is evaluated on; the other
-is its partner.  The change is relative to that domain's own model of phase2, in percent of its value.  Merges
-of more domains, or within one, have other figures.
+A pair is a merge with sources from two domains: the domain on which it is evaluated, and its partner. The change is
+in percent of the value of the domain's own model of phase2. Merges of more domains, or within one, are left out.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
 import polars as pl
 
-from mmgrid.reporting.tables.comparison import REFERENCE_MODEL, metric_label
-from mmgrid.reporting.tables.numbers import number
-from mmgrid.reporting.tables.tables import Column, Table
+from mmgrid.reporting.tables.comparison import REFERENCE_MODEL
+from mmgrid.reporting.tables.labels import metric_label
+from mmgrid.reporting.tables.table import Column, Table
 
 PAIRS_SCHEMA = pl.Schema(
     {
@@ -29,25 +26,24 @@ PAIRS_SCHEMA = pl.Schema(
         "change": pl.Float64,
         "low": pl.Float64,
         "high": pl.Float64,
-        "decided": pl.Boolean,
+        "significant": pl.Boolean,
         "seeds": pl.Int64,
         "n_users": pl.Int64,
     }
 )
-"""``single`` and ``merged`` in percent; ``change`` and its bounds in percent of ``single``; ``decided`` is
-whether the interval leaves zero out, null without an interval.  Over several ``seeds``: means, and the outermost
-bounds."""
+"""`single` and `merged` in percent; `change` and its bounds in percent of `single`; `significant` is whether the
+interval excludes zero, null without an interval. Several `seeds` have their means, and the outermost bounds."""
 
 _KEYS = ["paradigm", "domain", "group", "metric", "seed"]
 
 
 def pairs(results: pl.DataFrame, changes: pl.DataFrame, domains: Iterable[str]) -> pl.DataFrame:
-    """One row a paradigm, recipe, domain, partner, group and metric: `PAIRS_SCHEMA`.
+    """One row per paradigm, recipe, domain, partner, group and metric: `PAIRS_SCHEMA`.
 
     Args:
-        results: results rows; the merges and the single models of phase2.
-        changes: paired comparisons with ``phase2``; may be empty, then the rows have no interval.
-        domains: every domain's name, by which a source tells where it comes from.
+        results: the merges and the single models of phase2, `mmgrid.evaluation.RESULTS_SCHEMA`.
+        changes: their paired comparisons, `mmgrid.evaluation.CHANGES_SCHEMA`; without rows the pairs have no interval.
+        domains: every domain's name; the names of sources contain one.
     """
     known = set(domains) | set(results["domain"].to_list())
     merged = results.filter(pl.col("merge").fill_null("") != "")
@@ -88,18 +84,21 @@ def pairs(results: pl.DataFrame, changes: pl.DataFrame, domains: Iterable[str]) 
             seeds=pl.col("seed").n_unique().cast(pl.Int64),
             n_users=pl.col("n_users").max(),
         )
-        .with_columns(decided=(pl.col("low") > 0) | (pl.col("high") < 0))
+        .with_columns(significant=(pl.col("low") > 0) | (pl.col("high") < 0))
         .select(PAIRS_SCHEMA.names())
     )
 
 
 def partner(sources: str | None, domain: str, known: set[str]) -> str | None:
-    """The other domain of a pair, or ``None`` if the sources are no pair with ``domain``.
+    """The other domain of a pair, or `None` if the sources are not `domain` and one other.
 
-    A source is a domain or a readable checkpoint name that holds one, as ``semb/toys/phase2`` or ``toys``.
+    Args:
+        sources: joined with `+`; each is a domain or the name of its checkpoint, such as `PARADIGM/toys/phase2`.
+        domain: on which the merge is evaluated.
+        known: every domain's name.
     """
     found, rest = set(), sources or ""
-    for name in sorted(known, key=len, reverse=True):  # the longest first: a name may hold another
+    for name in sorted(known, key=len, reverse=True):  # the longest first, since a name may contain another
         rest, times = re.subn(rf"(?<![^/:@+ ]){re.escape(name)}(?![^/:@+ ])", "", rest)
         if times:
             found.add(name)
@@ -108,12 +107,12 @@ def partner(sources: str | None, domain: str, known: set[str]) -> str | None:
 
 
 def recipe(merge: str, parameter: float | None) -> str:
-    """``linear, 0.5``; the method alone without a parameter."""
+    """`linear, 0.5`; the method alone without a parameter."""
     return merge if parameter is None else f"{merge}, {parameter:g}"
 
 
 def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
-    """The heatmap's numbers for one metric as a table; ``None`` without rows."""
+    """The numbers of the heatmap for one metric; `None` without rows."""
     frame = found.filter(pl.col("metric") == metric)
     if frame.is_empty():
         return None
@@ -122,19 +121,13 @@ def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
         Column("recipe", "Merge"),
         Column("domain", "Evaluated on"),
         Column("partner", "Merged with"),
-        Column("single", "Single-domain, %", digits=2),
+        Column("single", "Own model, %", digits=2),
         Column("merged", "Merged, %", digits=2),
         Column("change", "Change, %", digits=1, low="low", high="high", sign=True),
         Column("n_users", "Users", digits=0),
     ]
     caption = (
-        f"{metric_label(metric)} before and after merging two domains’ models, and the change in percent of the "
-        "single-domain model’s value."
+        f"{metric_label(metric)} of the domain’s own model and of the merged model, and the change in percent of the "
+        "own model’s value."
     )
-    return Table("table-merges", "The same as a table", caption, tuple(columns), frame)
-
-
-def change_text(change: float, low: float | None, high: float | None) -> str:
-    """``−12.3 % [−20.1, −4.0]``."""
-    bounds = "" if low is None or high is None else f" [{number(low, 1, sign=True)}, {number(high, 1, sign=True)}]"
-    return f"{number(change, 1, sign=True)} %{bounds}"
+    return Table("table-merges", "The changes as a table", caption, tuple(columns), frame)

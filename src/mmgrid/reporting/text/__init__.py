@@ -1,1 +1,1 @@
-"""Sections and the sentences in them."""
+"""The sections of the report, and the paragraphs that summarise its tables."""

@@ -1,17 +1,16 @@
-"""A table as CSV, for computing on, and as LaTeX, for a paper.
+"""Writes a table as CSV, for further computation, and as LaTeX, for a paper.
 
-CSV holds every digit, bounds in columns of their own, and the rows of all groups and phases.  LaTeX (booktabs)
-holds what is seen: one group of users, rounded, the best of a block in bold.
+The CSV has every digit, the bounds as columns, and the rows of all groups and phases. The LaTeX (booktabs) has what
+the page shows: one group of users, rounded, bold where the page is bold.
 """
-
-from __future__ import annotations
 
 import re
 
 import polars as pl
+import polars.selectors as cs
 
 from mmgrid.reporting.tables.numbers import MINUS
-from mmgrid.reporting.tables.tables import Column, Table, without_nan
+from mmgrid.reporting.tables.table import Column, Table, nan_to_null
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -48,18 +47,18 @@ _SPECIAL = re.compile("|".join(re.escape(character) for character in sorted(_LAT
 
 
 def to_csv(table: Table) -> str:
-    """Every row, column and digit of the table, with a heading line; empty fields where there is no number."""
+    """Every row, column and digit of the table, with a header line; missing numbers are empty fields."""
     names = [*(["group"] if table.groups else []), *table.csv_only]
     for column in table.columns:
         names += [name for name in (column.name, column.low, column.high) if name]
-    frame = without_nan((table.frame if table.export is None else table.export).select(names))
-    return frame.with_columns(pl.col(pl.String).map_elements(_safe_field, return_dtype=pl.String)).write_csv()
+    frame = nan_to_null((table.frame if table.export is None else table.export).select(list(dict.fromkeys(names))))
+    return frame.with_columns(cs.string().map_elements(_safe_field, return_dtype=pl.String)).write_csv()
 
 
 def to_latex(table: Table, group: str = "", minor: bool = False) -> str:
-    """A ``table`` environment of the rows of one group, as they are shown; needs ``booktabs``."""
-    frame = table.part(group, minor=minor)
-    best = table.best(frame)
+    """A `table` environment with the shown rows of one group of users; needs `booktabs`."""
+    frame = table.select(group, minor=minor)
+    best = table.best_values(frame)
     caption = f"{table.caption} Users: {group.replace('_', '-')}." if group and table.groups else table.caption
     lines = [
         r"\begin{table}",
@@ -76,24 +75,24 @@ def to_latex(table: Table, group: str = "", minor: bool = False) -> str:
         if table.block and place and row[table.block] != block:
             lines.append(r"\midrule")
         block = row.get(table.block)
-        fields = [_latex_field(column, row, table.strong(column, row, best)) for column in table.columns]
+        fields = [_latex_field(column, row, table.is_bold(column, row, best)) for column in table.columns]
         lines.append(" & ".join(fields) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
 def escape_latex(text: str) -> str:
-    """The text with every character that LaTeX would act upon made harmless."""
+    """The text with every character escaped that LaTeX would interpret."""
     return _SPECIAL.sub(lambda match: _LATEX[match[0]], text)
 
 
-def _latex_field(column: Column, row: dict[str, object], strong: bool) -> str:
+def _latex_field(column: Column, row: dict[str, object], bold: bool) -> str:
     text = escape_latex(column.text(row[column.name]))
-    if strong:
+    if bold:
         text = rf"\textbf{{{text}}}"
-    bounds = column.bounds(row)
-    return rf"{text} {{\scriptsize {escape_latex(bounds)}}}" if bounds else text
+    interval = column.interval(row)
+    return rf"{text} {{\scriptsize {escape_latex(interval)}}}" if interval else text
 
 
 def _safe_field(text: str) -> str:
-    """Spreadsheets run a field that starts like a formula; an apostrophe keeps it text."""
+    """Spreadsheets evaluate a field that starts like a formula; an apostrophe keeps it text."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -5,7 +5,7 @@
   const systemDark = window.matchMedia("(prefers-color-scheme: dark)");
   const all = (selector, within) => Array.from((within || document).querySelectorAll(selector));
 
-  // ---- shared data: columns in the file, records for the charts -------------------------------------------
+  // ---- shared data: stored as columns, passed to the charts as records -------------------------------------------
   const records = {};
   const unpacked = (column) => Array.isArray(column) ? column : column.places.map((place) => column.texts[place]);
   for (const [name, packed] of Object.entries(shared.data)) {
@@ -16,7 +16,7 @@
   }
 
   // ---- groups of users -------------------------------------------------------------------------------------
-  // An element with data-of speaks of one group; the attribute hidden keeps it from assistive tools as well.
+  // An element with data-of is about one group; `hidden` also hides it from assistive tools.
   function showGroup(group) {
     root.dataset.group = group;
     for (const element of all("[data-of]")) element.hidden = element.dataset.of !== group;
@@ -25,7 +25,7 @@
 
   // ---- figures ---------------------------------------------------------------------------------------------
   const views = {};
-  const chosen = {}; // figure → parameter → value, kept when a figure is drawn again in another scheme
+  const chosen = {}; // figure → parameter → value; survives a redraw in another scheme
 
   const isDark = () => (root.dataset.scheme || (systemDark.matches ? "dark" : "light")) === "dark";
 
@@ -37,17 +37,17 @@
   }
 
   function set(view, name, value) {
-    try { view.signal(name, value); } catch (error) { return; } // this figure has no such parameter
+    try { view.signal(name, value); } catch (error) { return; } // the figure lacks this parameter
     view.runAsync();
   }
 
-  // The same as figure_files.fitted in Python, which does it for one width.
+  // As figure_files.sized_spec does in Python for a single width.
   function fit(spec, figure, room) {
-    if (!spec.spec) { // one panel alone
+    if (!spec.spec) { // a single panel
       if (!figure.panelPixels) spec.width = Math.max(140, Math.min(room, figure.maxPixels || room));
       return;
     }
-    const gap = spec.config.facet.spacing + 14 + figure.axisPixels; // an axis's last label reaches beyond its panel
+    const gap = spec.config.facet.spacing + 14 + figure.axisPixels; // 14: the last label of an axis extends beyond its panel
     spec.columns = Math.max(1, Math.min(figure.panels, Math.floor((room + gap) / ((figure.panelPixels || 190) + gap))));
     if (!figure.panelPixels) {
       spec.spec.width = Math.max(140, Math.floor((room - gap * (spec.columns - 1)) / spec.columns));
@@ -67,7 +67,7 @@
     if (views[figure.id]) views[figure.id].finalize();
     const result = await vegaEmbed(holder, spec, {
       mode: "vega-lite", renderer: "svg", actions: false,
-      ast: true, // expressions are interpreted: the page's policy allows no code made from strings
+      ast: true, // interprets expressions: the page's policy forbids code made from strings
     });
     views[figure.id] = result.view;
   }
@@ -95,7 +95,7 @@
     const place = Array.from(heading.parentElement.children).indexOf(heading);
     const numeric = heading.classList.contains("number");
     const before = heading.getAttribute("aria-sort");
-    // Numbers first descend, text first ascends; the third time the order is again the given one.
+    // Numbers descend first, texts ascend first; the third click restores the original order.
     const cycle = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
     const next = before === null ? cycle[0] : before === cycle[0] ? cycle[1] : null;
     for (const other of all("th[aria-sort]", table)) other.removeAttribute("aria-sort");
@@ -131,7 +131,7 @@
       await navigator.clipboard.writeText(text);
       done = true;
     } catch (error) {
-      // Pages opened from a file may be refused the clipboard; a selection still works.
+      // Browsers may deny the clipboard to a page opened from a file; copying a selection still works.
       const area = document.createElement("textarea");
       area.value = text;
       area.className = "unseen";
