@@ -148,7 +148,7 @@ def test_a_plan_writes_nothing(models: Path) -> None:
 def test_verifying(models: Path) -> None:
     mmgrid("merge", _write(models), "out")
     answer = mmgrid("merge", "--verify", "out")
-    assert (answer.code, answer.out) == (0, f"{models}/out: all 41.5 kB are what the recipe gives\n")
+    assert (answer.code, answer.out) == (0, f"{models}/out: all 41.5 kB equal the result of the recipe\n")
     facts = mmgrid("merge", "--verify", "out", "--json").json
     assert (facts["equal"], facts["compared"], facts["first"]) == (True, 4 * 10_384, None)
     tensors = load_file(models / "a" / "model.safetensors")
@@ -172,7 +172,7 @@ def test_verifying(models: Path) -> None:
         (["merge", "--method", "ties", "--mergekit", "x.yml", "out"], "not both"),
         (["merge", "recipe.yml"], "name the new folder"),
         (["merge", "recipe.yml", "out", "more"], "more: one recipe and one output folder are enough"),
-        (["merge", "recipe.yml", "out", "--model", "a"], "go with --method"),
+        (["merge", "recipe.yml", "out", "--model", "a"], "need --method"),
         (["merge", "--method", "linear", "out"], "name the models to merge"),
         (["merge", "--method", "linear", "--model", "a", "out", "--option", "density"], "must be KEY=VALUE"),
         (["merge", "--method", "linear", "--model", "a", "out", "--option", "density=["], "density=["),

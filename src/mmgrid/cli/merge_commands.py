@@ -1,4 +1,4 @@
-"""Commands on models: merge them, say which methods there are, and how models differ."""
+"""The commands `merge`, `methods` and `diff`: merge models, list the merge methods, compare models."""
 
 import contextlib
 from dataclasses import asdict
@@ -30,20 +30,21 @@ def merge(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method, e.g. density=0.2; repeat.")
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(metavar="λ[,λ…]", help="The factor on the delta; several are spread over the depth.")
+        str | None, typer.Option(metavar="λ[,λ…]", help="Factor on the delta; several are spread over the depth.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="For methods that draw.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of the result: source, float32, bfloat16 or float16.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="For methods that draw random numbers.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Type of the result: source, float32, bfloat16 or float16.")] = None,
     mergekit: Annotated[
-        Path | None, typer.Option(metavar="CONFIG", help="A mergekit file instead of a recipe, with its meanings.")
+        Path | None,
+        typer.Option(metavar="CONFIG", help="Read a mergekit file instead of a recipe, with mergekit's meanings."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="The new folder.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost; write nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what the merge will cost; write nothing.")] = False,
     verify: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Merge again and compare with this folder; write nothing.")
     ] = None,
     digests: Annotated[
-        bool, typer.Option("--digests/--no-digests", help="Take SHA-256 digests of the models, for the record.")
+        bool, typer.Option("--digests/--no-digests", help="Compute SHA-256 digests of the models, for the record.")
     ] = True,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -66,7 +67,7 @@ def merge(
     else:
         raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
     if named != ["--method"] and (model or base or option):
-        raise typer.BadParameter("--model, --base and --option go with --method; a recipe says these itself")
+        raise typer.BadParameter("--model, --base and --option need --method; a recipe contains these settings")
     recipe = _changed(recipe, scale, seed, dtype)
     target = out if out is not None else (rest.pop(0) if rest else None)
     if rest:
@@ -80,10 +81,10 @@ def merge(
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method: all about it.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all details of this method.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the merge methods with their formulas, or tell all about one."""
+    """List the merge methods with their formulas, or show the details of one."""
     from mmgrid.cli import draw, merge_views
     from mmgrid.merging.methods import METHODS, get_method
 
@@ -98,11 +99,11 @@ def methods(
 def diff(
     models: Annotated[list[Path], typer.Argument(metavar="A B [C …]", help="Models: folders or safetensors files.")],
     base: Annotated[Path | None, typer.Option(help="Compare the task vectors from this model.")] = None,
-    tensors: Annotated[bool, typer.Option("--tensors", help="Also one line for each tensor.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Also print one line per tensor.")] = False,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare models: norms, cosines, signs that conflict, weights that are equal."""
+    """Compare models: norms, cosines, sign conflicts, equal weights."""
     from mmgrid.cli import draw, merge_views
     from mmgrid.merging.compare import compare
 
@@ -154,7 +155,7 @@ def _from_options(method: str, models: list[str], base: Path | None, options: li
 
 
 def _source(text: str) -> dict[str, Any]:
-    """`[NAME=]PATH[:WEIGHT]`; a folder whose very name looks like that is taken for what it is."""
+    """A source from `[NAME=]PATH[:WEIGHT]`; an existing folder with such a name is taken as a path."""
     if Path(text).exists():
         return {"path": text}
     name, separator, path = text.partition("=")
@@ -163,13 +164,13 @@ def _source(text: str) -> dict[str, Any]:
     source: dict[str, Any] = {"path": path}
     before, separator, after = path.rpartition(":")
     if separator and not Path(path).exists():
-        with contextlib.suppress(ValueError):  # a colon in the path
+        with contextlib.suppress(ValueError):  # otherwise the colon is part of the path
             source = {"path": before, "weight": float(after)}
     return {**source, **({"name": name} if name else {})}
 
 
 def _changed(recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None) -> "MergeRecipe":
-    """The recipe with what the command line says of it."""
+    """The recipe with the options of the command line."""
     from mmgrid.merging import MergeRecipe
 
     changes: dict[str, Any] = {}

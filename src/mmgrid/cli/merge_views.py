@@ -1,4 +1,4 @@
-"""What the commands on models show: reports, plans, comparisons, methods."""
+"""Prints the results of `merge`, `methods` and `diff`: reports, estimates, comparisons, methods."""
 
 import inspect
 import re
@@ -19,7 +19,7 @@ _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "co
 
 
 def print_report(report: MergeReport) -> None:
-    """What was merged, kept and dropped, and how long it took."""
+    """Print what was merged, kept and dropped, and how long it took."""
     for note in report.notes:
         _line(f"note: {note}")
     if report.kept_by_tower:
@@ -42,7 +42,7 @@ def print_report(report: MergeReport) -> None:
 
 
 def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
-    """What a merge will cost."""
+    """Print the estimated cost of a merge."""
     assert found.speed is not None
     assert found.bound is not None
     for note in notes:
@@ -53,33 +53,33 @@ def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
         ("parameters", f"{found.parameters:,}"),
         ("to read", f"{size(found.bytes_read)}, {found.passes:.2g} times over"),
         ("to write", size(found.bytes_written)),
-        ("memory", f"about {size(found.peak_memory)} beside the interpreter, with {found.workers} threads"),
+        ("memory", f"about {size(found.peak_memory)} plus the interpreter, with {found.workers} threads"),
         ("disk", f"reads {size(found.speed.read)}/s, writes {size(found.speed.write)}/s, as measured now"),
-        ("at least", f"{duration(found.bound)}: one reading and one writing at that speed"),
+        ("at least", f"{duration(found.bound)}: reading and writing once at this speed"),
     ]
     for name, value in rows:
         _line(f"{name:12}{value}")
 
 
 def print_verification(found: Verification) -> None:
-    """What is not as the recipe gives it, or that all is."""
+    """Print the differences from the recipe's result, or that there are none."""
     for place in found.missing:
         _line(f"missing: {place}")
     for source, files in found.changed.items():
         _line(f"changed since the merge: {source}: {', '.join(files)}")
-    for tensor, what in found.unlike.items():
-        _line(f"{tensor}: {what}")
+    for name, what in {**found.unlike, **found.files}.items():
+        _line(f"{name}: {what}")
     if found.first is not None:
         first, index = found.first, list(found.first.index)
         text = (
-            f"first difference: {first.tensor} {index}: is {first.found:.9g}, and the recipe gives {first.expected:.9g}"
+            f"first difference: {first.tensor} {index}: is {first.found:.9g}, the recipe gives {first.expected:.9g}"
         )
         _line(text)
         elements, n = sum(found.differing.values()), len(found.differing)
         draw.say(f"elements that differ: {elements:,}, in {n:,} tensor{'s' * (n > 1)}")
     if found.equal:
         digests = "" if found.digests else "; the record has no digests of the sources"
-        text = f"{found.folder}: all {size(found.compared)} are what the recipe gives{digests}"
+        text = f"{found.folder}: all {size(found.compared)} equal the result of the recipe{digests}"
         _line(text)
 
 
@@ -94,7 +94,7 @@ def print_formulas(rows: Sequence[dict[str, str]]) -> None:
 
 
 def method_facts(method: Method) -> dict[str, Any]:
-    """All that a method says of itself."""
+    """The details of a method, from its declaration and docstring."""
     text = inspect.cleandoc(method.function.__doc__ or "")
     return {
         "method": method.name,
@@ -126,13 +126,13 @@ def print_method(facts: dict[str, Any]) -> None:
 
 
 def _options(method: Method, text: str) -> list[dict[str, Any]]:
-    """The options of a method, with what its docstring says of them."""
+    """The options of a method, with their descriptions from its docstring."""
     section = text.partition("\nArgs:\n")[2].partition("\nRaises:")[0]
     about = {
         match[1]: " ".join(match[2].split())
         for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     }
-    about["stages"] = "done to each task vector beforehand, e.g. [{drop: {drop: 0.5}}]"
+    about["stages"] = "applied to each task vector beforehand, e.g. [{drop: {drop: 0.5}}]"
     return [
         {
             "option": name,
@@ -146,7 +146,7 @@ def _options(method: Method, text: str) -> list[dict[str, Any]]:
 
 
 def _type_of(annotation: Any) -> str:
-    """A type as a person writes it: the words of a choice, number, true or false."""
+    """A type in words: the values of a choice, number, text, true or false."""
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is list:
@@ -157,7 +157,7 @@ def _type_of(annotation: Any) -> str:
 
 
 def _of_optional(annotation: Any) -> tuple[Any, Sequence[Any]]:
-    """The type beside None, and its constraints; what is not optional comes back as it is."""
+    """The type without None, and its constraints; the annotation itself if it is not optional."""
     if type(None) not in get_args(annotation):
         return annotation, ()
     own = next(part for part in get_args(annotation) if part is not type(None))
@@ -165,7 +165,7 @@ def _of_optional(annotation: Any) -> tuple[Any, Sequence[Any]]:
 
 
 def _bounds(constraints: Sequence[Any]) -> str:
-    """` ≥ 0, < 1` of a number's constraints."""
+    """A number's constraints as text, such as ` ≥ 0, < 1`."""
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     found = [
         f"{sign} {getattr(each, key):g}" for each in constraints for key, sign in signs.items() if hasattr(each, key)
@@ -180,7 +180,7 @@ def _plain(value: Any) -> str:
 
 
 def print_comparison(found: Comparison, *, tensors: bool) -> None:
-    """A table for each pair of models; by tensor, if wanted, then by layer, tower and in all."""
+    """Print a table for each pair of models: by tensor if wanted, by layer, by tower, and in total."""
     for one, other in combinations(range(len(found.models)), 2):
         _print_pair(found, one, other, tensors)
     for name, agrees in found.whole_numbers.items():
@@ -207,7 +207,7 @@ def _print_pair(found: Comparison, one: int, other: int, tensors: bool) -> None:
 
 
 def comparison_facts(found: Comparison) -> dict[str, Any]:
-    """All numbers of a comparison, for JSON."""
+    """All numbers of a comparison as JSON."""
 
     def pairs(sums: Sums) -> list[dict[str, Any]]:
         return [
@@ -228,7 +228,7 @@ def comparison_facts(found: Comparison) -> dict[str, Any]:
 
 
 def _line(text: str) -> None:
-    """A line that is printed as it is: names and formulas may hold brackets."""
+    """Print a line without markup, because names and formulas may contain brackets."""
     draw.console.print(text, markup=False, soft_wrap=True)
 
 

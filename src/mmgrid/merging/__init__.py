@@ -1,6 +1,6 @@
-"""Merging safetensors checkpoints: methods, recipes, and the engine that runs them.
+"""Merges safetensors checkpoints and state dicts.
 
-Only what works on torch tensors imports torch, and only when it is asked for.
+torch is imported only for the functions that work on torch tensors, when they are first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,8 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import METHODS, Method, get_method
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.token_blocks import BlockTable
-from mmgrid.merging.on_disk import Change, MergeReport, merge, sweep
+from mmgrid.merging.on_disk import Change, merge, sweep
+from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
 
 if TYPE_CHECKING:

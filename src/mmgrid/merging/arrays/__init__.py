@@ -1,1 +1,1 @@
-"""Ground of the engine: floating-point formats, chunks, buffers, threads, exact sums."""
+"""The basis of the engine: floating-point formats, runs of elements, buffers, threads, exact sums."""

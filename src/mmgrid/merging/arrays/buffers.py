@@ -1,12 +1,10 @@
-"""Memory that is used again and again, so that short-lived arrays cost no page faults.
+"""Reuses memory, so that short-lived arrays cause no page faults.
 
-Arrays of some hundred kilobytes are given back to the system when they are freed, and every page of the next one is
-cleared and mapped anew: on the development machine that cost more than all arithmetic of a merge. Inside a `frame`,
-`take` hands out parts of buffers that belong to the thread and live as long as it does; the end of the frame takes
-them all back. Outside of frames `take` makes new arrays, so the same code serves both.
+Freed arrays of a few hundred kilobytes go back to the system, which clears and maps every page of the next array
+again; this can cost more than all the arithmetic of a merge. Inside a `frame`, `take` returns parts of buffers that
+belong to the thread, and the end of the frame frees them for the next one. Outside of frames `take` returns new arrays,
+so the same code works in both cases.
 """
-
-from __future__ import annotations
 
 import contextlib
 import threading
@@ -19,7 +17,7 @@ from numpy.typing import DTypeLike
 class _Pool(threading.local):
     def __init__(self) -> None:
         self.buffers: list[np.ndarray] = []
-        self.used: int | None = None  # buffers handed out in this frame; None outside of frames
+        self.used: int | None = None  # buffers in use in this frame; None outside of frames
 
 
 _pool = _Pool()
@@ -27,7 +25,7 @@ _pool = _Pool()
 
 @contextlib.contextmanager
 def frame() -> Iterator[None]:
-    """While it lasts, `take` hands out this thread's buffers; arrays from it must not outlive it."""
+    """Inside it, `take` returns this thread's buffers; arrays taken there must not be used after it."""
     before = _pool.used
     _pool.used = before or 0
     try:
@@ -37,7 +35,7 @@ def frame() -> Iterator[None]:
 
 
 def take(n: int, dtype: DTypeLike = np.float32) -> np.ndarray:
-    """An array of `n` elements whose content is whatever was there."""
+    """An uninitialised array of `n` elements."""
     if _pool.used is None:
         return np.empty(n, dtype)
     dtype = np.dtype(dtype)
@@ -52,5 +50,5 @@ def take(n: int, dtype: DTypeLike = np.float32) -> np.ndarray:
 
 
 def like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
-    """An array of the shape (and, by default, the type) of another, whose content is whatever was there."""
+    """An uninitialised array of the shape (and, by default, the type) of another."""
     return take(array.size, array.dtype if dtype is None else dtype).reshape(array.shape)

@@ -1,9 +1,9 @@
-"""Where what can be made again is remembered."""
+"""The folder for caches."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where the user's caches are: `$XDG_CACHE_HOME/mmgrid`, by default `~/.cache/mmgrid`."""
+    """The user's cache folder: `$XDG_CACHE_HOME/mmgrid`, by default `~/.cache/mmgrid`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmgrid"

@@ -1,13 +1,11 @@
-"""Runs of elements: what is read, computed and written at once."""
-
-from __future__ import annotations
+"""Runs of consecutive elements, the unit of reading, computing and writing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# A run in float32 fills a core's second-level cache (1 MiB); shorter ones were slower, for Python's share grows.
+# A run in float32 fills a core's second-level cache (1 MiB); shorter runs are slower, because Python's overhead grows.
 CHUNK_ELEMENTS = 1 << 18
-# Compiled loops hold blocks in the first-level cache, whatever the run; Python's share is all that counts.
+# Compiled loops use blocks that fit the first-level cache, so for the length of a run only Python's overhead counts.
 COMPILED_ELEMENTS = 1 << 19
 
 
@@ -21,7 +19,7 @@ class Chunk:
 
 
 def chunks_of(tensor: str, shape: tuple[int, ...], size: int, elements: int, *, whole_rows: bool) -> Iterator[Chunk]:
-    """Cut the first `size` elements of a tensor into runs of about `elements`, at the ends of rows if need be."""
+    """Split the first `size` elements of a tensor into runs of about `elements`, with `whole_rows` at the ends of rows."""
     row = shape[-1] if shape and whole_rows else 1
     step = max(1, elements // max(row, 1)) * max(row, 1)
     for start in range(0, size, step):

@@ -1,6 +1,4 @@
-"""Sums over elements that depend neither on runs nor on threads: in float64 blocks of fixed places, added exactly."""
-
-from __future__ import annotations
+"""Sums that depend neither on the length of runs nor on threads: float64 sums of fixed blocks, added exactly."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +7,11 @@ import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
 
-DOT_BLOCK = 8192  # elements of a block; runs are whole numbers of blocks
+DOT_BLOCK = 8192  # elements per block; runs consist of whole blocks
 
 
 def in_blocks(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Vectors of one length as float64 [n, blocks, DOT_BLOCK], zeros behind the end."""
+    """Vectors of equal length as float64 [n, blocks, DOT_BLOCK], padded with zeros."""
     size, n = len(vectors[0]), len(vectors)
     n_blocks = -(-size // DOT_BLOCK)
     wide = take(n * n_blocks * DOT_BLOCK, np.float64).reshape(n, -1)
@@ -24,12 +22,12 @@ def in_blocks(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def block_products(blocked: np.ndarray) -> np.ndarray:
-    """Inner products of all pairs, block by block: float64 [blocks, n, n]."""
+    """Inner products of all pairs in each block: float64 [blocks, n, n]."""
     return np.einsum("ibe,jbe->bij", blocked, blocked)
 
 
 def exact_sum(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The sum over all blocks of float64 [blocks, ...] each, rounded once; their order does not matter: [...]."""
+    """The sum over the blocks of all parts, float64 [blocks, ...] each, rounded once and in any order: [...]."""
     blocks = np.concatenate(parts)
     columns = blocks.reshape(len(blocks), -1).T
     return np.array([math.fsum(column) for column in columns]).reshape(blocks.shape[1:])

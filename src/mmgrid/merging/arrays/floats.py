@@ -1,11 +1,9 @@
-"""Floating-point types as numpy arrays: any of them widened to float32, float32 rounded once to any of them.
+"""Floating-point types as numpy arrays: widens any type to float32, and rounds float32 once to any type.
 
-numpy has no bfloat16 and no 8-bit floats. A bfloat16 is the upper half of a float32, so widening is a shift and
-rounding an addition and a shift; an 8-bit float has 256 values, so widening is a table and rounding a search.
-Arrays of such types are held as unsigned integers of their size (`STORAGE`).
+numpy has no bfloat16 and no 8-bit floats. A bfloat16 is the upper half of a float32: it is widened by a shift, and
+rounded by an addition and a shift. An 8-bit float has 256 values: it is widened by a table and rounded by a search.
+Arrays of these types are stored as unsigned integers of the same size (`STORAGE`).
 """
-
-from __future__ import annotations
 
 import math
 from functools import cache
@@ -18,7 +16,7 @@ from mmgrid.merging.arrays.buffers import like, take
 Floats = NDArray[np.float32]
 _WITHOUT_SIGN = np.uint32(0x7FFFFFFF)
 
-# torch's name → the numpy type that holds its bytes.
+# torch's name of the type → the numpy type of its bytes.
 STORAGE: dict[str, np.dtype] = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
@@ -57,9 +55,9 @@ def width(dtype: str) -> int:
 
 
 def widen(stored: np.ndarray, dtype: str) -> Floats:
-    """The values of `stored`, flat elements of type `dtype` as `STORAGE` holds them, in float32.
+    """The values of `stored`, flat elements of type `dtype` stored as in `STORAGE`, in float32.
 
-    float64 is rounded; all else is exact. float32 is returned as it is, sharing its memory.
+    float64 is rounded; all other types are exact. float32 is returned without a copy.
     """
     if dtype == "float32":
         return stored
@@ -69,15 +67,15 @@ def widen(stored: np.ndarray, dtype: str) -> Floats:
         bits <<= 16
         return bits.view(np.float32)
     if dtype in ("float16", "float64"):
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes an infinity, which `extremes` shows
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes an infinity, which `all_finite` finds
             return stored.astype(np.float32)
     return _values_of_bytes(dtype)[stored]
 
 
 def narrow(values: Floats, dtype: str) -> np.ndarray:
-    """`values` (flat, finite, within `LARGEST`) rounded to `dtype`, ties to even, as `STORAGE` holds it.
+    """`values` (flat, finite, within `LARGEST`) rounded to `dtype`, ties to even, stored as in `STORAGE`.
 
-    float32 is returned as it is, sharing its memory.
+    float32 is returned without a copy.
     """
     if dtype == "float32":
         return values
@@ -97,33 +95,33 @@ def narrow(values: Floats, dtype: str) -> np.ndarray:
 
 
 def magnitudes(values: Floats) -> NDArray[np.uint32]:
-    """The bits of |values|: whole numbers in the order of the magnitudes. A new array."""
+    """The bits of |values| as a new array: whole numbers in the order of the magnitudes."""
     return np.bitwise_and(values.view(np.uint32), _WITHOUT_SIGN, out=like(values, np.uint32))
 
 
 def all_finite(stored: np.ndarray, values: Floats, dtype: str) -> bool:
-    """Whether a run holds neither NaN nor infinities; `values` are those of `stored`, whose type is `dtype`."""
-    if dtype == "bfloat16" and stored.size:  # half of the bytes to look at
+    """Whether a run contains neither NaN nor infinities; `values` are those of `stored`, whose type is `dtype`."""
+    if dtype == "bfloat16" and stored.size:  # half as many bytes to scan
         return int(np.bitwise_and(stored, 0x7FFF, out=like(stored)).max()) < 0x7F80
     return largest(values) < math.inf
 
 
 def largest(values: Floats) -> float:
-    """max |values|; NaN if there is one, 0 if there is nothing."""
+    """max |values|; NaN if `values` contains NaN, 0 if it is empty."""
     if not values.size:
         return 0.0
-    return float(magnitudes(values).max().view(np.float32))  # NaN has the largest bits
+    return float(magnitudes(values).max().view(np.float32))  # the bits of NaN are the largest
 
 
 @cache
 def _values_of_bytes(dtype: str) -> Floats:
-    """The value of each of the 256 bytes: sign, exponent, mantissa; NaN and infinity where the type has them."""
+    """The value of each of the 256 bytes: sign, exponent, mantissa; NaN and infinities if the type has them."""
     exponent_bits, mantissa_bits, bias = (4, 3, 7) if dtype == "float8_e4m3fn" else (5, 2, 15)
     code = np.arange(256)
     exponent = (code >> mantissa_bits) & (2**exponent_bits - 1)
     mantissa = (code & (2**mantissa_bits - 1)) / 2**mantissa_bits
     size = np.where(exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent - bias))
-    if dtype == "float8_e4m3fn":  # no infinities: all ones are NaN
+    if dtype == "float8_e4m3fn":  # no infinities: all bits set is NaN
         size[(code & 0x7F) == 0x7F] = np.nan
     else:
         size[exponent == 31] = np.where(mantissa[exponent == 31] == 0, np.inf, np.nan)
@@ -137,7 +135,7 @@ def _nearest_bytes(values: Floats, dtype: str) -> np.ndarray:
     halves = (known[1:] + known[:-1]) / 2
     size = np.abs(values.astype(np.float64))
     code = np.searchsorted(halves, size, side="left")
-    # On a half, `left` gives the lower neighbour; the even one is wanted.
+    # Halfway between two values, `left` gives the lower one; ties go to the even one.
     on_half = (code < len(halves)) & (size == halves[np.minimum(code, len(halves) - 1)])
     code = np.where(on_half & (code % 2 == 1), code + 1, code)
     return (positive[code] | np.where(np.signbit(values), 128, 0).astype(np.uint8)).astype(np.uint8)

@@ -1,6 +1,4 @@
-"""What a tensor's name says: the tower it belongs to, its layer, and how deep in the model it lies."""
-
-from __future__ import annotations
+"""Tower, layer and depth of a tensor, from its name."""
 
 from collections.abc import Iterable
 
@@ -9,20 +7,20 @@ OUTSIDE = "outside"  # of all layers: embeddings, final norms, heads
 
 
 def tower_of(name: str) -> str:
-    """`item_tower` of `item_tower.layers.0.…`; `model` for a tensor outside of towers."""
+    """The tower of a tensor: `item_tower` for `item_tower.layers.0.…`, `model` for a tensor outside of towers."""
     first = name.partition(".")[0]
     return first if first.endswith(TOWER_SUFFIX) else "model"
 
 
 def layer_of(name: str) -> int | None:
-    """The number of the layer that a tensor belongs to: the first whole number among the parts of its name."""
+    """The layer of a tensor: the first whole number among the parts of its name; None outside of layers."""
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)
 
 
 def depths(names: Iterable[str]) -> dict[str, float]:
-    """How deep each tensor lies in its tower: 0 for embeddings and the first layer, 1 for the last layer and the head.
+    """The depth of each tensor in its tower: 0 for the first layer, 1 for the last.
 
-    What stands outside of the layers counts as the first where it is an embedding, as the last otherwise.
+    Outside of layers, embeddings have the depth of the first layer, and other tensors that of the last.
     """
     names = list(names)
     last: dict[str, int] = {}

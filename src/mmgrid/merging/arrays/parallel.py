@@ -1,42 +1,40 @@
-"""Work on many pieces with a few threads; numpy and reads let go of the interpreter while they work."""
-
-from __future__ import annotations
+"""Processes many items with a few threads; numpy and reads release the interpreter lock while they work."""
 
 import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-Piece = TypeVar("Piece")
-_MOST_WORKERS = 16  # beyond, the disk and the interpreter are the limit
+Item = TypeVar("Item")
+_MOST_WORKERS = 16  # beyond that, the disk and the interpreter are the limit
 
 
 def default_workers() -> int:
-    """As many threads as there are cores for this process, within reason."""
+    """The number of cores available to this process, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST_WORKERS)
 
 
-def for_each(pieces: Iterable[Piece], work: Callable[[Piece], None], workers: int) -> None:
-    """Call `work` on every piece, in `workers` threads; each takes the next piece that nobody has.
+def for_each(items: Iterable[Item], work: Callable[[Item], None], workers: int) -> None:
+    """Call `work` on every item, in `workers` threads; a free thread takes the next item.
 
-    The first error stops all of them and is raised, once nobody works any more.
+    After an error no more items are started; it is raised when all threads have stopped.
     """
     if workers <= 1:
-        for piece in pieces:
-            work(piece)
+        for item in items:
+            work(item)
         return
-    todo, taking, failures = iter(pieces), threading.Lock(), []
+    todo, taking, failures = iter(items), threading.Lock(), []
     stopped = threading.Event()
 
     def run() -> None:
         while not stopped.is_set():
             with taking:
-                piece = next(todo, done)
-            if piece is done:
+                item = next(todo, done)
+            if item is done:
                 return
             try:
-                work(piece)  # pyright: ignore[reportArgumentType]
+                work(item)  # pyright: ignore[reportArgumentType]
             except BaseException as error:
                 failures.append(error)
                 stopped.set()

@@ -11,7 +11,7 @@ COLUMNS = 6
 ALL = 1 << 62  # as the number of equal elements above a threshold: all of them
 
 # Combinations of vectors.
-BASE = 0  # the base as it is
+BASE = 0  # the unchanged base
 SUM = 1  # Σ wᵢ xᵢ, optionally divided
 ELECTED = 2  # as in `methods.consensus.elected`
 

@@ -136,9 +136,10 @@ def window(values, n, numbers, left, chosen, other):
 
 @numba.njit
 def block(run, first, n, room, worst):
-    """Computes the vectors of elements [first, first + n) of a run in `room`; returns their largest bits, or `worst`.
+    """Computes the vectors of elements [first, first + n) of a run in `room`.
 
-    `run` and `room` come from `open_run` and `open_room`.
+    Returns the largest bits, without sign, of `worst`, the values read and the differences. `run` and `room` come from
+    `open_run` and `open_room`.
     """
     size, place, on_deltas, sources, halves, bounds, operations, numbers, factors, left = run
     vectors, base, planes, words, own, chosen, other = room

@@ -1,7 +1,7 @@
 """How each mergekit method translates to ours: its parameters with their defaults, and the options they become.
 
 `density`, `gamma` and `epsilon` are per source, and thresholds are always per tensor. A setting without a counterpart
-is refused; a setting whose counterpart gives other numbers adds a note. See docs/merging/mergekit.md.
+is refused; a setting with a counterpart that gives other numbers adds a note. See docs/merging/mergekit.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,8 +61,8 @@ class MergekitMethod:
 
     Attributes:
         parameters: mergekit's parameters.
-        base: "delta": task vectors are taken from the base; "optional": they are if there is a base; "input": the base
-            is one of the merged models.
+        base: "delta": the method needs a base, and merges task vectors; "optional": it merges task vectors if a base
+            is given; "input": the base is one of the merged models.
         inputs: minimum and maximum number of models, including the base.
         meaning: translates the parameters of a tensor.
     """

@@ -9,13 +9,13 @@ from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.mergekit.file import MergekitFile, ModelName
 
 
-def folder_of(model: ModelName, beside: Path, where: str) -> Path:
-    """The folder of a model: as given, relative to the file, or in the hub's cache.
+def folder_of(model: ModelName, file_folder: Path, where: str) -> Path:
+    """The folder of a model: as given, relative to the mergekit file's folder, or in the hub's cache.
 
     Raises:
         MergeError: it is in none of these places.
     """
-    for path in (Path(model.path).absolute(), beside / model.path):
+    for path in (Path(model.path).absolute(), file_folder / model.path):
         if path.exists():
             return path
     cached = _in_cache(model)

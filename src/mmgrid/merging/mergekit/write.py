@@ -120,7 +120,7 @@ def _translate(applied: AppliedMethod, names: Sequence[str], scale: float) -> _T
     translate = _METHODS.get(applied.method.name)
     if translate is None:
         raise NoCounterpartError(f"mergekit has no {applied.method.name}")
-    if scale != 1 and (applied.method.returns == "weights" or applied.method.name == "model_stock"):
+    if scale != 1 and applied.method.returns == "weights":
         raise NoCounterpartError("a scale has no counterpart")
     options = {name: applied.method.for_source(applied.options, name) for name in names}
     translation = translate(applied, options, scale)
@@ -172,6 +172,8 @@ def _multislerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]]
 
 
 def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    if scale != 1:
+        raise NoCounterpartError("a scale has no counterpart")
     return _Translation("model_stock")
 
 

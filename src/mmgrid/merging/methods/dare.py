@@ -39,8 +39,8 @@ def dare(
     ICML 2024, https://arxiv.org/abs/2311.03099.
 
     Edges: masks depend only on the seed, the source's name, the tensor's name and the element's index. The scale is
-    1 / (1 − p) whatever share was actually dropped. With `inner = "ties"` signs are elected but nothing is trimmed;
-    to trim as well, use `ties` with `drop`.
+    1 / (1 − p), regardless of the share actually dropped. With `inner = "ties"` signs are elected but nothing is
+    trimmed; to trim as well, use `ties` with `drop`.
 
     Args:
         tensors: masked τᵢ, float32, one shape.

@@ -1,1 +1,1 @@
-"""Reads models: headers, tensors, adapters, blocks of token rows, digests."""
+"""Reads models: headers, tensors, adapters, digests, declarations and token blocks."""

@@ -1,23 +1,21 @@
-"""Bringing a large file to the disk while it is still being written."""
-
-from __future__ import annotations
+"""Flushes a large file to the disk while it is being written."""
 
 import os
 import threading
 
-FLUSHED_BYTES = 1 << 26  # written between one flush and the next
+FLUSHED_BYTES = 1 << 26  # bytes written between two flushes
 
 
 class Flusher:
-    """A thread that brings what was written of a file to the disk, some at a time, so that little is left at the end.
+    """A thread that flushes a file to the disk from time to time, so that little is left to flush at the end.
 
     Args:
-        descriptor: the file, which stays open until `end`.
+        descriptor: the file; must stay open until `end`.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting = 0  # bytes that no flush has seen
+        self._waiting = 0  # bytes written since the last flush
         self._ended = False
         self._failure: OSError | None = None
         self._changed = threading.Condition()
@@ -25,17 +23,17 @@ class Flusher:
         self._thread.start()
 
     def add(self, n_bytes: int) -> None:
-        """So many bytes more are written."""
+        """Note that `n_bytes` more have been written."""
         with self._changed:
             self._waiting += n_bytes
             if self._waiting >= FLUSHED_BYTES:
                 self._changed.notify()
 
     def end(self) -> None:
-        """Stop. What was written since the last flush is left to whoever brings the whole file to the disk.
+        """Stop. Bytes written since the last flush are left to whoever flushes the whole file.
 
         Raises:
-            OSError: the disk refused something. A later flush would not say so again.
+            OSError: a flush failed. The system would not report this again.
         """
         with self._changed:
             self._ended = True
@@ -45,7 +43,7 @@ class Flusher:
             raise self._failure
 
     def _run(self) -> None:
-        flush = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
+        flush = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._waiting >= FLUSHED_BYTES)

@@ -1,13 +1,11 @@
-"""The safetensors file format, read with distrust and written with all offsets planned ahead. No torch.
+"""The safetensors file format: reads headers and checks them, and plans the header of a new file. No torch.
 
 A file is 8 bytes (length of the header, little-endian), the header (JSON: name → dtype, shape, first and
-last byte), and the tensors' bytes without a gap. Everything a header says is checked against the file before
-a tensor is read: a truncated or lying file is named as such, instead of giving wrong numbers.
+last byte), and the tensors' bytes without a gap. The header is checked against the file before a tensor is read, so
+a truncated or damaged file causes an error instead of wrong numbers.
 
 Source: https://huggingface.co/docs/safetensors/index#format
 """
-
-from __future__ import annotations
 
 import json
 import math
@@ -18,7 +16,7 @@ from typing import Any
 
 from mmgrid.merging.errors import MergeError, listing
 
-# safetensors' name → torch's and bytes per element. What is missing here (complex, sub-byte) is not merged.
+# safetensors' name of the type → torch's name, bytes per element. Other types (complex, sub-byte) are not merged.
 DTYPES: dict[str, tuple[str, int]] = {
     "F64": ("float64", 8),
     "F32": ("float32", 4),
@@ -38,13 +36,13 @@ DTYPES: dict[str, tuple[str, int]] = {
 }
 NAMES = {torch_name: name for name, (torch_name, _) in DTYPES.items()}
 _LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+_MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library
 _MOST_ELEMENTS = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One tensor in one file. `start` and `end` are bytes from the beginning of the file."""
+class TensorEntry:
+    """One tensor in a file: type, shape, and its bytes [start, end) from the beginning of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -52,11 +50,11 @@ class Entry:
     end: int
 
 
-def read_header(path: Path) -> dict[str, Entry]:
+def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a safetensors file, by name.
 
     Raises:
-        MergeError: the file is truncated, or is not what its header says.
+        MergeError: the file is truncated, or does not fit its header.
         OSError: it cannot be read.
     """
     with path.open("rb") as stream:
@@ -76,10 +74,14 @@ def read_header(path: Path) -> dict[str, Entry]:
 
 def plan_header(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
-) -> tuple[bytes, dict[str, Entry]]:
-    """The header for new tensors (name → torch dtype name, shape) and the place of each in the file.
+) -> tuple[bytes, dict[str, TensorEntry]]:
+    """The header of a new file, and the place of each tensor in it.
 
-    Tensors lie widest type first, then by name, so that each is aligned and the file depends on nothing else.
+    Tensors are sorted by the width of their type, widest first, and then by name: each is aligned, and the file depends
+    only on the tensors.
+
+    Args:
+        tensors: name → torch's name of the type, shape.
     """
     ordered = sorted(tensors, key=lambda name: (-DTYPES[NAMES[tensors[name][0]]][1], name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -93,7 +95,7 @@ def plan_header(
     text += b" " * (-len(text) % 8)
     base = _LENGTH_BYTES + len(text)
     entries = {
-        name: Entry(tensors[name][0], tensors[name][1], base + start, base + end)
+        name: TensorEntry(tensors[name][0], tensors[name][1], base + start, base + end)
         for name, (start, end) in spans.items()
     }
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text, entries
@@ -114,7 +116,7 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text.decode(), object_pairs_hook=unique, parse_int=_whole, parse_constant=constant)
         if isinstance(header, dict):
-            "".join(header).encode()  # half of a surrogate pair is no name
+            "".join(header).encode()  # refuses half of a surrogate pair
     except MergeError:
         raise
     except (ValueError, RecursionError) as error:
@@ -128,11 +130,11 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    """A whole number; -1, which is refused, for what is none of a length or an offset (-0 is a fraction in JSON)."""
+    """A length or offset; -1, which is refused later, for other texts, such as -0 and very long numbers."""
     return int(digits) if digits.isdecimal() and len(digits) < 20 else -1
 
 
-def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:
+def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     try:
         dtype, shape, (start, end) = value["dtype"], value["shape"], value["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
@@ -145,11 +147,11 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> Entry:
     torch_name, width = DTYPES[dtype]
     if end - start != _elements(shape) * width:
         raise _broken(path, f"tensor {name!r}: {dtype} {shape} does not fill bytes {start} to {end}")
-    return Entry(torch_name, tuple(shape), data_start + start, data_start + end)
+    return TensorEntry(torch_name, tuple(shape), data_start + start, data_start + end)
 
 
 def _elements(shape: list[int]) -> int:
-    """How many elements; -1 for more than any file holds (a product of many large numbers takes long)."""
+    """The number of elements; -1 if it exceeds any file (a product of many large numbers takes long)."""
     elements = 1
     for length in shape:
         elements *= length
@@ -158,8 +160,8 @@ def _elements(shape: list[int]) -> int:
     return elements
 
 
-def _check_layout(path: Path, entries: Mapping[str, Entry], data_start: int, size: int) -> None:
-    """The tensors cover the rest of the file, each byte once."""
+def _check_layout(path: Path, entries: Mapping[str, TensorEntry], data_start: int, size: int) -> None:
+    """Check that the tensors cover the rest of the file, each byte once."""
     expected = data_start
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != expected:

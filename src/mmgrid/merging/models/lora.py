@@ -1,4 +1,4 @@
-"""A PEFT LoRA adapter as the model that it makes: θ = base + s B A, run by run, nothing merged beforehand.
+"""Reads a PEFT LoRA adapter as the model with the adapter merged into it: θ = base + s B A, computed run by run.
 
 Source: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, https://arxiv.org/abs/2106.09685;
 the scale s is alpha / r, or alpha / √r with rslora (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732).
@@ -27,12 +27,12 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
-_WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # what peft puts into the names of whole modules
-_BLOCK_ELEMENTS = 1 << 14  # products are taken of whole blocks of about so many, so that no bit depends on the runs
-_CACHED = 16  # tensors whose factors are held
-# Ways to begin that also change the base's weights, so that the adapter fits the changed ones alone.
+_WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # added by peft to the names of whole modules
+_BLOCK_ELEMENTS = 1 << 14  # products are computed for whole blocks, so that no bit depends on the length of the runs
+_CACHED = 16  # tensors whose factors are kept in memory
+# Initialisations that also change the base's weights, so that the adapter fits only the changed weights.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
-# Settings under which the adapter is more than s B A, or applies to some tokens only.
+# Settings with which the adapter is more than s B A, or applies only to some tokens.
 _OTHER_ARITHMETIC = (
     "alora_invocation_tokens",
     "arrow_config",
@@ -44,8 +44,8 @@ _OTHER_ARITHMETIC = (
 
 
 @dataclass(frozen=True)
-class _Low:
-    """What is added to a tensor: s B A, or its transpose; names of the factors in the adapter's file."""
+class _LowRankUpdate:
+    """The update of a tensor, s B A or its transpose; `down` and `up` name A and B in the adapter's file."""
 
     down: str
     up: str
@@ -54,10 +54,10 @@ class _Low:
 
 
 def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
-    """The folder of the model that an adapter belongs to.
+    """The folder of an adapter's model: `onto`, else the one its configuration names, else `base`.
 
     Raises:
-        MergeError: nobody says which.
+        MergeError: none of them is known.
     """
     if onto is not None:
         return onto
@@ -76,14 +76,14 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
 class LoraFolder:
     """The tensors of a model with a LoRA adapter merged into it, as `Tensors`. Threads may share it.
 
-    What the adapter changes is given in float32, unrounded; `TensorInfo.native` says the model's own type.
+    Tensors that the adapter changes are read in float32, unrounded; `TensorInfo.native` is the model's type.
 
     Args:
         path: the adapter's folder.
         model: the folder of the model that it was trained on.
 
     Raises:
-        MergeError: the adapter is of another kind, or does not fit the model.
+        MergeError: the adapter is not plain LoRA, or does not fit the model.
     """
 
     def __init__(self, path: Path, model: Path) -> None:
@@ -103,7 +103,7 @@ class LoraFolder:
 
     @property
     def companions(self) -> Path:
-        """Where config and tokenizer are: with the model."""
+        """The folder of config and tokenizer: the model's."""
         return self._model.path
 
     @property
@@ -134,7 +134,7 @@ class LoraFolder:
         return info
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
+        """Elements [start, stop) of a tensor in row-major order, stored as in `floats.STORAGE`."""
         own = self._replaced.get(name)
         held, called = (self._model, name) if own is None else (self._adapter, own)
         stored, info = held.read(called, start, stop), held.info(called)
@@ -159,13 +159,13 @@ class LoraFolder:
             part[:] = part + product[low - begin : high - begin]
 
     def _factors_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Two matrices in float64 whose product is what is added; the scale is in the first."""
+        """Two matrices in float64 whose product is the update; the first contains the scale."""
         with self._holding:
             if name in self._factors:
                 return self._factors[name]
-        low = self._changed[name]
-        down, up = self._matrix(low.down), self._matrix(low.up)
-        factors = (low.scale * down.T, up.T) if low.transposed else (low.scale * up, down)
+        update = self._changed[name]
+        down, up = self._matrix(update.down), self._matrix(update.up)
+        factors = (update.scale * down.T, up.T) if update.transposed else (update.scale * up, down)
         factors = (np.ascontiguousarray(factors[0]), np.ascontiguousarray(factors[1]))
         with self._holding:
             while len(self._factors) >= _CACHED:
@@ -179,10 +179,10 @@ class LoraFolder:
         return values.reshape(info.shape).astype(np.float64)
 
     def check_unchanged(self) -> None:
-        """See that nobody wrote to the files since they were opened.
+        """Check that nobody has written to the files since they were opened.
 
         Raises:
-            MergeError: somebody did.
+            MergeError: somebody has.
         """
         for file, stamp in zip(self._own, self._own_stamps, strict=True):
             if not file.exists() or stamp_of(file) != stamp:
@@ -201,8 +201,8 @@ class LoraFolder:
     ) -> None:
         self.close()
 
-    def _match(self) -> tuple[dict[str, _Low], dict[str, str]]:
-        """Name of a tensor of the model → what is added to it, or what replaces it."""
+    def _match(self) -> tuple[dict[str, _LowRankUpdate], dict[str, str]]:
+        """The updates of the model's tensors, and the names of the adapter's tensors that replace others."""
         factors: dict[str, dict[str, str]] = {}
         replaced: dict[str, str] = {}
         for name in self._adapter:
@@ -219,9 +219,9 @@ class LoraFolder:
                 )
         for own, name in replaced.items():
             self._check_shape(own, self._adapter.info(name).shape)
-        return {f"{module}.weight": self._low(module, found) for module, found in factors.items()}, replaced
+        return {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}, replaced
 
-    def _low(self, module: str, found: Mapping[str, str]) -> _Low:
+    def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
         embedding = "lora_embedding_A" in found
         kinds = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A", "lora_B")
         tensor = f"{module}.weight"
@@ -242,7 +242,7 @@ class LoraFolder:
         transposed = embedding or bool(self._settings.get("fan_in_fan_out"))
         shape = (up.shape[0], down.shape[1])
         self._check_shape(tensor, shape[::-1] if transposed else shape)
-        return _Low(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
+        return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
 
     def _scale(self, module: str, rank: int) -> float:
         alpha = self._settings.get("lora_alpha", 8)

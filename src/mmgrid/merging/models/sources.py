@@ -1,6 +1,4 @@
-"""A source of a merge as named tensors: a model's folder, or a LoRA adapter with the model it belongs to."""
-
-from __future__ import annotations
+"""Opens a source of a merge as named tensors: a model's folder, or a LoRA adapter on its model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
 
 
 class Source(Protocol):
-    """Tensors that lie in files."""
+    """Named tensors in files."""
 
     @property
     def path(self) -> Path:
@@ -23,17 +21,17 @@ class Source(Protocol):
 
     @property
     def files(self) -> list[Path]:
-        """All that the tensors depend on."""
+        """All files that the tensors depend on."""
         ...
 
     @property
     def stamps(self) -> list[tuple[int, int, int]]:
-        """What changes when somebody writes to the files."""
+        """The state of the files, which changes when somebody writes to them."""
         ...
 
     @property
     def companions(self) -> Path:
-        """Where config and tokenizer are."""
+        """The folder of config and tokenizer."""
         ...
 
     def __iter__(self) -> Iterator[str]: ...
@@ -61,15 +59,15 @@ def is_adapter(path: Path) -> bool:
 
 
 def open_source(path: Path, onto: Path | None = None, base: Path | None = None) -> Source:
-    """Open a model's folder, or an adapter's as the model it makes.
+    """Open a model's folder, or an adapter's folder as the model with the adapter merged into it.
 
     Args:
         path: a folder or a safetensors file.
-        onto: for an adapter: the model that it belongs to.
-        base: for an adapter for which no model is named, and whose own configuration names none on this machine.
+        onto: for an adapter: the folder of its model.
+        base: for an adapter: its model, if neither `onto` nor its configuration names a folder.
 
     Raises:
-        MergeError: there are no such weights, or they are not whole; an adapter of another kind.
+        MergeError: weights are missing or incomplete, or the adapter is of another kind.
     """
     if not is_adapter(path):
         return TensorFolder(path)

@@ -1,8 +1,7 @@
-"""A folder of safetensors, read run by run; and one file written likewise. No torch.
+"""Reads the tensors of a safetensors folder run by run, and writes a safetensors file run by run. No torch.
 
-Runs are read with plain reads into memory of their own, not mapped: what a merge holds is then what it
-counts, and a file that shrinks under us is an error rather than a crash. Sources are opened for reading
-only.
+Files are read into buffers and not memory-mapped, so that the memory of a merge is known, and a file that is truncated
+during the merge causes an error and not a crash. Sources are opened for reading only.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
-from mmgrid.merging.models.header import Entry, plan_header, read_header
+from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -35,9 +34,9 @@ _READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What is known of a tensor before it is read; types by torch's name.
+    """Type and shape of a tensor; types by torch's name.
 
-    `native` is the type that its model is kept in, where that is not the one that it is read in.
+    `native` is the type in which the model is stored, if it differs from the type of the values that are read.
     """
 
     dtype: str
@@ -46,7 +45,7 @@ class TensorInfo:
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
@@ -80,7 +79,7 @@ class TensorFolder:
             file under any name, or such a file.
 
     Raises:
-        MergeError: there are no such weights, or they are not whole.
+        MergeError: weights are missing or incomplete.
         OSError: they cannot be read.
     """
 
@@ -88,7 +87,7 @@ class TensorFolder:
         self.path = Path(path)
         self.files, indexed = _weight_files(self.path)
         self.stamps = [stamp_of(file) for file in self.files]
-        self._entries: dict[str, tuple[int, Entry]] = {}
+        self._entries: dict[str, tuple[int, TensorEntry]] = {}
         for number, file in enumerate(self.files):
             for name, entry in read_header(file).items():
                 if name in self._entries:
@@ -103,7 +102,7 @@ class TensorFolder:
 
     @property
     def companions(self) -> Path:
-        """Where config and tokenizer are."""
+        """The folder of config and tokenizer."""
         return self.path
 
     def info(self, name: str) -> TensorInfo:
@@ -112,7 +111,7 @@ class TensorFolder:
         return TensorInfo(entry.dtype, entry.shape)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Elements [start, stop) of a tensor in row-major order, as `floats.STORAGE` holds them."""
+        """Elements [start, stop) of a tensor in row-major order, stored as in `floats.STORAGE`."""
         number, entry = self._entries[name]
         each = width(entry.dtype)
         raw = take((stop - start) * each, np.uint8)
@@ -141,17 +140,17 @@ class TensorFolder:
         return name in self._entries
 
     def check_unchanged(self) -> None:
-        """See that nobody wrote to the files since they were opened.
+        """Check that nobody has written to the files since they were opened.
 
         Raises:
-            MergeError: somebody did.
+            MergeError: somebody has.
         """
         for file, stamp in zip(self.files, self.stamps, strict=True):
             if not file.exists() or stamp_of(file) != stamp:
                 raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
 
     def close(self) -> None:
-        """Close the files. They are opened again if a tensor is read afterwards."""
+        """Close the files. A later read opens them again."""
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])
 
@@ -165,18 +164,18 @@ class TensorFolder:
 
 
 class TensorWriter:
-    """One new safetensors file, whose runs are written in any order, by any thread, each at its final place.
+    """Writes a new safetensors file; any thread may write runs in any order, each at its final place.
 
     Args:
-        path: the new file; one that is there is gone on with (`resume`), or an error.
-        tensors: what it will hold.
-        resume: the file was made by a writer for the same tensors that did not finish.
+        path: the new file; must not exist, except with `resume`.
+        tensors: name → type and shape.
+        resume: continue a file that another writer for the same tensors did not finish.
     """
 
     def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], *, resume: bool = False) -> None:
         described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
         self._flusher: Flusher | None = None
-        # transformers refuses a file that does not say which framework wrote it.
+        # transformers refuses files that do not name the framework.
         header, self._entries = plan_header(described, {"format": "pt"})
         flags = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | (0 if resume else os.O_CREAT | os.O_EXCL)
         self._descriptor = os.open(path, flags, 0o644)
@@ -190,7 +189,7 @@ class TensorWriter:
             raise
 
     def write(self, name: str, start: int, stored: np.ndarray) -> None:
-        """Put a run of elements, from element `start` on, at its place. Its type is the one announced."""
+        """Write a run of elements from element `start` on; its type must be the tensor's."""
         entry = self._entries[name]
         assert stored.dtype == STORAGE[entry.dtype], (name, stored.dtype, entry.dtype)
         raw = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
@@ -205,10 +204,10 @@ class TensorWriter:
             self._flusher.add(len(view))
 
     def close(self) -> None:
-        """Close the file. What is written need not be on the disk yet.
+        """Close the file. Some of its bytes may not be on the disk yet.
 
         Raises:
-            OSError: some of it cannot be brought there.
+            OSError: a flush failed.
         """
         try:
             if self._flusher is not None:
@@ -227,7 +226,7 @@ class TensorWriter:
 
 
 def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
-    """The weight files of a folder, in the order in which transformers would look, and the indexed names."""
+    """The weight files of a folder, found in the same order as by transformers, and the tensors that an index names."""
     if path.is_file():
         return [path], set()
     if not path.is_dir():
@@ -266,7 +265,7 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a path leads to a file; no, if it cannot: a name of 300 characters, say."""
+    """Whether a path leads to a file; no for impossible paths, such as names of 300 characters."""
     try:
         return path.is_file()
     except OSError:
@@ -274,15 +273,15 @@ def _is_file(path: Path) -> bool:
 
 
 def stamp_of(file: Path) -> tuple[int, int, int]:
-    """What changes when somebody writes to a file."""
+    """Inode, size and time of a file, which change when somebody writes to it."""
     status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Claim the room at once, so that a disk too small says so now and not after an hour."""
+    """Reserve the space at once, so that a full disk causes an error now and not after an hour."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise  # otherwise the system or file system cannot: the file grows as it is written
+            raise  # otherwise the file system has no such operation, and the file grows while it is written

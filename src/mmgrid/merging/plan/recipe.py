@@ -1,7 +1,7 @@
-"""A merge as a value: everything that determines the result's bytes, and nothing else.
+"""A recipe: everything that determines the bytes of a merge, and nothing else.
 
-A recipe is a dict, or a YAML or JSON file; a source without a name is called by the digest of its weights, so that
-a recipe's result depends on contents and never on where they lie.
+A recipe is a dict, or a YAML or JSON file. A source without a name is named by the digest of its weights, so that the
+result depends only on the contents of the sources and not on their paths.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class MergeSource(BaseModel):
 
     Attributes:
         path: its folder, or a safetensors file.
-        name: what it is called; sums run in the order of names. Default: the digest of its weights.
-        weight: its share wᵢ. Default: 1, or what the method's preset says.
-        onto: for a LoRA adapter: the folder of the model that it is merged into. Default: the one that its own
-            configuration names, if that is a folder, else the recipe's base.
+        name: its name; sums run in the order of the names. Default: the digest of its weights.
+        weight: its weight wᵢ. Default: 1, or the weight of the method's preset.
+        onto: for a LoRA adapter: the folder of the model that it is merged into. Default: the folder that its own
+            configuration names if it exists, else the recipe's base.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,11 +43,11 @@ class MergeSource(BaseModel):
 
 
 class MergeRule(BaseModel):
-    """Another way to merge some of the tensors: a tower, a layer, an embedding. What it leaves out is the recipe's.
+    """Other settings for some of the tensors: a tower, a layer, an embedding. Omitted settings are the recipe's.
 
     Attributes:
-        tensors: pattern of names, such as `item_tower.*`, or several.
-        method, options, scale, base: as in the recipe; options are those of the rule's method.
+        tensors: a pattern of tensor names, such as `item_tower.*`, or several patterns.
+        method, options, scale, base: as in the recipe; the options are those of the rule's method.
         weights: name of a source → its weight for these tensors.
     """
 
@@ -66,17 +66,16 @@ class MergeRecipe(BaseModel):
 
     Attributes:
         method: a name in `METHODS`.
-        sources: at least one; their order changes no weight.
+        sources: at least one; their order does not change merged values.
         base: θ₀, for methods of task vectors.
         scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
-        seed: for methods that draw.
-        dtype: type of the floating-point tensors of the result; "source": the widest one that a tensor has
-            among the sources, float32 at most.
-        options: the method's own.
-        rules: other ways for some of the tensors; the first that fits a tensor counts.
-        blocks: what becomes of blocks of token rows: name or pattern → merge, keep, append or drop.
-        companions: whose config and tokenizer go with the result: a source's name, or "base". Default: the first
-            source.
+        seed: for methods that draw random numbers.
+        dtype: type of the floating-point tensors of the result; "source": for each tensor the widest type among the
+            sources, at most float32.
+        options: the method's options.
+        rules: other settings for some of the tensors; the first rule that fits a tensor counts.
+        blocks: name of a token block, or pattern → merge, keep, keep_all, append or drop; see `lay_out`.
+        companions: the source (by name, or "base") whose config and tokenizer are copied. Default: the first source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,10 +104,10 @@ class MergeRecipe(BaseModel):
     def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
         """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
 
-        The `mmgrid.json` of a merge is such a file, too.
+        The `mmgrid.json` of a merge is such a file.
 
         Raises:
-            MergeError: it is not a recipe; names the key and the nearest right one.
+            MergeError: it is not a recipe; the message names the wrong key and the most similar right one.
         """
         if isinstance(recipe, MergeRecipe):
             return recipe
@@ -118,14 +117,16 @@ class MergeRecipe(BaseModel):
         value = read_yaml(path)
         if not isinstance(value, Mapping):
             raise MergeError(f"{path}: is not a recipe: it must hold method, sources, …")
-        if "recipe" in value and "format" in value:  # a merge's mmgrid.json: paths as seen from where it stands
+        if (
+            "recipe" in value and "format" in value
+        ):  # a merge's mmgrid.json; paths are relative to the parent of its folder
             return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent)
         if "merge_method" in value:
             raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")
         return cls._checked(value, str(path)).anchored(path.absolute().parent)
 
     def anchored(self, folder: Path | None = None) -> MergeRecipe:
-        """The recipe with absolute paths; relative ones start at `folder`, by default the working folder."""
+        """The recipe with absolute paths; relative paths are resolved from `folder`, by default the working folder."""
         folder = folder or Path.cwd()
         return self.with_paths(lambda path: folder / path)
 
@@ -162,7 +163,7 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML (or JSON) file of plain values.
 
     Raises:
-        MergeError: it is not there, or not YAML; names the line.
+        MergeError: the file is missing, or not YAML; the message names the line.
     """
     try:
         return yaml.safe_load(path.read_bytes())
