@@ -95,7 +95,7 @@ BROKEN = {
     ),
     "no interaction within the phases": (
         lambda raw: _ratings(raw, lambda table: table.with_columns(pl.col("timestamp") - 20 * 365 * 86_400_000)),
-        "garden: no interactions are left. Dropped were: ",
+        "garden: no interactions are left. Dropped: ",
     ),
     "items of something else": (
         lambda raw: _items(raw, lambda lines: [line.replace('"B0', '"C0') for line in lines]),

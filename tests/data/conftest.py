@@ -1,4 +1,4 @@
-"""Small domains, written by hand or drawn, and the real ones where a machine has them."""
+"""Small domains, written by hand or random, and real ones if MMGRID_DATA has them."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def calendar() -> Calendar:
 
 @pytest.fixture(scope="session")
 def make_raw() -> Callable[..., RawDomain]:
-    """A raw domain of (user, item, timestamp) rows; every item has a title unless it is given otherwise."""
+    """A raw domain of (user, item, timestamp) rows; every item has a title unless specified."""
 
     def make(
         rows: list[tuple[str, str, int]], untitled: tuple[str, ...] = (), *, unfiltered: bool = False

@@ -23,7 +23,7 @@ def test_dates_are_midnight_utc():
     assert Calendar.from_dates(calendar.as_dates()) == calendar
 
 
-def test_toml_dates_and_times_of_day_are_read():
+def test_toml_dates_and_times_of_day_are_accepted():
     calendar = Calendar.from_dates(DATES | {"pretrain": [date(2008, 7, 1), "2013-06-30T12:30:00.250"]})
     assert calendar.pretrain.start == milliseconds("2008-07-01")
     assert calendar.as_dates()["pretrain"][1] == "2013-06-30T12:30:00.250"
@@ -50,18 +50,18 @@ def test_gaps_are_allowed_and_overlaps_are_not():
         ({"phase3": ["2014-01-01", "2014-04-01"]}, r"phases\.phase3: unknown phase; did you mean phase"),
     ],
 )
-def test_what_is_wrong_is_named(change, message):
+def test_wrong_phases_are_refused(change, message):
     with pytest.raises(CalendarError, match=message):
         Calendar.from_dates(DATES | change)
 
 
-def test_missing_phases_are_named():
+def test_missing_phases_are_refused():
     with pytest.raises(CalendarError, match="phase1, phase2 missing"):
         Calendar.from_dates({"pretrain": DATES["pretrain"], "test": DATES["test"]})
     with pytest.raises(CalendarError, match="unknown phase"):
         PAPER_CALENDAR.phase("phase9")
 
 
-def test_the_papers_phases():
+def test_the_phases_of_the_paper():
     assert PAPER_CALENDAR.as_dates()["phase1"] == ["2022-07-01", "2022-10-01"]
     assert format_time(-1) == "1969-12-31T23:59:59.999"

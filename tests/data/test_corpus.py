@@ -1,4 +1,4 @@
-"""A corpus is sorted, survives the disk, and reads nothing from beyond the time it may know."""
+"""A corpus is sorted, survives saving and loading, and reads nothing at or after its time limit."""
 
 import numpy as np
 import polars as pl
@@ -43,7 +43,7 @@ def test_rows_are_sorted_by_user_and_time_and_ties_keep_file_order(rows):
 
 @settings(deadline=None)
 @given(rows=ROWS, end=st.integers(0, 10))
-def test_histories_and_before_agree_and_end_before_the_end(rows, end):
+def test_histories_and_before_agree_and_stop_before_the_end(rows, end):
     corpus = corpus_of(rows)
     before, histories = corpus.before(end), corpus.histories(end)
     assert rows_of(before) == [row for row in rows_of(corpus) if row[2] < end]
@@ -55,7 +55,7 @@ def test_histories_and_before_agree_and_end_before_the_end(rows, end):
             corpus.histories(10).guard(end)
 
 
-def test_save_and_load_and_read_again_as_raw(tmp_path):
+def test_a_saved_corpus_can_be_loaded_and_read_as_raw_data(tmp_path):
     start = 10**12
     corpus = corpus_of([("b", "v", start + 7), ("a", "z", start), ("a", "u", start), ("c", "v", start + 9)])
     corpus.save(tmp_path / "3fa9c1d2")
@@ -64,7 +64,7 @@ def test_save_and_load_and_read_again_as_raw(tmp_path):
     assert loaded.catalogue.titles == corpus.catalogue.titles
     raw = READERS["parquet"].read(tmp_path, "3fa9c1d2")
     assert raw.interactions.rows() == rows_of(corpus)
-    assert raw.items["item_id"].to_list() == ["u", "v", "z"]  # those with an interaction
+    assert raw.items["item_id"].to_list() == ["u", "v", "z"]  # items with an interaction only
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):
@@ -74,7 +74,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
 
 
-def test_loading_until_a_time_equals_cutting_there(tmp_path):
+def test_loading_until_a_time_equals_before(tmp_path):
     corpus = corpus_of([("b", "v", 7), ("a", "z", 3), ("a", "u", 4), ("c", "v", 9)])
     corpus.save(tmp_path)
     for until in (3, 4, 8, 10):
@@ -88,7 +88,7 @@ def test_take_users_keeps_the_catalogue():
     assert len(taken.catalogue) == 6
 
 
-def test_a_missing_or_foreign_file_is_one_clear_error(tmp_path):
+def test_a_missing_or_foreign_file_is_a_clear_error(tmp_path):
     with pytest.raises(DataError, match=r"interactions\.parquet: no such file"):
         Corpus.load(tmp_path)
     corpus_of([("b", "v", 7)]).save(tmp_path)
@@ -100,16 +100,16 @@ def test_a_missing_or_foreign_file_is_one_clear_error(tmp_path):
         Corpus.load(tmp_path)
 
 
-def test_tables_that_do_not_fit_each_other():
+def test_inconsistent_tables_are_refused():
     items = pl.DataFrame({"item_id": ["v"], "title": ["V"], "description": [""]})
     interactions = pl.DataFrame([("a", "v", 1), ("a", "w", 2)], schema=INTERACTIONS, orient="row")
-    with pytest.raises(DataError, match="1 interactions with items that the item table lacks, such as w"):
+    with pytest.raises(DataError, match="1 interactions have items that the item table lacks, such as w"):
         Corpus.from_tables("made", interactions, items)
     with pytest.raises(DataError, match="more than once"):
         Corpus.from_tables("made", interactions[:1], pl.concat([items, items]))
 
 
-def test_items_check_their_candidates():
+def test_invalid_candidates_are_refused():
     items = corpus_of([("b", "v", 7)]).catalogue
     chosen = items.with_candidates([4, 1, 4])
     assert chosen.candidates.tolist() == [1, 4]

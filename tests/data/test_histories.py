@@ -1,4 +1,4 @@
-"""Histories slice as lists of lists would, and cannot hold what lies at or after their end."""
+"""Histories slice like lists of lists, and refuse interactions at or after their end."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ LISTS = st.lists(st.lists(st.integers(0, 99), max_size=6), max_size=8)
 
 @settings(deadline=None)
 @given(lists=LISTS, length=st.integers(0, 7), data=st.data())
-def test_take_and_last_do_what_lists_do(lists, length, data):
+def test_take_and_last_equal_slices_of_lists(lists, length, data):
     whole = histories(lists)
     assert as_lists(whole) == lists
     assert as_lists(whole.last(length)) == [one[len(one) - min(length, len(one)) :] for one in lists]
@@ -46,7 +46,7 @@ def test_timestamps_follow_their_items():
     assert newest.items.dtype == np.int32
 
 
-def test_masks_select_and_positions_beyond_the_end_are_errors():
+def test_masks_select_and_unknown_positions_are_errors():
     whole = histories([[1], [2], [3]])
     assert as_lists(whole.take(np.array([True, False, True]))) == [[1], [3]]
     for position in (3, -1):
@@ -54,7 +54,7 @@ def test_masks_select_and_positions_beyond_the_end_are_errors():
             whole.of(position)
 
 
-def test_nothing_at_or_after_the_end_gets_in():
+def test_interactions_at_or_after_the_end_are_refused():
     whole = histories([[1, 2, 3]])  # timestamps 0, 1, 2
     whole.guard(3)
     with pytest.raises(LeakageError, match="1 interactions lie at or after"):
@@ -63,7 +63,7 @@ def test_nothing_at_or_after_the_end_gets_in():
         histories([[1, 2, 3]], end=2)
 
 
-def test_offsets_must_fit():
+def test_inconsistent_offsets_are_refused():
     with pytest.raises(ValueError, match="offsets"):
         Histories(np.arange(2), np.array([0, 1]), np.zeros(1, np.int32), np.zeros(1, np.int64), 9)
     with pytest.raises(ValueError, match="expected 2"):

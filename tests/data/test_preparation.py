@@ -1,4 +1,4 @@
-"""The protocol's order of steps, by hand where the order shows, and its invariants on drawn domains."""
+"""The order of the preparation steps, by hand where it matters, and invariants on random domains."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ def kept(preparation) -> list[tuple[str, str, int]]:
 
 
 def by_hand(rows, untitled, start, end, k, official):
-    """The protocol in plain Python, a step a line."""
+    """The steps in plain Python, one per line."""
     rows = list({(u, i): (u, i, t) for u, i, t in sorted(rows, key=lambda row: row[2], reverse=True)}.values())
     rows = [row for row in rows if row[1] not in untitled]
     users, items = Counter(u for u, _, _ in rows), Counter(i for _, i, _ in rows)
@@ -38,7 +38,7 @@ def by_hand(rows, untitled, start, end, k, official):
     k=st.integers(1, 4),
     official=st.booleans(),
 )
-def test_preparation_is_the_protocol(make_raw, calendar, rows, untitled, k, official):
+def test_preparation_equals_the_steps_in_plain_python(make_raw, calendar, rows, untitled, k, official):
     expected = by_hand(rows, untitled, 0, 130, k, official)
     raw, compat = make_raw(rows, tuple(untitled)), "official" if official else None
     if not expected:
@@ -56,7 +56,7 @@ def test_preparation_is_the_protocol(make_raw, calendar, rows, untitled, k, offi
 
 @settings(deadline=None)
 @given(rows=ROWS, k=st.integers(1, 3))
-def test_a_core_is_its_own_core_and_is_left_alone(make_raw, rows, k):
+def test_the_core_of_a_core_is_itself(make_raw, rows, k):
     unfiltered = make_raw(rows, unfiltered=True)
     try:
         once = filter_interactions(unfiltered, min_interactions=k)
@@ -70,7 +70,7 @@ def test_a_core_is_its_own_core_and_is_left_alone(make_raw, rows, k):
 
 
 def test_the_minimum_is_counted_over_the_whole_file(make_raw, calendar):
-    # Item x has one of its two interactions after the calendar: it counts, and does not come back.
+    # One of the two interactions with item x is after the calendar: it counts, but is dropped.
     rows = [
         ("a", "x", 1),
         ("a", "y", 2),
@@ -93,7 +93,7 @@ def test_phases_are_half_open(make_raw, calendar):
     assert len(kept(filter_interactions(make_raw(rows), min_interactions=1, end=129))) == 2
 
 
-def test_of_repeats_the_earliest_stays(make_raw):
+def test_the_earliest_of_repeated_rows_stays(make_raw):
     rows = [("a", "x", 9), ("a", "y", 5), ("a", "x", 3), ("a", "x", 3)]
     preparation = filter_interactions(make_raw(rows), min_interactions=1)
     assert kept(preparation) == [("a", "x", 3), ("a", "y", 5)]
@@ -110,7 +110,7 @@ def test_ties_keep_file_order(make_raw):
     ]
 
 
-def test_official_counts_what_it_cuts(make_raw, calendar):
+def test_official_counts_rows_that_it_drops(make_raw, calendar):
     rows = [("a", "x", 1), ("a", "y", 2), ("a", "z", 300)]
     rows += [(user, item, 50) for user in "bcd" for item in "xyz"]
     ours = {u for u, _, _ in kept(prepare(make_raw(rows), calendar, min_interactions=3))}
@@ -129,7 +129,7 @@ def test_a_sample_of_users_is_nested_and_keeps_the_catalogue(make_raw, calendar)
     assert set(prepare(raw, calendar, max_users=5, seed=2).corpus.user_ids) != set(samples[0].user_ids)
 
 
-def test_items_without_a_title_go_and_are_counted(make_raw, calendar):
+def test_items_without_a_title_are_dropped_and_counted(make_raw, calendar):
     rows = [(user, item, 5) for user in "ab" for item in "xyz"]
     preparation = prepare(make_raw(rows, untitled=("y",)), calendar, min_interactions=1)
     assert preparation.untitled_items == 1
@@ -139,13 +139,13 @@ def test_items_without_a_title_go_and_are_counted(make_raw, calendar):
         prepare(make_raw(rows, untitled=("x", "y", "z")), calendar)
 
 
-def test_an_empty_result_says_which_step_took_what(make_raw, calendar):
+def test_an_empty_result_is_an_error_that_lists_the_steps(make_raw, calendar):
     rows = [("a", "x", 500), ("a", "y", 501), ("b", "x", -7)]
     with pytest.raises(DataError, match=r"before 1970-01-01: 1; at or after 1970-01-01T00:00:00\.130: 2"):
         prepare(make_raw(rows), calendar, min_interactions=1)
 
 
-def test_wrong_arguments(make_raw, calendar):
+def test_invalid_arguments_are_refused(make_raw, calendar):
     raw = make_raw([("a", "x", 1)])
     with pytest.raises(ValueError, match="min_interactions 0"):
         prepare(raw, calendar, min_interactions=0)

@@ -1,4 +1,4 @@
-"""Every format read into the same tables, and every kind of broken file answered by one clear error."""
+"""Every format is read into the same tables, and every kind of broken file gives one clear error."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ def write(path, text: str | bytes):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A category as Amazon Reviews 2023 has it."""
+    """A category in the layout of Amazon Reviews 2023."""
     write(tmp_path / "Toys.csv.gz", csv_text())
     write(tmp_path / "meta_Toys.jsonl.gz", json_text(META))
     return tmp_path
@@ -62,7 +62,7 @@ def test_amazon2023_ratings_and_items(folder):
     assert not raw.unfiltered
 
 
-def test_amazon2023_takes_uncompressed_files_and_reviews(folder):
+def test_amazon2023_accepts_uncompressed_files_and_reviews(folder):
     for path in folder.iterdir():
         write(path.with_suffix(""), gzip.decompress(path.read_bytes()))
         path.unlink()
@@ -100,7 +100,7 @@ def test_files_of_every_format_give_the_same_tables(tmp_path):
     assert_read(read_files(tmp_path / "dates.parquet", tmp_path / "i.parquet", "made"))
 
 
-def test_small_blocks_change_nothing(folder, monkeypatch):
+def test_the_block_size_changes_nothing(folder, monkeypatch):
     whole = READERS["amazon2023"].read(folder, "Toys")
     monkeypatch.setattr(lines, "BLOCK_BYTES", 7)
     pieces = READERS["amazon2023"].read(folder, "Toys")
@@ -111,7 +111,7 @@ def test_small_blocks_change_nothing(folder, monkeypatch):
         READERS["amazon2023"].read(folder, "Toys")
 
 
-def test_unusual_items_are_read_line_by_line(folder):
+def test_items_with_unusual_values_are_read_line_by_line(folder):
     odd = [
         {"parent_asin": "B1", "title": None, "description": "a string"},
         {"parent_asin": "B2", "description": [1, None]},
@@ -129,7 +129,7 @@ def test_the_sample_of_amazon_reviews_2023(amazon23_sample):
         counts[category] = (len(raw.interactions), preparation.corpus.n_users, len(preparation.corpus.catalogue))
         with pytest.raises(DataError, match=r"outside the 5-core of the reviews: 150"):
             filter_interactions(raw)
-    assert counts == {  # counted by a join of the files outside of this package
+    assert counts == {  # counted independently, by joining the files
         "Video_Games": (150, 30, 146),
         "Movies_and_TV": (150, 22, 76),
         "Health_and_Household": (150, 30, 150),
@@ -149,7 +149,7 @@ def test_the_sample_of_amazon_reviews_2023(amazon23_sample):
             csv_text().replace("timestamp", "time"),
             r"columns? timestamp missing; it has user_id, parent_asin",
         ),
-        ("Toys.csv.gz", csv_text([]), r"Toys\.csv\.gz: no interactions in it"),
+        ("Toys.csv.gz", csv_text([]), r"Toys\.csv\.gz: contains no interactions"),
         ("Toys.csv.gz", "", r"Toys\.csv\.gz: the file is empty"),
         (
             "Toys.csv.gz",
@@ -208,7 +208,7 @@ def test_reviews_with_a_broken_timestamp(folder, value):
         READERS["amazon2023"].read(folder, "Toys")
 
 
-def test_missing_files_are_named_with_what_is_there(folder, tmp_path):
+def test_missing_files_are_errors_that_list_the_folder(folder, tmp_path):
     with pytest.raises(DataError, match=r"Books\.csv\.gz: no such file .* holds Toys\.csv\.gz, meta_Toys"):
         READERS["amazon2023"].read(folder, "Books")
     with pytest.raises(DataError, match=r"no such folder for domain 'Books'.*holds Toys"):

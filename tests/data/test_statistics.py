@@ -65,7 +65,7 @@ def test_an_open_catalogue_holds_what_was_seen(corpus):
     assert names(catalogue_at(corpus, "closed", CALENDAR.t0)) == ["w", "x", "y", "z"]
     assert names(catalogue_at(corpus, "open", CALENDAR.t0)) == ["x", "y"]
     assert names(catalogue_at(corpus, "open", CALENDAR.t2)) == ["x", "y", "z"]
-    assert len(catalogue_at(corpus, "open", CALENDAR.t0)) == 4  # rows stay what they are
+    assert len(catalogue_at(corpus, "open", CALENDAR.t0)) == 4  # rows do not change
     fresh = lambda kind, *times: catalogue_at(corpus, kind, *times).new.tolist()  # noqa: E731
     assert fresh("open", CALENDAR.t2, CALENDAR.t0) == [3], "z"
     assert fresh("open", CALENDAR.t2, CALENDAR.pretrain.start) == [1, 2, 3]

@@ -61,5 +61,5 @@ def test_bad_input_is_named():
         popularity_ranks(np.ones(3, int), np.array([0]), np.array([0, 2]), np.array([1]))
     with pytest.raises(ValueError, match="history items"):
         popularity_ranks(np.ones(3, int), np.array([0]), np.array([0, 1]), np.array([3]))
-    with pytest.raises(ValueError, match="one id a target"):
+    with pytest.raises(ValueError, match="one id per target"):
         random_ranks([], np.array([0]), np.array([0, 0]), np.empty(0, int), 3, seed=0)

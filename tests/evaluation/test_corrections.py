@@ -22,12 +22,12 @@ P = st.one_of(st.floats(0, 1), st.just(float("nan")))
         ([np.nan], [np.nan]),
     ],
 )
-def test_by_hand(given_: list[float], expected: list[float]) -> None:
+def test_corrected_values_by_hand(given_: list[float], expected: list[float]) -> None:
     np.testing.assert_allclose(holm(given_), expected, rtol=1e-12)
 
 
 @given(st.lists(P, max_size=12))
-def test_properties(p_values: list[float]) -> None:
+def test_properties_of_the_correction(p_values: list[float]) -> None:
     p, adjusted = np.array(p_values), holm(p_values)
     assert (np.isnan(adjusted) == np.isnan(p)).all()
     known, found = p[~np.isnan(p)], adjusted[~np.isnan(p)]
@@ -38,7 +38,7 @@ def test_properties(p_values: list[float]) -> None:
     np.testing.assert_array_equal(holm(known[order]), found[order])  # whatever the order
 
 
-def test_it_keeps_false_rejections_rare() -> None:
+def test_false_rejections_stay_rare() -> None:
     draw = np.random.default_rng(3)
     wrong = sum((holm(draw.random(20)) < 0.05).any() for _ in range(1000))
     # At most 50 of 1,000 are expected, standard deviation about 7; without the correction 640.

@@ -9,7 +9,7 @@ from mmgrid.evaluation import bootstrap_interval, paired_difference, resampled_m
 from mmgrid.evaluation.intervals import _sign_flip_bound
 
 
-def test_covers_the_true_mean_about_as_often_as_it_says():
+def test_coverage_matches_the_nominal_level():
     draw = np.random.default_rng(11)
     truth, trials = 0.3, 300
     covered = sum(
@@ -21,7 +21,7 @@ def test_covers_the_true_mean_about_as_often_as_it_says():
     assert 270 <= covered <= 297
 
 
-def test_a_narrower_level_lies_within_a_wider_one_and_both_hold_the_mean():
+def test_intervals_of_lower_level_are_nested_and_contain_the_mean():
     values = np.random.default_rng(0).exponential(size=(200, 3))
     wide = bootstrap_interval(values, seed=1)
     narrow = bootstrap_interval(values, seed=1, level=0.5)
@@ -32,14 +32,14 @@ def test_a_narrower_level_lies_within_a_wider_one_and_both_hold_the_mean():
     np.testing.assert_allclose(wide.value, values.mean(axis=0))
 
 
-def test_width_is_that_of_the_normal_approximation():
+def test_the_width_matches_the_normal_approximation():
     values = np.random.default_rng(2).normal(size=400)
     interval = bootstrap_interval(values, seed=0, samples=4000)
     expected = 2 * 1.96 * values.std() / np.sqrt(400)
     assert abs(interval.high[0] - interval.low[0] - expected) < 0.08 * expected
 
 
-def test_resamples_are_shared_among_metrics_and_follow_the_seed():
+def test_resamples_are_shared_between_metrics_and_depend_on_the_seed():
     values = np.random.default_rng(0).random((50, 2))
     together = resampled_means(values, seed=3)
     alone = resampled_means(values[:, 1], seed=3)
@@ -48,11 +48,11 @@ def test_resamples_are_shared_among_metrics_and_follow_the_seed():
     assert not np.array_equal(together, resampled_means(values, seed=4))
 
 
-def test_every_resample_draws_as_many_users_as_there_are():
+def test_every_resample_has_the_original_number_of_users():
     assert np.allclose(resampled_means(np.ones(37), seed=0, samples=50), 1.0)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_results_do_not_depend_on_chunks(monkeypatch):
     values = np.random.default_rng(0).random(40)
     whole = resampled_means(values, seed=0, samples=33)
     monkeypatch.setattr("mmgrid.evaluation.intervals._CHUNK_ELEMENTS", 100)
@@ -68,7 +68,7 @@ def test_no_users_give_nan_without_a_warning():
     assert np.isnan(difference.p_permutation).all()
 
 
-def test_a_clear_difference_is_seen_and_its_sign_kept():
+def test_a_clear_difference_is_significant_with_the_right_sign():
     draw = np.random.default_rng(4)
     base = draw.random(300)
     better = base + 0.05 + 0.05 * draw.normal(size=300)
@@ -80,7 +80,7 @@ def test_a_clear_difference_is_seen_and_its_sign_kept():
     np.testing.assert_allclose([swapped.low[0], swapped.high[0]], [-result.high[0], -result.low[0]])
 
 
-def test_p_values_are_roughly_uniform_where_nothing_differs():
+def test_p_values_are_roughly_uniform_under_the_null():
     draw = np.random.default_rng(9)
     found = np.array(
         [
@@ -94,7 +94,7 @@ def test_p_values_are_roughly_uniform_where_nothing_differs():
     assert (shares < 0.19).all()
 
 
-def test_pairing_is_narrower_than_two_intervals():
+def test_a_paired_interval_is_narrower_than_two_separate_ones():
     draw = np.random.default_rng(6)
     base = draw.random(200)
     other = base + 0.01 * draw.normal(size=200)
@@ -119,17 +119,17 @@ def test_equal_models_do_not_differ():
         (np.ones(3), {"level": 1.0}, "level"),
     ],
 )
-def test_bad_input_is_named(values, settings, message):
+def test_invalid_input_is_refused(values, settings, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(values, **({"seed": 0} | settings))
 
 
-def test_a_pair_needs_the_same_users():
+def test_a_paired_comparison_needs_the_same_users():
     with pytest.raises(ValueError, match="same users"):
         paired_difference(np.ones(3), np.ones(4), seed=0)
 
 
-def test_a_clear_difference_stands_out_from_any_number_of_comparisons():
+def test_a_clear_difference_survives_correction_for_many_comparisons():
     change = np.random.default_rng(0).normal(0.5, 1.0, 4000)
     found = paired_difference(change, np.zeros(4000), seed=0)
     assert 0 < found.p_permutation[0] < 1e-50, "a thousand draws alone would say 1/1001"
@@ -137,7 +137,7 @@ def test_a_clear_difference_stands_out_from_any_number_of_comparisons():
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=10))
-def test_what_takes_over_where_draws_end_is_never_below_the_exact_p(change):
+def test_the_bound_is_never_below_the_exact_p(change):
     change = np.array(change, float)
     signs = np.array(list(itertools.product([-1, 1], repeat=len(change))))
     exact = np.mean(np.abs(signs @ change) >= abs(change.sum()) - 1e-9)

@@ -4,6 +4,7 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kits.ranks import ranks_by_sorting
 from mmgrid.evaluation import (
     DEFAULT_METRICS,
     METRICS,
@@ -11,13 +12,12 @@ from mmgrid.evaluation import (
     group_masks,
     parse_metric,
     per_user,
-    target_ranks,
 )
 
 ranks_and_cutoffs = st.tuples(st.integers(NOT_RANKED, 200), st.integers(1, 60))
 
 
-def test_equals_trec_eval_on_random_rankings():
+def test_metrics_equal_trec_eval_on_random_rankings():
     draw = np.random.default_rng(5)
     users, items = 60, 80
     scores = draw.permuted(np.tile(np.arange(items, dtype=np.float32), (users, 1)), axis=1)
@@ -36,7 +36,7 @@ def test_equals_trec_eval_on_random_rankings():
     ]
     table = theirs.evaluate(run)
     expected = [[table[str(u)][name] for name in names] for u in range(users)]
-    np.testing.assert_allclose(per_user(target_ranks(scores, targets)), expected, atol=1e-12)
+    np.testing.assert_allclose(per_user(ranks_by_sorting(scores, targets)), expected, atol=1e-12)
 
 
 def test_values_by_hand():
@@ -48,7 +48,7 @@ def test_values_by_hand():
 
 
 @given(ranks_and_cutoffs, st.sampled_from(sorted(METRICS)))
-def test_bounded_and_monotone_in_rank_and_cutoff(rank_and_k, family):
+def test_metrics_are_bounded_and_monotone_in_rank_and_cutoff(rank_and_k, family):
     rank, k = rank_and_k
     value = METRICS[family](np.array([rank]), k)[0]
     assert 0.0 <= value <= 1.0
@@ -77,7 +77,7 @@ def test_a_wrong_name_is_refused(name):
         parse_metric(name)
 
 
-def test_what_is_no_rank_is_refused():
+def test_invalid_ranks_are_refused():
     with pytest.raises(ValueError, match="-2 is not a rank"):
         parse_metric("mrr")(np.array([0, -2]))
     with pytest.raises(ValueError, match="whole numbers"):

@@ -9,7 +9,7 @@ from mmgrid.evaluation import CHANGES_SCHEMA, DEFAULT_METRICS, RESULTS_SCHEMA, c
 NAME = {"paradigm": "semb", "domain": "toys", "model": "phase2"}
 
 
-def test_one_row_a_group_and_metric_in_percent():
+def test_one_row_per_group_and_metric_in_percent():
     ranks, active = np.array([0, 4, 30, -1]), np.array([True, True, False, False])
     table = rows(ranks, active, **NAME, seed=3)
     assert table.schema == RESULTS_SCHEMA
@@ -83,7 +83,7 @@ def test_changes_against_a_reference_on_the_same_users():
     assert row["p_permutation"] < 0.01
 
 
-def test_a_change_from_nothing_has_no_percentage():
+def test_a_change_from_zero_has_no_percentage():
     table = change_rows(
         np.array([0, 50]),
         np.array([90, 90]),
@@ -98,8 +98,8 @@ def test_a_change_from_nothing_has_no_percentage():
     assert math.isnan(first["relative_high"])
 
 
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="one entry a test user"):
+def test_invalid_input_is_refused():
+    with pytest.raises(ValueError, match="one entry per test user"):
         rows(np.array([1]), np.array([True, False]), **NAME)
     with pytest.raises(ValueError, match="sequence of names"):
         rows(np.array([1]), np.array([True]), **NAME, sources="toys")

@@ -1,7 +1,7 @@
-"""The calendar of a grid: four half-open time intervals, in order, that never overlap.
+"""The calendar of a grid: four ordered, half-open time intervals that do not overlap.
 
-A checkpoint is trained on one phase after the other and tested on the last; what a model may know is said by
-the end of a phase (t0, t1, t2), never by a row count.  Times are milliseconds since 1970, UTC.
+Checkpoints are trained phase by phase and tested on the last one. The end of a phase (t0, t1, t2) limits what a model
+may know, never a row count. Times are milliseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Phase:
     def __post_init__(self) -> None:
         if self.start >= self.end:
             raise CalendarError(
-                f"phase {self.name!r}: its start {format_time(self.start)} must lie before its end "
+                f"phase {self.name!r}: its start {format_time(self.start)} must be before its end "
                 f"{format_time(self.end)}; phases are half-open intervals [start, end)"
             )
 
@@ -40,7 +40,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Calendar:
-    """The four phases, oldest first.  Gaps between them are allowed; overlaps are a CalendarError."""
+    """The four phases, oldest first. Gaps between them are allowed; overlaps are a CalendarError."""
 
     pretrain: Phase
     phase1: Phase
@@ -50,7 +50,7 @@ class Calendar:
     def __post_init__(self) -> None:
         for name, phase in zip(PHASES, self.phases, strict=True):
             if phase.name != name:
-                raise CalendarError(f"phase {phase.name!r} stands where {name!r} belongs")
+                raise CalendarError(f"phase {phase.name!r} is in the place of {name!r}")
         for earlier, later in zip(self.phases, self.phases[1:], strict=False):
             if earlier.end > later.start:
                 raise CalendarError(
@@ -64,8 +64,8 @@ class Calendar:
         """A calendar from `{"pretrain": ["2008-07-01", "2013-07-01"], "phase1": [...], ...}`.
 
         Dates are ISO strings or `datetime.date`s (as TOML gives them), read as midnight UTC; a time of day is
-        allowed.  Raises CalendarError on a missing or unknown phase, a date that cannot be read, a reversed
-        phase and two phases that overlap.
+        allowed. Raises CalendarError for a missing or unknown phase, an unreadable date, a reversed phase, or phases
+        that overlap.
         """
         for name in dates:
             if name not in PHASES:
@@ -94,24 +94,24 @@ class Calendar:
 
     @property
     def t2(self) -> int:
-        """End of phase2, ms: nothing that a tested model knows lies at or after it."""
+        """End of phase2, ms: a tested model knows nothing from this time on."""
         return self.phase2.end
 
     def phase(self, name: str) -> Phase:
-        """The phase of that name; CalendarError if there is none."""
+        """The phase with this name. Raises CalendarError if there is none."""
         if name not in PHASES:
             raise CalendarError(f"{name!r}: unknown phase; the phases are {', '.join(PHASES)}")
         return getattr(self, name)
 
     def as_dates(self) -> dict[str, list[str]]:
-        """What `from_dates` takes: name -> [start, end] as ISO strings."""
+        """The argument of `from_dates`: name -> [start, end] as ISO strings."""
         return {phase.name: [format_time(phase.start), format_time(phase.end)] for phase in self.phases}
 
 
 def milliseconds(value: str | date) -> int:
-    """Milliseconds since 1970 of an ISO date or time, read as UTC unless it names another zone.
+    """Milliseconds since 1970 of an ISO date or time, in UTC unless it names another zone.
 
-    Raises CalendarError if it cannot be read.
+    Raises CalendarError if it cannot be parsed.
     """
     if isinstance(value, str):
         try:
@@ -129,7 +129,7 @@ def milliseconds(value: str | date) -> int:
 
 
 def format_time(time_ms: int) -> str:
-    """ISO date of a time in ms UTC; with the time of day where it is not midnight."""
+    """ISO date of a time in ms UTC, with the time of day unless it is midnight."""
     days, rest_ms = divmod(int(time_ms), DAY_MS)
     day = date.fromordinal(date(1970, 1, 1).toordinal() + days).isoformat()
     if rest_ms == 0:

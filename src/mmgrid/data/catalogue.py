@@ -1,10 +1,8 @@
-"""Which items may be recommended at a time: all that the domain ever has, or those seen by then.
+"""Which items may be recommended at a time: all items of the domain (closed), or those seen by then (open).
 
-Item rows never change between the two; only the candidates differ.  Whatever is compared with each other is
-ranked on one catalogue: an open one is taken at t2.
+Item rows are the same for both; only the candidates differ. Models that are compared with each other are ranked on one
+catalogue; an open one is that of t2.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
@@ -20,15 +18,15 @@ Catalogue = Literal["closed", "open"]
 
 
 def catalogue_at(corpus: Corpus, kind: Catalogue, end: int, before: int | None = None) -> Items:
-    """The domain's items, with the candidates of that time.
+    """The domain's items, with the candidates at the time `end`.
 
     Args:
-        kind: "closed": every prepared item is a candidate.  "open": those with an interaction of this
-            corpus before `end`.
-        end: ms UTC, exclusive; a closed catalogue does not depend on it.
-        before: the end of the phase before (ms UTC): what an open catalogue did not hold then is `new`.
+        kind: "closed": every prepared item is a candidate. "open": items with an interaction in this corpus before
+            `end`.
+        end: ms UTC, exclusive; ignored for a closed catalogue.
+        before: end of the phase before (ms UTC); candidates that an open catalogue lacked then are `new`.
 
-    Raises DataError if an open catalogue has no item yet.
+    Raises DataError if an open catalogue has no items yet.
     """
     if kind == "closed":
         return corpus.catalogue

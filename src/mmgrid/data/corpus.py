@@ -1,8 +1,8 @@
-"""A prepared domain: interactions as rows of users and items, sorted by user and time, and the catalogue.
+"""A prepared domain: interactions as user and item rows, sorted by user and time, and the catalogue.
 
-On disk it is two parquet files, `interactions.parquet` and `items.parquet`, the layout that the parquet reader
-takes, so that a prepared domain can be raw data again.  Rows are given by sorted ids, so a corpus does not
-depend on the order of the files it was made from; only ties in time keep file order.
+On disk it is two parquet files, `interactions.parquet` and `items.parquet`, in the layout of the parquet reader, so
+that a prepared domain can serve as raw data. Rows follow the sorted ids, so a corpus does not depend on the order of
+its source files; only ties in time keep file order.
 
 Shapes: U users, n interactions.
 """
@@ -29,8 +29,8 @@ ITEMS_FILE = "items.parquet"
 class Corpus:
     """A domain's interactions, sorted by user row, then time, ties in file order.
 
-    user_ids: str[U], sorted; every user has an interaction.  users: int32[n] user rows.
-    items: int32[n] item rows.  timestamps: int64[n], ms UTC.  catalogue: the domain's items.
+    user_ids: str[U], sorted; every user has an interaction. users: int32[n] user rows.
+    items: int32[n] item rows. timestamps: int64[n], ms UTC. catalogue: the domain's items.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Corpus:
 
     @classmethod
     def from_tables(cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame) -> Corpus:
-        """A corpus of the tables that `RawDomain` describes.  DataError if an interaction's item is missing."""
+        """A corpus from the two tables of a `RawDomain`. Raises DataError if the item of an interaction is missing."""
         if items["item_id"].is_duplicated().any():
-            raise DataError(f"{name}: the item table names items more than once; prepare the domain again")
+            raise DataError(f"{name}: the item table contains items more than once; prepare the domain again")
         catalogue = Items.from_table(items)
         user_ids = interactions["user_id"].unique().sort()
         item_ids = items["item_id"].sort()
@@ -64,7 +64,7 @@ class Corpus:
         unknown = interactions.filter(item_rows.is_null())["item_id"]
         if len(unknown):
             raise DataError(
-                f"{name}: {len(unknown)} interactions with items that the item table lacks, such as "
+                f"{name}: {len(unknown)} interactions have items that the item table lacks, such as "
                 f"{unknown[0]}; prepare the domain, which drops them"
             )
         users = row_of(interactions["user_id"], user_ids).to_numpy()
@@ -81,14 +81,14 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path, until: int | None = None) -> Corpus:
-        """The corpus that `save` wrote; its name is the folder's unless the file names it.
+        """Read the corpus that `save` wrote. Its name is stored in the file; otherwise it is that of the folder.
 
         Args:
             folder: holds `interactions.parquet` and `items.parquet`.
-            until: interactions at or after this time (ms UTC) are filtered while reading and never enter
-                memory; users without an earlier one are unknown, too.  Equals `load(folder).before(until)`.
+            until: interactions at or after this time (ms UTC) are filtered while reading and never enter memory, and
+                users without an earlier interaction are left out. Equals `load(folder).before(until)`.
 
-        Raises DataError if a file is missing or is no such table.
+        Raises DataError if a file is missing or is not a table of this form.
         """
         folder = Path(folder)
         interactions = _scan(folder / INTERACTIONS_FILE, INTERACTIONS.names())
@@ -102,7 +102,7 @@ class Corpus:
         return cls.from_tables(_name(folder), *tables)
 
     def save(self, folder: Path) -> None:
-        """Write `interactions.parquet` and `items.parquet` into `folder`, which is made if need be."""
+        """Write `interactions.parquet` and `items.parquet` into `folder`, which is created if it is missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         ids = pl.Series(self.user_ids.tolist(), dtype=pl.String)
@@ -115,24 +115,24 @@ class Corpus:
             },
             schema=INTERACTIONS,
         )
-        # The name travels in the file: a store's folders are named by fingerprints.
+        # The file stores the name, since the folders of a store are named by fingerprints.
         interactions.write_parquet(folder / INTERACTIONS_FILE, metadata={_NAME_KEY: self.name})
         self.catalogue.table().write_parquet(folder / ITEMS_FILE)
 
     def before(self, end_ms: int) -> Corpus:
-        """The interactions before `end_ms`, and the users who have one.  The catalogue stays."""
+        """The interactions before `end_ms`, and the users with at least one. The catalogue is unchanged."""
         return self._where(self.timestamps < end_ms)
 
     def take_users(self, rows: npt.ArrayLike) -> Corpus:
-        """The interactions of these user rows.  The catalogue stays."""
+        """The interactions of these user rows. The catalogue is unchanged."""
         chosen = np.zeros(self.n_users, np.bool_)
         chosen[np.asarray(rows)] = True
         return self._where(chosen[self.users])
 
     def histories(self, end_ms: int) -> Histories:
-        """Each user's interactions before `end_ms`, oldest first, for the users who have one.
+        """Each user's interactions before `end_ms`, oldest first, for users with at least one.
 
-        `users` of the result are rows of this corpus.
+        `users` of the result are user rows of this corpus.
         """
         kept = self.timestamps < end_ms
         users, counts = np.unique(self.users[kept], return_counts=True)

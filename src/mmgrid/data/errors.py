@@ -1,4 +1,4 @@
-"""What can be wrong with data, each with a type that a caller can catch and a message that says what to do."""
+"""Errors in data."""
 
 
 class DataError(ValueError):
@@ -10,8 +10,8 @@ class CalendarError(DataError):
 
 
 class NoTestUsersError(DataError):
-    """Nobody's last interaction lies in the phase to be tested."""
+    """No user's last interaction lies in the target phase."""
 
 
 class LeakageError(ValueError):
-    """Something that may know the data up to a time only was handed an interaction at or after it."""
+    """Histories that must end before a time contain an interaction at or after it."""

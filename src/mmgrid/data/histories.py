@@ -1,7 +1,7 @@
-"""Users' interactions, oldest first, that were made before one time: all that a model may know then.
+"""Users' interactions before one time, oldest first: everything that a model may know about them at that time.
 
-One flat array and offsets, so that millions of users cost three arrays and every step is vectorised.
-Shapes: U users, n interactions of all of them.
+They are stored as flat arrays with offsets, so that operations on millions of users are vectorised.
+Shapes: U users, n interactions in total.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mmgrid.data.errors import LeakageError
 class Histories:
     """The history of user i is `items[offsets[i]:offsets[i + 1]]`, oldest first, all before `end`.
 
-    users: int64[U] user rows of the corpus they come from.  offsets: int64[U + 1].
-    items: int32[n] item rows.  timestamps: int64[n], ms UTC.  end: ms UTC.
+    users: int64[U] user rows of the corpus. offsets: int64[U + 1].
+    items: int32[n] item rows. timestamps: int64[n], ms UTC. end: ms UTC.
     """
 
     users: npt.NDArray[np.int64]
@@ -44,11 +44,11 @@ class Histories:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64[U]: interactions of each user."""
+        """int64[U]: number of interactions of each user."""
         return np.diff(self.offsets)
 
     def of(self, index: int) -> npt.NDArray[np.int32]:
-        """Item rows of the user at position `index` (not the user's row in the corpus): int32[L]."""
+        """int32[L]: item rows of the user at position `index` (not the user's row in the corpus)."""
         if not 0 <= index < len(self):
             raise IndexError(f"history {index}: there are {len(self)}, from 0")
         return self.items[self.offsets[index] : self.offsets[index + 1]]
@@ -59,9 +59,9 @@ class Histories:
         return self._pick(self.users[positions], self.offsets[:-1][positions], self.lengths[positions])
 
     def last(self, length: int) -> Histories:
-        """Of every history the newest `length` interactions."""
+        """The newest `length` interactions of every history."""
         if length < 0:
-            raise ValueError(f"length {length}: a history cannot be shorter than 0")
+            raise ValueError(f"length {length}: expected 0 or more")
         kept = np.minimum(self.lengths, length)
         return self._pick(self.users, self.offsets[1:] - kept, kept)
 
@@ -71,8 +71,7 @@ class Histories:
             late = self.timestamps >= end
             raise LeakageError(
                 f"{int(late.sum())} interactions lie at or after {format_time(end)} (the latest at "
-                f"{format_time(int(self.timestamps.max()))}), of which nothing may be known; take the histories "
-                "before that time"
+                f"{format_time(int(self.timestamps.max()))}), which must not be known; use histories before that time"
             )
 
     def _pick(

@@ -1,4 +1,4 @@
-"""The items of a domain and their texts; a row of `Items` is what every table and model calls an item."""
+"""The items of a domain and their texts; all tables and models refer to an item by its row in `Items`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import polars as pl
 class Items:
     """N items, sorted by id, of which M may be recommended.
 
-    ids: str[N].  titles, descriptions: N strings each (a description may be "").
-    candidates: int64[M], sorted rows that may be recommended or drawn as negatives; all N in a closed
-    catalogue.  new: int64[at most M], those candidates that the phase before did not know, in an open catalogue.
+    ids: str[N]. titles, descriptions: N strings each (a description may be "").
+    candidates: int64[M], sorted rows that may be recommended or drawn as negatives; all N in a closed catalogue.
+    new: int64[≤ M], in an open catalogue the candidates that are new since the phase before.
     """
 
     ids: npt.NDArray[np.str_]
@@ -28,7 +28,7 @@ class Items:
         if not len(self.ids) == len(self.titles) == len(self.descriptions):
             raise ValueError(
                 f"items: {len(self.ids)} ids, {len(self.titles)} titles, {len(self.descriptions)} "
-                "descriptions; expected as many of each"
+                "descriptions; expected equal numbers"
             )
         rows = self.candidates
         if rows.size and (rows[0] < 0 or rows[-1] >= len(self.ids) or np.any(np.diff(rows) <= 0)):
@@ -39,7 +39,7 @@ class Items:
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Items:
-        """Items of a table with item_id (distinct), title, description; sorted by id, all are candidates."""
+        """Items from a table with item_id (distinct), title, description; sorted by id, all of them candidates."""
         table = table.sort("item_id")
         return cls(
             strings(table["item_id"]),
@@ -49,7 +49,7 @@ class Items:
         )
 
     def table(self) -> pl.DataFrame:
-        """item_id, title, description: N rows."""
+        """The table with columns item_id, title, description: N rows."""
         columns = {"item_id": self.ids.tolist(), "title": self.titles, "description": self.descriptions}
         return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
@@ -60,7 +60,7 @@ class Items:
         return mask
 
     def with_candidates(self, rows: npt.ArrayLike) -> Items:
-        """The same items, of which only `rows` may be recommended."""
+        """The same items with only `rows` as candidates."""
         return replace(self, candidates=np.unique(np.asarray(rows, np.int64)))
 
 

@@ -1,11 +1,9 @@
-"""From raw tables to a corpus: which rows stay, in an order of steps that changes the result.
+"""From raw tables to a corpus: filters interactions in a fixed order of steps, on which the result depends.
 
-Counts for the minimum are taken over the whole file, before the calendar cuts it, as in the paper (arXiv
-2601.15930); then each user needs enough rows within the calendar.  What each step dropped is counted, so that
-a table which surprises can be explained.
+The minimum of interactions is counted over the whole file, before the calendar cuts it, as in the paper (arXiv
+2601.15930); after the cut, each user needs enough rows within the calendar. Each step counts what it drops, so that
+unexpected results can be explained.
 """
-
-from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -22,12 +20,12 @@ from mmgrid.data.sampling import nested_sample
 
 Compat = Literal["official"]
 
-_CORE = 5  # of the published files that the paper starts from
+_CORE = 5  # the published files that the paper starts from are 5-cores
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What one step of preparation removed: interactions, and users and items that have none left."""
+    """The number of interactions that one step removed, and of users and items without any left."""
 
     step: str
     interactions: int
@@ -37,7 +35,7 @@ class Dropped:
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """A corpus, what each step dropped on the way to it, and how many items had no title."""
+    """A corpus, the numbers that each step dropped, and the number of items without a title."""
 
     corpus: Corpus
     dropped: tuple[Dropped, ...]
@@ -63,14 +61,13 @@ def prepare(
     seed: int = 0,
     compat: Compat | None = None,
 ) -> Preparation:
-    """A domain as a grid uses it: `filter_interactions` over the calendar, then a sample of users.
+    """Prepare a domain for a grid: `filter_interactions` over the calendar, then a sample of users.
 
     Args:
-        max_users: a nested, deterministic sample of at most so many users; the catalogue stays the whole
-            domain's.
+        max_users: sample at most this many users (deterministic, nested); the catalogue stays that of all users.
         compat: see `filter_interactions`.
 
-    Raises DataError if nothing is left.
+    Raises DataError if no interaction is left.
     """
     preparation = filter_interactions(
         raw,
@@ -95,20 +92,24 @@ def filter_interactions(
     min_interactions: int = 5,
     compat: Compat | None = None,
 ) -> Preparation:
-    """Drop what a grid cannot use, in the order of the paper (arXiv 2601.15930).
+    """Drop the interactions that a grid cannot use, in the order of the paper (arXiv 2601.15930).
 
-    Repeated (user, item) rows after the earliest go; interactions with items that have no row or no title go;
-    interactions of each user and item are counted over the whole file; timestamps outside [start, end) go;
-    rows whose user or item was counted fewer than `min_interactions` times go; users with fewer rows left go.
-    The catalogue is the items that are left.  Unfiltered reviews first lose the users and items outside the
-    5-core (or a smaller core, if `min_interactions` is smaller), as the published 5-core files did.
+    1. Of repeated (user, item) rows, keep the earliest.
+    2. Reviews only: keep the 5-core (or a smaller core if `min_interactions` is smaller), as the published files do.
+    3. Drop interactions with items that have no row or no title.
+    4. Count the interactions of each user and item over the whole file.
+    5. Drop timestamps outside [start, end).
+    6. Drop rows with a user or item that was counted fewer than `min_interactions` times in step 4.
+    7. Drop users with fewer than `min_interactions` rows left.
+
+    The catalogue consists of the items that are left.
 
     Args:
-        start, end: ms UTC; None does not cut.
-        compat: "official" lets rows at or after `end` count in the last filter and cuts them afterwards, as
-            the paper's official code does.
+        start, end: ms UTC; None: no limit.
+        compat: "official" counts rows at or after `end` in step 7 and drops them afterwards, like the paper's
+            official code.
 
-    Raises DataError if nothing is left, naming the step that emptied the domain.
+    Raises DataError if no interaction is left; it names the step that dropped the last ones.
     """
     if min_interactions < 1:
         raise ValueError(f"min_interactions {min_interactions}: expected at least 1")
@@ -116,7 +117,9 @@ def filter_interactions(
         raise ValueError(f"compat {compat!r}: expected None or 'official'")
     titled = raw.items.filter(pl.col("title") != "")
     if titled.is_empty():
-        raise DataError(f"{raw.name}: none of its {len(raw.items)} items has a title; items are known by their text")
+        raise DataError(
+            f"{raw.name}: none of its {len(raw.items)} items has a title; recommenders read item texts, so add titles"
+        )
     steps = _Steps(raw, titled)
     steps.keep_earliest()
     if raw.unfiltered:
@@ -133,10 +136,10 @@ def filter_interactions(
 
 
 def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.bool_]:
-    """The largest part of n interactions in which each user and each item has at least k: bool[n].
+    """bool[n]: the k-core, the largest subset of interactions in which each user and item has at least k.
 
     Args:
-        users, items: int[n] numbers from 0.
+        users, items: int[n], numbers from 0.
     """
     kept = np.arange(len(users))
     while True:
@@ -153,7 +156,7 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
 def _filters(
     start: int | None, end: int | None, min_interactions: int, compat: Compat | None
 ) -> list[tuple[str, pl.Expr]]:
-    """Name and condition of each step after the repeats are gone, in order."""
+    """Name and condition of each of the last steps, in order."""
     since = [] if start is None else [(f"before {format_time(start)}", pl.col("timestamp") >= start)]
     until = [] if end is None else [(f"at or after {format_time(end)}", pl.col("timestamp") < end)]
     counted = (pl.col("of_user") >= min_interactions) & (pl.col("of_item") >= min_interactions)
@@ -165,10 +168,10 @@ def _filters(
 
 
 class _Steps:
-    """The rows that are still there, and what each step took.
+    """The remaining rows, and what each step dropped.
 
-    rows: row (place in the file), user and item (as numbers, which compare quickly), timestamp, known and
-    titled (whether the item has a row, and a title).
+    rows: row (position in the file), user and item (as numbers), timestamp, known (whether the item has a row) and
+    titled (whether it has a title).
     """
 
     def __init__(self, raw: RawDomain, titled: pl.DataFrame) -> None:
@@ -187,11 +190,11 @@ class _Steps:
         self._left = _counts(self.rows)
 
     def keep(self, step: str, kept: pl.Expr | pl.Series) -> None:
-        """Keep the rows where `kept` holds."""
+        """Keep the rows for which `kept` is true."""
         self._replace(step, self.rows.filter(kept))
 
     def keep_earliest(self) -> None:
-        """Of the rows of one user and item keep the earliest, of those at one time the first in the file."""
+        """Keep the earliest row of each user and item; among equal times, the first in the file."""
         pair = pl.col("user").cast(pl.Int64) * len(self.rows) + pl.col("item")
         rows = self.rows
         if rows.select(pair.n_unique()).item() < len(rows):  # most files have no repeats
@@ -205,7 +208,7 @@ class _Steps:
         self.keep(f"outside the {k}-core of the reviews", pl.Series(mask))
 
     def count(self) -> None:
-        """Add of_user and of_item: how many rows each row's user and item have now."""
+        """Add the columns of_user and of_item: the present number of rows of each row's user and item."""
         self.rows = self.rows.with_columns(
             pl.len().over("user").alias("of_user"), pl.len().over("item").alias("of_item")
         )
@@ -217,7 +220,7 @@ class _Steps:
             taken = "; ".join(f"{drop.step}: {drop.interactions}" for drop in self.dropped if drop.interactions)
             times = self.rows["timestamp"].to_numpy()
             raise DataError(
-                f"{self.name}: no interactions are left. Dropped were: {taken}. Before the last of these steps "
+                f"{self.name}: no interactions are left. Dropped: {taken}. Before the last of these steps "
                 f"they ran from {format_time(times.min())} to {format_time(times.max())}; check that the dates, "
                 "the item ids and the minimum fit the data"
             )
@@ -225,6 +228,6 @@ class _Steps:
 
 
 def _counts(rows: pl.DataFrame) -> tuple[int, int, int]:
-    """Interactions, users, items."""
+    """The numbers of interactions, users and items."""
     users, items = (int(np.count_nonzero(np.bincount(rows[column].to_numpy()))) for column in ("user", "item"))
     return len(rows), users, items

@@ -1,9 +1,7 @@
-"""A domain as it was found: who took which item when, and the items' texts, before anything is dropped.
+"""A raw domain: interactions and item texts as they were read, before anything is dropped.
 
-Every reader gives this one shape, so that preparation knows no file format.
+Every reader returns this form, so that preparation does not depend on file formats.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -14,7 +12,7 @@ from mmgrid.data.errors import DataError
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
 ITEMS = pl.Schema({"item_id": pl.String, "title": pl.String, "description": pl.String})
 
-# Milliseconds of the years 1973 and 5138: a table wholly outside is in another unit.
+# The years 1973 and 5138 in milliseconds: a table that lies entirely outside uses another unit.
 _LEAST_MS, _MOST_MS = 10**11, 10**14
 
 
@@ -23,9 +21,8 @@ class RawDomain:
     """A domain's tables, rows in file order.
 
     interactions: user_id str, item_id str, timestamp int64 (ms, UTC); without nulls.
-    items: item_id str (each once), title str, description str ("" where there is none).
-    unfiltered: the interactions are all reviews as they were written, not a 5-core file: preparation makes
-        them one first.
+    items: item_id str (distinct), title str, description str ("" if missing).
+    unfiltered: the interactions are all reviews, not a 5-core; preparation then computes the 5-core first.
     """
 
     name: str
@@ -43,10 +40,11 @@ def raw_domain(
     *,
     unfiltered: bool = False,
 ) -> RawDomain:
-    """Check and tidy two tables that a reader has read; the sources are named in errors.
+    """Check and normalise the two tables of a reader; errors name the sources.
 
-    Ids become strings, date columns milliseconds, missing texts "", and of repeated items the first stays.
-    Raises DataError: columns missing, ids or timestamps missing, timestamps not in milliseconds, no rows.
+    Ids become strings, dates milliseconds, missing texts "", and only the first of repeated items stays.
+
+    Raises DataError for missing columns, ids or timestamps, timestamps not in milliseconds, or empty tables.
     """
     require_columns(interactions.columns, INTERACTIONS.names(), interactions_source)
     require_columns(items.columns, ["item_id", "title"], items_source)
@@ -67,15 +65,15 @@ def raw_domain(
         if count:
             raise DataError(f"{interactions_source}: {count} rows without {column}; fill or remove them")
     if interactions.is_empty():
-        raise DataError(f"{interactions_source}: no interactions in it")
+        raise DataError(f"{interactions_source}: contains no interactions")
     if items.is_empty():
-        raise DataError(f"{items_source}: no items in it")
+        raise DataError(f"{items_source}: contains no items")
     check_milliseconds(interactions["timestamp"], interactions_source)
     return RawDomain(name, interactions, items, unfiltered)
 
 
 def require_columns(present: list[str], needed: list[str], source: object) -> None:
-    """DataError naming the source, what is missing and what is there, unless all needed columns are there."""
+    """Raise DataError, naming the source, the missing and the present columns, if a needed column is missing."""
     missing = [column for column in needed if column not in present]
     if missing:
         raise DataError(
@@ -85,7 +83,7 @@ def require_columns(present: list[str], needed: list[str], source: object) -> No
 
 
 def check_milliseconds(timestamps: pl.Series, source: object) -> None:
-    """DataError if the timestamps are in seconds, or in micro- or nanoseconds, instead of milliseconds."""
+    """Raise DataError if timestamps are in seconds, microseconds or nanoseconds instead of milliseconds."""
     low, high = timestamps.min(), timestamps.max()
     if not isinstance(low, int) or not isinstance(high, int):
         return
@@ -96,13 +94,13 @@ def check_milliseconds(timestamps: pl.Series, source: object) -> None:
     else:
         return
     raise DataError(
-        f"{source}: its timestamps (from {low} to {high}) look like {unit}; milliseconds since 1970 UTC are "
-        f"needed: {remedy}"
+        f"{source}: its timestamps (from {low} to {high}) look like {unit}; expected milliseconds since "
+        f"1970 UTC: {remedy}"
     )
 
 
 def row_of(ids: pl.Series, known: pl.Series) -> pl.Series:
-    """The position of each id among `known` (int32), null where it is not among them."""
+    """int32: the position of each id among `known`, null for ids that are not among them."""
     rows = pl.DataFrame({"id": known, "row": pl.int_range(len(known), dtype=pl.Int32, eager=True)})
     return pl.DataFrame({"id": ids}).join(rows, on="id", how="left", maintain_order="left")["row"]
 

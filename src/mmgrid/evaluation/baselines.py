@@ -1,14 +1,12 @@
-"""The two recommenders that any trained one must beat: the most popular items, and chance.
+"""The two recommenders that every trained model must beat: popularity and random order.
 
-Both are ranked as every model is: over the candidates, the user's history masked, no target dropped.  Neither
-needs a score for each user and item: popularity is one order of all items, from which a history's items are
-taken out, and a random order puts the target at each place with equal chance.
+Both are ranked like every model: over the candidates, with the user's history masked and no target dropped. Neither
+needs a score for each user and item. Popularity is one order of all items, from which the items of a history are
+removed; a random order places the target at each rank with equal probability.
 
-Shapes: ``U`` users, ``N`` items.  Histories come as ``offsets`` int[U + 1] and ``items`` int[offsets[-1]];
-the history of user i is ``items[offsets[i]:offsets[i + 1]]``.
+Shapes: `U` users, `N` items. Histories are given as `offsets` int[U + 1] and `items` int[offsets[-1]];
+the history of user i is `items[offsets[i]:offsets[i + 1]]`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -26,24 +24,24 @@ def popularity_ranks(
     items: npt.NDArray[np.integer],
     candidates: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Rank of each target when items are recommended by how often they were interacted with.
+    """Rank of each target if items are recommended in order of their number of interactions.
 
     Args:
         counts: int[N], interactions of each item; count training interactions only (before t2), for example
-            with ``np.bincount(training_items, minlength=N)``.  Equal counts: the lower row comes first.
+            with `np.bincount(training_items, minlength=N)`. Among equal counts, the lower row comes first.
         targets: int[U] item rows.
-        offsets, items: the histories, masked.
-        candidates: bool[N], or ``None`` for every item.
+        offsets, items: the histories, which are masked.
+        candidates: bool[N], or `None` for every item.
 
     Returns:
-        int64[U]; ``NOT_RANKED`` where the target is no candidate or lies in the history.
+        int64[U]; `NOT_RANKED` if the target is not a candidate or lies in the history.
     """
     counts, targets = np.asarray(counts), np.asarray(targets)
     n_items = len(counts)
     eligible = np.ones(n_items, np.bool_) if candidates is None else candidates
     users, seen = _distinct_history(offsets, items, targets, n_items)
     order = np.lexsort((np.arange(n_items), -counts.astype(np.int64)))
-    before = np.empty(n_items, np.int64)  # candidates that stand before an item, for a user without history
+    before = np.empty(n_items, np.int64)  # candidates ranked before an item, for a user without history
     before[order] = np.cumsum(eligible[order]) - eligible[order]
     place = np.empty(n_items, np.int64)
     place[order] = np.arange(n_items)
@@ -63,9 +61,9 @@ def random_ranks(
     *,
     seed: int,
 ) -> npt.NDArray[np.int64]:
-    """Rank of each target when the eligible items are recommended in random order.
+    """Rank of each target if the eligible items are recommended in random order.
 
-    A user's draw depends on the seed and the user's id alone: not on the position, nor on who else is tested.
+    A user's draw depends only on the seed and the user's id, not on the position or on the other users.
 
     Args:
         user_ids: U ids.
@@ -73,17 +71,17 @@ def random_ranks(
         n_items: N.
 
     Returns:
-        int64[U]; ``NOT_RANKED`` where the target is no candidate or lies in the history.
+        int64[U]; `NOT_RANKED` if the target is not a candidate or lies in the history.
     """
     targets = np.asarray(targets)
     if len(user_ids) != len(targets):
-        raise ValueError(f"user_ids ({len(user_ids)}) and targets ({len(targets)}): expected one id a target")
+        raise ValueError(f"user_ids ({len(user_ids)}) and targets ({len(targets)}): expected one id per target")
     eligible = np.ones(n_items, np.bool_) if candidates is None else candidates
     users, seen = _distinct_history(offsets, items, targets, n_items)
     choices = int(eligible.sum()) - np.bincount(users[eligible[seen]], minlength=len(targets))
     ranks = np.empty(len(targets), np.int64)
     for position, (user, count) in enumerate(zip(user_ids, choices.tolist(), strict=True)):
-        # The product's high bits: uniform over the choices, without a generator for each user.
+        # The high bits of the product are uniform over the choices and need no generator per user.
         ranks[position] = (derive(seed, "evaluation", "random", str(user)) * count) >> 63
     ranks[_hidden(targets, users, seen, eligible)] = NOT_RANKED
     return ranks
@@ -95,7 +93,7 @@ def _distinct_history(
     targets: npt.NDArray[np.integer],
     n_items: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pairs (user position, item row) of all histories, each pair once."""
+    """The distinct pairs (user position, item row) of all histories."""
     offsets, items = np.asarray(offsets, np.int64), np.asarray(items, np.int64)
     if offsets.shape != (len(targets) + 1,) or int(offsets[-1]) != len(items):
         raise ValueError(f"offsets {offsets.shape}: expected {len(targets) + 1} that end at {len(items)}")

@@ -1,6 +1,4 @@
-"""P-values of many comparisons at once."""
-
-from __future__ import annotations
+"""Corrections of p-values for multiple comparisons."""
 
 from collections.abc import Sequence
 
@@ -9,16 +7,16 @@ import numpy.typing as npt
 
 
 def holm(p_values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """P-values such that rejecting those at most α keeps the chance of any false rejection at most α.
+    """Holm's correction: rejecting all corrected p-values ≤ α keeps the family-wise error rate ≤ α.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-    6(2), 1979; no assumption on how the comparisons depend on each other.
+    6(2), 1979; valid under any dependence between the comparisons.
 
     Args:
-        p_values: float64[n]; NaN for a comparison that could not be made, which counts for nothing.
+        p_values: float64[n]; NaN for a comparison that could not be made, which is not counted.
 
     Returns:
-        float64[n] in the order given, never smaller than what was given and at most 1; NaN stays.
+        float64[n] in the given order, never smaller than the input and at most 1; NaN stays NaN.
     """
     given = np.asarray(p_values, np.float64)
     adjusted = np.full(given.shape, np.nan)

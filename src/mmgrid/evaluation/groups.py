@@ -1,10 +1,7 @@
-"""Which test users a number speaks of: all, those who were active of late, and those who were not.
+"""The groups of test users in every table: all, recently active, and not recently active.
 
-A user is *active* with at least one interaction in the phase before the target's (phase2 for the test).  The
-test set says who is; here that one mask becomes the three groups of every table.
+A user is *active* with at least one interaction in the phase before that of the target (phase2 for the test).
 """
-
-from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +11,10 @@ GROUPS = ("all", "active", "non_active")
 
 
 def group_masks(active: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
-    """bool[B] for each of ``GROUPS``; ``active`` and ``non_active`` are a partition of ``all``.
+    """bool[B] for each of `GROUPS`; `active` and `non_active` partition `all`.
 
     Raises:
-        ValueError: if ``active`` is not a boolean vector (0/1 integers would silently select rows 0 and 1).
+        ValueError: if `active` is not a boolean vector (0/1 integers would silently select rows 0 and 1).
     """
     active = np.asarray(active)
     if active.ndim != 1 or active.dtype != np.bool_:

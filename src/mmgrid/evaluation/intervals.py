@@ -1,18 +1,16 @@
-"""How far a mean over users can be trusted, and whether two models differ on the same users.
+"""Confidence intervals of means over users, and paired comparisons of two models on the same users.
 
-The test users are taken as a sample.  Resampling them with replacement (the percentile bootstrap; Efron and
-Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13) gives the interval of a mean.  Two models
-are compared on the differences per user, which removes what makes users easy or hard for both: by the same
-bootstrap, and by flipping the signs of the differences (Fisher's randomisation test; for retrieval Smucker,
+The test users are treated as a sample. Resampling them with replacement (the percentile bootstrap; Efron and
+Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13) gives the interval of a mean. Two models
+are compared by their differences per user, which removes how hard a user is for both: with the same bootstrap, and by
+flipping the signs of the differences (Fisher's randomisation test; for retrieval Smucker,
 Allan and Carterette, CIKM 2007).
 
-A resample depends on the seed and the number of users alone.  Intervals of several metrics, and of several
-models over the same users, therefore stand on the same resamples.
+A resample depends only on the seed and the number of users, so intervals of several metrics, and of several models
+over the same users, are based on the same resamples.
 
-Shapes: ``B`` users, ``M`` metrics (a vector [B] counts as one metric), ``S`` resamples.
+Shapes: `B` users, `M` metrics (a vector [B] counts as one metric), `S` resamples.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ _CHUNK_ELEMENTS = 1 << 20
 
 @dataclass(frozen=True)
 class Interval:
-    """Means over users and their intervals; each float64[M], in the unit of the values given."""
+    """Means over users and their intervals; each float64[M], in the unit of the input."""
 
     value: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
@@ -39,9 +37,9 @@ class Interval:
 class Difference:
     """Mean of (a − b) over users; every array is float64[M].
 
-    ``p_bootstrap`` is two-sided: twice the smaller share of resamples on either side of zero.
-    ``p_permutation`` is the share of sign flips whose mean is at least as far from zero.  Both count the
-    observed data as one resample, so neither is ever 0.
+    `p_bootstrap` is two-sided: twice the smaller share of resamples on either side of zero.
+    `p_permutation` is the share of sign flips with a mean at least as far from zero. Both count the observed data as
+    one resample, so neither is ever 0.
     """
 
     difference: npt.NDArray[np.float64]
@@ -58,17 +56,17 @@ def bootstrap_interval(
     """Mean over users with a percentile bootstrap interval.
 
     Args:
-        values: float[B] or float[B, M], one row a user.
-        seed: decides the resamples, together with B.
+        values: float[B] or float[B, M], one row per user.
+        seed: determines the resamples, together with B.
         samples: number of resamples S.
         level: the interval's nominal coverage, in (0, 1).
 
     Returns:
-        An `Interval`.  Without users the numbers are NaN and ``n_users`` is 0; with one user, or equal
-        values, the interval has no width, which says nothing about certainty.
+        An `Interval`. Without users the numbers are NaN and `n_users` is 0. With one user, or equal values, the interval
+        has width 0, which does not mean certainty.
 
     Raises:
-        ValueError: for values that are not finite, or settings out of range.
+        ValueError: values are not finite, or settings are out of range.
     """
     table = _as_table("values", values)
     if table.shape[0] == 0:
@@ -94,7 +92,7 @@ def paired_difference(
         seed, samples, level: as for `bootstrap_interval`.
 
     Raises:
-        ValueError: for shapes that differ, values that are not finite, or settings out of range.
+        ValueError: shapes differ, values are not finite, or settings are out of range.
     """
     first, second = _as_table("a", a), _as_table("b", b)
     if first.shape != second.shape:
@@ -107,7 +105,7 @@ def paired_difference(
     observed = change.mean(axis=0)
     means = resampled_means(change, seed=seed, samples=samples)
     low, high = _percentiles(means, level)
-    # Sums in another order differ in the last digits: "at least as far" needs a hair of tolerance.
+    # Sums in another order differ in the last digits, so "at least as far" needs a small tolerance.
     slack = 1e-12 * (1.0 + np.abs(change).max(axis=0))
     at_most, at_least = (means <= slack).sum(axis=0), (means >= -slack).sum(axis=0)
     p_bootstrap = np.minimum(1.0, 2.0 * (np.minimum(at_most, at_least) + 1) / (samples + 1))
@@ -118,9 +116,9 @@ def paired_difference(
 
 
 def _sign_flip_bound(change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """What no p of flipped signs can exceed, by Hoeffding's inequality: 2 exp(−(Σd)² / (2 Σd²)), float[M].
+    """float[M]: upper bound of the exact sign-flip p by Hoeffding's inequality, 2 exp(−(Σd)² / (2 Σd²)).
 
-    Drawn signs cannot tell a p below 1 / (samples + 1); where many comparisons are corrected for, that is not enough.
+    Drawn signs cannot give a p below 1 / (samples + 1), which is too coarse when many comparisons are corrected.
     """
     squares = np.square(change).sum(axis=0)
     exponent = np.divide(np.square(change.sum(axis=0)), 2 * squares, out=np.zeros_like(squares), where=squares > 0)
@@ -128,7 +126,7 @@ def _sign_flip_bound(change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
 
 
 def resampled_means(values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000) -> npt.NDArray[np.float64]:
-    """float64[S, M]: the means over S resamples of the users, for statistics other than an interval.
+    """float64[S, M]: the means over S resamples of the users, for statistics other than intervals.
 
     Row s is the same resample for every call with the same number of users and the same seed.
     """
@@ -145,15 +143,15 @@ def resampled_means(values: npt.NDArray[np.floating], *, seed: int, samples: int
 def _weighted_sums(weights: npt.NDArray[np.float64], table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """float64[chunk, M] = weights [chunk, B] · table [B, M].
 
-    Not a matrix product: BLAS sums in an order that depends on its number of threads, and results must not.
+    Not a matrix product, since BLAS sums in an order that depends on the number of threads, and results must not.
     """
     return np.einsum("sb,mb->sm", weights, np.ascontiguousarray(table.T))
 
 
 def _counts(n_users: int, seed: int, samples: int) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each user is drawn, in chunks of resamples: float64[chunk, B], rows sum to B.
+    """Number of times each user is drawn, in chunks of resamples: float64[chunk, B]; rows sum to B.
 
-    Drawing B positions and counting them is the multinomial draw, and faster than numpy's own.
+    Counting B drawn positions is a multinomial draw, and faster than numpy's own.
     """
     draw = generator(seed, "evaluation", "bootstrap")
     for size in _chunks(n_users, samples):
@@ -193,5 +191,5 @@ def _as_table(name: str, values: npt.NDArray[np.floating]) -> npt.NDArray[np.flo
     if table.ndim != 2:
         raise ValueError(f"{name}: expected [users] or [users, metrics], got shape {table.shape}")
     if not np.isfinite(table).all():
-        raise ValueError(f"{name}: holds NaN or infinities; every user needs a number (0 for a miss)")
+        raise ValueError(f"{name}: contains NaN or infinities; every user needs a finite number (0 for a miss)")
     return table

@@ -1,13 +1,11 @@
 """Ranking metrics as pure functions of the target's rank.
 
-With one relevant item a user, each metric of a ranked list is a function of one number, the item's rank from
-0 (see `ranking`).  So a metric here takes int64[B] ranks and a cutoff and gives float64[B], one value a user
-in [0, 1]; means, groups and percent come later.  ``NOT_RANKED`` always gives 0: a user is never dropped.
+With one relevant item per user, each metric of a ranked list is a function of the item's rank, counted from 0 (see
+`ranking`). A metric takes int64[B] ranks and a cutoff and returns float64[B], one value per user in [0, 1]; means,
+groups and percent come later. `NOT_RANKED` always gives 0: a user is never dropped.
 
-Names are ``recall@10``, ``ndcg@20``, ``mrr@10``, and ``mrr`` without a cutoff.
+Names are `recall@10`, `ndcg@20`, `mrr@10`, and `mrr` without a cutoff.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ import numpy.typing as npt
 from mmgrid.evaluation.ranking import NOT_RANKED
 
 DEFAULT_METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
-"""What an evaluation reports unless told otherwise."""
+"""The metrics that an evaluation reports by default."""
 
 _NAME = re.compile(r"([a-z]+)(?:@([1-9][0-9]*))?")
 
@@ -28,9 +26,9 @@ _NAME = re.compile(r"([a-z]+)(?:@([1-9][0-9]*))?")
 def recall(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.float64]:
     """Recall@k: 1 if the target is among the first k, else 0.
 
-    Formula: |relevant in the first k| / |relevant|.  With one relevant item it is the hit rate.
+    Formula: |relevant in the first k| / |relevant|. With one relevant item it is the hit rate.
     Source: Manning, Raghavan and Schütze, *Introduction to Information Retrieval*, 2008, section 8.4.
-    Edge rule: the divisor is 1 even for k = 1, and a target that is not ranked gives 0.
+    Edge rule: the divisor is always 1, and a target that is not ranked gives 0.
     """
     return _within(ranks, k).astype(np.float64)
 
@@ -38,7 +36,7 @@ def recall(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.floa
 def ndcg(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.float64]:
     """NDCG@k: 1 / log2(rank + 2) if the target is among the first k, else 0; rank counts from 0.
 
-    Formula: DCG@k / ideal DCG@k with gain 1 and discount 1 / log2(place + 1), places from 1.  With one
+    Formula: DCG@k / ideal DCG@k with gain 1 and discount 1 / log2(place + 1), places from 1. With one
     relevant item the ideal DCG is 1.
     Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 20(4), 2002;
     the discount of Burges et al., "Learning to rank using gradient descent", ICML 2005.
@@ -53,10 +51,10 @@ def ndcg(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.float6
 def mrr(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.float64]:
     """MRR@k: the reciprocal place 1 / (rank + 1) if the target is among the first k, else 0.
 
-    Formula: 1 / place of the first relevant item, its mean over users being the MRR.
+    Formula: 1 / place of the first relevant item; the mean over users is the MRR.
     Source: Voorhees, "The TREC-8 Question Answering Track Report", TREC 1999.
-    Edge rule: without a cutoff every rank counts; a target that is not ranked gives 0.  For a model that
-    returns lists only, ``mrr`` equals ``mrr@length``.
+    Edge rule: without a cutoff every rank counts; a target that is not ranked gives 0. For a model that
+    only returns lists, `mrr` equals `mrr@length`.
     """
     inside = _within(ranks, k)
     values = np.zeros(ranks.shape, np.float64)
@@ -67,14 +65,14 @@ def mrr(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.float64
 METRICS: MappingProxyType[str, Callable[[npt.NDArray[np.integer], int | None], npt.NDArray[np.float64]]] = (
     MappingProxyType({"recall": recall, "ndcg": ndcg, "mrr": mrr})
 )
-"""Family → function of ranks and cutoff."""
+"""Metric family → function of ranks and cutoff."""
 
 _NEEDS_CUTOFF = frozenset({"recall", "ndcg"})
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric family at a cutoff: ``parse_metric("ndcg@20")(ranks)`` gives float64[B]."""
+    """A metric family with a cutoff: `parse_metric("ndcg@20")(ranks)` gives float64[B]."""
 
     family: str
     k: int | None
@@ -88,10 +86,10 @@ class Metric:
 
 
 def parse_metric(name: str) -> Metric:
-    """The metric of that name.
+    """The metric with this name.
 
     Raises:
-        ValueError: if the family is unknown, or the cutoff is missing, zero or not a whole number.
+        ValueError: the family is unknown, or the cutoff is missing, zero or not a whole number.
     """
     match = _NAME.fullmatch(name)
     if match is None or match[1] not in METRICS:
@@ -104,7 +102,7 @@ def parse_metric(name: str) -> Metric:
 
 
 def per_user(ranks: npt.NDArray[np.integer], names: Sequence[str] = DEFAULT_METRICS) -> npt.NDArray[np.float64]:
-    """float64[B, len(names)]: one column a metric, in the order given."""
+    """float64[B, len(names)]: one column per metric, in the given order."""
     ranks = np.asarray(ranks)
     if not names:
         return np.empty((len(ranks), 0), np.float64)
@@ -115,7 +113,9 @@ def _within(ranks: npt.NDArray[np.integer], k: int | None) -> npt.NDArray[np.boo
     if not np.issubdtype(ranks.dtype, np.integer):
         raise ValueError(f"ranks: expected whole numbers from 0, got {ranks.dtype}")
     if ranks.size and int(ranks.min()) < NOT_RANKED:
-        raise ValueError(f"ranks: {int(ranks.min())} is not a rank; they count from 0, {NOT_RANKED} = not ranked")
+        raise ValueError(
+            f"ranks: {int(ranks.min())} is not a rank; ranks count from 0, and {NOT_RANKED} means not ranked"
+        )
     if k is not None and k < 1:
         raise ValueError(f"cutoff {k}: must be 1 or more")
     inside = ranks >= 0

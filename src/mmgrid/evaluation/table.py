@@ -1,10 +1,8 @@
-"""Ranks become the rows that tables, studies and the report read: one row a group and metric, in percent.
+"""Turns ranks into the rows that tables, studies and the report read: one row per group and metric, in percent.
 
-`rows` states how good a model is; `change_rows` how it differs from another one on the same users, where
-pairing makes the interval much narrower than two intervals side by side would suggest.
+`rows` gives the quality of a model; `change_rows` compares it with another model on the same users, where pairing makes
+the interval much narrower than two separate intervals suggest.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,11 +34,11 @@ RESULTS_SCHEMA = pl.Schema(
         "seed": pl.Int64,
     }
 )
-"""One row a model, domain, group and metric.
+"""One row per model, domain, group and metric.
 
-``sources`` are the merged checkpoints, joined by ``+``, and ``merge`` the method; both are empty where
-nothing was merged.  ``parameter`` is its λ or α, or null.  ``value``, ``low`` and ``high`` are percent, NaN
-for a group without users (``n_users`` 0).
+`sources` are the merged checkpoints, joined by `+`, and `merge` the method; both are empty if
+nothing was merged. `parameter` is its λ or α, or null. `value`, `low` and `high` are percent, NaN
+for a group without users (`n_users` 0).
 """
 
 CHANGES_SCHEMA = pl.Schema(
@@ -66,9 +64,9 @@ CHANGES_SCHEMA = pl.Schema(
         "seed": pl.Int64,
     }
 )
-"""One row a comparison of ``model`` with ``reference`` on the same users.
+"""One row per comparison of `model` with `reference` on the same users.
 
-``difference`` with ``low`` and ``high`` in percentage points; ``relative`` with its bounds in percent of the
+`difference` with `low` and `high` in percentage points; `relative` with its bounds in percent of the
 reference's value, NaN where that is 0 (for the bounds: in any resample).
 """
 
@@ -88,13 +86,13 @@ def rows(
     samples: int = 1000,
     level: float = 0.95,
 ) -> pl.DataFrame:
-    """Results rows of one model on one domain, for every group and metric.
+    """Result rows of one model on one domain, for every group and metric.
 
     Args:
         ranks: int[B] ranks of the targets.
         active: bool[B].
         paradigm, domain, model, sources, merge, parameter: as in `RESULTS_SCHEMA`.
-        seed: the grid's; recorded, and decides the resamples.
+        seed: of the grid; recorded, and determines the resamples.
         metrics: names, see `metrics`.
         samples, level: of the bootstrap.
 
@@ -140,11 +138,11 @@ def change_rows(
     samples: int = 1000,
     level: float = 0.95,
 ) -> pl.DataFrame:
-    """How a model differs from another on the same users in the same order, for every group and metric.
+    """Rows that compare a model with another on the same users in the same order, for every group and metric.
 
     Args:
         ranks, reference_ranks: int[B]; position i of both is the same user.
-        reference: name of the model compared with, for example ``phase2``.
+        reference: name of the other model, for example `phase2`.
         The rest: as for `rows`.
 
     Returns:
@@ -181,7 +179,7 @@ def change_rows(
 def _relative(
     values: npt.NDArray[np.float64], base: npt.NDArray[np.float64], *, seed: int, samples: int, level: float
 ) -> npt.NDArray[np.float64]:
-    """float64[3, M]: the ratio of the means less one, and its percentile interval."""
+    """float64[3, M]: the ratio of the means minus one, and its percentile interval."""
     if len(values) == 0:
         return np.full((3, values.shape[1]), np.nan)
     means = resampled_means(values, seed=seed, samples=samples)
@@ -213,4 +211,4 @@ def _identity(
 def _check_lengths(**arrays: npt.NDArray[Any]) -> None:
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{lengths}: each needs one entry a test user")
+        raise ValueError(f"{lengths}: each needs one entry per test user")

@@ -1,4 +1,4 @@
-"""Readers of raw data: by the format's name in a grid, or two files by their own names."""
+"""Readers of raw data: by the format that a grid names, or from two files by their extension."""
 
 from mmgrid.data.readers.files import read_files
 from mmgrid.data.readers.registry import READERS, Reader

@@ -1,10 +1,8 @@
 """Amazon Reviews 2023: `<Category>.csv.gz` (5-core ratings) and `meta_<Category>.jsonl.gz` (items).
 
-Uncompressed files are taken as well, and where there are no ratings the category's reviews, `<Category>.jsonl.gz`.
-A domain's name is its category's.  Source: https://amazon-reviews-2023.github.io
+Uncompressed files are accepted. If there are no ratings, the category's reviews, `<Category>.jsonl.gz`, are read.
+The name of a domain is that of its category. Source: https://amazon-reviews-2023.github.io
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -17,9 +15,9 @@ _ITEMS = (".jsonl.gz", ".jsonl")
 
 
 def sources(root: Path, domain: str) -> list[Path]:
-    """The two files that a category is read from: ratings (or else reviews), items.
+    """The two files of a category: ratings (or else reviews) and items.
 
-    DataError if one is missing.
+    Raises DataError if one is missing.
     """
     root = Path(root)
     return [
@@ -29,9 +27,9 @@ def sources(root: Path, domain: str) -> list[Path]:
 
 
 def read(root: Path, domain: str) -> RawDomain:
-    """The category's interactions, and those of its items that have one.
+    """The category's interactions, and its items with at least one.
 
-    DataError if a file is missing, cut off, broken, or lacks columns.
+    Raises DataError if a file is missing, truncated, broken, or lacks columns.
     """
     interactions, items = sources(root, domain)
     return read_files(interactions, items, domain)

@@ -1,9 +1,7 @@
 """Comma-separated tables with a header line, such as the 5-core files of Amazon Reviews 2023.
 
-Everything is read as text, then converted here: a value that is no number is an error that names its line.
+Values are read as text and converted here, so that an error can name the line of a wrong value.
 """
-
-from __future__ import annotations
 
 import csv
 import io
@@ -18,7 +16,7 @@ from mmgrid.data.readers.lines import Block, blocks
 
 
 def read_interactions(path: Path, header: list[str], item_key: str) -> pl.DataFrame:
-    """user_id, item_id, timestamp of each line, in file order; items are named by `item_key`."""
+    """A table of user_id, item_id and timestamp in file order; `item_key` is the item column of the file."""
     needed = ["user_id", item_key, "timestamp"]
     require_columns(header, needed, path)
     tables = [_parse(path, block, header, needed) for block in blocks(path)]
@@ -26,7 +24,7 @@ def read_interactions(path: Path, header: list[str], item_key: str) -> pl.DataFr
 
 
 def read_items(path: Path, header: list[str], item_key: str) -> pl.DataFrame:
-    """item_id, title, description (if there is one) of each row; a quoted text may run over several lines."""
+    """A table of item_id, title and, if present, description. Quoted texts may contain line breaks."""
     require_columns(header, [item_key, "title"], path)
     data = b"".join(block.data for block in blocks(path))
     wanted = [name for name in (item_key, "title", "description") if name in header]
@@ -38,7 +36,7 @@ def read_items(path: Path, header: list[str], item_key: str) -> pl.DataFrame:
 
 
 def read_header(path: Path) -> list[str]:
-    """Column names in the first line; none if the file is empty."""
+    """Column names from the first line; empty if the file is empty."""
     for block in blocks(path, 1 << 16):
         first = block.data.splitlines()[0].decode("utf-8-sig", errors="replace")
         return next(csv.reader([first]), [])
@@ -58,12 +56,12 @@ def _parse(path: Path, block: Block, header: list[str], needed: list[str]) -> pl
     blank = pl.all_horizontal(pl.all().is_null())
     table = table.filter(~blank).select(needed).with_columns(pl.col("timestamp").cast(pl.Int64, strict=False))
     if any(table.null_count().row(0)):
-        _explain(path, block, header, needed, "a value is missing or is no number")
+        _explain(path, block, header, needed, "a value is missing or not a number")
     return table
 
 
 def _explain(path: Path, block: Block, header: list[str], needed: list[str], error: object) -> NoReturn:
-    """Raise DataError naming the first line that is at fault."""
+    """Raise DataError naming the first wrong line."""
     for number, line in block.lines():
         if number == 1:
             continue
@@ -71,22 +69,22 @@ def _explain(path: Path, block: Block, header: list[str], needed: list[str], err
         try:
             fields = next(csv.reader([line.decode()]))
         except (UnicodeDecodeError, csv.Error) as cause:
-            raise DataError(f"{path}:{number}: {cause} in {shown!r}; mend or remove the line") from None
+            raise DataError(f"{path}:{number}: {cause} in {shown!r}; fix or remove the line") from None
         if len(fields) != len(header):
             raise DataError(
                 f"{path}:{number}: {len(fields)} values for {len(header)} columns ({', '.join(header)}) in "
-                f"{shown!r}; mend or remove the line"
+                f"{shown!r}; fix or remove the line"
             )
         row = dict(zip(header, fields, strict=True))
         for name in needed:
             if not row[name]:
-                raise DataError(f"{path}:{number}: {name} is missing in {shown!r}; mend or remove the line")
+                raise DataError(f"{path}:{number}: {name} is missing in {shown!r}; fix or remove the line")
         if not row["timestamp"].lstrip("+-").isdecimal():
             raise DataError(
                 f"{path}:{number}: timestamp is {row['timestamp']!r}; expected a whole number of milliseconds"
             )
     last = block.first_line + block.data.count(b"\n")
-    raise DataError(f"{path}: lines {block.first_line} to {last} cannot be read as CSV ({error}); mend the file")
+    raise DataError(f"{path}: lines {block.first_line} to {last} cannot be read as CSV ({error}); fix the file")
 
 
 def _explain_items(path: Path, data: bytes, header: list[str], error: Exception) -> NoReturn:
@@ -96,8 +94,8 @@ def _explain_items(path: Path, data: bytes, header: list[str], error: Exception)
             if fields and len(fields) != len(header):
                 raise DataError(
                     f"{path}:{reader.line_num}: {len(fields)} values for {len(header)} columns "
-                    f"({', '.join(header)}); mend or remove the row"
+                    f"({', '.join(header)}); fix or remove the row"
                 )
     except (UnicodeDecodeError, csv.Error) as cause:
-        raise DataError(f"{path}: cannot be read as CSV ({cause}); mend the file") from error
-    raise DataError(f"{path}: cannot be read as CSV ({error}); mend the file") from error
+        raise DataError(f"{path}: cannot be read as CSV ({cause}); fix the file") from error
+    raise DataError(f"{path}: cannot be read as CSV ({error}); fix the file") from error

@@ -1,6 +1,4 @@
-"""A domain from two files, each of whatever format its name says: parquet, csv(.gz) or jsonl(.gz)."""
-
-from __future__ import annotations
+"""A domain from two files, each in the format that its extension names: parquet, csv(.gz) or jsonl(.gz)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,13 +13,13 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
 def read_files(ratings: Path, items: Path, name: str) -> RawDomain:
-    """The domain `name` of a file of interactions and one of items.
+    """Read the domain `name` from a file of interactions and a file of items.
 
-    Items are named by `parent_asin`, as in Amazon Reviews 2023, or by `item_id`.  A file of reviews, JSON lines
-    with `parent_asin`, is marked as unfiltered (see `RawDomain`).  Of the items only those with an interaction
-    are kept: an item file may hold millions of others.
+    The item column is `parent_asin`, as in Amazon Reviews 2023, or `item_id`. A file of reviews, JSON lines with
+    `parent_asin`, is marked as unfiltered (see `RawDomain`). Only items with an interaction are kept, since an item
+    file may hold millions of others.
 
-    Raises DataError if a file is missing, cannot be read or lacks columns, or if the two share no item.
+    Raises DataError if a file is missing, unreadable or lacks columns, or if the two files share no item.
     """
     ratings, items = Path(ratings), Path(items)
     kind, item_kind = file_format(ratings), file_format(items)
@@ -38,13 +36,13 @@ def read_files(ratings: Path, items: Path, name: str) -> RawDomain:
     wanted = interactions.select(pl.col("item_id").cast(pl.String)).unique()
     table = _read_items(items, item_kind, wanted)
     if len(interactions) and table.is_empty():
-        raise DataError(f"{items}: holds none of the items of {ratings}; do the two files belong together?")
+        raise DataError(f"{items}: contains none of the items in {ratings}; do the two files belong together?")
     reviews = kind == "jsonl" and item_key == "parent_asin"
     return raw_domain(name, interactions, table, ratings, items, unfiltered=reviews)
 
 
 def file_format(path: Path) -> str:
-    """parquet, csv or jsonl, by the file's name.  DataError if it is none of them."""
+    """parquet, csv or jsonl, by the file's extension. Raises DataError for any other."""
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return suffix.split(".")[1]
@@ -52,7 +50,7 @@ def file_format(path: Path) -> str:
 
 
 def read_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
-    """Those of the wanted columns that the file has.  DataError if it is no parquet file."""
+    """The wanted columns, as far as the file has them. Raises DataError if it is not a parquet file."""
     try:
         table = pl.scan_parquet(path, glob=False)
         present = table.collect_schema().names()
@@ -62,7 +60,7 @@ def read_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
 
 
 def listing(folder: Path, limit: int = 20) -> str:
-    """What a folder holds, for an error message."""
+    """The content of a folder, for an error message."""
     if not folder.is_dir():
         return f"the folder {folder} is not there either"
     names = sorted(entry.name for entry in folder.iterdir())
@@ -89,7 +87,7 @@ def _read_items(path: Path, kind: str, wanted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _item_key(path: Path, kind: str, others: list[str]) -> str:
-    """The column that names items.  DataError if it or one of `others` is missing."""
+    """The column of item ids. Raises DataError if it or one of `others` is missing."""
     if kind == "parquet":
         try:
             columns = list(pl.read_parquet_schema(path))

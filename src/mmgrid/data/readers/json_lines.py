@@ -1,10 +1,8 @@
-"""JSON lines as tables: one object a line, of which a few fields are wanted.
+"""Reads a few fields of JSON lines, one object per line, as tables.
 
-Whole blocks are parsed by polars; a block that it does not take is gone through line by line, which reads what
-is only unusual (a description that is a string instead of a list) and names the line that is broken.
+Polars parses whole blocks. A block that it refuses is parsed line by line, which accepts unusual values (a description
+that is a string instead of a list) and names broken lines.
 """
-
-from __future__ import annotations
 
 import io
 import json
@@ -21,14 +19,14 @@ _PARAGRAPHS = pl.List(pl.String)
 
 
 def read_interactions(path: Path, item_key: str) -> pl.DataFrame:
-    """user_id, item_id, timestamp of each line, in file order; items are named by `item_key`."""
+    """A table of user_id, item_id and timestamp in file order; `item_key` is the item field of the file."""
     schema = {"user_id": pl.String, item_key: pl.String, "timestamp": pl.Int64}
     tables = [_parse(path, block, schema, required=list(schema)) for block in blocks(path)]
     return _stack(tables, schema).rename({item_key: "item_id"})
 
 
 def read_items(path: Path, item_key: str) -> Iterator[pl.DataFrame]:
-    """item_id, title, description (a list's paragraphs joined by newlines) of each line, block by block."""
+    """Tables of item_id, title and description (paragraphs of a list joined by newlines), one per block."""
     schema = {item_key: pl.String, "title": pl.String, "description": _PARAGRAPHS}
     for block in blocks(path):
         table = _parse(path, block, schema, required=[item_key])
@@ -40,7 +38,7 @@ def read_items(path: Path, item_key: str) -> Iterator[pl.DataFrame]:
 
 
 def first_keys(path: Path) -> list[str]:
-    """The keys of the first object; none if the file is empty.  DataError if the first line is broken."""
+    """The keys of the first object; empty if the file is empty. Raises DataError if the first line is broken."""
     for block in blocks(path, 1 << 16):
         for number, line in block.lines():
             return list(_object(path, number, line))
@@ -58,7 +56,7 @@ def _parse(path: Path, block: Block, schema: dict[str, Any], required: list[str]
 
 
 def _parse_lines(path: Path, block: Block, schema: dict[str, Any], required: list[str]) -> pl.DataFrame:
-    """The block's table, read line by line.  DataError naming the first line that is broken or incomplete."""
+    """The block's table, read line by line. Raises DataError naming the first broken or incomplete line."""
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     for number, line in block.lines():
         row = _object(path, number, line)
@@ -85,9 +83,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 def _broken(path: Path, number: int, why: object, line: bytes) -> NoReturn:
     shown = line[:60].decode(errors="replace") + ("…" if len(line) > 60 else "")
-    raise DataError(
-        f"{path}:{number}: broken JSON ({why}) in {shown!r}; mend or remove the line, or get the file again"
-    )
+    raise DataError(f"{path}:{number}: broken JSON ({why}) in {shown!r}; fix or remove the line, or get the file again")
 
 
 def _value(path: Path, number: int, name: str, value: Any, dtype: Any) -> Any:

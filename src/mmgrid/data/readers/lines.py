@@ -1,10 +1,8 @@
-"""Text files, gzipped or not, as blocks of whole lines, so that a file larger than memory can be read.
+"""Reads text files, gzipped or not, as blocks of whole lines, so that they may be larger than memory.
 
-A block knows the number of its first line: whoever finds something wrong in it can name the line.  Gzip is
-decompressed to its end, where its checksum stands: a file that was cut off is an error, never a shorter table.
+A block knows the number of its first line, so that errors can name a line. Gzip files are decompressed to the end,
+where the checksum is: a truncated file is an error, never a shorter table.
 """
-
-from __future__ import annotations
 
 import gzip
 import zlib
@@ -19,22 +17,22 @@ BLOCK_BYTES = 1 << 25
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file, the first of which has the number `first_line` (from 1)."""
+    """Whole lines of a file. first_line: number of the first one, from 1."""
 
     first_line: int
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Number and content of each line that is not blank."""
+        """Number and content of each non-blank line."""
         for number, line in enumerate(self.data.splitlines(), self.first_line):
             if line.strip():
                 yield number, line
 
 
 def blocks(path: Path, block_bytes: int | None = None) -> Iterator[Block]:
-    """The file's blocks, of about `block_bytes` (default `BLOCK_BYTES`) each; a longer line makes a longer block.
+    """The file in blocks of about `block_bytes` (default `BLOCK_BYTES`); a longer line makes a longer block.
 
-    Raises DataError if a gzipped file is cut off or damaged.
+    Raises DataError if a gzip file is truncated or damaged.
     """
     block_bytes = block_bytes or BLOCK_BYTES
     line, rest = 1, b""
@@ -44,8 +42,8 @@ def blocks(path: Path, block_bytes: int | None = None) -> Iterator[Block]:
                 read = stream.read(block_bytes)
             except EOFError as error:
                 raise DataError(
-                    f"{path}: the gzip file is cut off after line {line}; get it again (a download or copy ended "
-                    "too early)"
+                    f"{path}: the gzip file is cut off after line {line}; get it again (the download or copy was "
+                    "incomplete)"
                 ) from error
             except (gzip.BadGzipFile, zlib.error) as error:
                 raise DataError(

@@ -1,9 +1,7 @@
 """Two parquet tables: `<root>/<domain>/interactions.parquet` and `items.parquet`.
 
-The layout of prepared domains, too: what was prepared for everybody can be raw data of a grid.
+Prepared domains have the same layout, so they can serve as raw data of a grid.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from mmgrid.data.readers.files import listing, read_files
 
 
 def sources(root: Path, domain: str) -> list[Path]:
-    """The two files that a domain is read from.  DataError if one is missing."""
+    """The two files of a domain. Raises DataError if one is missing."""
     root = Path(root)
     if not (root / domain).is_dir():
         raise DataError(f"{root / domain}: no such folder for domain {domain!r}; {listing(root)}")
@@ -25,6 +23,6 @@ def sources(root: Path, domain: str) -> list[Path]:
 
 
 def read(root: Path, domain: str) -> RawDomain:
-    """The domain's two tables.  DataError if one is missing, cannot be read or lacks columns."""
+    """The domain's two tables. Raises DataError if one is missing, unreadable or lacks columns."""
     interactions, items = sources(root, domain)
     return read_files(interactions, items, domain)

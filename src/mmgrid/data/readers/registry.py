@@ -1,6 +1,4 @@
-"""Which reader reads which format."""
-
-from __future__ import annotations
+"""The readers by format name."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,11 +8,11 @@ from mmgrid.data.readers import amazon2023, parquet
 
 
 class Reader(Protocol):
-    """A module that reads one format."""
+    """A reader of one format: a module with these two functions."""
 
     @staticmethod
     def sources(root: Path, domain: str) -> list[Path]:
-        """The raw files that the domain is read from, so that a caller can digest them."""
+        """The raw files of the domain, so that a caller can compute their digests."""
         ...
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The synthetic world: domains whose drift, turnover and tastes are known, as raw Amazon 2023 files."""
+"""The synthetic world: domains with known drift, turnover and tastes, as raw Amazon 2023 files."""
 
 from mmgrid.data.synthetic.simulation import Simulation, simulate
 from mmgrid.data.synthetic.world import World, WorldDomain

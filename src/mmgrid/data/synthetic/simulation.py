@@ -1,9 +1,9 @@
-"""Users who take one item after the other in a world whose items come and go and whose tastes turn.
+"""Simulates users who choose one item after the other while items come and go and tastes drift.
 
-Everything is drawn from probabilities that are written down here: an item's chance is
-exp(popularity + freshness + taste_strength * suits the taste + sequence_strength * continues the series).
-Tastes and items are unit vectors; a trend turns all tastes alike, and each user's own direction besides.
-Time runs in years from the start of pretrain.
+The probability of an item is proportional to
+exp(popularity + freshness + taste_strength * fit to the taste + sequence_strength * continuation of the series).
+Tastes and items are unit vectors. A common trend rotates all tastes, and each taste also rotates in its own direction.
+Time is in years since the start of pretrain.
 
 Shapes: U users, N items, D taste dimensions, n interactions.
 """
@@ -29,21 +29,21 @@ _ITEMS_PER_SERIES = 6
 _SERIES_PER_BRAND = 4
 _NOUNS = 12
 _FEWEST, _MOST = 5, 120  # interactions of a user
-# Interactions before and after the calendar, for preparation to cut.
+# Interactions before and after the calendar, which preparation must drop.
 _BEFORE_DAYS, _AFTER_DAYS = 120, 40
-# Of the next-in-series log-odds, the part that any other item of the series gets, and of one like the last.
+# Shares of the log-odds of the next item in a series: for other items of the series, and for items like the last.
 _SAME_SERIES, _ALIKE = 0.6, 0.4
-# How often a user goes on from the last item at all.
+# Probability that a choice depends on the last item.
 _CONTINUES = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """A simulated domain, with the truth behind it.
+    """A simulated domain, with its ground truth.
 
     start_ms: the start of pretrain.
     users int64[n], items int64[n], times_ms int64[n], ratings int64[n] (1 to 5): sorted by user, then time.
-    titles, descriptions: N strings.  item_vectors float[N, D], appears_ms int64[N].
+    titles, descriptions: N strings. item_vectors float[N, D], appears_ms int64[N].
     """
 
     domain: WorldDomain
@@ -60,18 +60,18 @@ class Simulation:
     tastes: Tastes
 
     def taste(self, time_ms: int) -> Floats:
-        """Every user's taste at a time: unit vectors, float[U, D]."""
+        """float[U, D]: the taste of every user at a time, as unit vectors."""
         years = np.full(self.domain.users, (time_ms - self.start_ms) / (YEAR_DAYS * DAY_MS))
         return self.tastes.at(np.arange(self.domain.users), years)
 
 
 @dataclass(frozen=True, eq=False)
 class Tastes:
-    """Where every user's taste points at a time.
+    """The taste of every user as a function of time.
 
-    first, second: float[U, D], orthonormal pairs: a user's own way leads from the one towards the other, at
-    `speed` float[U] radians a year.  basis: orthogonal float[D, D]; the trend turns the planes of its
-    consecutive pairs of rows, at `drift` radians a year.
+    first, second: float[U, D], orthonormal pairs; a user's taste rotates from the first towards the second at `speed`
+    float[U] radians a year. basis: orthogonal float[D, D]; the trend rotates in the planes of consecutive pairs of its
+    rows, at `drift` radians a year.
     """
 
     first: Floats
@@ -81,14 +81,14 @@ class Tastes:
     drift: float
 
     def at(self, users: Ints, years: Floats) -> Floats:
-        """The tastes of B users at B times: unit vectors, float[B, D]."""
+        """float[B, D]: the tastes of B users at B times, as unit vectors."""
         own = self.speed[users] * years
         taste = np.cos(own)[:, None] * self.first[users] + np.sin(own)[:, None] * self.second[users]
         return turn(taste, self.basis, self.drift * years)
 
 
 def turn(vectors: Floats, basis: Floats, angles: Floats) -> Floats:
-    """B vectors, each turned by its angle in the planes of the basis: float[B, D].  An odd last axis stays."""
+    """float[B, D]: B vectors, each rotated by its angle in the planes of the basis. An odd last axis is fixed."""
     inside = vectors @ basis.T
     pairs = inside.shape[1] // 2 * 2
     even, odd = inside[:, 0:pairs:2].copy(), inside[:, 1:pairs:2].copy()
@@ -99,7 +99,7 @@ def turn(vectors: Floats, basis: Floats, angles: Floats) -> Floats:
 
 
 def simulate(world: World, name: str) -> Simulation:
-    """Simulate the domain `name`.  The same seed, calendar, name and numbers give the same result."""
+    """Simulate the domain `name`. The same seed, calendar, name and numbers give the same result."""
     domain = world.domain(name)
     start, end = world.calendar.pretrain.start, world.calendar.test.end
     span = (end - start) / (YEAR_DAYS * DAY_MS)
@@ -141,7 +141,7 @@ def simulate(world: World, name: str) -> Simulation:
 
 @dataclass(frozen=True, eq=False)
 class _Catalogue:
-    """N items: vectors [N, D], appears [N] and life [N] in years, appeal [N] (log), and what they are."""
+    """N items: vectors [N, D], appears [N] and life [N] in years, appeal [N] (log), and the attributes for texts."""
 
     vectors: Floats
     appears: Floats
@@ -166,12 +166,12 @@ def _catalogue(domain: WorldDomain, random: np.random.Generator, span: float) ->
     vectors = _unit(centre[series] + 0.5 * _directions(random, N, D))
     life = domain.item_life_days / YEAR_DAYS
     lives = life * np.exp(random.normal(-0.08, 0.4, N))
-    # A series comes out bit by bit, so that its next item often is a new one.
+    # The items of a series appear one after the other, so that the next one is often new.
     first_appears = random.uniform(-2 * life, span, n_series)
     wait = random.exponential(life / 2, N)
     within = np.cumsum(wait) - np.repeat(_at_start(np.cumsum(wait) - wait, series), _sizes(series))
     appears = first_appears[series] + within
-    # What would come after the end comes at another time instead: items appear at a steady rate.
+    # Times after the end wrap around, so that items appear at a steady rate.
     period = span + 2 * life
     appears = (appears + 2 * life) % period - 2 * life
     order = np.lexsort((appears, series))
@@ -185,7 +185,7 @@ def _catalogue(domain: WorldDomain, random: np.random.Generator, span: float) ->
 def _tastes(domain: WorldDomain, random: np.random.Generator) -> Tastes:
     D = domain.taste_dimensions
     basis, _ = np.linalg.qr(random.normal(size=(D, D)))
-    # People have something in common: the trend then moves the whole domain's demand.
+    # Tastes share a common direction, so that the trend moves the demand of the whole domain.
     common = _directions(random, 1, D)
     first = _unit(0.5 * common + _directions(random, domain.users, D))
     other = _directions(random, domain.users, D)
@@ -195,10 +195,10 @@ def _tastes(domain: WorldDomain, random: np.random.Generator) -> Tastes:
 
 
 def _times(domain: WorldDomain, random: np.random.Generator, span: float) -> tuple[Ints, Floats]:
-    """How often each user interacts, int64[U], and when, in years, oldest first within a user: float[n].
+    """Number of interactions of each user, int64[U], and their times in years, sorted within a user: float[n].
 
-    Users come more and more often, as they do in a growing shop; each has a stretch of time with visits of
-    several interactions a few days apart.
+    The number of active users grows, as in a growing shop. Each user has a period with visits of several interactions a
+    few days apart.
     """
     U = domain.users
     most = max(_FEWEST, min(_MOST, domain.items // 4))
@@ -227,12 +227,12 @@ def _choices(
     counts: Ints,
     times: Floats,
 ) -> Ints:
-    """The item of each interaction, int64[n]; -1 where nothing was left to take."""
+    """int64[n]: the item of each interaction; -1 if no item was left."""
     chosen = np.full(len(times), -1)
     draws, goes_on = random.random(len(times)), random.random(len(times)) < _CONTINUES
     offsets = np.cumsum(counts) - counts
     block = max(1, _BLOCK_CELLS // domain.items)
-    # Users of like length together: they stop at about the same step.
+    # Users with similar numbers of interactions form a block, since they stop at about the same step.
     by_length = np.argsort(-counts, kind="stable")
     for first in range(0, domain.users, block):
         members = by_length[first : first + block]
@@ -254,17 +254,17 @@ def _choices(
 
 
 def _log_odds(domain: WorldDomain, catalogue: _Catalogue, taste: Floats, times: Floats, last: Ints) -> Floats:
-    """Popularity, freshness, taste, and how an item goes on from the last one (-1: from none): float[B, N]."""
+    """float[B, N]: log-odds from popularity, freshness, taste, and continuation of the last item (-1: none)."""
     going = np.flatnonzero(last >= 0)
     pull = domain.taste_strength * taste
     pull[going] += _ALIKE * domain.sequence_strength * catalogue.vectors[last[going]]
-    # One product for all but the series: the age (time - appears) / life is linear in time.
+    # One matrix product for everything but the series, since the age (time - appears) / life is linear in time.
     left = np.column_stack([pull, times, np.ones(len(times))])
     right = np.column_stack(
         [catalogue.vectors, -1 / catalogue.life, catalogue.appeal + catalogue.appears / catalogue.life]
     )
     log_odds = left @ right.T
-    # A series is a run of rows, in the order in which its items appear.
+    # A series is a contiguous range of rows, in order of appearance.
     series = catalogue.series[last[going]]
     begin, stop = np.searchsorted(catalogue.series, series), np.searchsorted(catalogue.series, series, "right")
     size = stop - begin
@@ -277,7 +277,7 @@ def _log_odds(domain: WorldDomain, catalogue: _Catalogue, taste: Floats, times: 
 
 
 def _draw(log_odds: Floats, draws: Floats) -> Ints:
-    """One item a row, by its odds: int64[B]; -1 where there is none."""
+    """int64[B]: one item per row, drawn by its odds; -1 if none is available."""
     most = log_odds.max(axis=1)
     possible = np.isfinite(most)
     log_odds -= np.where(possible, most, 0.0)[:, None]
@@ -299,10 +299,10 @@ def _milliseconds(years: Floats, start_ms: int) -> Ints:
 
 
 def _sizes(groups: Ints) -> Ints:
-    """How many of each group there are, for sorted groups, those present only."""
+    """The size of each group that occurs in sorted `groups`."""
     return np.unique(groups, return_counts=True)[1]
 
 
 def _at_start(values: npt.NDArray, groups: Ints) -> npt.NDArray:
-    """The value at the first place of each group, for sorted groups, those present only."""
+    """The value at the first position of each group that occurs in sorted `groups`."""
     return values[np.unique(groups, return_index=True)[1]]

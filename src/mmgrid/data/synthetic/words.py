@@ -1,11 +1,9 @@
-"""The language of the synthetic world: words that say where an item lies in the space of tastes.
+"""The language of the synthetic world: words that encode the position of an item in the space of tastes.
 
-Each taste dimension has two poles, each pole a few English words that all domains share and, per domain, as many
-made-up ones.  What a thing is (noun), who makes it (brand) and its series are named, too.  So a model that
-reads the text can know an item it has never seen.  Shapes: N items, D taste dimensions.
+Each taste dimension has two poles. Each pole has a few English words that all domains share and, per domain, the same
+number of made-up words. Texts also name the kind of thing (noun), its brand and its series. So a model that reads
+texts can place an item that it has never seen. Shapes: N items, D taste dimensions.
 """
-
-from __future__ import annotations
 
 import re
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ def _each(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# A dimension a line: the negative pole, the positive one.
+# One dimension per line: negative pole, positive pole.
 _POLES = (
     ("vintage antique classic heritage rustic retro", "modern digital wireless smart neon electric"),
     ("cozy hearth indoor family gentle homely", "alpine trail summit wild rugged camping"),
@@ -66,13 +64,13 @@ _CODAS = _each("l m n r s t x nd rk sh")
 
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
 
-# How often a word stands for another pole than the item's.
+# Probability that a word belongs to another pole than that of the item.
 _WRONG_WORD = 0.08
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A domain's words.  own[d][pole]: made-up attribute words; nouns, brands and series by their number."""
+    """A domain's words. own[d][pole]: made-up attribute words; nouns, brands and series by their number."""
 
     own: tuple[tuple[tuple[str, ...], ...], ...]
     nouns: tuple[str, ...]
@@ -81,7 +79,7 @@ class Vocabulary:
 
 
 def vocabulary(random: np.random.Generator, dimensions: int, n_nouns: int, n_brands: int, n_series: int) -> Vocabulary:
-    """Draw a domain's words; no made-up word stands for two things."""
+    """Draw a domain's words; each made-up word has one meaning."""
     per_pole = len(_SHARED[0][0])
     made = _made_up(random, dimensions * 2 * per_pole + n_brands + n_series)
     poles = [tuple(made[start : start + per_pole]) for start in range(0, dimensions * 2 * per_pole, per_pole)]
@@ -108,10 +106,10 @@ def item_texts(
     """Titles of 3 to 8 words and descriptions of one or two sentences.
 
     Args:
-        vectors: float[N, D], where the items lie; long components get words.
-        nouns, brands, series, volumes: int[N], numbers of an item's noun, brand and series, and its place in
-            the series (from 0).
-        shared_words: chance that an attribute word comes from the shared vocabulary.
+        vectors: float[N, D], positions of the items; large components get words.
+        nouns, brands, series, volumes: int[N], numbers of an item's noun, brand and series, and its position in the
+            series (from 0).
+        shared_words: probability that an attribute word comes from the shared vocabulary.
     """
     count = len(vectors)
     attributes = _attributes(random, words, vectors, shared_words, 8)

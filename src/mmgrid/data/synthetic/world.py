@@ -1,10 +1,8 @@
-"""What a synthetic world is to be like: for each domain how fast items and tastes change, and how strongly
-tastes, sequence and popularity rule what users do.
+"""Parameters of a synthetic world: for each domain, how fast items and tastes change, and how strongly taste, sequence
+and popularity determine what users choose.
 
-The numbers are planted truth: a study that claims to measure drift or recency can be checked against them.
+The parameters are the ground truth against which studies that claim to measure drift or recency can be checked.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -15,7 +13,7 @@ from mmgrid.data.synthetic.words import MOST_DIMENSIONS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
-# Least and most of each number.
+# Minimum and maximum of each parameter.
 _LIMITS: dict[str, tuple[float, float]] = {
     "users": (20, 200_000),
     "items": (40, 20_000),
@@ -33,20 +31,20 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class WorldDomain:
-    """One domain of a world.  ValueError if a number lies outside of what makes sense.
+    """One domain of a world. Raises ValueError if a parameter is out of range.
 
-    users, items: how many; a few of them are lost in preparation, as in real data.
-    mean_interactions: per user; nobody has fewer than 5.
-    item_life_days: turnover. An item's appeal falls to 1/e in this time after it appears (a mean: items differ),
-        and items appear at a steady rate; the shorter, the newer is what users take.
-    drift: the trend, in radians a year: how fast everybody's taste turns, also that of users who are silent for
+    users, items: their numbers; preparation drops a few of them, as in real data.
+    mean_interactions: per user; the minimum is 5.
+    item_life_days: turnover. The appeal of an item falls to 1/e in this time after it appears (mean over items), and
+        items appear at a steady rate; the shorter, the newer are the items that users choose.
+    drift: the common trend, in radians a year, by which all tastes rotate, also those of users who are inactive for
         a while. A quarter turn (1.57) leaves nothing in common.
-    wander: likewise, but each user in a direction of their own (a mean: users differ).
-    popularity: exponent of the long tail; an item's appeal is its popularity rank ** -popularity.
-    taste_dimensions: of tastes and items, each with words of its own.
-    taste_strength: log-odds between an item that suits a taste fully and one that leaves it cold.
-    sequence_strength: log-odds that the next item of the same series has over another.
-    shared_words: share of attribute words from the vocabulary that all domains share; the rest are its own.
+    wander: rotation of each user's taste in an individual direction, in radians a year (mean over users).
+    popularity: exponent of the long tail; the appeal of an item is its popularity rank ** -popularity.
+    taste_dimensions: number of dimensions of tastes and items; each has its own words.
+    taste_strength: log-odds of an item that fits a taste perfectly over one that is orthogonal to it.
+    sequence_strength: log-odds of the next item in the same series over an unrelated item.
+    shared_words: share of attribute words from the vocabulary that all domains share; the rest are the domain's own.
     """
 
     name: str
@@ -79,7 +77,7 @@ class WorldDomain:
             )
 
     def parameters(self) -> dict[str, float | int]:
-        """The numbers, by name."""
+        """The parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
 
 
@@ -87,8 +85,8 @@ class WorldDomain:
 class World:
     """Domains that share a calendar and a language.
 
-    A domain's files depend on the seed, the calendar, its name and its own numbers: adding another domain
-    changes nothing.  ValueError if two have one name.
+    A domain's files depend on the seed, the calendar, its name and its own parameters, so adding another domain does not
+    change them. Raises ValueError if two domains have the same name.
     """
 
     domains: tuple[WorldDomain, ...]
@@ -104,7 +102,7 @@ class World:
             raise ValueError("domains: a world needs at least one")
 
     def domain(self, name: str) -> WorldDomain:
-        """The domain of that name; ValueError if there is none."""
+        """The domain with this name. Raises ValueError if there is none."""
         for domain in self.domains:
             if domain.name == name:
                 return domain

@@ -1,10 +1,8 @@
-"""The synthetic world as raw Amazon 2023 files, so that everything downstream walks the real path.
+"""Writes the synthetic world as raw Amazon 2023 files, so that all later steps are those of real data.
 
-With the same seed and numbers the same bytes are written: gzip carries no time and no name, and ids are
-hashes of the domain and a number.
+The same seed and parameters give the same bytes: gzip headers hold neither time nor name, and ids are hashes of the
+domain and a number.
 """
-
-from __future__ import annotations
 
 import base64
 import gzip
@@ -21,16 +19,16 @@ from mmgrid.data.calendar import format_time
 from mmgrid.data.synthetic.simulation import Simulation, simulate
 from mmgrid.data.synthetic.world import World
 
-# Of a hundred items one has no title, as real ones do.
+# About one in a hundred items has no title, as in real data.
 _UNTITLED_EVERY = 97
 
 
 def write_world(world: World, name: str, folder: Path) -> dict[str, Any]:
     """Write the domain's `<name>.csv.gz`, `meta_<name>.jsonl.gz` and `truth_<name>.json` into `folder`.
 
-    Returns what is in the last of them, the planted truth: the domain's numbers, and for the ends of the phases
-    (t0, t1, t2) and the middle of the test phase the mean taste (unit length where tastes agree, near 0 where they
-    are scattered) and how far the average user's taste lies from that at t2, in radians.
+    Returns the content of the last one, the ground truth: the domain's parameters, and for the ends of the phases (t0,
+    t1, t2) and the middle of the test phase the mean taste (length 1 if all tastes agree, near 0 if they are scattered)
+    and the mean angle, in radians, between a user's taste at that time and at t2.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
