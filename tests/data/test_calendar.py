@@ -41,8 +41,8 @@ def test_gaps_are_allowed_and_overlaps_are_not():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"test": ["2014-04-01", "2014-01-01"]}, "'test': its start 2014-04-01 must lie before its end 2014-01-01"),
-        ({"test": ["2014-01-01", "2014-01-01"]}, "must lie before"),
+        ({"test": ["2014-04-01", "2014-01-01"]}, "'test': its start 2014-04-01 must be before its end 2014-01-01"),
+        ({"test": ["2014-01-01", "2014-01-01"]}, "must be before"),
         ({"test": ["2014-01-01"]}, "phases.test: expected"),
         ({"test": "2014-01-01"}, "phases.test: expected"),
         ({"test": ["2014-01-01", "April"]}, "phases.test: 'April'"),

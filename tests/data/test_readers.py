@@ -160,7 +160,7 @@ def test_the_sample_of_amazon_reviews_2023(amazon23_sample):
         (
             "Toys.csv.gz",
             csv_text([("u", "C7", TIME)]),
-            r"meta_Toys\.jsonl\.gz: holds none of the items of .*Toys\.csv\.gz",
+            r"meta_Toys\.jsonl\.gz: contains none of the items in .*Toys\.csv\.gz",
         ),
         (
             "meta_Toys.jsonl.gz",
