@@ -1,4 +1,4 @@
-"""Models for the merge benchmarks: a base and fine-tuned copies, in the exact shapes of Qwen3, random bfloat16 weights."""
+"""Models for the merge benchmarks: a base and fine-tuned copies, random bfloat16 weights in the exact shapes of Qwen3."""
 
 import json
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ resolved options, and returns the merged model at λ = 1. They share no arithmet
 come from the eigenvectors of M Mᵀ, polar factors from (AᵀA)^(−1/2), and ranks from sorting.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction

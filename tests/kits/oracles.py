@@ -4,8 +4,6 @@ Single modules of peft and fusion-bench are imported without their packages' imp
 minute each; those of fusion-bench also need libraries that are irrelevant to merging (lightning, hydra, tensorboard).
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util

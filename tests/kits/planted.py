@@ -1,7 +1,5 @@
 """Synthetic sweeps with a known optimum: the share of hits falls with the distance of λ or α from it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

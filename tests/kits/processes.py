@@ -1,7 +1,5 @@
 """Runs the command line in separate processes, with failures injected at a planned moment."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

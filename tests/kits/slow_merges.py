@@ -5,8 +5,6 @@ the base, the weights by name and the method's options, and returns the merged m
 with the engine. Random methods use the engine's random numbers, which `tests/merging/test_random_places.py` tests.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence

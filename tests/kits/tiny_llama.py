@@ -1,7 +1,5 @@
 """A tiny Llama as a Hugging Face folder, fast to merge."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -76,7 +76,7 @@ SAME = {
           - {model: b, parameters: {weight: 0.3}}
           - {model: c, parameters: {weight: 0.5}}
         merge_method: linear""",
-    "linear, not normalised, one weight for all and one of its own": """
+    "linear, not normalised, one shared weight and one per model": """
         models: [{model: a}, {model: b, parameters: {weight: "1e-1"}}]
         merge_method: linear
         parameters: {weight: 0.7, normalize: false}""",

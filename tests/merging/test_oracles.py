@@ -6,8 +6,6 @@ Deliberate differences are not compared: mergekit rescales the elements that DAR
 we divide by their weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
