@@ -99,7 +99,7 @@ BROKEN = {
     ),
     "items of something else": (
         lambda raw: _items(raw, lambda lines: [line.replace('"B0', '"C0') for line in lines]),
-        "RAW/meta_garden.jsonl.gz: holds none of the items of RAW/garden.csv.gz; do the two files belong together?",
+        "RAW/meta_garden.jsonl.gz: contains none of the items in RAW/garden.csv.gz; do the two files belong together?",
     ),
 }
 
