@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, target_ranks
+from kits.ranks import in_histories, ranks_by_sorting
+from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks
 
 
 def histories(seed, users=40, items=25):
@@ -17,14 +18,13 @@ def test_popularity_equals_ranking_by_counts(with_candidates):
     draw = np.random.default_rng(2)
     counts = draw.integers(4, size=25)  # many ties
     candidates = draw.random(25) < 0.7 if with_candidates else None
-    users = np.repeat(np.arange(40), np.diff(offsets))
     scores = np.tile(counts.astype(np.float32), (40, 1))
-    expected = target_ranks(scores, targets, (users, items), candidates)
+    expected = ranks_by_sorting(scores, targets, in_histories(offsets, items, 25), candidates)
     assert (expected == NOT_RANKED).any()
     assert popularity_ranks(counts, targets, offsets, items, candidates).tolist() == expected.tolist()
 
 
-def test_random_is_uniform_over_what_the_user_may_be_recommended():
+def test_random_is_uniform_over_the_eligible_items_of_a_user():
     users, items = 4000, 10
     targets = np.full(users, 5)
     offsets = np.arange(users + 1) * 2
@@ -37,7 +37,7 @@ def test_random_is_uniform_over_what_the_user_may_be_recommended():
     assert (abs(counts - users / 7) < 5 * np.sqrt(users / 7)).all()
 
 
-def test_random_belongs_to_the_user_and_not_to_the_position():
+def test_random_depends_on_the_user_and_not_on_the_position():
     targets, offsets, items = np.array([3, 4, 5]), np.zeros(4, np.int64), np.empty(0, np.int64)
     ids = np.array(["a", "b", "c"])
     ranks = random_ranks(ids, targets, offsets, items, 1000, seed=7)
@@ -56,7 +56,7 @@ def test_a_target_that_cannot_be_recommended_is_not_ranked():
     assert (drawn == NOT_RANKED).tolist() == expected
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_refused():
     with pytest.raises(ValueError, match="offsets"):
         popularity_ranks(np.ones(3, int), np.array([0]), np.array([0, 2]), np.array([1]))
     with pytest.raises(ValueError, match="history items"):

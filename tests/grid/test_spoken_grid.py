@@ -15,8 +15,7 @@ from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.grid.standing.results import codes_table, survey
 from mmgrid.merging import BlockTable, MergeError
-from mmgrid.paradigms import OFFICIAL_USERS
-from mmgrid.paradigms.registry import open_checkpoint
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
@@ -72,7 +71,7 @@ def test_the_report_tells_how_good_the_codes_are(spoken: Built, tmp_path: Path) 
 
 def test_a_merge_keeps_the_token_rows_of_the_domain_it_is_asked_of(spoken: Built) -> None:
     sources = {domain: spoken.folder(f"checkpoint/semid/{domain}/phase2") for domain in DOMAINS}
-    weights = {domain: open_checkpoint(folder)[1].state_dict() for domain, folder in sources.items()}
+    weights = {domain: load_checkpoint(folder)[1].state_dict() for domain, folder in sources.items()}
     base = spoken.folder("base/semid")
     words = len(open_base(base)[EMBED])
     for domain in DOMAINS:

@@ -18,7 +18,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
-from mmgrid.paradigms.registry import open_checkpoint
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.reporting.tables.comparison import group_label
 from mmgrid.runners import run_local
 from mmgrid.store import Store
@@ -74,7 +74,7 @@ def test_recency_and_advise_know_what_temporal_found_and_what_the_corpora_say(st
 
 def _ranks_of(built: Built, cell: Cell, weights, like: Path) -> list[int]:
     """The ranks by a model with these weights, which no sweep has made."""
-    paradigm, model = open_checkpoint(like, "semb")
+    paradigm, model = load_checkpoint(like, "semb")
     model.load_state_dict(weights)
     corpus = built.store.folder(cell.upstream["corpus"].address)
     seen = scene_of(corpus, built.grid.spec.phases.calendar(), cell.recipe)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from kits.small import make_items, make_tokenizer
+from kits.small import make_tokenizer
 from mmgrid.paradigms.shared.chat import Chat
+from mmgrid.testing.data import make_items
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"

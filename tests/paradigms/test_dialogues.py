@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from kits.small import make_backbone, make_items, make_tokenizer
+from kits.small import make_backbone, make_tokenizer
 from mmgrid.backbone.load import BackboneError
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
+from mmgrid.testing.data import make_items
 
 TOKENIZER = make_tokenizer(make_items(40))
 TURNS = st.lists(

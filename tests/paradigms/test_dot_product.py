@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from kits.small import make_histories, make_items
+from kits.ranks import in_histories, ranks_by_sorting
 from mmgrid.data import Histories
-from mmgrid.evaluation import target_ranks
 from mmgrid.paradigms.shared import dot_product as dense
 from mmgrid.paradigms.shared.dot_product import dense_ranks, dense_top
+from mmgrid.testing.data import make_histories, make_items
 
 U, N, D = 23, 31, 3
 
@@ -25,10 +25,6 @@ def _case(seed: int) -> tuple[torch.Tensor, torch.Tensor, Histories]:
     return users, items, make_histories([rng.choice(N, rng.integers(1, 9), replace=False).tolist() for _ in range(U)])
 
 
-def _excluded(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-    return np.repeat(np.arange(U), histories.lengths), histories.items
-
-
 @pytest.mark.usefixtures("block")
 @pytest.mark.parametrize("seed", range(4))
 def test_ranks_are_those_of_evaluation(seed: int) -> None:
@@ -36,7 +32,8 @@ def test_ranks_are_those_of_evaluation(seed: int) -> None:
     catalogue = make_items(N).with_candidates(np.random.default_rng(seed).choice(N, 20, replace=False))
     scores = (users @ items.T).numpy()
     for targets in np.random.default_rng(seed).integers(0, N, (5, U)):
-        expected = target_ranks(scores, targets, _excluded(histories), catalogue.is_candidate())
+        excluded = in_histories(histories.offsets, histories.items, N)
+        expected = ranks_by_sorting(scores, targets, excluded, catalogue.is_candidate())
         assert (dense_ranks(users, items, histories, catalogue, targets) == expected).all()
 
 

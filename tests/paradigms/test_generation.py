@@ -9,11 +9,12 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from kits.small import make_backbone, make_items, make_tokenizer
+from kits.small import make_backbone, make_tokenizer
 from mmgrid.paradigms.shared.prompts import as_title
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, VllmGenerator
 from mmgrid.paradigms.text.engines.contract import stop_tokens
 from mmgrid.paradigms.text.engines.vllm import often_first
+from mmgrid.testing.data import make_items
 
 TOKENIZER = make_tokenizer(make_items(40))
 TITLE_TOKENS = 6

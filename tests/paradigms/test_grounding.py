@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from kits.small import make_histories, make_items, random_histories
 from mmgrid.data import Histories, Items, LeakageError
 from mmgrid.decoding.tie_order import tie_keys
 from mmgrid.evaluation import NOT_RANKED
-from mmgrid.paradigms.text.grounding import DAY_MS, Grounding, popularity_factor
 from mmgrid.paradigms.text import grounding as module
+from mmgrid.paradigms.text.grounding import DAY_MS, Grounding, popularity_factor
+from mmgrid.testing.data import make_histories, make_items, random_histories
 
 WIDTH = 12
 

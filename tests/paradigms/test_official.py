@@ -6,20 +6,10 @@ import numpy as np
 import pytest
 from test_grounding import _grounding, _told
 
-from kits.small import (
-    PHASE,
-    make_backbone,
-    make_histories,
-    make_items,
-    make_tokenizer,
-    random_histories,
-    semb_recipe,
-    semid_recipe,
-    text_recipe,
-)
+from kits.small import make_backbone, make_tokenizer, semb_recipe, semid_recipe, text_recipe
 from mmgrid.data import Phase
 from mmgrid.evaluation import NOT_RANKED
-from mmgrid.paradigms import resolve
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semid.paradigm import Semid
 from mmgrid.paradigms.shared.windows import windows
@@ -27,6 +17,7 @@ from mmgrid.paradigms.text.engines.contract import Prompt
 from mmgrid.paradigms.text.grounding import DAY_MS, popularity_factor
 from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.semantic_ids.item_codes import ItemCodes
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
@@ -35,7 +26,7 @@ TOKENIZER = make_tokenizer(ITEMS)
 @pytest.mark.parametrize("paradigm", ["text", "semid", "semb", "sasrec"])
 def test_nothing_of_it_is_a_default(paradigm: str) -> None:
     ours, official = (
-        resolve(paradigm, {}, backbone_kind="pretrained", history_length=length, compat=compat).model_dump()
+        PARADIGMS[paradigm].resolve({}, backbone_kind="pretrained", history_length=length, compat=compat).model_dump()
         for length, compat in ((25, None), (None, "official"))
     )
     changed = {name for name, value in ours.items() if official[name] != value}
@@ -51,7 +42,7 @@ def test_nothing_of_it_is_a_default(paradigm: str) -> None:
 
 
 def test_a_value_that_is_given_goes_before_the_official_one() -> None:
-    recipe = resolve("semid", {"hits": "item"}, backbone_kind="tiny", history_length=12, compat="official")
+    recipe = PARADIGMS["semid"].resolve({"hits": "item"}, backbone_kind="tiny", history_length=12, compat="official")
     assert (recipe.history_length, recipe.hits, recipe.renormalise) == (12, "item", "children")
 
 

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
-from kits.small import make_backbone, make_items, make_tokenizer, semb_recipe
+from kits.small import make_backbone, make_tokenizer, semb_recipe
 from mmgrid.paradigms.semb.model import SembModel
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.shared.packing import PackedItems, TokenTable, attention_mask, pack
+from mmgrid.testing.data import make_items
 
 TEXTS = st.lists(st.lists(st.integers(1, 99), max_size=12), min_size=1, max_size=25)
 

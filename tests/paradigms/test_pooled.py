@@ -7,10 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, random_histories, same_weights
+from kits.small import make_backbone, make_tokenizer
+from mmgrid.paradigms.checkpoints import load_checkpoint
+from mmgrid.paradigms.contract import CannotTrainError
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.pooled.paradigm import HISTORY_LENGTH, CannotTrainError, Pooled
-from mmgrid.paradigms.registry import open_checkpoint
+from mmgrid.paradigms.pooled.paradigm import HISTORY_LENGTH, Pooled
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 
 ITEMS = make_items(60)
 
@@ -64,7 +66,7 @@ def test_an_item_like_the_history_comes_first(pooled: Pooled, model) -> None:
 
 def test_it_is_kept_as_a_plain_folder_and_found_again(pooled: Pooled, model, tmp_path: Path) -> None:
     pooled.save(model, tmp_path)
-    paradigm, again = open_checkpoint(tmp_path, "pooled")
+    paradigm, again = load_checkpoint(tmp_path, "pooled")
     assert paradigm.name == "pooled"
     assert same_weights(model, again)
     histories, targets = random_histories(9, 60), np.arange(9)
@@ -72,7 +74,7 @@ def test_it_is_kept_as_a_plain_folder_and_found_again(pooled: Pooled, model, tmp
         paradigm.rank(again, histories, ITEMS, targets), pooled.rank(model, histories, ITEMS, targets)
     )
     with pytest.raises(CheckpointError, match="a 'qwen3' is no recommender"):
-        open_checkpoint(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_there_is_nothing_to_train(pooled: Pooled, model) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from kits.small import make_items, make_tokenizer
+from kits.small import make_tokenizer
 from mmgrid.data import Items
 from mmgrid.paradigms.shared.prompts import Prompts, as_title, joined, one_line
+from mmgrid.testing.data import make_items
 
 TOKENIZER = make_tokenizer(make_items(40))
 LONG, OTHER = "QZ" * 15, "XJ" * 15  # texts that the tokenizer has never seen: every letter is a token

@@ -3,11 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from mmgrid.paradigms import RECIPES, PhaseValues, SasrecRecipe, SembRecipe, model_values, resolve
+from mmgrid.paradigms import PARADIGMS, PhaseValues
+from mmgrid.paradigms.sasrec.spec import SasrecRecipe
+from mmgrid.paradigms.semb.spec import SembRecipe
 
 
 def _resolve(paradigm: str, kind: str = "pretrained", **given):
-    return resolve(paradigm, given, backbone_kind=kind, history_length=25)
+    return PARADIGMS[paradigm].resolve(given, backbone_kind=kind, history_length=25)
 
 
 def test_semb_over_a_pretrained_backbone_has_the_papers_numbers() -> None:
@@ -41,7 +43,7 @@ def test_sasrec_is_trained_by_phases_and_in_one_go() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tiny", "pretrained"])
-@pytest.mark.parametrize("paradigm", list(RECIPES))
+@pytest.mark.parametrize("paradigm", [name for name, spec in PARADIGMS.items() if spec.recipe])
 def test_a_value_for_one_phase_leaves_the_others(paradigm: str, kind: str) -> None:
     plain, given = _resolve(paradigm, kind), _resolve(paradigm, kind, epochs={"phase2": 7})
     assert given.epochs == plain.epochs.model_copy(update={"phase2": 7})
@@ -61,8 +63,8 @@ def test_a_given_value_wins_over_every_default() -> None:
 
 
 def test_the_history_length_is_the_evaluations() -> None:
-    assert resolve("sasrec", {}, backbone_kind="tiny", history_length=11).history_length == 11
-    assert resolve("semb", {}, backbone_kind="tiny", history_length=11).history_length == 11
+    assert PARADIGMS["sasrec"].resolve({}, backbone_kind="tiny", history_length=11).history_length == 11
+    assert PARADIGMS["semb"].resolve({}, backbone_kind="tiny", history_length=11).history_length == 11
 
 
 @pytest.mark.parametrize(
@@ -99,5 +101,6 @@ def test_recipes_cannot_be_changed() -> None:
 
 def test_values_of_the_untrained_model() -> None:
     """What Θ⁽⁰⁾ depends on: not a learning rate, or it would be built anew for each."""
-    assert set(model_values(_resolve("semb"))) == {"prompt", "text_tokens", "title_tokens", "history_length"}
-    assert model_values(_resolve("semb")) == model_values(_resolve("semb", learning_rate=1, epochs=9, negatives=3))
+    values = PARADIGMS["semb"].base_values
+    assert set(values(_resolve("semb"))) == {"prompt", "text_tokens", "title_tokens", "history_length"}
+    assert values(_resolve("semb")) == values(_resolve("semb", learning_rate=1, epochs=9, negatives=3))

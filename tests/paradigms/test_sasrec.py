@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kits.small import PHASE, make_histories, make_items, random_histories, same_weights, sasrec_recipe
+from kits.small import sasrec_recipe
 from mmgrid.evaluation import popularity_ranks
 from mmgrid.paradigms.sasrec.model import SasrecModel
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import fit
 
 ITEMS = make_items(40)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kits.small import PHASE, make_backbone, make_items, make_tokenizer, random_histories, semb_recipe
+from kits.small import make_backbone, make_tokenizer, semb_recipe
 from mmgrid.data import Items
 from mmgrid.paradigms.semb.paradigm import MASKED_STEPS, Semb, SembExamples
+from mmgrid.testing.data import PHASE, make_items, random_histories
 from mmgrid.training.fit import TrainingError, fit
 
 ITEMS = make_items(40)

@@ -12,20 +12,12 @@ import transformers
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from kits.small import (
-    PHASE,
-    child_environment,
-    make_backbone,
-    make_items,
-    make_tokenizer,
-    random_histories,
-    same_weights,
-    semb_recipe,
-)
+from kits.small import child_environment, make_backbone, make_tokenizer, semb_recipe
 from mmgrid.backbone.load import BackboneError
 from mmgrid.paradigms.semb.model import LARGEST_SCALE, SembConfig, SembModel, contrastive_loss
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.shared.packing import pack
+from mmgrid.testing.data import PHASE, make_items, random_histories, same_weights
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
@@ -324,7 +316,7 @@ from pathlib import Path
 from transformers import AutoModel, AutoTokenizer
 import mmgrid.paradigms.semb.model
 model = AutoModel.from_pretrained(sys.argv[1])
-from kits.small import make_items, random_histories
+from mmgrid.testing.data import make_items, random_histories
 from mmgrid.paradigms.semb.paradigm import Semb
 paradigm = Semb(model.config, AutoTokenizer.from_pretrained(sys.argv[1]))
 print(paradigm.recommend(model, random_histories(3, 40), make_items(40), 5)[0].tolist())

@@ -8,21 +8,14 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel
 
-from kits.small import (
-    PHASE,
-    make_backbone,
-    make_histories,
-    make_item_codes,
-    make_items,
-    make_tokenizer,
-    random_histories,
-    semid_recipe,
-)
+from kits.small import make_backbone, make_item_codes, make_tokenizer, semid_recipe
 from mmgrid.data import Items
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.merging import BlockTable
-from mmgrid.paradigms.semid.paradigm import Semid, first_rows
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.semid.token_rows import first_rows
 from mmgrid.semantic_ids.item_codes import ItemCodes
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
@@ -124,13 +117,12 @@ def test_codes_of_another_domain_are_refused() -> None:
 def test_blocks_name_the_backbones_rows_and_the_domains() -> None:
     paradigm, model = make()
     words = len(TOKENIZER)
-    assert paradigm.blocks(model) == {
-        "tensors": ["model.embed_tokens.weight"],
-        "rows": [
-            {"name": "backbone", "start": 0, "stop": words},
-            {"name": "kitchen/12345678", "start": words, "stop": words + 24},
-        ],
-    }
+    blocks = paradigm.facts(model)["blocks"]
+    assert blocks["tensors"] == ["model.embed_tokens.weight"]
+    backbone, kitchen = blocks["rows"]
+    assert backbone == {"name": "backbone", "start": 0, "stop": words}
+    assert (kitchen["name"], kitchen["start"], kitchen["stop"]) == ("kitchen/12345678", words, words + 24)
+    assert (kitchen["domain"], len(kitchen["tokens"])) == ("kitchen", 24)
 
 
 def test_a_block_begins_alike_wherever_it_is_drawn_and_unlike_another(tmp_path) -> None:
@@ -176,5 +168,5 @@ def test_a_saved_model_names_its_token_rows(tmp_path) -> None:
 def test_a_config_that_does_not_say_how_it_is_asked_is_refused() -> None:
     paradigm, _ = make()
     config = {name: value for name, value in paradigm.config.items() if name != "first_token"}
-    with pytest.raises(ValueError, match="holds no first_token"):
+    with pytest.raises(ValueError, match=r"config\.json lacks `mmgrid\.first_token`; is this a semid checkpoint"):
         Semid(config, TOKENIZER, paradigm.codes)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kits.small import PHASE, make_histories, make_items, make_tokenizer, semid_recipe
+from kits.small import make_tokenizer, semid_recipe
 from mmgrid.paradigms.semid.tasks import SemidExamples, Words
 from mmgrid.paradigms.shared.targets import targets
 from mmgrid.paradigms.shared.windows import windows
+from mmgrid.testing.data import PHASE, make_histories, make_items
 
 N_ITEMS = 12
 ITEMS = make_items(N_ITEMS)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kits.small import make_histories
 from mmgrid.data import Histories, LeakageError, Phase
 from mmgrid.paradigms.shared.targets import Targets, targets
+from mmgrid.testing.data import make_histories
 
 PHASE = Phase("phase1", 100, 200)
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3ForCausalLM
 
-from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, random_histories, text_recipe
+from kits.small import make_backbone, make_tokenizer, text_recipe
 from mmgrid.backbone.load import BackboneError
 from mmgrid.data import Items, Phase
-from mmgrid.paradigms import resolve
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.paradigms.text import paradigm as module
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator
 from mmgrid.paradigms.text.grounding import Grounding
 from mmgrid.paradigms.text.paradigm import Text, TextExamples, own_grounding
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
@@ -43,7 +44,7 @@ class Told:
 
 def test_over_a_pretrained_backbone_the_recipe_has_the_papers_numbers() -> None:
     """arXiv 2601.15930, text-grounded recommendation."""
-    recipe = resolve("text", {}, backbone_kind="pretrained", history_length=30)
+    recipe = PARADIGMS["text"].resolve({}, backbone_kind="pretrained", history_length=30)
     assert (recipe.titles, recipe.title_tokens, recipe.text_tokens, recipe.batch_size) == (5, 32, 64, 16)
     assert (recipe.most_targets("pretrain"), recipe.most_targets("phase1"), recipe.earlier_items) == (5, None, 4)
     pretrain, phase1, phase2 = (recipe.training(phase) for phase in ("pretrain", "phase1", "phase2"))
@@ -146,14 +147,14 @@ class TestCheckpoint:
     def test_is_recognised_by_its_paradigm_before_its_model_type(self, tmp_path: Path) -> None:
         paradigm, model = _made()
         paradigm.save(model, tmp_path)
-        opened, _ = open_checkpoint(tmp_path)
+        opened, _ = load_checkpoint(tmp_path)
         assert isinstance(opened, Text)
         assert opened.config == paradigm.config
         config = json.loads((tmp_path / "config.json").read_text())
         config["mmgrid"]["paradigm"] = "poem"
         (tmp_path / "config.json").write_text(json.dumps(config))
-        with pytest.raises(CheckpointError, match=r"a 'poem' is no recommender; known are .*text"):
-            open_checkpoint(tmp_path)
+        with pytest.raises(CheckpointError, match="unknown paradigm 'poem'.* known are text, semid"):
+            load_checkpoint(tmp_path)
 
     def test_asks_as_it_was_trained_whatever_the_recipe_says(self, tmp_path: Path) -> None:
         paradigm, model = _made(prompt="Next?")
@@ -166,7 +167,7 @@ class TestCheckpoint:
     def test_that_does_not_say_how_prompts_are_made_is_refused(self, tmp_path: Path) -> None:
         make_backbone(TOKENIZER, head=True).save_pretrained(str(tmp_path))
         TOKENIZER.save_pretrained(str(tmp_path))
-        with pytest.raises(ValueError, match=r"`mmgrid` holds no prompt, so that nobody knows how prompts are made"):
+        with pytest.raises(ValueError, match=r"config\.json lacks `mmgrid\.prompt`; is this a text checkpoint\?"):
             Text.load(tmp_path)
 
 
@@ -237,7 +238,7 @@ class TestRecommending:
 
     def test_vllm_reads_the_model_that_was_handed_in_from_a_folder(self, monkeypatch) -> None:
         class FromFolder(HuggingFaceGenerator):
-            closed: list[tuple[Path, dict]] = []  # noqa: RUF012
+            closed: list[tuple[Path, dict]] = []
 
             def __init__(self, folder: Path, *, title_tokens: int, **options):
                 _, model = Text.load(folder)

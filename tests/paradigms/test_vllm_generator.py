@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kits.small import PHASE, make_backbone, make_histories, make_items, make_tokenizer, text_recipe
+from kits.small import make_backbone, make_tokenizer, text_recipe
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, VllmGenerator
 from mmgrid.paradigms.text.paradigm import Text
+from mmgrid.testing.data import PHASE, make_histories, make_items
 from mmgrid.training.fit import fit
 
 if importlib.util.find_spec("vllm") is None:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kits.small import make_histories
 from mmgrid.data import LeakageError, Phase
 from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import windows
+from mmgrid.testing.data import make_histories
 
 PHASE = Phase("phase1", 10, 20)
 TIMES = st.lists(st.integers(0, 19), max_size=14).map(sorted)

@@ -9,7 +9,7 @@ import pytest
 from kits.planted import frame, hits, parabola, schemas_hold, statistics, temporal_sweep
 from mmgrid.evaluation import holm
 from mmgrid.studies import advise as study
-from mmgrid.studies.predicted_scale import LEAST_POINTS, Advice, advise
+from mmgrid.studies.predicted_scale import LEAST_POINTS, PredictedScale, predict_scale
 from mmgrid.studies.statistics.leave_one_out_line import blended, left_out
 from mmgrid.studies.sweep import Sweep
 
@@ -136,8 +136,8 @@ FAR, NEAR = "this is an extrapolation", "lies within that error"
 NO_BETTER = "So the gap tells nothing here"
 
 
-def _advice(gap: float = 250.0, ratio: float = 0.25, points=LINE) -> Advice:
-    return advise("x", gap, ratio, points, "a test")
+def _advice(gap: float = 250.0, ratio: float = 0.25, points=LINE) -> PredictedScale:
+    return predict_scale("x", gap, ratio, points, "a test")
 
 
 def test_the_numbers_of_an_advice() -> None:
@@ -188,7 +188,7 @@ def test_one_within_the_error_is_no_case_for_leaving_it() -> None:
 
 
 def test_a_domain_is_left_out_of_its_own_line() -> None:
-    with_itself = advise("x", 250.0, 0.25, LINE | {"x": (250.0, 9.0)}, "a test")
+    with_itself = predict_scale("x", 250.0, 0.25, LINE | {"x": (250.0, 9.0)}, "a test")
     assert with_itself == _advice()
     assert "x" not in with_itself.points
 

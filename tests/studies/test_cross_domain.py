@@ -10,7 +10,7 @@ import pytest
 from kits.planted import frame, hits, schemas_hold
 from mmgrid.evaluation import holm
 from mmgrid.studies import cross_domain
-from mmgrid.studies.cross_domain import MERGED, SINGLE, Pair
+from mmgrid.studies.cross_domain import MERGED, SINGLE, MergedPair
 from mmgrid.studies.statistics.ranked import Ranked
 
 SIZES = {"a": 1000, "b": 3000, "c": 9000, "d": 27000, "e": 81000}
@@ -20,10 +20,10 @@ COSINES = {(a, b): math.cos(ANGLES[a] - ANGLES[b]) for a, b in permutations(SIZE
 RATIOS = {(a, b): math.log(SIZES[a] / SIZES[b]) for a, b in permutations(SIZES, 2)}
 
 
-def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[Pair]:
+def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[MergedPair]:
     """`merged(domain, partner)`: the share of users that the merge serves."""
     return [
-        Pair(
+        MergedPair(
             "semb",
             seed,
             way,
@@ -35,7 +35,7 @@ def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, 
     ]
 
 
-def _answer(pairs: list[Pair], centres=CENTRES) -> dict[str, pl.DataFrame]:
+def _answer(pairs: list[MergedPair], centres=CENTRES) -> dict[str, pl.DataFrame]:
     tables = cross_domain.answer(pairs, SIZES, centres)
     schemas_hold(tables, cross_domain.TABLES)
     return tables

@@ -10,7 +10,10 @@ from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreR
 def advise(
     grid: GridFile,
     domain: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: every domain.")] = None,
-    paradigm: Annotated[str, typer.Option(help="Whose λ* of other domains are used.")] = "semb",
+    paradigm: Annotated[
+        str | None,
+        typer.Option(help="Whose λ* of other domains are used; default: the grid's last one with a recency study."),
+    ] = None,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -24,7 +27,7 @@ def advise(
 
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.standing.predicted_scales import advices
+    from mmgrid.grid.standing.predicted_scales import predicted_scales
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)
@@ -34,6 +37,8 @@ def advise(
             f"{', '.join(unknown)}: the grid has {', '.join(session.grid.spec.data.domains)}", param_hint="--domain"
         )
     known = dict.fromkeys([*session.grid.spec.paradigms, *(one.paradigm for one in session.grid.spec.checkpoints)])
+    studied = [cell.key[1] for cell in session.cells if cell.kind == "study" and cell.key[0] == "recency"]
+    paradigm = paradigm or (studied or list(known))[-1]
     if paradigm not in known:
         raise typer.BadParameter(f"{paradigm}: the grid has {', '.join(known)}", param_hint="--paradigm")
     domains = domain or session.grid.spec.data.domains
@@ -41,17 +46,17 @@ def advise(
     outcome = run_local(corpora, session.grid, session.store)
     if not outcome.complete:
         raise ValueError("; ".join(f"{name}: {problem}" for name, problem in outcome.failed.items()))
-    found = advices(session.cells, session.store, session.grid, domains, paradigm)
+    found = predicted_scales(session.cells, session.store, session.grid, domains, paradigm)
     if as_json:
-        draw.print_json([_plain(dataclasses.asdict(advice), advice) for advice in found])
+        draw.print_json([_plain(dataclasses.asdict(one), one) for one in found])
         return
-    for advice in found:
-        draw.say(f"[bold]{advice.domain}[/bold]: λ̂ = {advice.scale:.3f}")
-        draw.say(f"  mean interaction time gap {advice.gap_days:.1f} days, before t2")
-        draw.say(f"  active users {100 * advice.active_ratio:.1f} %, as one phase earlier")
-        for sentence in advice.sentences():
+    for predicted in found:
+        draw.say(f"[bold]{predicted.domain}[/bold]: λ̂ = {predicted.scale:.3f}")
+        draw.say(f"  mean interaction time gap {predicted.gap_days:.1f} days, before t2")
+        draw.say(f"  active users {100 * predicted.active_ratio:.1f} %, as one phase earlier")
+        for sentence in predicted.sentences():
             draw.say(f"  {sentence}")
 
 
-def _plain(values: dict[str, Any], advice: Any) -> dict[str, Any]:
-    return values | {"extrapolates": advice.extrapolates, "trust": advice.sentences()}
+def _plain(values: dict[str, Any], predicted: Any) -> dict[str, Any]:
+    return values | {"extrapolates": predicted.extrapolates, "trust": predicted.sentences()}

@@ -1,135 +1,168 @@
 """Commands on a single checkpoint: recommend from a history, and evaluate on a domain."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmgrid.cli.options import AsJson
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
+
+if TYPE_CHECKING:
+    from mmgrid.paradigms.recommender import Recommender
 
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder; `mmgrid path` prints it.")
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT", help="A checkpoint's folder; with --grid also a cell's name, as `plan` shows."
+    ),
 ]
 DomainFolder = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet, e.g. of a corpus."
     ),
+]
+DomainName = Annotated[
+    str | None, typer.Option("--domain", metavar="NAME", help="Of a merge of several domains, the one to serve.")
+]
+GridOption = Annotated[
+    Path | None, typer.Option("--grid", metavar="GRID", help="A grid file: for a cell's name, or for its calendar.")
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="The backbone that embeds titles, where a checkpoint lies without its store."),
 ]
 
 
 def recommend(
     checkpoint: Checkpoint,
-    domain_dir: DomainFolder,
     history: Annotated[
         list[str],
         typer.Option("--history", metavar="ITEM", help="Item ids, oldest first; repeat, or join by commas."),
     ],
+    domain_dir: DomainFolder = None,
+    domain: DomainName = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    grid: GridOption = None,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend the next items after a history."""
-    import numpy as np
-
     from mmgrid.cli import draw
-    from mmgrid.data import Histories
-    from mmgrid.paradigms.registry import open_checkpoint
+    from mmgrid.data import Corpus
 
-    corpus = _corpus(domain_dir)
-    items = corpus.catalogue
-    row_of = {item: row for row, item in enumerate(items.ids.tolist())}
+    model = _open(checkpoint, domain_dir, domain, grid, store, settings, embedder)
+    corpus = Corpus.load(model.corpus)
     named = [item for part in history for item in part.split(",") if item]
-    unknown = [item for item in named if item not in row_of]
-    if unknown or not named:
-        raise ValueError(f"--history: {', '.join(unknown) or 'no item'} is not among the items of {domain_dir}")
-    rows = np.array([row_of[item] for item in named], np.int32)
-    offsets, times = np.array([0, len(rows)], np.int64), np.arange(len(rows), dtype=np.int64)
-    histories = Histories(np.zeros(1, np.int64), offsets, rows, times, len(rows))
-    paradigm, model = open_checkpoint(checkpoint)
-    best, scores = paradigm.recommend(model, histories, items, k)
+    if not named:
+        raise typer.BadParameter("name at least one item", param_hint="--history")
+    (best,) = model.recommender.recommend([named], corpus, k, part=domain)
     found = [
-        {"rank": rank + 1, "item_id": str(items.ids[row]), "title": items.titles[row], "score": float(score)}
-        for rank, (row, score) in enumerate(zip(best[0], scores[0], strict=True))
-        if row >= 0
+        {"rank": rank, "item_id": one.item_id, "title": one.title, "score": one.score}
+        for rank, one in enumerate(best, start=1)
     ]
     if as_json:
         draw.print_json({"history": named, "items": found})
         return
-    draw.console.print("after " + "; ".join(items.titles[row] for row in rows), markup=False)
-    rows_shown = [(str(row["rank"]), row["item_id"], row["title"], row["score"]) for row in found]
-    draw.print_table("", ("", "item", "title", "score"), rows_shown, left=3)
+    titles = dict(zip(corpus.catalogue.ids.tolist(), corpus.catalogue.titles, strict=True))
+    draw.console.print("after " + "; ".join(titles[item] for item in named), markup=False)
+    rows = [(str(one["rank"]), one["item_id"], one["title"], one["score"]) for one in found]
+    draw.print_table("", ("", "item", "title", "score"), rows, left=3)
 
 
 def evaluate(
     checkpoint: Checkpoint,
-    domain_dir: DomainFolder,
-    grid: Annotated[
-        Path | None, typer.Option(help="Take the calendar from this grid file, not the checkpoint.")
-    ] = None,
+    domain_dir: DomainFolder = None,
+    domain: DomainName = None,
+    grid: GridOption = None,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
     target: Annotated[
-        str, typer.Option(help="test or phase2; phase2 only for checkpoints that were not trained on it.")
-    ] = "test",
-    max_users: Annotated[int | None, typer.Option(min=1, help="A deterministic sample of test users.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides the sample of --max-users and the intervals' resamples.")] = 0,
+        str | None, typer.Option(help="test or phase2; phase2 only for checkpoints that were not trained on it.")
+    ] = None,
+    max_users: Annotated[int | None, typer.Option(min=1, help="A sample of at most this many test users.")] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="No sample, even if the grid takes one.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of the sample and the intervals' resamples.")] = None,
+    embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the test users' targets with one checkpoint, over the whole catalogue."""
-    from mmgrid.cli import draw
-    from mmgrid.data import Calendar, catalogue_at, test_set
-    from mmgrid.evaluation import rows
-    from mmgrid.grid.file.load import load_grid
-    from mmgrid.paradigms.facts import facts
-    from mmgrid.paradigms.registry import open_checkpoint
+    """Rank the test users' targets with one checkpoint, over the whole catalogue.
 
-    if target not in ("test", "phase2"):
-        raise typer.BadParameter(f"{target}: must be test or phase2")
-    about = facts(checkpoint)
-    calendar = load_grid(grid).spec.phases.calendar() if grid else _calendar(about, checkpoint, Calendar)
-    _check_unseen(about, checkpoint, calendar.phase(target))
-    end, known_until = (calendar.test.end, calendar.t2) if target == "test" else (calendar.t2, calendar.t1)
-    corpus = _corpus(domain_dir, until=end)
-    catalogue = about.get("recipe", {}).get("catalogue", "closed")
-    items = catalogue_at(corpus, catalogue, known_until)
-    tested = test_set(corpus, calendar, target, max_users, seed)  # type: ignore[arg-type]
-    paradigm, model = open_checkpoint(checkpoint)
-    ranks = paradigm.rank(model, tested.histories, items, tested.targets)
-    table = rows(
-        ranks, tested.active, paradigm=paradigm.name, domain=corpus.name, model=about.get("phase") or "", seed=seed
+    What is not given is what the checkpoint's grid does, so that the figures are the grid's.
+    """
+    from mmgrid.cli import draw
+    from mmgrid.grid.file.load import load_grid
+
+    if target not in (None, "test", "phase2"):
+        raise typer.BadParameter(f"{target}: must be test or phase2", param_hint="--target")
+    model = _open(checkpoint, domain_dir, domain, grid, store, settings, embedder)
+    calendar = load_grid(grid, settings or ()).spec.phases.calendar() if grid else None
+    found = model.recommender.evaluate(
+        model.corpus,
+        calendar=calendar,
+        target=target,  # type: ignore[arg-type]
+        max_users=max_users,
+        all_users=all_users,
+        sample_seed=seed,
+        seed=seed,
+        part=domain,
     )
+    rows = found.rows.to_dicts()
     if as_json:
-        draw.print_json(table.to_dicts())
+        draw.print_json(rows)
         return
-    shown = [(row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in table.to_dicts()]
+    shown = [(row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in rows]
+    users = len(found.ranks)
+    of_all = "" if users == found.sampled_from else f" of {found.sampled_from:,}"
     draw.print_table(
-        f"{checkpoint} on {corpus.name}: {len(tested):,} users, percent",
+        f"{checkpoint} on {rows[0]['domain']}: {users:,}{of_all} users, percent",
         ("group", "metric", "value", "low", "high"),
         shown,
         left=2,
     )
 
 
-def _calendar(about: dict[str, Any], checkpoint: Path, calendar: Any) -> Any:
-    if "phases" not in about:
-        raise ValueError(f"{checkpoint}: does not say its phases (a merge?); name a grid file with --grid")
-    return calendar.from_dates(about["phases"])
+@dataclass(frozen=True)
+class _Opened:
+    """A recommender, and the folder of the domain that it serves."""
+
+    recommender: Recommender
+    corpus: Path
 
 
-def _check_unseen(about: dict[str, Any], checkpoint: Path, target: Any) -> None:
-    """Raise ValueError if the checkpoint was trained beyond the start of the phase that is to be ranked."""
-    from mmgrid.data.calendar import format_time
-    from mmgrid.paradigms.facts import trained_until
+def _open(
+    checkpoint: str,
+    domain_dir: Path | None,
+    domain: str | None,
+    grid: Path | None,
+    store: Path,
+    settings: list[str] | None,
+    embedder: str | None,
+) -> _Opened:
+    """The checkpoint in a folder, or the one that a cell of a grid is called by."""
+    from mmgrid.backbone.text_embedder import TextEmbedder
+    from mmgrid.paradigms.recommender import Recommender
 
-    end = trained_until(about)
-    if end is not None and end > target.start:
-        instead = "rank it for --target test" if target.name == "phase2" else "give another --grid"
-        raise ValueError(
-            f"{checkpoint}: was trained on interactions up to {format_time(end)}, and {target} begins before that: it "
-            f"would be scored on what it has seen. Take a checkpoint of an earlier phase, which ends by "
-            f"{format_time(target.start)}, or {instead}"
-        )
+    if grid is None or Path(checkpoint).is_dir():
+        if domain_dir is None:
+            raise typer.BadParameter(
+                "name the folder of the domain's data, or a grid file (--grid) and a cell's name",
+                param_hint="--domain-dir",
+            )
+        return _Opened(Recommender(checkpoint, embedder=TextEmbedder(embedder) if embedder else None), domain_dir)
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.standing.open_cell import corpus_folder, domains_of, open_cell
 
-
-def _corpus(folder: Path, until: int | None = None) -> Any:
-    from mmgrid.data import Corpus
-
-    return Corpus.load(folder, until=until)
+    session = Session.open(grid, store, settings)
+    recommender = open_cell(session, checkpoint)
+    if domain_dir is not None:
+        return _Opened(recommender, domain_dir)
+    domains = [domain] if domain else domains_of(session, checkpoint)
+    if len(domains) > 1:
+        raise typer.BadParameter(f"{checkpoint} serves {' and '.join(domains)}: name one", param_hint="--domain")
+    return _Opened(recommender, corpus_folder(session, domains[0]))

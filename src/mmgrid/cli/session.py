@@ -1,80 +1,14 @@
-"""What every command on a grid begins with: the grid, its store, its cells, and which of them are built."""
-
-import fnmatch
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+"""What every command on a grid begins with."""
 
 import typer
 
-from mmgrid.files import DigestCache
-from mmgrid.grid.cells.cell import Cell, with_upstream
-from mmgrid.grid.cells.expand import expand
-from mmgrid.grid.file.load import Grid, GridError, load_grid
-from mmgrid.grid.standing.results import survey
-from mmgrid.grid.standing.state import State, states
-from mmgrid.store import Record, Store
+from mmgrid.grid.standing.grid_store import GridStore
 
 
-@dataclass(frozen=True)
-class Session:
-    """A grid beside its store."""
-
-    grid: Grid
-    store: Store
-
-    @classmethod
-    def open(cls, file: Path, store: Path, settings: Sequence[str] | None = None) -> "Session":
-        return cls(load_grid(file, settings or ()), Store(store))
-
-    @cached_property
-    def cells(self) -> list[Cell]:
-        """All cells of the grid, what is built first coming first."""
-        digests = DigestCache(self.store.root / "digests.json")
-        return expand(self.grid, digests.sha256)
-
-    @cached_property
-    def records(self) -> dict[Cell, Record]:
-        """The records of those that are built."""
-        return self._survey[0]
-
-    @cached_property
-    def damaged(self) -> dict[Cell, str]:
-        """What is wrong with those that are there and whose record cannot be used."""
-        return self._survey[1]
-
-    @cached_property
-    def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, str]]:
-        return survey(self.cells, self.store)
-
-    @cached_property
-    def states(self) -> dict[Cell, State]:
-        """Where each cell stands."""
-        return states(self.cells, self.records, self.damaged, self.store)
+class Session(GridStore):
+    """A grid next to its store, for a command."""
 
     def warn_of_damage(self) -> None:
-        """Say on standard error what is wrong with cells that a table has to go without."""
+        """Say on standard error what is wrong with cells that a table has to leave out."""
         for problem in self.damaged.values():
             typer.echo(f"mmgrid: {problem}", err=True)
-
-    def chosen(self, only: Sequence[str] | None) -> list[Cell]:
-        """The cells whose names fit one of the patterns, and all they are built from; all without patterns."""
-        if not only:
-            return self.cells
-        fitting = [cell for cell in self.cells if any(fnmatch.fnmatchcase(cell.name, glob) for glob in only)]
-        if not fitting:
-            raise GridError(f"--only {' '.join(only)}: no cell has such a name; `mmgrid plan` lists all")
-        wanted = set(with_upstream(fitting))
-        return [cell for cell in self.cells if cell in wanted]
-
-    def cell(self, name: str) -> Cell:
-        """The cell with this name."""
-        for cell in self.cells:
-            if cell.name == name:
-                return cell
-        import difflib
-
-        near = difflib.get_close_matches(name, [cell.name for cell in self.cells], n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; `mmgrid plan` lists all"
-        raise GridError(f"{name}: the grid has no such cell{hint}")

@@ -1,10 +1,10 @@
-"""From raw reviews to what a model may know at a time: phases, histories, test sets, statistics.  No torch."""
+"""From raw reviews to what a model may know at a time: phases, histories, test sets, statistics. No torch."""
 
 from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase, format_time, milliseconds
 from mmgrid.data.catalogue import catalogue_at
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import CalendarError, DataError, LeakageError, NoTestUsersError
-from mmgrid.data.held_out import TestSet, test_set
+from mmgrid.data.held_out import HeldOut, HeldOutUsers, Known, held_out, held_out_users, known_now
 from mmgrid.data.histories import Histories
 from mmgrid.data.items import Items
 from mmgrid.data.preparation import Dropped, Preparation, filter_interactions, prepare
@@ -22,24 +22,28 @@ __all__ = [
     "Corpus",
     "DataError",
     "Dropped",
+    "HeldOut",
+    "HeldOutUsers",
     "Histories",
     "Items",
+    "Known",
     "LeakageError",
     "NoTestUsersError",
     "Phase",
     "Preparation",
     "RawDomain",
     "Statistics",
-    "TestSet",
     "catalogue_at",
     "filter_interactions",
     "format_time",
+    "held_out",
+    "held_out_users",
     "interactions_by_month",
+    "known_now",
     "milliseconds",
     "nested_order",
     "nested_sample",
     "prepare",
     "read_files",
     "statistics",
-    "test_set",
 ]

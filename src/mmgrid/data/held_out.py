@@ -1,23 +1,26 @@
-"""Who is tested on what: the last interaction of each user whose last one lies in the target phase.
+"""The protocol of every evaluation: which users are evaluated, on which catalogue, and what is known at that time.
 
-Everything before it is the user's history, interactions of the target phase included.  `target="phase2"` asks
-the same question one phase earlier, on the data before t2: the only place where anything may be tuned.
+The target of a user is the last interaction, where it lies in the target phase.  Everything before it is the user's
+history, interactions of the target phase included.  `target="phase2"` asks the same question one phase earlier, on the
+data before t2: the only place where anything may be tuned.
 """
-
-# ruff: noqa: PT028 - `test_set` makes one, and is none.
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from mmgrid.data.calendar import Calendar, format_time
+from mmgrid.data.calendar import Calendar, Phase, format_time
+from mmgrid.data.catalogue import Catalogue, catalogue_at
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import NoTestUsersError
 from mmgrid.data.histories import Histories
+from mmgrid.data.items import Items
 from mmgrid.data.sampling import nested_sample
 
 Target = Literal["test", "phase2"]
@@ -26,14 +29,12 @@ _PHASE_BEFORE = {"test": "phase2", "phase2": "phase1"}
 
 
 @dataclass(frozen=True, eq=False)
-class TestSet:
-    """U users to test, sorted by id.
+class HeldOutUsers:
+    """U users with a held-out interaction, sorted by id.
 
-    histories: everything before each target.  targets: int64[U] item rows.
-    active: bool[U], whether the user has an interaction in the phase before the target's.  user_ids: str[U].
+    histories: everything before each target. targets: int64[U] item rows.
+    active: bool[U], whether the user has an interaction in the phase before the target's. user_ids: str[U].
     """
-
-    __test__ = False  # not a test case, whatever pytest may think of its name
 
     histories: Histories
     targets: npt.NDArray[np.int64]
@@ -44,38 +45,107 @@ class TestSet:
         return len(self.targets)
 
 
-def test_set(
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of a domain at one time.
+
+    corpus: its interactions before `until` (ms UTC). items: the catalogue, with the candidates of that time.
+    """
+
+    corpus: Corpus
+    items: Items
+    until: int
+
+    @cached_property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """int64[N]: interactions of each item, the measure of popularity."""
+        return np.bincount(self.corpus.items, minlength=len(self.items))
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut(Known):
+    """The users of an evaluation, next to what is known when they are evaluated.
+
+    users: those that are evaluated, perhaps a sample. everyone: the histories of all users that could be, by id.
+    """
+
+    users: HeldOutUsers
+    everyone: Histories
+
+
+def known_now(corpus: Corpus, catalogue: Catalogue = "closed") -> Known:
+    """Everything that the corpus holds, for recommendations to a user of today."""
+    until = int(corpus.timestamps.max()) + 1 if len(corpus) else 0
+    return Known(corpus, catalogue_at(corpus, catalogue, until), until)
+
+
+def held_out(
+    corpus: Corpus | Path,
+    calendar: Calendar,
+    target: Target = "test",
+    *,
+    catalogue: Catalogue = "closed",
+    max_users: int | None = None,
+    seed: int = 0,
+) -> HeldOut:
+    """Users, catalogue, popularity counts and the time until which they are counted, for one evaluation.
+
+    Args:
+        corpus: the prepared domain, or its folder.
+        target: the phase of the held-out interactions, see `held_out_users`.
+        catalogue: `closed`, or `open` for the items that have an interaction by then.
+        max_users: sample at most this many users; samples are nested.
+        seed: of the sample.
+
+    Raises:
+        DataError: a folder holds no prepared domain.
+        NoTestUsersError: no user has a held-out interaction.
+    """
+    known_until = end_of_knowledge(calendar, target)
+    # Tuning on phase2 must not read the test phase, and a test must read its targets.
+    end = calendar.phase(target).end
+    corpus = corpus.before(end) if isinstance(corpus, Corpus) else Corpus.load(corpus, until=end)
+    items = catalogue_at(corpus, catalogue, known_until)
+    users = held_out_users(corpus, calendar, target, max_users, seed)
+    everyone = users if max_users is None else held_out_users(corpus, calendar, target)
+    return HeldOut(corpus.before(known_until), items, known_until, users, everyone.histories)
+
+
+def end_of_knowledge(calendar: Calendar, target: Target) -> int:
+    """The time (ms UTC) until which catalogue and popularity are known: the start of the target phase."""
+    return _phase_of(calendar, target).start
+
+
+def held_out_users(
     corpus: Corpus,
     calendar: Calendar,
     target: Target = "test",
     max_users: int | None = None,
     seed: int = 0,
-) -> TestSet:
+) -> HeldOutUsers:
     """The users whose last interaction lies in the target phase, with that interaction as the target.
 
-    Users whose only interaction is the target have nothing to recommend from and are left out.
+    Users whose only interaction is the target have no history to recommend from and are left out.
 
     Args:
-        target: "test": active users have an interaction in phase2.  "phase2": nothing at or after t2 is looked
-            at, and active users have one in phase1.
-        max_users: a sample of at most so many, nested and the same for every model.
+        target: "test": active users have an interaction in phase2. "phase2": nothing at or after t2 is read,
+            and active users have an interaction in phase1.
+        max_users: sample at most this many users; samples are nested and the same for every model.
         seed: of the sample.
 
-    Raises NoTestUsersError if there is nobody to test.
+    Raises NoTestUsersError if there is no such user.
     """
-    if target not in _PHASE_BEFORE:
-        raise ValueError(f"target {target!r}: expected one of {', '.join(_PHASE_BEFORE)}")
-    phase, before = calendar.phase(target), calendar.phase(_PHASE_BEFORE[target])
+    phase, before = _phase_of(calendar, target), calendar.phase(_PHASE_BEFORE[target])
     known = corpus.histories(phase.end)
     last = known.offsets[1:] - 1
-    tested = np.flatnonzero((known.timestamps[last] >= phase.start) & (known.lengths > 1))
-    if not tested.size:
+    chosen = np.flatnonzero((known.timestamps[last] >= phase.start) & (known.lengths > 1))
+    if not chosen.size:
         raise NoTestUsersError(
-            f"{corpus.name}: no test users: nobody's last interaction lies in {phase} with another one before it; "
+            f"{corpus.name}: no test users: no user's last interaction lies in {phase} with another one before it; "
             f"{_time_range(corpus)}. Choose phases within that time, or leave the domain out"
         )
-    tested = tested[nested_sample(corpus.user_ids[known.users[tested]], max_users, seed, f"{target} users")]
-    whole = known.take(tested)
+    chosen = chosen[nested_sample(corpus.user_ids[known.users[chosen]], max_users, seed, f"{target} users")]
+    whole = known.take(chosen)
     is_target = np.zeros(len(whole.items), np.bool_)
     is_target[whole.offsets[1:] - 1] = True
     histories = Histories(
@@ -87,10 +157,13 @@ def test_set(
     )
     in_phase_before = (histories.timestamps >= before.start) & (histories.timestamps < before.end)
     active = np.add.reduceat(in_phase_before, histories.offsets[:-1], dtype=np.int64) > 0
-    return TestSet(histories, whole.items[is_target].astype(np.int64), active, corpus.user_ids[whole.users])
+    return HeldOutUsers(histories, whole.items[is_target].astype(np.int64), active, corpus.user_ids[whole.users])
 
 
-test_set.__test__ = False  # type: ignore[attr-defined]
+def _phase_of(calendar: Calendar, target: Target) -> Phase:
+    if target not in get_args(Target):
+        raise ValueError(f"target {target!r}: expected one of {', '.join(get_args(Target))}")
+    return calendar.phase(target)
 
 
 def _time_range(corpus: Corpus) -> str:

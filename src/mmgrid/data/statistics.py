@@ -1,6 +1,4 @@
-"""The numbers that describe a prepared domain: Table 1 of the paper, and the data part of its Table 4."""
-
-from __future__ import annotations
+"""Statistics of a prepared domain: Table 1 of the paper, and the data columns of its Table 4."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,18 +9,18 @@ import polars as pl
 from mmgrid.data.calendar import DAY_MS, Calendar
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import NoTestUsersError
-from mmgrid.data.held_out import test_set
+from mmgrid.data.held_out import held_out_users
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """A domain in numbers.
+    """Statistics of one domain.
 
-    users: with an interaction.  items: the catalogue.  test_items: items with an interaction in the test phase.
-    interactions: of each phase.  test_users = active + non_active; active users have an interaction in phase2.
+    users: with an interaction. items: the catalogue. test_items: items with an interaction in the test phase.
+    interactions: of each phase. test_users = active + non_active; active users have an interaction in phase2.
     active_ratio: active / test_users, None without test users.
-    gap_days: the mean over all training interactions (before t2) of the time since their item's first
-    interaction in the prepared data; None without training interactions.
+    gap_days: time since the item's first interaction in the prepared data, mean over all training interactions
+    (before t2); None without training interactions.
 
     The paper's `# Users` in Table 1 is `test_users`, and its `# Items` most likely `test_items`.
     """
@@ -44,11 +42,11 @@ class Statistics:
 
 
 def statistics(corpus: Corpus, calendar: Calendar) -> Statistics:
-    """The statistics of a prepared domain; a domain without test users has none of them, and is no error."""
+    """The statistics of a prepared domain. A domain without test users is not an error."""
     times = corpus.timestamps
     in_phase = {phase.name: (times >= phase.start) & (times < phase.end) for phase in calendar.phases}
     try:
-        active = test_set(corpus, calendar).active
+        active = held_out_users(corpus, calendar).active
     except NoTestUsersError:
         active = np.zeros(0, np.bool_)
     n_active = int(active.sum())
@@ -67,7 +65,7 @@ def statistics(corpus: Corpus, calendar: Calendar) -> Statistics:
 
 
 def mean_gap_days(corpus: Corpus) -> float | None:
-    """Mean age of an item, in days since its first interaction, over all interactions; None if there are none."""
+    """Mean over all interactions of the item's age, in days since its first interaction; None without interactions."""
     if not len(corpus):
         return None
     first = np.full(len(corpus.catalogue), np.iinfo(np.int64).max)
@@ -76,7 +74,7 @@ def mean_gap_days(corpus: Corpus) -> float | None:
 
 
 def interactions_by_month(corpus: Corpus) -> pl.DataFrame:
-    """month (date, its first day) and interactions (int64) of every month from the first to the last, UTC."""
+    """A table with month (date of its first day) and interactions (int64), for every month from first to last, UTC."""
     months = corpus.timestamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
     low = int(months.min()) if len(months) else 0
     counts = np.bincount(months - low)

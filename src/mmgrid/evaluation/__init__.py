@@ -1,4 +1,4 @@
-"""Target ranks, metrics a user, groups, intervals, baselines, results rows.  numpy and polars only."""
+"""Target ranks, metrics a user, groups, intervals, baselines, results rows. numpy and polars only."""
 
 from mmgrid.evaluation.baselines import popularity_ranks, random_ranks
 from mmgrid.evaluation.corrections import holm

@@ -1,32 +1,7 @@
-"""Ways to recommend with a model: the recipes of all paradigms, and the door to their code.
+"""Ways to recommend with a model: what a paradigm is, and the installed ones by name. Imports no torch."""
 
-This face imports no torch; `mmgrid.paradigms.registry` opens checkpoints, and does.
-"""
+from mmgrid.paradigms.recipe import Compat, DialogueRecipe, PhaseValues, Recipe
+from mmgrid.paradigms.registry import PARADIGMS
+from mmgrid.paradigms.spec import Need, ParadigmSpec
 
-from mmgrid.paradigms.recipes import (
-    OFFICIAL_USERS,
-    RECIPES,
-    Compat,
-    PhaseValues,
-    Recipe,
-    SasrecRecipe,
-    SembRecipe,
-    SemidRecipe,
-    TextRecipe,
-    model_values,
-    resolve,
-)
-
-__all__ = [
-    "OFFICIAL_USERS",
-    "RECIPES",
-    "Compat",
-    "PhaseValues",
-    "Recipe",
-    "SasrecRecipe",
-    "SembRecipe",
-    "SemidRecipe",
-    "TextRecipe",
-    "model_values",
-    "resolve",
-]
+__all__ = ["PARADIGMS", "Compat", "DialogueRecipe", "Need", "ParadigmSpec", "PhaseValues", "Recipe"]

@@ -1,6 +1,14 @@
-"""`mmgrid.json` beside a checkpoint's weights: what it is, for those who find it outside a store."""
+"""`mmgrid.json` next to a checkpoint's weights: what the checkpoint is, for everybody who finds it outside a store.
+
+A checkpoint declares its paradigm, domain, phase, the calendar of its grid, how it was trained (`recipe`), and how its
+grid evaluates it (`evaluation`). A merge repeats what its sources declare, by their names, under `made_from`.
+"""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +22,98 @@ class CheckpointError(ValueError):
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What `mmgrid.json` says of a checkpoint: paradigm, domain, phase, calendar, recipe."""
+    """The content of `mmgrid.json`. Raises CheckpointError if there is none."""
     try:
-        return json.loads((folder / FACTS_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None
+        found = json.loads((folder / FACTS_FILE).read_text())
+        if isinstance(found, dict):
+            return found
+        error: object = "not a JSON object"
+    except (OSError, ValueError) as problem:
+        error = problem
+    raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None
 
 
-def trained_until(about: dict[str, Any]) -> int | None:
-    """From what `facts` says of a checkpoint: the end (ms) of the newest phase that it was trained on.
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint, or all sources of a merge, declare; None or empty where they do not, or disagree.
 
-    None for what was trained on no phase, such as a base, or does not say, such as a merge.
+    Attributes:
+        paradigm: its name. phase: of a checkpoint; empty for a merge. domains: those it was trained on.
+        calendar: of its grid. trained_until: end (ms UTC) of the newest phase that it was trained on.
+        catalogue: `closed` or `open`. seed: of its grid. threads: with which it was trained, and should be evaluated for
+            the same bits. evaluation: of its grid: `target`, `max_users`, `sample_seed`, `values` (of the recipe's
+            `EVALUATION`), and `embedder`, where titles are not embedded by the backbone.
     """
-    if not about.get("phase") or "phases" not in about:
+
+    paradigm: str | None = None
+    phase: str = ""
+    domains: tuple[str, ...] = ()
+    calendar: Calendar | None = None
+    trained_until: int | None = None
+    catalogue: str | None = None
+    seed: int | None = None
+    threads: int | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> CheckpointFacts:
+        """From a folder's `mmgrid.json`; nothing is known where there is none, as for models from elsewhere."""
+        if not (folder / FACTS_FILE).is_file():
+            return cls()
+        declared = facts(folder)
+        if "made_from" not in declared and (sources := source_folders(declared, folder)):
+            # versions before 0.2 do not repeat what the sources declare
+            declared |= {
+                "made_from": {name: facts(one) for name, one in sources.items() if (one / FACTS_FILE).is_file()}
+            }
+        return cls.of(declared)
+
+    @classmethod
+    def of(cls, declared: Mapping[str, Any]) -> CheckpointFacts:
+        """From the content of `mmgrid.json`."""
+        checkpoints = list(_checkpoints(declared))
+        recipes = [one.get("recipe", {}) for one in checkpoints]
+        calendars = [one.get("phases") for one in checkpoints]
+        ends = [end for one in checkpoints if (end := _trained_until(one)) is not None]
+        dates = _agreed(calendars)
+        return cls(
+            paradigm=_agreed([one.get("paradigm") for one in checkpoints]),
+            phase=declared.get("phase") or "",
+            domains=tuple(dict.fromkeys(one["domain"] for one in checkpoints if one.get("domain"))),
+            calendar=Calendar.from_dates(dates) if dates else None,
+            trained_until=max(ends, default=None),
+            catalogue=_agreed([one.get("catalogue") for one in recipes]),
+            seed=_agreed([one.get("seed") for one in recipes]),
+            threads=_agreed([one.get("threads") for one in recipes]),
+            evaluation=_agreed([one.get("evaluation", {}) for one in checkpoints]) or {},
+        )
+
+
+def source_folders(declared: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """The folders of a merge's sources, by name, from what the `mmgrid.json` in `folder` declares."""
+    recipe = declared.get("recipe")
+    sources = recipe.get("sources", []) if isinstance(recipe, dict) else []
+    return {
+        one["name"]: folder / one["path"] for one in sources if isinstance(one, dict) and {"name", "path"} <= set(one)
+    }
+
+
+def _checkpoints(declared: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The checkpoint itself, or those that a merge, or a merge of merges, was made from."""
+    sources = declared.get("made_from")
+    if sources is None:
+        yield declared
+    for source in (sources or {}).values():
+        yield from _checkpoints(source)
+
+
+def _agreed(values: list[Any]) -> Any:
+    """The value that all have; None where two differ."""
+    return values[0] if values and all(value == values[0] for value in values) else None
+
+
+def _trained_until(declared: Mapping[str, Any]) -> int | None:
+    if not declared.get("phase") or "phases" not in declared:
         return None
-    phase = about.get("recipe", {}).get("until", about["phase"])  # `all` ends where the grid's newest phase ends
-    return Calendar.from_dates(about["phases"]).phase("phase2" if phase == "all" else phase).end
+    phase = declared.get("recipe", {}).get("until", declared["phase"])  # `all` ends with the grid's newest phase
+    return Calendar.from_dates(declared["phases"]).phase("phase2" if phase == "all" else phase).end

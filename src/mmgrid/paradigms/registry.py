@@ -1,59 +1,36 @@
-"""The door to the paradigms' code: from a checkpoint's folder to something that recommends."""
+"""All installed paradigms by name, in the order in which they are listed; nothing here imports torch."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from torch import nn
+import difflib
+from collections.abc import Iterable
 
-from mmgrid.backbone.load import LOAD_ERRORS
-from mmgrid.paradigms.contract import Paradigm
-from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.pooled.paradigm import Pooled
-from mmgrid.paradigms.sasrec.model import MODEL_TYPE as SASREC
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.model import MODEL_TYPE as SEMB
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
-from mmgrid.paradigms.text.paradigm import Text
-
-# A checkpoint says what it is in its config: under `mmgrid`, where its model is a plain language model, else by the
-# name under which the Auto classes know its model.
-LOADERS: dict[str, Callable[[Path], tuple[Any, Any]]] = {
-    Semid.name: Semid.load,
-    Text.name: Text.load,
-    SEMB: Semb.load,
-    SASREC: Sasrec.load,
-}
+from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.plugins import Plugins
 
 
-def open_checkpoint(
-    folder: Path, paradigm: str | None = None, asked: Mapping[str, Any] | None = None
-) -> tuple[Paradigm, nn.Module]:
-    """The paradigm and the model of a checkpoint folder, ready to recommend.
-
-    A folder says of what paradigm it is; any language model can be opened as `pooled`, if that is asked for.
-    `asked`: values of its recipe that say how it is asked (its `ASKED`), instead of those that it was saved with.
-    """
-    if paradigm == Pooled.name:
-        return _loaded(Pooled.load, folder)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        kind = config.get("mmgrid", {}).get("paradigm") or config["model_type"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
-    if kind not in LOADERS:
-        raise CheckpointError(f"{folder}: a {kind!r} is no recommender; known are {', '.join(LOADERS)}")
-    opened: Any
-    opened, model = _loaded(LOADERS[kind], folder)
-    if asked:
-        opened.recipe = type(opened.recipe).model_validate(opened.recipe.model_dump() | dict(asked))
-    return opened, model
+def _check(name: str, spec: ParadigmSpec) -> None:
+    if not isinstance(spec, ParadigmSpec):
+        raise TypeError(f"expected an instance of ParadigmSpec, not a {type(spec).__name__}")
+    if spec.name != name:
+        raise ValueError(f"its spec is called {spec.name!r}, and its entry point {name!r}; give both one name")
 
 
-def _loaded(load: Callable[[Path], tuple[Any, Any]], folder: Path) -> tuple[Paradigm, nn.Module]:
-    try:
-        return load(folder)
-    except LOAD_ERRORS as error:
-        raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
+PARADIGMS: Plugins[ParadigmSpec] = Plugins(
+    "mmgrid.paradigms", "paradigm", _check, first=("text", "semid", "semb", "sasrec", "pooled")
+)
+
+
+def trained_paradigms() -> list[str]:
+    """Names of the paradigms that a grid can train."""
+    return [name for name, spec in PARADIGMS.items() if spec.recipe is not None]
+
+
+def check_paradigms(names: Iterable[str], known: Iterable[str] | None = None) -> None:
+    """Raise ValueError for the first name that is not `known` (default: not installed), with the nearest one."""
+    known = list(PARADIGMS if known is None else known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"unknown paradigm {name!r}; {hint}known are {', '.join(known)}")

@@ -1,19 +1,23 @@
 """Table 3, eq. 11: λ predicted from the data alone, by a line that has never seen the domain."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from mmgrid.evaluation import paired_difference, resampled_means
 from mmgrid.seeds import derive
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Part, Study
+from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.leave_one_out_line import blended, left_out
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import Sweep, by_run
+from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
 
 PERCENT = 100.0
 LEAST_DOMAINS = 3  # a line through two others is the least that can be left-one-out
@@ -21,21 +25,19 @@ LEAST_TO_JUDGE = 5  # domains, before a line is said to predict one better than 
 RanksAt = Callable[[Sweep, float], pl.DataFrame]
 
 PREDICTIONS_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "gap_days": pl.Float64,
-        "active_ratio": pl.Float64,
-        "active_ratio_before": pl.Float64,
-        "best": pl.Float64,
-        "predicted": pl.Float64,
-        "scale": pl.Float64,
-        "scale_before": pl.Float64,
-        "slope": pl.Float64,
-        "intercept": pl.Float64,
-        "n_domains": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain")
+    | numbers(
+        "gap_days",
+        "active_ratio",
+        "active_ratio_before",
+        "best",
+        "predicted",
+        "scale",
+        "scale_before",
+        "slope",
+        "intercept",
+    )
+    | counts("n_domains", "seed")
 )
 """One row a domain that was left out.
 
@@ -45,21 +47,9 @@ PREDICTIONS_SCHEMA = pl.Schema(
 """
 
 COMPARISON_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "metric": pl.String,
-        "scale": pl.Float64,
-        "value_at_one": pl.Float64,
-        "value": pl.Float64,
-        "difference": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,
-        "p_adjusted": pl.Float64,
-        "n_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain", "metric")
+    | numbers("scale", "value_at_one", "value", "difference", "low", "high", "p", "p_adjusted")
+    | counts("n_users", "seed")
 )
 """One row a domain and metric: the model at λ̂ against λ = 1 on all test users; percent and percentage points, paired
 by user, for λ̂ as it came out (that other domains' users would have given another one is not in the interval); p of the
@@ -241,3 +231,54 @@ def _better_line(
         "n": len(names),
         "verdict": verdict(float(low), float(high), "positive"),
     }
+
+
+class AdviseSpec(SweepSpec):
+    """Table 3: λ predicted from the other domains, and what it gains."""
+
+    kind: Literal["advise"]
+
+
+@dataclass(frozen=True)
+class AdviseParts(DescribedSweepParts):
+    """A described sweep, and the checkpoints at t1 and t2, of which one λ more is evaluated."""
+
+    start: Any
+    end: Any
+
+
+class Advise(Study):
+    """λ predicted from the data alone."""
+
+    name = "advise"
+    title = "λ predicted from the data"
+    source = "Table 3"
+    spec = AdviseSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.advise:VIEW"
+    version = 3  # no percentage of nothing; p below what draws can tell
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return generative(trained)
+
+    def needs(self, spec: AdviseSpec, ask: Ask) -> dict[str, AdviseParts]:
+        old, new = ask.phases[-2:]
+        return {
+            domain: AdviseParts(own.points, own.corpus, ask.checkpoint(domain, old), ask.checkpoint(domain, new))
+            for domain, own in described_sweeps(spec, ask).items()
+        }
+
+    def answer(self, parts: Mapping[str, AdviseParts], context: Context) -> dict[str, pl.DataFrame]:
+        corpora: dict[str, Part] = {domain: own.corpus for domain, own in parts.items()}
+        ranks_at = context.ranks_at
+        assert ranks_at is not None  # the grid that evaluates gives it
+
+        def ranks_of(sweep: Sweep, scale: float) -> pl.DataFrame:
+            points = parts[sweep.domain].points
+            return ranks_at(next(part for at, part in points.items() if at not in (0.0, 1.0)), scale)
+
+        return answer(sweeps_of(parts, context), domain_facts(corpora, context), ranks_of)
+
+
+STUDY = Advise()

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import combinations, groupby
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field, field_validator
 
 from mmgrid.evaluation import bootstrap_interval, resampled_means
 from mmgrid.seeds import derive
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Steps, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.curve import fine_places, nearest, smoother
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
@@ -17,31 +20,27 @@ from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 PERCENT = 100.0
+Base = Literal["backbone", "historical", "neutral"]
 BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
 SAMPLES = 1000
 SINGLE = "single"  # the domain's own model at t2, beside the points
 
 CURVE_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "first": pl.String,
-        "second": pl.String,
-        "base": pl.String,
-        "alpha": pl.Float64,
-        "metric": pl.String,
-        "first_value": pl.Float64,
-        "first_low": pl.Float64,
-        "first_high": pl.Float64,
-        "second_value": pl.Float64,
-        "second_low": pl.Float64,
-        "second_high": pl.Float64,
-        "first_single": pl.Float64,
-        "second_single": pl.Float64,
-        "kept": pl.Float64,
-        "first_users": pl.Int64,
-        "second_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "first", "second", "base")
+    | numbers("alpha")
+    | texts("metric")
+    | numbers(
+        "first_value",
+        "first_low",
+        "first_high",
+        "second_value",
+        "second_low",
+        "second_high",
+        "first_single",
+        "second_single",
+        "kept",
+    )
+    | counts("first_users", "second_users", "seed")
 )
 """One row a pair of domains, base, α and metric.
 
@@ -51,25 +50,11 @@ same users.  ``kept`` is the mean over both domains of value / single, in percen
 """
 
 BEST_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "first": pl.String,
-        "second": pl.String,
-        "base": pl.String,
-        "metric": pl.String,
-        "alpha": pl.Float64,
-        "alpha_low": pl.Float64,
-        "alpha_high": pl.Float64,
-        "kept": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "gain": pl.Float64,
-        "gain_low": pl.Float64,
-        "gain_high": pl.Float64,
-        "p": pl.Float64,
-        "p_adjusted": pl.Float64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "first", "second", "base", "metric")
+    | numbers(
+        "alpha", "alpha_low", "alpha_high", "kept", "low", "high", "gain", "gain_low", "gain_high", "p", "p_adjusted"
+    )
+    | counts("seed")
 )
 """One row a pair and base.  ``alpha`` keeps most on all users, with its interval; ``kept`` is what an α chosen on one
 half of the users keeps on the other half (both ways, averaged), in percent; ``gain`` = kept − that of the backbone as
@@ -332,3 +317,93 @@ def _finding(finding: str, claim: str, difference: str, value: float, drawn: np.
         "n": n,
         "verdict": verdict(float(low), float(high), "positive"),
     }
+
+
+class BaseModelSpec(StudySpec):
+    """Fig. 4: pairs of domains merged over several bases, α from 0 to 1."""
+
+    kind: Literal["base_model"]
+    bases: tuple[Base, ...] = Field(default=("backbone", "historical", "neutral"), min_length=1)
+    alphas: Steps = Steps.model_validate({"from": 0.0, "to": 1.0, "step": 0.1})
+    pairs: tuple[tuple[str, str], ...] | None = Field(default=None, min_length=1, description="default: every pair")
+
+    @field_validator("pairs")
+    @classmethod
+    def _of_two(cls, pairs: tuple[tuple[str, str], ...] | None) -> tuple[tuple[str, str], ...] | None:
+        for first, second in pairs or ():
+            if first == second:
+                raise ValueError(f"{first} is paired with itself")
+        if len({frozenset(pair) for pair in pairs or ()}) < len(pairs or ()):
+            raise ValueError("a pair is named twice; α from 0 to 1 is both its directions")
+        return pairs
+
+
+@dataclass(frozen=True)
+class BaseModelParts:
+    """singles: each domain's own evaluation. points: by pair and base, then by evaluated domain and α."""
+
+    singles: Mapping[str, Any]
+    points: Mapping[tuple[str, str, str], Mapping[str, Mapping[float, Any]]]
+
+
+class BaseModel(Study):
+    """Whether another base cures what cross-domain merging breaks."""
+
+    name = "base_model"
+    title = "Another base"
+    source = "Fig. 4"
+    spec = BaseModelSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.base_model:VIEW"
+    version = 3  # a domain's resamples are the same in all pairs; no percentage of nothing; p below what draws can tell
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return with_base
+
+    def needs(self, spec: BaseModelSpec, ask: Ask) -> BaseModelParts | None:
+        pairs = spec.pairs or tuple(combinations(sorted(ask.domains), 2))
+        outside = sorted({domain for pair in pairs for domain in pair} - set(ask.domains))
+        if outside:
+            raise ask.wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
+        if not pairs:
+            return None
+        singles = {
+            domain: ask.evaluation(domain, ask.phases[-1]) for domain in dict.fromkeys(d for p in pairs for d in p)
+        }
+        points = {
+            (*pair, base): {
+                domain: {
+                    alpha: ask.over_base(domain, *pair, base, alpha, spec.max_users) for alpha in spec.alphas.values()
+                }
+                for domain in pair
+            }
+            for pair in pairs
+            for base in _bases(spec, pair)
+        }
+        return BaseModelParts(singles, points)
+
+    def answer(self, parts: BaseModelParts, context: Context) -> dict[str, pl.DataFrame]:
+        sweeps = []
+        for (first, second, base), by_domain in parts.points.items():
+            alphas = sorted(by_domain[first])
+            ranked = []
+            for domain in (first, second):
+                frames = {SINGLE: parts.singles[domain].ranks()}
+                frames |= {repr(alpha): by_domain[domain][alpha].ranks() for alpha in alphas}
+                ranked.append(Ranked.of(frames))
+            sweeps.append(PairSweep(context.paradigm, context.seed, first, second, base, np.array(alphas), *ranked))
+        return answer(sweeps)
+
+
+def _bases(spec: BaseModelSpec, pair: tuple[str, str]) -> list[str]:
+    """The bases of a pair, as the column `base` names them."""
+    names: dict[Base, list[str]] = {
+        "backbone": [BACKBONE],
+        "historical": [f"{HISTORICAL}{domain}" for domain in pair],
+        "neutral": [NEUTRAL],
+    }
+    return [name for kind, found in names.items() if kind in spec.bases for name in found]
+
+
+STUDY = BaseModel()

@@ -1,32 +1,23 @@
 """Table 2: how good each paradigm is at t2, and whether it beats popularity and SASRec on the same users."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from mmgrid.evaluation import RESULTS_SCHEMA, paired_difference
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Part, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.ranked import METRICS, Ranked
 
 SCORES_SCHEMA = RESULTS_SCHEMA
 COMPARISONS_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "model": pl.String,
-        "reference": pl.String,
-        "metric": pl.String,
-        "difference": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,
-        "p_adjusted": pl.Float64,
-        "n_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain", "model", "reference", "metric")
+    | numbers("difference", "low", "high", "p", "p_adjusted")
+    | counts("n_users", "seed")
 )
 """``paradigm`` at t2 minus ``reference`` (``popularity``, ``sasrec``, ``sasrec (in one go)``), percentage points,
 paired by user, over all test users; p of the sign-flip test, and after Holm over the rows of a paradigm and metric."""
@@ -92,3 +83,50 @@ def _rows(one: Compared) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+class BaselinesSpec(StudySpec):
+    """Table 2: each paradigm at t2 against popularity and SASRec."""
+
+    kind: Literal["baselines"]
+
+
+@dataclass(frozen=True)
+class BaselinesParts:
+    """Of one domain, the paradigm's evaluation at t2, and those that it is compared with, by their labels."""
+
+    own: Any
+    references: Mapping[str, Any]
+
+
+class Baselines(Study):
+    """Whether a paradigm beats popularity and SASRec."""
+
+    name = "baselines"
+    title = "Baselines"
+    source = "Table 2"
+    spec = BaselinesSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.baselines:VIEW"
+    version = 2  # p below what draws can tell
+
+    def needs(self, spec: BaselinesSpec, ask: Ask) -> dict[str, BaselinesParts]:
+        return {
+            domain: BaselinesParts(
+                ask.evaluation(domain, ask.phases[-1], spec.max_users), ask.references(domain, spec.max_users)
+            )
+            for domain in ask.domains
+        }
+
+    def answer(self, parts: Mapping[str, BaselinesParts], context: Context) -> dict[str, pl.DataFrame]:
+        compared, scores = [], []
+        for domain, own in parts.items():
+            others: dict[str, Part] = {label: part for label, part in own.references.items() if part != own.own}
+            frames = {context.paradigm: own.own.ranks()} | {label: part.ranks() for label, part in others.items()}
+            compared.append(Compared(context.paradigm, context.seed, domain, context.paradigm, Ranked.of(frames)))
+            scores += [part.rows() for part in (own.own, *others.values())]
+        return answer(compared, pl.concat([SCORES_SCHEMA.to_frame(), *scores]))
+
+
+STUDY = Baselines()

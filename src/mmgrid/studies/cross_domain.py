@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import combinations, groupby
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
 from mmgrid.seeds import generator
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import VECTORS_FILE, Ask, Context, Part, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.holm import with_holm
@@ -21,25 +24,17 @@ LEAST_DOMAINS = 4  # below them a correlation over pairs says nothing
 SAMPLES = 1000
 NEARLY = 0.8  # share of the merges that "nearly everywhere" asks for
 MERGED, SINGLE = "merged", "single"
+Way = Literal["weight", "subspace"]
+# Method, what results call it, and options.  Subspace merging is DARE, then TIES, as in the paper.
+WAYS: dict[Way, tuple[str, str, dict[str, Any]]] = {
+    "weight": ("linear", "linear", {}),
+    "subspace": ("ties", "subspace", {"preset": "subspace"}),
+}
 
 MERGES_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "way": pl.String,
-        "domain": pl.String,
-        "partner": pl.String,
-        "group": pl.String,
-        "metric": pl.String,
-        "single": pl.Float64,
-        "merged": pl.Float64,
-        "change": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,
-        "p_adjusted": pl.Float64,
-        "n_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "way", "domain", "partner", "group", "metric")
+    | numbers("single", "merged", "change", "low", "high", "p", "p_adjusted")
+    | counts("n_users", "seed")
 )
 """One row a way (``weight`` or ``subspace``), evaluated domain, partner, group and metric.
 
@@ -107,7 +102,7 @@ def changes(compared: Iterable[Compared]) -> pl.DataFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class MergedPair:
     """A merge of two domains' models, on one of them.
 
     way: ``weight`` or ``subspace``.  ranked: the users of `domain`, by the models ``single`` and ``merged``.
@@ -126,7 +121,7 @@ class Pair:
 
 
 def answer(
-    pairs: Iterable[Pair], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
+    pairs: Iterable[MergedPair], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
 ) -> dict[str, pl.DataFrame]:
     """The study's tables.
 
@@ -148,7 +143,7 @@ def answer(
     return {"merges": merges, "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA)}
 
 
-def _merge_rows(pair: Pair) -> list[dict[str, Any]]:
+def _merge_rows(pair: MergedPair) -> list[dict[str, Any]]:
     users = pair.ranked
     compared = change_rows(
         users.ranks[MERGED],
@@ -283,3 +278,71 @@ def _over_domains(places: Sequence[tuple[str, str]], x: np.ndarray, y: np.ndarra
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+class CrossDomainSpec(StudySpec):
+    """Fig. 3: every pair of domains merged and evaluated on both."""
+
+    kind: Literal["cross_domain"]
+    ways: tuple[Way, ...] = Field(default=("weight", "subspace"), min_length=1)
+
+
+@dataclass(frozen=True)
+class CrossDomainParts:
+    """singles: each domain's own evaluation. merged: by way, evaluated domain and partner. Corpora and item vectors by
+    domain."""
+
+    singles: Mapping[str, Any]
+    merged: Mapping[tuple[str, str, str], Any]
+    corpora: Mapping[str, Any]
+    item_vectors: Mapping[str, Any]
+
+
+class CrossDomain(Study):
+    """What a merge of two domains costs or gains on each."""
+
+    name = "cross_domain"
+    title = "Merging across domains"
+    source = "Fig. 3"
+    spec = CrossDomainSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.cross_domain:VIEW"
+    version = 2  # p below what draws can tell
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return with_base
+
+    def needs(self, spec: CrossDomainSpec, ask: Ask) -> CrossDomainParts | None:
+        if len(ask.domains) < 2:
+            return None
+        ask.base()  # without one there is nothing in common to merge
+        vectors = {domain: ask.item_vectors(domain) for domain in ask.domains}
+        return CrossDomainParts(
+            singles={domain: ask.evaluation(domain, ask.phases[-1]) for domain in ask.domains},
+            merged={
+                (way, domain, partner): ask.pair(domain, partner, *WAYS[way], spec.max_users)
+                for way in spec.ways
+                for pair in combinations(sorted(ask.domains), 2)
+                for domain, partner in (pair, pair[::-1])
+            },
+            corpora={domain: ask.corpus(domain) for domain in ask.domains},
+            item_vectors={domain: cell for domain, cell in vectors.items() if cell is not None},
+        )
+
+    def answer(self, parts: CrossDomainParts, context: Context) -> dict[str, pl.DataFrame]:
+        pairs = []
+        for (way, domain, partner), part in parts.merged.items():
+            frames = {SINGLE: parts.singles[domain].ranks(), MERGED: part.ranks()}
+            pairs.append(MergedPair(context.paradigm, context.seed, way, domain, partner, Ranked.of(frames)))
+        centres = {name: np.load(part.folder / VECTORS_FILE).mean(axis=0) for name, part in parts.item_vectors.items()}
+        return answer(pairs, _interactions(parts.corpora, context), centres)
+
+
+def _interactions(corpora: Mapping[str, Part], context: Context) -> dict[str, int]:
+    """Training interactions of each domain, of the phases that the newest checkpoints have seen."""
+    found: dict[str, Any] = {domain: part.summary["statistics"] for domain, part in corpora.items()}
+    return {domain: sum(one["interactions"][phase] for phase in context.phases) for domain, one in found.items()}
+
+
+STUDY = CrossDomain()

@@ -13,7 +13,7 @@ LEAST_POINTS = 3  # of other domains; with fewer the paper's are taken
 
 
 @dataclass(frozen=True)
-class Advice:
+class PredictedScale:
     """λ̂ for one domain.
 
     Attributes:
@@ -67,13 +67,13 @@ class Advice:
         return words
 
 
-def advise(
+def predict_scale(
     domain: str,
     gap_days: float,
     active_ratio: float,
     points: Mapping[str, tuple[float, float]],
     source: str,
-) -> Advice:
+) -> PredictedScale:
     """λ̂ from the data alone.
 
     Args:
@@ -94,7 +94,7 @@ def advise(
         rest = [place for other, (_, place) in others.items() if other != name]
         misses.append(abs(left_out(others, name).at(gap) - best))
         misses_of_mean.append(abs(float(np.mean(rest)) - best))
-    return Advice(
+    return PredictedScale(
         domain=domain,
         scale=blended(predicted, active_ratio),
         predicted=predicted,

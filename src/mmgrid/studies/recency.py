@@ -1,32 +1,26 @@
 """Table 4: is the best λ for non-active users smaller where people take older items?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Part, Study
+from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.permutation import correlation, permutation_p
-from mmgrid.studies.sweep import Sweep, by_run
+from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
 
 LEAST_DOMAINS = 5  # below them even a perfect order is likely by chance
 
 RECENCY_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "test_users": pl.Int64,
-        "active": pl.Int64,
-        "non_active": pl.Int64,
-        "active_ratio": pl.Float64,
-        "best": pl.Float64,
-        "best_low": pl.Float64,
-        "best_high": pl.Float64,
-        "gap_days": pl.Float64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain")
+    | counts("test_users", "active", "non_active")
+    | numbers("active_ratio", "best", "best_low", "best_high", "gap_days")
+    | counts("seed")
 )
 """One row a domain.  ``best`` is λ* of the non-active users with its interval, null where there are none;
 ``gap_days`` the mean age of an item when somebody takes it, over all interactions before t2."""
@@ -95,3 +89,34 @@ def _finding(sweeps: Sequence[Sweep], statistics: Mapping[str, Mapping[str, Any]
         "n": len(used),
         "verdict": verdict(low, high, "negative", p),
     }
+
+
+class RecencySpec(SweepSpec):
+    """Table 4: item recency and the best λ of non-active users."""
+
+    kind: Literal["recency"]
+
+
+class Recency(Study):
+    """Whether the age of what people take predicts the best λ."""
+
+    name = "recency"
+    title = "Item recency"
+    source = "Table 4"
+    spec = RecencySpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.recency:VIEW"
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return generative(trained)
+
+    def needs(self, spec: RecencySpec, ask: Ask) -> dict[str, DescribedSweepParts]:
+        return described_sweeps(spec, ask)
+
+    def answer(self, parts: Mapping[str, DescribedSweepParts], context: Context) -> dict[str, pl.DataFrame]:
+        corpora: dict[str, Part] = {domain: own.corpus for domain, own in parts.items()}
+        return answer(sweeps_of(parts, context), domain_facts(corpora, context))
+
+
+STUDY = Recency()

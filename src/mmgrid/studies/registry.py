@@ -1,42 +1,46 @@
-"""The studies by name.  A new study is one file beside this one, and one line here."""
+"""All installed studies by name, in the order in which they are listed; nothing here imports torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
 
-import polars as pl
+import logging
+from typing import Annotated, Any, Union, get_args
 
-from mmgrid.studies import advise, base_model, baselines, cross_domain, recency, temporal, vectors
-from mmgrid.studies.plot import Plot
+from pydantic import Field
 
+from mmgrid.plugins import PluginError, Plugins
+from mmgrid.studies.contract import Study, StudySpec
 
-@dataclass(frozen=True)
-class Study:
-    """What a study answers with.
-
-    Attributes:
-        name: what grid files and commands call it.
-        title: its heading.
-        source: the table or figure of the paper that it answers.
-        tables: name of each of its tables → columns and types.
-        plots: its figures.
-    """
-
-    name: str
-    title: str
-    source: str
-    tables: Mapping[str, pl.Schema]
-    plots: tuple[Plot, ...]
+_LOG = logging.getLogger(__name__)
 
 
-STUDIES = {
-    study.name: study
-    for study in (
-        Study("baselines", "Baselines", "Table 2", baselines.TABLES, baselines.PLOTS),
-        Study("vectors", "Task vectors", "Fig. 2", vectors.TABLES, vectors.PLOTS),
-        Study("cross_domain", "Merging across domains", "Fig. 3", cross_domain.TABLES, cross_domain.PLOTS),
-        Study("base_model", "Another base", "Fig. 4", base_model.TABLES, base_model.PLOTS),
-        Study("temporal", "Merging across time", "Fig. 5", temporal.TABLES, temporal.PLOTS),
-        Study("recency", "Item recency", "Table 4", recency.TABLES, recency.PLOTS),
-        Study("advise", "λ predicted from the data", "Table 3", advise.TABLES, advise.PLOTS),
-    )
-}
+def _check(name: str, study: Study) -> None:
+    if not isinstance(study, Study):
+        raise TypeError(f"expected an instance of Study, not a {type(study).__name__}")
+    if study.name != name:
+        raise ValueError(f"the study is called {study.name!r}, and its entry point {name!r}; give both one name")
+    kind = study.spec.model_fields.get("kind")
+    if kind is None or get_args(kind.annotation) != (name,):
+        raise ValueError(f'its spec needs the field kind: Literal["{name}"]')
+
+
+STUDIES: Plugins[Study] = Plugins(
+    "mmgrid.studies",
+    "study",
+    _check,
+    first=("baselines", "vectors", "cross_domain", "base_model", "temporal", "recency", "advise"),
+)
+
+
+def _specs() -> list[type[StudySpec]]:
+    """The specs of all studies that can be loaded; a broken one is left out, so that other grids go on."""
+    found = []
+    for name in STUDIES:
+        try:
+            found.append(STUDIES[name].spec)
+        except PluginError as error:
+            _LOG.warning("%s", error)
+    return found
+
+
+StudySpecs: Any = Annotated[Union[tuple(_specs())], Field(discriminator="kind")]  # noqa: UP007 - made at run time
+"""What `[[studies]]` of a grid file may hold: the spec of any installed study, told apart by `kind`."""

@@ -1,18 +1,24 @@
-"""A sweep: one domain's users, ranked by the models along a line."""
+"""A sweep: one domain's users, ranked by the models between and beyond the checkpoints of t1 and t2."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import Field, field_validator
 
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.studies.contract import Ask, Context, Steps, StudySpec
 from mmgrid.studies.statistics.curve import Best, best_place
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, Ranked
+
+DEFAULT_SCALES = Steps.model_validate({"from": -0.5, "to": 2.0, "step": 0.1})
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,65 @@ class Sweep:
         return {
             group: best_place(users.values(MAIN_METRIC), self.scales, seed=self.seed) for group, users in groups.items()
         }
+
+
+class SweepSpec(StudySpec):
+    """What a grid file says of a study of λ."""
+
+    scales: Steps | None = Field(default=None, description="of λ; default: the temporal study's, −0.5 to 2 by 0.1")
+
+    @field_validator("scales")
+    @classmethod
+    def _a_curve(cls, scales: Steps | None) -> Steps | None:
+        if scales and not set(scales.values()) - {0.0, 1.0}:
+            raise ValueError("0 and 1 are the checkpoints themselves; a curve needs more points")
+        return scales
+
+
+@dataclass(frozen=True)
+class SweepParts:
+    """Of one domain, the evaluations at each λ; at 0 and 1 those of the checkpoints themselves."""
+
+    points: Mapping[float, Any]
+
+
+@dataclass(frozen=True)
+class DescribedSweepParts(SweepParts):
+    """A sweep next to the domain's data."""
+
+    corpus: Any
+
+
+def sweep_points(spec: SweepSpec, ask: Ask, domain: str) -> dict[float, Any]:
+    """The evaluations of a domain's sweep, by λ.
+
+    Scales and sample of users are the study's own, else those of the grid's temporal study, else the default.
+    """
+    shared = ask.spec_of("temporal")
+    scales = spec.scales or (shared and shared.scales) or DEFAULT_SCALES
+    max_users = spec.max_users or (shared and shared.max_users)
+    old, new = ask.phases[-2:]
+    points = {0.0: ask.evaluation(domain, old), 1.0: ask.evaluation(domain, new)}
+    inner = [scale for scale in scales.values() if scale not in points]
+    return points | {scale: ask.between_phases(domain, scale, max_users) for scale in inner}
+
+
+def described_sweeps(spec: SweepSpec, ask: Ask) -> dict[str, DescribedSweepParts]:
+    """By domain."""
+    return {domain: DescribedSweepParts(sweep_points(spec, ask, domain), ask.corpus(domain)) for domain in ask.domains}
+
+
+def sweeps_of(parts: Mapping[str, SweepParts], context: Context) -> list[Sweep]:
+    """The sweep of each domain, read from its evaluations."""
+    return [
+        Sweep.of(context.paradigm, domain, context.seed, {at: part.ranks() for at, part in own.points.items()})
+        for domain, own in parts.items()
+    ]
+
+
+def generative(paradigms: Sequence[str]) -> list[str]:
+    """The paradigms without the baselines that a grid also trains in one go, which nobody merges."""
+    return [name for name in paradigms if not PARADIGMS[name].in_one_go]
 
 
 def by_run(sweeps: Iterable[Sweep]) -> Iterator[tuple[dict[str, str | int], list[Sweep]]]:

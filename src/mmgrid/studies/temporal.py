@@ -1,60 +1,39 @@
 """Fig. 5, eq. 9 and 10: how much of the newest phase to trust, for all, active and non-active users."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Study
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.curve import crossfitted, smoother
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import Sweep, by_run
+from mmgrid.studies.sweep import Sweep, SweepParts, SweepSpec, by_run, generative, sweep_points, sweeps_of
 
+Group = Literal["all", "active", "non_active"]
 PERCENT = 100.0
 SMALL_GAIN = 1.0  # percent of the value at λ = 1: below it there is nothing to gain
 
 CURVE_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "group": pl.String,
-        "metric": pl.String,
-        "scale": pl.Float64,
-        "value": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "smooth": pl.Float64,
-        "n_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain", "group", "metric")
+    | numbers("scale", "value", "low", "high", "smooth")
+    | counts("n_users", "seed")
 )
 """One row a domain, group, metric and λ: Θ(t1) + λ (Θ(t2) − Θ(t1)); percent; ``smooth`` the smoothed curve there."""
 
 BEST_SCHEMA = pl.Schema(
-    {
-        "paradigm": pl.String,
-        "domain": pl.String,
-        "group": pl.String,
-        "metric": pl.String,
-        "best": pl.Float64,
-        "best_low": pl.Float64,
-        "best_high": pl.Float64,
-        "at_edge": pl.Boolean,
-        "value_at_best": pl.Float64,
-        "value_at_one": pl.Float64,
-        "value_at_zero": pl.Float64,
-        "gain": pl.Float64,
-        "gain_low": pl.Float64,
-        "gain_high": pl.Float64,
-        "p": pl.Float64,
-        "p_adjusted": pl.Float64,
-        "n_users": pl.Int64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain", "group", "metric")
+    | numbers("best", "best_low", "best_high")
+    | {"at_edge": pl.Boolean}
+    | numbers("value_at_best", "value_at_one", "value_at_zero", "gain", "gain_low", "gain_high", "p", "p_adjusted")
+    | counts("n_users", "seed")
 )
 """One row a domain and group.  ``best`` is λ* (the smoothed curve's maximum, in steps of 0.005) with the interval of
 its bootstrap over users; ``at_edge`` if it lies at an end of the range that was tried.  ``value_at_*``: percent, as
@@ -209,3 +188,38 @@ def _less_variable(sweeps: Sequence[Sweep]) -> dict[str, Any] | None:
         "n": len(whole),
         "verdict": verdict(low, high, "positive"),
     }
+
+
+class TemporalSpec(SweepSpec):
+    """Fig. 5: Θ(t1) + λ (Θ(t2) − Θ(t1))."""
+
+    kind: Literal["temporal"]
+    groups: tuple[Group, ...] = Field(default=("all", "active", "non_active"), min_length=1)
+
+
+class Temporal(Study):
+    """How much of the newest phase to trust."""
+
+    name = "temporal"
+    title = "Merging across time"
+    source = "Fig. 5"
+    spec = TemporalSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.temporal:VIEW"
+    version = 3  # a rough λ* is not taken for one that varies; p below what draws can tell
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return generative(trained)
+
+    def values(self, spec: TemporalSpec) -> dict[str, Any]:
+        return {"groups": spec.groups}
+
+    def needs(self, spec: TemporalSpec, ask: Ask) -> dict[str, SweepParts]:
+        return {domain: SweepParts(sweep_points(spec, ask, domain)) for domain in ask.domains}
+
+    def answer(self, parts: Mapping[str, SweepParts], context: Context) -> dict[str, pl.DataFrame]:
+        return answer(sweeps_of(parts, context), context.values["groups"])
+
+
+STUDY = Temporal()

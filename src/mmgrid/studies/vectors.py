@@ -1,32 +1,31 @@
 """Fig. 2: how far each checkpoint moved from the backbone, and how much the domains' task vectors conflict."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from mmgrid.merging.compare import Difference, Sums, diff
+from mmgrid.merging.compare import Comparison, Sums, compare
 from mmgrid.merging.models.tensors import Tensors
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.studies.columns import counts, numbers, texts
+from mmgrid.studies.contract import Ask, Context, Part, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 
 Model = Path | Tensors  # a folder, or tensors that are open already
 
-_PART = {"part": pl.String, "tower": pl.String, "layer": pl.String}
+_PART = ("part", "tower", "layer")
 
 NORMS_SCHEMA = pl.Schema(
-    {"paradigm": pl.String, "domain": pl.String, "phase": pl.String}
-    | _PART
-    | {
-        "elements": pl.Int64,
-        "l1_sum": pl.Float64,
-        "l1_mean": pl.Float64,
-        "l2": pl.Float64,
-        "zeros": pl.Float64,
-        "seed": pl.Int64,
-    }
+    texts("paradigm", "domain", "phase", *_PART)
+    | counts("elements")
+    | numbers("l1_sum", "l1_mean", "l2", "zeros")
+    | counts("seed")
 )
 """One row a checkpoint and part of it: τ = Θ(phase) − Θ⁽⁰⁾ of its paradigm.
 
@@ -36,9 +35,10 @@ token rows of the domain alone (semid), from where they were drawn; ``whole`` le
 """
 
 PAIRS_SCHEMA = pl.Schema(
-    {"paradigm": pl.String, "phase": pl.String, "first": pl.String, "second": pl.String}
-    | _PART
-    | {"elements": pl.Int64, "cosine": pl.Float64, "conflicts": pl.Float64, "seed": pl.Int64}
+    texts("paradigm", "phase", "first", "second", *_PART)
+    | counts("elements")
+    | numbers("cosine", "conflicts")
+    | counts("seed")
 )
 """One row a pair of domains (in the order of their names), phase and part.  ``cosine`` between their task vectors;
 ``conflicts`` the share (0 to 1) of elements in which both are not zero and their signs differ."""
@@ -108,7 +108,7 @@ def answer(
         # One reading of all domains' models; a lone one is compared with itself.
         named = domains if len(domains) > 1 else domains * 2
         folders = [by_domain[domain] for domain in named]
-        found = diff(*folders, base=base, names=[f"{place} {domain}" for place, domain in enumerate(named)])
+        found = compare(*folders, base=base, names=[f"{place} {domain}" for place, domain in enumerate(named)])
         for part, sums in _parts(found):
             for place, domain in enumerate(domains):
                 norms.append(about | {"phase": phase, "domain": domain} | part | _norm(sums, place))
@@ -123,7 +123,7 @@ def answer(
     return {"norms": pl.DataFrame(norms, schema=NORMS_SCHEMA), "pairs": pl.DataFrame(pairs, schema=PAIRS_SCHEMA)}
 
 
-def _parts(found: Difference) -> Iterator[tuple[dict[str, str], Sums]]:
+def _parts(found: Comparison) -> Iterator[tuple[dict[str, str], Sums]]:
     yield {"part": "whole", "tower": "", "layer": ""}, found.whole
     for tower, sums in found.towers.items():
         yield {"part": "tower", "tower": tower, "layer": ""}, sums
@@ -151,3 +151,67 @@ def _norm_of(moved: np.ndarray) -> dict[str, Any]:
         "l2": float(np.sqrt(np.square(wide).sum())),
         "zeros": float(np.mean(wide == 0)),
     }
+
+
+class VectorsSpec(StudySpec):
+    """Fig. 2: how far the checkpoints moved, and how much their task vectors conflict."""
+
+    kind: Literal["vectors"]
+
+
+@dataclass(frozen=True)
+class VectorsParts:
+    """Θ⁽⁰⁾, and the checkpoints by phase and domain."""
+
+    base: Any
+    checkpoints: Mapping[str, Mapping[str, Any]]
+
+
+class Vectors(Study):
+    """Norms and conflicts of the task vectors."""
+
+    name = "vectors"
+    title = "Task vectors"
+    source = "Fig. 2"
+    spec = VectorsSpec
+    tables = TABLES
+    plots = PLOTS
+    view = "mmgrid.reporting.studies.vectors:VIEW"
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return with_base
+
+    def needs(self, spec: VectorsSpec, ask: Ask) -> VectorsParts:
+        base = ask.base()
+        by_domain = {domain: {phase: ask.checkpoint(domain, phase) for phase in ask.phases} for domain in ask.domains}
+        return VectorsParts(base, {phase: {d: own[phase] for d, own in by_domain.items()} for phase in ask.phases})
+
+    def answer(self, parts: VectorsParts, context: Context) -> dict[str, pl.DataFrame]:
+        base: Part = parts.base
+        folders = {
+            phase: {domain: part.folder for domain, part in by_domain.items()}
+            for phase, by_domain in parts.checkpoints.items()
+        }
+        about: dict[str, Any] = {"paradigm": context.paradigm, "seed": context.seed}
+        spec = PARADIGMS[context.paradigm]
+        if not spec.own_token_rows:
+            return answer(folders, base.folder, **about)
+        moved = spec.load().moved_token_rows(folders, base.folder, context.seed)
+        with ExitStack() as stack:
+            opened = {
+                phase: {domain: _without_own_rows(folder, stack) for domain, folder in by_domain.items()}
+                for phase, by_domain in folders.items()
+            }
+            return answer(opened, base.folder, tokens=moved, **about)
+
+
+def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:
+    """A checkpoint without the token rows that only its domain has."""
+    from mmgrid.merging import BackboneRows, BlockTable, TensorFolder
+
+    table = BlockTable.read(folder)
+    assert table is not None  # a checkpoint with token rows of its own names its blocks
+    return BackboneRows(stack.enter_context(TensorFolder(folder)), table)
+
+
+STUDY = Vectors()

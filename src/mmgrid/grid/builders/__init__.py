@@ -1,5 +1,5 @@
 """Which function builds which kind of cell."""
 
-from mmgrid.grid.builders.build import State, build_cell
+from mmgrid.grid.builders.build import Outcome, build_cell
 
-__all__ = ["State", "build_cell"]
+__all__ = ["Outcome", "build_cell"]

@@ -1,4 +1,4 @@
-"""`backbone`: the shared Θ⁽⁰⁾, made small from the domains' item texts, or taken over from elsewhere."""
+"""`backbone`: the shared Θ⁽⁰⁾, made small from the domains' item texts, or a copy of one from elsewhere."""
 
 import json
 from collections.abc import Mapping
@@ -9,35 +9,44 @@ from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.tiny import TextRows, create, next_token_loss, train_tokenizer
 from mmgrid.data import Corpus, catalogue_at
-from mmgrid.grid.builders.job import Job
-from mmgrid.grid.file.spec import PretrainedBackbone
+from mmgrid.data.catalogue import Catalogue
+from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.seeds import derive
 from mmgrid.training import TrainingRecipe
 from mmgrid.training.fit import SAVE_SECONDS, fit
 
 
-def build(job: Job) -> Mapping[str, Any]:
-    spec = job.grid.spec.backbone
-    return _take_over(job, spec) if isinstance(spec, PretrainedBackbone) else _make(job)
-
-
-def _take_over(job: Job, spec: PretrainedBackbone) -> Mapping[str, Any]:
-    """A copy of the backbone, so that the grid stays whole whatever becomes of the original."""
-    folder = job.grid.path(spec.path)
-    source = str(folder) if folder.is_dir() else spec.path
-    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
-    if not folder.is_dir() and spec.revision:
-        options["revision"] = spec.revision
+def copy_pretrained(
+    source: str | Path, folder: Path, *, revision: str | None, trust_remote_code: bool
+) -> Mapping[str, Any]:
+    """Copy a backbone into `folder`, so that the grid stays whole whatever becomes of the original."""
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if revision and not isinstance(source, Path):
+        options["revision"] = revision
     model = load_model(source, **options)
-    model.save_pretrained(str(job.folder))
-    load_tokenizer(source, **options).save_pretrained(str(job.folder))
+    model.save_pretrained(str(folder))
+    load_tokenizer(source, **options).save_pretrained(str(folder))
     return {"parameters": model.num_parameters()}
 
 
-def _make(job: Job) -> Mapping[str, Any]:
-    recipe = TinyRecipe.model_validate({n: v for n, v in job.recipe.items() if n in TinyRecipe.model_fields})
-    seed = derive(job.recipe["seed"], "backbone")
-    texts = [text for _, folder in sorted(job.roles("corpus").items()) for text in _texts(job, folder)]
+def make_tiny(
+    values: Mapping[str, Any],
+    corpora: Mapping[str, Path],
+    place: Workplace,
+    *,
+    t0: int,
+    catalogue: Catalogue,
+    seed: int,
+) -> Mapping[str, Any]:
+    """Train a tokenizer and a tiny language model on the item texts of prepared domains.
+
+    values: among them those of `TinyRecipe`. corpora: folders by domain. t0: ms UTC; an open catalogue is taken then.
+    """
+    recipe = TinyRecipe.model_validate(
+        {name: value for name, value in values.items() if name in TinyRecipe.model_fields}
+    )
+    seed = derive(seed, "backbone")
+    texts = [text for _, folder in sorted(corpora.items()) for text in _texts(folder, catalogue, t0)]
     tokenizer = train_tokenizer(texts, recipe.vocabulary)
     model = create(recipe, tokenizer, seed)
     rows = TextRows(tokenizer, texts, recipe.row_tokens, seed)
@@ -54,14 +63,14 @@ def _make(job: Job) -> Mapping[str, Any]:
         rows,
         next_token_loss,
         training,
-        job.step_folder,
+        place.step_folder,
         seed=seed,
-        progress=job.progress,
-        save_seconds=job.save_seconds(SAVE_SECONDS),
+        progress=place.progress,
+        save_seconds=place.save_seconds(SAVE_SECONDS),
     )
-    model.save_pretrained(str(job.folder))
-    tokenizer.save_pretrained(str(job.folder))
-    (job.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
+    model.save_pretrained(str(place.folder))
+    tokenizer.save_pretrained(str(place.folder))
+    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
     return {
         "parameters": model.num_parameters(),
         "vocabulary": len(tokenizer),
@@ -71,9 +80,8 @@ def _make(job: Job) -> Mapping[str, Any]:
     }
 
 
-def _texts(job: Job, folder: Path) -> list[str]:
-    """Titles and descriptions of a domain, in an open catalogue those of items seen before t0 only."""
-    t0 = job.calendar.t0
-    items = catalogue_at(Corpus.load(folder, until=t0), job.recipe["catalogue"], t0)
+def _texts(folder: Path, catalogue: Catalogue, t0: int) -> list[str]:
+    """Titles and descriptions of a domain; in an open catalogue only those of items seen before t0."""
+    items = catalogue_at(Corpus.load(folder, until=t0), catalogue, t0)
     described = (f"{items.titles[row]} {items.descriptions[row]}".strip() for row in items.candidates)
     return [text for text in described if text]

@@ -2,57 +2,90 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mmgrid import __version__
-from mmgrid.backbone.load import load_model, load_tokenizer
-from mmgrid.data import Items, Phase, catalogue_at
-from mmgrid.files import sha256_files
-from mmgrid.grid.builders.external_checkpoint import take_over
-from mmgrid.grid.builders.job import Job
-from mmgrid.paradigms import SasrecRecipe, SembRecipe, TextRecipe
+from mmgrid.data import Calendar, Corpus, Phase, catalogue_at
+from mmgrid.data.catalogue import Catalogue
+from mmgrid.grid.builders.workplace import Workplace
+from mmgrid.grid.cells.chains import IN_ONE_GO
+from mmgrid.grid.cells.evaluations import evaluated_users, evaluation_values
+from mmgrid.grid.file.load import Grid
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
-from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.seeds import derive
-from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
-from mmgrid.semantic_ids.item_codes import ItemCodes
 from mmgrid.training.fit import SAVE_SECONDS, fit
 
 
-def build(job: Job) -> Mapping[str, Any]:
-    recipe = job.recipe
-    if "files" in recipe:
-        return take_over(job)
-    name, domain, phase = recipe["paradigm"], job.cell.key[1], _phase(job)
+@dataclass(frozen=True)
+class TrainingTask:
+    """What is trained: a paradigm, on a phase of a domain. `until` is the newest phase that is learned."""
+
+    paradigm: str
+    domain: str
+    phase: str
+    until: str
+    catalogue: Catalogue
+
+    def interval(self, calendar: Calendar) -> Phase:
+        """The interval whose interactions are targets; `all` reaches from the first phase to the newest one."""
+        if self.phase == IN_ONE_GO:
+            return Phase(IN_ONE_GO, calendar.pretrain.start, calendar.phase(self.until).end)
+        return calendar.phase(self.phase)
+
+    def end_of_the_phase_before(self, calendar: Calendar) -> int | None:
+        before = {"phase1": "pretrain", "phase2": "phase1"}.get(self.phase)
+        return calendar.phase(before).end if before else None
+
+
+def train(
+    task: TrainingTask,
+    recipe: Any,
+    *,
+    corpus: Path,
+    start: Path | None,
+    needs: Mapping[str, Any],
+    calendar: Calendar,
+    seed: int,
+    place: Workplace,
+    declared: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Train a checkpoint and write it.
+
+    Args:
+        recipe: of the paradigm. corpus: folder of the prepared domain. start, needs: see `TrainingStart`.
+        seed: of the grid. declared: for the checkpoint's `mmgrid.json`.
+    """
+    phase = task.interval(calendar)
     # Nothing at or after the phase's end is read, so nothing of it can leak.
-    corpus = job.corpus(until=phase.end)
-    items = catalogue_at(corpus, recipe["catalogue"], phase.end, before=_end_of_the_phase_before(job))
-    histories = corpus.histories(phase.end)
-    seed = derive(recipe["seed"], "checkpoint", name, domain, recipe["phase"])
-    paradigm, model = _start(job, items, seed)
-    training = job.grid.spec.recipe(name).training(recipe["phase"])
-    torch.manual_seed(seed)  # dropout is the one thing that draws from torch's own generator
+    known = Corpus.load(corpus, until=phase.end)
+    items = catalogue_at(known, task.catalogue, phase.end, before=task.end_of_the_phase_before(calendar))
+    histories = known.histories(phase.end)
+    own_seed = derive(seed, "checkpoint", task.paradigm, task.domain, task.phase)
+    beginning = TrainingStart(start, items, task.domain, own_seed, seed, needs)
+    paradigm, model = PARADIGMS[task.paradigm].load().start(recipe, beginning)
+    training = recipe.training(task.phase)
+    torch.manual_seed(own_seed)  # dropout is the one thing that draws from torch's own generator
     model.train()
     report = fit(
         model,
-        paradigm.examples(histories, items, phase, seed),
+        paradigm.examples(histories, items, phase, own_seed),
         paradigm.loss,
         training,
-        job.step_folder,
-        seed=seed,
-        progress=job.progress,
-        save_seconds=job.save_seconds(SAVE_SECONDS),
+        place.step_folder,
+        seed=own_seed,
+        progress=place.progress,
+        save_seconds=place.save_seconds(SAVE_SECONDS),
     )
-    paradigm.save(model, job.folder)
-    blocks = {"blocks": paradigm.blocks(model)} if isinstance(paradigm, Semid) else {}
-    write_facts(job, phase=recipe["phase"], domain=domain, **blocks)
-    (job.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
+    paradigm.save(model, place.folder)
+    about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}
+    write_facts(place.folder, {**about, **declared, **paradigm.facts(model)})
+    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
     return {
         "steps": report.steps,
         "examples": report.examples,
@@ -62,54 +95,37 @@ def build(job: Job) -> Mapping[str, Any]:
     }
 
 
-def _phase(job: Job) -> Phase:
-    """The interval whose interactions are targets; `all` reaches from the first phase to the newest one."""
-    calendar, recipe = job.calendar, job.recipe
-    if recipe["phase"] == "all":
-        return Phase("all", calendar.pretrain.start, calendar.phase(recipe["until"]).end)
-    return calendar.phase(recipe["phase"])
+def training_needs(folders: Mapping[str, Path], *, shared_codebook: bool) -> dict[str, Any]:
+    """What upstream folders give a training, by the names of `ParadigmSpec.training_needs`."""
+    from mmgrid.grid.builders.vectors import load_vectors
+
+    found: dict[str, Any] = {}
+    if "codes" in folders:
+        found["codes"] = CodesFolder(folders["codes"], shared_codebook)
+    for need, role in (("item_vectors", "vectors"), ("title_vectors", "titles")):
+        if role in folders:
+            found[need] = load_vectors(folders[role])
+    return found
 
 
-def _end_of_the_phase_before(job: Job) -> int | None:
-    before = {"phase1": "pretrain", "phase2": "phase1"}.get(job.recipe["phase"])
-    return job.calendar.phase(before).end if before else None
-
-
-def _start(job: Job, items: Items, seed: int) -> tuple[Any, nn.Module]:
-    """The `Paradigm`, and the model to go on from: the phase before, the paradigm's base, or (sasrec) a new one."""
-    recipe = job.grid.spec.recipe(job.recipe["paradigm"])
-    if isinstance(recipe, SasrecRecipe):
-        if "start" in job.cell.upstream:
-            return Sasrec.load(job.upstream("start"))
-        return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed)
-    start = job.upstream("start")
-    if isinstance(recipe, SembRecipe):
-        return Semb.load(start, recipe)
-    if isinstance(recipe, TextRecipe):
-        return Text.load(start, recipe)
-    if "codes" not in job.cell.upstream:
-        return Semid.load(start, recipe)
-    codes = ItemCodes.load(job.upstream("codes"))
-    return Semid.create(recipe, load_model(start), load_tokenizer(start), codes, _block(job), job.recipe["seed"])
-
-
-def _block(job: Job) -> str:
-    """The name of a domain's token block: the domain's, or `shared`, and which codebook it is."""
-    shared = job.grid.spec.semantic_ids.codebook == "shared"
-    codes = job.upstream("codes")
-    digest = sha256_files(codes)[ARRAYS_FILE]["sha256"][:8]
-    return f"{'shared' if shared else job.cell.key[1]}/{digest}"
-
-
-def write_facts(job: Job, *, phase: str | None, domain: str | None, **more: Any) -> None:
-    """`mmgrid.json` beside the weights: what the checkpoint is, for those who find it outside a store."""
-    facts = {
-        "mmgrid": __version__,
-        "paradigm": job.cell.key[0],
-        "domain": domain,
-        "phase": phase,
-        "phases": job.calendar.as_dates(),
-        "recipe": dict(job.recipe),
-        **more,
+def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
+    """How the grid evaluates a paradigm's models, as a checkpoint declares it."""
+    spec = grid.spec
+    protocol: dict[str, Any] = {
+        "target": spec.evaluation.target,
+        "max_users": evaluated_users(spec, paradigm),
+        "sample_seed": spec.all_seeds[0],
+        "values": evaluation_values(spec, paradigm),
     }
-    (job.folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    if spec.item_vectors.source == "sentence-transformers" and PARADIGMS[paradigm].evaluation_needs:
+        folder = grid.path(str(spec.item_vectors.path))
+        model = str(folder) if folder.is_dir() else str(spec.item_vectors.path)
+        revision = spec.item_vectors.revision
+        protocol["embedder"] = {"source": "sentence-transformers", "model": model, "revision": revision}
+    return protocol
+
+
+def write_facts(folder: Path, declared: Mapping[str, Any]) -> None:
+    """`mmgrid.json` next to the weights: what the checkpoint is, for everybody who finds it outside a store."""
+    facts = {"mmgrid": __version__, **declared}
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")

@@ -1,62 +1,86 @@
 """`codes/<domain>`: the semantic IDs of a domain's items."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmgrid.data import Corpus
-from mmgrid.grid.builders.job import Job
-from mmgrid.grid.builders.vectors import VECTORS_FILE
+from mmgrid.data import Calendar, Corpus
+from mmgrid.grid.builders.vectors import load_vectors
 from mmgrid.grid.file.load import GridError
 from mmgrid.seeds import derive
-from mmgrid.semantic_ids.item_codes import assign_codes
+from mmgrid.semantic_ids import item_codes
 from mmgrid.semantic_ids.quantiser import fit_codebook
+from mmgrid.semantic_ids.recipes import QuantiserRecipe
 
 REPORT_FILE = "codes_report.json"
-KNOWN_BY = ("pretrain", "phase1", "phase2")  # phases at whose end an open catalogue grows
+GROWS_AT = ("pretrain", "phase1", "phase2")  # phases at whose end an open catalogue grows
 
 
-def build(job: Job) -> Mapping[str, Any]:
-    vectors, groups = _items(job, "")
-    others = sorted(job.roles("vectors"))
-    if others:  # one codebook for all domains together
-        known = [_items(job, f":{domain}") for domain in others]
-        widths = {domain: theirs.shape[1] for domain, (theirs, _) in zip(others, known, strict=True)}
+@dataclass(frozen=True)
+class DomainVectors:
+    """The folders of a domain's item vectors, and of its corpus if the catalogue is open."""
+
+    vectors: Path
+    corpus: Path | None
+
+    def read(self, calendar: Calendar) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The vectors, and the item rows in the groups in which they appeared; one group if the catalogue is closed."""
+        vectors = load_vectors(self.vectors)
+        if self.corpus is None:
+            return vectors, [np.arange(len(vectors))]
+        return vectors, _by_phase(self.corpus, calendar)
+
+
+def assign_codes(
+    own: DomainVectors,
+    shared_by: Mapping[str, DomainVectors],
+    quantiser: QuantiserRecipe,
+    folder: Path,
+    *,
+    calendar: Calendar,
+    domain: str,
+    seed: int,
+    where: str,
+) -> Mapping[str, Any]:
+    """Fit a codebook, give each item its code, and write both.
+
+    Args:
+        shared_by: the domains that one codebook is fitted on together; empty for a codebook of the domain alone.
+        where: what an error calls the grid file.
+    """
+    vectors, groups = own.read(calendar)
+    if shared_by:
+        known = {name: one.read(calendar) for name, one in shared_by.items()}
+        widths = {name: theirs.shape[1] for name, (theirs, _) in known.items()}
         if len(set(widths.values())) > 1:
             raise GridError(
-                f"{job.grid.file}: semantic_ids.codebook = 'shared': the domains' vectors have different widths, {widths}; "
+                f"{where}: semantic_ids.codebook = 'shared': the domains' vectors have different widths, {widths}; "
                 "take tables of one model, or a codebook for each domain"
             )
-        fitted = np.concatenate([theirs[rows[0]] for theirs, rows in known])
-        seed = derive(job.recipe["seed"], "codes", "shared")
+        fitted = np.concatenate([theirs[rows[0]] for theirs, rows in known.values()])
+        seed = derive(seed, "codes", "shared")
     else:
-        fitted, seed = vectors[groups[0]], derive(job.recipe["seed"], "codes", job.recipe["domain"])
-    codebook = fit_codebook(fitted, job.grid.spec.semantic_ids.quantiser, seed)
-    codes, report = assign_codes(codebook, vectors, groups)
-    codebook.save(job.folder)
-    codes.save(job.folder)
-    (job.folder / REPORT_FILE).write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        fitted, seed = vectors[groups[0]], derive(seed, "codes", domain)
+    codebook = fit_codebook(fitted, quantiser, seed)
+    codes, report = item_codes.assign_codes(codebook, vectors, groups)
+    codebook.save(folder)
+    codes.save(folder)
+    (folder / REPORT_FILE).write_text(json.dumps(report.as_json(), indent=2) + "\n")
     return {"items": len(vectors), "work": len(fitted), **report.as_json()}
 
 
-def _items(job: Job, role: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A domain's item vectors, and its items in the groups in which they appeared; all at once if it is closed."""
-    vectors = np.load(job.upstream(f"vectors{role}") / VECTORS_FILE)
-    if job.recipe["catalogue"] == "closed":
-        return vectors, [np.arange(len(vectors))]
-    return vectors, _by_phase(job, job.upstream(f"corpus{role}"))
-
-
-def _by_phase(job: Job, folder: Path) -> list[np.ndarray]:
+def _by_phase(folder: Path, calendar: Calendar) -> list[np.ndarray]:
     """Item rows by the phase at whose end they were first known."""
-    calendar = job.calendar
     corpus = Corpus.load(folder, until=calendar.t2)
     known: np.ndarray = np.empty(0, np.int64)
     groups = []
-    for phase in KNOWN_BY:
+    for phase in GROWS_AT:
         seen = np.unique(corpus.items[corpus.timestamps < calendar.phase(phase).end])
         groups.append(np.setdiff1d(seen, known).astype(np.int64))
         known = seen

@@ -1,83 +1,131 @@
 """`evaluation/<paradigm>/<domain>/<model>`: where each test user's target stands in a model's ranking."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mmgrid.data import TestSet
+from mmgrid.data import Calendar, HeldOut, held_out
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, rows
-from mmgrid.grid.builders.job import Job
-from mmgrid.grid.builders.scene import Scene, scene
+from mmgrid.grid.cells.ask import BETWEEN_PHASES
+from mmgrid.grid.cells.evaluations import BASELINE
+from mmgrid.grid.file.load import Grid
 from mmgrid.seeds import derive
+from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 
-RANKS_FILE = "ranks.parquet"  # one row a test user: user_id, target, active, rank
-ROWS_FILE = "rows.parquet"  # results rows
+__all__ = ["BASELINE", "baseline_ranks", "known_users", "model_ranks", "needs_of", "ranks_table", "write"]
+
+MOST = 4  # kept by a process: a pair of domains is evaluated in turns, and each may be sampled in two ways
+
+_known: dict[tuple[object, ...], HeldOut] = {}
+_needs: dict[tuple[object, ...], dict[str, Any]] = {}
 
 
-def build(job: Job) -> Mapping[str, Any]:
-    seen = scene(job)
-    ranks = _ranks(job, seen)
-    _write(job, seen.tested, ranks)
-    missing = float(np.mean(~seen.items.is_candidate()[seen.tested.targets]))
-    return {
-        "users": len(seen.tested),
-        "work": len(seen.tested),
-        "not_ranked": float(np.mean(ranks == NOT_RANKED)),
-        "targets_outside_catalogue": missing,
+def known_users(corpus: Path, calendar: Calendar, recipe: Mapping[str, Any]) -> HeldOut:
+    """Users, catalogue and popularity of an evaluation's recipe; kept for the next evaluation of this process."""
+    options = {
+        "target": recipe["target"],
+        "catalogue": recipe["catalogue"],
+        "max_users": recipe["max_users"],
+        "seed": recipe.get("sample_seed", 0),
     }
+    key = (corpus, calendar, *options.values())
+    return _cached(_known, key, lambda: held_out(corpus, calendar, **options))
 
 
-def _ranks(job: Job, seen: Scene) -> np.ndarray:
-    name, tested, items = job.recipe["model"], seen.tested, seen.items
-    histories = tested.histories
-    known = histories.offsets, histories.items, items.is_candidate()
-    if job.recipe["paradigm"] == "baseline" and name == "popularity":
-        return popularity_ranks(seen.counts, tested.targets, *known)
-    if job.recipe["paradigm"] == "baseline":
-        offsets, history, candidates = known
-        seed = derive(job.recipe["seed"], "random")
-        return random_ranks(tested.user_ids, tested.targets, offsets, history, len(items), candidates, seed=seed)
-    return _model_ranks(job, seen)
+def needs_of(folders: Mapping[str, Path], grid: Grid) -> dict[str, Any]:
+    """What an evaluation's upstream gives the paradigm, by the names of `ParadigmSpec.evaluation_needs`."""
+    from mmgrid.grid.builders.vectors import embedder_of, load_vectors
+
+    titles, items, embedder = (folders.get(f"asks:{role}") for role in ("titles", "vectors", "embedder"))
+    if "asks:codes" in folders:
+        from mmgrid.paradigms.contract import CodesFolder
+
+        codes = {"codes": CodesFolder(folders["asks:codes"], grid.spec.semantic_ids.codebook == "shared")}
+    else:
+        codes = {}
+
+    def read() -> dict[str, Any]:
+        found: dict[str, Any] = dict(codes)
+        for need, folder in (("title_vectors", titles), ("item_vectors", items)):
+            if folder is not None:
+                found[need] = load_vectors(folder)
+        if titles is not None or items is not None or embedder is not None:
+            found["embedder"] = embedder_of(grid, embedder)
+        return found
+
+    return _cached(_needs, (titles, items, embedder, *codes.values()), read)
 
 
-def _model_ranks(job: Job, seen: Scene) -> np.ndarray:
-    from mmgrid.grid.builders.grounds import ground
+def baseline_ranks(name: str, known: HeldOut, seed: int) -> np.ndarray:
+    """The ranks by popularity, or by chance."""
+    users, items = known.users, known.items
+    offsets, history, candidates = users.histories.offsets, users.histories.items, items.is_candidate()
+    if name == "popularity":
+        return popularity_ranks(known.counts, users.targets, offsets, history, candidates)
+    drawn_by = derive(seed, "random")
+    return random_ranks(users.user_ids, users.targets, offsets, history, len(items), candidates, seed=drawn_by)
+
+
+def model_ranks(
+    recipe: Mapping[str, Any], folders: Mapping[str, Path], known: HeldOut, needs: Mapping[str, Any]
+) -> np.ndarray:
+    """The ranks by a model that is made of the upstream folders as the recipe says."""
     from mmgrid.grid.builders.models import evaluated_model
+    from mmgrid.paradigms.recommender import ranks_of
 
-    paradigm, model = evaluated_model(job)
-    ground(paradigm, job.cell, job, seen)
-    return paradigm.rank(model, seen.tested.histories, seen.items, seen.tested.targets)
+    paradigm, model = evaluated_model(recipe, folders)
+    paradigm.prepare(known, needs, recipe["seed"])
+    return ranks_of(paradigm, model, known)
 
 
-def _write(job: Job, tested: TestSet, ranks: np.ndarray) -> None:
-    recipe = job.recipe
-    ranks_table(tested, ranks).write_parquet(job.folder / RANKS_FILE)
+def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: Path) -> Mapping[str, Any]:
+    """Write ranks and results rows."""
+    users = known.users
+    ranks_table(known, ranks).write_parquet(folder / RANKS_FILE)
     rows(
         ranks,
-        tested.active,
+        users.active,
         paradigm=recipe["paradigm"],
         domain=recipe["domain"],
         model=recipe["model"],
         seed=recipe["seed"],
         **_merged(recipe),
-    ).write_parquet(job.folder / ROWS_FILE)
+    ).write_parquet(folder / ROWS_FILE)
+    return {
+        "users": len(users),
+        "work": len(users),
+        "not_ranked": float(np.mean(ranks == NOT_RANKED)),
+        "targets_outside_catalogue": float(np.mean(~known.items.is_candidate()[users.targets])),
+    }
 
 
-def ranks_table(tested: TestSet, ranks: np.ndarray) -> pl.DataFrame:
-    """user_id, target, active, rank: one row a test user."""
-    users = {"user_id": tested.user_ids.tolist(), "target": tested.targets, "active": tested.active}
-    return pl.DataFrame(users | {"rank": ranks})
+def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
+    """user_id, target, active, rank: one row per user."""
+    users = known.users
+    columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
+    return pl.DataFrame(columns)
 
 
 def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What a results row says of a merge: its sources, its method, and its λ, its α or the domain's own share."""
     if line := recipe.get("line"):
-        temporal = line["kind"] == "temporal"
-        sources = ("t1", "t2") if temporal else (line["first"], line["second"])
+        sources = ("t1", "t2") if line["kind"] == BETWEEN_PHASES else (line["first"], line["second"])
         return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}
     merge = recipe.get("merge", {})
     weights = merge.get("weights", {})
-    share = float(weights[recipe["domain"]]) if weights else None
-    return {"sources": tuple(weights), "merge": merge.get("method", ""), "parameter": share}
+    share = weights.get(recipe["domain"])
+    parameter = None if share is None else float(share)
+    return {"sources": tuple(weights), "merge": merge.get("method", ""), "parameter": parameter}
+
+
+def _cached(cache: dict[Any, Any], key: Any, make: Any) -> Any:
+    if key not in cache:
+        while len(cache) >= MOST:
+            cache.pop(next(iter(cache)))
+        cache[key] = make()
+    return cache[key]

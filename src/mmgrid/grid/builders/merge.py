@@ -7,44 +7,53 @@ from typing import Any
 
 from torch import Tensor
 
-from mmgrid.grid.builders.job import Job
 from mmgrid.merging import Blocks, BlockTable, TensorFolder, get_method, merge, merge_state_dicts
-from mmgrid.merging.models.token_blocks import BACKBONE, Action
+from mmgrid.merging.models.token_blocks import BACKBONE
+from mmgrid.merging.plan.block_layout import Action
 
 StateDict = Mapping[str, Tensor]
 
 
-def build(job: Job) -> Mapping[str, Any]:
-    recipe, out = job.recipe, job.folder / "merged"
+def merge_to_folder(
+    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | None, folder: Path, *, final_place: Path
+) -> Mapping[str, Any]:
+    """Merge checkpoints into `folder`.
+
+    recipe: method, weights, scale, seed, options. final_place: where the folder will lie, for relative paths.
+    """
+    out = folder / "merged"
     method = get_method(recipe["method"])
+    # The token rows of each domain's codes are kept, so that the merge can recommend for all of its domains.
+    apart = {"blocks": {BACKBONE: "merge", "*": "keep_all"}} if _tables(sources) else {}
     report = merge(
         {
             "method": method.name,
             "sources": [
-                {"name": domain, "path": str(folder), "weight": recipe["weights"][domain]}
-                for domain, folder in job.roles("source").items()
+                {"name": name, "path": str(source), "weight": recipe["weights"][name]}
+                for name, source in sources.items()
             ],
-            "base": None if method.base == "none" else str(job.upstream("base")),
+            "base": None if method.base == "none" else str(base),
             "scale": recipe["scale"],
             "seed": recipe["seed"],
             "options": recipe["options"],
+            **apart,
         },
         out,
-        place=job.store.folder(job.cell.address),
+        place=final_place,
     )
     for path in out.iterdir():  # the cell itself is the model's folder
-        path.rename(job.folder / path.name)
+        path.rename(folder / path.name)
     out.rmdir()
     return {"tensors": len(report.merged), "bytes": report.bytes_written}
 
 
 def merged_weights(
-    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | StateDict, *, keep: str
+    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | StateDict | None, *, keep: str
 ) -> dict[str, Tensor]:
     """The state dict of a merge that is scored and not kept.
 
-    recipe: method, weights, seed, options, and scale (default 1).  base: its folder, or the model itself.
-    keep: the source whose own token rows the result has, where sources have any; those of the others are left out.
+    recipe: method, weights, seed, options, and scale (default 1). base: its folder, or the model itself.
+    keep: the source whose token rows of codes the result keeps, where sources have any; the others' are left out.
     """
     method = get_method(recipe["method"])
     with ExitStack() as stack:
@@ -74,8 +83,8 @@ def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
 def _blocks(sources: Mapping[str, Path], base: Path | None, keep: str) -> Blocks | None:
     """The backbone's token rows are merged, those of codes are kept from `keep`, and the rest is left out.
 
-    So it is with a codebook that the sources share, too: a base knows no codes, and methods with one and without must
-    differ in the method alone.
+    The same holds for a codebook that the sources share: a base has no rows for codes, and methods with and without a
+    base must differ in the method alone.
     """
     tables = _tables(sources)
     if not tables:

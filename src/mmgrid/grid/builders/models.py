@@ -1,4 +1,4 @@
-"""The model that an evaluation asks: a checkpoint, a merge in memory, or a point on a line between models.
+"""The model that an evaluation ranks with: a checkpoint, a merge in memory, or a point on a line between models.
 
 The line of a sweep is read once and kept: its next point is a walk of the live model (see `Cell.family`).
 """
@@ -12,16 +12,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmgrid.grid.builders.device import device
-from mmgrid.grid.builders.job import Job
+from mmgrid.backbone.load import device
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
+from mmgrid.grid.cells.ask import BETWEEN_PHASES
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.merging import BlockTable, Line, MergeError
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
-from mmgrid.paradigms.registry import open_checkpoint
 from mmgrid.studies.base_model import NEUTRAL
 
 Weights = Mapping[str, Tensor]
+Folders = Mapping[str, Path]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,37 +38,57 @@ class _Walk:
 _kept: list[_Walk] = []  # one at most: models are large
 
 
-def evaluated_model(job: Job) -> tuple[Paradigm, nn.Module]:
-    """The paradigm and the model of an evaluation, on the device on which it is asked.
+def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, nn.Module]:
+    """The paradigm and the model of an evaluation's recipe, on the device on which it is evaluated.
 
-    A merge of several domains is asked as the model of the one that is evaluated: with its prompts, and its codes.
+    folders: of the upstream cells, by role. A merge of several domains is evaluated as a model of the recipe's domain:
+    with its prompts and its codes.
     """
-    if "line" in job.recipe:
-        walk = _walk(job)
-        return walk.paradigm, walk.line.at(job.recipe["line"]["at"])
+    if "line" in recipe:
+        walk = _walk(recipe, folders)
+        return walk.paradigm, walk.line.at(recipe["line"]["at"])
     _kept.clear()
-    domain, sources = job.recipe["domain"], job.roles("source")
-    paradigm, model = _opened(job, job.upstream("model") if "model" in job.cell.upstream else sources[domain])
-    if "model" not in job.cell.upstream:
-        merged = merged_weights(job.recipe["merge"], sources, job.upstream("base"), keep=domain)
-        _load(model, merged)
+    if "model" in folders:
+        paradigm, model = _loaded(recipe, folders["model"])
+        return paradigm, model.to(device())
+    sources = _named(folders, "source")
+    keep = _source_of(recipe["domain"], sources)
+    paradigm, model = _loaded(recipe, sources[keep])
+    _set_weights(model, merged_weights(recipe["merge"], sources, folders.get("base"), keep=keep))
     return paradigm, model.to(device())
 
 
-def _opened(job: Job, folder: Path) -> tuple[Paradigm, nn.Module]:
-    """A checkpoint, and the paradigm that asks it as the evaluation's recipe says."""
-    return open_checkpoint(folder, job.recipe["paradigm"], job.recipe.get("asked"))
+def _source_of(domain: str, sources: Folders) -> str:
+    """The source that is a model of the domain: that of its name, else the first whose folder lies below it."""
+    if domain in sources:
+        return domain
+    return next(name for name, folder in sources.items() if domain in folder.parts)
 
 
-def _walk(job: Job) -> _Walk:
-    line = {name: value for name, value in job.recipe["line"].items() if name != "at"}
-    folders = {role: job.upstream(role) for role in sorted(job.cell.upstream) if _is_model(role)}
-    own_rows = job.recipe["domain"] if job.recipe["paradigm"] == "semid" else None  # else one line serves both domains
-    key = (canonical(line), canonical(job.recipe.get("asked", {})), own_rows, *folders.items())
+def _loaded(recipe: Mapping[str, Any], folder: Path) -> tuple[Paradigm, nn.Module]:
+    """A checkpoint, and the paradigm that evaluates it as the recipe says."""
+    name = recipe["paradigm"]
+    # A merge may hold codes of several domains; a checkpoint from elsewhere may call its domain by another name.
+    several = len(_layout(folder)) > 2  # the backbone's rows, and those of several domains' codes
+    return load_checkpoint(folder, name, recipe.get("asked"), recipe["domain"] if several else None)
+
+
+def _layout(folder: Path) -> list[tuple[str, int, int]]:
+    """The blocks of a model's token rows: name, first row, end."""
+    table = BlockTable.read(folder)
+    return [] if table is None else [(block.name, block.start, block.stop) for block in table.blocks]
+
+
+def _walk(recipe: Mapping[str, Any], folders: Folders) -> _Walk:
+    line = {name: value for name, value in recipe["line"].items() if name != "at"}
+    models = {role: folder for role, folder in sorted(folders.items()) if _is_model(role)}
+    # Without rows of their own one line serves both domains.
+    own_rows = recipe["domain"] if PARADIGMS[recipe["paradigm"]].own_token_rows else None
+    key = (canonical(line), canonical(recipe.get("asked", {})), own_rows, *models.items())
     if not _kept or _kept[0].key != key:
         _kept.clear()  # before the next one is read
-        paradigm, line_ = _temporal_line(job) if line["kind"] == "temporal" else _base_line(job, line)
-        _kept.append(_Walk(key, paradigm, line_))
+        make = _line_between_phases if line["kind"] == BETWEEN_PHASES else _line_over_base
+        _kept.append(_Walk(key, *make(recipe, folders)))
     return _kept[0]
 
 
@@ -74,50 +96,46 @@ def _is_model(role: str) -> bool:
     return role != "corpus" and not role.startswith("asks:")
 
 
-def _temporal_line(job: Job) -> tuple[Paradigm, Line]:
-    folders = {role: job.upstream(role) for role in ("start", "end")}
-    return temporal_line(folders, job.recipe["paradigm"], job.recipe.get("asked"))
-
-
-def temporal_line(
-    folders: Mapping[str, Path], name: str, asked: Mapping[str, Any] | None = None
-) -> tuple[Paradigm, Line]:
-    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, from the folders `start` and `end` of a paradigm.
-
-    Raises MergeError where the two speak in different codebooks.
-    """
-    if BlockTable.read(folders["start"]) != BlockTable.read(folders["end"]):
-        raise MergeError(f"{folders['start']} and {folders['end']}: their token rows are of different codebooks")
-    paradigm, model = open_checkpoint(folders["start"], name, asked)
-    _, newest = open_checkpoint(folders["end"], name)
+def _line_between_phases(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:
+    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10. MergeError where both have token rows of different codebooks."""
+    start, end = folders["start"], folders["end"]
+    if _layout(start) != _layout(end):
+        raise MergeError(f"{start} and {end}: their token rows are of different codebooks")
+    paradigm, model = _loaded(recipe, start)
+    _, newest = _loaded(recipe, end)
     return paradigm, _line(model, newest.state_dict())
 
 
-def _base_line(job: Job, line: Mapping[str, Any]) -> tuple[Paradigm, Line]:
+def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:
     """Θ⁽⁰⁾′ + α TRIM(τ′ᵢ) + (1 − α) TRIM(τ′ⱼ), eq. 7: linear in α, as the weights stand outside of the trim."""
-    domain, sources, below = job.recipe["domain"], job.roles("source"), job.roles("base")
-    paradigm, model = _opened(job, sources[domain])
+    line, domain, sources, bases = recipe["line"], recipe["domain"], _named(folders, "source"), _named(folders, "base")
+    paradigm, model = _loaded(recipe, sources[domain])
     if line["base"] == NEUTRAL:
-        base: Path | Weights = neutral_base(below)
+        base: Path | Weights = neutral_base(bases)
     else:
-        base = next(iter(below.values())) if below else job.upstream("base")
+        base = next(iter(bases.values())) if bases else folders["base"]
 
     def end(first: float) -> Weights:
         weights = {line["first"]: first, line["second"]: 1 - first}
         return merged_weights({**line, "weights": weights}, sources, base, keep=domain)
 
-    _load(model, end(0.0))
+    _set_weights(model, end(0.0))
     return paradigm, _line(model, end(1.0))
 
 
-def _load(model: nn.Module, weights: Weights) -> None:
+def _named(folders: Folders, prefix: str) -> dict[str, Path]:
+    """The folders of all roles `prefix:NAME`, by name."""
+    return {role.partition(":")[2]: folder for role, folder in folders.items() if role.startswith(f"{prefix}:")}
+
+
+def _set_weights(model: nn.Module, weights: Weights) -> None:
     """Give a model merged weights; a head that is tied to the embeddings is not among them, and follows."""
     absent, unknown = model.load_state_dict(weights, strict=False)
     state = model.state_dict()
     loaded = {tensor.data_ptr() for name, tensor in state.items() if name in weights}
     untied = [name for name in absent if state[name].data_ptr() not in loaded]
     if untied or unknown:
-        raise MergeError(f"merged weights do not fit the model: it has {untied} beside them, and lacks {unknown}")
+        raise MergeError(f"merged weights do not fit the model: it lacks {unknown}, and they lack {untied}")
 
 
 def _line(model: nn.Module, end: Weights) -> Line:

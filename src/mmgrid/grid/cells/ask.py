@@ -1,247 +1,184 @@
-"""From the studies of a grid file to cells: the evaluations that each needs, and the study itself."""
+"""What a study may ask of a grid, see `mmgrid.studies.Ask`: cells, which it reads when it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.cells.expansion import Built, Expansion, Model
+from mmgrid.grid.cells.chains import IN_ONE_GO, Chains
+from mmgrid.grid.cells.evaluations import BASELINE, Model, evaluation
+from mmgrid.grid.cells.merges import Merges, resolved
 from mmgrid.grid.file.load import GridError
-from mmgrid.grid.file.spec import CrossDomainMerges
-from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL
-from mmgrid.studies.specs import (
-    AdviseSpec,
-    BaselinesSpec,
-    BaseModelSpec,
-    CrossDomainSpec,
-    RecencySpec,
-    StudySpec,
-    TemporalKind,
-    TemporalSpec,
-    VectorsSpec,
-    sweep_of,
-)
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.studies import StudySpec
+from mmgrid.studies.contract import replaced
+from mmgrid.studies.registry import STUDIES
 
+# Kinds of lines between models, as evaluations' recipes name them.
+BETWEEN_PHASES, OVER_BASE = "temporal", "base_model"
 SUBSPACE = {"method": "ties", "options": {"preset": "subspace"}}  # DARE, then TIES, as in the paper
 
 
-def study_cells(expansion: Expansion, built: Built) -> list[Cell]:
-    """All cells of the grid's studies, the evaluations before the studies that stand on them."""
-    return [
-        cell
-        for number, study in enumerate(expansion.spec.studies)
-        for cell in _StudyExpansion(expansion, built, study, number).cells()
-    ]
+def study_cells(chains: Chains) -> list[Cell]:
+    """All cells of the grid's studies, the evaluations before the studies that read them."""
+    return [cell for number in range(len(chains.spec.studies)) for cell in _cells(chains, number)]
 
 
-@dataclass(frozen=True)
-class _StudyExpansion:
-    """The cells of one entry of `[[studies]]`."""
+def _cells(chains: Chains, number: int) -> Iterator[Cell]:
+    spec = chains.spec.studies[number]
+    study = STUDIES[spec.kind]
+    for paradigm in spec.paradigms or study.paradigms(list(chains.checkpoints), list(chains.bases)):
+        ask = GridAsk(chains, spec, number, paradigm)
+        needs = study.needs(spec, ask)
+        if needs is None:
+            continue
+        upstream = ask.by_name(needs)
+        recipe = {"study": study.name, "paradigm": paradigm, "seed": chains.sources.seed, **study.values(spec)}
+        key = (study.name, paradigm, *chains.sources.suffix)
+        yield from upstream.values()
+        yield Cell("study", key, recipe, upstream, version=study.version, needs=needs)
 
-    expansion: Expansion
-    built: Built
-    study: StudySpec
-    number: int
 
-    def cells(self) -> list[Cell]:
-        cells: list[Cell] = []
-        for paradigm in self.study.paradigms or self._askable():
-            parts = self._parts(paradigm)
-            if not parts:
-                continue
-            suffix = self.expansion.suffix
-            recipe = self._recipe(paradigm)
-            upstream = self._by_name(parts)
-            cells += [*upstream.values(), Cell("study", (self.study.kind, paradigm, *suffix), recipe, upstream)]
-        return cells
+class GridAsk:
+    """What one entry of `[[studies]]` may ask, for one paradigm."""
 
-    def _by_name(self, parts: list[Cell]) -> dict[str, Cell]:
-        """Each cell once, though several parts of a study may need it."""
-        found: dict[str, Cell] = {}
-        for cell in parts:
-            if found.setdefault(cell.name, cell) != cell:
-                raise self._wrong(
-                    f"two different cells are called {cell.name}; are points too close, or domains named alike?"
-                )
-        return found
+    def __init__(self, chains: Chains, spec: StudySpec, number: int, paradigm: str):
+        self._chains = chains
+        self._sources = chains.sources
+        self._merges = Merges(chains)
+        self._spec: Any = spec
+        self._number = number
+        self.paradigm = paradigm
+        self.seed = chains.sources.seed
+        self.phases: Sequence[str] = chains.phases
+        self.domains: Sequence[str] = tuple(spec.domains or chains.spec.data.domains)
 
-    @property
-    def domains(self) -> list[str]:
-        return list(self.study.domains or self.expansion.spec.data.domains)
+    # ---- data and checkpoints --------------------------------------------------------------------------------
 
-    def _askable(self) -> Iterable[str]:
-        """The paradigms that the study can be asked of, where the grid file names none."""
-        needs_base = isinstance(self.study, VectorsSpec | CrossDomainSpec | BaseModelSpec)
-        if needs_base:
-            return list(self.built.bases)
-        if isinstance(self.study, BaselinesSpec):
-            return list(self.built.chains)
-        return [paradigm for paradigm in self.built.chains if paradigm != "sasrec"]
+    def corpus(self, domain: str) -> Cell:
+        return self._sources.corpora[domain]
 
-    def _recipe(self, paradigm: str) -> dict[str, Any]:
-        recipe: dict[str, Any] = {"study": self.study.kind, "paradigm": paradigm, "seed": self.expansion.seed}
-        if isinstance(self.study, TemporalSpec):
-            recipe["groups"] = self.study.groups
-        return recipe
+    def item_vectors(self, domain: str) -> Cell | None:
+        return self._sources.item_vectors(domain, "items") if self._sources.backbone else None
 
-    def _parts(self, paradigm: str) -> list[Cell]:
-        """The cells that the study reads; none where it has nothing to ask of a paradigm."""
-        study = self.study
-        if isinstance(study, BaselinesSpec):
-            return self._baselines(paradigm)
-        if isinstance(study, VectorsSpec):
-            return self._vectors(paradigm)
-        if isinstance(study, CrossDomainSpec):
-            return self._cross_domain(paradigm, study)
-        if isinstance(study, BaseModelSpec):
-            return self._base_model(paradigm, study)
-        return self._temporal(paradigm, study)
+    def base(self) -> Cell:
+        if self.paradigm not in self._chains.bases:
+            raise self.wrong(f"{self.paradigm} has no base Θ⁽⁰⁾; it needs [backbone] and [paradigms.{self.paradigm}]")
+        return self._chains.bases[self.paradigm]
 
-    # ---- what they stand on --------------------------------------------------------------------------------
-
-    def _wrong(self, problem: str) -> GridError:
-        return GridError(f"{self.expansion.grid.file}: studies[{self.number}] ({self.study.kind}): {problem}")
-
-    def _base(self, paradigm: str) -> Cell:
-        if paradigm not in self.built.bases:
-            raise self._wrong(f"{paradigm} has no base Θ⁽⁰⁾; it needs [backbone] and [paradigms.{paradigm}]")
-        return self.built.bases[paradigm]
-
-    def _checkpoint(self, paradigm: str, domain: str, phase: str) -> Cell:
-        chain = self.built.chains[paradigm][domain]
+    def checkpoint(self, domain: str, phase: str) -> Cell:
+        chain = self._chains.checkpoints[self.paradigm][domain]
         if phase not in chain:
-            raise self._wrong(
-                f"{paradigm} has no checkpoint of {domain} at {phase}; give one under [[checkpoints]], or ask the "
+            raise self.wrong(
+                f"{self.paradigm} has no checkpoint of {domain} at {phase}; give one under [[checkpoints]], or ask the "
                 "study of other domains or paradigms (domains = […], paradigms = […])"
             )
         return chain[phase]
 
-    def _evaluated(self, paradigm: str, domain: str, phase: str) -> Cell:
-        """The grid's own evaluation of a checkpoint: on all its users, of whom a study may take fewer."""
-        model = Model(paradigm, phase, {"model": self._checkpoint(paradigm, domain, phase)})
-        return self.expansion.evaluation(model, domain, self.built.corpora[domain])
+    # ---- evaluations -------------------------------------------------------------------------------------------
 
-    def _point(self, model: Model, domain: str) -> Cell:
-        """The evaluation of a model on the study's users."""
-        max_users = self.study.max_users
-        if isinstance(self.study, TemporalKind):
-            _, max_users = sweep_of(self.study, model.paradigm, self.expansion.spec.studies)
-        return self.expansion.evaluation(model, domain, self.built.corpora[domain], max_users)
+    def evaluation(self, domain: str, phase: str, max_users: int | None = None) -> Cell:
+        model = Model(self.paradigm, phase, {"model": self.checkpoint(domain, phase)})
+        return evaluation(self._sources, model, domain, max_users)
 
-    @property
-    def _old(self) -> str:
-        return self.expansion.phases[-2]
+    def references(self, domain: str, max_users: int | None = None) -> dict[str, Cell]:
+        models = {"popularity": Model(BASELINE, "popularity")}
+        for paradigm, by_domain in self._chains.checkpoints.items():
+            known = by_domain.get(domain, {})
+            for phase in (self.phases[-1], IN_ONE_GO) if PARADIGMS[paradigm].in_one_go else ():
+                if phase in known:
+                    label = f"{paradigm} (in one go)" if phase == IN_ONE_GO else paradigm
+                    models[label] = Model(paradigm, phase, {"model": known[phase]})
+        return {label: evaluation(self._sources, model, domain, max_users) for label, model in models.items()}
 
-    @property
-    def _new(self) -> str:
-        return self.expansion.phases[-1]
+    def pair(
+        self, domain: str, partner: str, method: str, called: str, options: Mapping[str, Any], max_users: int | None
+    ) -> Cell:
+        weights = {domain: 0.5, partner: 0.5}
+        model = self._merges.pair(self.paradigm, method, called, weights, resolved(method, options))
+        return evaluation(self._sources, model, domain, max_users)
 
-    # ---- study by study ------------------------------------------------------------------------------------
+    def evaluate_merge(
+        self,
+        domain: str,
+        name: str,
+        method: str,
+        sources: Mapping[str, Cell],
+        *,
+        weights: Mapping[str, float] | None = None,
+        base: Cell | None = None,
+        scale: float = 1.0,
+        options: Mapping[str, Any] | None = None,
+        max_users: int | None = None,
+    ) -> Cell:
+        if not any(cell.key[1] == domain for cell in sources.values()):
+            raise self.wrong(f"the merge {name} is to be evaluated on {domain}, and none of its sources is of {domain}")
+        weights = weights or dict.fromkeys(sources, 1 / len(sources))
+        filled = resolved(method, options or {})
+        model = self._merges.merge(self.paradigm, name, method, sources, weights, filled, scale, base=base)
+        return evaluation(self._sources, model, domain, max_users)
 
-    def _baselines(self, paradigm: str) -> list[Cell]:
-        parts = []
-        for domain in self.domains:
-            known = self.built.chains.get("sasrec", {}).get(domain, {})
-            models = [
-                Model(paradigm, self._new, {"model": self._checkpoint(paradigm, domain, self._new)}),
-                Model("baseline", "popularity"),
-                *(Model("sasrec", phase, {"model": known[phase]}) for phase in (self._new, "all") if phase in known),
-            ]
-            parts += [self._point(model, domain) for model in models]
-        return parts
+    def between_phases(self, domain: str, scale: float, max_users: int | None = None) -> Cell:
+        old, new = self.phases[-2:]
+        ends = {"start": self.checkpoint(domain, old), "end": self.checkpoint(domain, new)}
+        line = {"kind": BETWEEN_PHASES, "at": scale}
+        family = f"{self.paradigm}/{domain}/temporal/{self.seed}"
+        model = Model(self.paradigm, f"temporal={scale:.9g}", ends, {"line": line}, family)
+        return evaluation(self._sources, model, domain, max_users)
 
-    def _vectors(self, paradigm: str) -> list[Cell]:
-        base = self._base(paradigm)
-        phases = self.expansion.phases
-        return [base, *(self._checkpoint(paradigm, d, phase) for d in self.domains for phase in phases)]
+    def over_base(
+        self, domain: str, first: str, second: str, base: str, alpha: float, max_users: int | None = None
+    ) -> Cell:
+        kind, _, owner = base.partition(": ")
+        line = {
+            "kind": OVER_BASE,
+            "base": base,
+            "first": first,
+            "second": second,
+            "at": alpha,
+            "seed": self.seed,
+            "method": SUBSPACE["method"],
+            "options": self._subspace,
+        }
+        family = f"{self.paradigm}/{first}+{second}/{base}/{self.seed}"
+        if PARADIGMS[self.paradigm].own_token_rows:  # then each domain has a line of its own
+            family += f"/{domain}"
+        share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
+        upstream = {f"source:{one}": self.checkpoint(one, self.phases[-1]) for one in (first, second)}
+        if kind == "backbone":
+            upstream["base"] = self.base()
+        else:
+            owners = [owner] if owner else [first, second]
+            upstream |= {f"base:{one}": self.checkpoint(one, self.phases[-2]) for one in owners}
+        model = Model(self.paradigm, f"subspace-{owner or kind}={share}", upstream, {"line": line}, family)
+        return evaluation(self._sources, model, domain, max_users)
 
-    def _cross_domain(self, paradigm: str, study: CrossDomainSpec) -> list[Cell]:
-        if len(self.domains) < 2:
-            return []
-        self._base(paradigm)
-        parts = [self._evaluated(paradigm, domain, self._new) for domain in self.domains]
-        parts += [self.built.corpora[domain] for domain in self.domains]
-        if self.built.backbone:
-            parts += [self.expansion.vectors(domain, "items") for domain in self.domains]
-        for way in study.ways:
-            called = "linear" if way == "weight" else way
-            given = {"method": "linear", "options": {}} if way == "weight" else SUBSPACE
-            merges = CrossDomainMerges(kind="cross_domain", weight=0.5, method=given["method"])
-            merges = merges.model_copy(update={"options": _resolved(given)})
-            for pair in combinations(sorted(self.domains), 2):
-                for target in pair:
-                    model = self.expansion.pair(merges, called, paradigm, pair, target, self.built)
-                    parts.append(self._point(model, target))
-        return parts
+    # ---- the grid file -----------------------------------------------------------------------------------------
 
-    def _base_model(self, paradigm: str, study: BaseModelSpec) -> list[Cell]:
-        pairs = study.pairs or tuple(combinations(sorted(self.domains), 2))
-        outside = sorted({domain for pair in pairs for domain in pair} - set(self.domains))
-        if outside:
-            raise self._wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
-        parts = [self._evaluated(paradigm, domain, self._new) for domain in dict.fromkeys(d for p in pairs for d in p)]
-        for first, second in pairs:
-            sources = {f"source:{domain}": self._checkpoint(paradigm, domain, self._new) for domain in (first, second)}
-            old = {domain: self._checkpoint(paradigm, domain, self._old) for domain in (first, second)}
-            bases: dict[str, dict[str, Cell]] = {}
-            if "backbone" in study.bases:
-                bases[BACKBONE] = {"base": self._base(paradigm)}
-            if "historical" in study.bases:
-                bases |= {f"{HISTORICAL}{domain}": {f"base:{domain}": old[domain]} for domain in (first, second)}
-            if "neutral" in study.bases:
-                bases[NEUTRAL] = {f"base:{domain}": cell for domain, cell in old.items()}
-            for base, below in bases.items():
-                for alpha in study.alphas.values():
-                    called = base.removeprefix(HISTORICAL)
-                    share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
-                    line = {
-                        "kind": "base_model",
-                        "base": base,
-                        "first": first,
-                        "second": second,
-                        "at": alpha,
-                        "seed": self.expansion.seed,
-                        "method": SUBSPACE["method"],
-                        "options": _resolved(SUBSPACE),
-                    }
-                    for domain in (first, second):
-                        family = f"{paradigm}/{first}+{second}/{base}/{self.expansion.seed}"
-                        if paradigm == "semid":  # each domain keeps its own token rows, and so has a line of its own
-                            family += f"/{domain}"
-                        name = f"subspace-{called}={share}"
-                        model = Model(paradigm, name, {**sources, **below}, {"line": line}, family)
-                        parts.append(self._point(model, domain))
-        return parts
+    def spec_of(self, study: str) -> Any:
+        named = (spec for spec in self._chains.spec.studies if spec.kind == study)
+        return next((spec for spec in named if self.paradigm in (spec.paradigms or (self.paradigm,))), None)
 
-    def _temporal(self, paradigm: str, study: TemporalKind) -> list[Cell]:
-        parts: list[Cell] = []
-        for domain in self.domains:
-            ends = {
-                role: self._checkpoint(paradigm, domain, p) for role, p in (("start", self._old), ("end", self._new))
-            }
-            parts += [self._evaluated(paradigm, domain, phase) for phase in (self._old, self._new)]  # λ = 0 and 1
-            scales, _ = sweep_of(study, paradigm, self.expansion.spec.studies)
-            for scale in scales.values():
-                if scale in (0.0, 1.0):
-                    continue
-                family = f"{paradigm}/{domain}/temporal/{self.expansion.seed}"
-                line = {"kind": "temporal", "at": scale}
-                parts.append(
-                    self._point(Model(paradigm, f"temporal={scale:.9g}", ends, {"line": line}, family), domain)
+    def wrong(self, problem: str) -> GridError:
+        place = f"studies[{self._number}] ({self._spec.kind})"
+        return GridError(f"{self._sources.grid.file}: {place}: {problem}")
+
+    def by_name(self, needs: Any) -> dict[str, Cell]:
+        """Each needed cell once, though several parts of a study may need it."""
+        found: dict[str, Cell] = {}
+
+        def note(cell: Cell) -> Cell:
+            if found.setdefault(cell.name, cell) != cell:
+                raise self.wrong(
+                    f"two different cells are called {cell.name}; are points too close, or domains named alike?"
                 )
-            if isinstance(study, RecencySpec | AdviseSpec):
-                parts.append(self.built.corpora[domain])
-            if isinstance(study, AdviseSpec):
-                parts += ends.values()
-        return parts
+            return cell
 
+        replaced(needs, Cell, note)
+        return found
 
-def _resolved(given: dict[str, Any]) -> dict[str, Any]:
-    """A method's options with its defaults filled in."""
-    from mmgrid.merging import get_method  # numpy and pydantic models of all methods, which not every plan needs
-
-    resolve: Callable[[dict[str, Any]], dict[str, Any]] = get_method(given["method"]).resolve
-    return resolve(given["options"])
+    @cached_property
+    def _subspace(self) -> dict[str, Any]:
+        return resolved(SUBSPACE["method"], SUBSPACE["options"])  # type: ignore[arg-type]

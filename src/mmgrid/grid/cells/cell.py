@@ -8,36 +8,34 @@ from typing import Any
 from mmgrid.grid.cells.fingerprint import fingerprint
 from mmgrid.store import Address
 
-# What a person raises when the code of a kind of cell changes what it makes of the same recipe.  A kind may have
-# an entry for a part of its cells, by the first word of their keys.
 STEP_VERSIONS = {
     "corpus": 1,
     "backbone": 1,
     "base": 1,
     "checkpoint": 1,
-    "checkpoint/semb": 2,  # a user's own items are no negatives of the batch
     "merge": 2,  # record of the streaming engine
     "evaluation": 1,
-    "evaluation/semb": 2,  # users are encoded in the order of their lengths: scores differ in the last digits
-    "evaluation/text": 2,  # of titles that were told verbatim the likelier comes first
-    "evaluation/semid": 2,  # rows of a shared codebook are kept in every kind of merge
     "vectors": 1,
     "codes": 1,
     "study": 1,
-    "study/advise": 3,  # no percentage of nothing; p below what draws can tell
-    "study/base_model": 3,  # a domain's resamples are the same in all pairs; no percentage of nothing; p as above
-    "study/baselines": 2,  # p as above
-    "study/cross_domain": 2,  # p as above
-    "study/temporal": 3,  # a rough λ* is not taken for one that varies; p as above
 }
+"""By kind of cell. A person raises it when the code makes something else of the same recipe. Paradigms and studies
+declare versions of their own, which take its place."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`recipe` holds resolved, JSON-able values only; `upstream` names the cells it is built from by their role.
+    """One thing to build, with all that determines its content.
 
-    Cells of one `family` have most of their work in common, such as the points of a sweep: a process that builds
-    several of them does it once.  It is no part of their identity.
+    Attributes:
+        kind, key: what it is, and which one.
+        recipe: resolved, JSON-able values only.
+        upstream: the cells it is built from, by their role.
+        family: cells of one family share most of their work, such as the points of a sweep: a process that builds
+            several of them does it once. Not part of the identity.
+        version: of the code that builds it; 0 takes that of its kind.
+        needs: of a study, its upstream cells as a structured value (see `mmgrid.studies.Study.needs`). Not part of the
+            identity: `upstream` has the same cells.
     """
 
     kind: str
@@ -45,6 +43,8 @@ class Cell:
     recipe: Mapping[str, Any]
     upstream: Mapping[str, "Cell"] = field(default_factory=dict)
     family: str = ""
+    version: int = 0
+    needs: Any = None
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Cell:
         return fingerprint(
             {
                 "kind": self.kind,
-                "step_version": STEP_VERSIONS.get(f"{self.kind}/{self.key[0]}", STEP_VERSIONS[self.kind]),
+                "step_version": self.version or STEP_VERSIONS[self.kind],
                 "recipe": self.recipe,
                 "upstream": {role: cell.fingerprint for role, cell in self.upstream.items()},
             }

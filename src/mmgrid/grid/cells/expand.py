@@ -1,27 +1,41 @@
-"""From a grid to its cells: what there is to build, and from what.
-
-Nothing is read here but the digests of raw files, so that planning costs nothing.
-"""
+"""From a grid to its cells: what there is to build, and from what."""
 
 from collections import Counter
 
 from mmgrid.grid.cells.ask import study_cells
 from mmgrid.grid.cells.cell import Cell, with_upstream
-from mmgrid.grid.cells.expansion import Digest, Expansion
+from mmgrid.grid.cells.chains import Chains
+from mmgrid.grid.cells.evaluations import BASELINE, BASELINES, Model, evaluation
+from mmgrid.grid.cells.merges import Merges
+from mmgrid.grid.cells.sources import Digest, Sources
 from mmgrid.grid.file.load import Grid, GridError
 
 
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
-    """All cells of the grid, what is built first coming first.  `digest(path)` gives a raw file's SHA-256."""
+    """All cells of the grid, upstream cells first. `digest(path)` gives a raw file's SHA-256."""
     found: list[Cell] = []
     for seed in grid.spec.all_seeds:
-        expansion = Expansion(grid, digest, seed)
-        built = expansion.built()
-        found += [*expansion.cells(built), *study_cells(expansion, built)]
+        chains = Chains(Sources(grid, digest, seed))
+        found += [*_own_cells(chains), *study_cells(chains)]
     cells = with_upstream(found)  # studies share evaluations, and seeds their corpora
-    names = Counter(cell.name for cell in cells)
-    for name, count in names.items():
-        if count > 1:  # then nobody could tell their results apart
+    for name, count in Counter(cell.name for cell in cells).items():
+        if count > 1:  # then results could not be told apart
             where = "studies" if name.startswith("study/") else "merges"
             raise GridError(f"{grid.file}: {where}: {count} different ones are called {name}; leave one out")
+    return cells
+
+
+def _own_cells(chains: Chains) -> list[Cell]:
+    """The cells of one seed that belong to no study."""
+    sources = chains.sources
+    cells = [*sources.corpora.values(), *([sources.backbone] if sources.backbone else []), *chains.bases.values()]
+    for paradigm, by_domain in chains.checkpoints.items():
+        for domain, chain in by_domain.items():
+            for phase, checkpoint in chain.items():
+                model = Model(paradigm, phase, {"model": checkpoint})
+                cells += [checkpoint, evaluation(sources, model, domain)]
+    for domain in sources.corpora:
+        cells += [evaluation(sources, Model(BASELINE, name), domain) for name in BASELINES]
+    for number, merges in enumerate(chains.spec.merges):
+        cells += Merges(chains).cells(merges, number)
     return cells

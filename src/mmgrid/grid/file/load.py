@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mmgrid.grid.file.spec import GridSpec
-from mmgrid.paradigms import RECIPES
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.registry import trained_paradigms
 
 # What pydantic calls by Python's names.
 EXPECTED = {
@@ -180,8 +181,9 @@ def _shown(value: Any) -> str:
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     """The keys that may stand at `location` of a grid file."""
-    if len(location) >= 2 and location[0] == "paradigms" and location[1] in RECIPES:
-        return _keys_below(RECIPES[location[1]], location[2:])
+    if len(location) >= 2 and location[0] == "paradigms" and location[1] in trained_paradigms():
+        recipe = PARADIGMS[location[1]].recipe
+        return _keys_below(recipe, location[2:]) if recipe else []
     return _keys_below(GridSpec, location)
 
 

@@ -3,8 +3,6 @@
 Every model here forbids unknown keys; `mmgrid.grid.file.load` turns what pydantic complains of into one clear line.
 """
 
-import difflib
-from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -16,14 +14,13 @@ from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
-from mmgrid.paradigms import RECIPES, Compat, Recipe, resolve
+from mmgrid.paradigms import PARADIGMS, Compat
+from mmgrid.paradigms.registry import check_paradigms, trained_paradigms
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
-from mmgrid.studies.specs import StudySpec
+from mmgrid.studies.registry import StudySpecs
 
 Target = Literal["test", "phase2"]
 MostUsers = Annotated[int, Field(ge=1)]
-TEXT_PARADIGMS = ("text", "semid", "semb")  # start from the backbone, by way of a base Θ⁽⁰⁾
-KNOWN_PARADIGMS = (*RECIPES, "pooled")  # `pooled` cannot be trained: any language model, as it is
 
 
 class SyntheticValues(Frozen):
@@ -173,7 +170,7 @@ class EvaluationSpec(Frozen):
     @field_validator("max_users_of")
     @classmethod
     def _of_known_paradigms(cls, most: dict[str, int]) -> dict[str, int]:
-        _check_paradigms(most, KNOWN_PARADIGMS)
+        check_paradigms(most)
         return most
 
     def most_users(self, paradigm: str) -> int | None:
@@ -194,8 +191,8 @@ class CrossDomainMerges(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class GivenCheckpoint(Frozen):
-    """A checkpoint that somebody else trained."""
+class ExternalCheckpoint(Frozen):
+    """A checkpoint that was trained elsewhere."""
 
     paradigm: str
     domain: str
@@ -219,8 +216,8 @@ class GridSpec(Frozen):
     semantic_ids: SemanticIdsSpec = SemanticIdsSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     merges: tuple[CrossDomainMerges, ...] = ()
-    studies: tuple[StudySpec, ...] = ()
-    checkpoints: tuple[GivenCheckpoint, ...] = ()
+    studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
+    checkpoints: tuple[ExternalCheckpoint, ...] = ()
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -239,10 +236,9 @@ class GridSpec(Frozen):
         named = self.backbone.corpus if isinstance(self.backbone, TinyBackbone) else None
         return named or self.data.domains
 
-    def recipe(self, paradigm: str) -> Recipe:
+    def recipe(self, paradigm: str) -> Any:
         """The full recipe of a paradigm, with this grid's values over the defaults."""
-        return resolve(
-            paradigm,
+        return PARADIGMS[paradigm].resolve(
             self.paradigms[paradigm],
             backbone_kind=self.backbone.kind if self.backbone else "pretrained",
             history_length=None if self._official_lengths else self.evaluation.history_length,
@@ -257,7 +253,7 @@ class GridSpec(Frozen):
     @field_validator("paradigms")
     @classmethod
     def _known_paradigms(cls, paradigms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        _check_paradigms(paradigms, tuple(RECIPES))
+        check_paradigms(paradigms, trained_paradigms())
         return paradigms
 
     @model_validator(mode="after")
@@ -274,7 +270,7 @@ class GridSpec(Frozen):
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
             raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")
-        without = [name for name in self.paradigms if name in TEXT_PARADIGMS and self.backbone is None]
+        without = [name for name in self.paradigms if PARADIGMS[name].from_backbone and self.backbone is None]
         if without:
             raise ValueError(f"backbone: is missing; {without[0]} is trained from one")
         if not paradigms and not self.checkpoints:
@@ -282,10 +278,10 @@ class GridSpec(Frozen):
         for number, given in enumerate(self.checkpoints):
             if given.domain not in domains:
                 raise ValueError(f"checkpoints[{number}].domain: {given.domain} is not in the grid")
-            if given.paradigm not in KNOWN_PARADIGMS:
-                raise ValueError(
-                    f"checkpoints[{number}].paradigm: {given.paradigm} is unknown; known are {', '.join(KNOWN_PARADIGMS)}"
-                )
+            try:
+                check_paradigms([given.paradigm])
+            except ValueError as error:
+                raise ValueError(f"checkpoints[{number}].paradigm: {error}") from None
         places = [(given.paradigm, given.domain, given.phase) for given in self.checkpoints]
         for place in places:
             if places.count(place) > 1:
@@ -304,11 +300,3 @@ class GridSpec(Frozen):
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self
-
-
-def _check_paradigms(names: Iterable[str], known: tuple[str, ...]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        raise ValueError(f"unknown paradigm {unknown[0]!r}; {hint}")

@@ -4,21 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.evaluations import BASELINE
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.store import Record
 
-# Seconds a unit of work on one core of the development machine: a trained interaction, a ranked user, a token.
-RATES = {
-    ("checkpoint", "text"): 4e-3,
-    ("checkpoint", "semid"): 1e-2,
-    ("checkpoint", "semb"): 4.5e-3,
-    ("checkpoint", "sasrec"): 2.5e-4,
-    ("evaluation", "text"): 2.5e-2,
-    ("evaluation", "semid"): 5e-3,
-    ("evaluation", "semb"): 1.5e-3,
-    ("evaluation", "sasrec"): 5e-4,
-    ("evaluation", "baseline"): 2e-4,
-    ("backbone", None): 2.5e-4,
-}
+# Seconds per unit of work on one core of the development machine: per evaluated user, per token. Those of a paradigm
+# are declared by its spec.
+SECONDS_PER_BASELINE_USER = 2e-4
+SECONDS_PER_TOKEN = 2.5e-4
 FIXED = {
     "corpus": 3.0,
     "backbone": 5.0,
@@ -56,7 +49,20 @@ def _seconds(cell: Cell, records: Mapping[Cell, Record], rates: Mapping[tuple[An
         return None
     if rate := rates.get(_likeness(cell)):
         return work * rate
-    return FIXED[cell.kind] + work * RATES.get((cell.kind, cell.recipe.get("paradigm")), 0.0)
+    return FIXED[cell.kind] + work * _rate(cell)
+
+
+def _rate(cell: Cell) -> float:
+    """Seconds per unit of work where no cell like this one is built yet."""
+    if cell.kind == "backbone":
+        return SECONDS_PER_TOKEN
+    if cell.kind not in ("checkpoint", "evaluation"):
+        return 0.0
+    paradigm = cell.recipe["paradigm"]
+    if paradigm == BASELINE:
+        return SECONDS_PER_BASELINE_USER
+    training, evaluation = PARADIGMS[paradigm].seconds
+    return training if cell.kind == "checkpoint" else evaluation
 
 
 def _likeness(cell: Cell) -> tuple[Any, ...]:

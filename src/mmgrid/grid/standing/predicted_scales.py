@@ -7,16 +7,18 @@ from typing import Any
 
 import polars as pl
 
-from mmgrid.data import Calendar, Corpus, DataError, NoTestUsersError, test_set
+from mmgrid.data import Calendar, Corpus, DataError, NoTestUsersError, held_out_users
 from mmgrid.data.statistics import mean_gap_days
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
 from mmgrid.store import Store
-from mmgrid.studies.predicted_scale import LEAST_POINTS, Advice, advise
+from mmgrid.studies.predicted_scale import LEAST_POINTS, PredictedScale, predict_scale
 from mmgrid.studies.statistics.leave_one_out_line import PAPER_POINTS
 
 
-def advices(cells: Sequence[Cell], store: Store, grid: Grid, domains: Sequence[str], paradigm: str) -> list[Advice]:
+def predicted_scales(
+    cells: Sequence[Cell], store: Store, grid: Grid, domains: Sequence[str], paradigm: str
+) -> list[PredictedScale]:
     """λ̂ for each of `domains`, whose corpora are built.  Nothing at or after t2 is read of a domain itself.
 
     Raises:
@@ -32,7 +34,7 @@ def advices(cells: Sequence[Cell], store: Store, grid: Grid, domains: Sequence[s
         points: Mapping[str, tuple[float, float]] = others if enough else PAPER_POINTS
         source = "this grid's recency study" if enough else "the paper's Table 4: another model, other data"
         gap, active = _features(Corpus.load(store.folder(corpora[domain].address), until=calendar.t2), calendar)
-        found.append(advise(domain, gap, active, points, source))
+        found.append(predict_scale(domain, gap, active, points, source))
     return found
 
 
@@ -42,7 +44,7 @@ def _features(corpus: Corpus, calendar: Calendar) -> tuple[float, float]:
     if gap is None:
         raise DataError(f"{corpus.name}: has no interactions before t2, so there is nothing to predict from")
     try:
-        return gap, float(test_set(corpus, calendar, "phase2").active.mean())
+        return gap, float(held_out_users(corpus, calendar, "phase2").active.mean())
     except NoTestUsersError as error:
         raise DataError(f"{error}. Without them the share of active users cannot be estimated") from None
 

@@ -9,11 +9,11 @@ import polars as pl
 
 from mmgrid.data import PHASES
 from mmgrid.evaluation import RESULTS_SCHEMA
-from mmgrid.grid.builders.evaluation import RANKS_FILE, ROWS_FILE
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.standing.state import State
+from mmgrid.grid.standing.state import CellState
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
+from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 from mmgrid.studies.registry import STUDIES
 
 
@@ -29,7 +29,7 @@ def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dic
     return records, damaged
 
 
-def cells_table(states: Mapping[Cell, State], records: Mapping[Cell, Record]) -> pl.DataFrame:
+def cells_table(states: Mapping[Cell, CellState], records: Mapping[Cell, Record]) -> pl.DataFrame:
     """One row a cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
 
     A damaged cell counts as failed: so it does in a run.

@@ -9,38 +9,38 @@ from mmgrid.store import Record, Store
 
 
 @dataclass(frozen=True)
-class State:
+class CellState:
     """`problem` is what went wrong with a damaged or failed cell, and the cell that a blocked one waits for."""
 
     name: Literal["built", "damaged", "failed", "blocked", "missing"]
     problem: str = ""
 
 
-def states(
+def cell_states(
     cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, str], store: Store
-) -> dict[Cell, State]:
+) -> dict[Cell, CellState]:
     """The state of each of `cells` (what is built first coming first).
 
     A cell has failed if the newest attempt at it did.  It is blocked while a cell that it is built from, however
     far above, is damaged or has failed; then nobody can attempt it.
     """
-    found: dict[Cell, State] = {}
+    found: dict[Cell, CellState] = {}
     for cell in cells:
         if cell in records:
-            found[cell] = State("built")
+            found[cell] = CellState("built")
         elif cell in damaged:
-            found[cell] = State("damaged", damaged[cell])
+            found[cell] = CellState("damaged", damaged[cell])
         else:
             found[cell] = _not_built(cell, found, store)
     return found
 
 
-def _not_built(cell: Cell, found: Mapping[Cell, State], store: Store) -> State:
+def _not_built(cell: Cell, found: Mapping[Cell, CellState], store: Store) -> CellState:
     for above in cell.upstream.values():
-        state = found.get(above, State("missing"))
+        state = found.get(above, CellState("missing"))
         if state.name in ("damaged", "failed"):
-            return State("blocked", above.name)
+            return CellState("blocked", above.name)
         if state.name == "blocked":
             return state
     failure = store.failure(cell.address)
-    return State("failed", failure.message) if failure else State("missing")
+    return CellState("failed", failure.message) if failure else CellState("missing")

@@ -6,7 +6,7 @@ what a paradigm that is trained must beat.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,41 +16,29 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
-from mmgrid.data import Histories, Items, Phase
+from mmgrid.data import Histories, Items
+from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
 
 HISTORY_LENGTH = 25
 TEXT_TOKENS = 64
 
 
-class CannotTrainError(RuntimeError):
-    """The paradigm has nothing to train: it takes a language model as it is."""
+class Pooled(Paradigm[PreTrainedModel]):
+    """pooled as a paradigm."""
 
-    def __init__(self) -> None:
-        super().__init__("pooled takes a language model as it is: there is nothing to train")
-
-
-class Pooled:
-    """pooled as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
-
-    name: Literal["pooled"] = "pooled"
+    name = "pooled"
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
 
     @classmethod
-    def load(cls, folder: Path) -> tuple["Pooled", PreTrainedModel]:
+    def load(cls, folder: Path, recipe: Any = None, domain: str | None = None) -> tuple["Pooled", PreTrainedModel]:
         return cls(load_tokenizer(folder)), load_model(folder, head=False)
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
-
-    def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> Any:
-        raise CannotTrainError
-
-    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        raise CannotTrainError
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         vectors = self.item_vectors(model, items)

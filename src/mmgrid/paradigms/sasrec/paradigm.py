@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,20 +11,21 @@ from torch import Tensor
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.recipes import SasrecRecipe
+from mmgrid.paradigms.contract import Paradigm, TrainingStart
 from mmgrid.paradigms.sasrec.model import SasrecConfig, SasrecModel
+from mmgrid.paradigms.sasrec.spec import SasrecRecipe
 from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
 from mmgrid.paradigms.shared.padding import pad_right
-from mmgrid.paradigms.shared.windows import Windows, windows
+from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import derive
 
 ENCODE_USERS = 2048  # users that are encoded at once
 
 
-class Sasrec:
-    """SASRec as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+class Sasrec(Paradigm[SasrecModel]):
+    """SASRec as a paradigm."""
 
-    name: Literal["sasrec"] = "sasrec"
+    name = "sasrec"
 
     def __init__(self, history_length: int):
         self.history_length = history_length
@@ -46,7 +47,13 @@ class Sasrec:
             return SasrecModel(config)
 
     @classmethod
-    def load(cls, folder: Path) -> tuple["Sasrec", SasrecModel]:
+    def start(cls, recipe: SasrecRecipe, start: TrainingStart) -> tuple["Sasrec", SasrecModel]:
+        if start.folder is not None:
+            return cls.load(start.folder)
+        return cls(recipe.history_length), cls.create(recipe, start.items, start.seed)
+
+    @classmethod
+    def load(cls, folder: Path, recipe: Any = None, domain: str | None = None) -> tuple["Sasrec", SasrecModel]:
         model = whole_model(SasrecModel, folder, dtype=torch.float32)
         return cls(model.config.history_length), model
 
@@ -111,10 +118,3 @@ class SasrecExamples:
             "is_target": target_mask(sequences, n_context),
             "closed": self.closed,
         }
-
-
-def target_mask(sequences: Sequence[np.ndarray], n_context: Sequence[int]) -> Tensor:
-    """Where the next item is a target: bool [B, longest − 1]."""
-    lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))[:, None]
-    places = np.arange(1, int(lengths.max()))
-    return torch.from_numpy((places >= np.asarray(n_context)[:, None]) & (places < lengths))

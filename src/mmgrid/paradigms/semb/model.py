@@ -31,7 +31,7 @@ class SembConfig(PreTrainedConfig):
     """Config of both towers, and what must be known to turn an item into the item tower's input."""
 
     model_type = MODEL_TYPE
-    sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # noqa: RUF012  # pyright: ignore
+    sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # pyright: ignore
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.evaluation_mode import evaluating
-from mmgrid.backbone.load import load_tokenizer, whole_model
+from mmgrid.backbone.load import load_model, load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.recipes import SembRecipe
-from mmgrid.paradigms.sasrec.paradigm import target_mask
+from mmgrid.paradigms.contract import Paradigm, TrainingStart
 from mmgrid.paradigms.semb.model import SAME_ITEM_COSINE, SembConfig, SembModel
+from mmgrid.paradigms.semb.spec import MODEL_VALUES, SembRecipe
 from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
 from mmgrid.paradigms.shared.packing import TokenTable, pack
 from mmgrid.paradigms.shared.padding import pad_right
-from mmgrid.paradigms.shared.windows import Windows, windows
+from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import generator
 from mmgrid.training.fit import TrainingError
 
@@ -34,18 +34,12 @@ ENCODE_USERS = {"cpu": 256, "cuda": 2048}
 # it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
 MASKED_LIMIT = 0.95
 MASKED_STEPS = 50
-MODEL_OPTIONS = (
-    "prompt",
-    "text_tokens",
-    "title_tokens",
-    "history_length",
-)  # of the recipe, kept in the config
 
 
-class Semb:
-    """semb as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+class Semb(Paradigm[SembModel]):
+    """semb as a paradigm."""
 
-    name: Literal["semb"] = "semb"
+    name = "semb"
 
     def __init__(self, config: SembConfig, tokenizer: PreTrainedTokenizerBase, recipe: SembRecipe | None = None):
         self.config = config
@@ -59,12 +53,25 @@ class Semb:
         cls, recipe: SembRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
     ) -> tuple["Semb", SembModel]:
         """Θ⁽⁰⁾: the untrained two-tower model over a backbone, the same for all domains of a grid."""
-        options = {name: getattr(recipe, name) for name in MODEL_OPTIONS}
+        options = {name: getattr(recipe, name) for name in MODEL_VALUES}
         model = SembModel.over(backbone, seed, **options)
         return cls(model.config, tokenizer, recipe), model
 
     @classmethod
-    def load(cls, folder: Path, recipe: SembRecipe | None = None) -> tuple["Semb", SembModel]:
+    def write_base(cls, recipe: SembRecipe, backbone: Path, folder: Path, seed: int) -> SembModel:
+        paradigm, model = cls.create(recipe, load_model(backbone, head=False), load_tokenizer(backbone), seed)
+        paradigm.save(model, folder)
+        return model
+
+    @classmethod
+    def start(cls, recipe: SembRecipe, start: TrainingStart) -> tuple["Semb", SembModel]:
+        assert start.folder is not None  # at least its base
+        return cls.load(start.folder, recipe)
+
+    @classmethod
+    def load(
+        cls, folder: Path, recipe: SembRecipe | None = None, domain: str | None = None
+    ) -> tuple["Semb", SembModel]:
         model = whole_model(SembModel, folder, dtype=torch.float32)
         return cls(model.config, load_tokenizer(folder), recipe), model
 

@@ -7,10 +7,12 @@ Shape letters: B users of a block, P prompt tokens, T answer tokens, D width, L 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,34 +21,38 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import load_model, load_tokenizer
-from mmgrid.backbone.token_rows import append_token_rows, token_tables
+from mmgrid.backbone.random_weights import with_random_weights
+from mmgrid.backbone.token_rows import append_token_rows, keep_token_rows, token_tables
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.decoding import ItemTrie, beam_search
 from mmgrid.decoding.lm_head import lm_head_logits
 from mmgrid.decoding.tree_support import check_tree_support
-from mmgrid.evaluation import NOT_RANKED
-from mmgrid.paradigms.facts import FACTS_FILE
-from mmgrid.paradigms.recipes import SemidRecipe, model_values
+from mmgrid.evaluation import list_ranks
+from mmgrid.files import sha256_file
+from mmgrid.paradigms.contract import CodesFolder, Paradigm, TrainingStart
+from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
+from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
+from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import SemidExamples, Words
+from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
 from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.padding import pad_left, pad_right
 from mmgrid.paradigms.shared.targets import targets
 from mmgrid.paradigms.shared.windows import windows
-from mmgrid.seeds import derive
+from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
 # Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
 ASK_USERS = {"cpu": 32, "cuda": 256}
 
-MODEL_OPTIONS = ("block", "first_token", "text_tokens", "title_tokens", "history_length", "every_position")
 LEAST_RANKED = 20  # what metrics at 20 need, however narrow the beams of a recommendation are
 
 
-class Semid:
-    """semid as a paradigm: see `mmgrid.paradigms.contract.Paradigm`."""
+class Semid(Paradigm[PreTrainedModel]):
+    """semid as a paradigm; an instance recommends for one domain, whose codes it has."""
 
-    name: Literal["semid"] = "semid"
+    name = "semid"
 
     def __init__(
         self,
@@ -54,17 +60,22 @@ class Semid:
         tokenizer: PreTrainedTokenizerBase,
         codes: ItemCodes,
         recipe: SemidRecipe | None = None,
+        tokens: CodeTokens | None = None,
     ):
-        """`config`: what the model's own config says under `mmgrid`.
+        """Args:
+            config: the `mmgrid` section of the model's config.
+            tokens: the domain's block of token rows; default: the block that `config` names.
 
-        Raises ValueError if it does not say how the model is asked.
+        Raises ValueError if `config` lacks a value that prompts depend on.
         """
-        missing = [name for name in MODEL_OPTIONS if name not in config]
+        missing = [name for name in ("block", "first_token", *MODEL_VALUES) if name not in config]
         if missing:
-            raise ValueError(f"config.json: `mmgrid` holds no {missing[0]}, so that nobody knows how prompts are made")
+            raise ValueError(f"config.json lacks `mmgrid.{missing[0]}`; is this a semid checkpoint?")
         self.config = dict(config)
         self.tokenizer = tokenizer
         self.codes = codes
+        shape = codes.levels, codes.codes_per_level
+        self.tokens = tokens or CodeTokens(config["block"], "", config["first_token"], shape)
         kept = {name: value for name, value in self.config.items() if name in SemidRecipe.model_fields}
         self.recipe = recipe or SemidRecipe(**kept)
         self._words: tuple[Items, Words] | None = None
@@ -79,52 +90,104 @@ class Semid:
         codes: ItemCodes,
         block: str,
         seed: int,
+        *,
+        domain: str = "",
+        codebook: str = "",
     ) -> tuple[Semid, PreTrainedModel]:
-        """A backbone with the rows of a block of code tokens behind its own, drawn by `seed` and the block's name.
+        """A backbone with a block of rows for code tokens behind its own rows, drawn by `seed` and the block's name.
 
         Args:
             backbone: with its language-model head; is changed.
             block: the name of the token block, one for each domain and codebook: merges bring rows together by it.
+            domain: the domain's name; default: the part of `block` before a slash.
+            codebook: SHA-256 (hex) of the codebook's arrays; default: the digest of the block's name.
 
-        Raises BackboneError if dialogues cannot be packed for it, or beams not searched.
+        Raises BackboneError if the backbone cannot pack dialogues or read trees of beams.
         """
         check_packing(backbone)
         check_tree_support(backbone)
-        levels, per_level = codes.codes.shape[1], codes.codes_per_level
-        first = append_token_rows(backbone, levels * per_level, _rows_seed(seed, block))
-        backbone.config.mmgrid = {
-            "paradigm": cls.name,
-            "block": block,
-            "first_token": first,
-            **model_values(recipe),
-        }
-        return cls(backbone.config.mmgrid, tokenizer, codes, recipe), backbone
+        domain = domain or block.partition("/")[0]
+        codebook = codebook or hashlib.sha256(block.encode()).hexdigest()
+        first = append_token_rows(backbone, codes.levels * codes.codes_per_level, rows_seed(seed, block))
+        shape = codes.levels, codes.codes_per_level
+        tokens = CodeTokens(block, domain, first, shape, codebook)
+        config = {"paradigm": cls.name, "block": block, "first_token": first}
+        backbone.config.mmgrid = config | {name: getattr(recipe, name) for name in MODEL_VALUES}
+        return cls(backbone.config.mmgrid, tokenizer, codes, recipe, tokens), backbone
 
     @classmethod
-    def load(cls, folder: Path, recipe: SemidRecipe | None = None) -> tuple[Semid, PreTrainedModel]:
+    def write_base(cls, recipe: SemidRecipe, backbone: Path, folder: Path, seed: int) -> PreTrainedModel:
+        """The backbone alone: the token rows of a domain belong to its checkpoints, and have no base."""
+        model = load_model(backbone)
+        if recipe.weights == "drawn":
+            model = with_random_weights(model, seed)
+        model.save_pretrained(str(folder))
+        load_tokenizer(backbone).save_pretrained(str(folder))
+        return model
+
+    @classmethod
+    def start(cls, recipe: SemidRecipe, start: TrainingStart) -> tuple[Semid, PreTrainedModel]:
+        assert start.folder is not None  # at least its base
+        if "codes" not in start.needs:
+            return cls.load(start.folder, recipe, start.domain)
+        found: CodesFolder = start.needs["codes"]
+        codebook = sha256_file(found.folder / ARRAYS_FILE)
+        return cls.create(
+            recipe,
+            load_model(start.folder),
+            load_tokenizer(start.folder),
+            ItemCodes.load(found.folder),
+            f"{'shared' if found.shared else start.domain}/{codebook[:8]}",
+            start.grid_seed,
+            domain=start.domain,
+            codebook=codebook,
+        )
+
+    @classmethod
+    def load(
+        cls, folder: Path, recipe: SemidRecipe | None = None, domain: str | None = None
+    ) -> tuple[Semid, PreTrainedModel]:
+        """See `Paradigm.load`. Of a merge of several domains only the rows of `domain` are kept.
+
+        Raises CheckpointError if the folder has no codes of the domain, or they belong to other token rows.
+        """
         model = load_model(folder)
-        return cls(model.config.mmgrid, load_tokenizer(folder), ItemCodes.load(folder), recipe), model
+        table = facts(folder).get("blocks")
+        if not table:
+            raise CheckpointError(f"{folder}: {FACTS_FILE} names no blocks of token rows; save it with Semid.save")
+        backbone, entry = table["rows"][0], _entry_of(table["rows"], domain, folder)
+        tokens, codes = CodeTokens.load(folder, entry)
+        config = model.config.mmgrid
+        if len(table["rows"]) > 2 or tokens.first != backbone["stop"]:
+            keep_token_rows(model, [(0, backbone["stop"]), (tokens.first, tokens.stop)])
+            tokens = replace(tokens, first=backbone["stop"])
+            model.config.mmgrid = config = config | {"block": tokens.block, "first_token": tokens.first}
+        return cls(config, load_tokenizer(folder), codes, recipe, tokens), model
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
+        """Write the model; the tokenizer, which knows the code tokens; the codes; and the blocks of token rows."""
         model.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(str(folder))
-        self.codes.save(folder)
-        (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, "blocks": self.blocks(model)}) + "\n")
+        with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
+        self.tokens.save_codes(self.codes, folder)
+        (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, **self.facts(model)}) + "\n")
 
-    def blocks(self, model: nn.Module) -> dict[str, Any]:
-        """The token blocks of a model, as its `mmgrid.json` tells them to merges."""
-        first = self.config["first_token"]
-        stop = first + self.codes.codes.shape[1] * self.codes.codes_per_level
-        rows = [{"name": "backbone", "start": 0, "stop": first}]
-        rows.append({"name": self.config["block"], "start": first, "stop": stop})
+    def facts(self, model: nn.Module) -> dict[str, Any]:
+        """The token blocks of a model, as its `mmgrid.json` declares them to merges."""
         assert isinstance(model, PreTrainedModel)
-        return {"tensors": token_tables(model), "rows": rows}
+        rows = [{"name": "backbone", "start": 0, "stop": self.tokens.first}, self.tokens.entry()]
+        return {"blocks": {"tensors": token_tables(model), "rows": rows}}
+
+    @classmethod
+    def moved_token_rows(
+        cls, checkpoints: Mapping[str, Mapping[str, Path]], base: Path, seed: int
+    ) -> dict[str, dict[str, np.ndarray]]:
+        return moved_rows(checkpoints, base, seed)
 
     @property
     def level_tokens(self) -> np.ndarray:
         """Token id of each code: int64 [L, C]."""
-        shape = self.codes.codes.shape[1], self.codes.codes_per_level
-        return self.config["first_token"] + np.arange(shape[0] * shape[1]).reshape(shape)
+        levels, per_level = self.tokens.shape
+        return self.tokens.first + np.arange(levels * per_level).reshape(levels, per_level)
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
         recipe, length = self.recipe, self.config["history_length"]
@@ -144,7 +207,7 @@ class Semid:
         """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
         states, labels = answer_states(model, batch), batch["labels"]
         model = getattr(model, "module", model)  # of DistributedDataParallel
-        code = labels - self.config["first_token"]
+        code = labels - self.tokens.first
         is_code = code >= 0
         code_losses = self._code_losses(model, states[is_code], code[is_code])
         word_losses = F.cross_entropy(lm_head_logits(model, states[~is_code]), labels[~is_code], reduction="sum")
@@ -155,7 +218,7 @@ class Semid:
     def _code_losses(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> Tensor:
         """Cross-entropy of each code [T], counted through all levels from 0, over the codes of its level: [T]."""
         levels, per_level = self.level_tokens.shape
-        rows = torch.arange(levels * per_level, device=states.device) + self.config["first_token"]
+        rows = torch.arange(levels * per_level, device=states.device) + self.tokens.first
         found = lm_head_logits(model, states, rows).view(-1, levels, per_level)
         level = (code // per_level)[:, None, None].expand(-1, 1, per_level)
         return F.cross_entropy(found.gather(1, level)[:, 0], code % per_level, reduction="none")
@@ -167,8 +230,7 @@ class Semid:
             of_code = self._of_code(items)
             trie, targets = self._trie_of(of_code[items.candidates]), of_code[targets]
         best, _ = self._found(model, histories, items, k, trie)
-        hit = best == targets[:, None]
-        return np.where(hit.any(axis=1), hit.argmax(axis=1), NOT_RANKED).astype(np.int64)
+        return list_ranks(best, targets)
 
     def recommend(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int
@@ -249,16 +311,17 @@ class Semid:
             )
 
 
-def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
-    """The token rows with which a model over `base` began, of all tables end to end: float32 [tables · count, D]."""
-    model = load_model(base)
-    first = append_token_rows(model, count, _rows_seed(seed, block))
-    state = model.state_dict()
-    return np.concatenate([state[name][first:].float().numpy() for name in token_tables(model)])
-
-
-def _rows_seed(seed: int, block: str) -> int:
-    return derive(seed, "semid", block)
+def _entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
+    """The entry of a domain's codes; without a domain the only one there is."""
+    entries = [row for row in rows if row["name"] != "backbone"]
+    domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"
+    # Versions before 0.2 do not name the domain of the only block.
+    fitting = [row for row in entries if domain in (None, row.get("domain")) or not row.get("domain")]
+    if not fitting:
+        raise CheckpointError(f"{folder}: holds no codes of {domain}, only of {domains}")
+    if len(fitting) > 1:
+        raise CheckpointError(f"{folder}: holds the codes of {domains}; say which domain to recommend for (--domain)")
+    return fitting[0]
 
 
 def _seen(histories: Histories, users: np.ndarray) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mmgrid.data import Items
-from mmgrid.paradigms.recipes import SemidRecipe
+from mmgrid.paradigms.semid.spec import SemidRecipe
 from mmgrid.paradigms.shared.chat import Chat
 from mmgrid.paradigms.shared.dialogues import Dialogue, collate
 from mmgrid.paradigms.shared.prompts import one_line

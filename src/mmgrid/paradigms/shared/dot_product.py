@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmgrid.data import Histories, Items
-from mmgrid.evaluation import NOT_RANKED
+from mmgrid.evaluation import NOT_RANKED, target_ranks
 
 BLOCK = 1024
 
@@ -27,10 +27,8 @@ def dense_ranks(
     rows = torch.arange(len(items), device=items.device)
     for start, scores in _masked_scores(users, items, histories, catalogue):
         target = torch.as_tensor(targets[start : start + len(scores)], device=scores.device)[:, None]
-        own = scores.gather(1, target)
-        ahead = (scores > own) | ((scores == own) & (rows < target))
-        found = torch.where(own.isneginf(), NOT_RANKED, ahead.sum(1, keepdim=True))
-        ranks[start : start + len(scores)] = found[:, 0].cpu().numpy()
+        found = target_ranks(scores, scores.gather(1, target), lambda equal, target=target: equal & (rows < target))
+        ranks[start : start + len(scores)] = found.cpu().numpy()
     return ranks
 
 

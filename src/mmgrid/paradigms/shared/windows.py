@@ -5,12 +5,15 @@ next item is a target, that is, lies in the phase and has an item before it.  Wi
 interaction back, so that the newest targets see the fullest history.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mmgrid.data import Histories, Phase
-from mmgrid.paradigms.recipes import WhichTargets
+from mmgrid.paradigms.recipe import WhichTargets
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,10 @@ def windows(histories: Histories, phase: Phase, length: int, targets: WhichTarge
     firsts = np.maximum(first_target[user], stops - length)
     begin = offsets[:-1][user]
     return Windows(np.asarray(histories.items, np.int64), begin + starts, begin + stops, begin + firsts)
+
+
+def target_mask(sequences: Sequence[np.ndarray], n_context: Sequence[int]) -> Tensor:
+    """Where the next item is a target: bool [B, longest − 1]."""
+    lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))[:, None]
+    places = np.arange(1, int(lengths.max()))
+    return torch.from_numpy((places >= np.asarray(n_context)[:, None]) & (places < lengths))

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmgrid.data import Histories, Items, LeakageError, format_time
 from mmgrid.decoding.tie_order import tie_keys
-from mmgrid.evaluation import NOT_RANKED
+from mmgrid.evaluation import NOT_RANKED, target_ranks
 from mmgrid.paradigms.shared.prompts import one_line
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -67,16 +67,10 @@ class Grounding:
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
         for start, distances, told in self._blocks(titles, histories, items, factor):
             block = slice(start, start + len(distances))
-            target = np.asarray(targets[block], np.int64)
-            own, own_told = (np.take_along_axis(table, target[:, None], axis=1) for table in (distances, told))
-            level = distances == own
-            ahead = ((distances < own) | (level & (told < own_told))).sum(axis=1)
-            user, item = np.nonzero(level & (told == own_told) & np.isfinite(own))
-            rows = histories.users[block][user]
-            keys, target_keys = tie_keys(self.seed, rows, item), tie_keys(self.seed, rows, target[user])
-            earlier = (keys < target_keys) | ((keys == target_keys) & (item < target[user]))
-            ahead += np.bincount(user[earlier], minlength=len(ahead))
-            ranks[block] = np.where(np.isfinite(own[:, 0]), ahead, NOT_RANKED)
+            target = np.asarray(targets[block], np.int64)[:, None]
+            own = np.take_along_axis(distances, target, axis=1)
+            earlier = self._tie_order(histories.users[block], target, told)
+            ranks[block] = target_ranks(-distances, -own, earlier)
         return ranks
 
     def top(
@@ -102,6 +96,23 @@ class Grounding:
             best[start + user[kept], place[kept]] = item[kept]
             scores[start + user[kept], place[kept]] = -distance[kept]
         return best, scores
+
+    def _tie_order(self, users: np.ndarray, target: np.ndarray, told: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Of items at the target's distance, those before the target: nearest to an earlier title, then by tie keys.
+
+        users: int64 [B], rows of the corpus. target: int64 [B, 1]. told: int64 [B, N], the place of the nearest title.
+        """
+        own_told = np.take_along_axis(told, target, axis=1)
+
+        def earlier(equal: np.ndarray) -> np.ndarray:
+            ahead = equal & (told < own_told)
+            user, item = np.nonzero(equal & (told == own_told))
+            own_item = target[user, 0]
+            keys, own_keys = (tie_keys(self.seed, users[user], items) for items in (item, own_item))
+            ahead[user, item] = (keys < own_keys) | ((keys == own_keys) & (item < own_item))
+            return ahead
+
+        return earlier
 
     def _blocks(
         self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,46 +22,48 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
-from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.recipes import TextRecipe
+from mmgrid.data import HeldOut, Histories, Items, Known, Phase
+from mmgrid.paradigms.contract import Paradigm, TrainingStart
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, check_packing, collate
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
 from mmgrid.paradigms.shared.targets import Targets, targets
 from mmgrid.paradigms.shared.windows import Windows, windows
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, TitleGenerator, VllmGenerator
-from mmgrid.paradigms.text.grounding import Grounding
+from mmgrid.paradigms.text.grounding import Grounding, popularity_factor
+from mmgrid.paradigms.text.spec import MODEL_VALUES, TextRecipe
 
-MODEL_OPTIONS = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")  # in the config
 
+class Text(Paradigm[PreTrainedModel]):
+    """text as a paradigm.
 
-class Text:
-    """text as a paradigm: see `mmgrid.paradigms.contract.Paradigm`.
+    `prepare` sets the first three of these; `generator` is for callers that run an engine of their own.
 
-    `grounding`: how generated titles become items.  None embeds both by the model's own hidden states, the catalogue
-    anew at every call; who ranks many models on one catalogue sets one that was encoded once.
-    `popularity`: float32 [N], what `grounding.popularity_factor` made of the interactions that are known when users are
-    asked; needed where the recipe's `popularity_gamma` is above 0.
-    `others`: whose histories are left out of the users' lists instead of their own, where the recipe's `masked` says so.
-    `generator`: what generates titles.  None takes the recipe's `engine`, on the model that is handed in; for vLLM
-    that means to write it to a folder and to start an engine, at every call, while the model waits in main memory (what
-    else is on the GPU stays).
-    `seed`: of titles that are sampled.
+    Attributes:
+        grounding: how generated titles become items. None embeds both by the model's own hidden states, the catalogue
+            at every call; set one that was encoded once to rank many models on one catalogue.
+        popularity: float32 [N] of `grounding.popularity_factor`, from the interactions that are known when users are
+            evaluated; needed where the recipe's `popularity_gamma` is above 0.
+        others: histories that are left out of the users' lists instead of their own, under the recipe's
+            `masked = "others"`.
+        generator: generates titles. None takes the recipe's `engine` on the given model; for vLLM the model is written
+            to a folder and an engine started at every call, while the model waits in main memory.
+        seed: of sampled titles.
     """
 
-    name: Literal["text"] = "text"
+    name = "text"
 
     def __init__(self, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, recipe: TextRecipe | None = None):
-        """`config`: what the model's own config says under `mmgrid`.
+        """`config`: the `mmgrid` section of the model's config.
 
-        Raises ValueError if it does not say how prompts are made.
+        Raises ValueError if it lacks a value that prompts depend on.
         """
-        self.config = {"every_position": False, **config}  # older checkpoints do not speak of it
-        missing = [name for name in MODEL_OPTIONS if name not in self.config]
+        self.config = {"every_position": False, **config}  # older checkpoints lack it
+        missing = [name for name in MODEL_VALUES if name not in self.config]
         if missing:
-            raise ValueError(f"config.json: `mmgrid` holds no {missing[0]}, so that nobody knows how prompts are made")
+            raise ValueError(f"config.json lacks `mmgrid.{missing[0]}`; is this a text checkpoint?")
         self.tokenizer = tokenizer
-        self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_OPTIONS})
+        self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_VALUES})
         self.grounding: Grounding | None = None
         self.popularity: np.ndarray | None = None
         self.others: Histories | None = None
@@ -78,11 +80,24 @@ class Text:
         Raises BackboneError if dialogues cannot be packed for it.
         """
         check_packing(backbone)
-        backbone.config.mmgrid = {"paradigm": cls.name, **{name: getattr(recipe, name) for name in MODEL_OPTIONS}}
+        backbone.config.mmgrid = {"paradigm": cls.name, **{name: getattr(recipe, name) for name in MODEL_VALUES}}
         return cls(backbone.config.mmgrid, tokenizer, recipe), backbone
 
     @classmethod
-    def load(cls, folder: Path, recipe: TextRecipe | None = None) -> tuple[Text, PreTrainedModel]:
+    def write_base(cls, recipe: TextRecipe, backbone: Path, folder: Path, seed: int) -> PreTrainedModel:
+        paradigm, model = cls.create(recipe, load_model(backbone), load_tokenizer(backbone))
+        paradigm.save(model, folder)
+        return model
+
+    @classmethod
+    def start(cls, recipe: TextRecipe, start: TrainingStart) -> tuple[Text, PreTrainedModel]:
+        assert start.folder is not None  # at least its base
+        return cls.load(start.folder, recipe)
+
+    @classmethod
+    def load(
+        cls, folder: Path, recipe: TextRecipe | None = None, domain: str | None = None
+    ) -> tuple[Text, PreTrainedModel]:
         model = load_model(folder)
         return cls(getattr(model.config, "mmgrid", {}), load_tokenizer(folder), recipe), model
 
@@ -107,6 +122,30 @@ class Text:
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Mean cross-entropy of the answers' tokens; logits are made for no other."""
         return F.cross_entropy(answer_logits(model, batch).float(), batch["labels"])
+
+    def prepare(self, known: Known, needs: Mapping[str, Any], seed: int = 0) -> None:
+        """Ground titles by the catalogue and the popularity that are known.
+
+        needs: `title_vectors` and `embedder`; without them the model's own hidden states embed the titles.
+        """
+        self.seed = seed
+        self.grounding = self.popularity = self.others = None
+        if "title_vectors" in needs and "embedder" in needs:
+            vectors, embed = needs["title_vectors"], needs["embedder"]
+            self.grounding = Grounding.centred(vectors, embed, known.items.candidates)
+        if self.recipe.popularity_gamma:
+            self.popularity = popularity_factor(
+                known.corpus.timestamps,
+                known.corpus.items,
+                len(known.items),
+                known.until,
+                half_life_days=self.recipe.popularity_half_life_days,
+                gamma=self.recipe.popularity_gamma,
+                without=0.0 if self.recipe.without_popularity == "left_out" else 1.0,
+            )
+        if self.recipe.masked == "others" and isinstance(known, HeldOut):
+            # The official code takes the histories of the first test users, whichever users were sampled.
+            self.others = known.everyone.take(range(len(known.users)))
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         grounding = self._grounding(model, items)
@@ -175,8 +214,8 @@ class Text:
             return None
         if self.popularity is None:
             raise ValueError(
-                f"popularity_gamma is {self.recipe.popularity_gamma}, but no popularity is known: set `popularity` to "
-                "what mmgrid.paradigms.text.grounding.popularity_factor makes of the interactions that are known by now"
+                f"popularity_gamma is {self.recipe.popularity_gamma}, but no popularity is known: call `prepare` with "
+                "the domain's interactions, or set `popularity` (see mmgrid.paradigms.text.grounding.popularity_factor)"
             )
         return self.popularity
 

@@ -8,22 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mmgrid.studies.columns import counts, numbers, texts
+
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 FINDINGS_SCHEMA = pl.Schema(
-    {
-        "finding": pl.String,
-        "claim": pl.String,
-        "paradigm": pl.String,
-        "statistic": pl.String,
-        "value": pl.Float64,
-        "low": pl.Float64,
-        "high": pl.Float64,
-        "p": pl.Float64,
-        "n": pl.Int64,
-        "verdict": pl.String,
-        "seed": pl.Int64,
-    }
+    texts("finding", "claim", "paradigm", "statistic")
+    | numbers("value", "low", "high", "p")
+    | counts("n")
+    | texts("verdict")
+    | counts("seed")
 )
 """One row a tested claim.
 

@@ -1,4 +1,4 @@
-"""How far the token rows of semid's domains moved from where they were drawn."""
+"""The token rows of a domain's codes: how they are drawn, and how far training has moved them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
+from mmgrid.backbone.load import load_model
+from mmgrid.backbone.token_rows import append_token_rows, token_tables
 from mmgrid.merging import BlockTable, TensorFolder
 from mmgrid.merging.arrays.floats import widen
-from mmgrid.merging.models.token_blocks import Block
-from mmgrid.paradigms.semid.paradigm import first_rows
+from mmgrid.merging.models.token_blocks import TokenBlock
+from mmgrid.seeds import derive
+
+
+def rows_seed(seed: int, block: str) -> int:
+    """The seed by which the rows of a block are drawn."""
+    return derive(seed, "semid", block)
+
+
+def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
+    """The token rows that a model over `base` starts with, of all tables end to end: float32 [tables · count, D]."""
+    model = load_model(base)
+    first = append_token_rows(model, count, rows_seed(seed, block))
+    state = model.state_dict()
+    return np.concatenate([state[name][first:].float().numpy() for name in token_tables(model)])
 
 
 def moved_rows(
@@ -30,12 +45,12 @@ def moved_rows(
     return moved
 
 
-def _rows(folder: Path, table: BlockTable, block: Block) -> np.ndarray:
+def _rows(folder: Path, table: BlockTable, block: TokenBlock) -> np.ndarray:
     with TensorFolder(folder) as tensors:
         return np.concatenate([_table_rows(tensors, name, block) for name in table.tensors])
 
 
-def _table_rows(tensors: TensorFolder, name: str, block: Block) -> np.ndarray:
+def _table_rows(tensors: TensorFolder, name: str, block: TokenBlock) -> np.ndarray:
     info = tensors.info(name)
     width = info.shape[1]
     stored = tensors.read(name, block.start * width, block.stop * width)

@@ -1,11 +1,12 @@
-"""The kit that every paradigm passes.
+"""The kit of tests that every paradigm passes.
 
-Subclass `ParadigmKit` in a test file and give it the fixture `case`, parametrised over the registry.  A case
-says how to make an untrained model over some items, and the recipe it is trained by.
+Subclass `ParadigmKit` in a test file and define the fixture `case`, parametrised over the registry. A case makes an
+untrained model over some items, and contains its training recipe.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from kits.small import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.data import Histories, Items, LeakageError, Phase
 from mmgrid.evaluation import NOT_RANKED
+from mmgrid.paradigms import PARADIGMS, Recipe
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
-from mmgrid.paradigms.recipes import Recipe
-from mmgrid.paradigms.registry import LOADERS, open_checkpoint
+from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
 
 N_ITEMS, N_USERS = 40, 30
@@ -31,24 +32,24 @@ CLOSED = (3, 17, 39)
 
 @dataclass(frozen=True)
 class ParadigmCase:
-    """A paradigm with what it takes to make and to train one of its models."""
+    """How to make and train a model of a paradigm."""
 
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
-    learning_rate: float  # at which 40 epochs teach it a chain
+    learning_rate: float  # with which the model learns a chain of items in 40 epochs
 
 
-class Killed(Exception):
-    """What a test raises in the middle of a training."""
+class Interruption(Exception):
+    """Raised by a test to interrupt training."""
 
 
 def chain_histories(n_users: int, n_items: int, length: int) -> Histories:
-    """Users who go from item i to item i + 1, each from another start: what comes next is certain."""
+    """Users who go from item i to item i + 1, from different starts, so that the next item is certain."""
     return make_histories([[(user * 7 + step) % n_items for step in range(length)] for user in range(n_users)])
 
 
 class ParadigmKit:
-    """What holds for every paradigm; a subclass gives the fixture `case`."""
+    """Tests that hold for every paradigm; a subclass defines the fixture `case`."""
 
     @pytest.fixture
     def items(self) -> Items:
@@ -66,7 +67,7 @@ class ParadigmKit:
         training = options.pop("training", case.recipe.training("pretrain"))
         return model, fit(model, examples, paradigm.loss, training, folder, seed=5, **options)
 
-    def test_an_example_depends_on_index_epoch_and_seed_alone(self, case, items, histories) -> None:
+    def test_an_example_depends_only_on_index_epoch_and_seed(self, case, items, histories) -> None:
         paradigm, _ = case.make(items)
         one, other = (paradigm.examples(histories, items, PHASE, seed=1) for _ in range(2))
         forward = [one.draw(index, 0) for index in range(len(one))]
@@ -77,7 +78,7 @@ class ParadigmKit:
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
 
-    def test_examples_refuse_what_lies_behind_the_phase(self, case, items, histories) -> None:
+    def test_examples_refuse_interactions_after_the_phase(self, case, items, histories) -> None:
         paradigm, _ = case.make(items)
         latest = int(histories.timestamps.max())
         with pytest.raises(LeakageError):
@@ -87,7 +88,7 @@ class ParadigmKit:
         paradigm, _ = case.make(items)
         assert len(paradigm.examples(histories, items, Phase("phase2", 500, 600), seed=0)) == 0
 
-    def test_the_loss_is_a_mean_whatever_the_order_of_the_batch(self, case, items, histories) -> None:
+    def test_the_loss_does_not_depend_on_the_order_of_the_batch(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         model.eval()
         examples = paradigm.examples(histories, items, PHASE, seed=0)
@@ -105,7 +106,7 @@ class ParadigmKit:
         still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
         assert still == []
 
-    def test_learns_what_comes_next(self, case, items, tmp_path) -> None:
+    def test_learns_to_predict_the_next_item(self, case, items, tmp_path) -> None:
         histories = chain_histories(N_USERS, N_ITEMS, 9)
         known, targets = histories, np.array([(user * 7 + 9) % N_ITEMS for user in range(N_USERS)])
         paradigm, untrained = case.make(items)
@@ -118,36 +119,36 @@ class ParadigmKit:
         assert report.losses[-1][2] < 0.8 * report.losses[0][2]
         assert after.mean() < before.mean() / 3, (after.mean(), before.mean())
 
-    def test_a_killed_run_goes_on_to_the_same_bits(self, case, items, histories, tmp_path) -> None:
+    def test_a_resumed_training_gives_the_same_bits(self, case, items, histories, tmp_path) -> None:
         straight, whole = self.train(case, items, histories, tmp_path / "straight")
 
         def kill(step: int, steps: int, loss: float | None) -> None:
             if step == whole.steps // 2:
-                raise Killed
+                raise Interruption
 
-        with pytest.raises(Killed):
+        with pytest.raises(Interruption):
             self.train(case, items, histories, tmp_path / "killed", progress=kill, save_seconds=0)
         seen: list[int] = []
         resumed, report = self.train(
             case, items, histories, tmp_path / "killed", progress=lambda step, *_: seen.append(step), save_seconds=0
         )
-        assert seen[0] == whole.steps // 2, "it went on from the step before, not from the start"
+        assert seen[0] == whole.steps // 2, "training resumed at the last checkpoint, not at the start"
         assert same_weights(straight, resumed)
-        assert report == whole, "the same loss curve, too"
+        assert report == whole, "the loss curve is the same, too"
 
     def test_bf16_trains_and_saves_float32(self, case, items, histories, tmp_path) -> None:
         plain = case.recipe.training("phase1").model_copy(update={"epochs": 1})
         rounded = plain.model_copy(update={"precision": "bf16"})
         exact, curve = self.train(case, items, histories, tmp_path / "float32", training=plain)
         model, report = self.train(case, items, histories, tmp_path / "bf16", training=rounded)
-        assert not same_weights(exact, model), "or it was not computed in bfloat16"
+        assert not same_weights(exact, model), "otherwise it was not computed in bfloat16"
         assert [point[2] for point in report.losses] == pytest.approx([point[2] for point in curve.losses], rel=0.05)
         paradigm, _ = case.make(items)
         paradigm.save(model, tmp_path / "saved")
         stored = [load_file(file) for file in (tmp_path / "saved").glob("model*.safetensors")]
         assert {tensor.dtype for weights in stored for tensor in weights.values()} == {torch.float32}
 
-    def test_a_rank_is_the_place_in_the_whole_list(self, case, items, histories) -> None:
+    def test_a_rank_is_the_position_in_the_full_list(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         best, _ = paradigm.recommend(model, histories, items, N_ITEMS)
         for place in (0, 5, N_ITEMS - histories.lengths.max() - 1):
@@ -163,7 +164,7 @@ class ParadigmKit:
         assert best.shape == scores.shape == (N_USERS, N_ITEMS)
         for user in range(N_USERS):
             allowed = np.setdiff1d(items.candidates, histories.of(user))
-            assert sorted(best[user][: len(allowed)]) == allowed.tolist(), "each of them once"
+            assert sorted(best[user][: len(allowed)]) == allowed.tolist(), "each candidate occurs once"
             assert (best[user][len(allowed) :] == -1).all()
             assert (np.diff(scores[user][: len(allowed)]) <= 0).all()
             assert np.isneginf(scores[user][len(allowed) :]).all()
@@ -172,13 +173,13 @@ class ParadigmKit:
         own = np.array([histories.of(user)[0] for user in range(N_USERS)])
         assert (paradigm.rank(model, histories, items, own) == NOT_RANKED).all()
 
-    def test_a_short_list_is_the_head_of_a_long_one(self, case, items, histories) -> None:
+    def test_a_short_list_is_the_beginning_of_a_long_one(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         short, long = (paradigm.recommend(model, histories, items, k) for k in (7, N_ITEMS))
         assert (short[0] == long[0][:, :7]).all()
         assert (short[1] == long[1][:, :7]).all()
 
-    def test_a_user_is_served_alike_in_any_company(self, case, items, histories) -> None:
+    def test_a_users_recommendations_do_not_depend_on_the_batch(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         best, scores = paradigm.recommend(model, histories, items, 10)
         order = np.random.default_rng(0).permutation(N_USERS)[:11]
@@ -188,7 +189,7 @@ class ParadigmKit:
         alone, _ = paradigm.recommend(model, histories.take([4]), items, 10)
         assert (alone[0] == best[4]).all()
 
-    def test_the_future_of_one_user_changes_nothing_for_another(self, case, items, histories) -> None:
+    def test_later_interactions_of_one_user_do_not_affect_others(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         best, _ = paradigm.recommend(model, histories, items, 10)
         longer = make_histories([*(histories.of(user).tolist() for user in range(N_USERS - 1)), list(range(30))])
@@ -204,10 +205,10 @@ class ParadigmKit:
         again, others = paradigm.recommend(model, long, items, N_ITEMS)
         kept = ~np.isin(best[0], [N_ITEMS - 1, N_ITEMS - 2])
         assert (again[0, : N_ITEMS - length - 2] == best[0, kept][: N_ITEMS - length - 2]).all()
-        assert np.isin(again[0], [N_ITEMS - 1, N_ITEMS - 2]).sum() == 0, "but the whole history is masked"
+        assert np.isin(again[0], [N_ITEMS - 1, N_ITEMS - 2]).sum() == 0, "items of the whole history are excluded"
         np.testing.assert_allclose(others[0, 0], scores[0, kept][0], rtol=1e-5)
 
-    def test_recommending_draws_nothing_and_leaves_the_model_alone(self, case, items, histories) -> None:
+    def test_recommending_is_deterministic_and_does_not_change_the_model(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         _, untouched = case.make(items)
         model.train()
@@ -218,8 +219,8 @@ class ParadigmKit:
     def test_a_saved_model_recommends_the_same(self, case, items, histories, tmp_path) -> None:
         paradigm, model = case.make(items)
         paradigm.save(model, tmp_path)
-        opened, loaded = open_checkpoint(
-            tmp_path, asked={name: getattr(case.recipe, name) for name in case.recipe.ASKED}
+        opened, loaded = load_checkpoint(
+            tmp_path, values={name: getattr(case.recipe, name) for name in case.recipe.EVALUATION}
         )
         assert opened.name == paradigm.name
         assert same_weights(model, loaded)
@@ -234,10 +235,11 @@ class ParadigmKit:
         paradigm, model = case.make(items)
         paradigm.save(model, tmp_path)
         assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
-        kind = getattr(model.config, "mmgrid", {}).get("paradigm", model.config.model_type)
-        assert kind in LOADERS
+        config = json.loads((tmp_path / "config.json").read_text())
+        declared = config.get("mmgrid", {}).get("paradigm")
+        assert declared == paradigm.name or config["model_type"] == PARADIGMS[paradigm.name].model_type
 
-    def test_nobody_to_serve_is_no_error_and_no_history_is_one(self, case, items, histories) -> None:
+    def test_no_users_is_allowed_and_an_empty_history_is_an_error(self, case, items, histories) -> None:
         paradigm, model = case.make(items)
         nobody = histories.take(np.arange(0))
         best, scores = paradigm.recommend(model, nobody, items, 5)

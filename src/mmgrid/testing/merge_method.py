@@ -1,15 +1,15 @@
-"""The kit that every merge method passes.
+"""The kit of tests that every merge method passes.
 
-Subclass `MergeMethodKit` in a test file and give it the fixture `case`:
+Subclass `MergeMethodKit` in a test file and define the fixture `case`:
 
     class TestMine(MergeMethodKit):
         @pytest.fixture(params=[{}, {"sharp": True}], ids=str)
         def case(self, request):
             return MethodCase(METHODS["mine"], reference, options=request.param)
 
-A case holds the method, the options that all tests use, and a slow reference: a function of whole models in float64,
-so that what is taken over a whole model (a threshold, an angle) can be written down plainly. See `slow_merges` for
-those of the methods that come with the package.
+A case contains the method, the options of all tests, and a slow reference: a function of whole models in float64, so
+that quantities over a whole model (a threshold, an angle) can be computed directly. See `slow_merges` for the
+references of the package's methods.
 """
 
 from __future__ import annotations
@@ -25,12 +25,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrid.merging import MergeError, Method, merge_state_dicts
-from mmgrid.merging import in_memory as state_dicts
-from mmgrid.merging.arrays import exact_sums as inner_products
-from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine import threshold_search as search
-from mmgrid.merging.engine import thresholds as cuts
+from mmgrid.merging import MergeError, Method, in_memory, merge_state_dicts
+from mmgrid.merging.arrays import exact_sums
+from mmgrid.merging.engine import run as run_module
+from mmgrid.merging.engine import threshold_search, thresholds
 
 # reference(sources by name, base, weights by name, all options) → the merged model at λ = 1, all in float64
 Reference = Callable[
@@ -44,7 +42,7 @@ Reference = Callable[
 ]
 Model = dict[str, Tensor]
 
-# Two towers, layers of several kinds, tensors of every number of dimensions, one without elements.
+# Two towers, several kinds of layers, tensors of zero to three dimensions, one of them empty.
 SHAPES: dict[str, tuple[int, ...]] = {
     "embed_tokens.weight": (13, 6),
     "layers.0.bias": (19,),
@@ -59,24 +57,24 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "user_tower.layers.1.weight": (4, 5),
 }
 NAMES = ("books", "games", "toys", "videos")
-PRECISION = 1e-6  # of the result, as a share of the largest value that takes part in an element
+PRECISION = 1e-6  # of the result, relative to the largest value that enters an element
 
 
 @dataclass(frozen=True)
 class MethodCase:
-    """A method with what it is measured against.
+    """A method with its reference and the facts that the tests need.
 
     Attributes:
         method: the method.
-        reference: the same, slowly; its options are the resolved ones.
-        options: those under which all tests run.
-        identity: changes to `options` under which one source with weight 1 gives itself back; None for a method
-            that takes several sources only.
-        n_sources: how many sources the tests give it.
-        base: whether a base is given where the method may have one.
+        reference: a slow implementation; it gets the resolved options.
+        options: options of all tests.
+        identity: changes to `options` with which a single source of weight 1 is returned; None for a method that needs
+            several sources.
+        n_sources: number of sources in the tests.
+        base: whether to give a base if it is optional.
         weighted: whether the sources' weights may differ.
-        scaled_weights: what a common factor of all weights does to the delta (or, without a base, to the parameters).
-        sparse: whether the reference leaves out elements: the same ones must keep the base's bits.
+        scaled_weights: the effect of a common factor of all weights on the delta (without a base, on the parameters).
+        sparse: whether the reference drops elements; the same elements must keep the base's bits.
     """
 
     method: Method
@@ -95,22 +93,22 @@ class MethodCase:
 
     @property
     def label(self) -> str:
-        """A readable name for pytest."""
+        """The test id."""
         parts = [f"{key}={value}" for key, value in self.options.items()]
         return "-".join([self.method.name, *(["base"] if self.base else []), *parts])
 
     def weights(self) -> dict[str, float]:
-        """Weights that show when two are confused, where the method takes any."""
+        """Different weights, so that a mix-up shows; equal ones if the method takes no weights."""
         shares = (0.5, 0.9, 0.2, 0.35) if self.weighted else (1.0, 1.0, 1.0, 1.0)
         return dict(zip(NAMES[: self.n_sources], shares, strict=False))
 
     def merge(self, sources: Mapping[str, Model], base: Model | None, **arguments: Any) -> Model:
-        """The engine's answer; `arguments` as for `merge_state_dicts`."""
+        """Merges with the engine; `arguments` as for `merge_state_dicts`."""
         return merge_state_dicts(self.method, sources, base=base, **{**self.options, **arguments})
 
 
 def random_model(seed: int, dtype: torch.dtype = torch.float32) -> Model:
-    """A small model with a tensor of each shape, and a buffer of whole numbers."""
+    """A small model with a tensor of each shape, and an integer buffer."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
     return {**tensors, "positions": torch.arange(9)}
@@ -131,28 +129,28 @@ def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def assert_precise(merged: Mapping[str, Tensor], expected: Mapping[str, np.ndarray], parts: list[Model]) -> None:
-    """See that float32 gave what float64 does, to `PRECISION` of the largest value that took part."""
+    """Checks that float32 and float64 results agree, to `PRECISION` of the largest value that enters an element."""
     for name, array in expected.items():
         size = np.abs(array)
         for part in parts:
             size = np.maximum(size, np.abs(part[name].double().numpy()))
         wrong = np.abs(merged[name].double().numpy() - array) > PRECISION * size
-        assert not wrong.any(), f"{name}: {int(wrong.sum())} of {array.size} elements are off"
+        assert not wrong.any(), f"{name}: {int(wrong.sum())} of {array.size} elements differ"
 
 
 class MergeMethodKit:
-    """What holds for every method; a subclass gives the fixture `case`."""
+    """Tests that hold for every method; a subclass defines the fixture `case`."""
 
     @pytest.fixture
     def in_runs(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, bool], None]:
-        """Cut work into runs of about so many elements; count (or hold in memory) to find thresholds."""
-        monkeypatch.setattr(engine, "DOT_BLOCK", 8)
-        monkeypatch.setattr(inner_products, "DOT_BLOCK", 8)
-        monkeypatch.setattr(search, "_BINS", 1 << 8)  # several counts, each of them quick
+        """Sets the number of elements per run, and whether thresholds are found by counting or in memory."""
+        monkeypatch.setattr(run_module, "DOT_BLOCK", 8)
+        monkeypatch.setattr(exact_sums, "DOT_BLOCK", 8)
+        monkeypatch.setattr(threshold_search, "_BINS", 1 << 8)  # several rounds of counting, each of them fast
 
         def cut(elements: int, by_counting: bool) -> None:
-            monkeypatch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
-            monkeypatch.setattr(cuts, "SMALL_GROUP", 0 if by_counting else 1 << 22)
+            monkeypatch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
+            monkeypatch.setattr(thresholds, "SMALL_GROUP", 0 if by_counting else 1 << 22)
 
         return cut
 
@@ -164,13 +162,13 @@ class MergeMethodKit:
     def sources(self, case: MethodCase) -> dict[str, Model]:
         return {name: random_model(number) for number, name in enumerate(NAMES[: case.n_sources], start=1)}
 
-    def test_says_what_it_is(self, case: MethodCase) -> None:
+    def test_the_docstring_explains_paper_edges_and_options(self, case: MethodCase) -> None:
         text = case.method.function.__doc__ or ""
         for part in ("Paper:", "https://", "Edges:"):
-            assert part in text, "the docstring names the paper and the edge rules"
+            assert part in text, f"the docstring lacks {part}"
         for option in case.method.options.model_fields:
-            if option != "stages":  # every method of task vectors has them; they are explained once
-                assert f"    {option}:" in text, f"the docstring explains the option {option}"
+            if option != "stages":  # common to all methods of task vectors, and explained once
+                assert f"    {option}:" in text, f"the docstring does not explain the option {option}"
 
     def test_equals_its_reference_in_float64(
         self, case: MethodCase, sources: dict[str, Model], base: Model | None
@@ -188,7 +186,7 @@ class MergeMethodKit:
         if case.sparse:
             assert below is not None
             kept = [int(np.count_nonzero(expected[name] != below[name])) for name in SHAPES]
-            assert 0 < sum(kept) < sum(array.size for array in below.values()), "the case leaves out elements"
+            assert 0 < sum(kept) < sum(array.size for array in below.values()), "the case drops some elements"
             for name in SHAPES:
                 moved = merged[name].numpy() != np.asarray(below[name], np.float32)
                 np.testing.assert_array_equal(moved, expected[name] != below[name], err_msg=name)
@@ -219,7 +217,7 @@ class MergeMethodKit:
                 in_runs(elements, by_counting)
                 assert same_bits(case.merge(sources, base, workers=workers, **arguments), whole)
 
-    def test_leaves_its_inputs_alone_and_shares_no_memory(
+    def test_does_not_change_its_inputs_or_share_their_memory(
         self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
         def copied(model: Model) -> Model:
@@ -259,10 +257,10 @@ class MergeMethodKit:
             None if base is None else _as(base, torch.float32),
             weights=weights,
         )
-        assert same_bits(full, of_float32), "bfloat16 is widened first, and nothing is rounded on the way"
+        assert same_bits(full, of_float32), "bfloat16 is widened first, and intermediate values are not rounded"
         for dtype in (torch.bfloat16, None):
             narrow = case.merge(sources, base, weights=weights, dtype=dtype)
-            assert same_bits(narrow, _as(full, torch.bfloat16)), "and once at the end"
+            assert same_bits(narrow, _as(full, torch.bfloat16)), "the result is rounded once"
 
     def test_scale_zero_gives_the_base(self, case: MethodCase, sources: dict[str, Model], base: Model | None) -> None:
         if not case.has_base:
@@ -276,7 +274,7 @@ class MergeMethodKit:
     def test_a_common_factor_of_all_weights(
         self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
-        """A power of two, so that it must show in no bit but the exponents."""
+        """Doubles all weights: a power of two changes only exponents."""
         weights = case.weights()
         doubled = case.merge(sources, base, weights={name: 2 * weight for name, weight in weights.items()})
         if case.scaled_weights == "change nothing":
@@ -296,7 +294,7 @@ class MergeMethodKit:
         assert set(case.method.options.model_fields) <= set(known) or known == ["none"]
         assert ("preset" in known) == bool(case.method.presets)
 
-    def test_a_base_is_asked_for_or_refused(self, case: MethodCase, sources: dict[str, Model]) -> None:
+    def test_a_base_is_required_optional_or_refused(self, case: MethodCase, sources: dict[str, Model]) -> None:
         if case.method.base == "required":
             with pytest.raises(MergeError, match=f"{case.method.name}: needs a base"):
                 case.merge(sources, None)
@@ -306,7 +304,7 @@ class MergeMethodKit:
         else:
             assert case.merge(sources, None).keys() == case.merge(sources, random_model(0)).keys()
 
-    def test_what_is_not_a_number_is_named(
+    def test_the_error_for_nan_names_tensor_and_source(
         self, case: MethodCase, sources: dict[str, Model], base: Model | None
     ) -> None:
         sources["games"]["layers.1.weight"][2, 3] = float("nan")
@@ -315,5 +313,5 @@ class MergeMethodKit:
 
 
 def _as(model: Model, dtype: torch.dtype) -> Model:
-    """A model with its floating-point tensors in another type."""
+    """Converts the floating-point tensors of a model to another type."""
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.items()}

@@ -1,0 +1,41 @@
+"""Turns texts into vectors: by a language model's mean hidden states, or by a sentence embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+TEXT_TOKENS = 64  # of each text; the rest is cut off
+
+
+@dataclass(frozen=True)
+class TextEmbedder:
+    """What embeds texts; the model is loaded at the first call and kept.
+
+    model: a folder, or an id on the hub. source: how its vectors are taken. revision: of a model on the hub.
+    """
+
+    model: str | Path
+    source: Literal["backbone", "sentence-transformers"] = "backbone"
+    revision: str | None = None
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [texts, width]; zeros for an empty text."""
+        return self._embed(texts)
+
+    @cached_property
+    def _embed(self) -> Callable[[Sequence[str]], np.ndarray]:
+        if self.source == "sentence-transformers":
+            from mmgrid.backbone.sentence_vectors import sentence_vectors
+
+            return lambda texts: sentence_vectors(self.model, texts, most_tokens=TEXT_TOKENS, revision=self.revision)
+        from mmgrid.backbone.load import device, load_model, load_tokenizer
+        from mmgrid.backbone.pooling import text_vectors
+
+        model, tokenizer = load_model(self.model, head=False).to(device()), load_tokenizer(self.model)
+        return lambda texts: text_vectors(model, tokenizer, texts, TEXT_TOKENS)

@@ -1,0 +1,117 @@
+"""Bases and chains of checkpoints: each checkpoint starts from that of the phase before, the first from its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.fingerprint import recipe_values
+from mmgrid.grid.cells.sources import Sources, model_files
+from mmgrid.grid.file.load import GridError
+from mmgrid.grid.file.spec import ExternalCheckpoint
+from mmgrid.paradigms import PARADIGMS, Recipe
+from mmgrid.store.record import RECORD_FILE
+
+TRAINED = {"test": ("pretrain", "phase1", "phase2"), "phase2": ("pretrain", "phase1")}  # by target phase
+IN_ONE_GO = "all"  # the phase of a model that is trained once on everything before the target phase
+
+
+class Chains:
+    """The bases and checkpoints of one seed of a grid."""
+
+    def __init__(self, sources: Sources):
+        self.sources = sources
+        self.spec = sources.spec
+        self.phases = TRAINED[self.spec.evaluation.target]
+
+    @cached_property
+    def bases(self) -> dict[str, Cell]:
+        """Θ⁽⁰⁾ of each paradigm that starts from the backbone."""
+        backbone = self.sources.backbone
+        names = [name for name in self.spec.paradigms if backbone and PARADIGMS[name].from_backbone]
+        return {name: self._base(name, backbone) for name in names if backbone}
+
+    @cached_property
+    def checkpoints(self) -> Mapping[str, Mapping[str, Mapping[str, Cell]]]:
+        """By paradigm, domain and phase."""
+        named = dict.fromkeys([*self.spec.paradigms, *(one.paradigm for one in self.spec.checkpoints)])
+        return {
+            paradigm: {domain: self._chain(paradigm, domain) for domain in self.spec.data.domains} for paradigm in named
+        }
+
+    def _base(self, paradigm: str, backbone: Cell) -> Cell:
+        spec, values = PARADIGMS[paradigm], self.spec.recipe(paradigm)
+        recipe: dict[str, Any] = {"paradigm": paradigm, **spec.base_values(values)}
+        if spec.draws_base(values):
+            recipe["seed"] = self.sources.seed
+        key = (paradigm, *self.sources.suffix)
+        return Cell("base", key, recipe, {"backbone": backbone}, version=spec.versions.get("base", 0))
+
+    def _chain(self, paradigm: str, domain: str) -> dict[str, Cell]:
+        """The checkpoints of a domain, each starting from the one before; and the one trained in one go.
+
+        Checkpoints from elsewhere take the place of the grid's own; a paradigm that the grid does not train has those
+        alone.
+        """
+        external = {one.phase: one for one in self.spec.checkpoints if (one.paradigm, one.domain) == (paradigm, domain)}
+        trained = paradigm in self.spec.paradigms
+        base = self.bases.get(paradigm)
+        chain: dict[str, Cell] = {}
+        start = base
+        for phase in self.phases:
+            if phase in external:
+                chain[phase] = start = self._external(external[phase])
+            elif trained:
+                chain[phase] = start = self._checkpoint(paradigm, domain, phase, start)
+        if trained and PARADIGMS[paradigm].in_one_go:
+            newest = chain.pop(self.phases[-1])
+            chain[IN_ONE_GO] = self._checkpoint(paradigm, domain, IN_ONE_GO, base)
+            chain[self.phases[-1]] = newest
+        return chain
+
+    def _checkpoint(self, paradigm: str, domain: str, phase: str, start: Cell | None) -> Cell:
+        spec, values, sources = PARADIGMS[paradigm], self.spec.recipe(paradigm), self.sources
+        catalogue = self.spec.data.catalogue
+        recipe = {
+            "paradigm": paradigm,
+            "phase": phase,
+            "until": self.phases[-1] if phase == IN_ONE_GO else phase,
+            "catalogue": catalogue,
+            "seed": sources.seed,
+            "threads": self.spec.threads_per_cell,
+            **phase_values(values, phase),
+            **spec.more_training_values(values, phase, catalogue),
+        }
+        upstream = {"corpus": sources.corpora[domain]} | ({"start": start} if start else {})
+        if start is None or start.kind == "base":  # later phases find what they need in their start
+            upstream |= sources.needs(spec.training_needs, domain)
+        key = (paradigm, domain, phase, *sources.suffix)
+        return Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
+
+    def _external(self, given: ExternalCheckpoint) -> Cell:
+        """A checkpoint that was trained elsewhere."""
+        grid = self.sources.grid
+        folder = grid.path(given.path)
+        if not folder.is_dir():
+            raise GridError(
+                f"{grid.file}: checkpoints: {given.paradigm} {given.domain} {given.phase}: no folder {folder}"
+            )
+        files = [path for path in model_files(folder) if path.name != RECORD_FILE]  # it may be a cell of another store
+        recipe = {
+            "paradigm": given.paradigm,
+            "phase": given.phase,
+            "phases": self.spec.phases.calendar().as_dates(),
+            "files": {path.name: self.sources.digest(path) for path in files},
+        }
+        key = (given.paradigm, given.domain, given.phase)
+        return Cell("checkpoint", key, recipe, version=PARADIGMS[given.paradigm].versions.get("checkpoint", 0))
+
+
+def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
+    """A recipe's values as they hold in one phase: changing another phase's values leaves this one's cells."""
+    values = {name: value for name, value in recipe_values(recipe).items() if name not in recipe.EVALUATION}
+    for name in ("epochs", "learning_rate"):
+        values[name] = getattr(recipe, name).of(phase)
+    return values

@@ -1,0 +1,151 @@
+"""The cells that models are made from: corpora, the backbone, item vectors and semantic IDs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from mmgrid.data import READERS
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.fingerprint import recipe_values
+from mmgrid.grid.file.load import Grid, GridError
+from mmgrid.grid.file.spec import PretrainedBackbone, TinyBackbone
+from mmgrid.paradigms import PARADIGMS, Need
+
+Digest = Callable[[Path], str]
+
+
+class Sources:
+    """Those of one seed of a grid. Nothing is read but the digests of raw files, so that planning costs nothing."""
+
+    def __init__(self, grid: Grid, digest: Digest, seed: int):
+        self.grid = grid
+        self.spec = grid.spec
+        self.digest = digest
+        self.seed = seed
+        self.suffix = (f"seed={seed}",) if len(grid.spec.all_seeds) > 1 else ()
+
+    @cached_property
+    def corpora(self) -> dict[str, Cell]:
+        """The prepared domains, by name."""
+        return {domain: self._corpus(domain) for domain in self.spec.data.domains}
+
+    @cached_property
+    def backbone(self) -> Cell | None:
+        """The language model that training starts from; None where no paradigm does."""
+        if not any(PARADIGMS[paradigm].from_backbone for paradigm in self.spec.paradigms):
+            return None
+        spec = self.spec.backbone
+        assert spec is not None  # the spec sees to it where a paradigm is trained from one
+        if isinstance(spec, PretrainedBackbone):
+            return Cell("backbone", ("pretrained", *self.suffix), self._pretrained(spec))
+        return self._tiny(spec)
+
+    def item_vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
+        """A domain's item vectors: of title and description as `[item_vectors]` says, or of the titles alone."""
+        spec = self.spec.item_vectors
+        recipe: dict[str, Any] = {
+            "domain": domain,
+            "catalogue": self.spec.data.catalogue,
+            "threads": self.spec.threads_per_cell,
+        }
+        upstream = {"corpus": self.corpora[domain]}
+        name = spec.source if table == "items" else table
+        if table == "titles":
+            recipe["texts"] = "titles"
+        if spec.source == "table" and table == "items":
+            path = self.grid.path(str(spec.path)) / f"{domain}.parquet"
+            if not path.is_file():
+                raise GridError(
+                    f"{self.grid.file}: item_vectors: no file {path}; each domain needs its table of vectors"
+                )
+            recipe["file"] = self.digest(path)
+        elif spec.source == "sentence-transformers":
+            recipe |= {"source": spec.source, **self._embedding_model(str(spec.path))}
+        else:
+            assert self.backbone is not None  # callers that ask for vectors have one
+            upstream["backbone"] = self.backbone
+        return Cell("vectors", (domain, name, *self.suffix), recipe, upstream)
+
+    def codes(self, domain: str) -> Cell:
+        """A domain's semantic IDs."""
+        spec = self.spec.semantic_ids
+        recipe: dict[str, Any] = {
+            "domain": domain,
+            "catalogue": self.spec.data.catalogue,
+            "seed": self.seed,
+            "threads": self.spec.threads_per_cell,
+            "quantiser": recipe_values(spec.quantiser),
+        }
+        if self.spec.data.catalogue == "open":
+            recipe["phases"] = self.spec.phases.calendar().as_dates()
+        upstream = {"corpus": self.corpora[domain], "vectors": self.item_vectors(domain, "items")}
+        if spec.codebook == "shared":  # fitted on all domains together
+            for other in sorted(self.corpora):
+                upstream[f"corpus:{other}"] = self.corpora[other]
+                upstream[f"vectors:{other}"] = self.item_vectors(other, "items")
+        return Cell("codes", (domain, *self.suffix), recipe, upstream)
+
+    def needs(self, names: Iterable[Need], domain: str, prefix: str = "") -> dict[str, Cell]:
+        """The cells that meet a paradigm's needs, by role; none for a need that the grid cannot meet."""
+        found: dict[str, Cell | None] = {}
+        of_model = self.spec.item_vectors.source == "sentence-transformers"
+        for name in names:
+            if name == "codes":
+                found["codes"] = self.codes(domain)
+            elif name == "item_vectors":
+                found["vectors"] = self.item_vectors(domain, "items") if of_model or self.backbone else None
+            elif name == "title_vectors":
+                found["titles"] = self.item_vectors(domain, "titles") if of_model or self.backbone else None
+            else:
+                found["embedder"] = None if of_model else self.backbone
+        return {f"{prefix}{role}": cell for role, cell in found.items() if cell is not None}
+
+    def _corpus(self, domain: str) -> Cell:
+        data = self.spec.data
+        recipe: dict[str, Any] = {
+            "format": data.format,
+            "domain": domain,
+            "phases": self.spec.phases.calendar().as_dates(),
+            "min_interactions": data.min_interactions,
+            "max_users": data.max_users,
+            "compat": data.compat or self.spec.compat,
+        }
+        if data.max_users is not None:
+            recipe["seed"] = self.spec.all_seeds[0]  # the sample stays the same over all seeds
+        if data.format == "synthetic":
+            recipe["world"] = self.spec.world.domain(domain).parameters() | {"seed": self.spec.all_seeds[0]}
+        else:
+            files = READERS[data.format].sources(self.grid.path(str(data.root)), domain)
+            recipe["files"] = {path.name: self.digest(path) for path in files}
+        return Cell("corpus", (domain,), recipe)
+
+    def _tiny(self, spec: TinyBackbone) -> Cell:
+        recipe = recipe_values(spec) | {"seed": self.seed, "threads": self.spec.threads_per_cell}
+        recipe.pop("corpus")
+        recipe["catalogue"] = self.spec.data.catalogue
+        upstream = {f"corpus:{domain}": self.corpora[domain] for domain in sorted(self.spec.corpus_domains)}
+        return Cell("backbone", ("tiny", *self.suffix), recipe, upstream)
+
+    def _pretrained(self, spec: PretrainedBackbone) -> dict[str, Any]:
+        folder = self.grid.path(spec.path)
+        if folder.is_dir():
+            return {"kind": "pretrained", "files": {path.name: self.digest(path) for path in model_files(folder)}}
+        if Path(spec.path).is_absolute() or spec.path.startswith((".", "~")):
+            raise GridError(f"{self.grid.file}: backbone.path: no folder {folder}")
+        return {"kind": "pretrained", "hub": spec.path, "revision": spec.revision}
+
+    def _embedding_model(self, path: str) -> dict[str, Any]:
+        folder = self.grid.path(path)
+        if not folder.is_dir():
+            return {"hub": path, "revision": self.spec.item_vectors.revision}
+        names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+        visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        return {"files": {str(name): self.digest(folder / name) for name in visible}}
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model's folder, hidden ones left out."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,81 @@
+"""A grid next to its store: its cells, and which of them are built. Every command on a grid starts here."""
+
+import difflib
+import fnmatch
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from mmgrid.files import DigestCache
+from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.file.load import Grid, GridError, load_grid
+from mmgrid.grid.standing.results import survey
+from mmgrid.grid.standing.state import CellState, cell_states
+from mmgrid.store import Record, Store
+
+
+@dataclass(frozen=True)
+class GridStore:
+    """A grid next to its store."""
+
+    grid: Grid
+    store: Store
+
+    @classmethod
+    def open(cls, file: Path, store: Path, settings: Sequence[str] | None = None) -> Self:
+        return cls(load_grid(file, settings or ()), Store(store))
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells of the grid, what is built first coming first."""
+        digests = DigestCache(self.store.root / "digests.json")
+        return expand(self.grid, digests.sha256)
+
+    @cached_property
+    def records(self) -> dict[Cell, Record]:
+        """The records of those that are built."""
+        return self._survey[0]
+
+    @cached_property
+    def damaged(self) -> dict[Cell, str]:
+        """What is wrong with those that are there and whose record cannot be used."""
+        return self._survey[1]
+
+    @cached_property
+    def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, str]]:
+        return survey(self.cells, self.store)
+
+    @cached_property
+    def states(self) -> dict[Cell, CellState]:
+        """The state of each cell."""
+        return cell_states(self.cells, self.records, self.damaged, self.store)
+
+    def chosen(self, only: Sequence[str] | None) -> list[Cell]:
+        """The cells whose names fit one of the patterns, and all they are built from; all without patterns."""
+        if not only:
+            return self.cells
+        fitting = [cell for cell in self.cells if any(fnmatch.fnmatchcase(cell.name, glob) for glob in only)]
+        if not fitting:
+            raise GridError(f"--only {' '.join(only)}: no cell has such a name; `mmgrid plan` lists all")
+        wanted = set(with_upstream(fitting))
+        return [cell for cell in self.cells if cell in wanted]
+
+    def cell(self, name: str) -> Cell:
+        """The cell with this name."""
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        near = difflib.get_close_matches(name, [cell.name for cell in self.cells], n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `mmgrid plan` lists all"
+        raise GridError(f"{name}: the grid has no such cell{hint}")
+
+    def folder(self, cell: Cell) -> Path:
+        """The folder of a built cell; FileNotFoundError, with the command that builds it, if it is not built."""
+        if not self.store.has(cell.address):
+            words = ["mmgrid", "run", str(self.grid.file), "--only", cell.name, "--store", str(self.store.root)]
+            raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{shlex.join(words)}` builds it")
+        return self.store.folder(cell.address)

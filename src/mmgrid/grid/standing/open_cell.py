@@ -1,0 +1,63 @@
+"""A built cell of a grid as a recommender: a checkpoint or a merge that is kept, evaluated as the grid evaluates it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mmgrid.grid.builders.checkpoint import evaluation_protocol
+from mmgrid.grid.builders.vectors import embedder_of
+from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.file.load import GridError
+from mmgrid.grid.standing.grid_store import GridStore
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.facts import CheckpointFacts
+from mmgrid.paradigms.recommender import Recommender
+
+RECOMMENDS = ("checkpoint", "merge")
+
+
+def open_cell(grid: GridStore, name: str) -> Recommender:
+    """The recommender of the cell with this name.
+
+    Raises:
+        GridError: the grid has no such cell, or it is neither a checkpoint nor a merge.
+        FileNotFoundError: it is not built.
+    """
+    cell = grid.cell(name)
+    if cell.kind not in RECOMMENDS:
+        raise GridError(f"{name}: is no model; name a cell of the kinds {' or '.join(RECOMMENDS)}")
+    spec, paradigm = grid.grid.spec, cell.key[0]
+    folder = grid.folder(cell)
+    facts = replace(
+        CheckpointFacts.read(folder),
+        calendar=spec.phases.calendar(),
+        catalogue=spec.data.catalogue,
+        seed=cell.recipe.get("seed", spec.all_seeds[0]),
+        threads=spec.threads_per_cell,
+        evaluation=evaluation_protocol(grid.grid, paradigm),
+    )
+    embedder = None
+    if PARADIGMS[paradigm].evaluation_needs and (backbone := _backbone(grid, cell)):
+        embedder = embedder_of(grid.grid, backbone)
+    untrained = PARADIGMS[paradigm].recipe is None
+    return Recommender(folder, paradigm=paradigm if untrained else None, embedder=embedder, facts=facts)
+
+
+def corpus_folder(grid: GridStore, domain: str) -> Path:
+    """The folder of a prepared domain. Raises as `open_cell` does."""
+    return grid.folder(grid.cell(f"corpus/{domain}"))
+
+
+def domains_of(grid: GridStore, name: str) -> list[str]:
+    """The domains that the models of a cell were trained on."""
+    cells = with_upstream([grid.cell(name)])
+    return list(dict.fromkeys(cell.key[1] for cell in cells if cell.kind == "checkpoint"))
+
+
+def _backbone(grid: GridStore, cell: Cell) -> Path | None:
+    """The backbone that embeds texts; None where the grid has none, or an embedding model does."""
+    if grid.grid.spec.item_vectors.source == "sentence-transformers":
+        return None
+    found = next((above for above in with_upstream(grid.cells) if above.kind == "backbone"), None)
+    return grid.folder(found) if found and grid.store.has(found.address) else None

@@ -1,0 +1,66 @@
+"""From a checkpoint's folder to a paradigm and a model that recommend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmgrid.backbone.load import LOAD_ERRORS
+from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.facts import CheckpointError
+from mmgrid.paradigms.registry import PARADIGMS
+from mmgrid.paradigms.spec import ParadigmSpec
+
+
+def load_checkpoint(
+    folder: Path,
+    paradigm: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    domain: str | None = None,
+) -> tuple[Paradigm, nn.Module]:
+    """The paradigm and the model of a checkpoint folder.
+
+    Args:
+        paradigm: take the folder as a model of this paradigm, as `pooled` takes any language model; default: the
+            paradigm that the folder declares.
+        values: of the recipe's `EVALUATION`, instead of those that it was saved with.
+        domain: of a merge that keeps parts of several domains, the one to recommend for.
+
+    Raises CheckpointError if the folder is no checkpoint.
+    """
+    spec, kind = _declared(folder)
+    if paradigm is not None and PARADIGMS[paradigm].recipe is None:  # takes models as they are
+        spec = PARADIGMS[paradigm]
+    if spec is None:
+        raise CheckpointError(
+            f"{folder}: a {kind!r} is no recommender: its config.json declares none of the paradigms "
+            f"{', '.join(PARADIGMS)}"
+        )
+    try:
+        loaded, model = spec.load().load(folder, domain=domain)
+    except CheckpointError:
+        raise
+    except LOAD_ERRORS as error:
+        raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
+    if values:
+        loaded.recipe = type(loaded.recipe).model_validate(loaded.recipe.model_dump() | dict(values))
+    return loaded, model
+
+
+def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
+    """The paradigm that a folder's config declares, under `mmgrid` or by the type of its model; and that type."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        name, kind = config.get("mmgrid", {}).get("paradigm"), config.get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
+    if name is not None:
+        if name not in PARADIGMS:
+            raise CheckpointError(f"{folder}: {PARADIGMS.unknown(name)}")
+        return PARADIGMS[name], kind
+    by_type = {spec.model_type: spec for spec in PARADIGMS.values() if spec.model_type}
+    return by_type.get(kind), kind

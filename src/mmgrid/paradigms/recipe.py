@@ -1,0 +1,101 @@
+"""What the recipes of all paradigms share: how a model is trained in each phase. Imports no torch."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from mmgrid.frozen import Frozen
+from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
+
+WhichTargets = Literal["phase", "history"]
+Compat = Literal["official"]
+
+
+class PhaseValues(Frozen):
+    """One number for each phase in which a model is trained; `all` is for models trained in one go."""
+
+    pretrain: float = Field(gt=0)
+    phase1: float = Field(gt=0)
+    phase2: float = Field(gt=0)
+    all: float | None = Field(default=None, gt=0)
+
+    def of(self, phase: str) -> float:
+        value = getattr(self, phase)
+        if value is None:
+            raise ValueError(f"no value is given for phase {phase!r}")
+        return float(value)
+
+
+class Recipe(Frozen):
+    """All values of a paradigm, as `[paradigms.NAME]` of a grid file sets them; a paradigm adds its own.
+
+    EVALUATION names the values that no training depends on: they say how a trained model is evaluated.
+    """
+
+    EVALUATION: ClassVar[tuple[str, ...]] = ()
+
+    history_length: int = Field(default=25, ge=1, description="interactions that a model reads")
+    epochs: PhaseValues
+    learning_rate: PhaseValues
+    batch_size: int = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_ratio: float = Field(ge=0, lt=1)
+    schedule: Schedule
+    precision: Precision = "float32"
+    accumulation: int = Field(default=1, gt=0)
+
+    def training(self, phase: str) -> TrainingRecipe:
+        """The values of one phase, as `fit` takes them."""
+        return TrainingRecipe(
+            epochs=self.epochs.of(phase),
+            learning_rate=self.learning_rate.of(phase),
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            warmup_ratio=self.warmup_ratio,
+            schedule=self.schedule,
+            precision=self.precision,
+            accumulation=self.accumulation,
+        )
+
+
+class DialogueRecipe(Recipe):
+    """The recipe of a language model that learns to answer: from one target at a time, or from all of a window."""
+
+    targets_per_user: int = Field(default=5, ge=1, description="targets per user in pretrain; later phases take all")
+    earlier_items: int = Field(default=4, ge=1, description="items that must come before a target")
+    epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
+    learning_rate: PhaseValues = PhaseValues(pretrain=5e-5, phase1=1e-5, phase2=1e-5)
+    batch_size: int = Field(default=16, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    warmup_steps: int = Field(default=50, ge=0, description="overrides the ratio where it is > 0")
+    schedule: Schedule = "cosine"
+    precision: Precision = "bf16"
+
+    def training(self, phase: str) -> TrainingRecipe:
+        return super().training(phase).model_copy(update={"warmup_steps": self.warmup_steps})
+
+    def most_targets(self, phase: str) -> int | None:
+        """Maximum targets per user in a phase; None takes all."""
+        return self.targets_per_user if phase == "pretrain" else None
+
+
+def with_phase_values(recipe: type[BaseModel], values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` over `values`; of a value per phase, a part or one number for all phases may be given."""
+    found = dict(values)
+    for name, value in given.items():
+        field = recipe.model_fields.get(name)
+        if field is not None and field.annotation is PhaseValues:
+            value = _per_phase(value, values.get(name) or field.default)
+        found[name] = value
+    return found
+
+
+def _per_phase(given: Any, default: Any) -> Any:
+    whole = default.model_dump(exclude_none=True) if isinstance(default, PhaseValues) else dict(default)
+    if isinstance(given, Mapping):
+        return whole | dict(given)
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return dict.fromkeys(whole, given)
+    return given

@@ -1,0 +1,259 @@
+"""A checkpoint that recommends: for users given by item ids, and evaluated by the protocol of its grid.
+
+The same functions serve the grid's evaluations, the command line and Python, so that their figures agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+from mmgrid.backbone.load import device
+from mmgrid.backbone.text_embedder import TextEmbedder
+from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_out, known_now
+from mmgrid.data.held_out import HeldOut, Target
+from mmgrid.evaluation import rows
+from mmgrid.paradigms.checkpoints import load_checkpoint
+from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, CheckpointFacts, source_folders
+from mmgrid.paradigms.facts import facts as declared_by
+from mmgrid.paradigms.registry import PARADIGMS
+from mmgrid.paradigms.shared.item_texts import item_texts
+from mmgrid.store.lineage import ancestor
+
+_LOG = logging.getLogger(__name__)
+Domain = Corpus | Path | str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item; a higher score is better."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Where each evaluated user's target stands, and the metrics that follow.
+
+    rows: `RESULTS_SCHEMA`, percent with intervals, for every group and metric. ranks: user_id, target, active, rank.
+    sampled_from: users that could be evaluated, of which those of `ranks` are a sample or all.
+    """
+
+    rows: pl.DataFrame
+    ranks: pl.DataFrame
+    sampled_from: int
+
+
+class Recommender:
+    """A checkpoint of any paradigm, or a merge of several, ready to recommend."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        paradigm: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        embedder: TextEmbedder | None = None,
+        facts: CheckpointFacts | None = None,
+    ):
+        """Nothing but `mmgrid.json` is read until the model is needed.
+
+        Args:
+            folder: of the checkpoint.
+            paradigm: take the folder as a model of this paradigm; needed for `pooled` alone.
+            values: how the model is evaluated, over the recipe's `EVALUATION` that the checkpoint declares.
+            embedder: embeds titles, where the paradigm needs that; default: the backbone or embedding model of the
+                checkpoint's grid.
+            facts: what the checkpoint is, where its grid knows better than its `mmgrid.json`.
+
+        Raises CheckpointError if there is no such folder.
+        """
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CheckpointError(f"{folder}: no such folder")
+        self.facts = facts or CheckpointFacts.read(self.folder)
+        self._paradigm = paradigm
+        self._values = {**self.facts.evaluation.get("values", {}), **(values or {})}
+        self._embedder = embedder or _embedder_of(self.folder, self.facts)
+        self._loaded: tuple[str | None, Paradigm, nn.Module] | None = None
+
+    def recommend(
+        self, histories: Sequence[Sequence[str]], domain: Domain, k: int = 10, *, part: str | None = None
+    ) -> list[list[Recommendation]]:
+        """The k best items outside each history, over the domain's whole catalogue.
+
+        Args:
+            histories: item ids of each user, oldest first.
+            domain: the prepared domain, or its folder. Catalogue and popularity are taken from all it holds.
+            part: of a merge that keeps parts of several domains, the one to recommend for; default: by the domain's
+                name.
+
+        Raises:
+            ValueError: an id is not in the catalogue, or a history is empty.
+            CheckpointError: the checkpoint cannot recommend in this domain.
+        """
+        corpus = _corpus(domain)
+        known = known_now(corpus, self.facts.catalogue or "closed")  # type: ignore[arg-type]
+        users = _histories(histories, known)
+        paradigm, model = self._prepared(known, part or corpus.name, part)
+        best, scores = paradigm.recommend(model, users, known.items, k)
+        ids, titles = known.items.ids, known.items.titles
+        return [
+            [
+                Recommendation(str(ids[row]), titles[row], float(score))
+                for row, score in zip(own, own_scores, strict=True)
+                if row >= 0
+            ]
+            for own, own_scores in zip(best.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def evaluate(
+        self,
+        domain: Domain,
+        *,
+        calendar: Calendar | None = None,
+        target: Target | None = None,
+        max_users: int | None = None,
+        all_users: bool = False,
+        sample_seed: int | None = None,
+        seed: int | None = None,
+        part: str | None = None,
+    ) -> Evaluation:
+        """Rank every held-out target over the whole catalogue. What is not given is taken from the checkpoint's grid.
+
+        Args:
+            domain: the prepared domain, or its folder.
+            calendar: of the phases. target: the phase of the held-out interactions, `test` or `phase2`.
+            max_users: evaluate a sample of at most this many users. all_users: no sample, even if the grid takes one.
+            sample_seed: of the sample. seed: of the intervals' resamples.
+            part: see `recommend`.
+
+        Raises:
+            ValueError: no calendar is known, or the checkpoint was trained on what it would be evaluated on.
+            NoTestUsersError: no user has a held-out interaction.
+        """
+        calendar = calendar or self.facts.calendar
+        protocol = self.facts.evaluation
+        if calendar is None:
+            raise ValueError(f"{self.folder}: {FACTS_FILE} declares no phases; name a grid file that does (--grid)")
+        target = target or protocol.get("target") or "test"
+        assert target is not None
+        self._check_unseen(calendar, target)
+        given = (protocol.get("max_users") if max_users is None else max_users) if not all_users else None
+        sample = sample_seed if sample_seed is not None else protocol.get("sample_seed") or 0
+        seed = seed if seed is not None else self.facts.seed or 0
+        source = domain if isinstance(domain, Corpus) else Path(domain)
+        catalogue = self.facts.catalogue or "closed"
+        known = held_out(source, calendar, target, catalogue=catalogue, max_users=given, seed=sample)  # type: ignore[arg-type]
+        name = known.corpus.name
+        paradigm, model = self._prepared(known, part or name, part, seed)
+        ranks = ranks_of(paradigm, model, known)
+        found = rows(
+            ranks,
+            known.users.active,
+            paradigm=paradigm.name,
+            domain=name,
+            model=self.facts.phase or self.folder.name,
+            seed=seed,
+        )
+        return Evaluation(found, ranks_table(known, ranks), len(known.everyone))
+
+    def _prepared(
+        self, known: Known, name: str, part: str | None, seed: int | None = None
+    ) -> tuple[Paradigm, nn.Module]:
+        """The paradigm and the model for a domain, with what is known."""
+        if self.facts.threads and not torch.cuda.is_available():
+            torch.set_num_threads(self.facts.threads)  # bits differ between one thread and two
+        wanted = part or (name if self._keeps_domains_apart else None)
+        if self._loaded is None or self._loaded[0] != wanted:
+            paradigm, model = load_checkpoint(self.folder, self._paradigm, self._values, wanted)
+            self._loaded = wanted, paradigm, model.to(device())
+        _, paradigm, model = self._loaded
+        needs = evaluation_needs(paradigm.name, known, self._embedder)
+        if PARADIGMS[paradigm.name].evaluation_needs and not needs:
+            _LOG.warning(
+                "%s: the backbone of its grid is not there, so the checkpoint embeds titles itself; "
+                "figures may differ from the grid's. Name the backbone's folder as the embedder",
+                self.folder,
+            )
+        paradigm.prepare(known, needs, self.facts.seed or 0 if seed is None else seed)
+        return paradigm, model
+
+    @property
+    def _keeps_domains_apart(self) -> bool:
+        rows = (
+            declared_by(self.folder).get("blocks", {}).get("rows", []) if (self.folder / FACTS_FILE).is_file() else []
+        )
+        return sum(bool(row.get("domain")) for row in rows) > 1
+
+    def _check_unseen(self, calendar: Calendar, target: Target) -> None:
+        """Raise ValueError if the checkpoint was trained beyond the start of the phase that is to be ranked."""
+        phase, end = calendar.phase(target), self.facts.trained_until
+        if end is not None and end > phase.start:
+            instead = "evaluate it with --target test" if target == "phase2" else "give another --grid"
+            raise ValueError(
+                f"{self.folder}: was trained on interactions up to {format_time(end)}, and {phase} begins before that: "
+                f"it would be evaluated on what it has seen. Take a checkpoint of an earlier phase, which ends by "
+                f"{format_time(phase.start)}, or {instead}"
+            )
+
+
+def ranks_of(paradigm: Paradigm, model: nn.Module, known: HeldOut) -> np.ndarray:
+    """int64 [users]: the rank of each held-out target, by a paradigm that is prepared for what is known."""
+    return paradigm.rank(model, known.users.histories, known.items, known.users.targets)
+
+
+def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
+    """user_id, target, active, rank: one row per user."""
+    users = known.users
+    columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
+    return pl.DataFrame(columns)
+
+
+def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None) -> dict[str, Any]:
+    """What a paradigm needs to be evaluated, made of the catalogue by an embedder; nothing without one."""
+    found: dict[str, Any] = {}
+    for need in PARADIGMS[paradigm].evaluation_needs if embedder else ():
+        assert embedder is not None
+        if need == "embedder":
+            found[need] = embedder
+        elif need in ("title_vectors", "item_vectors"):
+            found[need] = embedder(item_texts(known.items, with_descriptions=need == "item_vectors"))
+    return found
+
+
+def _embedder_of(folder: Path, about: CheckpointFacts) -> TextEmbedder | None:
+    """The embedder of a checkpoint's grid: the model that it declares, else the backbone that it was built from."""
+    if declared := about.evaluation.get("embedder"):
+        return TextEmbedder(declared["model"], declared["source"], declared.get("revision"))
+    sources = source_folders(declared_by(folder), folder) if (folder / FACTS_FILE).is_file() else {}
+    for place in (folder, *sources.values()):
+        if backbone := ancestor(place, "backbone"):
+            return TextEmbedder(backbone)
+    return None
+
+
+def _corpus(domain: Domain) -> Corpus:
+    return domain if isinstance(domain, Corpus) else Corpus.load(Path(domain))
+
+
+def _histories(histories: Sequence[Sequence[str]], known: Known) -> Histories:
+    row_of = {item: row for row, item in enumerate(known.items.ids.tolist())}
+    unknown = list(dict.fromkeys(item for history in histories for item in history if item not in row_of))
+    if unknown:
+        raise ValueError(f"{', '.join(map(repr, unknown[:3]))}: not among the items of {known.corpus.name}")
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])
+    items = np.array([row_of[item] for history in histories for item in history], np.int32)
+    times = np.arange(len(items), dtype=np.int64)
+    return Histories(np.arange(len(histories)), offsets, items, times, len(items) + 1)

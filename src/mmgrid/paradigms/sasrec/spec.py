@@ -1,0 +1,44 @@
+"""The values of `sasrec`, and what a grid knows of it."""
+
+from pydantic import Field, model_validator
+
+from mmgrid.paradigms.recipe import PhaseValues, Recipe
+from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.training.recipe import Schedule
+
+
+class SasrecRecipe(Recipe):
+    """All values of SASRec; epochs were found on `target = "phase2"` (docs/LOG.md)."""
+
+    hidden_size: int = Field(default=64, gt=0)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    intermediate_size: int = Field(default=256, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    epochs: PhaseValues = PhaseValues(pretrain=10, phase1=3, phase2=3, all=10)
+    learning_rate: PhaseValues = PhaseValues(pretrain=1e-3, phase1=5e-4, phase2=5e-4, all=1e-3)
+    batch_size: int = Field(default=128, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "constant"
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "SasrecRecipe":
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}")
+        return self
+
+
+class SasrecSpec(ParadigmSpec):
+    """SASRec: item embeddings without text."""
+
+    name = "sasrec"
+    implementation = "mmgrid.paradigms.sasrec.paradigm:Sasrec"
+    recipe = SasrecRecipe
+    in_one_go = True
+    model_type = "mmgrid_sasrec"
+    auto_classes = "mmgrid.paradigms.sasrec.model"
+    seconds = (2.5e-4, 5e-4)
+
+
+SPEC = SasrecSpec()

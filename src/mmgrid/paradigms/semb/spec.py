@@ -1,0 +1,68 @@
+"""The values of `semb`, and what a grid knows of it."""
+
+from typing import Any
+
+from pydantic import Field
+
+from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
+from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.training.recipe import Precision, Schedule
+
+MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length")  # kept in the model's config
+
+
+class SembRecipe(Recipe):
+    """All values of semb; the defaults are those of the paper, for a pre-trained backbone."""
+
+    prompt: str = "Compress the following sentence into embedding:"
+    text_tokens: int = Field(default=64, ge=1, description="tokens of title and description, without the prompt")
+    title_tokens: int = Field(default=48, ge=1, description="maximum tokens of the title")
+    negatives: int = Field(default=512, ge=1, description="uniform negatives, pooled over the batch")
+    batch_negatives: bool = Field(default=False, description="take the batch's items as negatives, too")
+    epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
+    learning_rate: PhaseValues = PhaseValues(pretrain=1e-4, phase1=5e-5, phase2=5e-5)
+    batch_size: int = Field(default=16, gt=0)
+    weight_decay: float = Field(default=0.001, ge=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    schedule: Schedule = "cosine"
+    precision: Precision = "bf16"
+    targets: WhichTargets = Field(
+        default="phase",
+        json_schema_extra={"absent_means": "phase"},
+        description="the phase's interactions, or the whole histories of users who are active in it",
+    )
+
+
+class SembSpec(ParadigmSpec):
+    """Semantic embeddings (HLLM): a tower for items by their text, and one for users by their items."""
+
+    name = "semb"
+    implementation = "mmgrid.paradigms.semb.paradigm:Semb"
+    recipe = SembRecipe
+    from_backbone = True
+    # checkpoint: a user's own items are no negatives of the batch.
+    # evaluation: users are encoded in the order of their lengths, so that scores differ in the last digits.
+    versions = {"checkpoint": 2, "evaluation": 2}
+    tiny_defaults = {
+        "text_tokens": 32,
+        "title_tokens": 32,
+        "negatives": 64,
+        "batch_negatives": True,
+        "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
+        "learning_rate": {"pretrain": 3e-4, "phase1": 1.5e-4, "phase2": 1.5e-4},
+        "batch_size": 16,
+        "precision": "float32",
+    }
+    official_defaults = {"history_length": 25, "targets": "history"}
+    model_type = "mmgrid_semb"
+    auto_classes = "mmgrid.paradigms.semb.model"
+    seconds = (4.5e-3, 1.5e-3)
+
+    def base_values(self, recipe: SembRecipe) -> dict[str, Any]:
+        return {name: getattr(recipe, name) for name in MODEL_VALUES}
+
+    def draws_base(self, recipe: SembRecipe) -> bool:
+        return True
+
+
+SPEC = SembSpec()

@@ -1,0 +1,90 @@
+"""The values of `semid`, and what a grid knows of it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from mmgrid.decoding.renormalise import Renormalise
+from mmgrid.paradigms.recipe import DialogueRecipe
+from mmgrid.paradigms.spec import ParadigmSpec
+
+MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position")  # kept in the model's config
+
+
+class SemidRecipe(DialogueRecipe):
+    """All values of semid; the defaults are those of the paper, for a pre-trained backbone."""
+
+    EVALUATION = ("beam_width", "renormalise", "hits", "masked")
+
+    title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
+    text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
+    weights: Literal["backbone", "drawn"] = Field(
+        default="backbone",
+        json_schema_extra={"absent_means": "backbone"},
+        description="what training begins with: the backbone, or a model of its shape drawn anew (TIGER)",
+    )
+    code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
+    every_position: bool = Field(
+        default=False, description="learn from all of a window's targets at once, not one example a target"
+    )
+    mixed_tasks: bool = Field(default=True, description="histories of codes to titles, and of titles to codes")
+    item_group: int = Field(default=5, ge=0, description="items of one item dialogue; 0 for no item dialogues")
+    replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
+    beam_width: int = Field(default=20, ge=1)
+    renormalise: Renormalise = Field(default="level", description="over what a step's log-probabilities are normalised")
+    hits: Literal["item", "code"] = Field(
+        default="item",
+        json_schema_extra={"absent_means": "item"},
+        description="what counts as a hit: the item, or any item of its code",
+    )
+    masked: Literal["own", "nothing"] = Field(
+        default="own",
+        json_schema_extra={"absent_means": "own"},
+        description="what is left out of a user's list: its own history, or nothing",
+    )
+
+    @model_validator(mode="after")
+    def _hits_fit(self) -> "SemidRecipe":
+        if self.hits == "code" and self.masked == "own":
+            raise ValueError('hits: "code" counts codes, of which a history masks only items; set masked = "nothing"')
+        return self
+
+
+class SemidSpec(ParadigmSpec):
+    """Semantic IDs (LC-Rec): a language model generates the next item's codes."""
+
+    name = "semid"
+    implementation = "mmgrid.paradigms.semid.paradigm:Semid"
+    recipe = SemidRecipe
+    from_backbone = True
+    versions = {"evaluation": 2}  # rows of a shared codebook are kept in every kind of merge
+    tiny_defaults = {
+        "text_tokens": 16,
+        "title_tokens": 16,
+        "every_position": True,
+        "targets_per_user": 1,
+        "epochs": {"pretrain": 6, "phase1": 2, "phase2": 2},
+        "learning_rate": {"pretrain": 3e-3, "phase1": 5e-4, "phase2": 5e-4},
+        "batch_size": 32,
+        "precision": "float32",
+    }
+    official_defaults = {"history_length": 30, "renormalise": "children", "hits": "code", "masked": "nothing"}
+    official_users = 5000
+    training_needs = ("codes",)
+    own_token_rows = True
+    seconds = (1e-2, 5e-3)
+
+    def base_values(self, recipe: SemidRecipe) -> dict[str, Any]:
+        drawn = {"weights": recipe.weights} if self.draws_base(recipe) else {}
+        return {name: getattr(recipe, name) for name in MODEL_VALUES} | drawn
+
+    def draws_base(self, recipe: SemidRecipe) -> bool:
+        return recipe.weights == "drawn"
+
+    def more_training_values(self, recipe: SemidRecipe, phase: str, catalogue: str) -> dict[str, Any]:
+        # All new items are learned in each epoch, even where only a part of the known ones is repeated.
+        later = catalogue == "open" and phase not in ("pretrain", "all")
+        return {"new_items": "told"} if later else {}
+
+
+SPEC = SemidSpec()

@@ -1,0 +1,101 @@
+"""The values of `text`, and what a grid knows of it."""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from mmgrid.paradigms.recipe import DialogueRecipe
+from mmgrid.paradigms.spec import ParadigmSpec
+
+Engine = Literal["huggingface", "vllm"]
+MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")  # kept in the config
+
+
+class TextRecipe(DialogueRecipe):
+    """All values of text; the defaults are those of the paper, for a pre-trained backbone."""
+
+    EVALUATION = (
+        "titles",
+        "engine",
+        "engine_options",
+        "popularity_gamma",
+        "popularity_half_life_days",
+        "without_popularity",
+        "masked",
+    )
+
+    prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
+    every_position: bool = Field(
+        default=False,
+        json_schema_extra={"absent_means": False},
+        description="learn from all of a window's targets at once, not one example a target",
+    )
+    text_tokens: int = Field(default=64, ge=1, description="tokens of an item's title and description in a history")
+    title_tokens: int = Field(default=32, ge=1, description="tokens of a title at most, told or generated")
+    titles: int = Field(default=5, ge=1, description="titles that are generated for a user")
+    engine: Engine = Field(default="huggingface", description="beam search by Transformers, or samples by vLLM")
+    engine_options: dict[str, Any] = Field(
+        default={}, json_schema_extra={"absent_means": {}}, description="what vLLM is started with"
+    )
+    popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 leaves it out")
+    popularity_half_life_days: float = Field(default=30.0, gt=0)
+    without_popularity: Literal["kept", "left_out"] = Field(
+        default="kept",
+        json_schema_extra={"absent_means": "kept"},
+        description="items that nobody took yet, where there is a popularity factor",
+    )
+    masked: Literal["own", "others"] = Field(
+        default="own",
+        json_schema_extra={"absent_means": "own"},
+        description="whose history is left out of a user's list: its own, or that of whoever stands in its place",
+    )
+
+    @model_validator(mode="after")
+    def _engine_options_fit(self) -> "TextRecipe":
+        if self.engine_options and self.engine != "vllm":
+            raise ValueError('engine_options are those of vLLM; set engine = "vllm", or leave them out')
+        if taken := sorted(self.engine_options.keys() & {"model", "tokenizer", "folder", "title_tokens", "seed"}):
+            raise ValueError(f"engine_options: {taken[0]} is said elsewhere, and cannot be said again")
+        try:
+            json.dumps(self.engine_options, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"engine_options: {error}; take texts, numbers, booleans, lists and tables") from None
+        return self
+
+
+class TextSpec(ParadigmSpec):
+    """Text-grounded (BIGRec): a language model generates the next item's title."""
+
+    name = "text"
+    implementation = "mmgrid.paradigms.text.paradigm:Text"
+    recipe = TextRecipe
+    from_backbone = True
+    versions = {"evaluation": 2}  # of titles that were generated verbatim the likelier comes first
+    tiny_defaults = {
+        "text_tokens": 16,
+        "title_tokens": 16,
+        "every_position": True,
+        "epochs": {"pretrain": 4, "phase1": 2, "phase2": 2},
+        "learning_rate": {"pretrain": 4e-3, "phase1": 1e-3, "phase2": 1e-3},
+        "batch_size": 32,
+        "precision": "float32",
+    }
+    official_defaults = {
+        "history_length": 30,
+        "popularity_gamma": 0.25,
+        "popularity_half_life_days": 30.0,
+        "without_popularity": "left_out",
+        "masked": "others",
+    }
+    official_users = 5000
+    evaluation_needs = ("title_vectors", "embedder")
+    seconds = (4e-3, 2.5e-2)
+
+    def base_values(self, recipe: TextRecipe) -> dict[str, Any]:
+        # `every_position` came later: absent, it is false
+        names = MODEL_VALUES if recipe.every_position else MODEL_VALUES[:-1]
+        return {name: getattr(recipe, name) for name in names}
+
+
+SPEC = TextSpec()
