@@ -1,4 +1,4 @@
-"""What a sweep costs: λ on a live model beside evaluations alone, and eleven α from one reading of the sources.
+"""The cost of sweeps: λ on a live model compared with evaluations alone, and eleven α from one pass over the sources.
 
 python benchmarks/merge_sweeps.py [--folder DIR]
 """
@@ -18,7 +18,7 @@ from mmgrid.backbone.tiny import create, train_tokenizer
 from mmgrid.data import Histories, Items
 from mmgrid.data.synthetic import World, WorldDomain, simulate
 from mmgrid.merging import Change, Line, merge, sweep
-from mmgrid.paradigms.recipes import resolve
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.semb.paradigm import Semb
 
 SCALES = np.linspace(-0.5, 1.5, 21).tolist()
@@ -35,11 +35,11 @@ def main() -> None:
 
 
 def live() -> None:
-    """21 evaluations of a semb model (1.8 million parameters, ranks of 500 users), with and without moving it."""
+    """Times 21 evaluations of a semb model (1.8 million parameters, ranks of 500 users), with and without moving it."""
     torch.set_num_threads(1)
     texts = simulate(World((WorldDomain("kitchen", users=600, items=2000),)), "kitchen").titles
     tokenizer = train_tokenizer(texts, 8192)
-    recipe = resolve("semb", {}, backbone_kind="tiny", history_length=25)
+    recipe = PARADIGMS["semb"].resolve({}, backbone_kind="tiny", history_length=25)
     backbone = create(TinyRecipe(), tokenizer, 0).model
     paradigm, model = Semb.create(recipe, backbone, tokenizer, 0)
     n_items, n_users = len(texts), 500
@@ -59,7 +59,7 @@ def live() -> None:
 
     evaluate()
     alone, moved = [], []
-    for scale in SCALES:  # in turns, so that a busy machine is busy for both
+    for scale in SCALES:  # in turns, so that load on the machine affects both
         start = time.perf_counter()
         evaluate()
         between = time.perf_counter()
@@ -72,9 +72,9 @@ def live() -> None:
         line.at(scale)
     moving = time.perf_counter() - start
     print(
-        f"21 evaluations {sum(alone):.2f} s; with λ moved before each {sum(moved):.2f} s; moving alone {moving:.3f} s,"
+        f"21 evaluations: {sum(alone):.2f} s; with a move to λ before each: {sum(moved):.2f} s; "
+        f"moves alone: {moving:.3f} s, {moving / sum(alone):.2%} of the evaluations.\n"
     )
-    print(f"which is {moving / sum(alone):.2%} of the evaluations.\n")
 
 
 def on_disk(folder: Path, size: str) -> None:
@@ -98,7 +98,7 @@ def on_disk(folder: Path, size: str) -> None:
         merge(recipe | {"sources": sources}, out, digests=False)
     apart = time.perf_counter() - start
     clear(outs)
-    print(f"Qwen3 {size}, 11 α of the preset `subspace`: one reading {together:.1f} s, eleven merges {apart:.1f} s")
+    print(f"Qwen3 {size}, 11 α of the preset `subspace`: one sweep {together:.1f} s, eleven merges {apart:.1f} s")
     print(f"({apart / together:.1f}×).")
 
 

@@ -32,7 +32,7 @@ _NO_VALUE, _SPREAD, _SLOT_SHIFT = np.uint32(NO_VALUE), np.uint32(2654435769), np
 
 @numba.njit(error_model="numpy")
 def merged(run_table, room_address, variants, n_variants, kept):
-    """Computes each variant; adds the number of nonzero elements of each vector to `kept`, int64 [n].
+    """Computes each variant; with stages, adds the number of nonzero elements of each vector to `kept`, int64 [n].
 
     A row of `variants` has ten numbers: BASE, SUM or ELECTED; address of the weights of the sum and of the vote,
     float32 [2, n]; address of divisor and scale, float32 [2]; whether to divide the sum, to scale, to vote with

@@ -18,8 +18,8 @@ def model_stock(gram: np.ndarray, weights: Sequence[float]) -> list[float]:
     Paper: Jang et al., "Model Stock: all we need is just a few fine-tuned models", ECCV 2024,
     https://arxiv.org/abs/2403.19522, eq. 2 and its extension to N.
 
-    Edges: at least two sources; weights are refused. A task vector of length zero has cosine 0 with the others. Where
-    1 + (N − 1) cos θ vanishes, no estimate exists, and Δ is 0.
+    Edges: at least two sources; weights must be equal, and have no effect. A task vector of length zero has cosine 0
+    with the others. Where 1 + (N − 1) cos θ vanishes, no estimate exists, and Δ is 0.
 
     Args:
         gram: float64 [n, n], inner products of the task vectors of a tensor.

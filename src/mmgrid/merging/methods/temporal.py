@@ -20,7 +20,7 @@ def velocity(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.0) -
 
     Paper: the temporal direction of arXiv 2601.15930, eq. 9 (https://arxiv.org/abs/2601.15930), over a whole chain.
 
-    Edges: at least two checkpoints; s = 0 gives the newest one. Weights are refused.
+    Edges: at least two checkpoints; s = 0 gives the newest one. Weights must be equal, and have no effect.
 
     Args:
         gram: unused.
@@ -43,8 +43,8 @@ def acceleration(gram: np.ndarray, weights: Sequence[float], *, step: float = 1.
     Paper: the temporal direction of arXiv 2601.15930, eq. 9 (https://arxiv.org/abs/2601.15930), to second order
     (Newton's backward differences).
 
-    Edges: at least three checkpoints; s = 0 gives the newest one, s = −1 and s = −2 the two before. Weights are
-    refused.
+    Edges: at least three checkpoints; s = 0 gives the newest one, s = −1 and s = −2 the two before. Weights must be
+    equal, and have no effect.
 
     Args:
         gram: unused.
@@ -68,7 +68,8 @@ def decay(
     Paper: Morales-Brotons et al., "Exponential moving average of weights in deep learning", TMLR 2024,
     https://arxiv.org/abs/2411.18704, over phases instead of steps.
 
-    Edges: γ = 1 is the plain average. A single checkpoint is returned unchanged. Weights are refused.
+    Edges: γ = 1 is the plain average. A single checkpoint is returned unchanged. Weights must be equal, and have no
+    effect.
 
     Args:
         gram: unused.
