@@ -43,7 +43,7 @@ def drawing(study, name, **made):
 def fields(spec):
     """Every column that an encoding or a filter names."""
     text = json.dumps(spec)
-    return set(re.findall(r'"field": "([^"]+)"', text)) | set(re.findall(r"datum\[\\\"(\w+)\\\"\]", text))
+    return set(re.findall(r'"field": "([^"]+)"', text)) | set(re.findall(r"datum\[\\\"([^\\]+)\\\"\]", text))
 
 
 @pytest.mark.parametrize(("study", "name"), PLOTS)
@@ -90,17 +90,17 @@ def test_data_is_thinned_to_four_metrics_and_five_digits():
 def test_each_line_has_its_dashed_rule_once():
     data = drawing("temporal", "curves").data["data"]
     best = studies(DOMAINS)["temporal"]["best"]
-    rules = data.drop_nulls("_rule")
+    rules = data.drop_nulls("_rule curves")
     assert set(rules["metric"]) == {"ndcg@20"}
     expected = {(row["domain"], row["group"]): row["best"] for row in best.iter_rows(named=True)}
-    found = {(row["domain"], row["group"]): row["_rule"] for row in rules.iter_rows(named=True)}
+    found = {(row["domain"], row["group"]): row["_rule curves"] for row in rules.iter_rows(named=True)}
     assert rules.height == len(expected)
     assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_each_panel_has_its_crossing_lines_once():
     data = drawing("base_model", "joint").data["data"]
-    assert data.drop_nulls("first_single").height == 3 * len(STUDY_METRICS)  # pairs and metrics
+    assert data.drop_nulls("_cross x joint").height == 3 * len(STUDY_METRICS)  # pairs and metrics
     assert set(data["base"]) == {"backbone", "historical, first", "historical, second", "neutral"}
     assert set(data["pair"]) == {"beauty + health", "beauty + toys", "health + toys"}
 

@@ -121,9 +121,9 @@ def test_merges_are_counted_for_each_group_and_way():
     found = view("cross_domain").paragraphs(frames("cross_domain", merges=merges))
     assert [sentence.group for sentence in found] == ["all", "active"]
     assert found[0].text == (
-        "NDCG@20 over all users: Merged by weight, 1 of 2 values is below the domain’s own model and 1 above it; "
-        "significant after Holm’s correction: 0 of 1 increase and 1 of 1 decrease. Merged by subspace, 1 of 1 value is "
-        "below the domain’s own model and 0 above it; none of these differences is significant after Holm’s "
+        "NDCG@20 over all users. Merging by weight leaves 1 of 2 values below the domain’s own model and 1 above it; "
+        "significant after Holm’s correction: 0 of 1 increase and 1 of 1 decrease. Merging by subspace leaves 1 of 1 "
+        "value below the domain’s own model and 0 above it; none of these differences is significant after Holm’s "
         "correction. The lowest change "
         "is −30.0 % [−40.0, −20.0] (a merged with b by weight), the highest +2.0 % [−4.0, +8.0] (b merged with a by "
         "weight)."

@@ -40,6 +40,11 @@ def field(column: str) -> str:
     return re.sub(r"""([\\.\[\]'"])""", r"\\\1", column)
 
 
+def option_text(value: Any) -> str:
+    """A value as text, as the page's script writes it."""
+    return value if isinstance(value, str) else quoted(value)
+
+
 def titled(axis: Axis) -> str:
     """`gap, days`."""
     return f"{axis.title}, {axis.unit}" if axis.unit else axis.title
@@ -133,7 +138,7 @@ class Drawing:
 
     def label_expression(self, column: str) -> str:
         """An expression that prints `datum.label` as `value_label` does; empty if it would change nothing."""
-        labels = {str(value): value_label(column, value) for value in self.values(column)}
+        labels = {option_text(value): value_label(column, value) for value in self.values(column)}
         if all(value == label for value, label in labels.items()):
             return ""
         cases = (f"datum.label === {quoted(value)} ? {quoted(label)}" for value, label in labels.items())

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from mmgrid.reporting.figures.drawing import Drawing, datum, field, titled
-from mmgrid.reporting.figures.plot_data import RULE, SIGNIFICANT
+from mmgrid.reporting.figures.plot_data import SIGNIFICANT, cross_columns, rule_column
 
 _MUTED = "#87919c"
 _PERCENT_LIMITS = (6, 10, 20, 30, 40, 60, 80, 100)
@@ -28,13 +28,14 @@ def _line(drawing: Drawing) -> list[alt.Chart]:
         low = alt.Y(**drawing.channel(plot.low)).title(titled(plot.y))
         band = base.mark_area(opacity=0.13, stroke=None)
         found.insert(0, band.encode(x=x, y=low, y2=alt.Y2(field=field(plot.high))))
-    if plot.rules and RULE in drawing.frame.columns:
-        rules = base.mark_rule(strokeDash=[5, 4], strokeWidth=1.8).transform_filter(f"isValid({datum(RULE)})")
+    rule = rule_column(plot)
+    if rule in drawing.frame.columns and drawing.is_numeric(rule):
+        rules = base.mark_rule(strokeDash=[5, 4], strokeWidth=1.8).transform_filter(f"isValid({datum(rule)})")
         hover = [
             drawing.tooltip(plot.colour.column, titled(plot.colour)),
-            drawing.tooltip(RULE, "Dashed line at", ".3~f"),
+            drawing.tooltip(rule, "Dashed line at", ".3~f"),
         ]
-        found.append(rules.encode(x=alt.X(**drawing.channel(RULE)).title(titled(plot.x)), tooltip=hover))
+        found.append(rules.encode(x=alt.X(**drawing.channel(rule)).title(titled(plot.x)), tooltip=hover))
     return found
 
 
@@ -118,7 +119,7 @@ def _heat(drawing: Drawing) -> list[alt.Chart]:
     weight: Any = "normal"
     if SIGNIFICANT in drawing.frame.columns:
         weight = alt.ExprRef(f"{datum(SIGNIFICANT)} === true ? 'bold' : 'normal'")
-    form = "+.1f" if percent else "+.2f" if limit <= 1 else "+.3~g"
+    form = "+.1f" if percent else "+.2f" if limit <= 1 else "+,.3~r"
     text = base.mark_text(fontSize=13, fontWeight=weight)
     return [tiles, text.encode(text=alt.Text(**drawing.channel(column), format=form), color=ink)]
 
@@ -153,8 +154,8 @@ def _crossing(drawing: Drawing) -> list[alt.Chart]:
     if not plot.cross:
         return []
     rule = alt.Chart().mark_rule(strokeWidth=1, strokeDash=[2, 3])
-    x, y = (drawing.channel(column) for column in plot.cross)
-    vertical, horizontal = (rule.transform_filter(f"isValid({datum(column)})") for column in plot.cross)
+    x, y = (drawing.channel(column) for column in cross_columns(plot))
+    vertical, horizontal = (rule.transform_filter(f"isValid({datum(column)})") for column in cross_columns(plot))
     return [
         vertical.encode(x=alt.X(**x).title(titled(plot.x))),
         horizontal.encode(y=alt.Y(**y).title(titled(plot.y))),

@@ -17,13 +17,20 @@ from mmgrid.studies.plot import Plot
 SIGNIFICANT = "_significant"
 """The added column that says which values are significant (`significance.is_significant`)."""
 
-RULE = "_rule"
-"""The added column with the place of a vertical line, set on one row of each line of the plot that has one."""
-
 HOVER_COLUMNS = ("single", "merged", "kept", "p_adjusted", "n_users")
 """Shown on hover where a table has them."""
 
 _IMPLIED_CHOICES = ("paradigm", "seed", "metric")
+
+
+def rule_column(plot: Plot) -> str:
+    """The added column with the place of a vertical line, set on one row of each line of the plot that has one."""
+    return f"_rule {plot.name}"
+
+
+def cross_columns(plot: Plot) -> tuple[str, ...]:
+    """The added columns with the places of the crossing lines, set on one row per panel; empty without such lines."""
+    return (f"_cross x {plot.name}", f"_cross y {plot.name}") if plot.cross else ()
 
 
 def positions(plot: Plot) -> list[str]:
@@ -62,7 +69,7 @@ def known_metrics(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def data_set(table: str, plots: Sequence[Plot], frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The rows and columns of `table` that the plots of this table draw, with `SIGNIFICANT` and `RULE` where needed.
+    """The rows and columns of `table` that its plots draw, with `SIGNIFICANT` and the columns of lines where needed.
 
     Args:
         table: a name in `frames`.
@@ -84,23 +91,28 @@ def data_set(table: str, plots: Sequence[Plot], frames: Mapping[str, pl.DataFram
     for plot in plots:
         keys = [*choices(plot, frame), *([plot.panel] if plot.panel else [])]
         if plot.rules:
-            frame = _with_rules(frame, frames[plot.rules[0]], plot.rules[1], [*keys, plot.colour.column])
+            rules = frames[plot.rules[0]].with_columns(pl.col(plot.rules[1]).alias(rule_column(plot)))
+            frame = _with_rules(frame, rules, rule_column(plot), [*keys, plot.colour.column])
         if plot.cross:
             # One row per panel is enough; more would draw the lines over themselves.
-            frame = frame.with_columns(_first_only(pl.col(column), keys).alias(column) for column in plot.cross)
-    named = {name for plot in plots for name in (*_declared(plot), *choices(plot, frame))}
-    named |= {SIGNIFICANT, RULE, *HOVER_COLUMNS}
+            frame = frame.with_columns(
+                _first_only(pl.col(column), keys).alias(name)
+                for column, name in zip(plot.cross, cross_columns(plot), strict=True)
+            )
+    named = {name for plot in plots for name in (*_drawn_columns(plot), *choices(plot, frame))}
+    named |= {SIGNIFICANT, *HOVER_COLUMNS}
+    named |= {name for plot in plots for name in (rule_column(plot), *cross_columns(plot))}
     return frame.select(name for name in frame.columns if name in named).with_columns(cs.float().round_sig_figs(5))
 
 
-def _declared(plot: Plot) -> set[str]:
-    """The columns of the plot's table that the plot names."""
-    optional = (plot.low, plot.high, plot.x_low, plot.x_high, plot.order, plot.label, *(plot.cross or ()))
+def _drawn_columns(plot: Plot) -> set[str]:
+    """The columns of the plot's table that its rows are drawn from."""
+    optional = (plot.low, plot.high, plot.x_low, plot.x_high, plot.order, plot.label)
     return {*positions(plot), *plot.choices, *plot.keep, *(name for name in optional if name)}
 
 
 def _check_columns(plot: Plot, frame: pl.DataFrame, frames: Mapping[str, pl.DataFrame]) -> None:
-    missing = sorted(_declared(plot) - set(frame.columns))
+    missing = sorted({*_drawn_columns(plot), *(plot.cross or ())} - set(frame.columns))
     if missing:
         raise ValueError(f"figure {plot.name!r}: table {plot.table!r} has no column {', '.join(missing)}")
     if plot.rules and (plot.rules[0] not in frames or plot.rules[1] not in frames[plot.rules[0]].columns):
@@ -108,13 +120,15 @@ def _check_columns(plot: Plot, frame: pl.DataFrame, frames: Mapping[str, pl.Data
 
 
 def _with_rules(frame: pl.DataFrame, rules: pl.DataFrame, column: str, keys: Sequence[str]) -> pl.DataFrame:
+    """The frame with the `column` of the rules, matched by the keys that both have."""
     shared = [key for key in dict.fromkeys(keys) if key in rules.columns]
-    if not shared:
-        place = rules[column].drop_nulls().head(1)
-        return frame.with_columns(_first_only(pl.lit(place.item() if len(place) else None), keys).alias(RULE))
-    found = rules.select(*shared, pl.col(column).alias(RULE)).unique(shared, keep="first", maintain_order=True)
-    joined = frame.join(found, on=shared, how="left", maintain_order="left")
-    return joined.with_columns(_first_only(pl.col(RULE), keys).alias(RULE))
+    if shared:
+        found = rules.select(*shared, column).unique(shared, keep="first", maintain_order=True)
+        frame = frame.join(found, on=shared, how="left", maintain_order="left")
+    else:
+        places = rules[column].drop_nulls()
+        frame = frame.with_columns(pl.lit(places[0] if len(places) else None).alias(column))
+    return frame.with_columns(_first_only(pl.col(column), keys).alias(column))
 
 
 def _first_only(value: pl.Expr, keys: Sequence[str]) -> pl.Expr:

@@ -7,12 +7,12 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mmgrid.reporting.figures.drawing import TILE_HEIGHT, Drawing, datum, field, quoted
+from mmgrid.reporting.figures.drawing import TILE_HEIGHT, Drawing, datum, field, option_text, quoted
 from mmgrid.reporting.figures.figure import Control, Figure, panels, specification, text_pixels
 from mmgrid.reporting.figures.marks import layers
 from mmgrid.reporting.figures.plot_data import SIGNIFICANT, choices, is_drawn, is_group_of_users, positions
 from mmgrid.reporting.figures.theme import INKS
-from mmgrid.reporting.tables.labels import column_label, value_label
+from mmgrid.reporting.tables.labels import column_label, column_words, value_label
 from mmgrid.reporting.tables.significance import NOTE
 from mmgrid.studies.plot import Axis, Plot
 
@@ -54,7 +54,7 @@ def plot_figure(
         facet = facet.header(_header(drawing, names))
         chart = _resolved(chart.facet(facet=facet, columns=panels(len(names), _abreast(plot))), drawing)
     chart = chart.transform_filter(_condition(drawing, parameters))
-    first_values = {parameters[column]: _option(values[0]) for column, values in chosen.items()}
+    first_values = {parameters[column]: option_text(values[0]) for column, values in chosen.items()}
     return Figure(
         id=figure_id,
         caption=_caption(drawing),
@@ -82,11 +82,6 @@ def _parameter(column: str, number: int, rows: pl.DataFrame) -> str:
     return column if usual and (column != "group" or is_group_of_users(rows, column)) else f"choice{number}"
 
 
-def _option(value: Any) -> str:
-    """A value as the page's controls hold it: as text."""
-    return value if isinstance(value, str) else quoted(value)
-
-
 def _condition(drawing: Drawing, parameters: Mapping[str, str]) -> str:
     """Which rows are seen, as an expression over the parameters."""
     plot = drawing.plot
@@ -105,7 +100,7 @@ def _condition(drawing: Drawing, parameters: Mapping[str, str]) -> str:
 
 
 def _control(parameter: str, column: str, values: Sequence[Any]) -> Control:
-    options = tuple((_option(value), value_label(column, value)) for value in values)
+    options = tuple((option_text(value), value_label(column, value)) for value in values)
     return Control(parameter, column_label(column), options)
 
 
@@ -157,7 +152,7 @@ def _caption(drawing: Drawing) -> str:
     plot, frame = drawing.plot, drawing.frame
     text = plot.caption
     if plot.mark == "path" and plot.order:
-        text += f" Points grow with {column_label(plot.order)}."
+        text += f" Points grow with {column_words(plot.order)}."
     if plot.mark == "heat" and SIGNIFICANT in frame.columns and "p_adjusted" in frame.columns:
         known = frame[SIGNIFICANT].null_count() < frame.height
         text += f" {NOTE}" if known else " There are no p-values."
@@ -170,4 +165,4 @@ def _alternative(plot: Plot) -> str:
         text = f"Heatmap of {plot.colour.title} by {plot.y.title} and {plot.x.title}"
     else:
         text = f"{kinds[plot.mark]} of {plot.y.title} against {plot.x.title}, one colour per {plot.colour.title}"
-    return f"{text}, one panel per {column_label(plot.panel).lower()}" if plot.panel else text
+    return f"{text}, one panel per {column_words(plot.panel)}" if plot.panel else text

@@ -6,7 +6,7 @@ from mmgrid.reporting.studies.study_table import difference, study_table
 from mmgrid.reporting.studies.view import Frames, View
 from mmgrid.reporting.studies.wording import Quantity, extremes_text, main_metric_label, main_metric_rows
 from mmgrid.reporting.tables.labels import group_label
-from mmgrid.reporting.tables.numbers import count, is_are
+from mmgrid.reporting.tables.numbers import count
 from mmgrid.reporting.tables.order import ordered
 from mmgrid.reporting.tables.significance import count_differences, significance_text
 from mmgrid.reporting.tables.table import Column, Table
@@ -26,15 +26,15 @@ def _summary(rows: pl.DataFrame, group: str) -> str:
     for way in ordered(rows["way"].to_list(), _WAYS):
         counts = count_differences(rows.filter(pl.col("way") == way), "change")
         parts.append(
-            f"Merged by {way}, {counts.down} of {count(counts.rows, 'value')} {is_are(counts.down or counts.rows)} "
-            f"below the domain’s own model and {counts.up} above it; {significance_text(counts)}."
+            f"Merging by {way} leaves {counts.down} of {count(counts.rows, 'value')} below the domain’s own model and "
+            f"{counts.up} above it; {significance_text(counts)}."
         )
     low, high = extremes_text(
         rows, _CHANGE, lambda row: f"{row['domain']} merged with {row['partner']} by {row['way']}"
     )
     if low != high:
         parts.append(f"The lowest change is {low}, the highest {high}.")
-    return " ".join([f"{main_metric_label(rows)} over {group_label(group)}:", *parts])
+    return " ".join([f"{main_metric_label(rows)} over {group_label(group)}.", *parts])
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:

@@ -1,8 +1,9 @@
 """Shows a study that has no view: its findings in a paragraph, and one table per table with all its columns."""
 
+from functools import partial
+
 import polars as pl
 
-from mmgrid.evaluation import GROUPS
 from mmgrid.reporting.figures.plot_data import known_metrics
 from mmgrid.reporting.studies.findings import FINDINGS, finding_sentences, findings_of, verdicts_summary
 from mmgrid.reporting.studies.study_table import SHARED_COLUMNS
@@ -17,8 +18,7 @@ from mmgrid.studies.contract import Study
 MOST_ROWS = 200
 """Rows of a table on the page at most; the CSV has all of them."""
 
-_GROUP = "group_of_users"  # not `group`, of which the page would show one value at a time
-_NAMES = ("metric", _GROUP)  # columns with values that have labels
+_LABELLED = ("metric", "group")  # columns with values that have labels
 _LONG_TEXT = 40
 
 
@@ -36,31 +36,24 @@ def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     if all(frame.is_empty() for frame in frames.values()):
         return paragraph("This study has no results yet.")
     findings = findings_of(frames)
-    return () if findings.is_empty() else paragraph(verdicts_summary(findings), *finding_sentences(findings))
+    summary = verdicts_summary(findings) if findings.height > 1 else ""
+    return paragraph(summary, *finding_sentences(findings))
 
 
 def _table(study: str, name: str, frame: pl.DataFrame) -> Table:
     metrics = frame["metric"].n_unique() if "metric" in frame.columns else 0
     frame = sorted_rows(known_metrics(frame), {"paradigm": paradigm_order()})
-    if "group" in frame.columns and set(frame["group"].drop_nulls()) <= set(GROUPS):
-        frame = frame.rename({"group": _GROUP})
     notes = ["The CSV has all its rows."] if frame.height > MOST_ROWS else []
     if metrics and frame["metric"].n_unique() < metrics:
         notes.append("Of the metrics, those of Table 2 are shown.")
     columns = _columns(frame)
     shown = frame.head(MOST_ROWS).with_columns(
-        pl.col(column).map_elements(lambda value, column=column: _label(column, value), return_dtype=pl.String)
+        pl.col(column).map_elements(partial(value_label, column), return_dtype=pl.String)
         for column in frame.columns
-        if column in _NAMES or frame.schema[column] == pl.Boolean
+        if column in _LABELLED or frame.schema[column] == pl.Boolean
     )
     title = column_label(name)
-    return Table(element_id("table", study, name), title, " ".join(notes), columns, shown, export=frame)
-
-
-def _label(column: str, value: str | bool) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value_label("group" if column == _GROUP else column, value)
+    return Table(element_id("table", study, name), title, " ".join(notes), columns, shown, all_rows=True, export=frame)
 
 
 def _columns(frame: pl.DataFrame) -> tuple[Column, ...]:
@@ -86,7 +79,7 @@ def _column(frame: pl.DataFrame, name: str, bounds: tuple[str, str] | None) -> C
     if name in SHARED_COLUMNS and frame.schema[name].is_numeric() == SHARED_COLUMNS[name].numeric:
         return SHARED_COLUMNS[name]
     low, high = bounds or ("", "")
-    label = column_label("group" if name == _GROUP else name)
+    label = column_label(name)
     dtype = frame.schema[name]
     if dtype.is_float():
         return Column(name, label, format=three_digits, low=low, high=high)

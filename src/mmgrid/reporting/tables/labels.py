@@ -18,8 +18,13 @@ _COLUMNS = {
 
 def column_label(column: str) -> str:
     """`mean_gap_days` → `Mean gap days`; the columns that studies share have labels of their own."""
-    words = column.replace("_", " ").strip()
-    return _COLUMNS.get(column) or words[:1].upper() + words[1:]
+    words = column_words(column)
+    return words if column in _COLUMNS else words[:1].upper() + words[1:]
+
+
+def column_words(column: str) -> str:
+    """The label of a column within a sentence: `mean_gap_days` → `mean gap days`."""
+    return _COLUMNS.get(column) or column.replace("_", " ").strip()
 
 
 def metric_label(metric: str) -> str:
@@ -35,7 +40,11 @@ def group_label(group: str) -> str:
 
 
 def value_label(column: str, value: Any) -> str:
-    """A value of a column as it is printed."""
+    """A value of a column as it is printed; truth values are yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
     if column == "metric":
         return metric_label(str(value))
     return group_label(str(value)) if column == "group" else str(value)

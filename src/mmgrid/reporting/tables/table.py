@@ -1,8 +1,8 @@
 """A table of the report: a polars frame, and how its columns are shown.
 
 The page (`Table.rows`), the CSV and the LaTeX (`export`) are made from the same object, so they cannot disagree.
-Two columns have a meaning of their own: `group`, where it holds groups of users, of which the page shows one at a
-time, and `minor` (bool), which marks rows shown on demand.
+Two columns are special: `group`, where it holds groups of users, of which the page shows one at a time, and `minor`
+(bool), which marks rows shown on demand.
 """
 
 import re
@@ -103,6 +103,7 @@ class Table:
         columns: the shown ones, from left to right.
         frame: its rows.
         block: the column whose equal values form a block of rows.
+        all_rows: show all rows at once; the columns `group` and `minor` are not special.
         csv_only: columns that only the CSV has.
         export: the rows of the CSV, where they are more than those of `frame`.
     """
@@ -113,13 +114,14 @@ class Table:
     columns: tuple[Column, ...]
     frame: pl.DataFrame
     block: str = ""
+    all_rows: bool = False
     csv_only: tuple[str, ...] = ()
     export: pl.DataFrame | None = None
 
     @property
     def groups(self) -> list[str]:
         """The groups of users among the rows; empty if the rows do not belong to such groups."""
-        if "group" not in self.frame.columns:
+        if self.all_rows or "group" not in self.frame.columns:
             return []
         found = self.frame["group"].unique(maintain_order=True).to_list()
         return found if set(found) <= set(GROUPS) else []
@@ -131,21 +133,22 @@ class Table:
 
     @property
     def has_minor(self) -> bool:
-        return "minor" in self.frame.columns and bool(self.frame["minor"].any())
+        """Whether some rows are shown on demand only."""
+        return not self.all_rows and "minor" in self.frame.columns and bool(self.frame["minor"].any())
 
     def select(self, group: str = "", minor: bool = True) -> pl.DataFrame:
         """The rows of one group of users, with or without those shown on demand."""
         frame = self.frame
         if group and self.groups:
             frame = frame.filter(pl.col("group") == group)
-        if not minor and "minor" in frame.columns:
+        if not minor and self.has_minor:
             frame = frame.filter(~pl.col("minor"))
         return frame
 
     def best_values(self, frame: pl.DataFrame) -> dict[tuple[str, Any], float]:
         """(column, block) → its largest value, among the rows that are always shown; empty if there is only one."""
         found: dict[tuple[str, Any], float] = {}
-        shown = [row for row in frame.iter_rows(named=True) if not row.get("minor")]
+        shown = [row for row in frame.iter_rows(named=True) if not self._is_minor(row)]
         for column in (column for column in self.columns if column.best):
             for row in shown:
                 value = row[column.name]
@@ -159,7 +162,10 @@ class Table:
         if column.bold_if and row[column.bold_if]:
             return True
         key = (column.name, row.get(self.block))
-        return not row.get("minor") and key in best and row[column.name] == best[key]
+        return not self._is_minor(row) and key in best and row[column.name] == best[key]
+
+    def _is_minor(self, row: dict[str, Any]) -> bool:
+        return not self.all_rows and bool(row.get("minor"))
 
     def rows(self) -> list[Row]:
         """Every row, group by group, for the template."""
@@ -173,7 +179,7 @@ class Table:
         for values in frame.iter_rows(named=True):
             key = values[self.block] if self.block else None
             cells = tuple(self._cell(column, values, best) for column in self.columns)
-            rows.append(Row(cells, group, bool(values.get("minor")), bool(self.block) and key != block))
+            rows.append(Row(cells, group, self._is_minor(values), bool(self.block) and key != block))
             block = key
         return rows
 
