@@ -14,7 +14,7 @@ Settings = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="GLOB", help="Cells by name, e.g. 'checkpoint/semb/*'; with what they need."),
+    typer.Option("--only", metavar="GLOB", help="Cells by name, e.g. 'checkpoint/*/books/*', and the cells they need."),
 ]
-CellName = Annotated[str, typer.Argument(metavar="CELL", help="A cell's name, e.g. checkpoint/semb/books/phase1.")]
+CellName = Annotated[str, typer.Argument(metavar="CELL", help="A cell's name, e.g. corpus/books, as `plan` prints it.")]
 DEFAULT_STORE = Path("runs")
