@@ -1,7 +1,5 @@
 """The algebra of merging: properties of every registered method that hold for all values."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
@@ -15,13 +13,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mmgrid.merging import METHODS, MergeError, in_memory, merge_state_dicts
+from mmgrid.merging.arrays import exact_sums
+from mmgrid.merging.engine import run as run_module
+from mmgrid.merging.engine import threshold_search, thresholds
 from mmgrid.testing.merge_method import same_bits
-from mmgrid.merging import METHODS, MergeError, merge_state_dicts
-from mmgrid.merging import in_memory as state_dicts
-from mmgrid.merging.arrays import exact_sums as inner_products
-from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine import threshold_search as search
-from mmgrid.merging.engine import thresholds as cuts
 
 Model = dict[str, Tensor]
 SHAPES: dict[str, tuple[int, ...]] = {"embed.weight": (6, 5), "layers.0.weight": (4, 7), "layers.1.b": (9,), "n": ()}
@@ -95,12 +91,12 @@ def models(n: int) -> st.SearchStrategy[dict[str, Model]]:
 @contextmanager
 def in_runs_of(elements: int, small_group: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, inner_products):
+        for module in (run_module, exact_sums):
             patch.setattr(module, "DOT_BLOCK", 4)
-        patch.setattr(cuts, "SMALL_GROUP", small_group)
-        patch.setattr(search, "_BINS", 16)
-        patch.setattr(cuts, "_SAMPLE", 2)
-        patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
+        patch.setattr(thresholds, "SMALL_GROUP", small_group)
+        patch.setattr(threshold_search, "_BINS", 16)
+        patch.setattr(thresholds, "_SAMPLE", 2)
+        patch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
         yield
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from kits import slow_merges
-from mmgrid.testing.merge_method import MergeMethodKit, MethodCase
 from mmgrid.merging import METHODS, MergeError, get_method, merge_state_dicts
 from mmgrid.merging.methods import merge_method
 from mmgrid.merging.methods.base import sum_of_weights, weighted_sum
+from mmgrid.testing.merge_method import MergeMethodKit, MethodCase
 
 # Depths of the tensors in the kit's model: layers 0 to 2, and 0 to 1 in the user tower; embeddings 0, the norm 1.
 DEPTHS = {

@@ -18,10 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from mmgrid.merging import in_memory as state_dicts
-from mmgrid.merging import merge_state_dicts
-from mmgrid.merging.arrays import exact_sums as inner_products
-from mmgrid.merging.engine import run as engine
+from mmgrid.merging import in_memory, merge_state_dicts
+from mmgrid.merging.arrays import exact_sums
+from mmgrid.merging.engine import run as run_module
 from mmgrid.merging.methods.stages import Drop, MagnitudeDrop, Place, random
 from mmgrid.merging.methods.stages.random import happens, words
 
@@ -46,9 +45,9 @@ def place(**changes: Any) -> Place:
 @contextmanager
 def in_runs_of(elements: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, inner_products):
+        for module in (run_module, exact_sums):
             patch.setattr(module, "DOT_BLOCK", 4)
-        patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
+        patch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
         yield
 
 

@@ -11,10 +11,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kits import oracles
-from mmgrid.testing.merge_method import NAMES, SHAPES, MergeMethodKit, MethodCase, assert_precise, random_model, same_bits, wide
 from kits.merge_references import REFERENCES
 from mmgrid.merging import METHODS, MergeError, merge, merge_state_dicts
 from mmgrid.merging.methods.linear_algebra import directions, isometry
+from mmgrid.testing.merge_method import (
+    NAMES,
+    SHAPES,
+    MergeMethodKit,
+    MethodCase,
+    assert_precise,
+    random_model,
+    same_bits,
+    wide,
+)
 
 METHODS_AND_OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *(("consensus", options) for options in ({}, {"k": 3, "inner": "ties"}, {"task": 2, "threshold": 0.6})),

@@ -19,12 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits import slow_merges
-from mmgrid.merging import in_memory as state_dicts
-from mmgrid.merging import merge_state_dicts
-from mmgrid.merging.arrays import exact_sums as inner_products
-from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine import threshold_search as search
-from mmgrid.merging.engine import thresholds as cuts
+from mmgrid.merging import in_memory, merge_state_dicts
+from mmgrid.merging.arrays import exact_sums
+from mmgrid.merging.engine import run as run_module
+from mmgrid.merging.engine import threshold_search, thresholds
 from mmgrid.merging.engine.threshold_search import ThresholdSearch
 from mmgrid.merging.methods.stages.base import share_of
 
@@ -86,13 +84,13 @@ def brute_force(source: Model, base: Model, scope: str, first: Fraction, share: 
 def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 << 8, held: int = 100) -> Iterator[None]:
     """Splits work into runs of about `elements` elements, and finds thresholds by counting if `counting`."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, inner_products):
+        for module in (run_module, exact_sums):
             patch.setattr(module, "DOT_BLOCK", 8)
-        patch.setattr(search, "_BINS", bins)
-        patch.setattr(cuts, "_SAMPLE", sample)
-        patch.setattr(search, "_HELD", held)
-        patch.setattr(cuts, "SMALL_GROUP", 10 if counting else 1 << 22)
-        patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
+        patch.setattr(threshold_search, "_BINS", bins)
+        patch.setattr(thresholds, "_SAMPLE", sample)
+        patch.setattr(threshold_search, "_HELD", held)
+        patch.setattr(thresholds, "SMALL_GROUP", 10 if counting else 1 << 22)
+        patch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
         yield
 
 

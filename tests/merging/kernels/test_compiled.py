@@ -12,13 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mmgrid.merging import MergeError, merge_state_dicts
-from mmgrid.merging import in_memory as state_dicts
-from mmgrid.merging.arrays import exact_sums as inner_products
+from mmgrid.merging import MergeError, in_memory, merge_state_dicts
+from mmgrid.merging.arrays import exact_sums
 from mmgrid.merging.engine import compiled_runs as compiled
-from mmgrid.merging.engine import run as engine
-from mmgrid.merging.engine import threshold_search as search
-from mmgrid.merging.engine import thresholds as cuts
+from mmgrid.merging.engine import run as run_module
+from mmgrid.merging.engine import threshold_search, thresholds
 from mmgrid.merging.engine.compiled_runs import CompiledRuns
 from mmgrid.merging.kernels.choice import CHOICE, VARIABLE
 
@@ -80,12 +78,12 @@ def models(dtype: torch.dtype, n: int, seed: int = 0) -> tuple[dict[str, Model],
 @contextmanager
 def in_runs_of(elements: int, *, counting: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, inner_products):
+        for module in (run_module, exact_sums):
             patch.setattr(module, "DOT_BLOCK", 4)
-        patch.setattr(state_dicts, "run", functools.partial(engine.run, elements=elements))
-        patch.setattr(search, "_BINS", 1 << 12)
+        patch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
+        patch.setattr(threshold_search, "_BINS", 1 << 12)
         if counting:
-            patch.setattr(cuts, "SMALL_GROUP", 10)
+            patch.setattr(thresholds, "SMALL_GROUP", 10)
         yield
 
 
