@@ -19,7 +19,7 @@ from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
 from mmgrid.paradigms.checkpoints import load_checkpoint
-from mmgrid.reporting.tables.comparison import group_label
+from mmgrid.reporting.tables.labels import group_label
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 from mmgrid.studies.registry import STUDIES

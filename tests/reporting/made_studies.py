@@ -1,4 +1,4 @@
-"""Made-up but plausible answers of all seven studies: drawn numbers that obey what the schemas' docstrings say."""
+"""Made-up but plausible tables of all seven studies: random numbers within the ranges that their schemas document."""
 
 import itertools
 from datetime import date
@@ -33,7 +33,7 @@ def made_months(domains):
 
 
 def made_studies(domains=("beauty", "health", "toys"), paradigms=("semb",), seeds=(0,), metrics=METRICS, scales=26):
-    """Study → table → frame, for all studies.  One domain has no pairs; ``scales`` counts the λ of a curve."""
+    """Study → table → frame, for all studies. A single domain has no pairs; `scales` is the number of λ of a curve."""
     made = Maker(domains, paradigms, seeds, metrics)
     tables = {
         "baselines": {"comparisons": made.comparisons()},

@@ -85,6 +85,5 @@ class StudyKit:
     def test_the_report_can_show_it(self, case: StudyCase) -> None:
         shown = view(case.study.name)
         assert shown.name
-        for table in shown.tables(case.tables):
-            assert table.height
-        assert all(sentence.text for sentence in shown.sentences(case.tables))
+        assert all(table.frame.height for table in shown.tables(case.tables))
+        assert all(paragraph.text for paragraph in shown.paragraphs(case.tables))

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
+import polars as pl
+
 from mmgrid.reporting.figures.figure import Figure
 from mmgrid.reporting.figures.plot_data import data_set
 from mmgrid.reporting.figures.plots import plot_figure
@@ -80,6 +82,6 @@ def study_figures(study: Study, own: View, frames: Frames, domains: Sequence[str
             figures.append(
                 plot_figure(plot, f"{study.name}/{plot.table}", data[plot.table], orders, figure_id=figure_id)
             )
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"study {study.name!r}: {error}") from error
     return tuple(figure for figure in figures if figure is not None)
