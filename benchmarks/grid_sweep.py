@@ -1,9 +1,9 @@
-"""What a temporal sweep through a grid costs beyond its evaluations: 21 λ, written to a store as a run writes them.
+"""The overhead of a temporal sweep in a grid over its evaluations alone: 21 λ, written to a store as in a run.
 
-Both sides write the same 21 cells.  One asks 21 points of the line; the other asks the checkpoint at t2 every time,
-loaded once: nothing is merged and nothing is moved.  Their order alternates.
+Both sides write the same 21 cells. One evaluates 21 points of the line; the other evaluates the checkpoint at t2 every
+time, loaded once, so that nothing is merged or moved. Their order alternates.
 
-python benchmarks/grid_sweep.py GRID --store DIR [--domain NAME] [--repeats 2]     # the grid's checkpoints are built
+python benchmarks/grid_sweep.py GRID --store DIR [--domain NAME] [--repeats 2]     # needs the grid's checkpoints built
 """
 
 import argparse
@@ -19,7 +19,7 @@ from mmgrid.grid.builders import build_cell, models
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, load_grid
-from mmgrid.paradigms.registry import open_checkpoint
+from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.store import Store
 
 POINTS = 21
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _time(points: list[Cell], grid: Grid, store: Store, *, moved: bool) -> float:
-    """Seconds to build the cells in a store of their own whose upstream is that of `store`."""
+    """Seconds to build the cells in a new store that shares the upstream cells of `store`."""
     models._kept.clear()
     with tempfile.TemporaryDirectory() as folder:
         copy = Store(Path(folder) / "store")
@@ -64,7 +64,7 @@ def _time(points: list[Cell], grid: Grid, store: Store, *, moved: bool) -> float
         if moved:
             _build(points, grid, copy)
         else:
-            loaded = open_checkpoint(store.folder(points[0].upstream["end"].address))
+            loaded = load_checkpoint(store.folder(points[0].upstream["end"].address))
             with patch.object(models, "evaluated_model", lambda job: loaded):
                 _build(points, grid, copy)
         return time.perf_counter() - started

@@ -1,18 +1,18 @@
-"""Our SASRec, trained in one go, beside RecBole's on the same interactions and the same test users.
+"""Compares our SASRec, trained in one run, with RecBole's on the same interactions and the same test users.
 
-A baseline that is weaker than it should be flatters everything beside it, so ours is held against one that
-others wrote.  Both see every interaction before the cut (t2; t1 with `--target phase2`) as targets, with the
-25 items before it, at the same width, depth, dropout and learning rate.  What differs is how they are fed:
-ours takes the loss at every position of a window, RecBole's at the end of each prefix, so that RecBole's batch
-is as many prefixes as ours has targets on average.  The full catalogue is ranked with the whole history
-masked; metrics and intervals of both come from the ranks, by the same code.
+A weak baseline makes every other model look good, so ours is compared with an independent implementation. Both train
+on every interaction before the cut (t2; t1 with `--target phase2`) as a target, with the 25 items before it, at the
+same width, depth, dropout and learning rate. They differ in their batches: ours takes the loss at every position of a
+window, RecBole's at the end of each prefix, so a batch of RecBole has as many prefixes as a batch of ours has targets
+on average. The full catalogue is ranked with the whole history masked; the same code computes metrics and intervals of
+both from the ranks.
 
-RecBole needs older numpy and pandas than we do: give it an environment of its own
-(`pip install recbole==1.2.1 torch 'numpy<2' 'pandas<2.2' 'scipy<1.13' 'setuptools<81'`) and name its interpreter:
+RecBole needs older numpy and pandas than mmgrid: create a separate environment
+(`pip install recbole==1.2.1 torch 'numpy<2' 'pandas<2.2' 'scipy<1.13' 'setuptools<81'`) and give its interpreter:
 
     python benchmarks/sasrec_vs_recbole.py --domain beauty --recbole-python PATH
 
-Several numbers for `--epochs` or `--recbole-epochs` are points of one run, for choosing with `--target phase2`.
+Several values of `--epochs` or `--recbole-epochs` are points of one run, to choose from with `--target phase2`.
 """
 
 import argparse
@@ -31,12 +31,12 @@ import numpy as np
 import torch
 
 from mmgrid import __version__
-from mmgrid.data import READERS, Corpus, Histories, Phase, TestSet, prepare, test_set
+from mmgrid.data import READERS, Corpus, HeldOutUsers, Histories, Phase, held_out_users, prepare
 from mmgrid.data.held_out import Target
 from mmgrid.evaluation import bootstrap_interval, paired_difference, per_user, popularity_ranks
 from mmgrid.grid.file.load import Grid, load_grid
-from mmgrid.paradigms import SasrecRecipe
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.paradigms.sasrec.spec import SasrecRecipe
 from mmgrid.seeds import derive
 from mmgrid.training.fit import fit
 
@@ -46,12 +46,12 @@ METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
 @dataclass(frozen=True)
 class Split:
-    """What both train on and are asked: all interactions before `phase.end`, and the test users."""
+    """The data of both: all interactions before `phase.end` for training, and the test users."""
 
     corpus: Corpus
     phase: Phase
     histories: Histories
-    tested: TestSet
+    tested: HeldOutUsers
     recipe: SasrecRecipe
     seed: int
     threads: int
@@ -85,17 +85,17 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Our SASRec beside RecBole's, on the same split and users.")
+    parser = argparse.ArgumentParser(description="Compares our SASRec with RecBole's on the same split and users.")
     parser.add_argument("--domain", required=True, help="a domain of the grid")
-    parser.add_argument("--recbole-python", metavar="PATH", help="interpreter that has RecBole; default: ours only")
+    parser.add_argument("--recbole-python", metavar="PATH", help="interpreter with RecBole; default: train only ours")
     parser.add_argument("--grid", type=Path, default=HERE.parent / "grids" / "amazon14.toml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a value of the grid")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the grid")
     parser.add_argument("--target", choices=("test", "phase2"), default="test")
-    parser.add_argument("--epochs", type=float, nargs="+", help="of ours; default: the recipe's")
+    parser.add_argument("--epochs", type=float, nargs="+", help="epochs of ours; default: the recipe's")
     parser.add_argument("--recbole-epochs", type=int, nargs="+", default=[10])
-    parser.add_argument("--recbole-dropout", type=float, help="default: ours")
-    parser.add_argument("--trim-padding", action="store_true", help="spare RecBole the work on padding")
-    parser.add_argument("--skip-ours", action="store_true", help="train RecBole's only")
+    parser.add_argument("--recbole-dropout", type=float, help="dropout of RecBole's; default: that of ours")
+    parser.add_argument("--trim-padding", action="store_true", help="run RecBole without computation on padding")
+    parser.add_argument("--skip-ours", action="store_true", help="train only RecBole's")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -110,7 +110,7 @@ def _split(grid: Grid, domain: str, target: Target, seed: int) -> Split:
     corpus = prepare(raw, calendar, min_interactions=spec.data.min_interactions, max_users=spec.data.max_users).corpus
     end = calendar.t2 if target == "test" else calendar.t1
     known = corpus.before(end)
-    tested = test_set(corpus, calendar, target, spec.evaluation.max_users, spec.all_seeds[0])
+    tested = held_out_users(corpus, calendar, target, spec.evaluation.max_users, spec.all_seeds[0])
     phase = Phase("all", calendar.pretrain.start, end)
     return Split(known, phase, known.histories(end), tested, recipe, seed, spec.threads_per_cell)
 
@@ -122,7 +122,7 @@ def _popularity(split: Split) -> Result:
 
 
 def _ours(split: Split, epochs: list[float]) -> list[Result]:
-    """Ours, trained as the grid's cell `all` is; asked at the first logged step past each number of epochs."""
+    """Trains ours like the grid's cell `all`, and evaluates it at the first logged step after each number of epochs."""
     recipe, items, last = split.recipe, split.corpus.catalogue, max(epochs)
     if len(epochs) > 1 and recipe.schedule != "constant":
         raise SystemExit("several --epochs are points of one run, which needs schedule = 'constant'")
@@ -150,13 +150,13 @@ def _ours(split: Split, epochs: list[float]) -> list[Result]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         fit(model, examples, paradigm.loss, training, Path(folder), seed=seed, progress=ask, save_seconds=1e9)
-    if waiting:  # the last step need not be a logged one
+    if waiting:  # the last step may not be a logged one
         ask(1, 1, None)
     return results
 
 
 def _recbole(split: Split, arguments: argparse.Namespace, folder: Path) -> tuple[list[Result], str]:
-    """RecBole's, trained by the other interpreter; its results, and what its own evaluator says."""
+    """Trains RecBole's in the other interpreter; returns its results and the metrics of its evaluator."""
     epochs = sorted(arguments.recbole_epochs)
     _write_dataset(split, folder / split.corpus.name)
     job = {
@@ -171,9 +171,11 @@ def _recbole(split: Split, arguments: argparse.Namespace, folder: Path) -> tuple
     }
     (folder / "job.json").write_text(json.dumps(job))
     command = [arguments.recbole_python, str(HERE / "recbole_driver.py"), str(folder / "job.json")]
-    done = subprocess.run(command, cwd=folder, stdout=sys.stderr, check=False)  # its logs fall into the folder
+    done = subprocess.run(
+        command, cwd=folder, stdout=sys.stderr, check=False
+    )  # RecBole writes its logs to the working folder
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: ended with {done.returncode}; what it printed stands above")
+        raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}; see its output above")
     facts = json.loads((folder / "facts.json").read_text())
     with np.load(folder / "ranks.npz") as ranks:
         masked, unmasked = ranks["masked"], ranks["unmasked"]
@@ -185,7 +187,7 @@ def _recbole(split: Split, arguments: argparse.Namespace, folder: Path) -> tuple
 
 
 def _config(split: Split, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """RecBole's settings: our recipe in its words."""
+    """RecBole's settings for our recipe."""
     recipe = split.recipe
     n_targets = int(np.maximum(split.histories.lengths - 1, 0).sum())
     n_windows = len(Sasrec(recipe.history_length).examples(split.histories, split.corpus.catalogue, split.phase, 0))
@@ -221,7 +223,7 @@ def _config(split: Split, arguments: argparse.Namespace, folder: Path) -> dict[s
 
 
 def _write_dataset(split: Split, folder: Path) -> None:
-    """RecBole's files: one line a prefix, items named by their rows, and all items of the catalogue.
+    """Writes RecBole's files: one line per prefix, items named by their rows, and all items of the catalogue.
 
     `valid` repeats the test users for want of an empty file's being allowed; training never reads it.
     """
@@ -246,7 +248,7 @@ def _line(user: int, history: np.ndarray, target: int) -> str:
 
 
 def _check_own(facts: Mapping[str, Any], unmasked: np.ndarray, config: Mapping[str, Any]) -> str:
-    """RecBole's evaluator against the metrics of its unmasked ranks, which must be the same numbers."""
+    """Compares RecBole's evaluator with our metrics of its unmasked ranks, which must agree."""
     own = facts["own"][-1]
     ours = per_user(unmasked, METRICS).mean(axis=0)
     pairs = ", ".join(
@@ -257,7 +259,7 @@ def _check_own(facts: Mapping[str, Any], unmasked: np.ndarray, config: Mapping[s
         f"RecBole: {facts['examples']} prefixes in batches of {config['train_batch_size']}, dropout "
         f"{config['hidden_dropout_prob']}, {facts['parameters']} parameters"
         f"{', padding trimmed' if facts['trimmed'] else ''} ({versions}).\n"
-        f"Its own evaluator / our metrics of its ranks, history not masked: {pairs}."
+        f"Its evaluator / our metrics of its ranks, history not masked: {pairs}."
     )
 
 
@@ -274,7 +276,7 @@ def _describe(split: Split, arguments: argparse.Namespace) -> str:
 
 
 def _table(results: list[Result], seed: int) -> str:
-    """The table in Markdown; with one row of each model, their paired difference, too."""
+    """The table in Markdown; with one row per model, also their paired difference."""
     lines = [
         "| model | epochs | " + " | ".join(METRICS) + " | seconds |",
         "|---|--:|" + "--:|" * (len(METRICS) + 1),

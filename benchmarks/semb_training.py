@@ -1,16 +1,16 @@
-"""semb: a training step, each gain by itself, in one run.
+"""semb: the speed of a training step, and the effect of each optimisation.
 
-Prints, for forward and backward passes over the same batches of windows (float32, one thread unless --threads says
-otherwise), the tokens, windows and users a second and the peak of memory, where each distinct item's tokens count once a
-batch and padding counts as none, of
+Prints tokens, windows and users per second and peak memory of forward and backward passes over the same batches of
+windows (float32, one thread by default). The tokens of each distinct item count once per batch, and padding does not
+count. Compares
 
-- `per occurrence, padded`: every item of every window and every negative by itself, padded to the longest;
-- `distinct, padded` and `per occurrence, packed`: with one of the two gains, each distinct item of a batch once, or many
-  items in a row behind one shared prompt;
-- `distinct, packed`: what mmgrid does.
+- `per occurrence, padded`: every item of every window and every negative encoded separately, padded to the longest;
+- `distinct, padded` and `per occurrence, packed`: one of two optimisations, encoding each distinct item of a batch once
+  or packing many items into a row after one shared prompt;
+- `distinct, packed`: both, as in mmgrid.
 
-All four come to the same loss.  With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a
-made-up one.
+All four give the same loss. Runs on real data with --corpus (a prepared domain) and --backbone (a folder), else on
+synthetic data.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,10 @@ from torch import Tensor
 
 from measuring import backbone, batches_of, compare_steps, domain, options
 from mmgrid.data import Phase
-from mmgrid.paradigms import SembRecipe, resolve
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.semb.model import SembModel
 from mmgrid.paradigms.semb.paradigm import Semb, SembExamples
+from mmgrid.paradigms.semb.spec import SembRecipe
 from mmgrid.paradigms.shared.packing import TokenTable, pack
 
 LayOut = Callable[[TokenTable, np.ndarray], dict[str, Tensor]]
@@ -36,7 +37,7 @@ def main() -> None:
     given = options(__doc__).parse_args()
     torch.set_num_threads(given.threads)
     items, histories = domain(given.corpus)
-    recipe = resolve("semb", {}, backbone_kind="tiny", history_length=25)
+    recipe = PARADIGMS["semb"].resolve({}, backbone_kind="tiny", history_length=25)
     assert isinstance(recipe, SembRecipe)
     model, tokenizer = backbone(given.backbone, items, head=False)
     semb, semb_model = Semb.create(recipe, model, tokenizer, 0)
@@ -64,7 +65,7 @@ def _loss(semb: Semb, collate: Callable[[Drawn], dict[str, Any]], model: SembMod
 
 
 def occurrences(batch: Drawn) -> np.ndarray:
-    """Item rows of all windows, then of all negatives, as often as they occur."""
+    """Item rows of all windows, then of all negatives, with repetitions."""
     sequences, _, negatives = zip(*batch, strict=True)
     return np.concatenate([*sequences, *negatives])
 
@@ -74,7 +75,7 @@ def padded_distinct(examples: SembExamples, batch: Drawn) -> dict[str, Tensor]:
 
 
 def per_occurrence(examples: SembExamples, batch: Drawn, lay_out: LayOut) -> dict[str, Tensor]:
-    """The same batch, with a vector for each occurrence; negatives are told by the first occurrence of each item."""
+    """The same batch with a vector for each occurrence; a negative refers to the first occurrence of its item."""
     plain, rows = examples.collate(batch), occurrences(batch)
     _, first = np.unique(rows, return_index=True)
     lengths = [len(sequence) for sequence, *_ in batch]
@@ -91,7 +92,7 @@ def packed(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:
 
 
 def padded(table: TokenTable, items: np.ndarray) -> dict[str, Tensor]:
-    """One row an item, its prompt before it, padded at the end: what `pack` gives when rows hold one item."""
+    """One row per item, with its prompt, padded at the end: as `pack` with one item per row."""
     lengths = table.lengths(items) + 1
     prompt = len(table.prompt)
     width = prompt + int(lengths.max())

@@ -1,18 +1,18 @@
-"""semid: a training step, each gain by itself, in one run.
+"""semid: the speed of a training step, and the effect of each optimisation.
 
-Prints, for forward and backward passes over the same batches (float32, one thread unless --threads says otherwise),
-the tokens, examples and users a second and the peak of memory of
+Prints tokens, examples and users per second and peak memory of forward and backward passes over the same batches
+(float32, one thread by default; padding does not count) for
 
-- `padded, all logits`: a row for each example, padded to the longest, and logits of all tokens everywhere;
-- `padded, logits of answers` and `packed, all logits`: with one of the two gains;
-- `packed, logits of answers`: what mmgrid does, code tokens by their level alone,
+- `padded, all logits`: one row per example, padded to the longest, and logits of all tokens at all positions;
+- `padded, logits of answers` and `packed, all logits`: one of two optimisations;
+- `packed, logits of answers`: both, as in mmgrid, with logits of code tokens only within their level;
 
-where padding counts as no token; and the targets a second that codes to codes learn from
+and the targets per second of the task codes to codes with
 
 - `one example a target`: as in LC-Rec;
 - `all of a window at once`: `every_position`.
 
-With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a made-up one.
+Runs on real data with --corpus (a prepared domain) and --backbone (a folder), else on synthetic data.
 """
 
 import argparse
@@ -28,8 +28,9 @@ from transformers import PreTrainedModel
 
 from measuring import backbone, batches_of, best_times, compare_steps, domain, options, step
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms import SemidRecipe, resolve
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.semid.spec import SemidRecipe
 from mmgrid.paradigms.semid.tasks import SemidExamples
 from mmgrid.paradigms.shared.dialogues import Dialogue, collate
 from mmgrid.paradigms.shared.packing import attention_mask, mask_for
@@ -44,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     items, histories = domain(given.corpus)
     model, tokenizer = backbone(given.backbone, items)
-    recipe = resolve("semid", {"every_position": False}, backbone_kind="tiny", history_length=25)
+    recipe = PARADIGMS["semid"].resolve({"every_position": False}, backbone_kind="tiny", history_length=25)
     assert isinstance(recipe, SemidRecipe)
     codes = ItemCodes(np.random.default_rng(0).integers(0, CODES, (len(items), LEVELS), dtype=np.int32), CODES)
     semid, model = Semid.create(recipe, model, tokenizer, codes, "benchmark", seed=0)
@@ -61,7 +62,7 @@ def compare_training(
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     n_answers = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch)
-    print(f"{n_tokens} tokens, of which {n_answers} of answers; {n_places} places padded\n")
+    print(f"{n_tokens} tokens, {n_answers} of them in answers; {n_places} positions padded\n")
     ways: dict[str, Callable[[PreTrainedModel, Sequence[Dialogue]], Tensor]] = {
         "padded, all logits": partial(padded_loss, semid, everywhere=True),
         "padded, logits of answers": partial(padded_loss, semid, everywhere=False),
@@ -82,7 +83,7 @@ def compare_targets(
         batches = batches_of(examples_of(other, items, histories), recipe.batch_size, given.batches)
         targets = sum(int(dialogue.is_answer.sum()) for batch in batches for dialogue in batch) / LEVELS
         seconds = best_times({name: step(model, batches, lambda m, b: other.loss(m, collate(b)))}, given.repeats)  # noqa: B023
-        print(f"codes to codes, {name}: {targets / seconds[name]:,.0f} targets a second")
+        print(f"codes to codes, {name}: {targets / seconds[name]:,.0f} targets per second")
 
 
 def examples_of(semid: Semid, items: Items, histories: Histories) -> SemidExamples:
@@ -108,7 +109,7 @@ def packed_all(semid: Semid, model: PreTrainedModel, batch: Sequence[Dialogue]) 
 
 
 def weighted(semid: Semid, found: Tensor, labels: Tensor) -> Tensor:
-    """The loss of semid, from the logits of all tokens."""
+    """The loss of semid, computed from the logits of all tokens."""
     first, weight = semid.config["first_token"], semid.recipe.code_weight
     code = labels - first
     is_code = code >= 0

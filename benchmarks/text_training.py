@@ -1,23 +1,23 @@
-"""text: a training step and the generation of titles, each gain by itself, in one run.
+"""text: the speed of a training step and of generating titles, and the effect of each optimisation.
 
-Prints, for forward and backward passes over the same batches (float32, one thread unless --threads says otherwise),
-the tokens, examples and users a second and the peak of memory of
+Prints tokens, examples and users per second and peak memory of forward and backward passes over the same batches
+(float32, one thread by default; padding does not count) for
 
-- `padded, all logits`: a row for each example, padded to the longest, and logits everywhere, as is usual;
-- `padded, logits of answers` and `packed, all logits`: with one of the two gains;
-- `packed, logits of answers`: what mmgrid does,
+- `padded, all logits`: one row per example, padded to the longest, and logits at all positions, as is usual;
+- `padded, logits of answers` and `packed, all logits`: one of two optimisations;
+- `packed, logits of answers`: both, as in mmgrid;
 
-where padding counts as no token; the targets a second that are learned from
+the targets per second with
 
 - `one example a target`: as in BIGRec;
 - `all of a window at once`: `every_position`;
 
-and for beam search over the same prompts the users a second of
+and the users per second of beam search over the same prompts with
 
 - `a prompt for each beam`: `generate` of Transformers alone;
-- `a prompt for each user`: what mmgrid does, the same `generate` behind one reading of each prompt.
+- `a prompt for each user`: as in mmgrid, the same `generate` after one prefill of each prompt.
 
-With --corpus (a prepared domain) and --backbone (a folder) on real data, else on a made-up one.
+Runs on real data with --corpus (a prepared domain) and --backbone (a folder), else on synthetic data.
 """
 
 import argparse
@@ -32,13 +32,14 @@ from transformers import PreTrainedModel, StoppingCriteriaList
 
 from measuring import backbone, batches_of, best_times, compare_steps, domain, options, show, step
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms import TextRecipe, resolve
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, collate
 from mmgrid.paradigms.shared.packing import attention_mask, mask_for
 from mmgrid.paradigms.shared.padding import pad_left
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator
 from mmgrid.paradigms.text.engines.huggingface import EndsThere
 from mmgrid.paradigms.text.paradigm import Text, TextExamples
+from mmgrid.paradigms.text.spec import TextRecipe
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     items, histories = domain(given.corpus)
     model, tokenizer = backbone(given.backbone, items)
-    recipe = resolve("text", {"every_position": False}, backbone_kind="tiny", history_length=25)
+    recipe = PARADIGMS["text"].resolve({"every_position": False}, backbone_kind="tiny", history_length=25)
     assert isinstance(recipe, TextRecipe)
     text, model = Text.create(recipe, model, tokenizer)
     print(f"torch {torch.__version__}, {given.threads} thread(s), {len(items)} items, vocabulary {len(tokenizer)}\n")
@@ -66,7 +67,7 @@ def compare_training(
     n_tokens = sum(len(dialogue) for batch in batches for dialogue in batch)
     n_places = sum(len(batch) * max(map(len, batch)) for batch in batches)
     packed_places = sum(collate(batch)["input_ids"].numel() for batch in batches)
-    print(f"{n_tokens} tokens, {n_places} places padded, {packed_places} packed\n")
+    print(f"{n_tokens} tokens, {n_places} positions padded, {packed_places} packed\n")
     ways = {
         "padded, all logits": padded_all,
         "padded, logits of answers": padded_answers,
@@ -84,12 +85,12 @@ def compare_targets(
         other = Text(text.config | {"every_position": every}, text.tokenizer, text.recipe)
         examples = other.examples(histories, items, Phase("pretrain", 0, histories.end), seed=0)
         batches = batches_of(examples, other.recipe.batch_size, given.batches)
-        end = other.prompts(items).end[-1]  # once in each answer
+        end = other.prompts(items).end[-1]  # occurs once per answer
         targets = sum(
             int((dialogue.tokens[dialogue.is_answer] == end).sum()) for batch in batches for dialogue in batch
         )
         seconds = best_times({name: step(model, batches, packed_answers)}, given.repeats)
-        print(f"{name}: {targets / seconds[name]:,.0f} targets a second")
+        print(f"{name}: {targets / seconds[name]:,.0f} targets per second")
 
 
 def compare_asking(
@@ -107,11 +108,11 @@ def compare_asking(
     show("users", len(prompts), best_times(runs, given.repeats))
     start = time.perf_counter()
     text.recommend(model, served, items, 20)
-    print(f"recommending, with the catalogue encoded anew: {time.perf_counter() - start:.1f} s")
+    print(f"recommending, including encoding the catalogue: {time.perf_counter() - start:.1f} s")
 
 
 def padded(batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids, attention mask and labels [examples, longest]; labels are -100 where nothing is learned."""
+    """Token ids, attention mask and labels [examples, longest]; labels are -100 at positions without loss."""
     width = max(map(len, batch))
     ids, mask, labels = (np.full((len(batch), width), filling) for filling in (0, 0, -100))
     for row, dialogue in enumerate(batch):
@@ -153,7 +154,7 @@ def asking(generator: HuggingFaceGenerator, prompts: list[np.ndarray], n: int) -
 
 
 class EachBeam(HuggingFaceGenerator):
-    """Titles by `generate` alone, which reads a prompt once for each beam."""
+    """Titles by `generate` alone, which processes a prompt once per beam."""
 
     def _generate(self, prompts: list, n: int) -> Tensor:
         ids, mask = pad_left(prompts)
