@@ -93,4 +93,4 @@ def _comparison_table(frame: pl.DataFrame) -> tuple[Table, ...]:
     return study_table("table-advice", "λ̂ against λ = 1", caption, columns, frame, one_metric=False, block="domain")
 
 
-VIEW = View("PredictedScale", _paragraphs, _tables)
+VIEW = View("Advice", _paragraphs, _tables)
