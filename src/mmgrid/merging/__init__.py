@@ -6,7 +6,7 @@ torch is imported only for the functions that work on torch tensors, when they a
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.methods import METHODS, Method, get_method
+from mmgrid.merging.methods import METHODS, Floats, Method, Preset, get_method, merge_method
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.on_disk import Change, merge, sweep
@@ -22,15 +22,18 @@ __all__ = [
     "BlockTable",
     "Blocks",
     "Change",
+    "Floats",
     "Line",
     "MergeError",
     "MergeRecipe",
     "MergeReport",
     "MergeSource",
     "Method",
+    "Preset",
     "TensorFolder",
     "get_method",
     "merge",
+    "merge_method",
     "merge_state_dicts",
     "sweep",
     "walk",

@@ -1,7 +1,5 @@
 """The arithmetic of a merge, run by run: read, widen, subtract the base, apply stages, combine, add the base, round."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +15,11 @@ from mmgrid.merging.models.tensors import TensorInfo, Tensors
 from mmgrid.merging.plan.plan import BASE, Plan, TensorPart
 from mmgrid.merging.plan.program import AppliedMethod, Program
 
+# (number of the source, number of the stage) → the thresholds of a run
+RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
+# One method with several weights and scales, each with the coefficients of a method that takes a Gram matrix
+MethodVariants = Sequence[tuple[AppliedMethod, Sequence[float] | None]]
+
 
 class Computation:
     """Computes the runs of a program under a plan. Holds no tensors; threads may share it."""
@@ -31,7 +34,7 @@ class Computation:
         self,
         chunk: Chunk,
         part: TensorPart,
-        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
+        thresholds: RunThresholds,
         n_stages: int | None = None,
         *,
         check: bool = True,
@@ -39,7 +42,6 @@ class Computation:
         """The method's input for a run: θ or τ of each source after the first `n_stages` stages, and the base.
 
         Args:
-            thresholds: (number of the source, number of the stage) → the thresholds of this run.
             check: refuse values that are not finite. Passes that only prepare a merge leave this to the merge.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # `rounded` refuses values that are too large
@@ -49,7 +51,7 @@ class Computation:
         self,
         chunk: Chunk,
         part: TensorPart,
-        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
+        thresholds: RunThresholds,
         n_stages: int | None,
         check: bool,
     ) -> tuple[list[Floats], Floats | None]:
@@ -77,7 +79,7 @@ class Computation:
         delta: Floats,
         number: int,
         chunk: Chunk,
-        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
+        thresholds: RunThresholds,
         n_stages: int | None,
     ) -> Floats:
         for position, stage in enumerate(applied.stages[number][:n_stages]):
@@ -94,14 +96,10 @@ class Computation:
         self,
         chunk: Chunk,
         part: TensorPart,
-        thresholds: Mapping[tuple[int, int], Sequence[RunThreshold]],
-        methods: Sequence[tuple[AppliedMethod, Sequence[float] | None]],
+        thresholds: RunThresholds,
+        methods: MethodVariants,
     ) -> tuple[list[np.ndarray], list[int]]:
         """A run of the result under each of `methods`, and the number of elements that the stages leave of each source.
-
-        Args:
-            methods: one method with several weights and scales; each with the coefficients of a method that takes a
-                Gram matrix.
 
         Returns:
             The runs, stored as in `STORAGE`, and the numbers, which are 0 without stages.

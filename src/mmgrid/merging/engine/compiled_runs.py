@@ -1,28 +1,21 @@
 """Runs of a merge computed by compiled loops, if they are loaded and support the method; bit for bit equal to numpy."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import LARGEST, STORAGE, narrow, widen
+from mmgrid.merging.engine.arithmetic import Computation, MethodVariants, RunThresholds
 from mmgrid.merging.kernels.choice import CHOICE
 from mmgrid.merging.kernels.operations import KNOWN, Operation, operations_of
 from mmgrid.merging.kernels.tables import RunTable, SearchTable, VariantTable, address_of
-from mmgrid.merging.methods.stages import RunThreshold
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.plan.plan import TensorPart
 from mmgrid.merging.plan.program import AppliedMethod
 
-if TYPE_CHECKING:
-    from mmgrid.merging.engine.arithmetic import Computation
-
-RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
 _INFINITY = 0x7F800000
 _Steps = tuple[tuple[tuple[Operation, int], ...], ...]  # for each source: operation, number of the stage
 
@@ -52,7 +45,7 @@ class CompiledRuns:
         chunk: Chunk,
         part: TensorPart,
         thresholds: RunThresholds,
-        methods: Sequence[tuple[AppliedMethod, Sequence[float] | None]],
+        methods: MethodVariants,
     ) -> tuple[list[np.ndarray], list[int]] | None:
         """A run of the result under each of `methods`, as `Computation.results` returns it."""
         loops = CHOICE.loops

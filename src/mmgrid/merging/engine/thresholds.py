@@ -1,7 +1,5 @@
 """Finds the thresholds of stages that keep the largest magnitudes of a tensor, tower or model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 

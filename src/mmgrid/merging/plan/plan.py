@@ -5,8 +5,6 @@ are kept and must be equal in all sources. Tensors that only the base has are dr
 If one source lacks a tensor, or has it in another shape, the merge stops before anything is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
