@@ -13,7 +13,7 @@ from page_data import wait_until_drawn
 
 from mmgrid.evaluation import change_rows, rows
 from mmgrid.reporting import ReportTables, write_report
-from mmgrid.reporting.page.html import page
+from mmgrid.reporting.page.html import report_html
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -202,7 +202,7 @@ def studied(tables):
 @pytest.fixture(scope="session")
 def studied_page(studied):
     """Its report as HTML."""
-    return page(studied)
+    return report_html(studied)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from page_data import data_set, read_payload
 
 from mmgrid.reporting import write_report
-from mmgrid.reporting.page.html import chart_library, page, script_json
+from mmgrid.reporting.page.html import chart_library, report_html, script_json
 
 FRAMES = ("cells", "statistics", "results", "losses", "changes")
 
@@ -58,7 +58,7 @@ def test_writes_one_whole_file(tables, tmp_path):
 def test_shows_the_results_to_the_last_digit(tables):
     shown = {
         (group, cells[0][0], cells[1][0], cells[2][0]): float(cells[5][1])
-        for group, cells in read_rows(page(tables), "table-2")
+        for group, cells in read_rows(report_html(tables), "table-2")
     }
     trained = {"pretrain": "to t0", "phase1": "to t1", "phase2": "to t2", "all": "to t2, in one go"}
     expected = {}
@@ -72,7 +72,7 @@ def test_shows_the_results_to_the_last_digit(tables):
 
 
 def test_holds_aggregates_only_and_the_chart_library_once(tables):
-    text = page(tables)
+    text = report_html(tables)
     assert text.count("window.vegaEmbed = vegaEmbed") + text.count("window.vegaEmbed=") == 1
     assert len(text.encode()) - len(chart_library().encode()) < 500_000
     payload = read_payload(text)
@@ -87,12 +87,12 @@ def test_a_grid_of_six_domains_stays_under_five_megabytes(tables):
         return pl.concat([frame, more])
 
     frames = {name: six(getattr(tables, name)) for name in FRAMES}
-    text = page(replace(tables, **frames))
+    text = report_html(replace(tables, **frames))
     assert len(text.encode()) - len(chart_library().encode()) < 5_000_000
 
 
 def test_loads_nothing_and_names_its_scripts(tables):
-    text = page(tables)
+    text = report_html(tables)
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
     assert "default-src &#39;none&#39;" in policy
     assert "unsafe-eval" not in policy
@@ -104,7 +104,7 @@ def test_loads_nothing_and_names_its_scripts(tables):
 
 
 def test_every_table_has_headings_and_a_caption(tables):
-    text = page(tables).replace(chart_library(), "")
+    text = report_html(tables).replace(chart_library(), "")
     assert text.count("<table") == text.count("<caption>") == 6
     assert '<th scope="col"' in text
     assert '<th scope="row"' in text
@@ -125,7 +125,7 @@ def test_one_domain_without_merges_or_losses(tables):
 
     frames = {name: only(getattr(tables, name)) for name in FRAMES}
     frames["results"] = frames["results"].filter(pl.col("merge") == "")
-    text = page(replace(tables, **(frames | {"losses": pl.DataFrame(), "changes": pl.DataFrame()})))
+    text = report_html(replace(tables, **(frames | {"losses": pl.DataFrame(), "changes": pl.DataFrame()})))
     assert "No merge of two domains is evaluated" in text
     assert "No training has logged a loss yet." in text
     assert [row[1][0][0] for row in read_rows(text, "table-1")] == ["beauty"]
@@ -137,7 +137,7 @@ def test_a_group_without_users_shows_dashes(tables):
     results = tables.results.with_columns(
         pl.when(empty).then(float("nan")).otherwise(pl.col(name)).alias(name) for name in ("value", "low", "high")
     ).with_columns(n_users=pl.when(empty).then(0).otherwise("n_users"))
-    text = page(replace(tables, results=results, changes=pl.DataFrame()))
+    text = report_html(replace(tables, results=results, changes=pl.DataFrame()))
     rows = [cells for group, cells in read_rows(text, "table-2") if group == "non_active"]
     assert {cell[0] for row in rows for cell in row[3:7]} == {"–"}
     assert "Nothing is evaluated on non-active users yet." in text
@@ -145,13 +145,13 @@ def test_a_group_without_users_shows_dashes(tables):
 
 def test_a_table_that_lacks_a_column_is_named(tables):
     with pytest.raises(ValueError, match="'losses': no column loss"):
-        page(replace(tables, losses=tables.losses.drop("loss")))
+        report_html(replace(tables, losses=tables.losses.drop("loss")))
     with pytest.raises(ValueError, match="'cells'"):
-        page(replace(tables, cells=tables.cells.with_columns(seconds=pl.lit("soon"))))
+        report_html(replace(tables, cells=tables.cells.with_columns(seconds=pl.lit("soon"))))
 
 
 def test_the_page_follows_from_the_tables_alone(tables):
-    assert page(tables) == page(tables)
+    assert report_html(tables) == report_html(tables)
 
 
 def test_the_report_does_without_torch():

@@ -14,7 +14,7 @@ from page_data import figure, read_payload
 from mmgrid.reporting.figures.figure import vegalite_version
 from mmgrid.reporting.inputs import checked
 from mmgrid.reporting.page.figure_files import sized_spec
-from mmgrid.reporting.page.html import page
+from mmgrid.reporting.page.html import report_html
 from mmgrid.reporting.page.study_sections import study_sections
 from mmgrid.reporting.studies.registry import view
 from mmgrid.reporting.tables.export import to_csv, to_latex
@@ -110,7 +110,7 @@ def test_without_findings_and_rows_it_says_that_there_is_nothing(odd):
 
 
 def test_the_page_holds_it_between_the_others(odd, studied):
-    text = page(replace(odd, studies={**studied.studies, **odd.studies}))
+    text = report_html(replace(odd, studies={**studied.studies, **odd.studies}))
     assert re.findall(r'<section id="([^"]+)"', text)[-3:] == ["advise", "odd", "training"]
     payload = read_payload(text)
     assert figure(payload, "figure-odd-growth")["data"] == ["odd/growth"]

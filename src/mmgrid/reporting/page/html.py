@@ -36,14 +36,14 @@ def write_report(tables: ReportTables, out: Path) -> Path:
     Raises:
         ValueError: if a table with rows lacks a column; the message names both.
     """
-    text = page(tables)
+    text = report_html(tables)
     with clear_disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out, text.encode())
     return out
 
 
-def page(tables: ReportTables) -> str:
+def report_html(tables: ReportTables) -> str:
     """The report as HTML.
 
     Raises:

@@ -73,7 +73,7 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
         "domain",
         Column("users", "Group"),
         Column("best", "λ*", digits=3, low="best_low", high="best_high"),
-        Column("edge", "", hint="whether λ* lies at an end of the range of λ"),
+        Column("edge", "Edge", hint="whether λ* lies at an end of the range of λ"),
         Column("value_at_best", "At λ*, %", digits=2),
         Column("value_at_one", "At λ = 1, %", digits=2),
         Column("value_at_zero", "At λ = 0, %", digits=2),
