@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmgrid.data import READERS, Calendar, Corpus, prepare, statistics, test_set
+from mmgrid.data import READERS, Calendar, Corpus, held_out_users, prepare, statistics
 
 CALENDAR = Calendar.from_dates(
     {
@@ -24,18 +24,18 @@ PINS = {
 
 
 @pytest.mark.parametrize("domain", PINS)
-def test_rows_and_test_users(amazon14, domain):
+def test_numbers_of_rows_and_test_users(amazon14, domain):
     corpus = prepare(READERS["parquet"].read(amazon14, domain), CALENDAR).corpus
     found = statistics(corpus, CALENDAR)
     assert (found.users, found.items, *found.interactions.values(), found.test_users) == PINS[domain]
 
 
-def test_a_real_corpus_survives_the_disk_and_leaks_nothing(amazon14, tmp_path):
+def test_a_real_corpus_survives_saving_and_leaks_nothing(amazon14, tmp_path):
     corpus = prepare(READERS["parquet"].read(amazon14, "toys"), CALENDAR).corpus
     corpus.save(tmp_path)
     known = Corpus.load(tmp_path, until=CALENDAR.t1)
     assert known.timestamps.max() < CALENDAR.t1
     assert known.items.tolist() == corpus.before(CALENDAR.t1).items.tolist()
-    tested = test_set(corpus, CALENDAR, "phase2")
+    tested = held_out_users(corpus, CALENDAR, "phase2")
     tested.histories.guard(CALENDAR.t2)
     assert len(tested) == 6140

@@ -1,11 +1,11 @@
-"""The synthetic world: the same bytes from the same seed, the real path to a corpus, and truth that shows."""
+"""The synthetic world: reproducible bytes, the usual path to a corpus, and a ground truth that shows in the data."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmgrid.data import READERS, Corpus, TestSet, prepare, statistics, test_set
+from mmgrid.data import READERS, Corpus, HeldOutUsers, held_out_users, prepare, statistics
 from mmgrid.data.synthetic import World, WorldDomain, simulate, write_world
 
 SMALL = WorldDomain("films", users=700, items=300)
@@ -32,7 +32,7 @@ def files(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_bytes_depend_on_seed_name_and_numbers_alone(tmp_path):
+def test_bytes_depend_only_on_seed_name_and_parameters(tmp_path):
     world = World((replace(SMALL, users=60, items=60, mean_interactions=6),), seed=1)
     more = World((*world.domains, WorldDomain("others")), seed=1)
     changed = World((replace(world.domains[0], drift=0.31),), seed=1)
@@ -54,7 +54,7 @@ def test_bytes_depend_on_seed_name_and_numbers_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_walks_the_real_path(corpora, name):
+def test_files_are_read_and_prepared_like_real_ones(corpora, name):
     found = statistics(corpora[name], WORLD.calendar)
     assert 0.8 * SMALL.users < found.users < SMALL.users
     assert 0.8 * SMALL.items < found.items < SMALL.items  # some have no title, some too few interactions
@@ -67,8 +67,8 @@ def test_it_walks_the_real_path(corpora, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_comes_next_is_far_above_popularity(corpora, name):
-    corpus, tested = corpora[name], test_set(corpora[name], WORLD.calendar)
+def test_the_next_item_is_predictable_far_beyond_popularity(corpora, name):
+    corpus, tested = corpora[name], held_out_users(corpora[name], WORLD.calendar)
     known = corpus.before(WORLD.calendar.t2)
     N = len(corpus.catalogue)
     popularity = np.bincount(known.items, minlength=N).astype(float)
@@ -87,19 +87,19 @@ def test_what_comes_next_is_far_above_popularity(corpora, name):
     assert popular > 10 / N / 2
 
 
-def recall(scores: np.ndarray, tested: TestSet, k: int = 10) -> float:
+def recall(scores: np.ndarray, tested: HeldOutUsers, k: int = 10) -> float:
     scores = scores.copy()
     scores[np.repeat(np.arange(len(tested)), tested.histories.lengths), tested.histories.items] = -np.inf
     target = scores[np.arange(len(tested)), tested.targets]
     return float(((scores > target[:, None]).sum(axis=1) < k).mean())
 
 
-def test_turnover_shows_in_the_age_of_items(corpora):
+def test_turnover_shows_in_the_ages_of_items(corpora):
     gaps = [statistics(corpora[name], WORLD.calendar).gap_days or 0 for name in ("games", "films", "kitchen")]
     assert gaps[0] * 1.3 < gaps[1] < gaps[2]
 
 
-def test_drift_moves_demand_and_everybodys_taste():
+def test_drift_moves_demand_and_every_taste():
     still, moving = (simulate(World((replace(SMALL, drift=drift, wander=0.0),)), "films") for drift in (0.0, 1.0))
     assert shift_of_demand(moving) > 3 * shift_of_demand(still)
     t1, t2 = WORLD.calendar.t1, WORLD.calendar.t2
@@ -109,7 +109,7 @@ def test_drift_moves_demand_and_everybodys_taste():
 
 
 def shift_of_demand(simulation) -> float:
-    """Distance between the mean vectors of what was taken in two years that lie three years apart."""
+    """Distance between the mean item vectors of two years that are three years apart."""
     years = (simulation.times_ms - simulation.start_ms) / (365.25 * 86_400_000)
     means = [
         simulation.item_vectors[simulation.items[(years >= low) & (years < low + 1)]].mean(axis=0) for low in (1, 4)
@@ -117,14 +117,14 @@ def shift_of_demand(simulation) -> float:
     return float(np.linalg.norm(means[1] - means[0]))
 
 
-def test_the_truth_says_what_was_planted(tmp_path):
+def test_the_truth_file_holds_the_parameters_and_tastes(tmp_path):
     truth = write_world(WORLD, "games", tmp_path)
     assert truth["parameters"]["drift"] == 0.9
     assert truth["tastes"]["t2"]["radians_from_t2"] == pytest.approx(0, abs=1e-6)
     assert truth["tastes"]["t0"]["radians_from_t2"] > truth["tastes"]["t1"]["radians_from_t2"] > 0.2
 
 
-def test_text_tells_where_an_item_lies():
+def test_texts_predict_item_vectors():
     simulation = simulate(WORLD, "films")
     texts = [
         set((title + " " + text).lower().replace(".", " ").replace(",", " ").split())
@@ -134,7 +134,7 @@ def test_text_tells_where_an_item_lies():
     bags = np.zeros((len(texts), len(vocabulary)))
     for row, words in enumerate(texts):
         bags[row, [vocabulary[word] for word in words]] = 1
-    # Ridge regression from words to where the item lies, on two thirds of the items; the rest are unseen.
+    # Ridge regression from words to the item vector, fitted on two thirds of the items, tested on the rest.
     seen = np.arange(len(texts)) % 3 > 0
     gram = bags[seen].T @ bags[seen] + 3 * np.eye(len(vocabulary))
     guess = bags[~seen] @ np.linalg.solve(gram, bags[seen].T @ simulation.item_vectors[seen])
@@ -145,7 +145,7 @@ def test_text_tells_where_an_item_lies():
     assert (guess * strangers).sum(axis=1).mean() < 0.2
 
 
-def test_domains_share_the_words_they_are_told_to():
+def test_domains_share_the_given_proportion_of_words():
     words = {name: set(" ".join(simulate(WORLD, name).descriptions).lower().split()) for name in NAMES}
     common = {name: len(words["films"] & words[name]) / len(words[name]) for name in ("games", "kitchen")}
     assert common["games"] > common["kitchen"] > 0.1
@@ -163,12 +163,12 @@ def test_domains_share_the_words_they_are_told_to():
         ({"name": "../films"}, "domain name"),
     ],
 )
-def test_senseless_numbers_are_refused(numbers, message):
+def test_parameters_out_of_range_are_refused(numbers, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **numbers)
 
 
-def test_names_must_differ_and_exist():
+def test_domain_names_must_be_distinct_and_known():
     with pytest.raises(ValueError, match="films named twice"):
         World((SMALL, SMALL))
     with pytest.raises(ValueError, match="'songs': no such domain; there are films"):

@@ -197,16 +197,17 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
     environment = accident(
         tmp_path / "accident",
         f"""
-        from mmgrid.grid.builders import corpus
+        build = store.Store.build
 
-        build = corpus.build
+        def slow(self, address, recipe, upstream, make):
+            def held(folder):
+                while address.name == "corpus/garden" and not Path({str(go)!r}).exists():
+                    time.sleep(0.005)
+                return make(folder)
 
-        def slow(job):
-            while job.cell.name == "corpus/garden" and not Path({str(go)!r}).exists():
-                time.sleep(0.005)
-            return build(job)
+            return build(self, address, recipe, upstream, held)
 
-        corpus.build = slow
+        store.Store.build = slow
         """,
     )
     first = start("run", *bench.arguments, "--json", "--jobs", "1", environment=environment)
@@ -231,18 +232,19 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
 
 
 HOLDING = """
-from mmgrid.grid.builders import corpus
+build = store.Store.build
 
-build = corpus.build
+def slow(self, address, recipe, upstream, make):
+    def held(folder):
+        (folder / "held").touch()
+        while not Path({go!r}).exists():
+            time.sleep(0.005)
+        (folder / "held").unlink()
+        return make(folder)
 
-def held(job):
-    (job.folder / "held").touch()
-    while not Path({go!r}).exists():
-        time.sleep(0.005)
-    (job.folder / "held").unlink()
-    return build(job)
+    return build(self, address, recipe, upstream, held)
 
-corpus.build = held
+store.Store.build = slow
 """
 
 

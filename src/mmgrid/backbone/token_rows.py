@@ -28,7 +28,7 @@ def append_token_rows(model: PreTrainedModel, count: int, seed: int) -> int:
 
 @torch.no_grad()
 def keep_token_rows(model: PreTrainedModel, kept: Sequence[tuple[int, int]]) -> None:
-    """Cut the embeddings, and a head of their own, to the rows [start, stop) of `kept`, in this order."""
+    """Keep only the rows [start, stop) of each range in `kept`, in this order, in the embeddings and an untied head."""
     parts = [torch.cat([weight[start:stop] for start, stop in kept]).clone() for weight in _tables(model).values()]
     model.resize_token_embeddings(len(parts[0]), mean_resizing=False)
     for weight, rows in zip(_tables(model).values(), parts, strict=True):

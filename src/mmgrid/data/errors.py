@@ -2,7 +2,7 @@
 
 
 class DataError(ValueError):
-    """The input data cannot be used as it is; the message names the file or domain and the remedy."""
+    """The input data is unusable; the message names the file or domain and the remedy."""
 
 
 class CalendarError(DataError):

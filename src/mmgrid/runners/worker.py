@@ -35,7 +35,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
             return
         try:
             answer = (build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress))), "")
-        except Exception as error:  # whatever fails in one cell, the others go on
+        except Exception as error:  # a failure of any kind affects this cell only
             _log(error, cell.name)
             answer = ("failed", one_line(error))
         try:

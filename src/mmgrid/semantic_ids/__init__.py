@@ -1,4 +1,4 @@
-"""Semantic IDs: quantisers turn item vectors into codes, and colliding items get codes of their own.
+"""Semantic IDs: quantisers turn item vectors into codes, and colliding items get distinct codes.
 
 `fit_codebook` makes a codebook, `assign_codes` gives the items their codes. This face imports no torch.
 """
