@@ -1,13 +1,12 @@
 """The commands `results` and `report`, which show what a grid has measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
-from mmgrid.quantities import duration
 
 STUDY_METRICS = ("ndcg@20",)
 MAIN_METRICS = ("recall@10", "ndcg@10")  # two metrics with intervals fill a terminal of 80 columns
@@ -32,7 +31,7 @@ def results(
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
-    from mmgrid.grid.standing.results import results_table, study_tables
+    from mmgrid.grid.standing.results import results_table
 
     metrics = tuple(metric or MAIN_METRICS)
     for option, values, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
@@ -41,7 +40,7 @@ def results(
             raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=option)
     session = Session.open(grid, store, settings)
     if study is not None:
-        _study(session, study, study_tables(session.records, session.store), group, metric or STUDY_METRICS, as_json)
+        _study(session, study, group, metric or STUDY_METRICS, as_json)
         return
     table = results_table(session.records, session.store)
     session.warn_of_damage()
@@ -64,9 +63,7 @@ def results(
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
 
 
-def _study(
-    session: Any, name: str, tables: Mapping[str, Mapping[str, Any]], group: str, metrics: Sequence[str], as_json: bool
-) -> None:
+def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json: bool) -> None:
     """Print a study's tables: whole as JSON, else the rows of the chosen group and metrics."""
     from mmgrid.cli import draw
     from mmgrid.studies.registry import STUDIES
@@ -74,15 +71,11 @@ def _study(
     if name not in STUDIES:
         raise typer.BadParameter(f"{name}: must be one of {', '.join(STUDIES)}", param_hint="--study")
     session.warn_of_damage()
-    if name not in tables:
-        declared = any(cell.kind == "study" and cell.key[0] == name for cell in session.cells)
-        state = "is not built" if declared else "is not in the grid"
-        remedy = f"`mmgrid run GRID --only 'study/{name}/*'` builds it" if declared else "add it under [[studies]]"
-        raise ValueError(f"{session.grid.file}: the study {name} {state}; {remedy}")
+    tables = session.study_tables(name)
     if as_json:
-        draw.print_json({table: frame.to_dicts() for table, frame in tables[name].items()})
+        draw.print_json({table: frame.to_dicts() for table, frame in tables.items()})
         return
-    for table, frame in tables[name].items():
+    for table, frame in tables.items():
         shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *metrics)]
         shown = [row for row in shown if row.get("group", group) == group or table == "best"]
         constant = {c for c in frame.columns if c in ("seed", "metric", "paradigm") and len({r[c] for r in shown}) < 2}
@@ -107,10 +100,11 @@ def report(
     from mmgrid.cli.session import Session
     from mmgrid.files import clear_disk_errors
     from mmgrid.reporting import write_figures, write_report
+    from mmgrid.reporting.of_grid import grid_tables
 
     session = Session.open(grid, store, settings)
     out = out or Path(f"{session.grid.spec.name}.html")
-    tables = report_tables(session, grid)
+    tables = grid_tables(session, grid)
     session.warn_of_damage()
     with clear_disk_errors(out):
         write_report(tables, out)
@@ -123,39 +117,3 @@ def report(
     draw.say(f"report: {out.resolve()}")
     if pictures:
         draw.say(f"figures: {folder.resolve()} ({len(pictures)} files)")
-
-
-def report_tables(session: Any, grid: Path) -> Any:
-    """The tables of a grid's report, read from its store."""
-    from mmgrid.grid.standing import results as tables
-    from mmgrid.reporting import ReportTables
-
-    spec, records = session.grid.spec, session.records
-    seconds = sum(record.seconds for record in records.values())
-    facts = {
-        "Backbone": spec.backbone.kind if spec.backbone else "none: the checkpoints are given",
-        "Domains": ", ".join(spec.data.domains),
-        "Phases": "; ".join(f"{name} {start} to {end}" for name, (start, end) in spec.phases.model_dump().items()),
-        "Target": spec.evaluation.target,
-        "Catalogue": spec.data.catalogue,
-        "Seeds": ", ".join(map(str, spec.all_seeds)),
-        "Threads per cell": str(spec.threads_per_cell),
-        "Cells built": f"{len(records)} of {len(session.cells)}, {duration(seconds)} of work",
-    }
-    versions = next(iter(records.values())).versions if records else {}
-    facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return ReportTables(
-        name=spec.name,
-        command=f"mmgrid run {grid} && mmgrid report {grid}",
-        facts=facts,
-        cells=tables.cells_table(session.states, records),
-        statistics=tables.statistics_table(records),
-        results=tables.results_table(records, session.store),
-        losses=tables.losses_table(records, session.store),
-        changes=tables.changes_table(records, session.store),
-        studies=tables.study_tables(records, session.store),
-        codes=tables.codes_table(records),
-        months=tables.months_table(records, session.store),
-        phases={name: (str(start), str(end)) for name, (start, end) in spec.phases.model_dump().items()},
-        grid=str(grid),
-    )

@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import polars as pl
+
 from mmgrid.files import DigestCache
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, GridError, load_grid
-from mmgrid.grid.standing.results import survey
+from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.grid.standing.state import CellState, cell_states
 from mmgrid.store import Record, Store
+from mmgrid.studies.registry import STUDIES
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,19 @@ class GridStore:
             words = ["mmgrid", "run", str(self.grid.file), "--only", cell.name, "--store", str(self.store.root)]
             raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{shlex.join(words)}` builds it")
         return self.store.folder(cell.address)
+
+    def study_tables(self, study: str) -> dict[str, pl.DataFrame]:
+        """The tables of a study by name, with the rows of all paradigms and seeds.
+
+        Raises:
+            GridError: no such study is installed, the grid has none, or it is not built; the message says what to do.
+        """
+        if study not in STUDIES:
+            raise GridError(STUDIES.unknown(study))
+        found = study_tables(self.records, self.store)
+        if study not in found:
+            declared = any(cell.kind == "study" and cell.key[0] == study for cell in self.cells)
+            state = "is not built" if declared else "is not in the grid"
+            remedy = f"`mmgrid run GRID --only 'study/{study}/*'` builds it" if declared else "add it under [[studies]]"
+            raise GridError(f"{self.grid.file}: the study {study} {state}; {remedy}")
+        return found[study]

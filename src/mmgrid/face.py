@@ -1,0 +1,222 @@
+"""What `import mmgrid` offers next to merging: grids and recommenders, each in one call with plain arguments."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mmgrid.grid.file.load import Grid
+    from mmgrid.grid.standing.grid_store import GridStore
+    from mmgrid.paradigms.recommender import Recommender
+    from mmgrid.runners import EventCallback, RunOutcome
+
+_LOG = logging.getLogger(__name__)
+DEFAULT_STORE = "runs"
+SHOWN_FAILURES = 5
+
+
+class RunFailedError(RuntimeError):
+    """Cells of a run failed; the message names them with their errors.
+
+    outcome: the `RunOutcome` of the run.
+    """
+
+    def __init__(self, outcome: RunOutcome) -> None:
+        self.outcome = outcome
+        failed = list(outcome.failed.items())
+        lines = [f"  {name}: {error}" for name, error in failed[:SHOWN_FAILURES]]
+        if len(failed) > SHOWN_FAILURES:
+            lines.append(f"  and {len(failed) - SHOWN_FAILURES} more")
+        super().__init__(
+            f"{len(failed)} cells failed, and {len(outcome.blocked)} that depend on them were not built. "
+            "What is built stays: fix the errors and run again.\n" + "\n".join(lines)
+        )
+
+
+def methods() -> dict[str, str]:
+    """The installed merge methods: name → formula in one line.
+
+    `mmgrid.merging.METHODS[name]` is the method itself, with its options and its paper.
+    """
+    from mmgrid.merging.methods import METHODS
+
+    return {name: method.formula for name, method in METHODS.working().items()}
+
+
+def run(
+    grid: Grid | str | Path,
+    *,
+    store: str | Path = DEFAULT_STORE,
+    only: str | Sequence[str] = (),
+    jobs: int | None = None,
+    watch: EventCallback | None = None,
+    check: bool = True,
+) -> RunOutcome:
+    """Build the cells of a grid that are missing in the store.
+
+    The cells are built in new processes, which import the calling script once more. So a script must call this function
+    below `if __name__ == "__main__":`; a notebook need not.
+
+    Args:
+        grid: from `load_grid`, or the grid file.
+        store: the folder of built cells, relative to the working directory; created if it is absent.
+        only: patterns of cell names, such as "evaluation/baseline/*"; the cells that they depend on are built, too.
+            Default: all cells.
+        jobs: cells built at a time. Default: available cores divided by the grid's `threads_per_cell`.
+        watch: called with a `mmgrid.runners.CellEvent` whenever the state of a cell changes; `print` will do.
+        check: raise RunFailedError if cells failed. With False, see `failed` and `blocked` of the outcome.
+
+    Returns:
+        The names of the cells that were built, were in the store already, failed, or were blocked by failed ones.
+
+    Raises:
+        RunFailedError: cells failed; all others are built.
+        GridError: the grid file is wrong, or no cell fits `only`.
+        StoreError: the folder is not a store.
+    """
+    from mmgrid.runners import run_local
+
+    view = _view(grid, store)
+    cells = view.chosen([only] if isinstance(only, str) else only)
+    outcome = run_local(cells, view.grid, view.store, jobs=jobs, on_event=watch)
+    if check and not outcome.complete:
+        raise RunFailedError(outcome)
+    return outcome
+
+
+@overload
+def results(grid: Grid | str | Path, study: None = None, *, store: str | Path = DEFAULT_STORE) -> pl.DataFrame: ...
+@overload
+def results(grid: Grid | str | Path, study: str, *, store: str | Path = DEFAULT_STORE) -> dict[str, pl.DataFrame]: ...
+def results(
+    grid: Grid | str | Path, study: str | None = None, *, store: str | Path = DEFAULT_STORE
+) -> pl.DataFrame | dict[str, pl.DataFrame]:
+    """The results of the cells that are built, or the tables of a study.
+
+    Args:
+        grid: from `load_grid`, or the grid file.
+        study: name of a study of the grid, such as "temporal".
+        store: the folder of built cells, relative to the working directory.
+
+    Returns:
+        One row per evaluated model, group of users and metric (`mmgrid.evaluation.RESULTS_SCHEMA`): `value` with the
+        bounds `low` and `high` of its 95 % interval, all in percent. With a study: its tables by name.
+
+    Raises:
+        GridError: the grid file is wrong, or the study is not in the grid.
+        FileNotFoundError: the study is not built.
+        StoreError: the folder is not a store.
+    """
+    from mmgrid.grid.standing.results import results_table
+
+    view = _view(grid, store)
+    _warn_of_damage(view)
+    return results_table(view.records, view.store) if study is None else view.study_tables(study)
+
+
+def report(
+    grid: Grid | str | Path,
+    out: str | Path | None = None,
+    *,
+    store: str | Path = DEFAULT_STORE,
+    figures: str | Path | None = None,
+) -> Path:
+    """Write the report of a grid: one HTML file that opens without a network.
+
+    Args:
+        grid: from `load_grid`, or the grid file.
+        out: the HTML file. Default: the grid's name with `.html`, in the working directory.
+        store: the folder of built cells, relative to the working directory.
+        figures: a folder for all figures as SVG and PDF. Default: they are not written.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        GridError: the grid file is wrong.
+        StoreError: the folder is not a store.
+        DiskFull, NotWritableError: a file cannot be written.
+    """
+    from mmgrid.files import clear_disk_errors
+    from mmgrid.reporting import write_figures, write_report
+    from mmgrid.reporting.of_grid import grid_tables
+
+    view = _view(grid, store)
+    _warn_of_damage(view)
+    file = Path(f"{view.grid.spec.name}.html" if out is None else out)
+    tables = grid_tables(view, _as_typed(view.grid.file))
+    with clear_disk_errors(file):
+        write_report(tables, file)
+    if figures is not None:
+        write_figures(tables, Path(figures))
+    return file
+
+
+def cell_folder(grid: Grid | str | Path, cell: str, *, store: str | Path = DEFAULT_STORE) -> Path:
+    """The folder of a built cell, such as "corpus/garden": the data of a domain, which `Recommender` takes.
+
+    Args:
+        grid: from `load_grid`, or the grid file.
+        cell: its name, as `mmgrid plan` prints it.
+        store: the folder of built cells, relative to the working directory.
+
+    Raises:
+        GridError: the grid file is wrong, or the grid has no such cell.
+        FileNotFoundError: the cell is not built.
+        StoreError: the folder is not a store.
+    """
+    view = _view(grid, store)
+    return view.folder(view.cell(cell))
+
+
+def open_checkpoint(
+    checkpoint: str | Path, *, grid: Grid | str | Path | None = None, store: str | Path = DEFAULT_STORE
+) -> Recommender:
+    """Open a checkpoint, or a merge of several, of any paradigm. Its weights are read when they are first needed.
+
+    Args:
+        checkpoint: its folder; with `grid` the name of a cell of the grid, such as "checkpoint/semb/garden/phase2".
+        grid: from `load_grid`, or the grid file. The cell is then evaluated exactly as the grid evaluates it.
+        store: the folder of the grid's built cells, relative to the working directory.
+
+    Returns:
+        A recommender: `recommend` takes histories of item ids, `evaluate` ranks the held-out interactions of a domain.
+
+    Raises:
+        CheckpointError: there is no such folder.
+        GridError: the grid file is wrong, the grid has no such cell, or the cell is not a checkpoint or a merge.
+        FileNotFoundError: the cell is not built.
+        StoreError: `store` is not a store.
+    """
+    from mmgrid.grid.standing.open_cell import open_cell
+    from mmgrid.paradigms.recommender import Recommender
+
+    if grid is None:
+        return Recommender(checkpoint)
+    return open_cell(_view(grid, store), str(checkpoint))
+
+
+def _view(grid: Grid | str | Path, store: str | Path) -> GridStore:
+    """The grid next to its store as it is now."""
+    from mmgrid.grid.file.load import Grid, load_grid
+    from mmgrid.grid.standing.grid_store import GridStore
+    from mmgrid.store import Store
+
+    return GridStore(grid if isinstance(grid, Grid) else load_grid(grid), Store(Path(store).expanduser()))
+
+
+def _warn_of_damage(view: GridStore) -> None:
+    for problem in view.damaged.values():
+        _LOG.warning("%s", problem)
+
+
+def _as_typed(file: Path) -> str:
+    """The path as a user would type it: relative if the file is below the working directory."""
+    relative = os.path.relpath(file)
+    return str(file) if relative.startswith(os.pardir) else relative
