@@ -28,6 +28,7 @@ class CardFacts:
         kept_share: source → tower → share of its task vector left after the stages.
         notes: remarks on anything unexpected.
         companions: names of the other files in the folder.
+        own_model_type: the model type, if Transformers only knows it after `import mmgrid`; else empty.
     """
 
     name: str
@@ -38,6 +39,7 @@ class CardFacts:
     kept_share: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     companions: frozenset[str] = frozenset()
+    own_model_type: str = ""
 
 
 Card = Callable[[CardFacts], str]
@@ -51,6 +53,7 @@ def model_card(facts: CardFacts) -> str:
         "---\ntags:\n- merge\n- mmgrid\n---",
         f"# {count} model{'s' * (count > 1)} merged by `{method.name}`",
         "Made with MMGRid.",
+        *([_loading(facts.own_model_type)] if facts.own_model_type else []),
         f"> {method.formula}",
         _sources(facts),
         _settings(recipe),
@@ -69,6 +72,14 @@ def model_card(facts: CardFacts) -> str:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in facts.notes))
     parts.append(_again(facts))
     return "\n\n".join(parts) + "\n"
+
+
+def _loading(model_type: str) -> str:
+    return (
+        f"Transformers knows the model type `{model_type}` once `mmgrid` is imported:\n\n"
+        "```python\nimport mmgrid\nfrom transformers import AutoModel\n\n"
+        'model = AutoModel.from_pretrained(".")\n```'
+    )
 
 
 def _sources(facts: CardFacts) -> str:

@@ -1,5 +1,6 @@
 """Writes the record of a merge, its `mmgrid.json`."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,23 @@ def declarations_of(sources: Iterable[MergeSource]) -> dict[str, dict[str, Any]]
         for name, declared in sorted(found.items())
         if declared is not None
     }
+
+
+def own_model_type(folder: Path, made_from: Mapping[str, Any]) -> str:
+    """The model type of a merge whose sources belong to a paradigm with an architecture of its own; else empty.
+
+    The config of any other paradigm is that of a common architecture, and declares the paradigm under `mmgrid`.
+    """
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() and _of_a_paradigm(made_from) else {}
+    return "" if "mmgrid" in config else config.get("model_type", "")
+
+
+def _of_a_paradigm(made_from: Any) -> bool:
+    sources = made_from.values() if isinstance(made_from, Mapping) else ()
+    return any(
+        isinstance(one, Mapping) and ("paradigm" in one or _of_a_paradigm(one.get("made_from"))) for one in sources
+    )
 
 
 def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
