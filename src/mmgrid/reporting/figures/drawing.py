@@ -26,7 +26,7 @@ _HOVER_FORMATS = {"single": ".2f", "merged": ".2f", "kept": ".1f", "p_adjusted":
 
 
 def quoted(text: Any) -> str:
-    """A string or number of Vega's expression language, whose literals are those of JSON."""
+    """A literal of Vega's expression language, written as in JSON."""
     return json.dumps(text)
 
 

@@ -35,7 +35,7 @@ class Figure:
         spec: the Vega-Lite specification.
         data: name → data set.
         controls: the choices below the caption.
-        groups: the groups of users of which it shows one, following the page; empty if it shows no such groups.
+        groups: the groups of users that it can show, one at a time, following the page; else empty.
         panels: side by side at most. A narrow page has fewer; they share its width unless `panel_pixels` is set.
         panel_pixels: width of a panel, or 0.
         label_pixels: width of the axis left of the first panel.

@@ -39,7 +39,7 @@ def positions(plot: Plot) -> list[str]:
 
 
 def choices(plot: Plot, frame: pl.DataFrame) -> list[str]:
-    """The columns of which the figure shows one value at a time.
+    """The columns that the reader chooses a value of.
 
     These are the declared ones, and paradigm, seed, metric and group of users unless all their values are visible.
     """
@@ -49,7 +49,7 @@ def choices(plot: Plot, frame: pl.DataFrame) -> list[str]:
 
 
 def is_group_of_users(frame: pl.DataFrame, column: str) -> bool:
-    """Whether a column holds groups of users, of which the page chooses one."""
+    """Whether a column holds groups of users; the page has one control for them."""
     return column == "group" and column in frame.columns and set(frame[column].drop_nulls()) <= set(GROUPS)
 
 

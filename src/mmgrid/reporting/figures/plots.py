@@ -18,7 +18,7 @@ from mmgrid.studies.plot import Axis, Plot
 
 PAIR_SEPARATOR = " + "
 _WIDEST = 760
-_NEWEST_FIRST = "phase"  # the choice whose last value is shown first
+_NEWEST_FIRST = "phase"  # the options of this choice are listed from the last to the first
 
 
 def plot_figure(
@@ -29,7 +29,7 @@ def plot_figure(
     Args:
         plot: the declaration.
         data_name: the name of the data set in the page.
-        frame: the data set (`plot_data.data_set`), of which the figure draws the rows that the plot keeps.
+        frame: the data set (`plot_data.data_set`); the figure draws the rows that `plot.keep` allows.
         orders: column → its values in the order to list them.
         figure_id: the id of the figure's element in the page.
 

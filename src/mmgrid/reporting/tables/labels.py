@@ -17,7 +17,7 @@ _COLUMNS = {
 
 
 def column_label(column: str) -> str:
-    """`mean_gap_days` → `Mean gap days`; the columns that studies share have labels of their own."""
+    """`mean_gap_days` → `Mean gap days`; the columns that studies share have fixed labels."""
     words = column_words(column)
     return words if column in _COLUMNS else words[:1].upper() + words[1:]
 

@@ -1,8 +1,8 @@
 """A table of the report: a polars frame, and how its columns are shown.
 
 The page (`Table.rows`), the CSV and the LaTeX (`export`) are made from the same object, so they cannot disagree.
-Two columns are special: `group`, where it holds groups of users, of which the page shows one at a time, and `minor`
-(bool), which marks rows shown on demand.
+Two columns are special: `group`, if it holds groups of users (the page shows one group at a time), and `minor` (bool),
+which marks rows shown on demand.
 """
 
 import re

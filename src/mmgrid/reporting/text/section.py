@@ -13,7 +13,7 @@ from mmgrid.reporting.tables.table import Table
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph; `group` names the users whom it is about, empty if it does not depend on the choice of users."""
+    """A paragraph. `group` is the group of users it is about; empty if it does not depend on the choice of users."""
 
     text: str
     group: str = ""
