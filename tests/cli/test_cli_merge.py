@@ -194,16 +194,16 @@ def test_the_command_line_itself_is_wrong(arguments: list[str], words: str, mode
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["merge", "nowhere.yml", "out"], "nowhere.yml: is not there"),
-        (["merge", "recipe.yml", "a"], "which is never touched"),
-        (["merge", "recipe.yml", "taken"], "is there already and not an empty folder"),
+        (["merge", "nowhere.yml", "out"], "nowhere.yml: does not exist"),
+        (["merge", "recipe.yml", "a"], "sources are never changed"),
+        (["merge", "recipe.yml", "taken"], "exists already and is not an empty folder"),
         (["merge", "--method", "tise", "--model", "a", "out"], "unknown merge method 'tise'; did you mean ties?"),
         (["merge", "--method", "ties", "--model", "a", "out"], "ties: needs a base"),
-        (["merge", "--method", "linear", "--model", "c", "out"], "/c: is not there"),
+        (["merge", "--method", "linear", "--model", "c", "out"], "/c: does not exist"),
         (["merge", "recipe.yml", "out", "--dtype", "int8"], "dtype: Input should be 'source'"),
         (["merge", "--verify", "a"], "has no mmgrid.json"),
         (["methods", "tise"], "unknown merge method 'tise'; did you mean ties?"),
-        (["diff", "a", "nowhere"], "nowhere: is not there"),
+        (["diff", "a", "nowhere"], "nowhere: does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

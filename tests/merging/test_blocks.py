@@ -228,7 +228,9 @@ def test_different_shapes_without_blocks_get_a_hint(models: Models) -> None:
         MergeError, match=r"lm_head\.weight: shapes differ: .*if these are token rows, name their blocks"
     ):
         models.merged()
-    with pytest.raises(MergeError, match=r"blocks: no source names any; a model's blocks stand in its mmgrid\.json"):
+    with pytest.raises(
+        MergeError, match=r"blocks: no source declares any; a model declares its blocks in mmgrid\.json"
+    ):
         models.merged(blocks={"toys": "drop"})
 
 

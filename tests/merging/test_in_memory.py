@@ -118,7 +118,7 @@ GOOD = {"w": torch.ones(2, 3), "b": torch.ones(3)}
         ({**GOOD, "w": torch.ones(3, 2)}, r"tensor w: shapes differ: a \[2, 3\], z \[3, 2\]"),
         ({**GOOD, "b": torch.tensor([1.0, float("nan"), 0.0])}, r"tensor b: source 'z' holds NaN"),
         ({**GOOD, "b": torch.tensor([1.0, float("-inf"), 0.0])}, r"tensor b: source 'z' holds an infinity"),
-        ({**GOOD, "b": torch.ones(3, dtype=torch.int64)}, r"tensor b: types cannot be brought together"),
+        ({**GOOD, "b": torch.ones(3, dtype=torch.int64)}, r"tensor b: types cannot be combined"),
         ({**GOOD, "b": torch.ones(3, dtype=torch.complex64)}, r"tensor b: type torch.complex64"),
     ],
 )
@@ -131,7 +131,7 @@ def test_mismatched_sources_are_refused(other: dict[str, Tensor], says: str) -> 
     ("arguments", "says"),
     [
         ({"sources": {}}, "no sources"),
-        ({"sources": {"a": {}}}, "hold no tensors"),
+        ({"sources": {"a": {}}}, "contain no tensors"),
         ({"weights": {"c": 1.0}}, "no source 'c'.*known: a, b"),
         ({"weights": {"a": float("nan")}}, "weight of 'a' is nan"),
         ({"scale": float("inf")}, "scale is inf"),

@@ -151,7 +151,7 @@ def test_one_adapter_on_two_models(base: Path, tmp_path: Path) -> None:
 
 def test_the_model_of_an_adapter_is_found_or_must_be_given(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter")
-    with pytest.raises(MergeError, match=r"'somebody/elses', which is no folder on this machine; say which model"):
+    with pytest.raises(MergeError, match=r"'somebody/elses', which is not a folder on this machine; name its model"):
         merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
     assert compare(adapter, base, base=base).whole.pair().norms[0] > 1
     beside = _adapter(tmp_path / "beside", Path("../base"))

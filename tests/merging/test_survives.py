@@ -177,7 +177,7 @@ def test_a_merge_killed_after_publishing_is_complete(models: Path) -> None:
     expected = undisturbed(models)
     kill(recipe_for(models), [models / "out"], "published")
     assert contents(models / "out") == expected
-    with pytest.raises(MergeError, match="is there already"):
+    with pytest.raises(MergeError, match="exists already"):
         merge(recipe_for(models), models / "out")
 
 
@@ -466,7 +466,7 @@ def test_an_output_created_during_the_merge_is_not_overwritten(models: Path) -> 
         (models / "out").mkdir(exist_ok=True)
         (models / "out" / "theirs").write_text("mine")
 
-    with pytest.raises(MergeError, match=f"{models / 'out'}: is there already"):
+    with pytest.raises(MergeError, match=f"{models / 'out'}: exists already"):
         merge(recipe_for(models), models / "out", progress=take)
     assert contents(models / "out") == {"theirs": b"mine"}
     assert only(models, "out")

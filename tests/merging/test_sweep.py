@@ -85,7 +85,7 @@ def test_an_invalid_sweep_leaves_nothing_behind(models: Path) -> None:
         sweep(_recipe(models, rules=rules), {models / "one": Change(scale=0.5)})
     (models / "taken").mkdir()
     (models / "taken" / "file").write_text("mine")
-    with pytest.raises(MergeError, match="is there already"):
+    with pytest.raises(MergeError, match="exists already"):
         sweep(_recipe(models), {models / "one": Change(scale=0.5), models / "taken": Change(scale=1.0)})
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "taken", "toys"]
 

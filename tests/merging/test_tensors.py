@@ -90,8 +90,8 @@ def test_the_safetensors_library_reads_files_written_in_any_order(tmp_path: Path
         (_raw(b'{"w": 1, "w": 2}'), "'w' twice"),
         (_raw({"w": None}), "needs dtype, shape"),
         (_raw({"w": {"dtype": "F32"}}), "needs dtype, shape"),
-        (_raw(_one(dtype="C64"), bytes(8)), "type 'C64' is not read"),
-        (_raw(_one(dtype=["F32"]), bytes(8)), "is not read"),
+        (_raw(_one(dtype="C64"), bytes(8)), "type 'C64' is not supported"),
+        (_raw(_one(dtype=["F32"]), bytes(8)), "is not supported"),
         (_raw(_one(shape=[-2]), bytes(8)), "whole numbers from 0"),
         (_raw(_one(shape=[True]), bytes(8)), "whole numbers from 0"),
         (_raw(_one(shape=2), bytes(8)), "whole numbers from 0"),
@@ -186,7 +186,7 @@ def test_broken_indexes_are_named(tmp_path: Path, index: str, says: str) -> None
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ([], "holds no safetensors$"),
+        ([], "contains no safetensors$"),
         (["pytorch_model.bin"], "pytorch_model.bin is pickled and never read"),
         (["adapter_config.json", "adapter_model.safetensors"], "LoRA adapter.*merge_and_unload"),
     ],
@@ -196,7 +196,7 @@ def test_folders_without_a_model_are_named(tmp_path: Path, files: list[str], say
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(MergeError, match=says):
         TensorFolder(tmp_path)
-    with pytest.raises(MergeError, match="is not there"):
+    with pytest.raises(MergeError, match="does not exist"):
         TensorFolder(tmp_path / "nowhere")
 
 

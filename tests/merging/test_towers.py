@@ -265,7 +265,7 @@ def test_towers_and_layers_are_read_from_names() -> None:
         ({"tensors": "*", "options": {"density": 0.2}}, r"task_arithmetic: unknown option 'density'"),
         ({"tensors": "*", "method": "linear", "scale": 0.5}, r"linear: has no delta for scale"),
         ({"tensors": "*", "weights": {"bookz": 1}}, r"no source 'bookz'; did you mean books"),
-        ({"tensors": "*", "base": "nowhere"}, r"nowhere: is not there"),
+        ({"tensors": "*", "base": "nowhere"}, r"nowhere: does not exist"),
         ({"tensors": "*", "scale": []}, r"task_arithmetic: scale is an empty list"),
         ({"tensors": "*", "method": "linear", "base": "BASE"}, r"linear: has no base"),
     ],
@@ -287,7 +287,7 @@ def test_invalid_rules_are_refused(towers: Towers, rule: dict[str, Any], says: s
             torch.zeros(7, 7),
             r"user_tower\.layers\.0\.weight: shapes differ: base of its rule",
         ),
-        ("user_tower.layers.0.weight", torch.zeros(7, 8, dtype=torch.int64), r"types cannot be brought together"),
+        ("user_tower.layers.0.weight", torch.zeros(7, 8, dtype=torch.int64), r"types cannot be combined"),
     ],
 )
 def test_a_mismatched_base_of_a_rule_is_refused(towers: Towers, name: str, tensor: Tensor | None, says: str) -> None:

@@ -126,7 +126,12 @@ def test_without_digests_only_bytes_are_compared(merged: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "has no mmgrid.json"), ("{", "is not JSON"), ('{"format": 2}', "holds no recipe"), ("[]", "holds no")],
+    [
+        (None, "has no mmgrid.json"),
+        ("{", "is not JSON"),
+        ('{"format": 2}', "contains no recipe"),
+        ("[]", "contains no recipe"),
+    ],
 )
 def test_folders_without_a_merge_are_refused(content: str | None, words: str, merged: Path) -> None:
     (merged / "mmgrid.json").unlink()

@@ -73,7 +73,7 @@ def compare(
     given = (a, b, *more)
     called = tuple(names) if names is not None else tuple(_letters(len(given)))
     if len(called) != len(given) or len(set(called)) < len(called):
-        raise MergeError(f"names: {len(given)} models need as many different names, not {', '.join(called)}")
+        raise MergeError(f"names: {len(given)} models need {len(given)} different names, not {', '.join(called)}")
     with contextlib.ExitStack() as stack:
 
         def opened(model: str | Path | Tensors) -> Tensors:

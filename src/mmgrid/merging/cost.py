@@ -202,7 +202,7 @@ def _existing_folder(out: str | Path | None) -> Path:
     while not folder.is_dir():
         folder = folder.parent
     if not os.access(folder, os.W_OK):
-        raise MergeError(f"{folder}: nothing may be written there; give another output folder")
+        raise MergeError(f"{folder}: is not writable; give another output folder")
     return folder
 
 

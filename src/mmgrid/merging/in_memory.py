@@ -129,7 +129,7 @@ class StateDictTensors:
         tensor = self.tensors[name]
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in STORAGE:
-            raise MergeError(f"tensor {name}: type {tensor.dtype} is not merged")
+            raise MergeError(f"tensor {name}: type {tensor.dtype} is not supported")
         return TensorInfo(dtype, tuple(tensor.shape))
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:

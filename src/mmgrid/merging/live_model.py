@@ -89,13 +89,13 @@ def _matching(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Te
     for name, step in direction.items():
         tensor = state[name]
         if step.shape != tensor.shape:
-            raise MergeError(f"tensor {name}: shapes differ: model {list(tensor.shape)}, {list(step.shape)}")
+            raise MergeError(f"tensor {name}: shapes differ: model {list(tensor.shape)}, direction {list(step.shape)}")
         if not tensor.is_floating_point():
             raise MergeError(f"tensor {name}: holds whole numbers, and cannot be moved")
         place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
         twin = moved.setdefault(place, name)
         if twin != name and not (step is direction[twin] or step.equal(direction[twin].to(step))):
             raise MergeError(
-                f"tensors {twin} and {name} are tied, and their step differs; a direction has one for both"
+                f"tensors {twin} and {name} are tied, but the direction differs between them; it must be the same for both"
             )
     return {name: state[name] for name in moved.values()}

@@ -20,7 +20,7 @@ from mmgrid.merging.output.card import CARD_FILE, Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
-from mmgrid.merging.output.record import KEPT, declarations_of, relative_to, write_record
+from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, relative_to, write_record
 from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.output.tokenizer import TOKENIZER_FILE, fitted_tokenizer
 from mmgrid.merging.plan.block_layout import rows_of
@@ -121,7 +121,7 @@ def sweep(
     recipe, workers = MergeRecipe.load(recipe).anchored(), workers or default_workers()
     changes = {Path(out).absolute(): change for out, change in outputs.items()}
     for out in changes:
-        check_outside(out, {str(path): path for path in paths_of(recipe)})
+        check_outside(out, paths_of(recipe))
         check_free(out)  # before hours of reading, not after
     if recipe.rules and any(change.is_of_values for change in changes.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
@@ -145,7 +145,7 @@ def sweep(
 
 @dataclass(frozen=True)
 class _Common:
-    """What all outputs of a sweep share.
+    """The state that all outputs of a sweep share.
 
     Attributes:
         tokenizer: the text of `tokenizer.json`; None to copy the file of the companions.
@@ -195,6 +195,7 @@ class _Output:
             kept_share=counts.by_tower(),
             notes=notes,
             companions=frozenset(path.name for path in self.folder.iterdir()),
+            own_model_type=own_model_type(self.folder, self.common.made_from),
         )
         (self.folder / CARD_FILE).write_text(card(facts), encoding="utf-8")
         self.journal.remove()

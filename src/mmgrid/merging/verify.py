@@ -159,11 +159,11 @@ def _record(folder: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise MergeError(f"{folder}: has no {MMGRID_FILE}, so nothing says how it was merged") from None
+        raise MergeError(f"{folder}: has no {MMGRID_FILE}, so its recipe is unknown") from None
     except ValueError as error:
         raise MergeError(f"{file}: is not JSON: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("recipe"), dict) or "format" not in value:
-        raise MergeError(f"{file}: holds no recipe of a merge")
+        raise MergeError(f"{file}: contains no recipe of a merge")
     return value
 
 

@@ -115,7 +115,7 @@ def _document(path: Path) -> Any:
     try:
         documents = list(yaml.safe_load_all(path.read_bytes()))
     except FileNotFoundError:
-        raise MergeError(f"{path}: is not there") from None
+        raise MergeError(f"{path}: does not exist") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
     if len(documents) > 1:

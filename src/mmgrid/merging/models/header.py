@@ -111,7 +111,7 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
         return seen
 
     def constant(name: str) -> None:
-        raise ValueError(f"{name} is none of its numbers")
+        raise ValueError(f"{name} is not allowed")
 
     try:
         header = json.loads(text.decode(), object_pairs_hook=unique, parse_int=_whole, parse_constant=constant)
@@ -140,7 +140,7 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     except (TypeError, KeyError, ValueError) as error:
         raise _broken(path, f"tensor {name!r}: needs dtype, shape and two data_offsets") from error
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MergeError(f"{path}: tensor {name!r}: type {dtype!r} is not read; known: {', '.join(DTYPES)}")
+        raise MergeError(f"{path}: tensor {name!r}: type {dtype!r} is not supported; known: {', '.join(DTYPES)}")
     numbers = [*shape, start, end] if isinstance(shape, list) else [None]
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise _broken(path, f"tensor {name!r}: shape and offsets must be whole numbers from 0")

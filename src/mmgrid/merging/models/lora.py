@@ -68,8 +68,8 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
     if base is not None:
         return base
     raise MergeError(
-        f"{adapter}: is a LoRA adapter of {named!r}, which is no folder on this machine; say which model it belongs to "
-        f"(onto: FOLDER beside its path in the recipe, or a base)"
+        f"{adapter}: is a LoRA adapter of {named!r}, which is not a folder on this machine; name its model "
+        f"(onto: FOLDER next to its path in the recipe, or a base)"
     )
 
 

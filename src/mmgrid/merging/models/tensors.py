@@ -230,7 +230,7 @@ def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
     if path.is_file():
         return [path], set()
     if not path.is_dir():
-        raise MergeError(f"{path}: is not there. A source is a folder on this machine: download a model first")
+        raise MergeError(f"{path}: does not exist. A source is a folder on this machine; download the model first")
     if (path / WEIGHTS_FILE).exists():
         return [path / WEIGHTS_FILE], set()
     if (path / INDEX_FILE).exists():
@@ -248,7 +248,7 @@ def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
         raise MergeError(f"{path}: holds {names} and neither {WEIGHTS_FILE} nor {INDEX_FILE}: name one file")
     pickled = sorted([*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])
     hint = f" ({pickled[0].name} is pickled and never read: save the model as safetensors)" if pickled else ""
-    raise MergeError(f"{path}: holds no safetensors{hint}")
+    raise MergeError(f"{path}: contains no safetensors{hint}")
 
 
 def _shards(path: Path) -> tuple[list[Path], set[str]]:

@@ -111,7 +111,7 @@ class BlockTable:
                 raise MergeError(f"{where}: block {block.name!r} must start at row {end}, where the one before it ends")
             end = block.stop
         if len({block.name for block in blocks}) < len(blocks):
-            raise MergeError(f"{where}: two blocks have one name")
+            raise MergeError(f"{where}: two blocks have the same name")
         return table
 
     @property
@@ -131,7 +131,7 @@ class BlockTable:
         """
         for name in self.tensors:
             if name not in model:
-                raise MergeError(f"{where}: its token rows should be those of {name}, which it lacks")
+                raise MergeError(f"{where}: its blocks describe rows of {name}, which it lacks")
             shape = model.info(name).shape
             if not shape or shape[0] != self.rows:
                 has = f"has {shape[0]}" if shape else "has none"

@@ -8,14 +8,14 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmgrid.files import publish, remove_folder, work_folder
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
 
-_TAKEN = "{}: is there already and not an empty folder; give another output folder"
+_TAKEN = "{}: exists already and is not an empty folder; give another output folder"
 
 
 @contextlib.contextmanager
@@ -80,12 +80,14 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def check_outside(out: Path, sources: Mapping[str, Path]) -> None:
+def check_outside(out: Path, sources: Iterable[Path]) -> None:
     """Check that the output folder does not lie in a source, because sources are never changed.
 
     Raises:
         MergeError: `out` is the folder of a source, or lies in it.
     """
-    for name, path in sources.items():
+    for path in sources:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            raise MergeError(f"{out}: lies in source {name!r} ({path}), which is never touched; give another")
+            raise MergeError(
+                f"{out}: lies in the source {path}, and sources are never changed; give another output folder"
+            )

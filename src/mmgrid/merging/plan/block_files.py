@@ -43,8 +43,8 @@ def block_files(blocks: Iterable[OutputBlock], folders: Mapping[str, Path]) -> d
     """
     found: dict[str, BlockFile] = {}
     for laid in blocks:
-        for name in laid.block.files:
-            path = folders[laid.owner] / name
+        for name, own_name in zip(laid.block.files, laid.owner_files, strict=True):
+            path = folders[laid.owner] / own_name
             where = f"block {laid.block.name!r} of source {laid.owner!r}"
             if name in _OTHER_FILES:
                 raise MergeError(f"{where}: {name} cannot be a file of a block; every model has one")

@@ -1,10 +1,13 @@
 """Lays out the token blocks of the result: which blocks it has, in which order, and from which rows they come."""
 
 import fnmatch
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Literal
 
+from mmgrid.files import safe_segment
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable, TokenBlock
@@ -21,6 +24,7 @@ class OutputBlock:
         owner: the source whose block it is; for a merged block, the first source that has it.
         sources: name of each source that takes part → its first row there.
         base: its first row in the base; None if the base lacks it.
+        owner_files: names of the block's files in the owner's folder, in the order of `block.files`.
     """
 
     block: TokenBlock
@@ -28,6 +32,7 @@ class OutputBlock:
     owner: str
     sources: Mapping[str, int]
     base: int | None
+    owner_files: tuple[str, ...] = ()
 
 
 def lay_out(
@@ -68,7 +73,25 @@ def lay_out(
                 layout.add(block.name, "merge", source, having)
             elif action != "drop":
                 layout.add(block.name, "keep", source, {source: block})
-    return tuple(layout.blocks)
+    return _with_distinct_files(layout.blocks)
+
+
+def _with_distinct_files(blocks: Sequence[OutputBlock]) -> tuple[OutputBlock, ...]:
+    """The blocks, with files renamed that have one name in several sources: `codes.safetensors` → `codes-books.…`."""
+    counts = Counter(name for laid in blocks for name in laid.block.files)
+
+    def distinct(name: str, block: TokenBlock) -> str:
+        path = PurePath(name)
+        return f"{path.stem}-{safe_segment(block.domain or block.name)}{path.suffix}" if counts[name] > 1 else name
+
+    return tuple(
+        replace(
+            laid,
+            owner_files=tuple(laid.block.files),
+            block=replace(laid.block, files=tuple(distinct(name, laid.block) for name in laid.block.files)),
+        )
+        for laid in blocks
+    )
 
 
 class _Layout:
@@ -152,7 +175,9 @@ def lay_out_sources(
         shape = model.info(tensors[0]).shape if tensors[0] in model else ()
         table = declared or BlockTable(tensors, (TokenBlock(BACKBONE, 0, shape[0] if shape else 0),))
         if set(table.tensors) != set(tensors):
-            raise MergeError(f"{where}: its blocks are rows of {listing(table.tensors)}, others' of {listing(tensors)}")
+            raise MergeError(
+                f"{where}: its blocks describe rows of {listing(table.tensors)}, those of others rows of {listing(tensors)}"
+            )
         table.check(model, where)
         return table
 

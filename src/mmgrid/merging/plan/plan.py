@@ -90,7 +90,7 @@ def plan_merge(
     """
     names = sorted({name for tensors in sources.values() for name in tensors})
     if not names:
-        raise MergeError(f"the sources hold no tensors: {listing(sources)}")
+        raise MergeError(f"the sources contain no tensors: {listing(sources)}")
     for source, tensors in sources.items():
         lacking = [name for name in names if name not in tensors]
         if lacking:
@@ -104,7 +104,9 @@ def plan_merge(
         in_blocks = name in block_tensors and is_float(infos[min(infos)].dtype)
         if base is not None and is_float(infos[min(infos)].dtype):
             if name not in base:
-                raise MergeError(f"the base lacks {name}, which the sources have; it must be what they come from")
+                raise MergeError(
+                    f"the base lacks {name}, which the sources have; it must be the model that they were trained from"
+                )
             _check_same(name, {**infos, BASE: base.info(name)}, rows_may_differ=in_blocks)
         _check_same(name, infos, rows_may_differ=in_blocks)
         types = [infos[source].native or infos[source].dtype for source in sorted(infos)]
@@ -149,7 +151,7 @@ def _check_same(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ: 
     floats = [info for info in infos.values() if is_float(info.dtype)]
     if len(integers) + bool(floats) > 1:
         types = ", ".join(f"{source} {info.dtype}" for source, info in infos.items())
-        raise MergeError(f"tensor {name}: types cannot be brought together: {types}")
+        raise MergeError(f"tensor {name}: types cannot be combined: {types}")
 
 
 def _widest(types: list[str]) -> str:

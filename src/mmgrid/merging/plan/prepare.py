@@ -114,8 +114,8 @@ def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeReci
     names = [str(source.name) for source in sources]
     for name in names:
         if names.count(name) > 1:
-            same = "have the same weights" if digests else "have folders of one name"
-            raise MergeError(f"two sources {same} ({name}); give each a name if that is meant")
+            same = "have the same weights" if digests else "have folders of the same name"
+            raise MergeError(f"two sources {same} ({name}); if this is intended, give each a name")
     return recipe.model_copy(update={"sources": sources})
 
 
@@ -167,7 +167,7 @@ def _plan(recipe: MergeRecipe, program: Program, tables: Mapping[str, BlockTable
     declared = {name: table for name, table in tables.items() if name != BASE}
     if not declared:
         if recipe.blocks:
-            raise MergeError("blocks: no source names any; a model's blocks stand in its mmgrid.json")
+            raise MergeError("blocks: no source declares any; a model declares its blocks in mmgrid.json")
         return plan_merge(program.sources, base, dtype)
     first = str(recipe.sources[0].name)
     blocks, tensors = lay_out_sources(declared, program.sources, base, tables.get(BASE), first, recipe.blocks)
@@ -186,12 +186,12 @@ def _check_bases(program: Program, plan: Plan, base: Source | None) -> None:
         if own is None or own is base:
             continue
         if name not in own:
-            raise MergeError(f"the base of a rule lacks {name}, which the rule is for")
+            raise MergeError(f"the base of a rule lacks {name}, which the rule covers")
         there, here = own.info(name), reference.info(name)
         if there.shape != here.shape:
             raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
         if not is_float(there.dtype):
-            raise MergeError(f"tensor {name}: types cannot be brought together: base of its rule {there.dtype}")
+            raise MergeError(f"tensor {name}: types cannot be combined: base of its rule {there.dtype}")
 
 
 def _with_block_files(digests: Mapping[str, Any], files: Mapping[str, BlockFile], workers: int) -> dict[str, Any]:

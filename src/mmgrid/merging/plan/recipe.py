@@ -97,7 +97,7 @@ class MergeRecipe(BaseModel):
         counts = Counter(source.name for source in sources if source.name is not None)
         for name, count in counts.items():
             if count > 1:
-                raise ValueError(f"two sources are called {name!r}; give each a name of its own")
+                raise ValueError(f"two sources are called {name!r}; give each its own name")
         return sources
 
     @classmethod
@@ -168,6 +168,6 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_bytes())
     except FileNotFoundError:
-        raise MergeError(f"{path}: is not there") from None
+        raise MergeError(f"{path}: does not exist") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
