@@ -298,7 +298,6 @@ def test_a_sweep_gives_every_output_files_and_tokens(two: Path) -> None:
         (["model.safetensors"], "model.safetensors cannot be a file of a block; every model has one"),
         (["../garden/config.json"], "is not the name of a file in the folder"),
         ([".."], "is not the name of a file in the folder"),
-        (["codes-toys.safetensors"], "have the same name and differ; rename one of them"),
     ],
 )
 def test_files_that_cannot_be_copied(two: Path, files: list[str], says: str) -> None:
@@ -306,11 +305,27 @@ def test_files_that_cannot_be_copied(two: Path, files: list[str], says: str) -> 
     value = json.loads(record.read_text())
     value["blocks"]["rows"][1]["files"] = files
     record.write_text(json.dumps(value))
-    if files == ["codes-toys.safetensors"]:
-        (two / "garden" / files[0]).write_bytes(b"other codes")
     with pytest.raises(MergeError, match=says):
         merge(recipe_for(two, "toys", "garden"), two / "out")
     assert not (two / "out").exists()
+
+
+def test_files_of_one_name_in_two_sources_are_renamed_by_domain(tmp_path: Path) -> None:
+    for seed, name in enumerate(("garden", "toys")):
+        write(tmp_path / name, seed, entry(name, 2, files=["codes.safetensors"]))
+    merge(recipe_for(tmp_path, "garden", "toys"), tmp_path / "out")
+    for row, name in zip(rows_in(tmp_path / "out")[1:], ("garden", "toys"), strict=True):
+        assert row["files"] == [f"codes-{name}.safetensors"]
+        assert (tmp_path / "out" / row["files"][0]).read_bytes() == (tmp_path / name / "codes.safetensors").read_bytes()
+    assert not (tmp_path / "out" / "codes.safetensors").exists()
+    assert verify(tmp_path / "out").equal
+
+
+def test_files_of_one_name_and_one_domain_are_an_error(tmp_path: Path) -> None:
+    for seed, name in enumerate(("old", "new")):
+        write(tmp_path / name, seed, entry("garden", 2, tokens=tokens_of(name, 2)))
+    with pytest.raises(MergeError, match="have the same name and differ; rename one of them"):
+        merge(recipe_for(tmp_path, "old", "new", blocks={"garden": "keep_all"}), tmp_path / "out")
 
 
 def test_a_file_that_changes_during_the_merge(two: Path) -> None:

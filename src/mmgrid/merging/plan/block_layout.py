@@ -77,7 +77,7 @@ def lay_out(
 
 
 def _with_distinct_files(blocks: Sequence[OutputBlock]) -> tuple[OutputBlock, ...]:
-    """The blocks, with files renamed that have one name in several sources: `codes.safetensors` → `codes-books.…`."""
+    """The blocks; files that share a name get the name of their domain: `codes-books.safetensors`."""
     counts = Counter(name for laid in blocks for name in laid.block.files)
 
     def distinct(name: str, block: TokenBlock) -> str:
