@@ -11,13 +11,15 @@ The names are known without importing anything; a plug-in is imported when it is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 OURS = "mmgrid"
+_LOG = logging.getLogger(__name__)
 
 
 class UnknownPluginError(ValueError, KeyError):
@@ -38,6 +40,9 @@ class Plugins(Mapping[str, T], Generic[T]):
         noun: the word for one of them in messages, such as `paradigm`.
         check: called with name and loaded object; raises TypeError or ValueError if the object is not such a plug-in.
         first: names that come first.
+
+    Attributes:
+        broken: name → reason, of those that `working` left out.
     """
 
     def __init__(self, group: str, noun: str, check: Callable[[str, T], None], first: tuple[str, ...] = ()):
@@ -46,6 +51,7 @@ class Plugins(Mapping[str, T], Generic[T]):
         self._check = check
         self._first = first
         self._loaded: dict[str, T] = {}
+        self.broken: dict[str, str] = {}
 
     @cached_property
     def _entries(self) -> dict[str, EntryPoint]:
@@ -84,16 +90,30 @@ class Plugins(Mapping[str, T], Generic[T]):
             self._loaded[name] = self._load(self._entries[name])
         return self._loaded[name]
 
-    def unknown(self, name: str) -> str:
-        """The message for a name that is not known."""
-        near = difflib.get_close_matches(name, list(self), n=1)
+    def working(self) -> dict[str, T]:
+        """The plug-ins that can be loaded, by name; the others are in `broken`, with a warning for each."""
+        found = {}
+        for name in self:
+            try:
+                found[name] = self[name]
+            except PluginError as error:
+                if name not in self.broken:
+                    _LOG.warning("%s", error)
+                self.broken[name] = str(error)
+        return found
+
+    def unknown(self, name: str, known: Iterable[str] | None = None) -> str:
+        """The message for a name that is not among `known` (default: all)."""
+        known = list(self if known is None else known)
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        return f"unknown {self.noun} {name!r}; {hint}known are {', '.join(self)}"
+        return f"unknown {self.noun} {name!r}; {hint}known are {', '.join(known)}"
 
     def refresh(self) -> None:
         """Search the installed packages again."""
         self.__dict__.pop("_entries", None)
         self._loaded.clear()
+        self.broken.clear()
 
     def _load(self, entry: EntryPoint) -> T:
         try:

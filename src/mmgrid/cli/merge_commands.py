@@ -89,7 +89,7 @@ def methods(
     from mmgrid.merging.methods import METHODS, get_method
 
     if name is None:
-        rows = merge_views.formulas(METHODS.values())
+        rows = merge_views.formulas(METHODS.working().values())
         draw.print_json(rows) if as_json else merge_views.print_formulas(rows)
         return
     facts = merge_views.method_facts(get_method(name))

@@ -1,7 +1,61 @@
-"""Ways to recommend with a model: what a paradigm is, and the installed ones by name. Imports no torch."""
+"""Ways to recommend with a model: what a paradigm is, and the installed ones by name.
 
+torch is imported only for the names that work on models, when they are first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.recipe import Compat, DialogueRecipe, PhaseValues, Recipe
 from mmgrid.paradigms.registry import PARADIGMS
 from mmgrid.paradigms.spec import Need, ParadigmSpec
 
-__all__ = ["PARADIGMS", "Compat", "DialogueRecipe", "Need", "ParadigmSpec", "PhaseValues", "Recipe"]
+if TYPE_CHECKING:
+    from mmgrid.paradigms.checkpoints import load_checkpoint
+    from mmgrid.paradigms.contract import CodesFolder, Paradigm, TrainingStart
+    from mmgrid.paradigms.recommender import Recommender
+    from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+    from mmgrid.paradigms.shared.targets import Targets, targets
+    from mmgrid.paradigms.shared.windows import Windows, windows
+
+__all__ = [
+    "PARADIGMS",
+    "CheckpointError",
+    "CodesFolder",
+    "Compat",
+    "DialogueRecipe",
+    "Need",
+    "Paradigm",
+    "ParadigmSpec",
+    "PhaseValues",
+    "Recipe",
+    "Recommender",
+    "Targets",
+    "TrainingStart",
+    "Windows",
+    "check_histories",
+    "dense_ranks",
+    "dense_top",
+    "load_checkpoint",
+    "targets",
+    "windows",
+]
+
+_WITH_TORCH = {
+    **dict.fromkeys(("CodesFolder", "Paradigm", "TrainingStart"), "contract"),
+    **dict.fromkeys(("check_histories", "dense_ranks", "dense_top"), "shared.dot_product"),
+    **dict.fromkeys(("Targets", "targets"), "shared.targets"),
+    **dict.fromkeys(("Windows", "windows"), "shared.windows"),
+    "Recommender": "recommender",
+    "load_checkpoint": "checkpoints",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"mmgrid.paradigms.{_WITH_TORCH[name]}"), name)
+    globals()[name] = value
+    return value

@@ -44,7 +44,7 @@ def load_checkpoint(
         loaded, model = spec.load().load(folder, domain=domain)
     except CheckpointError:
         raise
-    except LOAD_ERRORS as error:
+    except (*LOAD_ERRORS, RuntimeError) as error:  # torch raises RuntimeError for weights that do not fit
         raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
     if values:
         loaded.recipe = type(loaded.recipe).model_validate(loaded.recipe.model_dump() | dict(values))
@@ -62,5 +62,5 @@ def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
         if name not in PARADIGMS:
             raise CheckpointError(f"{folder}: {PARADIGMS.unknown(name)}")
         return PARADIGMS[name], kind
-    by_type = {spec.model_type: spec for spec in PARADIGMS.values() if spec.model_type}
+    by_type = {spec.model_type: spec for spec in PARADIGMS.working().values() if spec.model_type}
     return by_type.get(kind), kind

@@ -93,7 +93,7 @@ class Paradigm(ABC, Generic[Model]):
 
     @abstractmethod
     def save(self, model: Model, folder: Path) -> None:
-        """Write `model` as a folder from which `load` gives the same recommendations.
+        """Write `model` into `folder`, which exists, so that `load` gives the same recommendations.
 
         Its `config.json` declares the paradigm: as `{"mmgrid": {"paradigm": NAME}}`, or by the spec's `model_type`.
         """
@@ -119,7 +119,10 @@ class Paradigm(ABC, Generic[Model]):
         raise CannotTrainError(f"{self.name} takes models as they are: there is nothing to train")
 
     def loss(self, model: Model, batch: dict[str, Any]) -> Tensor:
-        """Mean loss of a collated batch: a scalar."""
+        """Mean loss of a collated batch: a scalar.
+
+        It calls the model itself, `model(...)`, where the recipe's precision takes effect, and not parts of it.
+        """
         raise CannotTrainError(f"{self.name} takes models as they are: there is nothing to train")
 
     # ---- recommending ------------------------------------------------------------------------------------------

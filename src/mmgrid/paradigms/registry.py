@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from mmgrid.paradigms.spec import ParadigmSpec
@@ -22,15 +21,21 @@ PARADIGMS: Plugins[ParadigmSpec] = Plugins(
 
 
 def trained_paradigms() -> list[str]:
-    """Names of the paradigms that a grid can train."""
-    return [name for name, spec in PARADIGMS.items() if spec.recipe is not None]
+    """Names of the paradigms that a grid can train, of those that can be loaded."""
+    return [name for name, spec in PARADIGMS.working().items() if spec.recipe is not None]
 
 
-def check_paradigms(names: Iterable[str], known: Iterable[str] | None = None) -> None:
-    """Raise ValueError for the first name that is not `known` (default: not installed), with the nearest one."""
-    known = list(PARADIGMS if known is None else known)
+def check_paradigms(names: Iterable[str], *, trained: bool = False) -> None:
+    """Check that paradigms are installed and can be loaded. Others are not imported, so they cannot be in the way.
+
+    Args:
+        trained: whether they must be paradigms that a grid can train.
+
+    Raises:
+        ValueError: a paradigm is unknown, or trains nothing; the message lists those that may be named.
+        PluginError: a paradigm of another package cannot be loaded.
+    """
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"unknown paradigm {name!r}; {hint}known are {', '.join(known)}")
+        if name not in PARADIGMS or (trained and PARADIGMS[name].recipe is None):
+            raise ValueError(PARADIGMS.unknown(name, trained_paradigms() if trained else None))
+        PARADIGMS[name]

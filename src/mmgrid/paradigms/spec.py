@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmgrid.paradigms.recipe import Compat, Recipe, with_phase_values
+from mmgrid.plugins import PluginError
 
 if TYPE_CHECKING:
     from mmgrid.paradigms.contract import Paradigm
@@ -93,6 +94,14 @@ class ParadigmSpec:
         return self.recipe.model_validate(with_phase_values(self.recipe, values, given))
 
     def load(self) -> type[Paradigm]:
-        """The paradigm's class; imports it, and with it torch."""
+        """The paradigm's class; imports it, and with it torch.
+
+        Raises:
+            PluginError: `implementation` names no class that can be imported.
+        """
         module, _, name = self.implementation.partition(":")
-        return getattr(import_module(module), name)
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise PluginError(f"the paradigm {self.name!r}: no class {self.implementation!r} ({problem})") from error

@@ -1,6 +1,25 @@
 """Questions asked of a grid, one file a study; nothing here imports torch before a study needs it."""
 
+from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Ask, Context, Part, Steps, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
+from mmgrid.studies.statistics.ranked import Ranked
 
-__all__ = ["Ask", "Axis", "Context", "Part", "Plot", "Steps", "Study", "StudySpec"]
+__all__ = [
+    "FINDINGS_SCHEMA",
+    "Ask",
+    "Axis",
+    "Context",
+    "Part",
+    "Plot",
+    "Ranked",
+    "Steps",
+    "Study",
+    "StudySpec",
+    "bounds",
+    "counts",
+    "numbers",
+    "texts",
+    "verdict",
+]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any, Union, get_args
 
 from pydantic import Field
 
-from mmgrid.plugins import PluginError, Plugins
+from mmgrid.plugins import Plugins
 from mmgrid.studies.contract import Study, StudySpec
-
-_LOG = logging.getLogger(__name__)
 
 
 def _check(name: str, study: Study) -> None:
@@ -33,13 +30,7 @@ STUDIES: Plugins[Study] = Plugins(
 
 def _specs() -> list[type[StudySpec]]:
     """The specs of all studies that can be loaded; a broken one is left out, so that other grids go on."""
-    found = []
-    for name in STUDIES:
-        try:
-            found.append(STUDIES[name].spec)
-        except PluginError as error:
-            _LOG.warning("%s", error)
-    return found
+    return [study.spec for study in STUDIES.working().values()]
 
 
 StudySpecs: Any = Annotated[Union[tuple(_specs())], Field(discriminator="kind")]  # noqa: UP007 - made at run time

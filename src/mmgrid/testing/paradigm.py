@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from mmgrid.data import Histories, Items, LeakageError, Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.checkpoints import load_checkpoint
-from mmgrid.paradigms.contract import Paradigm
+from mmgrid.paradigms.contract import Paradigm, TrainingStart
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
 
@@ -37,6 +37,17 @@ class ParadigmCase:
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
     learning_rate: float  # with which the model learns a chain of items in 40 epochs
+
+    @classmethod
+    def of(cls, name: str, learning_rate: float, **values: Any) -> Self:
+        """An installed paradigm that starts without a base and has no needs, with these values over its defaults."""
+        spec = PARADIGMS[name]
+        recipe = spec.resolve(values, backbone_kind="tiny")
+
+        def make(items: Items) -> tuple[Paradigm, nn.Module]:
+            return spec.load().start(recipe, TrainingStart(None, items, "kitchen", seed=0, grid_seed=0))
+
+        return cls(make, recipe, learning_rate)
 
 
 class Interruption(Exception):
@@ -141,9 +152,10 @@ class ParadigmKit:
         rounded = plain.model_copy(update={"precision": "bf16"})
         exact, curve = self.train(case, items, histories, tmp_path / "float32", training=plain)
         model, report = self.train(case, items, histories, tmp_path / "bf16", training=rounded)
-        assert not same_weights(exact, model), "otherwise it was not computed in bfloat16"
+        assert not same_weights(exact, model), "not computed in bfloat16: `loss` must call the model itself"
         assert [point[2] for point in report.losses] == pytest.approx([point[2] for point in curve.losses], rel=0.05)
         paradigm, _ = case.make(items)
+        (tmp_path / "saved").mkdir()
         paradigm.save(model, tmp_path / "saved")
         stored = [load_file(file) for file in (tmp_path / "saved").glob("model*.safetensors")]
         assert {tensor.dtype for weights in stored for tensor in weights.values()} == {torch.float32}

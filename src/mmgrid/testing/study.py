@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 import pytest
@@ -18,6 +19,7 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.reporting.studies.registry import view
+from mmgrid.runners import run_local
 from mmgrid.store import Store
 from mmgrid.studies.contract import Study, replaced
 from mmgrid.studies.registry import STUDIES
@@ -31,6 +33,16 @@ class StudyCase:
     study: Study
     grid_file: Path
     store: Path
+
+    @classmethod
+    def build(cls, name: str, grid: str, folder: Path) -> Self:
+        """The study with this name in a grid of which `grid` is the text; builds all of its cells in `folder`."""
+        file, store = folder / "grid.toml", Store(folder / "runs")
+        file.write_text(grid)
+        loaded = load_grid(file)
+        outcome = run_local(expand(loaded, sha256_file), loaded, store, jobs=1)
+        assert outcome.complete, outcome
+        return cls(STUDIES[name], file, store.root)
 
     @property
     def cells(self) -> list[Cell]:

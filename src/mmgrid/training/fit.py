@@ -19,7 +19,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PreTrainedConfig, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -71,7 +71,14 @@ def fit(
 
     Raises:
         TrainingError: there are no examples, the batch cannot be divided, or the loss or a weight is not finite.
+        TypeError: the model has an attribute `config`, which Transformers reads, of another type than its own.
     """
+    config = getattr(model, "config", None)
+    if config is not None and not isinstance(config, PreTrainedConfig):
+        raise TypeError(
+            f"{type(model).__name__}.config is a {type(config).__name__}, and Transformers expects a PreTrainedConfig "
+            "there; give the attribute another name"
+        )
     sequence = EpochSequence(examples, recipe.epochs, seed)
     if len(sequence) == 0:
         raise TrainingError(

@@ -11,6 +11,7 @@ from mmgrid.grid.cells.chains import IN_ONE_GO, Chains
 from mmgrid.grid.cells.evaluations import BASELINE, Model, evaluation
 from mmgrid.grid.cells.merges import Merges, resolved
 from mmgrid.grid.file.load import GridError
+from mmgrid.merging.errors import MergeError
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies import StudySpec
 from mmgrid.studies.contract import replaced
@@ -116,7 +117,10 @@ class GridAsk:
         if not any(cell.key[1] == domain for cell in sources.values()):
             raise self.wrong(f"the merge {name} is to be evaluated on {domain}, and none of its sources is of {domain}")
         weights = weights or dict.fromkeys(sources, 1 / len(sources))
-        filled = resolved(method, options or {})
+        try:
+            filled = resolved(method, options or {})
+        except MergeError as error:
+            raise self.wrong(f"the merge {name}: {error}") from None
         model = self._merges.merge(self.paradigm, name, method, sources, weights, filled, scale, base=base)
         return evaluation(self._sources, model, domain, max_users)
 

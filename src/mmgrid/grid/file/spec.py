@@ -15,7 +15,7 @@ from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
 from mmgrid.paradigms import PARADIGMS, Compat
-from mmgrid.paradigms.registry import check_paradigms, trained_paradigms
+from mmgrid.paradigms.registry import check_paradigms
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
 from mmgrid.studies.registry import StudySpecs
 
@@ -253,7 +253,7 @@ class GridSpec(Frozen):
     @field_validator("paradigms")
     @classmethod
     def _known_paradigms(cls, paradigms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        check_paradigms(paradigms, trained_paradigms())
+        check_paradigms(paradigms, trained=True)
         return paradigms
 
     @model_validator(mode="after")
