@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, mmgrid, named, write_raw_grid
-from mmgrid.grid.builders.job import Job
+from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import load_grid
 from mmgrid.merging.verify import verify
@@ -136,7 +136,7 @@ def test_several_seeds_share_a_sample_and_are_told_apart(tmp_path: Path) -> None
 def test_step_checkpoints_come_as_often_as_the_environment_says(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job(built.cells[0], built.grid, built.store, tmp_path)
+    job = Workplace(tmp_path)
     for text, seconds in (("", 60.0), ("0", 0.0), ("2.5", 2.5)):
         monkeypatch.setenv("MMGRID_SAVE_SECONDS", text)
         assert job.save_seconds(60.0) == seconds

@@ -9,7 +9,7 @@ import pytest
 from kits.small import make_sentence_model
 from kits.tiny_grid import SPOKEN, Built, cells_of, named, planned, write_grid
 from mmgrid.backbone.sentence_vectors import sentence_vectors
-from mmgrid.grid.builders.vectors import TEXT_TOKENS
+from mmgrid.backbone.text_embedder import TEXT_TOKENS
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.runners import run_local

@@ -245,7 +245,7 @@ def test_equal_weights_share_one_merge(tmp_path: Path) -> None:
         ('method="lineer"', r"merges\[0\]: unknown merge method 'lineer'; did you mean linear\?"),
         ("options={normalize=true}", r"merges\[0\]: linear: unknown option 'normalize'; did you mean normalise\?"),
         ("scale=0.5", r"merges\[0\]: linear: has no delta for scale = 0\.5 to act on; use weight"),
-        ('paradigms=["sasrec"]', "merges: sasrec has no base"),
+        ('paradigms=["sasrec"]', r"merges\[0\]: sasrec has no base"),
     ],
 )
 def test_a_merge_that_cannot_be_is_told_before_anything_is_built(merge: str, says: str, tmp_path: Path) -> None:

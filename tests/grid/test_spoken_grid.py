@@ -10,11 +10,12 @@ import torch
 
 from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
-from mmgrid.grid.builders.models import temporal_line
+from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.grid.standing.results import codes_table, survey
 from mmgrid.merging import BlockTable, MergeError
+from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes
@@ -144,7 +145,7 @@ def test_two_ends_in_different_codebooks_are_no_line(spoken: Built, tmp_path: Pa
         for role, domain in (("start", "garden"), ("end", "kitchen"))
     }
     with pytest.raises(MergeError, match="different codebooks"):
-        temporal_line(ends, "semid")
+        line_between_phases(ends["start"], ends["end"], "semid")
 
 
 def test_popularity_is_one_for_all_points_of_a_sweep(spoken: Built, tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -
 
 def test_no_more_users_are_asked_than_in_the_official_code(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """With five of them instead of five thousand."""
-    monkeypatch.setitem(OFFICIAL_USERS, "text", 5)
+    monkeypatch.setattr(type(PARADIGMS["text"]), "official_users", 5)
     write_grid(copied.file.parent, SPOKEN.replace("[evaluation]\nmax_users = 12\n", ""))
     users = {}
     for compat in ("ours", "official"):
@@ -209,7 +210,7 @@ def test_no_more_users_are_asked_than_in_the_official_code(copied: Built, monkey
     assert len(users["ours"]) > 12
 
 
-def test_somebody_elses_history_is_left_out_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:
+def test_anothers_history_is_left_out_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
     grid = load_grid(other.file, ['paradigms.text.masked="others"', "studies=[]"])
     cell = named(cells_of(grid), "evaluation/text/garden/phase2")

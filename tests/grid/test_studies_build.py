@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from kits.tiny_grid import STUDIED, Built, cells_of, contents, mmgrid, named, write_grid
 from mmgrid.evaluation import GROUPS
-from mmgrid.grid.builders.models import temporal_line
-from mmgrid.grid.builders.scene import scene_of
+from mmgrid.grid.builders.evaluation import known_users
+from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import study_tables, survey
@@ -77,8 +77,8 @@ def _ranks_of(built: Built, cell: Cell, weights, like: Path) -> list[int]:
     paradigm, model = load_checkpoint(like, "semb")
     model.load_state_dict(weights)
     corpus = built.store.folder(cell.upstream["corpus"].address)
-    seen = scene_of(corpus, built.grid.spec.phases.calendar(), cell.recipe)
-    return paradigm.rank(model, seen.tested.histories, seen.items, seen.tested.targets).tolist()
+    known = known_users(corpus, built.grid.spec.phases.calendar(), cell.recipe)
+    return paradigm.rank(model, known.users.histories, known.items, known.users.targets).tolist()
 
 
 def _kept(built: Built, cell: Cell) -> list[int]:
@@ -110,7 +110,7 @@ def test_a_line_across_time_goes_from_one_checkpoint_to_the_other(studied: Built
     draw = torch.Generator().manual_seed(0)
     new = {name: weight + torch.randn(weight.shape, generator=draw) for name, weight in old.items()}
     save_file(new, end / "model.safetensors", metadata={"format": "pt"})
-    _, line = temporal_line({"start": start, "end": end}, "semb")
+    _, line = line_between_phases(start, end, "semb")
     for scale in (0.3, 1.5, -0.5):
         walked = line.at(scale).state_dict()
         for name, weight in old.items():

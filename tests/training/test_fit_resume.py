@@ -15,7 +15,7 @@ from kits.small import sasrec_recipe
 from mmgrid.paradigms.sasrec.model import SasrecModel
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
-from mmgrid.testing.paradigm import Killed
+from mmgrid.testing.paradigm import Interruption
 from mmgrid.training.fit import TrainingReport, fit, newest_step
 
 ITEMS = make_items(40)
@@ -32,7 +32,7 @@ def _train(
         if seen is not None:
             seen.append(step)
         if step == kill_at:
-            raise Killed
+            raise Interruption
 
     training = recipe.training("pretrain")
     return model, fit(model, examples, paradigm.loss, training, folder, seed=0, progress=progress, save_seconds=0)
@@ -46,7 +46,7 @@ def straight(tmp_path_factory) -> tuple[SasrecModel, TrainingReport]:
 @pytest.fixture(scope="module")
 def killed_once(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("killed") / "steps"
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         _train(folder, kill_at=6)
     return folder
 
@@ -67,7 +67,7 @@ def test_only_the_newest_step_is_kept(killed: Path) -> None:
 def test_a_run_may_be_killed_repeatedly(killed: Path, straight) -> None:
     """With dropout, accumulation, and steps in the middle of an epoch."""
     for kill_at in (7, 8, 11):
-        with pytest.raises(Killed):
+        with pytest.raises(Interruption):
             _train(killed, kill_at=kill_at)
     seen: list[int] = []
     model, report = _train(killed, seen=seen)
@@ -110,7 +110,7 @@ def test_a_loss_curve_with_few_points_continues_identically(tmp_path: Path) -> N
 
         def progress(step: int, steps: int, loss: float | None) -> None:
             if step == kill_at:
-                raise Killed
+                raise Interruption
 
         training = recipe.training("pretrain")
         seconds = 1e9 if kill_at is None else 0
@@ -120,14 +120,14 @@ def test_a_loss_curve_with_few_points_continues_identically(tmp_path: Path) -> N
     recipe = sasrec_recipe(epochs=few, batch_size=1, hidden_size=4, intermediate_size=4, layers=1)
     straight = train(tmp_path / "straight")
     assert [step for step, _, _ in straight.losses] == list(range(2, 403, 2))
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         train(tmp_path / "killed", kill_at=10)
     assert train(tmp_path / "killed") == straight
 
 
 def test_bf16_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole, report = _train(tmp_path / "straight", precision="bf16")
-    with pytest.raises(Killed):
+    with pytest.raises(Interruption):
         _train(tmp_path / "killed", kill_at=4, precision="bf16")
     resumed, again = _train(tmp_path / "killed", precision="bf16")
     assert same_weights(whole, resumed)

@@ -87,8 +87,11 @@ def _walk(recipe: Mapping[str, Any], folders: Folders) -> _Walk:
     key = (canonical(line), canonical(recipe.get("asked", {})), own_rows, *models.items())
     if not _kept or _kept[0].key != key:
         _kept.clear()  # before the next one is read
-        make = _line_between_phases if line["kind"] == BETWEEN_PHASES else _line_over_base
-        _kept.append(_Walk(key, *make(recipe, folders)))
+        if line["kind"] == BETWEEN_PHASES:
+            found = line_between_phases(folders["start"], folders["end"], recipe["paradigm"], recipe.get("asked"))
+        else:
+            found = _line_over_base(recipe, folders)
+        _kept.append(_Walk(key, *found))
     return _kept[0]
 
 
@@ -96,14 +99,18 @@ def _is_model(role: str) -> bool:
     return role != "corpus" and not role.startswith("asks:")
 
 
-def _line_between_phases(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:
-    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10. MergeError where both have token rows of different codebooks."""
-    start, end = folders["start"], folders["end"]
+def line_between_phases(
+    start: Path, end: Path, paradigm: str, values: Mapping[str, Any] | None = None
+) -> tuple[Paradigm, Line]:
+    """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, between the checkpoints in two folders; `values` as for `load_checkpoint`.
+
+    Raises MergeError where both have token rows of different codebooks.
+    """
     if _layout(start) != _layout(end):
         raise MergeError(f"{start} and {end}: their token rows are of different codebooks")
-    paradigm, model = _loaded(recipe, start)
-    _, newest = _loaded(recipe, end)
-    return paradigm, _line(model, newest.state_dict())
+    loaded, model = load_checkpoint(start, paradigm, values)
+    _, newest = load_checkpoint(end, paradigm)
+    return loaded, _line(model, newest.state_dict())
 
 
 def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from mmgrid.grid.file.spec import GridSpec
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.paradigms.registry import trained_paradigms
+from mmgrid.studies.registry import STUDIES
 
 # What pydantic calls by Python's names.
 EXPECTED = {
@@ -51,11 +51,18 @@ class Grid:
         return (self.file.parent / Path(text).expanduser()).resolve()
 
 
-def load_grid(file: Path, settings: Iterable[str] = ()) -> Grid:
-    """Read `file`, apply `settings` ("evaluation.max_users=500", values as in TOML), validate.
+def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()) -> Grid:
+    """Read a grid file, change single values, and check the result.
 
-    Raises GridError with one line for each thing that is wrong.
+    Args:
+        file: the grid file (TOML).
+        settings: the changes by dotted key, `{"evaluation.max_users": 500}`, or as texts with values as in TOML,
+            `["evaluation.max_users=500"]`.
+
+    Raises:
+        GridError: the file cannot be read, or a value is wrong; the message has one line for each mistake.
     """
+    file = Path(file).expanduser()
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -64,8 +71,8 @@ def load_grid(file: Path, settings: Iterable[str] = ()) -> Grid:
         raise GridError(f"{file}: is a folder, not a grid file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GridError(f"{file}: no valid TOML: {error}") from None
-    for setting in settings:
-        _apply(tree, setting)
+    for key, value in settings.items() if isinstance(settings, Mapping) else map(_parsed, settings):
+        _set(tree, key, value)
     tree = _expand(tree, file, ())
     try:
         spec = GridSpec.model_validate(tree)
@@ -92,21 +99,25 @@ def _as_init(line: Mapping[str, Any]) -> Any:
     return {"type": line["type"], "loc": line["loc"], "input": line["input"], "ctx": context}
 
 
-def _apply(tree: dict[str, Any], setting: str) -> None:
+def _parsed(setting: str) -> tuple[str, Any]:
+    """Key and value of a setting such as "evaluation.max_users=500"."""
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise GridError(f"--set {setting}: expected key=value, for example evaluation.max_users=500")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return key.strip(), tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
+        return key.strip(), text  # a bare word is a string
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     place = tree
-    *parents, last = key.strip().split(".")
+    *parents, last = key.split(".")
     for parent in parents:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
-            raise GridError(f"--set {setting}: {parent} is not a table")
-    place[last] = value
+            raise GridError(f"--set {key}: {parent} is not a table")
+    place[last] = str(value) if isinstance(value, Path) else value
 
 
 def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
@@ -160,6 +171,8 @@ def _message(problem: Mapping[str, Any]) -> str:
     if kind in ("missing", "union_tag_not_found"):
         return "is missing"
     if kind == "union_tag_invalid":
+        if problem["loc"][0] == "studies" and about["tag"] in STUDIES.broken:
+            return STUDIES.broken[about["tag"]]
         kinds = [kind.strip(" '") for kind in about["expected_tags"].split(",")]
         nearest = difflib.get_close_matches(about["tag"], kinds, n=1)
         listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
@@ -181,7 +194,7 @@ def _shown(value: Any) -> str:
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     """The keys that may stand at `location` of a grid file."""
-    if len(location) >= 2 and location[0] == "paradigms" and location[1] in trained_paradigms():
+    if len(location) >= 2 and location[0] == "paradigms" and location[1] in PARADIGMS:
         recipe = PARADIGMS[location[1]].recipe
         return _keys_below(recipe, location[2:]) if recipe else []
     return _keys_below(GridSpec, location)

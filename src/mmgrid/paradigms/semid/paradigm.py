@@ -75,7 +75,7 @@ class Semid(Paradigm[PreTrainedModel]):
         self.tokenizer = tokenizer
         self.codes = codes
         shape = codes.levels, codes.codes_per_level
-        self.tokens = tokens or CodeTokens(config["block"], "", config["first_token"], shape)
+        self.tokens = tokens or CodeTokens(config["block"], config["first_token"], shape)
         kept = {name: value for name, value in self.config.items() if name in SemidRecipe.model_fields}
         self.recipe = recipe or SemidRecipe(**kept)
         self._words: tuple[Items, Words] | None = None
@@ -109,8 +109,7 @@ class Semid(Paradigm[PreTrainedModel]):
         domain = domain or block.partition("/")[0]
         codebook = codebook or hashlib.sha256(block.encode()).hexdigest()
         first = append_token_rows(backbone, codes.levels * codes.codes_per_level, rows_seed(seed, block))
-        shape = codes.levels, codes.codes_per_level
-        tokens = CodeTokens(block, domain, first, shape, codebook)
+        tokens = CodeTokens.of(block, domain, first, codes, codebook)
         config = {"paradigm": cls.name, "block": block, "first_token": first}
         backbone.config.mmgrid = config | {name: getattr(recipe, name) for name in MODEL_VALUES}
         return cls(backbone.config.mmgrid, tokenizer, codes, recipe, tokens), backbone
