@@ -52,14 +52,16 @@ _MODULES = {  # of those that are not in `mmgrid.face`
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker takes the names from above, and reports any other
 
-    value = getattr(import_module(_MODULES.get(name, "mmgrid.face")), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(_MODULES.get(name, "mmgrid.face")), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
