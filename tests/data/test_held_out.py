@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrid.data import NoTestUsersError, filter_interactions, test_set
+from mmgrid.data import NoTestUsersError, filter_interactions, held_out_users
 
 ROWS = st.lists(
     st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.integers(0, 140)), min_size=1, max_size=60
@@ -26,9 +26,9 @@ def test_a_test_set_is_its_definition(make_raw, calendar, rows, target):
             expected[user] = (items[:-1], items[-1], active)
     if not expected:
         with pytest.raises(NoTestUsersError):
-            test_set(corpus, calendar, target)
+            held_out_users(corpus, calendar, target)
         return
-    result = test_set(corpus, calendar, target)
+    result = held_out_users(corpus, calendar, target)
     found = {
         str(user): (result.histories.of(i).tolist(), int(result.targets[i]), bool(result.active[i]))
         for i, user in enumerate(result.user_ids)
@@ -42,10 +42,10 @@ def test_a_test_set_is_its_definition(make_raw, calendar, rows, target):
 def test_samples_of_test_users_are_nested(make_raw, calendar):
     rows = [(f"user{u}", f"item{i}", 100 + 5 * i) for u in range(40) for i in range(6)]
     corpus = filter_interactions(make_raw(rows)).corpus
-    few, many = (set(test_set(corpus, calendar, max_users=size, seed=3).user_ids.tolist()) for size in (7, 20))
+    few, many = (set(held_out_users(corpus, calendar, max_users=size, seed=3).user_ids.tolist()) for size in (7, 20))
     assert len(few) == 7
     assert few < many
-    assert len(test_set(corpus, calendar, max_users=99)) == 40
+    assert len(held_out_users(corpus, calendar, max_users=99)) == 40
 
 
 def test_without_test_users_the_error_names_domain_phase_and_times(make_raw, calendar):
@@ -53,6 +53,6 @@ def test_without_test_users_the_error_names_domain_phase_and_times(make_raw, cal
     with pytest.raises(
         NoTestUsersError, match=r"made: no test users.*test \[1970-.*\.120, .*\.130\).*00\.001 to .*00\.002"
     ):
-        test_set(corpus, calendar)
+        held_out_users(corpus, calendar)
     with pytest.raises(ValueError, match="target 'phase1'"):
-        test_set(corpus, calendar, "phase1")
+        held_out_users(corpus, calendar, "phase1")

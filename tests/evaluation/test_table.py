@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mmgrid.evaluation import CHANGES_SCHEMA, DEFAULT_METRICS, RESULTS_SCHEMA, change_rows, rows
+from mmgrid.evaluation import CHANGES_SCHEMA, DEFAULT_METRICS, RESULTS_SCHEMA, change_rows, result_rows
 
 NAME = {"paradigm": "semb", "domain": "toys", "model": "phase2"}
 
 
 def test_one_row_per_group_and_metric_in_percent():
     ranks, active = np.array([0, 4, 30, -1]), np.array([True, True, False, False])
-    table = rows(ranks, active, **NAME, seed=3)
+    table = result_rows(ranks, active, **NAME, seed=3)
     assert table.schema == RESULTS_SCHEMA
     assert table.height == 3 * len(DEFAULT_METRICS)
     recall = table.filter(pl.col("metric") == "recall@5")
@@ -27,7 +27,7 @@ def test_one_row_per_group_and_metric_in_percent():
 
 
 def test_a_merge_names_its_sources():
-    table = rows(
+    table = result_rows(
         np.array([1]),
         np.array([True]),
         paradigm="semb",
@@ -56,7 +56,7 @@ def test_a_merge_names_its_sources():
 
 
 def test_a_group_without_users_is_nan():
-    table = rows(np.array([1, 2]), np.array([True, True]), **NAME, metrics=["recall@10"])
+    table = result_rows(np.array([1, 2]), np.array([True, True]), **NAME, metrics=["recall@10"])
     empty = table.filter(pl.col("group") == "non_active").row(0, named=True)
     assert empty["n_users"] == 0
     assert all(math.isnan(empty[column]) for column in ("value", "low", "high"))
@@ -71,9 +71,9 @@ def test_changes_against_a_reference_on_the_same_users():
     assert table.schema == CHANGES_SCHEMA
     row = table.filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10")).row(0, named=True)
     value = {
-        name: rows(ranks, active, **NAME).filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10"))["value"][
-            0
-        ]
+        name: result_rows(ranks, active, **NAME).filter((pl.col("group") == "all") & (pl.col("metric") == "ndcg@10"))[
+            "value"
+        ][0]
         for name, ranks in [("better", better), ("reference", reference)]
     }
     assert row["difference"] == pytest.approx(value["better"] - value["reference"])
@@ -100,6 +100,6 @@ def test_a_change_from_zero_has_no_percentage():
 
 def test_invalid_input_is_refused():
     with pytest.raises(ValueError, match="one entry per test user"):
-        rows(np.array([1]), np.array([True, False]), **NAME)
+        result_rows(np.array([1]), np.array([True, False]), **NAME)
     with pytest.raises(ValueError, match="sequence of names"):
-        rows(np.array([1]), np.array([True]), **NAME, sources="toys")
+        result_rows(np.array([1]), np.array([True]), **NAME, sources="toys")

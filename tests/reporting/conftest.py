@@ -11,7 +11,7 @@ from made_studies import PHASES as DATES
 from made_studies import made_months, made_studies
 from page_data import wait_until_drawn
 
-from mmgrid.evaluation import change_rows, rows
+from mmgrid.evaluation import change_rows, result_rows
 from mmgrid.reporting import ReportTables, write_report
 from mmgrid.reporting.page.html import report_html
 
@@ -57,10 +57,10 @@ def made_results():
                 own[paradigm, model] = ranks
                 if (paradigm, domain, model) in ABSENT:
                     continue
-                results.append(rows(ranks, active, paradigm=paradigm, domain=domain, model=model, samples=200))
+                results.append(result_rows(ranks, active, paradigm=paradigm, domain=domain, model=model, samples=200))
         for model, centre in (("popularity", 6.6), ("random", 9.0)):
             ranks = drawn_ranks(draw, ease, centre)
-            results.append(rows(ranks, active, paradigm="baseline", domain=domain, model=model, samples=200))
+            results.append(result_rows(ranks, active, paradigm="baseline", domain=domain, model=model, samples=200))
         for partner in DOMAINS:
             if partner == domain:
                 continue
@@ -79,7 +79,7 @@ def made_results():
                     "parameter": 0.5,
                     "samples": 200,
                 }
-                results.append(rows(merged, active, **identity))
+                results.append(result_rows(merged, active, **identity))
                 changes.append(change_rows(merged, reference, active, reference="phase2", **identity))
     return pl.concat(results), pl.concat(changes)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kits.planted import frame, hits, schemas_hold
-from mmgrid.evaluation import holm, rows
+from mmgrid.evaluation import holm, result_rows
 from mmgrid.studies import baselines
 from mmgrid.studies.baselines import SCORES_SCHEMA, Compared
 from mmgrid.studies.statistics.ranked import Ranked
@@ -16,7 +16,7 @@ def _compared(domain: str, share: float, *, seed: int = 0, n: int = 120) -> Comp
 
 
 def test_each_reference_is_compared_on_the_same_users() -> None:
-    scores = rows(hits(0.5, 30), np.arange(30) < 10, paradigm="semb", domain="a", model="phase2")
+    scores = result_rows(hits(0.5, 30), np.arange(30) < 10, paradigm="semb", domain="a", model="phase2")
     tables = baselines.answer([_compared("a", 0.5), _compared("b", 0.7, seed=1)], scores)
     schemas_hold(tables, baselines.TABLES)
     assert tables["scores"].equals(scores)

@@ -1,4 +1,4 @@
-"""Target ranks, metrics a user, groups, intervals, baselines, results rows. numpy and polars only."""
+"""Target ranks, metrics per user, groups, intervals, baselines, result rows. numpy and polars only."""
 
 from mmgrid.evaluation.baselines import popularity_ranks, random_ranks
 from mmgrid.evaluation.corrections import holm
@@ -12,7 +12,7 @@ from mmgrid.evaluation.intervals import (
 )
 from mmgrid.evaluation.metrics import DEFAULT_METRICS, METRICS, Metric, parse_metric, per_user
 from mmgrid.evaluation.ranking import NOT_RANKED, list_ranks, target_ranks
-from mmgrid.evaluation.table import CHANGES_SCHEMA, RESULTS_SCHEMA, change_rows, rows
+from mmgrid.evaluation.table import CHANGES_SCHEMA, RESULTS_SCHEMA, change_rows, result_rows
 
 __all__ = [
     "CHANGES_SCHEMA",
@@ -35,6 +35,6 @@ __all__ = [
     "popularity_ranks",
     "random_ranks",
     "resampled_means",
-    "rows",
+    "result_rows",
     "target_ranks",
 ]

@@ -20,7 +20,6 @@ NOT_RANKED = -1
 """The rank of a target that cannot be, or was not, recommended. Every metric gives it 0."""
 
 
-
 def target_ranks(scores: Any, own: Any, earlier: Callable[[Any], Any]) -> Any:
     """Exact rank of each user's target, from 0: the number of eligible items that come before it.
 

@@ -1,7 +1,7 @@
 """Turns ranks into the rows that tables, studies and the report read: one row per group and metric, in percent.
 
-`rows` gives the quality of a model; `change_rows` compares it with another model on the same users, where pairing makes
-the interval much narrower than two separate intervals suggest.
+`result_rows` gives the quality of a model; `change_rows` compares it with another model on the same users, where
+pairing makes the interval much narrower than two separate intervals suggest.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ reference's value, NaN where that is 0 (for the bounds: in any resample).
 """
 
 
-def rows(
+def result_rows(
     ranks: npt.NDArray[np.integer],
     active: npt.NDArray[np.bool_],
     *,
@@ -143,7 +143,7 @@ def change_rows(
     Args:
         ranks, reference_ranks: int[B]; position i of both is the same user.
         reference: name of the other model, for example `phase2`.
-        The rest: as for `rows`.
+        The rest: as for `result_rows`.
 
     Returns:
         `CHANGES_SCHEMA`, len(GROUPS) · len(metrics) rows.

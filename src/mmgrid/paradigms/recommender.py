@@ -20,7 +20,7 @@ from mmgrid.backbone.load import device
 from mmgrid.backbone.text_embedder import TextEmbedder
 from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_out, known_now
 from mmgrid.data.held_out import HeldOut, Target
-from mmgrid.evaluation import rows
+from mmgrid.evaluation import result_rows
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, CheckpointFacts, source_folders
@@ -159,7 +159,7 @@ class Recommender:
         name = known.corpus.name
         paradigm, model = self._prepared(known, part or name, part, seed)
         ranks = ranks_of(paradigm, model, known)
-        found = rows(
+        found = result_rows(
             ranks,
             known.users.active,
             paradigm=paradigm.name,

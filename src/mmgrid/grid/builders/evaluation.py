@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from mmgrid.data import Calendar, HeldOut, held_out
-from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, rows
+from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, result_rows
 from mmgrid.grid.cells.ask import BETWEEN_PHASES
 from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.grid.file.load import Grid
@@ -87,7 +87,7 @@ def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: 
     """Write ranks and results rows."""
     users = known.users
     ranks_table(known, ranks).write_parquet(folder / RANKS_FILE)
-    rows(
+    result_rows(
         ranks,
         users.active,
         paradigm=recipe["paradigm"],
