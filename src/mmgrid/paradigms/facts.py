@@ -94,7 +94,9 @@ def source_folders(declared: Mapping[str, Any], folder: Path) -> dict[str, Path]
     recipe = declared.get("recipe")
     sources = recipe.get("sources", []) if isinstance(recipe, dict) else []
     return {
-        one["name"]: folder / one["path"] for one in sources if isinstance(one, dict) and {"name", "path"} <= set(one)
+        one["name"]: folder.parent / one["path"]
+        for one in sources
+        if isinstance(one, dict) and {"name", "path"} <= set(one)
     }
 
 
