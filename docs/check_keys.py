@@ -1,9 +1,11 @@
-"""The tables of grid-file.md and merging/recipes.md against the models that read grid files and recipes.
+"""Checks the tables of keys in grid-file.md and merging/recipes.md against the code.
 
-The pages are written by hand, so that they read well wherever they are opened; this check, run by every build of the
-documentation, sees that each table names the keys that there are, with the defaults that they have.  A table is
-announced by a comment: `<!-- keys: mmgrid.grid.file.spec.DataSpec -->`, with `without=name,name` for keys that are
-told of elsewhere, and `tiny=paradigm` where a column holds the defaults that go with a tiny backbone.
+The pages are written by hand, so that they read well. Every build of the documentation runs this check: each table must
+list exactly the keys of a model in the code, with their defaults.
+
+A comment before a table names its model: `<!-- keys: mmgrid.grid.file.spec.DataSpec -->`. Two options may follow:
+`without=name,name` for keys that are explained elsewhere, and `tiny=paradigm` if the third column holds the paradigm's
+defaults with a tiny backbone.
 """
 
 import re
@@ -16,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.util import logging
 
-from mmgrid.paradigms.recipes import RECIPES, TINY_DEFAULTS
+from mmgrid.paradigms import PARADIGMS
 
 PAGES = tuple(Path(__file__).parent / name for name in ("grid-file.md", "merging/recipes.md"))
 ANNOUNCED = re.compile(r"<!-- keys: ([\w.]+)(?: without=([\w,]+))?(?: tiny=(\w+))? -->")
@@ -26,29 +28,33 @@ logger = logging.getLogger(__name__)
 
 
 def check(app: Any) -> None:
-    """Warn of every difference; with `--fail-on-warning` the build fails."""
+    """Warn about every difference; with `--fail-on-warning` the build fails."""
     for page in PAGES:
         for problem in problems(page.read_text(encoding="utf-8")):
             logger.warning("%s: %s", page.name, problem)
 
 
 def problems(text: str) -> Iterator[str]:
-    """One line for each key that is missing, unknown, or has another default."""
+    """Yields a message for each key that is missing, unknown, or has another default."""
     announced = list(ANNOUNCED.finditer(text))
     if not announced:
-        yield "announces no table of keys"
+        yield "no table of keys: no comment `<!-- keys: … -->` was found"
     for match in announced:
-        told = match[2].split(",") if match[2] else []
-        expected = {name: value for name, value in _defaults(match[1]).items() if name not in told}
+        model = _model(match[1])
+        if model is None:
+            yield f"the code has no {match[1]}; correct the comment above the table"
+            continue
+        elsewhere = match[2].split(",") if match[2] else []
+        expected = {name: value for name, value in _defaults(model).items() if name not in elsewhere}
         rows = list(_rows(text[match.end() :]))
         written = {name: default for name, default, _ in rows}
         if match[3]:
             written, expected = _with_tiny(rows, expected, match[3])
         for name in expected.keys() | written.keys():
             if name not in written:
-                yield f"{match[1]}: key {name} is not told of (default {expected[name]})"
+                yield f"{match[1]}: the page lacks the key {name} (default {expected[name]})"
             elif name not in expected:
-                yield f"{match[1]}: there is no key {name}"
+                yield f"{match[1]}: the code has no key {name}"
             elif written[name] != expected[name]:
                 yield f"{match[1]}: {name}: the page says {written[name]}, the code {expected[name]}"
 
@@ -56,10 +62,10 @@ def problems(text: str) -> Iterator[str]:
 def _with_tiny(
     rows: list[tuple[str, str, str]], expected: dict[str, str], paradigm: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """What is written and expected, both as "default, with a tiny backbone"."""
-    model, tiny = RECIPES[paradigm], TINY_DEFAULTS[paradigm]
-    full = model.model_validate(tiny)
-    seen = {name: text if (text := _text(getattr(full, name))) != expected[name] else "same" for name in expected}
+    """The written and the expected defaults, both as "default, default with a tiny backbone"."""
+    recipe = PARADIGMS[paradigm].resolve({}, backbone_kind="tiny")
+    texts = {name: _text(getattr(recipe, name)) for name in expected}
+    seen = {name: "same" if text == expected[name] else text for name, text in texts.items()}
     return (
         {name: f"{default}, {third}" for name, default, third in rows},
         {name: f"{default}, {seen[name]}" for name, default in expected.items()},
@@ -67,7 +73,7 @@ def _with_tiny(
 
 
 def _rows(text: str) -> Iterator[tuple[str, str, str]]:
-    """Key, default and third column of each row of the first table in `text`."""
+    """Yields key, default and third column of each row of the first table in `text`."""
     begun = False
     for line in text.splitlines():
         if not line.startswith("|"):
@@ -80,10 +86,17 @@ def _rows(text: str) -> Iterator[tuple[str, str, str]]:
             yield row[1], row[2].strip(), row[3].strip()
 
 
-def _defaults(path: str) -> dict[str, str]:
-    """Name → default as the page writes it, of a pydantic model or a dataclass."""
+def _model(path: str) -> Any:
+    """The class with this dotted path; None if there is none."""
     module, _, name = path.rpartition(".")
-    model = getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+
+
+def _defaults(model: Any) -> dict[str, str]:
+    """Name → default as the page writes it, for the fields of a pydantic model or a dataclass."""
     if not issubclass(model, BaseModel):
         return {
             field.name: _text(field.default) for field in model.__dataclass_fields__.values() if field.name != "name"
@@ -95,7 +108,7 @@ def _defaults(path: str) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """A default as TOML writes it, in backticks; a dash for none."""
+    """A default in TOML, in backticks; a dash if there is none."""
     if value is None or value is PydanticUndefined:
         return "–"
     if isinstance(value, BaseModel):
