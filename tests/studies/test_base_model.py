@@ -6,7 +6,8 @@ import pytest
 
 from kits.planted import frame, hits, parabola, schemas_hold
 from mmgrid.studies import base_model
-from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL, SINGLE, PairSweep
+from mmgrid.studies.base_model import BACKBONE, HISTORICAL, NEUTRAL, SINGLE
+from mmgrid.studies.statistics.kept_share import PairSweep
 from mmgrid.studies.statistics.ranked import Ranked
 
 ALPHAS = np.round(np.arange(0, 1.01, 0.125), 3)

@@ -9,20 +9,17 @@ import numpy as np
 import polars as pl
 from pydantic import Field, field_validator
 
-from mmgrid.evaluation import bootstrap_interval, resampled_means
-from mmgrid.seeds import derive
+from mmgrid.evaluation import bootstrap_interval
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Ask, Context, Steps, Study, StudySpec
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.statistics.curve import fine_places, nearest, smoother
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
+from mmgrid.studies.statistics.kept_share import PERCENT, PairSweep, best_alpha, judged_share, ratio, two_sided
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
-PERCENT = 100.0
 Base = Literal["backbone", "historical", "neutral"]
 BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
-SAMPLES = 1000
 SINGLE = "single"  # the domain's own model at t2, beside the points
 
 CURVE_SCHEMA = pl.Schema(
@@ -84,32 +81,6 @@ PLOTS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class PairSweep:
-    """Two domains merged over one base, α from 0 to 1.
-
-    alphas: float64[P], the share of `first`.  on_first, on_second: each domain's users, ranked by `single` (its own
-    model at t2) and then by the P merges, in the order of `alphas`.
-    """
-
-    paradigm: str
-    seed: int
-    first: str
-    second: str
-    base: str
-    alphas: np.ndarray
-    on_first: Ranked
-    on_second: Ranked
-
-    @property
-    def both(self) -> tuple[Ranked, Ranked]:
-        return self.on_first, self.on_second
-
-    @property
-    def pair(self) -> tuple[str, int, str, str]:
-        return self.paradigm, self.seed, self.first, self.second
-
-
 def answer(sweeps: Iterable[PairSweep]) -> dict[str, pl.DataFrame]:
     """The study's tables, from a sweep for each pair of domains and base."""
     sweeps = sorted(sweeps, key=lambda sweep: sweep.pair)
@@ -149,7 +120,7 @@ def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
                     f"{side}_high": PERCENT * found.high[place],
                     f"{side}_single": PERCENT * found.value[0],
                 }
-                shares.append(_ratio(found.value[place], found.value[0]))
+                shares.append(ratio(found.value[place], found.value[0]))
             rows.append(row | {"kept": PERCENT * float(np.mean(shares))})
     return rows
 
@@ -166,12 +137,12 @@ class _Gain:
 
 
 def _best_rows(by_base: Mapping[str, PairSweep]) -> tuple[list[dict[str, Any]], list[_Gain]]:
-    judged = {base: _judged(sweep) for base, sweep in by_base.items()}
+    judged = {base: judged_share(sweep) for base, sweep in by_base.items()}
     rows, gains = [], []
     for base, sweep in by_base.items():
         value, drawn = judged[base]
         low, high = np.quantile(drawn, [0.025, 0.975])
-        alpha, alpha_low, alpha_high = _best_alpha(sweep)
+        alpha, alpha_low, alpha_high = best_alpha(sweep)
         row = {
             "paradigm": sweep.paradigm,
             "first": sweep.first,
@@ -190,70 +161,9 @@ def _best_rows(by_base: Mapping[str, PairSweep]) -> tuple[list[dict[str, Any]], 
             gain = _Gain(sweep.paradigm, sweep.seed, base, value - judged[BACKBONE][0], drawn - judged[BACKBONE][1])
             gains.append(gain)
             low, high = np.quantile(gain.drawn, [0.025, 0.975])
-            row |= {"gain": gain.value, "gain_low": float(low), "gain_high": float(high), "p": _two_sided(gain.drawn)}
+            row |= {"gain": gain.value, "gain_low": float(low), "gain_high": float(high), "p": two_sided(gain.drawn)}
         rows.append(row)
     return rows, gains
-
-
-def _best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
-    """The α that keeps most on all users, and its interval."""
-    fine = fine_places(sweep.alphas)
-    weights = smoother(sweep.alphas, fine)
-    kept = _kept(*(users.values(MAIN_METRIC).mean(axis=0)[None] for users in sweep.both))
-    drawn = _kept(*_resampled(sweep, [users.values(MAIN_METRIC) for users in sweep.both]))
-    low, high = np.quantile(_best(drawn, weights, fine), [0.025, 0.975])
-    return float(_best(kept, weights, fine)[0]), float(low), float(high)
-
-
-def _best(curves: np.ndarray, weights: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """float64[S]: where each of the curves [S, P] is highest once smoothed; NaN where it is not known."""
-    smooth = np.einsum("sp,fp->sf", curves, weights)
-    return np.where(np.isnan(smooth).any(axis=1), np.nan, fine[smooth.argmax(axis=1)])
-
-
-def _judged(sweep: PairSweep) -> tuple[float, np.ndarray]:
-    """What is kept by an α that the other half of the users chose, percent; and its resamples [S]."""
-    fine = fine_places(sweep.alphas)
-    weights = smoother(sweep.alphas, fine)
-    values = [users.values(MAIN_METRIC) for users in sweep.both]
-    halves = [users.first_half(sweep.seed) for users in sweep.both]
-    judged = [np.empty((len(of), 2)) for of in values]  # single, merged
-    for flip in (False, True):
-        here = [half ^ flip for half in halves]
-        others = [of[~mask] if (~mask).any() else of for of, mask in zip(values, here, strict=True)]
-        best = _best(_kept(*(of.mean(axis=0)[None] for of in others)), weights, fine)[0]
-        if np.isnan(best):  # the others' single models are no measure: they find nothing
-            return np.nan, np.full(SAMPLES, np.nan)
-        chosen = nearest(sweep.alphas, float(best))
-        for of, mask, into in zip(values, here, judged, strict=True):
-            into[mask] = of[mask][:, [0, chosen + 1]]
-    value = _kept(*(of.mean(axis=0)[None] for of in judged))
-    return float(value[0, 0]), _kept(*_resampled(sweep, judged))[:, 0]
-
-
-def _resampled(sweep: PairSweep, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Resampled means of both domains: a domain's are the same for every base and pair it takes part in."""
-    domains = (sweep.first, sweep.second)
-    seeds = (derive(sweep.seed, "studies", "users", domain) for domain in domains)
-    return [resampled_means(of, seed=seed, samples=SAMPLES) for seed, of in zip(seeds, values, strict=True)]
-
-
-def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[S, P] percent, from means [S, 1 + P] whose first column is the single model's."""
-    return PERCENT * (_ratio(first[:, 1:], first[:, :1]) + _ratio(second[:, 1:], second[:, :1])) / 2
-
-
-def _ratio(value: Any, single: Any) -> Any:
-    """NaN where the single model finds nothing."""
-    return value / np.where(single > 0, single, np.nan)
-
-
-def _two_sided(drawn: np.ndarray) -> float:
-    """Twice the smaller share of resamples on either side of zero; never 0, and NaN if one is not known."""
-    if np.isnan(drawn).any():
-        return np.nan
-    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
 
 
 def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
@@ -313,7 +223,7 @@ def _finding(finding: str, claim: str, difference: str, value: float, drawn: np.
         "value": value,
         "low": float(low),
         "high": float(high),
-        "p": _two_sided(drawn),
+        "p": two_sided(drawn),
         "n": n,
         "verdict": verdict(float(low), float(high), "positive"),
     }
