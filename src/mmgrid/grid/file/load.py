@@ -116,7 +116,7 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
-            raise GridError(f"--set {key}: {parent} is not a table")
+            raise GridError(f"--set {key}={value}: {parent} is not a table")
     place[last] = str(value) if isinstance(value, Path) else value
 
 
