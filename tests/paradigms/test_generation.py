@@ -38,7 +38,7 @@ def _generator(model: PreTrainedModel, **options) -> HuggingFaceGenerator:
 def slow_beam(model: PreTrainedModel, prompt: Sequence[int], n: int, stops: list[int]) -> list[list[int]]:
     """The answers of a beam of width n, best first by mean log-probability of their tokens.
 
-    A continuation ends at a stop token, which the first one never is, or at the last place.  Of the n best ones those
+    A continuation ends at a stop token, which the first one never is, or at the last place. Of the n best ones those
     that end are kept, n at most; the others go on, until no open one is better than the worst of n that are kept.
     """
     beams: list[tuple[float, list[int]]] = [(0.0, [])]

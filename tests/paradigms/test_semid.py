@@ -1,4 +1,4 @@
-"""semid's loss and lists against their definitions; what holds for all paradigms is in the kit."""
+"""The loss and the lists of semid against their definitions; the kit tests what holds for all paradigms."""
 
 import json
 
@@ -32,7 +32,7 @@ def make(items: Items = ITEMS, codes: ItemCodes | None = None, **values) -> tupl
     )
 
 
-def test_the_loss_is_a_softmax_over_a_codes_own_level_and_over_all_tokens_for_a_word() -> None:
+def test_a_codes_loss_is_over_its_level_and_a_words_over_all_tokens() -> None:
     paradigm, model = make(code_weight=10.0)
     examples = paradigm.examples(random_histories(10, 40), ITEMS, PHASE, seed=0)
     drawn = [examples.draw(index, 0) for index in range(0, len(examples), 3)]
@@ -42,13 +42,15 @@ def test_the_loss_is_a_softmax_over_a_codes_own_level_and_over_all_tokens_for_a_
         for dialogue in drawn:
             logits = model(input_ids=torch.from_numpy(dialogue.tokens)[None]).logits[0].double()
             for place in np.flatnonzero(dialogue.is_answer):
-                token, said = int(dialogue.tokens[place]), logits[place - 1]
+                token, before = int(dialogue.tokens[place]), logits[place - 1]
                 if token >= first:
                     level = levels[(token - first) // levels.shape[1]]
-                    total += 10 * float(F.cross_entropy(said[torch.from_numpy(level)], torch.tensor(token - level[0])))
+                    total += 10 * float(
+                        F.cross_entropy(before[torch.from_numpy(level)], torch.tensor(token - level[0]))
+                    )
                     weights += 10
                 else:
-                    total += float(F.cross_entropy(said, torch.tensor(token)))
+                    total += float(F.cross_entropy(before, torch.tensor(token)))
                     weights += 1
         loss = paradigm.loss(model, examples.collate(drawn))
     assert float(loss) == pytest.approx(total / weights, rel=1e-5)
@@ -60,7 +62,7 @@ def test_a_batch_of_codes_alone_or_words_alone_has_a_loss() -> None:
     assert torch.isfinite(paradigm.loss(model, examples.collate([examples.draw(0, 0)])))
 
 
-def test_logits_are_computed_only_where_there_is_a_label(monkeypatch) -> None:
+def test_logits_are_computed_only_for_labels(monkeypatch) -> None:
     paradigm, model = make()
     examples = paradigm.examples(random_histories(10, 40), ITEMS, PHASE, seed=0)
     batch = examples.collate([examples.draw(index, 0) for index in range(len(examples))])
@@ -81,18 +83,18 @@ def test_logits_are_computed_only_where_there_is_a_label(monkeypatch) -> None:
     assert sum(made) < batch["input_ids"].numel() * vocabulary / 2
 
 
-def test_a_list_holds_items_not_codes_and_who_shares_one_is_in_no_fixed_order() -> None:
+def test_a_list_contains_items_and_each_user_has_an_own_order_of_items_with_one_code() -> None:
     codes = ItemCodes(np.zeros((40, 3), np.int32), 8)
     paradigm, model = make(codes=codes)
     histories = make_histories([[user % 40] for user in range(200)])
     best, scores = paradigm.recommend(model, histories, ITEMS, 39)
     assert (np.sort(best, axis=1) == [np.delete(np.arange(40), user % 40) for user in range(200)]).all()
     assert np.ptp(scores, axis=1).max() == 0
-    assert len(np.unique(best[:, 0])) > 25, "every user has an order of their own"
+    assert len(np.unique(best[:, 0])) > 25, "the order depends on the user"
 
 
-def test_behind_the_beams_is_not_ranked() -> None:
-    paradigm, model = make(beam_width=5)  # fewer than metrics at 20 need
+def test_a_target_that_the_beam_search_does_not_find_has_no_rank() -> None:
+    paradigm, model = make(beam_width=5)  # narrower than metrics at 20 need
     histories = random_histories(20, 40)
     best, _ = paradigm.recommend(model, histories, ITEMS, 20)
     others = np.array([np.setdiff1d(np.arange(40), [*best[u], *histories.of(u)])[0] for u in range(20)])
@@ -114,7 +116,7 @@ def test_codes_of_another_domain_are_refused() -> None:
         paradigm.recommend(model, make_histories([[1]]), make_items(41), 5)
 
 
-def test_blocks_name_the_backbones_rows_and_the_domains() -> None:
+def test_the_declared_blocks_are_the_backbones_rows_and_the_domains() -> None:
     paradigm, model = make()
     words = len(TOKENIZER)
     blocks = paradigm.facts(model)["blocks"]
@@ -125,7 +127,7 @@ def test_blocks_name_the_backbones_rows_and_the_domains() -> None:
     assert (kitchen["domain"], len(kitchen["tokens"])) == ("kitchen", 24)
 
 
-def test_a_block_begins_alike_wherever_it_is_drawn_and_unlike_another(tmp_path) -> None:
+def test_initial_rows_depend_on_the_blocks_name_and_can_be_drawn_again(tmp_path) -> None:
     backbone = make_backbone(TOKENIZER, head=True)
     backbone.save_pretrained(str(tmp_path))
     TOKENIZER.save_pretrained(str(tmp_path))
@@ -144,7 +146,7 @@ def test_a_saved_model_is_a_plain_language_model(tmp_path) -> None:
     assert config["vocab_size"] == len(TOKENIZER) + 24
 
 
-def test_a_target_without_a_code_is_not_learned_from() -> None:
+def test_a_target_without_a_code_is_no_example() -> None:
     codes = make_item_codes(40).codes.copy()
     codes[[3, 7]] = -1
     histories = make_histories([[1, 2, 3], [4, 5, 7, 6], [8, 3, 7]])
@@ -154,10 +156,10 @@ def test_a_target_without_a_code_is_not_learned_from() -> None:
         drawn = [examples.draw(index, epoch) for index in range(len(examples)) for epoch in range(4)]
         assert all((dialogue.tokens >= 0).all() and dialogue.is_answer.any() for dialogue in drawn)
         assert torch.isfinite(paradigm.loss(model, examples.collate(drawn)))
-        assert examples.sequences == (2 if every else 3)  # nothing of the third user, whose targets have no code
+        assert examples.sequences == (2 if every else 3)  # none for the third user, whose targets have no code
 
 
-def test_a_saved_model_names_its_token_rows(tmp_path) -> None:
+def test_a_saved_model_declares_its_token_rows(tmp_path) -> None:
     paradigm, model = make()
     paradigm.save(model, tmp_path)
     table = BlockTable.read(tmp_path)
@@ -165,7 +167,7 @@ def test_a_saved_model_names_its_token_rows(tmp_path) -> None:
     assert [block.name for block in table.blocks] == ["backbone", "kitchen/12345678"]
 
 
-def test_a_config_that_does_not_say_how_it_is_asked_is_refused() -> None:
+def test_a_config_that_lacks_a_value_is_refused() -> None:
     paradigm, _ = make()
     config = {name: value for name, value in paradigm.config.items() if name != "first_token"}
     with pytest.raises(ValueError, match=r"config\.json lacks `mmgrid\.first_token`; is this a semid checkpoint"):

@@ -1,7 +1,7 @@
 """The paradigm `pooled`: any language model as it is, without training; items by their text, users by their items.
 
 An item is the mean of the model's last hidden states over its text, less the catalogue's mean; a user is the mean of
-the newest items.  So checkpoints that somebody else trained for text can be ranked and merged across time, and it is
+the newest items. So checkpoints that somebody else trained for text can be ranked and merged across time, and it is
 what a paradigm that is trained must beat.
 """
 

@@ -1,8 +1,8 @@
 """The two-tower model of the semantic-embedding paradigm, as a normal Hugging Face model.
 
 Item tower: the whole backbone reads an item's text and one learned [ITEM] vector, whose last hidden state is
-the item's vector.  User tower: the backbone's first and last layer, without token embeddings, over the item
-vectors of a history.  Source: HLLM (Chen et al. 2024, arXiv 2409.12740).
+the item's vector. User tower: the backbone's first and last layer, without token embeddings, over the item
+vectors of a history. Source: HLLM (Chen et al. 2024, arXiv 2409.12740).
 
 Shape letters: B users, L history, D width, U distinct items, R × W packed rows, T targets, M negatives.
 """
@@ -168,11 +168,11 @@ def contrastive_loss(
 ) -> tuple[Tensor, Tensor]:
     """Cosine NCE with learned temperature over pooled negatives, as in HLLM.
 
-    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M], `own` bool [T, M].  Left out are
+    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M], `own` bool [T, M]. Left out are
     negatives of the user's own sequence, which are there for certain and not by chance, and those whose cosine
-    with the positive exceeds 0.99.  A negative's logit is corrected by the logarithm of its chance to be
-    drawn (Bengio and Senécal 2008), 0 where all have the same.  Returns the mean loss and the share of
-    the others' negatives left out.  All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
+    with the positive exceeds 0.99. A negative's logit is corrected by the logarithm of its chance to be
+    drawn (Bengio and Senécal 2008), 0 where all have the same. Returns the mean loss and the share of
+    the others' negatives left out. All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
     cosine of 1, and of 0.4 in a logit near 100.
     """
     with torch.autocast(predicted.device.type, enabled=False):

@@ -30,7 +30,7 @@ from mmgrid.training.fit import TrainingError
 # and must fill a GPU.
 ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
 ENCODE_USERS = {"cpu": 256, "cuda": 2048}
-# Training stops when so large a share of the negatives is masked in so many batches on end.  For a few batches
+# Training stops when so large a share of the negatives is masked in so many batches on end. For a few batches
 # it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
 MASKED_LIMIT = 0.95
 MASKED_STEPS = 50

@@ -1,9 +1,9 @@
 """The tokens of a domain's codes: their names, their rows in the vocabulary, and what ties them to a codebook.
 
-A checkpoint's `mmgrid.json` names its blocks of token rows (see `mmgrid.merging.BlockTable`). The entry of a domain's
-block also names the domain, its tokens, the file of its codes, and a digest of codebook and token names, which that
-file repeats: codes and rows that do not belong together are found out. Items are no part of the digest, so that new
-items can be given codes.
+A checkpoint's `mmgrid.json` declares its blocks of token rows (see `mmgrid.merging.BlockTable`). The entry of a domain's
+block also names the domain, its tokens, the file of its codes, and a digest of codebook and token names. The file of
+codes repeats the digest, so that codes with the wrong token rows are detected. The digest does not cover the items, so
+new items can get codes.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class CodeTokens:
 
     @classmethod
     def of(cls, block: str, domain: str, first: int, codes: ItemCodes, codebook: str) -> CodeTokens:
-        """Those of a new checkpoint; codebook: SHA-256 (hex) of its arrays.
+        """The code tokens of a new checkpoint; codebook: SHA-256 (hex) of the codebook's arrays.
 
-        `<garden/1a2b3c4d:b_7>` is code 7 of the second level, of the domain `garden` and the codebook `1a2b3c4d`.
+        `<garden/1a2b3c4d:b_7>` is code 7 of the second level in the domain `garden`, with the codebook whose digest begins with `1a2b3c4d`.
         """
         shape = codes.levels, codes.codes_per_level
         prefix = f"{domain}/{codebook[:8]}"
@@ -67,9 +67,9 @@ class CodeTokens:
 
     @classmethod
     def load(cls, folder: Path, entry: Mapping[str, Any]) -> tuple[CodeTokens, ItemCodes]:
-        """The block of an entry of `mmgrid.json`, and the codes of the domain's items.
+        """The block that an entry of `mmgrid.json` declares, and the codes of the domain's items.
 
-        Raises CheckpointError if the codes are missing, or belong to other token rows.
+        Raises CheckpointError if the codes are missing or belong to other token rows.
         """
         path = folder / (entry.get("files") or [CODES_FILE])[0]
         if not path.is_file():
@@ -96,9 +96,9 @@ def _level(level: int) -> str:
 
 
 def with_code_tokens(tokenizer: PreTrainedTokenizerBase, tokens: CodeTokens) -> PreTrainedTokenizerBase:
-    """A tokenizer with the tokens of codes, which have the ids of their rows.
+    """A copy of the tokenizer with the code tokens, each with the id of its row.
 
-    Rows between the tokenizer's last token and the block (a padded vocabulary has some) get fillers as names.
+    Rows between the tokenizer's last token and the block, as a padded vocabulary has, get filler names.
 
     Raises ValueError if the ids do not fit.
     """

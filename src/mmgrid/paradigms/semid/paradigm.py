@@ -1,6 +1,6 @@
-"""The semantic-ID paradigm `semid` (LC-Rec, Zheng et al. 2024): a language model that speaks in items' codes.
+"""The semantic-ID paradigm `semid` (LC-Rec, Zheng et al. 2024): a language model generates the next item's codes.
 
-Its tokens are those of the backbone and one block of rows for each domain and codebook, behind them.
+Its vocabulary is the backbone's, followed by one block of token rows for each domain and codebook.
 
 Shape letters: B users of a block, P prompt tokens, T answer tokens, D width, L levels, C codes of a level.
 """
@@ -33,7 +33,7 @@ from mmgrid.paradigms.contract import CodesFolder, Paradigm, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
-from mmgrid.paradigms.semid.tasks import SemidExamples, Words
+from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
 from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
 from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
 from mmgrid.paradigms.shared.dot_product import check_histories
@@ -43,14 +43,14 @@ from mmgrid.paradigms.shared.windows import windows
 from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
-# Users that are asked for at once, by kind of device: keys and values of a block should stay small beside the model.
-ASK_USERS = {"cpu": 32, "cuda": 256}
+# Users per block of a beam search, by kind of device: keys and values should stay small compared to the model.
+USERS_PER_BLOCK = {"cpu": 32, "cuda": 256}
 
-LEAST_RANKED = 20  # what metrics at 20 need, however narrow the beams of a recommendation are
+MIN_RANKED = 20  # metrics at 20 need lists this long, also with a smaller beam_width
 
 
 class Semid(Paradigm[PreTrainedModel]):
-    """semid as a paradigm; an instance recommends for one domain, whose codes it has."""
+    """semid as a paradigm; an instance recommends for one domain, and holds that domain's codes."""
 
     name = "semid"
 
@@ -78,7 +78,7 @@ class Semid(Paradigm[PreTrainedModel]):
         self.tokens = tokens or CodeTokens(config["block"], config["first_token"], shape)
         kept = {name: value for name, value in self.config.items() if name in SemidRecipe.model_fields}
         self.recipe = recipe or SemidRecipe(**kept)
-        self._words: tuple[Items, Words] | None = None
+        self._parts: tuple[Items, PromptParts] | None = None
         self._trie: tuple[Items, ItemTrie] | None = None
 
     @classmethod
@@ -94,11 +94,11 @@ class Semid(Paradigm[PreTrainedModel]):
         domain: str = "",
         codebook: str = "",
     ) -> tuple[Semid, PreTrainedModel]:
-        """A backbone with a block of rows for code tokens behind its own rows, drawn by `seed` and the block's name.
+        """Append a block of rows for code tokens to a backbone, drawn from `seed` and the block's name.
 
         Args:
-            backbone: with its language-model head; is changed.
-            block: the name of the token block, one for each domain and codebook: merges bring rows together by it.
+            backbone: with its language-model head; changed in place.
+            block: the name of the token block, one for each domain and codebook; merges match blocks by name.
             domain: the domain's name; default: the part of `block` before a slash.
             codebook: SHA-256 (hex) of the codebook's arrays; default: the digest of the block's name.
 
@@ -116,7 +116,7 @@ class Semid(Paradigm[PreTrainedModel]):
 
     @classmethod
     def write_base(cls, recipe: SemidRecipe, backbone: Path, folder: Path, seed: int) -> PreTrainedModel:
-        """The backbone alone: the token rows of a domain belong to its checkpoints, and have no base."""
+        """The backbone alone: code tokens belong to the checkpoints of a domain, so the base has none."""
         model = load_model(backbone)
         if recipe.weights == "drawn":
             model = with_random_weights(model, seed)
@@ -146,9 +146,9 @@ class Semid(Paradigm[PreTrainedModel]):
     def load(
         cls, folder: Path, recipe: SemidRecipe | None = None, domain: str | None = None
     ) -> tuple[Semid, PreTrainedModel]:
-        """See `Paradigm.load`. Of a merge of several domains only the rows of `domain` are kept.
+        """See `Paradigm.load`. From a merge of several domains, only the code tokens of `domain` are kept.
 
-        Raises CheckpointError if the folder has no codes of the domain, or they belong to other token rows.
+        Raises CheckpointError if the folder has no codes of the domain, or codes that belong to other token rows.
         """
         model = load_model(folder)
         table = facts(folder).get("blocks")
@@ -164,14 +164,14 @@ class Semid(Paradigm[PreTrainedModel]):
         return cls(config, load_tokenizer(folder), codes, recipe, tokens), model
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        """Write the model; the tokenizer, which knows the code tokens; the codes; and the blocks of token rows."""
+        """Write the model, the tokenizer with the code tokens, the codes, and `mmgrid.json` with the blocks of token rows."""
         model.save_pretrained(str(folder))
         with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
         self.tokens.save_codes(self.codes, folder)
         (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, **self.facts(model)}) + "\n")
 
     def facts(self, model: nn.Module) -> dict[str, Any]:
-        """The token blocks of a model, as its `mmgrid.json` declares them to merges."""
+        """The token blocks of a model, as its `mmgrid.json` declares them for merges."""
         assert isinstance(model, PreTrainedModel)
         rows = [{"name": "backbone", "start": 0, "stop": self.tokens.first}, self.tokens.entry()]
         return {"blocks": {"tensors": token_tables(model), "rows": rows}}
@@ -200,10 +200,10 @@ class Semid(Paradigm[PreTrainedModel]):
         ).among(coded)
         together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
         replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
-        return SemidExamples(chosen, together, self.words(items), items, recipe, length, replay, seed)
+        return SemidExamples(chosen, together, self.prompt_parts(items), items, recipe, length, replay, seed)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        """Code tokens by a softmax over their own level, words by one over all tokens; a weighted mean."""
+        """Weighted mean cross-entropy of the answers: a code token's over its own level, a word's over all tokens."""
         states, labels = answer_states(model, batch), batch["labels"]
         model = getattr(model, "module", model)  # of DistributedDataParallel
         code = labels - self.tokens.first
@@ -215,7 +215,10 @@ class Semid(Paradigm[PreTrainedModel]):
         return total / (weight * is_code.sum() + (~is_code).sum())
 
     def _code_losses(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> Tensor:
-        """Cross-entropy of each code [T], counted through all levels from 0, over the codes of its level: [T]."""
+        """Cross-entropy of each code over the codes of its level: [T].
+
+        states: [T, D]. code: int64 [T], numbered from 0 through all levels.
+        """
         levels, per_level = self.level_tokens.shape
         rows = torch.arange(levels * per_level, device=states.device) + self.tokens.first
         found = lm_head_logits(model, states, rows).view(-1, levels, per_level)
@@ -223,34 +226,36 @@ class Semid(Paradigm[PreTrainedModel]):
         return F.cross_entropy(found.gather(1, level)[:, 0], code % per_level, reduction="none")
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
-        """Place of each target in the list that the beams return; NOT_RANKED behind it."""
-        k, trie, targets = max(self.recipe.beam_width, LEAST_RANKED), self.trie(items), np.asarray(targets)
-        if self.recipe.hits == "code":  # one item stands for all of its code
-            of_code = self._of_code(items)
-            trie, targets = self._trie_of(of_code[items.candidates]), of_code[targets]
-        best, _ = self._found(model, histories, items, k, trie)
+        """The position of each target in the beam search's list; NOT_RANKED for a target that is not in the list."""
+        k, trie, targets = max(self.recipe.beam_width, MIN_RANKED), self.trie(items), np.asarray(targets)
+        if self.recipe.hits == "code":  # rank codes: one item represents all items with its code
+            representative = self._representatives(items)
+            trie, targets = self._trie_of(representative[items.candidates]), representative[targets]
+        best, _ = self._search(model, histories, items, k, trie)
         return list_ranks(best, targets)
 
     def recommend(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._found(model, histories, items, k, self.trie(items))
+        return self._search(model, histories, items, k, self.trie(items))
 
-    def _found(
+    def _search(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int, trie: ItemTrie
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items of a trie for each user: item rows int64 [U, k], scores float32 [U, k]."""
+        """Beam search for the k best items of a trie: item rows int64 [users, k], scores float32 [users, k]."""
         check_histories(histories)
         width = max(k, self.recipe.beam_width)
-        trie, words = trie.to(model.device), self.words(items)
+        trie, parts = trie.to(model.device), self.prompt_parts(items)
         recent = histories.last(self.config["history_length"])
-        prompts = [words.history(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
-        order = np.argsort([len(prompt) for prompt in prompts], kind="stable")  # equal lengths need no padding
+        prompts = [parts.next_codes_prompt(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
+        order = np.argsort(
+            [len(prompt) for prompt in prompts], kind="stable"
+        )  # prompts of equal length need no padding
         best = np.full((len(prompts), k), -1, np.int64)
         scores = np.full((len(prompts), k), -np.inf, np.float32)
-        at_once = ASK_USERS.get(model.device.type, 256)
-        for start in range(0, len(order), at_once):
-            users = order[start : start + at_once]
+        block = USERS_PER_BLOCK.get(model.device.type, 256)
+        for start in range(0, len(order), block):
+            users = order[start : start + block]
             input_ids, mask = pad_left([prompts[user] for user in users])
             found = beam_search(
                 model,
@@ -259,7 +264,7 @@ class Semid(Paradigm[PreTrainedModel]):
                 trie,
                 beam_width=width,
                 renormalise=self.recipe.renormalise,
-                exclude=_seen(histories, users).to(model.device) if self.recipe.masked == "own" else None,
+                exclude=_history_items(histories, users).to(model.device) if self.recipe.masked == "own" else None,
                 seeds=torch.from_numpy(histories.users[users]).to(model.device),
             )
             if found.scores.isnan().any():
@@ -267,14 +272,14 @@ class Semid(Paradigm[PreTrainedModel]):
             best[users], scores[users] = found.items[:, :k].cpu().numpy(), found.scores[:, :k].cpu().numpy()
         return best, scores
 
-    def words(self, items: Items) -> Words:
-        """Token ids of all items' codes and texts; kept, since a sweep asks for the same items again and again."""
-        if self._words is None or self._words[0] is not items:
+    def prompt_parts(self, items: Items) -> PromptParts:
+        """Token ids of all items' codes and texts; cached, since a sweep uses the same items for every model."""
+        if self._parts is None or self._parts[0] is not items:
             self._check(items)
             codes = self.codes.codes
             tokens = np.where(codes >= 0, self.level_tokens[np.arange(codes.shape[1]), codes], -1)
             config = self.config
-            words = Words.of(
+            parts = PromptParts.of(
                 self.tokenizer,
                 items,
                 tokens,
@@ -282,11 +287,11 @@ class Semid(Paradigm[PreTrainedModel]):
                 config["text_tokens"],
                 continued=config["every_position"],
             )
-            self._words = (items, words)
-        return self._words[1]
+            self._parts = (items, parts)
+        return self._parts[1]
 
     def trie(self, items: Items) -> ItemTrie:
-        """The trie of the items that may be recommended; kept, as the words are."""
+        """The trie of the candidates' codes; cached like `prompt_parts`."""
         if self._trie is None or self._trie[0] is not items:
             self._check(items)
             self._trie = (items, self._trie_of(items.candidates))
@@ -295,8 +300,8 @@ class Semid(Paradigm[PreTrainedModel]):
     def _trie_of(self, candidates: np.ndarray) -> ItemTrie:
         return ItemTrie(self.codes.codes, self.level_tokens, np.unique(candidates))
 
-    def _of_code(self, items: Items) -> np.ndarray:
-        """For each item the first candidate of its code, or the item itself where there is none: int64 [N]."""
+    def _representatives(self, items: Items) -> np.ndarray:
+        """For each item, the first candidate with the same code, or the item itself if none has it: int64 [N]."""
         _, code = np.unique(self.codes.codes, axis=0, return_inverse=True)
         first = np.full(int(code.max(initial=-1)) + 1, -1, np.int64)
         first[code[items.candidates[::-1]]] = items.candidates[::-1]  # the first one is written last
@@ -311,10 +316,10 @@ class Semid(Paradigm[PreTrainedModel]):
 
 
 def _entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
-    """The entry of a domain's codes; without a domain the only one there is."""
+    """The block entry of a domain; without a domain, the only entry."""
     entries = [row for row in rows if row["name"] != "backbone"]
     domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"
-    # Versions before 0.2 do not name the domain of the only block.
+    # Checkpoints of versions before 0.2 have one block, which names no domain.
     fitting = [row for row in entries if domain in (None, row.get("domain")) or not row.get("domain")]
     if not fitting:
         raise CheckpointError(f"{folder}: holds no codes of {domain}, only of {domains}")
@@ -323,7 +328,7 @@ def _entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> d
     return fitting[0]
 
 
-def _seen(histories: Histories, users: np.ndarray) -> Tensor:
-    """Item rows of whole histories, filled up with -1: int64 [B, longest]."""
+def _history_items(histories: Histories, users: np.ndarray) -> Tensor:
+    """The item rows of these users' whole histories, padded with -1: int64 [B, longest]."""
     sequences = [np.asarray(histories.of(user), np.int64) + 1 for user in users.tolist()]
     return torch.from_numpy(pad_right(sequences) - 1)

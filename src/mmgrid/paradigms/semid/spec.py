@@ -1,4 +1,4 @@
-"""The values of `semid`, and what a grid knows of it."""
+"""The recipe and the spec of `semid`."""
 
 from typing import Any, Literal
 
@@ -8,11 +8,11 @@ from mmgrid.decoding.renormalise import Renormalise
 from mmgrid.paradigms.recipe import DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
 
-MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position")  # kept in the model's config
+MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position")  # stored in the model's config
 
 
 class SemidRecipe(DialogueRecipe):
-    """All values of semid; the defaults are those of the paper, for a pre-trained backbone."""
+    """All values of semid. The defaults are the paper's, for a pretrained backbone."""
 
     EVALUATION = ("beam_width", "renormalise", "hits", "masked")
 
@@ -21,32 +21,36 @@ class SemidRecipe(DialogueRecipe):
     weights: Literal["backbone", "drawn"] = Field(
         default="backbone",
         json_schema_extra={"absent_means": "backbone"},
-        description="what training begins with: the backbone, or a model of its shape drawn anew (TIGER)",
+        description="initial weights: the backbone, or a random model of its shape (TIGER)",
     )
     code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
     every_position: bool = Field(
-        default=False, description="learn from all of a window's targets at once, not one example a target"
+        default=False, description="learn from all targets of a window at once, instead of one example per target"
     )
     mixed_tasks: bool = Field(default=True, description="histories of codes to titles, and of titles to codes")
-    item_group: int = Field(default=5, ge=0, description="items of one item dialogue; 0 for no item dialogues")
+    item_group: int = Field(default=5, ge=0, description="items per item dialogue; 0 for no item dialogues")
     replay: float = Field(default=0.1, ge=0, le=1, description="share of the item dialogues repeated in later phases")
     beam_width: int = Field(default=20, ge=1)
-    renormalise: Renormalise = Field(default="level", description="over what a step's log-probabilities are normalised")
+    renormalise: Renormalise = Field(
+        default="level", description="the set over which each step's log-probabilities are normalised"
+    )
     hits: Literal["item", "code"] = Field(
         default="item",
         json_schema_extra={"absent_means": "item"},
-        description="what counts as a hit: the item, or any item of its code",
+        description="what counts as a hit: the item, or any item with its code",
     )
     masked: Literal["own", "nothing"] = Field(
         default="own",
         json_schema_extra={"absent_means": "own"},
-        description="what is left out of a user's list: its own history, or nothing",
+        description="what is left out of a user's list: the user's history, or nothing",
     )
 
     @model_validator(mode="after")
     def _hits_fit(self) -> "SemidRecipe":
         if self.hits == "code" and self.masked == "own":
-            raise ValueError('hits: "code" counts codes, of which a history masks only items; set masked = "nothing"')
+            raise ValueError(
+                'hits = "code" ranks codes, but masked = "own" leaves out items of the history; set masked = "nothing"'
+            )
         return self
 
 
@@ -57,7 +61,7 @@ class SemidSpec(ParadigmSpec):
     implementation = "mmgrid.paradigms.semid.paradigm:Semid"
     recipe = SemidRecipe
     from_backbone = True
-    versions = {"evaluation": 2}  # rows of a shared codebook are kept in every kind of merge
+    versions = {"evaluation": 2}  # 2: every kind of merge keeps the token rows of a shared codebook
     tiny_defaults = {
         "text_tokens": 16,
         "title_tokens": 16,
@@ -82,7 +86,7 @@ class SemidSpec(ParadigmSpec):
         return recipe.weights == "drawn"
 
     def more_training_values(self, recipe: SemidRecipe, phase: str, catalogue: str) -> dict[str, Any]:
-        # All new items are learned in each epoch, even where only a part of the known ones is repeated.
+        # Each epoch contains the dialogues of all new items, even if it repeats only a share of the others.
         later = catalogue == "open" and phase not in ("pretrain", "all")
         return {"new_items": "told"} if later else {}
 

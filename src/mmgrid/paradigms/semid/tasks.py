@@ -1,7 +1,8 @@
-"""What semid learns: dialogues about semantic IDs, as in LC-Rec (Zheng et al. 2024), in token ids.
+"""The training tasks of semid: dialogues about semantic IDs, as in LC-Rec (Zheng et al. 2024), as token ids.
 
-Sequence tasks: from a history of codes to the next item's codes; from codes to its title; from titles to its codes.
-Item dialogues: from an item's codes to its text, and back, several items to a dialogue.
+Sequence tasks: from a history of codes to the next item's codes; from a history of codes to the next item's title;
+from a history of titles to the next item's codes. Item dialogues: from an item's codes to its text, and from its text
+to its codes, several items per dialogue.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from mmgrid.paradigms.shared.targets import Targets
 from mmgrid.paradigms.shared.windows import Windows
 from mmgrid.seeds import generator
 
-NEXT = "A user took these items, from the oldest to the newest: "
-ASKS_CODES = " Which item comes next?"
-ASKS_TITLE = " What is the title of the item that comes next?"
-TELL_TEXT = "What is this item? "
-TELL_CODES = "Which item is this? "
+HISTORY = "A user took these items, from the oldest to the newest: "
+ASK_CODES = " Which item comes next?"
+ASK_TITLE = " What is the title of the item that comes next?"
+CODES_TO_TEXT = "What is this item? "
+TEXT_TO_CODES = "Which item is this? "
 
 
 @dataclass(frozen=True)
-class Words:
-    """Token ids of all that semid says: its phrases, and each item's codes and texts."""
+class PromptParts:
+    """Token ids from which prompts and answers are joined: fixed phrases, and each item's codes and texts."""
 
     chat: Chat
     phrases: dict[str, tuple[int, ...]]
     codes: np.ndarray  # int64 [N, L] token ids; -1 for an item without a code
     titles: Sequence[Sequence[int]]
     descriptions: Sequence[Sequence[int]]
-    continued: bool = False
+    continued: bool = False  # no question between a history and the next item's codes
 
     @classmethod
     def of(
@@ -50,18 +51,20 @@ class Words:
         title_tokens: int,
         text_tokens: int,
         continued: bool = False,
-    ) -> Words:
-        """Args:
-        codes: int64 [N, L] token ids.
-        title_tokens, text_tokens: where titles and descriptions are cut.
-        continued: the next item's codes follow those of a history at once, as theirs follow each other.
+    ) -> PromptParts:
+        """Tokenise all items.
+
+        Args:
+            codes: int64 [N, L] token ids, -1 for an item without a code.
+            title_tokens, text_tokens: maximum tokens of a title and of a description; the rest is cut off.
+            continued: the next item's codes follow those of the history directly, without a question between.
         """
 
-        def encode(texts: Sequence[str], most: int) -> list[list[int]]:
+        def encode(texts: Sequence[str], limit: int) -> list[list[int]]:
             found = tokenizer([one_line(text) for text in texts], add_special_tokens=False)["input_ids"]
-            return [row[:most] for row in found]
+            return [row[:limit] for row in found]
 
-        phrases = (NEXT, ASKS_CODES, ASKS_TITLE, TELL_TEXT, TELL_CODES)
+        phrases = (HISTORY, ASK_CODES, ASK_TITLE, CODES_TO_TEXT, TEXT_TO_CODES)
         ids = {phrase: tuple(tokenizer(phrase, add_special_tokens=False)["input_ids"]) for phrase in phrases}
         return cls(
             Chat.of(tokenizer),
@@ -72,45 +75,41 @@ class Words:
             continued,
         )
 
-    def asked(self, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
-        """A question in its chat frame: int64 [tokens]."""
+    def prompt(self, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The parts of a question, joined and put into the chat frame: int64 [tokens]."""
         pieces = [self.chat.before, *parts, self.chat.after]
         return np.concatenate([np.asarray(piece, np.int64) for piece in pieces])
 
-    def known(self, items: np.ndarray) -> np.ndarray:
-        """Token ids of the codes of those `items` that have any, end to end: int64 [tokens]."""
+    def codes_of(self, items: np.ndarray) -> np.ndarray:
+        """The codes of `items` (item rows), end to end; items without a code are skipped: int64 [tokens]."""
         codes = self.codes[items]
         return codes[codes[:, 0] >= 0].ravel()
 
-    def history(self, items: np.ndarray) -> np.ndarray:
-        """The question for the codes of the item that follows a history of codes: int64 [tokens]."""
+    def next_codes_prompt(self, history: np.ndarray) -> np.ndarray:
+        """The prompt that is answered by the codes of the item after a history of item rows: int64 [tokens]."""
         if self.continued:
-            return np.concatenate([self.beginning, self.known(items)])
-        return self.asked(self.phrases[NEXT], self.known(items), self.phrases[ASKS_CODES])
-
-    @property
-    def beginning(self) -> np.ndarray:
-        """What stands before the codes of a history that is continued: int64 [tokens]."""
-        return np.asarray([*self.chat.before, *self.phrases[NEXT]], np.int64)
+            start = [*self.chat.before, *self.phrases[HISTORY]]
+            return np.concatenate([np.asarray(start, np.int64), self.codes_of(history)])
+        return self.prompt(self.phrases[HISTORY], self.codes_of(history), self.phrases[ASK_CODES])
 
     def titles_of(self, items: np.ndarray) -> np.ndarray:
-        """Titles, each in a line of its own: int64 [tokens]."""
+        """The titles of `items` (item rows), one per line: int64 [tokens]."""
         lines = [token for item in items.tolist() for token in (*self.titles[item], *self.chat.end)]
         return np.asarray(lines, np.int64)
 
 
 class SemidExamples:
-    """Examples in this order: codes to codes, for each target or each window of them; a mixed task for each target;
-    then item dialogues, of known items and of new ones.
+    """All examples of a phase, in this order: codes to codes, one per target or per window; a mixed task per target; item
+    dialogues, first of known items, then of items that are new in this phase.
 
-    Which of the two mixed tasks, and which items stand in a dialogue, is drawn anew in each epoch.
+    Each epoch draws again which of the two mixed tasks a target gets, and which items share a dialogue.
     """
 
     def __init__(
         self,
         targets: Targets,
         windows: Windows | None,
-        words: Words,
+        parts: PromptParts,
         items: Items,
         recipe: SemidRecipe,
         history_length: int,
@@ -118,21 +117,22 @@ class SemidExamples:
         seed: int,
     ):
         """Args:
-        windows: of targets to learn from at once; None for one example a target.
+        targets: of single examples and mixed tasks.
+        windows: learn codes to codes from all targets of a window at once; None for one example per target.
         items: item dialogues are about the candidates.
-        history_length: items that come before a single target.
-        replay: share of the item dialogues that are made; of items that are new, all of them are.
+        history_length: maximum items before a single target.
+        replay: share of the item dialogues of known items; new items get all of theirs.
         """
         self.targets = targets
         self.windows = windows
-        self.words = words
+        self.parts = parts
         self.history_length = history_length
         self.seed = seed
         self.sequences = len(targets if windows is None else windows)
         self.mixed = len(targets) if recipe.mixed_tasks else 0
-        coded = items.candidates[words.codes[items.candidates, 0] >= 0]
+        coded = items.candidates[parts.codes[items.candidates, 0] >= 0]
         known = np.isin(coded, items.new, invert=True)
-        # Nothing is learned of a phase in which nothing happened: then there are no dialogues, either.
+        # A phase without targets has no item dialogues either: nothing happened in it, so nothing is trained.
         size = recipe.item_group if self.sequences else 0
         self.known_items = ItemGroups(coded[known], size, replay, seed, "item dialogues")
         self.new_items = ItemGroups(coded[~known], size, 1.0, seed, "dialogues of new items")
@@ -160,19 +160,19 @@ class SemidExamples:
     def _codes_to_codes(self, index: int) -> Dialogue:
         if self.windows is None:
             context, target = self._context(index)
-            return Dialogue.of((self.words.history(context), self.words.codes[target]))
+            return Dialogue.of((self.parts.next_codes_prompt(context), self.parts.codes[target]))
         items, n_context = self.windows.sequence(index), self.windows.n_context(index)
-        known, answers = self.words.known(items[:n_context]), self.words.known(items[n_context:])
-        return Dialogue.of((np.concatenate([self.words.beginning, known]), answers))
+        answers = self.parts.codes_of(items[n_context:])
+        return Dialogue.of((self.parts.next_codes_prompt(items[:n_context]), answers))
 
     def _mixed(self, index: int, epoch: int) -> Dialogue:
         context, target = self._context(index)
-        words = self.words
+        parts = self.parts
         if generator(self.seed, "mixed task", epoch, index).random() < 0.5:
-            question = words.asked(words.phrases[NEXT], words.known(context), words.phrases[ASKS_TITLE])
-            return Dialogue.of((question, [*words.titles[target], *words.chat.end]))
-        question = words.asked(words.phrases[NEXT], words.titles_of(context), words.phrases[ASKS_CODES])
-        return Dialogue.of((question, words.codes[target]))
+            question = parts.prompt(parts.phrases[HISTORY], parts.codes_of(context), parts.phrases[ASK_TITLE])
+            return Dialogue.of((question, [*parts.titles[target], *parts.chat.end]))
+        question = parts.prompt(parts.phrases[HISTORY], parts.titles_of(context), parts.phrases[ASK_CODES])
+        return Dialogue.of((question, parts.codes[target]))
 
     def _item_dialogue(self, number: int, epoch: int) -> Dialogue:
         n_known = len(self.known_items)
@@ -182,24 +182,25 @@ class SemidExamples:
         return Dialogue.of(*(turn(item) for item in items.tolist()))
 
     def _to_text(self, item: int) -> tuple[np.ndarray, list[int]]:
-        words = self.words
-        question = words.asked(words.phrases[TELL_TEXT], words.codes[item])
-        return question, [*words.titles[item], *words.chat.end, *words.descriptions[item], *words.chat.end]
+        parts = self.parts
+        question = parts.prompt(parts.phrases[CODES_TO_TEXT], parts.codes[item])
+        return question, [*parts.titles[item], *parts.chat.end, *parts.descriptions[item], *parts.chat.end]
 
     def _to_codes(self, item: int) -> tuple[np.ndarray, np.ndarray]:
-        words = self.words
-        told = [*words.titles[item], *words.chat.end, *words.descriptions[item]]
-        return words.asked(words.phrases[TELL_CODES], told), words.codes[item]
+        parts = self.parts
+        text = [*parts.titles[item], *parts.chat.end, *parts.descriptions[item]]
+        return parts.prompt(parts.phrases[TEXT_TO_CODES], text), parts.codes[item]
 
 
 class ItemGroups:
-    """Which items are spoken of together: groups of them in two directions, in another order in each epoch."""
+    """The item dialogues: groups of items, each in both directions, shuffled in each epoch."""
 
     def __init__(self, items: np.ndarray, size: int, share: float, seed: int, salt: str):
         """Args:
         items: item rows.
-        size: items of one dialogue; 0 for no dialogues.
-        share: of the dialogues that there could be, how many are made in an epoch.
+        size: items per dialogue; 0 for no dialogues.
+        share: the share of all possible dialogues that an epoch contains.
+        salt: separates the draws of several groups with one seed.
         """
         self.items = items
         self.size = size
@@ -213,13 +214,13 @@ class ItemGroups:
         return math.ceil(self.share * 2 * self.n_groups)
 
     def draw(self, number: int, epoch: int) -> tuple[np.ndarray, bool]:
-        """Item rows of dialogue `number` of an epoch, and whether it goes from texts to codes."""
+        """The item rows of dialogue `number` in an epoch, and whether it goes from texts to codes."""
         items, dialogues = self._shuffled(epoch)
         group, to_codes = divmod(int(dialogues[number]), 2)
         return items[group * self.size : (group + 1) * self.size], bool(to_codes)
 
     def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The items in the order in which an epoch groups them, and its dialogues in the order of their numbers."""
+        """An epoch's shuffled items, and its shuffled dialogues: 2 · group + direction."""
         if self._kept is None or self._kept[0] != epoch:
             rng = generator(self.seed, self.salt, epoch)
             self._kept = (epoch, rng.permutation(self.items), rng.permutation(2 * self.n_groups))

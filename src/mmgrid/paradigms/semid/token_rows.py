@@ -1,4 +1,4 @@
-"""The token rows of a domain's codes: how they are drawn, and how far training has moved them."""
+"""The token rows of a domain's codes: how they are initialised, and how far training moved them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmgrid.seeds import derive
 
 
 def rows_seed(seed: int, block: str) -> int:
-    """The seed by which the rows of a block are drawn."""
+    """The seed from which the rows of a block are drawn."""
     return derive(seed, "semid", block)
 
 
 def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
-    """The token rows that a model over `base` starts with, of all tables end to end: float32 [tables · count, D]."""
+    """The initial token rows of a block in a model over `base`, all tables end to end: float32 [tables · count, D]."""
     model = load_model(base)
     first = append_token_rows(model, count, rows_seed(seed, block))
     state = model.state_dict()
@@ -31,17 +31,17 @@ def first_rows(base: Path, block: str, count: int, seed: int) -> np.ndarray:
 def moved_rows(
     checkpoints: Mapping[str, Mapping[str, Path]], base: Path, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Phase → domain → its own token rows less those it began with, float32 [rows, width], of all tables end to end."""
-    began: dict[str, np.ndarray] = {}
+    """Phase → domain → its token rows minus their initial values, all tables end to end: float32 [rows, width]."""
+    initial: dict[str, np.ndarray] = {}
     moved: dict[str, dict[str, np.ndarray]] = {}
     for phase, by_domain in checkpoints.items():
         for domain, folder in by_domain.items():
             table = BlockTable.read(folder)
-            assert table is not None  # a checkpoint of semid names its blocks
+            assert table is not None  # every semid checkpoint declares its blocks
             block = table.blocks[-1]
-            if block.name not in began:
-                began[block.name] = first_rows(base, block.name, block.stop - block.start, seed)
-            moved.setdefault(phase, {})[domain] = _rows(folder, table, block) - began[block.name]
+            if block.name not in initial:
+                initial[block.name] = first_rows(base, block.name, block.stop - block.start, seed)
+            moved.setdefault(phase, {})[domain] = _rows(folder, table, block) - initial[block.name]
     return moved
 
 

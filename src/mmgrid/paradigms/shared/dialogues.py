@@ -1,7 +1,7 @@
 """Questions and answers as a language model learns them: the loss, and so the logits, of answers alone.
 
 Dialogues of a batch stand in few rows, one behind the other, each seeing itself only, so that none is padded to the
-longest.  Of the hidden states only those before an answer's token go to the language-model head.
+longest. Of the hidden states only those before an answer's token go to the language-model head.
 
 Shape letters: R rows, W row width, T answer tokens, D width, V vocabulary.
 """
@@ -48,7 +48,7 @@ def collate(dialogues: Sequence[Dialogue], row_width: int = ROW_WIDTH) -> dict[s
     """The dialogues in rows, as `answer_states` reads them.
 
     input_ids, position_ids, segments: int64 [R, W]; segments numbers a row's dialogues from 1, -1 is padding.
-    places: int64 [T], the flat index in [R, W] of what comes before each answer token.  labels: int64 [T], the token.
+    places: int64 [T], the flat index in [R, W] of what comes before each answer token. labels: int64 [T], the token.
     """
     lengths = np.fromiter((len(dialogue) for dialogue in dialogues), np.int64, len(dialogues))
     rows, columns, segment = best_fit(lengths, max(row_width, int(lengths.max())))

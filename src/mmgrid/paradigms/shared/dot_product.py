@@ -20,7 +20,7 @@ def dense_ranks(
 ) -> np.ndarray:
     """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
-    `users` [U, D], `items` [N, D].  Among equal scores the lower item row comes first.  A target that is no
+    `users` [U, D], `items` [N, D]. Among equal scores the lower item row comes first. A target that is no
     candidate, or stands in the history, is NOT_RANKED.
     """
     ranks = np.full(len(targets), NOT_RANKED, np.int64)

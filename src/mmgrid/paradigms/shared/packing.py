@@ -1,8 +1,8 @@
 """Many short item texts in few rows, without padding and with their common prompt read once a row.
 
-Every item text starts with the same instruction.  In a causal model the instruction's hidden states do not
+Every item text starts with the same instruction. In a causal model the instruction's hidden states do not
 depend on what follows, so a row holds it once, and then one item after the other; each token sees the
-instruction and the earlier tokens of its own item, at the positions it would have alone.  The vectors are
+instruction and the earlier tokens of its own item, at the positions it would have alone. The vectors are
 those of encoding each item by itself, at a fraction of the tokens.
 
 Shape letters: R rows, W row width, U distinct items, P tokens of the prompt.

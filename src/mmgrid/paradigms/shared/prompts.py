@@ -8,8 +8,8 @@ A prompt is the frame of the tokenizer's chat template around
     …
     Title: {the newest item}
 
-and ends where the answer begins, with the words `Title:`.  The answer is a title and a line break.  So a title has
-the same token ids wherever it stands.  Pieces meet at line breaks and blanks, where tokenizers cut anyway.
+and ends where the answer begins, with the words `Title:`. The answer is a title and a line break. So a title has
+the same token ids wherever it stands. Pieces meet at line breaks and blanks, where tokenizers cut anyway.
 
 Where prompts are continued, nothing of the frame stands between the newest item and the answer: the next title comes
 as the titles before it did, and each title of a history is an answer to what stands before it.

@@ -1,7 +1,7 @@
 """Windows over users' histories: each target of a phase stands in exactly one window, as late as can be.
 
 A window is up to `length + 1` consecutive interactions of one user; the loss is taken at every position whose
-next item is a target, that is, lies in the phase and has an item before it.  Windows are laid from the newest
+next item is a target, that is, lies in the phase and has an item before it. Windows are laid from the newest
 interaction back, so that the newest targets see the fullest history.
 """
 

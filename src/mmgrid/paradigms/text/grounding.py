@@ -1,8 +1,8 @@
 """From titles that a model made up to a ranking of the items that there are (BIGRec, Bao et al. 2023).
 
-Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles.  A title that
+Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles. A title that
 the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says; of several such titles the
-one that was told first comes first.  Items of one title are at one distance, from which chance, keyed by the user,
+one that was told first comes first. Items of one title are at one distance, from which chance, keyed by the user,
 chooses.
 
 Shape letters: U users, B users of a block, T titles of a block, N items, G distinct titles of items, D width.
@@ -31,7 +31,7 @@ Titles = Sequence[Sequence[str]]  # of each user the titles that were generated
 class Grounding:
     """The titles of all items as vectors, and what turns other titles into vectors of the same space.
 
-    vectors: float32 [N, D].  embed: texts → float32 [texts, D].  seed: of the order of items at one distance.
+    vectors: float32 [N, D]. embed: texts → float32 [texts, D]. seed: of the order of items at one distance.
     """
 
     vectors: np.ndarray
@@ -61,7 +61,7 @@ class Grounding:
     ) -> np.ndarray:
         """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
-        A target that is no candidate, or stands in the history, is NOT_RANKED.  `factor`: float32 [N], by which
+        A target that is no candidate, or stands in the history, is NOT_RANKED. `factor`: float32 [N], by which
         distances are divided; items with 0 are left out.
         """
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
@@ -78,7 +78,7 @@ class Grounding:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest candidates outside each history: item rows int64 [U, k], scores float32 [U, k].
 
-        A score is the distance with its sign turned.  Where fewer than k candidates are left, the row is filled up
+        A score is the distance with its sign turned. Where fewer than k candidates are left, the row is filled up
         with -1 and -inf.
         """
         best = np.full((len(histories), k), -1, np.int64)
@@ -182,7 +182,7 @@ class _Told:
         which one that is, the first of several: int64 [B, G].
 
         In double precision: |a|² + |b|² − 2ab cancels where a and b are near, and in single precision nothing would be
-        left of the distance.  What is the same text is at 0.
+        left of the distance. What is the same text is at 0.
         """
         first = self.offsets[start:stop]
         places, inverse = np.unique(self.places[first[0] : self.offsets[stop]], return_inverse=True)

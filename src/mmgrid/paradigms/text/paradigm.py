@@ -1,7 +1,7 @@
 """The text-grounded paradigm `text` (BIGRec, Bao et al. 2023): a language model tells the next item's title.
 
 It reads a history as titles and descriptions, learns to answer with the title of what came next, and recommends the
-items whose titles are nearest to the ones it makes up.  The model is the backbone itself, with its language-model
+items whose titles are nearest to the ones it makes up. The model is the backbone itself, with its language-model
 head: a plain Hugging Face causal language model.
 """
 
@@ -75,7 +75,7 @@ class Text(Paradigm[PreTrainedModel]):
     def create(
         cls, recipe: TextRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[Text, PreTrainedModel]:
-        """Θ⁽⁰⁾: the backbone (with its head) as it is, told how prompts are made.  Nothing is drawn.
+        """Θ⁽⁰⁾: the backbone (with its head) as it is, told how prompts are made. Nothing is drawn.
 
         Raises BackboneError if dialogues cannot be packed for it.
         """

@@ -1,7 +1,7 @@
 """What generates titles.
 
 Engines agree, title by title, where they do the same: `n = 1`, which is greedy in both, and float32 in both (vLLM is
-told so; left alone it would load float32 weights as a 16-bit format).  With more titles a user they are two ways to
+told so; left alone it would load float32 weights as a 16-bit format). With more titles a user they are two ways to
 get several: the beam of one normalises by length and never ends at the same place as the beam of the other, and
 samples are samples.
 """
@@ -23,7 +23,7 @@ class TitleGenerator(Protocol):
     """Titles are text without a line break, best first where the engine knows an order; some may be empty or equal."""
 
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
-        """`n` titles for each prompt.  What they are depends on the prompt, not on the prompts beside it."""
+        """`n` titles for each prompt. What they are depends on the prompt, not on the prompts beside it."""
         ...
 
 

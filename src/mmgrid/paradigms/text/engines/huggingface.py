@@ -30,13 +30,13 @@ from mmgrid.paradigms.shared.padding import pad_left
 from mmgrid.paradigms.shared.prompts import as_title
 from mmgrid.paradigms.text.engines.contract import Prompt, stop_tokens
 
-# What the keys, values and logits of a batch may take, by kind of device.  Fixed, not what happens to be free: the
+# What the keys, values and logits of a batch may take, by kind of device. Fixed, not what happens to be free: the
 # same prompts must fall into the same batches.
 LIMIT_BYTES = {"cpu": 256 << 20, "cuda": 8 << 30}
 
 
 class HuggingFaceGenerator:
-    """See `mmgrid.paradigms.text.engines.TitleGenerator`.  Beam search of width n, without chance."""
+    """See `mmgrid.paradigms.text.engines.TitleGenerator`. Beam search of width n, without chance."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Titles through vLLM, from a checkpoint folder.  It is an extra: `pip install "mmgrid[vllm]"`, or `make test-vllm`.
+"""Titles through vLLM, from a checkpoint folder. It is an extra: `pip install "mmgrid[vllm]"`, or `make test-vllm`.
 
 The same class serves on a processor and on a GPU: which of them, vLLM knows from how it was built.
 """
@@ -22,9 +22,9 @@ Decoding = Literal["sampling", "beam"]
 
 
 class VllmGenerator:
-    """See `mmgrid.paradigms.text.engines.TitleGenerator`.  One title is greedy; several are samples or a beam.
+    """See `mmgrid.paradigms.text.engines.TitleGenerator`. One title is greedy; several are samples or a beam.
 
-    A sample's seed comes from the prompt, so that it depends on neither the order nor the company.  vLLM's beam knows
+    A sample's seed comes from the prompt, so that it depends on neither the order nor the company. vLLM's beam knows
     no stop tokens but the end of all text, and is slow; titles are cut at the first line break.
     """
 
