@@ -242,7 +242,7 @@ def test_given_checkpoints_are_all_that_a_temporal_study_needs(tmp_path: Path) -
 
 
 def test_a_checkpoint_that_was_not_given_is_named(tmp_path: Path) -> None:
-    message = r"studies\[0\] \(temporal\): pooled has no checkpoint of kitchen at phase1; give one under"
+    message = r"studies\[0\] \(temporal\): pooled has no checkpoint of kitchen at phase1; add one under"
     with pytest.raises(GridError, match=message):
         _given(tmp_path, _study('kind = "temporal"'), *(place for place in BOTH if place != ("kitchen", "phase1")))
     garden = _study('kind = "temporal"', 'domains = ["garden"]')

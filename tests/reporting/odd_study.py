@@ -96,7 +96,7 @@ class Odd(Study):
         ),
     )
 
-    def needs(self, spec, ask):
+    def needs(self, spec, grid):
         return None
 
     def answer(self, parts, context):

@@ -10,7 +10,7 @@ import polars as pl
 from mmgrid.evaluation import paired_difference, resampled_means
 from mmgrid.seeds import derive
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Part, Study
+from mmgrid.studies.contract import Context, Part, Study, StudyGrid
 from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
@@ -262,11 +262,11 @@ class Advise(Study):
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return generative(trained)
 
-    def needs(self, spec: AdviseSpec, ask: Ask) -> dict[str, AdviseParts]:
-        old, new = ask.phases[-2:]
+    def needs(self, spec: AdviseSpec, grid: StudyGrid) -> dict[str, AdviseParts]:
+        old, new = grid.phases[-2:]
         return {
-            domain: AdviseParts(own.points, own.corpus, ask.checkpoint(domain, old), ask.checkpoint(domain, new))
-            for domain, own in described_sweeps(spec, ask).items()
+            domain: AdviseParts(own.points, own.corpus, grid.checkpoint(domain, old), grid.checkpoint(domain, new))
+            for domain, own in described_sweeps(spec, grid).items()
         }
 
     def answer(self, parts: Mapping[str, AdviseParts], context: Context) -> dict[str, pl.DataFrame]:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from mmgrid.evaluation import bootstrap_interval
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Steps, Study, StudySpec
+from mmgrid.studies.contract import Context, Steps, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
@@ -271,20 +271,20 @@ class BaseModel(Study):
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
 
-    def needs(self, spec: BaseModelSpec, ask: Ask) -> BaseModelParts | None:
-        pairs = spec.pairs or tuple(combinations(sorted(ask.domains), 2))
-        outside = sorted({domain for pair in pairs for domain in pair} - set(ask.domains))
+    def needs(self, spec: BaseModelSpec, grid: StudyGrid) -> BaseModelParts | None:
+        pairs = spec.pairs or tuple(combinations(sorted(grid.domains), 2))
+        outside = sorted({domain for pair in pairs for domain in pair} - set(grid.domains))
         if outside:
-            raise ask.wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
+            raise grid.wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
         if not pairs:
             return None
         singles = {
-            domain: ask.evaluation(domain, ask.phases[-1]) for domain in dict.fromkeys(d for p in pairs for d in p)
+            domain: grid.evaluation(domain, grid.phases[-1]) for domain in dict.fromkeys(d for p in pairs for d in p)
         }
         points = {
             (*pair, base): {
                 domain: {
-                    alpha: ask.over_base(domain, *pair, base, alpha, spec.max_users) for alpha in spec.alphas.values()
+                    alpha: grid.over_base(domain, *pair, base, alpha, spec.max_users) for alpha in spec.alphas.values()
                 }
                 for domain in pair
             }

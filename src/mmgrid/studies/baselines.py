@@ -8,7 +8,7 @@ import polars as pl
 
 from mmgrid.evaluation import RESULTS_SCHEMA, paired_difference
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Part, Study, StudySpec
+from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.ranked import METRICS, Ranked
@@ -111,12 +111,12 @@ class Baselines(Study):
     view = "mmgrid.reporting.studies.baselines:VIEW"
     version = 2  # p below what draws can tell
 
-    def needs(self, spec: BaselinesSpec, ask: Ask) -> dict[str, BaselinesParts]:
+    def needs(self, spec: BaselinesSpec, grid: StudyGrid) -> dict[str, BaselinesParts]:
         return {
             domain: BaselinesParts(
-                ask.evaluation(domain, ask.phases[-1], spec.max_users), ask.references(domain, spec.max_users)
+                grid.evaluation(domain, grid.phases[-1], spec.max_users), grid.references(domain, spec.max_users)
             )
-            for domain in ask.domains
+            for domain in grid.domains
         }
 
     def answer(self, parts: Mapping[str, BaselinesParts], context: Context) -> dict[str, pl.DataFrame]:

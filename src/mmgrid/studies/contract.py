@@ -1,7 +1,7 @@
-"""What a study is: a question asked of a grid, answered by tidy tables, figures, and verdicts on claims.
+"""The contract of a study: a question about a grid, answered with tidy tables, figures and verdicts on claims.
 
-A study declares what a grid file may say of it (`spec`), the cells that it reads (`needs`), and how it answers
-(`answer`). `mmgrid.testing.StudyKit` checks what is promised here. Nothing here imports torch.
+A study declares the keys of its entry in a grid file (`spec`), requests the cells that it reads (`needs`), and turns
+them into tables (`answer`). `mmgrid.testing.StudyKit` checks an implementation. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mmgrid.frozen import Frozen
 from mmgrid.studies.plot import Plot
 
 MOST_POINTS = 1001
-RANKS_FILE = "ranks.parquet"  # of an evaluation, one row per user: user_id, target, active, rank
-ROWS_FILE = "rows.parquet"  # of an evaluation: results rows
+RANKS_FILE = "ranks.parquet"  # in an evaluation, one row per user: user_id, target, active, rank
+ROWS_FILE = "rows.parquet"  # in an evaluation: its results rows
 VECTORS_FILE = "vectors.npy"  # float32 [items, width]; rows as in the corpus
 
 
@@ -42,18 +42,20 @@ class Steps(Frozen):
         return self
 
     def values(self) -> list[float]:
-        """The numbers, without the dust of binary fractions: 0.3, not 0.30000000000000004."""
+        """The numbers, rounded to nine decimals: 0.3, not 0.30000000000000004."""
         n = int((self.last - self.first) / self.step + 1e-9) + 1
         return [round(self.first + place * self.step, 9) + 0.0 for place in range(n)]
 
 
 class StudySpec(Frozen):
-    """What a grid file says of a study. A study adds `kind: Literal["its name"]` and values of its own."""
+    """The keys that every study takes in a grid file. A study adds `kind: Literal["its name"]` and its own keys."""
 
-    domains: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all of the grid")
-    paradigms: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all that can be asked")
+    domains: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all domains of the grid")
+    paradigms: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="default: all paradigms that the study applies to"
+    )
     max_users: int | None = Field(
-        default=None, ge=1, description="a sample of the test users, the same for every model"
+        default=None, ge=1, description="a sample of this many test users, the same for every model"
     )
 
     @field_validator("domains", "paradigms")
@@ -65,11 +67,21 @@ class StudySpec(Frozen):
         return names
 
 
-class Ask(Protocol):
-    """What a study may ask of a grid while it is planned: cells of one paradigm and seed, to be read when it answers.
+class StudyGrid(Protocol):
+    """A grid as a study sees it in `Study.needs`: one paradigm, one seed, and the cells that it can request.
 
-    `domains` are those of the study, `phases` those that are trained, of which the last two end at t1 and t2 (with
-    `target = "phase2"` one phase earlier). `max_users` is the study's sample; None asks for the grid's own users.
+    Every method returns a cell that may not be built yet. Request cells here, put them into the result of `needs`, and
+    read them in `Study.answer`, where each has become a `Part`. A requested cell is built before the study; cells that
+    the grid or another study also needs are built once.
+
+    Attributes:
+        paradigm: the paradigm that the study is planned for.
+        seed: the seed of this run of the grid.
+        domains: the domains of the study.
+        phases: the training phases, oldest first. The last one ends at t2, the one before at t1; with
+            `target = "phase2"` both end one phase earlier.
+
+    `max_users` limits the test users of an evaluation to a sample; None takes the users of the grid.
     """
 
     paradigm: str
@@ -78,33 +90,36 @@ class Ask(Protocol):
     phases: Sequence[str]
 
     def corpus(self, domain: str) -> Any:
-        """The prepared domain."""
+        """The prepared data of a domain."""
         ...
 
     def item_vectors(self, domain: str) -> Any:
-        """The domain's item vectors; None where the grid has none."""
+        """The item vectors of a domain; None if the grid has no backbone to make them."""
         ...
 
     def base(self) -> Any:
-        """Θ⁽⁰⁾ of the paradigm; an error where it has none."""
+        """Θ⁽⁰⁾, the model before training. ValueError if the paradigm has none."""
         ...
 
     def checkpoint(self, domain: str, phase: str) -> Any:
-        """A checkpoint; an error where the grid has none of that phase."""
+        """The model of a domain at the end of a phase. ValueError if the grid has none."""
         ...
 
     def evaluation(self, domain: str, phase: str, max_users: int | None = None) -> Any:
-        """The evaluation of a checkpoint."""
+        """The evaluation of a checkpoint on its own domain. ValueError if the grid has no such checkpoint."""
         ...
 
     def references(self, domain: str, max_users: int | None = None) -> Mapping[str, Any]:
-        """The evaluations of what every paradigm is compared with: popularity, and the baselines that the grid trains."""
+        """The evaluations of the baselines by label: `popularity`, `sasrec`, `sasrec (in one go)`."""
         ...
 
     def pair(
         self, domain: str, partner: str, method: str, called: str, options: Mapping[str, Any], max_users: int | None
     ) -> Any:
-        """The evaluation on `domain` of its newest model, merged half and half with that of `partner`."""
+        """The evaluation on `domain` of its newest model merged with that of `partner`, with equal weights.
+
+        method, options: the merge. called: the name of the merge in results, such as `subspace`.
+        """
         ...
 
     def between_phases(self, domain: str, scale: float, max_users: int | None = None) -> Any:
@@ -114,9 +129,11 @@ class Ask(Protocol):
     def over_base(
         self, domain: str, first: str, second: str, base: str, alpha: float, max_users: int | None = None
     ) -> Any:
-        """The evaluation on `domain` of two domains' newest models over another base, eq. 7.
+        """The evaluation on `domain` of the newest models of two domains, merged over another base, eq. 7.
 
-        base: `backbone`; `historical: DOMAIN`, its model at t1; or `neutral`, the mean of both models at t1 (eq. 8).
+        base: `backbone`; `historical: DOMAIN`, the model of that domain at t1; or `neutral`, the mean of both models at
+            t1 (eq. 8).
+        alpha: the weight of `first`; `second` has the rest.
         """
         ...
 
@@ -133,24 +150,40 @@ class Ask(Protocol):
         options: Mapping[str, Any] | None = None,
         max_users: int | None = None,
     ) -> Any:
-        """The evaluation on `domain` of any merge: checkpoints of this grid by name, by any installed method.
+        """The evaluation on `domain` of a merge of this grid's checkpoints by any installed method.
 
-        name: of the merge in results, unique among the domain's models. weights: by source; default: equal shares.
+        Args:
+            name: the name of the merge in results, unique among the models of the domain.
+            sources: name → checkpoint; at least one is a checkpoint of `domain`.
+            weights: source → weight; default: equal weights that add up to 1.
+            base: the checkpoint or base that task vectors start from, if the method uses one.
+            scale: factor on the merged task vector.
+            options: the options of the method.
+
+        Raises:
+            ValueError: no source is a checkpoint of `domain`, or the method or an option is unknown.
         """
         ...
 
     def spec_of(self, study: str) -> Any:
-        """What this grid's file says of another study of the paradigm; None where it has none."""
+        """The entry of another study for this paradigm in the grid file; None if there is none."""
         ...
 
     def wrong(self, problem: str) -> ValueError:
-        """An error that names the grid file and the study."""
+        """An error to raise for a value of the grid file; the message names the file and the study."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """A built cell that a study reads. `summary`: small facts that its builder returned."""
+    """A built cell, as `Study.answer` reads it.
+
+    Attributes:
+        name: the name of the cell, such as `evaluation/semb/books/phase2`.
+        folder: its files.
+        recipe: the values that determined its content.
+        summary: small facts that its builder recorded.
+    """
 
     name: str
     folder: Path
@@ -158,20 +191,25 @@ class Part:
     summary: Mapping[str, Any]
 
     def ranks(self) -> pl.DataFrame:
-        """Of an evaluation, one row per user: user_id, target, active, rank."""
+        """The ranks of an evaluation, one row per user: user_id, target, active, rank."""
         return pl.read_parquet(self.folder / RANKS_FILE)
 
     def rows(self) -> pl.DataFrame:
-        """Of an evaluation, its results rows."""
+        """The results rows of an evaluation: its metrics with intervals."""
         return pl.read_parquet(self.folder / ROWS_FILE)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a study answers for, next to the parts that it needs.
+    """The run that a study answers for.
 
-    values: the study's own part of its identity (see `Study.values`). ranks_at: the ranks at another place of the line
-    on which the evaluation of a part lies.
+    Attributes:
+        target: the phase whose interactions are ranked, `test` or `phase2`.
+        calendar: the phases of the grid.
+        phases: the training phases, oldest first (see `StudyGrid`).
+        values: the result of `Study.values`.
+        ranks_at: evaluates another point of a line: takes the part of a point from `between_phases` or `over_base` and
+            a λ or α, and returns the table of ranks there. None outside of a grid.
     """
 
     paradigm: str
@@ -184,16 +222,20 @@ class Context:
 
 
 class Study(ABC):
-    """One study. Subclass it, and name an instance as an entry point of `mmgrid.studies`.
+    """One study. Subclass it, and register an instance as an entry point of `mmgrid.studies`.
+
+    A study is planned and answered once for each paradigm and seed: `needs` requests cells, the grid builds them, and
+    `answer` turns them into tables.
 
     Attributes:
-        name: what grid files and commands call it; the `kind` of its spec.
-        title: its heading. source: the table or figure of the paper that it answers, or empty.
-        spec: what a grid file says of it.
-        tables: name of each of its tables → columns and types. A table called `findings` has `FINDINGS_SCHEMA`.
-        plots: its figures, declared.
-        view: `module:OBJECT` of its view in the report; empty for the generic one.
-        version: raised when it makes something else of the same parts.
+        name: the name in grid files and commands; also the `kind` of its spec.
+        title: its heading in the report.
+        source: the table or figure of the paper that it reproduces, or empty.
+        spec: the keys of its entry in a grid file.
+        tables: table → columns and types. A table called `findings` has `FINDINGS_SCHEMA`.
+        plots: its figures.
+        view: `module:OBJECT` of its view in the report; empty for the generic view.
+        version: raise it when the same parts give different tables; the study is then answered again.
     """
 
     name: ClassVar[str]
@@ -206,27 +248,30 @@ class Study(ABC):
     version: ClassVar[int] = 1
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
-        """The paradigms that are asked where the grid file names none, of those that have checkpoints or a base."""
+        """The paradigms that are studied if the grid file names none.
+
+        trained: the paradigms with checkpoints. with_base: those with a base Θ⁽⁰⁾.
+        """
         return trained
 
     def values(self, spec: Any) -> dict[str, Any]:
-        """Values of the spec that change the answer but not the needed cells; part of the identity."""
+        """The values of the spec that change the answer but not the needed cells; part of the study's fingerprint."""
         return {}
 
     @abstractmethod
-    def needs(self, spec: Any, ask: Ask) -> Any:
+    def needs(self, spec: Any, grid: StudyGrid) -> Any:
         """The cells that the study reads, as any nesting of dataclasses, dicts, lists and tuples.
 
-        None where there is nothing to ask of the paradigm.
+        None if the study has nothing to do for this paradigm, for example because there is only one domain.
         """
 
     @abstractmethod
     def answer(self, parts: Any, context: Context) -> Mapping[str, pl.DataFrame]:
-        """The study's tables. `parts`: what `needs` returned, with a `Part` in the place of each cell."""
+        """All tables of the study. `parts`: the result of `needs`, with a `Part` in place of each cell."""
 
 
 def replaced(needs: Any, leaf: type, function: Callable[[Any], Any]) -> Any:
-    """`needs` with `function` applied to every leaf of that type, in a fixed order."""
+    """`needs` with `function` applied to every leaf of type `leaf`, in a fixed order."""
     if isinstance(needs, leaf):
         return function(needs)
     if is_dataclass(needs) and not isinstance(needs, type):

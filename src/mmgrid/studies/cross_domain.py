@@ -13,7 +13,7 @@ from pydantic import Field
 from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
 from mmgrid.seeds import generator
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import VECTORS_FILE, Ask, Context, Part, Study, StudySpec
+from mmgrid.studies.contract import VECTORS_FILE, Context, Part, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.holm import with_holm
@@ -313,20 +313,20 @@ class CrossDomain(Study):
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
 
-    def needs(self, spec: CrossDomainSpec, ask: Ask) -> CrossDomainParts | None:
-        if len(ask.domains) < 2:
+    def needs(self, spec: CrossDomainSpec, grid: StudyGrid) -> CrossDomainParts | None:
+        if len(grid.domains) < 2:
             return None
-        ask.base()  # without one there is nothing in common to merge
-        vectors = {domain: ask.item_vectors(domain) for domain in ask.domains}
+        grid.base()  # without one there is nothing in common to merge
+        vectors = {domain: grid.item_vectors(domain) for domain in grid.domains}
         return CrossDomainParts(
-            singles={domain: ask.evaluation(domain, ask.phases[-1]) for domain in ask.domains},
+            singles={domain: grid.evaluation(domain, grid.phases[-1]) for domain in grid.domains},
             merged={
-                (way, domain, partner): ask.pair(domain, partner, *WAYS[way], spec.max_users)
+                (way, domain, partner): grid.pair(domain, partner, *WAYS[way], spec.max_users)
                 for way in spec.ways
-                for pair in combinations(sorted(ask.domains), 2)
+                for pair in combinations(sorted(grid.domains), 2)
                 for domain, partner in (pair, pair[::-1])
             },
-            corpora={domain: ask.corpus(domain) for domain in ask.domains},
+            corpora={domain: grid.corpus(domain) for domain in grid.domains},
             item_vectors={domain: cell for domain, cell in vectors.items() if cell is not None},
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Part, Study
+from mmgrid.studies.contract import Context, Part, Study, StudyGrid
 from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
@@ -111,8 +111,8 @@ class Recency(Study):
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return generative(trained)
 
-    def needs(self, spec: RecencySpec, ask: Ask) -> dict[str, DescribedSweepParts]:
-        return described_sweeps(spec, ask)
+    def needs(self, spec: RecencySpec, grid: StudyGrid) -> dict[str, DescribedSweepParts]:
+        return described_sweeps(spec, grid)
 
     def answer(self, parts: Mapping[str, DescribedSweepParts], context: Context) -> dict[str, pl.DataFrame]:
         corpora: dict[str, Part] = {domain: own.corpus for domain, own in parts.items()}

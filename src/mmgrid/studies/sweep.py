@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.studies.contract import Ask, Context, Steps, StudySpec
+from mmgrid.studies.contract import Context, Steps, StudyGrid, StudySpec
 from mmgrid.studies.statistics.curve import Best, best_place
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, Ranked
 
@@ -87,23 +87,25 @@ class DescribedSweepParts(SweepParts):
     corpus: Any
 
 
-def sweep_points(spec: SweepSpec, ask: Ask, domain: str) -> dict[float, Any]:
+def sweep_points(spec: SweepSpec, grid: StudyGrid, domain: str) -> dict[float, Any]:
     """The evaluations of a domain's sweep, by λ.
 
     Scales and sample of users are the study's own, else those of the grid's temporal study, else the default.
     """
-    shared = ask.spec_of("temporal")
+    shared = grid.spec_of("temporal")
     scales = spec.scales or (shared and shared.scales) or DEFAULT_SCALES
     max_users = spec.max_users or (shared and shared.max_users)
-    old, new = ask.phases[-2:]
-    points = {0.0: ask.evaluation(domain, old), 1.0: ask.evaluation(domain, new)}
+    old, new = grid.phases[-2:]
+    points = {0.0: grid.evaluation(domain, old), 1.0: grid.evaluation(domain, new)}
     inner = [scale for scale in scales.values() if scale not in points]
-    return points | {scale: ask.between_phases(domain, scale, max_users) for scale in inner}
+    return points | {scale: grid.between_phases(domain, scale, max_users) for scale in inner}
 
 
-def described_sweeps(spec: SweepSpec, ask: Ask) -> dict[str, DescribedSweepParts]:
+def described_sweeps(spec: SweepSpec, grid: StudyGrid) -> dict[str, DescribedSweepParts]:
     """By domain."""
-    return {domain: DescribedSweepParts(sweep_points(spec, ask, domain), ask.corpus(domain)) for domain in ask.domains}
+    return {
+        domain: DescribedSweepParts(sweep_points(spec, grid, domain), grid.corpus(domain)) for domain in grid.domains
+    }
 
 
 def sweeps_of(parts: Mapping[str, SweepParts], context: Context) -> list[Sweep]:

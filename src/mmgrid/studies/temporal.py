@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Study
+from mmgrid.studies.contract import Context, Study, StudyGrid
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.curve import crossfitted, smoother
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
@@ -215,8 +215,8 @@ class Temporal(Study):
     def values(self, spec: TemporalSpec) -> dict[str, Any]:
         return {"groups": spec.groups}
 
-    def needs(self, spec: TemporalSpec, ask: Ask) -> dict[str, SweepParts]:
-        return {domain: SweepParts(sweep_points(spec, ask, domain)) for domain in ask.domains}
+    def needs(self, spec: TemporalSpec, grid: StudyGrid) -> dict[str, SweepParts]:
+        return {domain: SweepParts(sweep_points(spec, grid, domain)) for domain in grid.domains}
 
     def answer(self, parts: Mapping[str, SweepParts], context: Context) -> dict[str, pl.DataFrame]:
         return answer(sweeps_of(parts, context), context.values["groups"])

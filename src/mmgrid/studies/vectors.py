@@ -14,7 +14,7 @@ from mmgrid.merging.compare import Comparison, Sums, compare
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Ask, Context, Part, Study, StudySpec
+from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 
 Model = Path | Tensors  # a folder, or tensors that are open already
@@ -181,10 +181,12 @@ class Vectors(Study):
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
 
-    def needs(self, spec: VectorsSpec, ask: Ask) -> VectorsParts:
-        base = ask.base()
-        by_domain = {domain: {phase: ask.checkpoint(domain, phase) for phase in ask.phases} for domain in ask.domains}
-        return VectorsParts(base, {phase: {d: own[phase] for d, own in by_domain.items()} for phase in ask.phases})
+    def needs(self, spec: VectorsSpec, grid: StudyGrid) -> VectorsParts:
+        base = grid.base()
+        by_domain = {
+            domain: {phase: grid.checkpoint(domain, phase) for phase in grid.phases} for domain in grid.domains
+        }
+        return VectorsParts(base, {phase: {d: own[phase] for d, own in by_domain.items()} for phase in grid.phases})
 
     def answer(self, parts: VectorsParts, context: Context) -> dict[str, pl.DataFrame]:
         base: Part = parts.base

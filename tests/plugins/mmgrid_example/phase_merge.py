@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from mmgrid.evaluation import paired_difference
+from mmgrid.evaluation import paired_difference, parse_metric
 from mmgrid.studies import (
     FINDINGS_SCHEMA,
-    Ask,
     Axis,
     Context,
     Part,
     Plot,
     Ranked,
     Study,
+    StudyGrid,
     StudySpec,
     counts,
     numbers,
@@ -43,6 +43,13 @@ class PhaseMergeSpec(StudySpec):
     kind: Literal["phase_merge"]
     method: str = Field(default="magmax", description="any installed merge method")
     metrics: tuple[str, ...] = Field(default=("ndcg@10", "recall@10"), min_length=1)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for metric in metrics:
+            parse_metric(metric)  # ValueError for an unknown one
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -76,20 +83,20 @@ class PhaseMerge(Study):
         ),
     )
 
-    def needs(self, spec: PhaseMergeSpec, ask: Ask) -> dict[str, PhaseMergeParts] | None:
-        first, *later = ask.phases
+    def needs(self, spec: PhaseMergeSpec, grid: StudyGrid) -> dict[str, PhaseMergeParts] | None:
+        first, *later = grid.phases
         found = {}
-        for domain in ask.domains:
-            merged = ask.evaluate_merge(
+        for domain in grid.domains:
+            merged = grid.evaluate_merge(
                 domain,
                 f"{spec.method}-of-phases",
                 spec.method,
-                {phase: ask.checkpoint(domain, phase) for phase in later},
+                {phase: grid.checkpoint(domain, phase) for phase in later},
                 weights=dict.fromkeys(later, 1.0),
-                base=ask.checkpoint(domain, first),
+                base=grid.checkpoint(domain, first),
                 max_users=spec.max_users,
             )
-            found[domain] = PhaseMergeParts(ask.evaluation(domain, later[-1], spec.max_users), merged)
+            found[domain] = PhaseMergeParts(grid.evaluation(domain, later[-1], spec.max_users), merged)
         return found
 
     def values(self, spec: PhaseMergeSpec) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from mmgrid.data import Calendar, HeldOut, held_out
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, result_rows
-from mmgrid.grid.cells.ask import BETWEEN_PHASES
+from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.grid.file.load import Grid
 from mmgrid.seeds import derive

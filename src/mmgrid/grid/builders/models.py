@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmgrid.backbone.load import device
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
-from mmgrid.grid.cells.ask import BETWEEN_PHASES
+from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.merging import BlockTable, Line, MergeError
 from mmgrid.paradigms import PARADIGMS

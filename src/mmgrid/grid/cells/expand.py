@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from mmgrid.grid.cells.ask import study_cells
+from mmgrid.grid.cells.study_cells import study_cells
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import BASELINE, BASELINES, Model, evaluation

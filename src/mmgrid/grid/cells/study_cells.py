@@ -1,4 +1,4 @@
-"""What a study may ask of a grid, see `mmgrid.studies.Ask`: cells, which it reads when it answers."""
+"""The cells of a grid's studies, and `PlannedStudyGrid`, through which a study requests the cells that it reads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mmgrid.studies import StudySpec
 from mmgrid.studies.contract import replaced
 from mmgrid.studies.registry import STUDIES
 
-# Kinds of lines between models, as evaluations' recipes name them.
+# The kinds of lines between models, as the recipes of evaluations name them.
 BETWEEN_PHASES, OVER_BASE = "temporal", "base_model"
 SUBSPACE = {"method": "ties", "options": {"preset": "subspace"}}  # DARE, then TIES, as in the paper
 
 
 def study_cells(chains: Chains) -> list[Cell]:
-    """All cells of the grid's studies, the evaluations before the studies that read them."""
+    """All cells of the grid's studies; the evaluations that a study reads come before it."""
     return [cell for number in range(len(chains.spec.studies)) for cell in _cells(chains, number)]
 
 
@@ -31,19 +31,19 @@ def _cells(chains: Chains, number: int) -> Iterator[Cell]:
     spec = chains.spec.studies[number]
     study = STUDIES[spec.kind]
     for paradigm in spec.paradigms or study.paradigms(list(chains.checkpoints), list(chains.bases)):
-        ask = GridAsk(chains, spec, number, paradigm)
-        needs = study.needs(spec, ask)
+        planned = PlannedStudyGrid(chains, spec, number, paradigm)
+        needs = study.needs(spec, planned)
         if needs is None:
             continue
-        upstream = ask.by_name(needs)
+        upstream = planned.by_name(needs)
         recipe = {"study": study.name, "paradigm": paradigm, "seed": chains.sources.seed, **study.values(spec)}
         key = (study.name, paradigm, *chains.sources.suffix)
         yield from upstream.values()
         yield Cell("study", key, recipe, upstream, version=study.version, needs=needs)
 
 
-class GridAsk:
-    """What one entry of `[[studies]]` may ask, for one paradigm."""
+class PlannedStudyGrid:
+    """The `StudyGrid` of one entry of `[[studies]]` and one paradigm."""
 
     def __init__(self, chains: Chains, spec: StudySpec, number: int, paradigm: str):
         self._chains = chains
@@ -59,6 +59,8 @@ class GridAsk:
     # ---- data and checkpoints --------------------------------------------------------------------------------
 
     def corpus(self, domain: str) -> Cell:
+        if domain not in self._sources.corpora:
+            raise self.wrong(f"{domain} is no domain of the grid; it has {', '.join(self._sources.corpora)}")
         return self._sources.corpora[domain]
 
     def item_vectors(self, domain: str) -> Cell | None:
@@ -70,11 +72,11 @@ class GridAsk:
         return self._chains.bases[self.paradigm]
 
     def checkpoint(self, domain: str, phase: str) -> Cell:
-        chain = self._chains.checkpoints[self.paradigm][domain]
+        chain = self._chains.checkpoints[self.paradigm].get(domain, {})
         if phase not in chain:
             raise self.wrong(
-                f"{self.paradigm} has no checkpoint of {domain} at {phase}; give one under [[checkpoints]], or ask the "
-                "study of other domains or paradigms (domains = […], paradigms = […])"
+                f"{self.paradigm} has no checkpoint of {domain} at {phase}; add one under [[checkpoints]], or limit the "
+                "study to other domains or paradigms (domains = […], paradigms = […])"
             )
         return chain[phase]
 
@@ -97,6 +99,7 @@ class GridAsk:
     def pair(
         self, domain: str, partner: str, method: str, called: str, options: Mapping[str, Any], max_users: int | None
     ) -> Cell:
+        self.base()  # models without one cannot be merged across domains
         weights = {domain: 0.5, partner: 0.5}
         model = self._merges.pair(self.paradigm, method, called, weights, resolved(method, options))
         return evaluation(self._sources, model, domain, max_users)
@@ -115,7 +118,7 @@ class GridAsk:
         max_users: int | None = None,
     ) -> Cell:
         if not any(cell.key[1] == domain for cell in sources.values()):
-            raise self.wrong(f"the merge {name} is to be evaluated on {domain}, and none of its sources is of {domain}")
+            raise self.wrong(f"the merge {name} is evaluated on {domain}, but none of its sources is a model of {domain}")
         weights = weights or dict.fromkeys(sources, 1 / len(sources))
         try:
             filled = resolved(method, options or {})
@@ -147,7 +150,7 @@ class GridAsk:
             "options": self._subspace,
         }
         family = f"{self.paradigm}/{first}+{second}/{base}/{self.seed}"
-        if PARADIGMS[self.paradigm].own_token_rows:  # then each domain has a line of its own
+        if PARADIGMS[self.paradigm].own_token_rows:  # then each domain has its own line
             family += f"/{domain}"
         share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
         upstream = {f"source:{one}": self.checkpoint(one, self.phases[-1]) for one in (first, second)}
@@ -170,13 +173,13 @@ class GridAsk:
         return GridError(f"{self._sources.grid.file}: {place}: {problem}")
 
     def by_name(self, needs: Any) -> dict[str, Cell]:
-        """Each needed cell once, though several parts of a study may need it."""
+        """The needed cells by name, each once even if several parts of the study need it."""
         found: dict[str, Cell] = {}
 
         def note(cell: Cell) -> Cell:
             if found.setdefault(cell.name, cell) != cell:
                 raise self.wrong(
-                    f"two different cells are called {cell.name}; are points too close, or domains named alike?"
+                    f"two different cells are called {cell.name}; are two points too close, or two domain names too similar?"
                 )
             return cell
 
