@@ -39,9 +39,9 @@ class Recipe(Frozen):
     epochs: PhaseValues
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup_ratio: float = Field(ge=0, lt=1)
-    schedule: Schedule
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Schedule = "constant"
     precision: Precision = "float32"
     accumulation: int = Field(default=1, gt=0)
 
@@ -67,8 +67,6 @@ class DialogueRecipe(Recipe):
     epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
     learning_rate: PhaseValues = PhaseValues(pretrain=5e-5, phase1=1e-5, phase2=1e-5)
     batch_size: int = Field(default=16, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     warmup_steps: int = Field(default=50, ge=0, description="overrides the ratio where it is > 0")
     schedule: Schedule = "cosine"
     precision: Precision = "bf16"

@@ -34,7 +34,6 @@ from mmgrid.paradigms import (
     targets,
 )
 from mmgrid.seeds import derive
-from mmgrid.training import Schedule
 
 NAME = "transitions"
 
@@ -46,9 +45,6 @@ class TransitionsRecipe(Recipe):
     epochs: PhaseValues = PhaseValues(pretrain=10, phase1=3, phase2=3)
     learning_rate: PhaseValues = PhaseValues(pretrain=1e-2, phase1=5e-3, phase2=5e-3)
     batch_size: int = Field(default=128, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    schedule: Schedule = "constant"
 
 
 class TransitionsSpec(ParadigmSpec):

@@ -4,7 +4,6 @@ from pydantic import Field, model_validator
 
 from mmgrid.paradigms.recipe import PhaseValues, Recipe
 from mmgrid.paradigms.spec import ParadigmSpec
-from mmgrid.training.recipe import Schedule
 
 
 class SasrecRecipe(Recipe):
@@ -18,9 +17,6 @@ class SasrecRecipe(Recipe):
     epochs: PhaseValues = PhaseValues(pretrain=10, phase1=3, phase2=3, all=10)
     learning_rate: PhaseValues = PhaseValues(pretrain=1e-3, phase1=5e-4, phase2=5e-4, all=1e-3)
     batch_size: int = Field(default=128, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    schedule: Schedule = "constant"
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "SasrecRecipe":
