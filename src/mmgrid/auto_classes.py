@@ -37,10 +37,12 @@ def install() -> None:
 def prepare(module: ModuleType) -> None:
     """Make the first use of the module's `AutoConfig` register the paradigms; does nothing if it lacks one."""
     auto_config = getattr(module, "AutoConfig", None)
-    originals = {name: vars(auto_config).get(name) for name in ENTRANCES} if auto_config else {}
-    for name, original in originals.items():
-        if isinstance(original, classmethod) and not hasattr(original.__func__, "registers_paradigms"):
-            setattr(auto_config, name, classmethod(_registering(auto_config, name, original)))
+    found = {name: vars(auto_config).get(name) for name in ENTRANCES} if auto_config else {}
+    originals = {name: function for name, function in found.items() if isinstance(function, classmethod)}
+    if any(_registers(function) for function in originals.values()):
+        return  # prepared by an earlier import of this module
+    for name in originals:
+        setattr(auto_config, name, classmethod(_registering(auto_config, name, originals)))
 
 
 def register() -> None:
@@ -73,19 +75,24 @@ def register() -> None:
             )
 
 
-def _registering(auto_config: Any, name: str, original: classmethod) -> Any:
-    """`original`, which before its first run registers the paradigms, and takes its place in the class again."""
+def _registering(auto_config: Any, name: str, originals: dict[str, classmethod]) -> Any:
+    """The function of this name, which first registers the paradigms and puts the original functions back."""
     from functools import wraps
 
-    @wraps(original.__func__)
+    @wraps(originals[name].__func__)
     def entrance(cls: Any, *args: Any, **options: Any) -> Any:
         register()
-        if getattr(vars(auto_config).get(name), "__func__", None) is entrance:
-            setattr(auto_config, name, original)
-        return original.__get__(None, cls)(*args, **options)
+        for each, original in originals.items():
+            if _registers(vars(auto_config).get(each)):
+                setattr(auto_config, each, original)
+        return originals[name].__get__(None, cls)(*args, **options)
 
     entrance.registers_paradigms = True  # type: ignore[attr-defined]
     return entrance
+
+
+def _registers(function: Any) -> bool:
+    return hasattr(getattr(function, "__func__", None), "registers_paradigms")
 
 
 class AutoConfigFinder:
