@@ -19,6 +19,8 @@ from example_tests import GRID
 
 from kits.tiny_grid import Answer
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 WITH_SASREC = GRID.replace(
     "[paradigms.transitions]",

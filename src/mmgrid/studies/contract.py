@@ -155,13 +155,13 @@ class StudyGrid(Protocol):
         Args:
             name: the name of the merge in results, unique among the models of the domain.
             sources: name → checkpoint; at least one is a checkpoint of `domain`.
-            weights: source → weight; default: equal weights that add up to 1.
-            base: the checkpoint or base that task vectors start from, if the method uses one.
+            weights: source → weight; default: 1, or what a preset of the method sets, as in `mmgrid merge`.
+            base: the checkpoint or base that task vectors start from; ignored by a method that takes none.
             scale: factor on the merged task vector.
             options: the options of the method.
 
         Raises:
-            ValueError: no source is a checkpoint of `domain`, or the method or an option is unknown.
+            ValueError: no source is a checkpoint of `domain`, the method or an option is unknown, or a base is missing.
         """
         ...
 

@@ -92,7 +92,6 @@ class PhaseMerge(Study):
                 f"{spec.method}-of-phases",
                 spec.method,
                 {phase: grid.checkpoint(domain, phase) for phase in later},
-                weights=dict.fromkeys(later, 1.0),
                 base=grid.checkpoint(domain, first),
                 max_users=spec.max_users,
             )

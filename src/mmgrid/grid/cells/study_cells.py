@@ -118,13 +118,21 @@ class PlannedStudyGrid:
         max_users: int | None = None,
     ) -> Cell:
         if not any(cell.key[1] == domain for cell in sources.values()):
-            raise self.wrong(f"the merge {name} is evaluated on {domain}, but none of its sources is a model of {domain}")
-        weights = weights or dict.fromkeys(sources, 1 / len(sources))
+            raise self.wrong(
+                f"the merge {name} is evaluated on {domain}, but none of its sources is a model of {domain}"
+            )
+        from mmgrid.merging import get_method  # not every plan needs the methods
+
         try:
             filled = resolved(method, options or {})
         except MergeError as error:
             raise self.wrong(f"the merge {name}: {error}") from None
-        model = self._merges.merge(self.paradigm, name, method, sources, weights, filled, scale, base=base)
+        declared, names = get_method(method), sorted(sources)
+        if declared.base == "required" and base is None:
+            raise self.wrong(f"the merge {name}: {method} needs a base, the model that its sources were trained from")
+        given = dict(zip(names, declared.weights(names, weights or {}, options or {}), strict=True))
+        below = None if declared.base == "none" else base
+        model = self._merges.merge(self.paradigm, name, method, sources, given, filled, scale, base=below)
         return evaluation(self._sources, model, domain, max_users)
 
     def between_phases(self, domain: str, scale: float, max_users: int | None = None) -> Cell:
