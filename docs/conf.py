@@ -1,4 +1,4 @@
-"""How the documentation is built: MyST pages, furo, docstrings through autodoc; warnings are errors."""
+"""Configuration of the documentation: MyST pages, furo, docstrings through autodoc; warnings are errors."""
 
 import re
 import sys
@@ -28,6 +28,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has the types
 
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
 _MARKUP = re.compile(r"(?<!\\)([*|]|_(?!\w))")
@@ -36,17 +37,18 @@ _SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Yi
 
 
 def plain_docstring(app, what, name, obj, options, lines) -> None:
-    """Our docstrings are plain text with `code`; reStructuredText would take `*`, `|` and indents for markup."""
-    hangs = False  # inside a paragraph whose later lines may be indented without meaning anything
+    """Escape a docstring: in plain text `*`, `|` and indents are not markup, unlike in reStructuredText."""
+    hangs = False  # inside a paragraph, where the indent of later lines has no meaning
     for number, line in enumerate(lines):
         if not line.startswith(" "):
             hangs = bool(line) and not _SECTION.match(line)
         lines[number] = _escaped(line.lstrip() if hangs else line)
-        if what in ("attribute", "property"):  # napoleon would take what stands before a colon for a type
+        if what in ("attribute", "property"):  # napoleon would read the text before a colon as a type
             lines[number] = lines[number].replace(":", _COLON)
 
 
 def with_colons(app, what, name, obj, options, lines) -> None:
+    """Put the colons back after napoleon."""
     lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
