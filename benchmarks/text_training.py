@@ -37,7 +37,7 @@ from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, collate
 from mmgrid.paradigms.shared.packing import attention_mask, mask_for
 from mmgrid.paradigms.shared.padding import pad_left
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator
-from mmgrid.paradigms.text.engines.huggingface import EndsThere
+from mmgrid.paradigms.text.engines.huggingface import EndsWithStopToken
 from mmgrid.paradigms.text.paradigm import Text, TextExamples
 from mmgrid.paradigms.text.spec import TextRecipe
 
@@ -158,7 +158,7 @@ class EachBeam(HuggingFaceGenerator):
 
     def _generate(self, prompts: list, n: int) -> Tensor:
         ids, mask = pad_left(prompts)
-        ends = StoppingCriteriaList([EndsThere(self.stops)])
+        ends = StoppingCriteriaList([EndsWithStopToken(self.stops)])
         return self.model.generate(input_ids=ids, attention_mask=mask, stopping_criteria=ends)[:, ids.shape[1] :]
 
 

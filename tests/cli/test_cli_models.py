@@ -1,5 +1,6 @@
-"""recommend and evaluate: a checkpoint on its own gives what the grid found with it."""
+"""recommend and evaluate: a checkpoint alone gives the same results as the grid."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def corpus(built: Built) -> Path:
 
 
 @pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
-def test_evaluating_a_checkpoint_gives_what_the_grid_measured(built: Built, corpus: Path, paradigm: str) -> None:
+def test_evaluating_a_checkpoint_gives_the_results_of_the_grid(built: Built, corpus: Path, paradigm: str) -> None:
     checkpoint = built.folder(f"checkpoint/{paradigm}/garden/phase2")
     found = mmgrid("evaluate", checkpoint, "--domain-dir", corpus, "--json").json
     known = pl.read_parquet(built.folder(f"evaluation/{paradigm}/garden/phase2") / "rows.parquet").to_dicts()
@@ -27,29 +28,29 @@ def test_evaluating_a_checkpoint_gives_what_the_grid_measured(built: Built, corp
     assert {(row["paradigm"], row["domain"], row["model"]) for row in found} == {(paradigm, "garden", "phase2")}
 
 
-def test_evaluating_says_on_how_many_users(built: Built, corpus: Path) -> None:
+def test_evaluating_prints_the_number_of_users(built: Built, corpus: Path) -> None:
     checkpoint = built.folder("checkpoint/sasrec/garden/phase1")
     arguments = ("evaluate", checkpoint, "--domain-dir", corpus, "--max-users", "9", "--grid", built.file)
     answer = mmgrid(*arguments, "--target", "phase2")
     assert answer.code == 0
-    assert answer.out.startswith(f"{checkpoint} on garden: 9 users, percent\n")
+    assert re.match(rf"{re.escape(str(checkpoint))} on garden: 9 of \d+ users, percent\n", answer.out)
     assert {row["n_users"] for row in mmgrid(*arguments, "--json").json if row["group"] == "all"} == {9}
     assert mmgrid(*arguments, "--target", "tomorrow").code == 2
 
 
 @pytest.mark.parametrize("checkpoint", ["semb/garden/phase2", "sasrec/garden/all"])
-def test_a_checkpoint_is_not_scored_on_what_it_was_trained_on(built: Built, corpus: Path, checkpoint: str) -> None:
+def test_a_checkpoint_is_not_evaluated_on_its_training_data(built: Built, corpus: Path, checkpoint: str) -> None:
     folder = built.folder(f"checkpoint/{checkpoint}")
     answer = mmgrid("evaluate", folder, "--domain-dir", corpus, "--target", "phase2")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err == (
         f"mmgrid: {folder}: was trained on interactions up to 2023-01-01, and phase2 [2022-10-01, 2023-01-01) begins "
-        "before that: it would be scored on what it has seen. Take a checkpoint of an earlier phase, which ends by "
-        "2022-10-01, or rank it for --target test\n"
+        "before that: it would be evaluated on its training data. Use a checkpoint that was trained up to 2022-10-01 at "
+        "most, or evaluate it with --target test\n"
     )
 
 
-def test_a_grid_with_an_earlier_test_phase_does_not_make_a_checkpoint_know_less(
+def test_a_grid_with_an_earlier_test_phase_does_not_bypass_the_leakage_check(
     built: Built, corpus: Path, tmp_path: Path
 ) -> None:
     earlier = built.file.read_text().replace('"2022-', '"2021-').replace('"2023-', '"2022-')
@@ -58,7 +59,7 @@ def test_a_grid_with_an_earlier_test_phase_does_not_make_a_checkpoint_know_less(
     answer = mmgrid("evaluate", checkpoint, "--domain-dir", corpus, "--grid", tmp_path / "earlier.toml")
     assert answer.code == 1
     assert "test [2022-01-01, 2022-04-01) begins before that" in answer.err
-    assert answer.err.endswith("or give another --grid\n")
+    assert answer.err.endswith("or name another grid file (--grid)\n")
 
 
 @pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
@@ -81,19 +82,19 @@ def test_recommending_after_a_history(built: Built, corpus: Path, paradigm: str)
     assert all(item["item_id"] in text and item["title"] in text for item in found)
 
 
-def test_more_than_there_is_is_all_there_is(built: Built, corpus: Path) -> None:
+def test_k_above_the_catalogue_size_returns_all_items(built: Built, corpus: Path) -> None:
     items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
     checkpoint = built.folder("checkpoint/semb/garden/phase2")
     arguments = ("recommend", checkpoint, "--domain-dir", corpus, "--history", items[0], "-k", "5000", "--json")
     assert {item["item_id"] for item in mmgrid(*arguments).json["items"]} == set(items[1:])
 
 
-def test_what_cannot_be_recommended_from_is_told_in_one_line(built: Built, corpus: Path, tmp_path: Path) -> None:
+def test_an_unusable_history_or_checkpoint_is_one_line(built: Built, corpus: Path, tmp_path: Path) -> None:
     checkpoint = built.folder("checkpoint/semb/garden/phase2")
     item = pl.read_parquet(corpus / "items.parquet")["item_id"][0]
     for arguments, says in (
         ((checkpoint, "--domain-dir", corpus, "--history", "B0NEVER"), "--history: B0NEVER is not among the items of "),
-        ((checkpoint, "--domain-dir", corpus, "--history", ","), "--history: no item is not among"),
+        ((checkpoint, "--domain-dir", corpus, "--history", ","), "--history: names no item"),
         ((checkpoint, "--domain-dir", tmp_path, "--history", item), f"{tmp_path}/interactions.parquet: no such file"),
         ((tmp_path, "--domain-dir", corpus, "--history", item), f"{tmp_path}: no checkpoint: its config.json"),
         ((built.folder("backbone/tiny"), "--domain-dir", corpus, "--history", item), "'qwen3' is no recommender"),
@@ -119,11 +120,11 @@ def test_a_model_of_texts_ranks_the_items_of_another_domain(built: Built) -> Non
     assert {row["domain"] for row in rows} == {"kitchen"}
 
 
-def test_a_domain_without_test_users_is_told(built: Built, corpus: Path, tmp_path: Path) -> None:
+def test_a_domain_without_test_users_is_reported(built: Built, corpus: Path, tmp_path: Path) -> None:
     table = pl.read_parquet(corpus / "interactions.parquet")
     table.filter(pl.col("timestamp") < 1_600_000_000_000).write_parquet(tmp_path / "interactions.parquet")
     (tmp_path / "items.parquet").write_bytes((corpus / "items.parquet").read_bytes())
     answer = mmgrid("evaluate", built.folder("checkpoint/semb/garden/phase2"), "--domain-dir", tmp_path)
     assert answer.code == 1
-    assert ": no test users: nobody's last interaction lies in test [2023-01-01, 2023-04-01)" in answer.err
+    assert ": no test users: no user's last interaction lies in test [2023-01-01, 2023-04-01)" in answer.err
     assert answer.err.count("\n") == 1

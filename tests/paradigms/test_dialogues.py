@@ -132,5 +132,5 @@ def test_a_model_in_which_dialogues_meet_is_refused(model: PreTrainedModel) -> N
     mixed.get_decoder().layers[1].register_forward_hook(
         lambda _module, _inputs, hidden: hidden + hidden.roll(1, dims=1)
     )
-    with pytest.raises(BackboneError, match="changes with the dialogue beside it"):
+    with pytest.raises(BackboneError, match="depend on other dialogues in the row"):
         check_packing(mixed)

@@ -13,7 +13,7 @@ from kits.small import make_backbone, make_tokenizer
 from mmgrid.paradigms.shared.prompts import as_title
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, VllmGenerator
 from mmgrid.paradigms.text.engines.contract import stop_tokens
-from mmgrid.paradigms.text.engines.vllm import often_first
+from mmgrid.paradigms.text.engines.vllm import by_frequency
 from mmgrid.testing.data import make_items
 
 TOKENIZER = make_tokenizer(make_items(40))
@@ -131,9 +131,9 @@ def test_without_vllm_its_generator_says_how_to_get_it(monkeypatch, tmp_path) ->
 
 
 def test_of_samples_those_come_first_that_came_most_often() -> None:
-    assert often_first(["drill", "scarf", "saw", "scarf", "saw", "scarf"]) == ["scarf"] * 3 + ["saw"] * 2 + ["drill"]
-    assert often_first(["saw", "drill", "drill", "saw"]) == ["saw", "saw", "drill", "drill"], "the first one, of two"
-    assert often_first([]) == []
+    assert by_frequency(["drill", "scarf", "saw", "scarf", "saw", "scarf"]) == ["scarf"] * 3 + ["saw"] * 2 + ["drill"]
+    assert by_frequency(["saw", "drill", "drill", "saw"]) == ["saw", "saw", "drill", "drill"], "the first one, of two"
+    assert by_frequency([]) == []
 
 
 def test_a_title_ends_wherever_a_line_does() -> None:

@@ -111,5 +111,5 @@ def test_learns_a_planted_chain_far_better_than_popularity(tmp_path) -> None:
 
 
 def test_another_domain_is_refused(model: SasrecModel) -> None:
-    with pytest.raises(ValueError, match="knows 40 items by their rows, and the domain has 41"):
+    with pytest.raises(ValueError, match="has 40 items, but the domain has 41; use the prepared"):
         Sasrec(6).recommend(model, make_histories([[1, 2]]), make_items(41), 5)

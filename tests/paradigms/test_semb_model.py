@@ -272,7 +272,7 @@ class TestTowers:
                 layer = self.item_tower.layers[1]
                 layer.register_forward_hook(lambda _module, _inputs, hidden: hidden + hidden.roll(1, dims=1))
 
-        with pytest.raises(BackboneError, match="changes with the items beside it"):
+        with pytest.raises(BackboneError, match="depends on other items in the row"):
             Hybrid.over(make_backbone(TOKENIZER), seed=0)
 
 

@@ -174,7 +174,7 @@ class TestCheckpoint:
 def test_a_backbone_in_which_packed_dialogues_meet_is_refused() -> None:
     backbone = make_backbone(TOKENIZER, head=True)
     backbone.get_decoder().layers[1].register_forward_hook(lambda _module, _inputs, hidden: hidden + hidden.roll(1, 1))
-    with pytest.raises(BackboneError, match="changes with the dialogue beside it"):
+    with pytest.raises(BackboneError, match="depend on other dialogues in the row"):
         Text.create(text_recipe(), backbone, TOKENIZER)
 
 
@@ -261,9 +261,9 @@ class TestRecommending:
     @pytest.mark.parametrize(
         ("engine", "options", "message"),
         [
-            ("huggingface", {"dtype": "bfloat16"}, "engine_options are those of vLLM"),
-            ("vllm", {"title_tokens": 3}, "title_tokens is said elsewhere"),
-            ("vllm", {"seed": 3}, "seed is said elsewhere"),
+            ("huggingface", {"dtype": "bfloat16"}, "engine_options are for vLLM"),
+            ("vllm", {"title_tokens": 3}, "title_tokens is set by the recipe, the grid or the checkpoint"),
+            ("vllm", {"seed": 3}, "seed is set by the recipe, the grid or the checkpoint"),
             ("vllm", {"temperature": float("nan")}, "engine_options: Out of range float"),
         ],
     )

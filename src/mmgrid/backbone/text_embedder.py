@@ -1,4 +1,4 @@
-"""Turns texts into vectors: by a language model's mean hidden states, or by a sentence embedding model."""
+"""Embeds texts: by a language model's mean hidden states, or by a sentence embedding model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Literal
 
 import numpy as np
 
-TEXT_TOKENS = 64  # of each text; the rest is cut off
+TEXT_TOKENS = 64  # maximum tokens of a text; the rest is cut off
 
 
 @dataclass(frozen=True)
 class TextEmbedder:
-    """What embeds texts; the model is loaded at the first call and kept.
+    """A function from texts to vectors. The model is loaded at the first call and kept.
 
-    model: a folder, or an id on the hub. source: how its vectors are taken. revision: of a model on the hub.
+    Attributes:
+        model: a folder, or an id on the hub.
+        source: "backbone" for a language model, "sentence-transformers" for an embedding model.
+        revision: of a model on the hub.
     """
 
     model: str | Path
@@ -37,5 +40,6 @@ class TextEmbedder:
         from mmgrid.backbone.load import device, load_model, load_tokenizer
         from mmgrid.backbone.pooling import text_vectors
 
-        model, tokenizer = load_model(self.model, head=False).to(device()), load_tokenizer(self.model)
+        model, tokenizer = load_model(self.model, head=False), load_tokenizer(self.model)
+        model.to(device())  # pyright: ignore[reportArgumentType]
         return lambda texts: text_vectors(model, tokenizer, texts, TEXT_TOKENS)

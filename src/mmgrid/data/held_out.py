@@ -1,8 +1,8 @@
 """The protocol of every evaluation: which users are evaluated, on which catalogue, and what is known at that time.
 
-The target of a user is the last interaction, where it lies in the target phase.  Everything before it is the user's
-history, interactions of the target phase included.  `target="phase2"` asks the same question one phase earlier, on the
-data before t2: the only place where anything may be tuned.
+The target of a user is the last interaction, if it lies in the target phase. All interactions before it are the user's
+history, including those in the target phase. `target="phase2"` evaluates one phase earlier, on data before t2: tune
+values only there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _PHASE_BEFORE = {"test": "phase2", "phase2": "phase1"}
 class HeldOutUsers:
     """U users with a held-out interaction, sorted by id.
 
-    histories: everything before each target. targets: int64[U] item rows.
-    active: bool[U], whether the user has an interaction in the phase before the target's. user_ids: str[U].
+    Attributes:
+        histories: all interactions before each target.
+        targets: int64[U] item rows.
+        active: bool[U], whether the user has an interaction in the phase before the target phase.
+        user_ids: str[U].
     """
 
     histories: Histories
@@ -49,7 +52,10 @@ class HeldOutUsers:
 class Known:
     """What is known of a domain at one time.
 
-    corpus: its interactions before `until` (ms UTC). items: the catalogue, with the candidates of that time.
+    Attributes:
+        corpus: the interactions before `until`.
+        items: the catalogue, with the candidates of that time.
+        until: the time, ms UTC.
     """
 
     corpus: Corpus
@@ -58,15 +64,17 @@ class Known:
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
-        """int64[N]: interactions of each item, the measure of popularity."""
+        """int64[N]: the number of interactions of each item, its popularity."""
         return np.bincount(self.corpus.items, minlength=len(self.items))
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut(Known):
-    """The users of an evaluation, next to what is known when they are evaluated.
+    """The users of an evaluation, and what is known when they are evaluated.
 
-    users: those that are evaluated, perhaps a sample. everyone: the histories of all users that could be, by id.
+    Attributes:
+        users: the evaluated users: all with a held-out interaction, or a sample.
+        everyone: the histories of all users with a held-out interaction, sorted by id.
     """
 
     users: HeldOutUsers
@@ -74,7 +82,7 @@ class HeldOut(Known):
 
 
 def known_now(corpus: Corpus, catalogue: Catalogue = "closed") -> Known:
-    """Everything that the corpus holds, for recommendations to a user of today."""
+    """Everything in the corpus, for recommendations after its last interaction."""
     until = int(corpus.timestamps.max()) + 1 if len(corpus) else 0
     return Known(corpus, catalogue_at(corpus, catalogue, until), until)
 
@@ -88,21 +96,22 @@ def held_out(
     max_users: int | None = None,
     seed: int = 0,
 ) -> HeldOut:
-    """Users, catalogue, popularity counts and the time until which they are counted, for one evaluation.
+    """The users of one evaluation, and the catalogue and interactions that are known at its time.
 
     Args:
         corpus: the prepared domain, or its folder.
+        calendar: of the phases.
         target: the phase of the held-out interactions, see `held_out_users`.
-        catalogue: `closed`, or `open` for the items that have an interaction by then.
+        catalogue: `closed`, or `open` for only the items with an interaction before the target phase.
         max_users: sample at most this many users; samples are nested.
         seed: of the sample.
 
     Raises:
-        DataError: a folder holds no prepared domain.
+        DataError: the folder contains no prepared domain.
         NoTestUsersError: no user has a held-out interaction.
     """
     known_until = end_of_knowledge(calendar, target)
-    # Tuning on phase2 must not read the test phase, and a test must read its targets.
+    # The targets lie in the target phase itself; nothing after it may be read.
     end = calendar.phase(target).end
     corpus = corpus.before(end) if isinstance(corpus, Corpus) else Corpus.load(corpus, until=end)
     items = catalogue_at(corpus, catalogue, known_until)
@@ -125,11 +134,11 @@ def held_out_users(
 ) -> HeldOutUsers:
     """The users whose last interaction lies in the target phase, with that interaction as the target.
 
-    Users whose only interaction is the target have no history to recommend from and are left out.
+    Users without an interaction before the target are left out: they have no history.
 
     Args:
-        target: "test": active users have an interaction in phase2. "phase2": nothing at or after t2 is read,
-            and active users have an interaction in phase1.
+        target: "test", where active users have an interaction in phase2; or "phase2", where they have one in phase1,
+            and no interaction at or after t2 is read.
         max_users: sample at most this many users; samples are nested and the same for every model.
         seed: of the sample.
 

@@ -1,9 +1,9 @@
-"""Where the one held-out item stands among all items that could have been recommended.
+"""The rank of the held-out item among all items that may be recommended.
 
-Everything that is reported about a recommender follows from a single number per user: the *rank* of the target,
-counted from 0 over the whole catalogue (no sampled negatives, which are known to reorder models; Krichene and Rendle,
-"On Sampled Metrics for Item Recommendation", KDD 2020). Ranks are kept, so that other metrics, groups of users,
-intervals and tests need no second run of a model.
+All metrics follow from one number per user: the *rank* of the target, counted from 0 over the whole catalogue. Sampled
+negatives can change the order of models (Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020),
+so none are used. Ranks are stored, so that other metrics, groups of users, intervals and tests need no second run of a
+model.
 
 Shapes: `B` users, `N` items of the catalogue, `K` length of a returned list.
 """
@@ -17,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 NOT_RANKED = -1
-"""The rank of a target that cannot be, or was not, recommended. Every metric gives it 0."""
+"""The rank of a target that is not recommended. Every metric counts it as 0."""
 
 
 def target_ranks(scores: Any, own: Any, earlier: Callable[[Any], Any]) -> Any:
     """Exact rank of each user's target, from 0: the number of eligible items that come before it.
 
     An item comes before the target if its score is higher, or if its score is equal and the tie order puts it earlier.
-    Takes numpy arrays, or torch tensors on any device, and returns what it takes.
+    Works on numpy arrays, and on torch tensors of any device.
 
     Args:
         scores: float[B, N], larger is better; -inf where an item may not be recommended to the user.
         own: float[B, 1], the target's score.
-        earlier: from the places of equal scores, bool[B, N], those that the tie order puts before the target.
+        earlier: maps the items with the target's score, bool[B, N], to those of them before the target in the tie
+            order.
 
     Returns:
         int64[B]; `NOT_RANKED` where the target's own score is -inf.
@@ -40,14 +41,14 @@ def target_ranks(scores: Any, own: Any, earlier: Callable[[Any], Any]) -> Any:
 
 
 def list_ranks(items: npt.NDArray[np.integer], targets: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Rank of the target within the list that a model returned, for models that cannot score every item.
+    """Rank of the target in a model's list, for models that cannot score every item.
 
     Args:
-        items: int[B, K] item rows, best first; short lists are filled with negative rows.
+        items: int[B, K] item rows, best first; short lists are padded with negative rows.
         targets: int[B] item rows.
 
     Returns:
-        int64[B]: the first position of the target, `NOT_RANKED` where the list does not hold it.
+        int64[B]: the first position of the target, `NOT_RANKED` if it is not in the list.
     """
     items, targets = np.asarray(items), np.asarray(targets)
     if items.ndim != 2 or targets.shape != items.shape[:1]:

@@ -1,6 +1,6 @@
-"""Ways to recommend with a model: what a paradigm is, and the installed ones by name.
+"""Paradigms, the ways to recommend with a model: their contract, and the installed ones by name.
 
-torch is imported only for the names that work on models, when they are first used.
+Names that need torch are imported when they are first used.
 """
 
 from typing import TYPE_CHECKING, Any

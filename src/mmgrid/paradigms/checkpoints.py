@@ -1,4 +1,4 @@
-"""From a checkpoint's folder to a paradigm and a model that recommend."""
+"""Loads a checkpoint's folder as a paradigm and a model that recommend."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def load_checkpoint(
     """The paradigm and the model of a checkpoint folder.
 
     Args:
-        paradigm: take the folder as a model of this paradigm, as `pooled` takes any language model; default: the
-            paradigm that the folder declares.
-        values: of the recipe's `EVALUATION`, instead of those that it was saved with.
-        domain: of a merge that keeps parts of several domains, the one to recommend for.
+        paradigm: use the folder's model in this paradigm; only for paradigms that train nothing, such as `pooled`.
+            Default: the paradigm that the folder declares.
+        values: of the recipe's `EVALUATION`, instead of the saved ones.
+        domain: the domain to recommend for, if a merge keeps parts of several domains.
 
-    Raises CheckpointError if the folder is no checkpoint.
+    Raises CheckpointError if the folder is no checkpoint, or cannot be loaded.
     """
     spec, kind = _declared(folder)
-    if paradigm is not None and PARADIGMS[paradigm].recipe is None:  # takes models as they are
+    if paradigm is not None and PARADIGMS[paradigm].recipe is None:  # trains nothing
         spec = PARADIGMS[paradigm]
     if spec is None:
         raise CheckpointError(
@@ -52,7 +52,7 @@ def load_checkpoint(
 
 
 def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
-    """The paradigm that a folder's config declares, under `mmgrid` or by the type of its model; and that type."""
+    """The paradigm that a folder's config declares, under `mmgrid` or by its model type; and the model type."""
     try:
         config = json.loads((folder / "config.json").read_text())
         name, kind = config.get("mmgrid", {}).get("paradigm"), config.get("model_type")

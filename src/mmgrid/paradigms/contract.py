@@ -1,6 +1,6 @@
-"""What a paradigm is: where its training starts, how histories become examples, its loss, and how it recommends.
+"""The contract of a paradigm: where training starts, how histories become examples, the loss, and how it recommends.
 
-`mmgrid.testing.ParadigmKit` checks what is promised here.
+`mmgrid.testing.ParadigmKit` tests it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound="nn.Module")
 
 
 class CannotTrainError(RuntimeError):
-    """The paradigm takes models as they are and trains nothing."""
+    """The paradigm trains nothing; it uses models without changing them."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class TrainingStart:
     """Where a training starts.
 
     Attributes:
-        folder: the checkpoint of the phase before, or the paradigm's base; None where a paradigm without a base
-            starts its first phase.
-        items: the domain's catalogue. domain: its name.
-        seed: of this training. grid_seed: of the grid, the same for all trainings.
-        needs: what the spec's `training_needs` names (`codes`: a `CodesFolder`). Only where a chain of phases begins:
-            later phases find it in `folder`.
+        folder: the checkpoint of the previous phase, or the paradigm's base; None in the first phase of a paradigm
+            without a base.
+        items: the domain's catalogue.
+        domain: the domain's name.
+        seed: of this training.
+        grid_seed: of the grid; the same for all its trainings.
+        needs: the spec's `training_needs` by name (`codes`: a `CodesFolder`). Empty in later phases of a chain, which
+            find everything in `folder`.
     """
 
     folder: Path | None
@@ -60,13 +62,15 @@ class TrainingStart:
 class Paradigm(ABC, Generic[Model]):
     """One way to recommend with a model. Item rows index the domain's `Items`; users are rows of `Histories`.
 
-    `recipe`: its values, of which those in `EVALUATION` say how a model is evaluated.
+    Attributes:
+        name: the name in grid files, cells and results.
+        recipe: its values; those in `EVALUATION` say how a model is evaluated.
     """
 
     name: str
     recipe: Any = None
 
-    # ---- where models come from ------------------------------------------------------------------------------
+    # ---- loading and saving ----------------------------------------------------------------------------------
 
     @classmethod
     @abstractmethod
@@ -74,8 +78,8 @@ class Paradigm(ABC, Generic[Model]):
         """The paradigm and the model of a folder that `save` wrote.
 
         Args:
-            recipe: its values; default: those that the folder declares.
-            domain: of a merge that keeps parts of several domains, the one to recommend for.
+            recipe: the paradigm's values; default: those that the folder declares.
+            domain: the domain to recommend for, if a merge keeps parts of several domains.
         """
 
     @classmethod
@@ -88,53 +92,61 @@ class Paradigm(ABC, Generic[Model]):
 
     @classmethod
     def start(cls, recipe: Any, start: TrainingStart) -> tuple[Self, Model]:
-        """The paradigm and the model that a training goes on from."""
-        raise CannotTrainError(f"{cls.name} takes models as they are: there is nothing to train")
+        """The paradigm and the model at the start of a training."""
+        raise CannotTrainError(f"{cls.name} uses models without changing them: there is nothing to train")
 
     @abstractmethod
     def save(self, model: Model, folder: Path) -> None:
-        """Write `model` into `folder`, which exists, so that `load` gives the same recommendations.
+        """Write `model` into `folder`, which exists, so that a loaded model gives the same recommendations.
 
         Its `config.json` declares the paradigm: as `{"mmgrid": {"paradigm": NAME}}`, or by the spec's `model_type`.
         """
 
     def facts(self, model: Model) -> dict[str, Any]:
-        """What `mmgrid.json` next to the weights declares besides what every checkpoint declares (see `facts`)."""
+        """Entries of the checkpoint's `mmgrid.json` in addition to those of every checkpoint (see `facts`)."""
         return {}
 
     @classmethod
     def moved_token_rows(
         cls, checkpoints: Mapping[str, Mapping[str, Path]], base: Path, seed: int
     ) -> dict[str, dict[str, np.ndarray]]:
-        """How far each domain's own token rows moved from where they were drawn, by phase and domain: [rows, width].
+        """The change of each domain's own token rows since initialisation, by phase and domain: float32 [rows, width].
 
-        Only for a paradigm whose spec says `own_token_rows`. checkpoints: folders by phase and domain.
+        Only for a paradigm whose spec says `own_token_rows`.
+
+        Args:
+            checkpoints: folders by phase and domain.
+            base: the folder of Θ⁽⁰⁾.
+            seed: of the grid.
         """
-        raise NotImplementedError(f"{cls.name} has token rows of its own, and does not say how far they moved")
+        raise NotImplementedError(f"{cls.name} has own token rows, but does not implement `moved_token_rows`")
 
     # ---- training ----------------------------------------------------------------------------------------------
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> Examples:
-        """Training examples whose targets lie in `phase`; LeakageError if the histories reach beyond it."""
-        raise CannotTrainError(f"{self.name} takes models as they are: there is nothing to train")
+        """Training examples whose targets lie in `phase`.
+
+        Raises LeakageError if the histories contain an interaction at or after the phase's end.
+        """
+        raise CannotTrainError(f"{self.name} uses models without changing them: there is nothing to train")
 
     def loss(self, model: Model, batch: dict[str, Any]) -> Tensor:
         """Mean loss of a collated batch: a scalar.
 
-        It calls the model itself, `model(...)`, where the recipe's precision takes effect, and not parts of it.
+        It must call the model itself, `model(...)`, instead of its parts: only then does the recipe's precision apply.
         """
-        raise CannotTrainError(f"{self.name} takes models as they are: there is nothing to train")
+        raise CannotTrainError(f"{self.name} uses models without changing them: there is nothing to train")
 
     # ---- recommending ------------------------------------------------------------------------------------------
 
     def prepare(self, known: Known, needs: Mapping[str, Any], seed: int = 0) -> None:
-        """Take in what is known when users are evaluated: catalogue, popularity, and the spec's `evaluation_needs`.
-
-        Called before `rank` (then `known` is a `HeldOut`) and `recommend`. A need may be missing, such as
-        `title_vectors` for a checkpoint that lies alone: then the paradigm makes do, or raises ValueError.
+        """Prepare for an evaluation or for recommendations. Called before `rank` and `recommend`.
 
         Args:
-            seed: of what is sampled.
+            known: the catalogue and the interactions of that time; a `HeldOut` before `rank`.
+            needs: the spec's `evaluation_needs` by name. Some may be missing, such as `title_vectors` for a checkpoint
+                outside a store: then the paradigm does without them, or raises ValueError.
+            seed: of random samples.
         """
 
     @abstractmethod
@@ -145,5 +157,5 @@ class Paradigm(ABC, Generic[Model]):
     def recommend(self, model: Model, histories: Histories, items: Items, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best items outside each history: item rows int64 [users, k], scores float32 [users, k].
 
-        Where fewer than k items are left, a row is filled up with -1 and -inf.
+        Rows with fewer than k items are padded with -1 and -inf.
         """

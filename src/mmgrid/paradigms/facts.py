@@ -1,7 +1,7 @@
-"""`mmgrid.json` next to a checkpoint's weights: what the checkpoint is, for everybody who finds it outside a store.
+"""`mmgrid.json` next to a checkpoint's weights: describes the checkpoint, so that it can be used outside a store.
 
 A checkpoint declares its paradigm, domain, phase, the calendar of its grid, how it was trained (`recipe`), and how its
-grid evaluates it (`evaluation`). A merge repeats what its sources declare, by their names, under `made_from`.
+grid evaluates it (`evaluation`). A merge repeats the declarations of its sources by name under `made_from`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CheckpointError(ValueError):
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """The content of `mmgrid.json`. Raises CheckpointError if there is none."""
+    """The content of `mmgrid.json`. Raises CheckpointError if it cannot be read."""
     try:
         found = json.loads((folder / FACTS_FILE).read_text())
         if isinstance(found, dict):
@@ -35,14 +35,19 @@ def facts(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a checkpoint, or all sources of a merge, declare; None or empty where they do not, or disagree.
+    """What a checkpoint, or all sources of a merge, declare. A fact is None or empty if missing, or if sources differ.
 
     Attributes:
-        paradigm: its name. phase: of a checkpoint; empty for a merge. domains: those it was trained on.
-        calendar: of its grid. trained_until: end (ms UTC) of the newest phase that it was trained on.
-        catalogue: `closed` or `open`. seed: of its grid. threads: with which it was trained, and should be evaluated for
-            the same bits. evaluation: of its grid: `target`, `max_users`, `sample_seed`, `values` (of the recipe's
-            `EVALUATION`), and `embedder`, where titles are not embedded by the backbone.
+        paradigm: its name.
+        phase: of a checkpoint; empty for a merge.
+        domains: the domains that it was trained on.
+        calendar: of its grid.
+        trained_until: end (ms UTC) of the newest phase that it was trained on.
+        catalogue: `closed` or `open`.
+        seed: of its grid.
+        threads: the number of threads in training; an evaluation with the same number gives the same bits.
+        evaluation: how its grid evaluates it: `target`, `max_users`, `sample_seed`, `values` (of the recipe's
+            `EVALUATION`), and `embedder` if another model than the backbone embeds titles.
     """
 
     paradigm: str | None = None
@@ -57,12 +62,12 @@ class CheckpointFacts:
 
     @classmethod
     def read(cls, folder: Path) -> CheckpointFacts:
-        """From a folder's `mmgrid.json`; nothing is known where there is none, as for models from elsewhere."""
+        """From a folder's `mmgrid.json`; all facts are empty if there is none, as for a published language model."""
         if not (folder / FACTS_FILE).is_file():
             return cls()
         declared = facts(folder)
         if "made_from" not in declared and (sources := source_folders(declared, folder)):
-            # versions before 0.2 do not repeat what the sources declare
+            # merges by versions before 0.2 do not repeat the declarations of their sources
             declared |= {
                 "made_from": {name: facts(one) for name, one in sources.items() if (one / FACTS_FILE).is_file()}
             }
@@ -90,7 +95,7 @@ class CheckpointFacts:
 
 
 def source_folders(declared: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """The folders of a merge's sources, by name, from what the `mmgrid.json` in `folder` declares."""
+    """The folders of a merge's sources by name; declared: the content of the `mmgrid.json` in `folder`."""
     recipe = declared.get("recipe")
     sources = recipe.get("sources", []) if isinstance(recipe, dict) else []
     return {
@@ -101,7 +106,7 @@ def source_folders(declared: Mapping[str, Any], folder: Path) -> dict[str, Path]
 
 
 def _checkpoints(declared: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The checkpoint itself, or those that a merge, or a merge of merges, was made from."""
+    """The declarations of the checkpoint itself, or of all checkpoints in a merge, or a merge of merges."""
     sources = declared.get("made_from")
     if sources is None:
         yield declared
@@ -110,7 +115,7 @@ def _checkpoints(declared: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _agreed(values: list[Any]) -> Any:
-    """The value that all have; None where two differ."""
+    """The common value of all; None if they differ."""
     return values[0] if values and all(value == values[0] for value in values) else None
 
 

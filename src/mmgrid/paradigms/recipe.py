@@ -1,4 +1,4 @@
-"""What the recipes of all paradigms share: how a model is trained in each phase. Imports no torch."""
+"""The common part of all paradigms' recipes: how a model is trained in each phase. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -28,14 +28,14 @@ class PhaseValues(Frozen):
 
 
 class Recipe(Frozen):
-    """All values of a paradigm, as `[paradigms.NAME]` of a grid file sets them; a paradigm adds its own.
+    """All values of a paradigm, as set by `[paradigms.NAME]` in a grid file; a paradigm adds its own.
 
-    EVALUATION names the values that no training depends on: they say how a trained model is evaluated.
+    EVALUATION names the values that affect only the evaluation of a trained model.
     """
 
     EVALUATION: ClassVar[tuple[str, ...]] = ()
 
-    history_length: int = Field(default=25, ge=1, description="interactions that a model reads")
+    history_length: int = Field(default=25, ge=1, description="maximum interactions that a model reads")
     epochs: PhaseValues
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
@@ -46,7 +46,7 @@ class Recipe(Frozen):
     accumulation: int = Field(default=1, gt=0)
 
     def training(self, phase: str) -> TrainingRecipe:
-        """The values of one phase, as `fit` takes them."""
+        """The values of one phase, for `fit`."""
         return TrainingRecipe(
             epochs=self.epochs.of(phase),
             learning_rate=self.learning_rate.of(phase),
@@ -60,7 +60,7 @@ class Recipe(Frozen):
 
 
 class DialogueRecipe(Recipe):
-    """The recipe of a language model that learns to answer: from one target at a time, or from all of a window."""
+    """The recipe of a language model that learns answers, from single targets or from all targets of a window."""
 
     targets_per_user: int = Field(default=5, ge=1, description="targets per user in pretrain; later phases take all")
     earlier_items: int = Field(default=4, ge=1, description="items that must come before a target")
@@ -80,7 +80,7 @@ class DialogueRecipe(Recipe):
 
 
 def with_phase_values(recipe: type[BaseModel], values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `values`; of a value per phase, a part or one number for all phases may be given."""
+    """`values` updated by `given`, in which a value per phase may be given in part, or as one number for all phases."""
     found = dict(values)
     for name, value in given.items():
         field = recipe.model_fields.get(name)

@@ -1,6 +1,6 @@
-"""A checkpoint that recommends: for users given by item ids, and evaluated by the protocol of its grid.
+"""Recommends with a checkpoint to users given by item ids, and evaluates it by the protocol of its grid.
 
-The same functions serve the grid's evaluations, the command line and Python, so that their figures agree.
+Grids, the command line and Python use the same functions, so that their figures agree.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ class Recommendation:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Where each evaluated user's target stands, and the metrics that follow.
+    """The ranks of an evaluation, and the metrics computed from them.
 
-    rows: `RESULTS_SCHEMA`, percent with intervals, for every group and metric. ranks: user_id, target, active, rank.
-    sampled_from: users that could be evaluated, of which those of `ranks` are a sample or all.
+    Attributes:
+        rows: `RESULTS_SCHEMA`, percent with intervals, for every group and metric.
+        ranks: user_id, target, active, rank; one row per evaluated user.
+        sampled_from: the number of users with a held-out interaction; `ranks` has all of them, or a sample.
     """
 
     rows: pl.DataFrame
@@ -67,15 +69,15 @@ class Recommender:
         embedder: TextEmbedder | None = None,
         facts: CheckpointFacts | None = None,
     ):
-        """Nothing but `mmgrid.json` is read until the model is needed.
+        """Reads only `mmgrid.json`; the model is loaded when it is needed.
 
         Args:
             folder: of the checkpoint.
-            paradigm: take the folder as a model of this paradigm; needed for `pooled` alone.
-            values: how the model is evaluated, over the recipe's `EVALUATION` that the checkpoint declares.
-            embedder: embeds titles, where the paradigm needs that; default: the backbone or embedding model of the
+            paradigm: use the folder's model in this paradigm; needed only for `pooled`.
+            values: of the recipe's `EVALUATION`, instead of those that the checkpoint declares.
+            embedder: embeds titles if the paradigm needs that; default: the backbone or embedding model of the
                 checkpoint's grid.
-            facts: what the checkpoint is, where its grid knows better than its `mmgrid.json`.
+            facts: replace the facts of `mmgrid.json`.
 
         Raises CheckpointError if there is no such folder.
         """
@@ -95,9 +97,9 @@ class Recommender:
 
         Args:
             histories: item ids of each user, oldest first.
-            domain: the prepared domain, or its folder. Catalogue and popularity are taken from all it holds.
-            part: of a merge that keeps parts of several domains, the one to recommend for; default: by the domain's
-                name.
+            domain: the prepared domain, or its folder. All of its interactions count for catalogue and popularity.
+            k: items per user, if there are as many.
+            part: which domain's part to use, if a merge keeps parts of several domains; default: the domain's name.
 
         Raises:
             ValueError: an id is not in the catalogue, or a history is empty.
@@ -130,17 +132,20 @@ class Recommender:
         seed: int | None = None,
         part: str | None = None,
     ) -> Evaluation:
-        """Rank every held-out target over the whole catalogue. What is not given is taken from the checkpoint's grid.
+        """Rank every held-out target over the whole catalogue. The defaults are the protocol of the checkpoint's grid.
 
         Args:
             domain: the prepared domain, or its folder.
-            calendar: of the phases. target: the phase of the held-out interactions, `test` or `phase2`.
-            max_users: evaluate a sample of at most this many users. all_users: no sample, even if the grid takes one.
-            sample_seed: of the sample. seed: of the intervals' resamples.
+            calendar: of the phases.
+            target: the phase of the held-out interactions, `test` or `phase2`.
+            max_users: evaluate a sample of at most this many users.
+            all_users: evaluate all users, even if the grid takes a sample.
+            sample_seed: of the sample.
+            seed: of the intervals' resamples.
             part: see `recommend`.
 
         Raises:
-            ValueError: no calendar is known, or the checkpoint was trained on what it would be evaluated on.
+            ValueError: no calendar is known, or the checkpoint was trained on the phase of the targets.
             NoTestUsersError: no user has a held-out interaction.
         """
         calendar = calendar or self.facts.calendar
@@ -150,16 +155,17 @@ class Recommender:
         target = target or protocol.get("target") or "test"
         assert target is not None
         self._check_unseen(calendar, target)
-        given = (protocol.get("max_users") if max_users is None else max_users) if not all_users else None
-        sample = sample_seed if sample_seed is not None else protocol.get("sample_seed") or 0
+        max_users = None if all_users else protocol.get("max_users") if max_users is None else max_users
+        sample_seed = sample_seed if sample_seed is not None else protocol.get("sample_seed") or 0
+        assert sample_seed is not None
         seed = seed if seed is not None else self.facts.seed or 0
         source = domain if isinstance(domain, Corpus) else Path(domain)
-        catalogue = self.facts.catalogue or "closed"
-        known = held_out(source, calendar, target, catalogue=catalogue, max_users=given, seed=sample)  # type: ignore[arg-type]
+        catalogue: Any = self.facts.catalogue or "closed"
+        known = held_out(source, calendar, target, catalogue=catalogue, max_users=max_users, seed=sample_seed)
         name = known.corpus.name
         paradigm, model = self._prepared(known, part or name, part, seed)
         ranks = ranks_of(paradigm, model, known)
-        found = result_rows(
+        rows = result_rows(
             ranks,
             known.users.active,
             paradigm=paradigm.name,
@@ -167,12 +173,12 @@ class Recommender:
             model=self.facts.phase or self.folder.name,
             seed=seed,
         )
-        return Evaluation(found, ranks_table(known, ranks), len(known.everyone))
+        return Evaluation(rows, ranks_table(known, ranks), len(known.everyone))
 
     def _prepared(
         self, known: Known, name: str, part: str | None, seed: int | None = None
     ) -> tuple[Paradigm, nn.Module]:
-        """The paradigm and the model for a domain, with what is known."""
+        """The paradigm and the model for a domain, prepared with what is known."""
         if self.facts.threads and not torch.cuda.is_available():
             torch.set_num_threads(self.facts.threads)  # bits differ between one thread and two
         wanted = part or (name if self._keeps_domains_apart else None)
@@ -183,7 +189,7 @@ class Recommender:
         needs = evaluation_needs(paradigm.name, known, self._embedder)
         if PARADIGMS[paradigm.name].evaluation_needs and not needs:
             _LOG.warning(
-                "%s: the backbone of its grid is not there, so the checkpoint embeds titles itself; "
+                "%s: the backbone of its grid is not found, so the checkpoint embeds titles itself; "
                 "figures may differ from the grid's. Name the backbone's folder as the embedder",
                 self.folder,
             )
@@ -198,19 +204,19 @@ class Recommender:
         return sum(bool(row.get("domain")) for row in rows) > 1
 
     def _check_unseen(self, calendar: Calendar, target: Target) -> None:
-        """Raise ValueError if the checkpoint was trained beyond the start of the phase that is to be ranked."""
+        """Raise ValueError if the checkpoint was trained beyond the start of the target phase."""
         phase, end = calendar.phase(target), self.facts.trained_until
         if end is not None and end > phase.start:
-            instead = "evaluate it with --target test" if target == "phase2" else "give another --grid"
+            instead = "evaluate it with --target test" if target == "phase2" else "name another grid file (--grid)"
             raise ValueError(
                 f"{self.folder}: was trained on interactions up to {format_time(end)}, and {phase} begins before that: "
-                f"it would be evaluated on what it has seen. Take a checkpoint of an earlier phase, which ends by "
-                f"{format_time(phase.start)}, or {instead}"
+                f"it would be evaluated on its training data. Use a checkpoint that was trained up to "
+                f"{format_time(phase.start)} at most, or {instead}"
             )
 
 
 def ranks_of(paradigm: Paradigm, model: nn.Module, known: HeldOut) -> np.ndarray:
-    """int64 [users]: the rank of each held-out target, by a paradigm that is prepared for what is known."""
+    """int64 [users]: the rank of each held-out target; `paradigm` must be prepared with `known`."""
     return paradigm.rank(model, known.users.histories, known.items, known.users.targets)
 
 
@@ -222,7 +228,7 @@ def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
 
 
 def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None) -> dict[str, Any]:
-    """What a paradigm needs to be evaluated, made of the catalogue by an embedder; nothing without one."""
+    """The `evaluation_needs` of a paradigm for a catalogue; empty without an embedder."""
     found: dict[str, Any] = {}
     for need in PARADIGMS[paradigm].evaluation_needs if embedder else ():
         assert embedder is not None
@@ -234,7 +240,7 @@ def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None)
 
 
 def _embedder_of(folder: Path, about: CheckpointFacts) -> TextEmbedder | None:
-    """The embedder of a checkpoint's grid: the model that it declares, else the backbone that it was built from."""
+    """The embedder of a checkpoint's grid: the one that it declares, else the backbone that it was built from."""
     if declared := about.evaluation.get("embedder"):
         return TextEmbedder(declared["model"], declared["source"], declared.get("revision"))
     sources = source_folders(declared_by(folder), folder) if (folder / FACTS_FILE).is_file() else {}

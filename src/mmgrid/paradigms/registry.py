@@ -1,4 +1,4 @@
-"""All installed paradigms by name, in the order in which they are listed; nothing here imports torch."""
+"""All installed paradigms by name, in the order of lists and reports. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _check(name: str, spec: ParadigmSpec) -> None:
     if not isinstance(spec, ParadigmSpec):
         raise TypeError(f"expected an instance of ParadigmSpec, not a {type(spec).__name__}")
     if spec.name != name:
-        raise ValueError(f"its spec is called {spec.name!r}, and its entry point {name!r}; give both one name")
+        raise ValueError(f"its spec is called {spec.name!r}, and its entry point {name!r}; give both the same name")
 
 
 PARADIGMS: Plugins[ParadigmSpec] = Plugins(
@@ -21,18 +21,18 @@ PARADIGMS: Plugins[ParadigmSpec] = Plugins(
 
 
 def trained_paradigms() -> list[str]:
-    """Names of the paradigms that a grid can train, of those that can be loaded."""
+    """The names of all paradigms that can be loaded and that a grid can train."""
     return [name for name, spec in PARADIGMS.working().items() if spec.recipe is not None]
 
 
 def check_paradigms(names: Iterable[str], *, trained: bool = False) -> None:
-    """Check that paradigms are installed and can be loaded. Others are not imported, so they cannot be in the way.
+    """Check that paradigms are installed and can be loaded. A broken paradigm that is not named does not matter.
 
     Args:
         trained: whether they must be paradigms that a grid can train.
 
     Raises:
-        ValueError: a paradigm is unknown, or trains nothing; the message lists those that may be named.
+        ValueError: a paradigm is unknown, or trains nothing; the message lists the valid names.
         PluginError: a paradigm of another package cannot be loaded.
     """
     for name in names:

@@ -1,7 +1,7 @@
-"""What a grid knows of a paradigm before anything is built; nothing here imports torch.
+"""The spec of a paradigm: what a grid needs for planning. Imports no torch.
 
-A paradigm comes in two parts: its spec, of which planning needs no more, and its `Paradigm` (see `contract`), which is
-imported when a model is made or evaluated. Both may stand in one file.
+A paradigm has two parts: its spec, and its `Paradigm` (see `contract`), which is imported only when a model is trained
+or evaluated. Both may be in one file.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
     from mmgrid.paradigms.contract import Paradigm
 
 Need = Literal["codes", "item_vectors", "title_vectors", "embedder"]
-"""What a paradigm may need of a grid next to the backbone and the domain's corpus.
+"""What a paradigm may need from a grid in addition to the backbone and the domain's corpus.
 
-`codes`: the folder of the domain's semantic IDs. `item_vectors`: float32 [N, D] of titles and descriptions.
-`title_vectors`: float32 [N, D] of titles alone. `embedder`: what turns other texts into vectors of the same space.
+`codes`: the folder of the domain's semantic IDs. `item_vectors`: float32 [N, D], of titles and descriptions.
+`title_vectors`: float32 [N, D], of titles alone. `embedder`: a function that embeds other texts in the same space.
 """
 
 
 class ParadigmSpec:
-    """One paradigm. Subclass it, set the class attributes, and name an instance as an entry point of `mmgrid.paradigms`.
+    """One paradigm. Subclass it, set the attributes, and declare an instance as an entry point of `mmgrid.paradigms`.
 
     Attributes:
-        name: what grid files, cells and results call it.
+        name: its name in grid files, cells and results.
         implementation: `module:Class` of its `Paradigm`.
-        recipe: the type of its values; None for a paradigm that takes models as they are and trains nothing.
+        recipe: the type of its values; None for a paradigm that trains nothing.
         from_backbone: whether its training starts from the grid's language model, through a base Θ⁽⁰⁾ that its
-            checkpoints share, so that they can be merged across domains.
+            checkpoints share, so that checkpoints can be merged across domains.
         in_one_go: whether it is also trained once on everything before the target phase.
-        versions: by kind of cell (`base`, `checkpoint`, `evaluation`), raised when the code makes something else of the
-            same recipe. They enter fingerprints; a kind that is not named has version 1.
-        tiny_defaults: values over a tiny backbone, instead of the recipe's own defaults.
-        official_defaults: values under `compat = "official"`, as the paper's official code has them.
-        official_users: test users under `compat = "official"`, at most.
-        training_needs: needed where training starts. evaluation_needs: needed to evaluate a model.
-        own_token_rows: whether each domain keeps token rows of its own in a merge (see `mmgrid.merging.BlockTable`).
-        model_type: of its `config.json`, where its model is an architecture of its own.
-        auto_classes: a module that, imported, makes Transformers' Auto classes know that architecture.
-        seconds: of a trained interaction and of an evaluated user on one core, for the first estimate of costs.
+        versions: by kind of cell (`base`, `checkpoint`, `evaluation`), part of the fingerprints; default 1. Raise it
+            if a change of the code changes the output of that kind.
+        tiny_defaults: replace the recipe's defaults if the backbone is tiny.
+        official_defaults: replace the recipe's defaults under `compat = "official"`: the values of the official code.
+        official_users: maximum test users under `compat = "official"`.
+        training_needs: what the first phase needs for training.
+        evaluation_needs: what an evaluation needs.
+        own_token_rows: whether each domain keeps its own token rows in a merge (see `mmgrid.merging.BlockTable`).
+        model_type: in its `config.json`, if its model has an own architecture.
+        auto_classes: the module whose import registers that architecture with Transformers' Auto classes.
+        seconds: per trained interaction and per evaluated user on one core, for the first estimate of costs.
     """
 
     name: ClassVar[str]
@@ -63,15 +64,15 @@ class ParadigmSpec:
     seconds: ClassVar[tuple[float, float]] = (5e-3, 5e-3)
 
     def base_values(self, recipe: Any) -> dict[str, Any]:
-        """The values that shape the base Θ⁽⁰⁾, apart from how it is trained."""
+        """The recipe's values that the base Θ⁽⁰⁾ depends on."""
         return {}
 
     def draws_base(self, recipe: Any) -> bool:
-        """Whether weights of the base are drawn at random, so that it depends on the grid's seed."""
+        """Whether some weights of the base are random, so that it depends on the grid's seed."""
         return False
 
     def more_training_values(self, recipe: Any, phase: str, catalogue: str) -> dict[str, Any]:
-        """Values of a checkpoint's identity beyond its recipe."""
+        """Values of a checkpoint's identity in addition to its recipe."""
         return {}
 
     def resolve(
@@ -82,7 +83,7 @@ class ParadigmSpec:
         history_length: int | None = None,
         compat: Compat | None = None,
     ) -> Any:
-        """The full recipe: what is given, over the defaults for the kind of backbone, and for `compat`.
+        """The full recipe: the given values, and the defaults for the kind of backbone and for `compat`.
 
         A value per phase may be given in part (`epochs = { phase2 = 1 }`) or as one number for all phases.
         """
@@ -94,10 +95,10 @@ class ParadigmSpec:
         return self.recipe.model_validate(with_phase_values(self.recipe, values, given))
 
     def load(self) -> type[Paradigm]:
-        """The paradigm's class; imports it, and with it torch.
+        """Import the paradigm's class, and with it torch.
 
         Raises:
-            PluginError: `implementation` names no class that can be imported.
+            PluginError: the class in `implementation` cannot be imported.
         """
         module, _, name = self.implementation.partition(":")
         try:

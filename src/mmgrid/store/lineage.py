@@ -1,4 +1,4 @@
-"""From a built cell's folder to the cells that it was built from, by their records alone."""
+"""Follows the records in a store from a built cell to the cells that it was built from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mmgrid.store.record import Record
 
 
 def ancestor(folder: Path, kind: str) -> Path | None:
-    """The folder of the nearest cell of this kind that the cell in `folder` was built from.
+    """The folder of the nearest cell of this kind among those that the cell in `folder` was built from.
 
-    None where the folder is no cell of a store, or the store does not hold the ancestor any more.
+    None if the folder is no cell of a store, or the ancestor is no longer in the store.
     """
     folder = folder.resolve()
     try:

@@ -1,1 +1,1 @@
-"""The paradigm `pooled`: any language model as it is."""
+"""The paradigm `pooled`: any language model, without training."""

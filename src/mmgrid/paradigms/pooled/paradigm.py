@@ -1,8 +1,8 @@
-"""The paradigm `pooled`: any language model as it is, without training; items by their text, users by their items.
+"""The paradigm `pooled`: any language model as a recommender, without training.
 
-An item is the mean of the model's last hidden states over its text, less the catalogue's mean; a user is the mean of
-the newest items. So checkpoints that somebody else trained for text can be ranked and merged across time, and it is
-what a paradigm that is trained must beat.
+An item's vector is the mean of the model's last hidden states over its text, minus the catalogue's mean. A user's
+vector is the mean of the newest items. So published language models can be evaluated and merged over time, and trained
+paradigms have a baseline.
 """
 
 from pathlib import Path
@@ -51,13 +51,13 @@ class Pooled(Paradigm[PreTrainedModel]):
         return dense_top(self.user_vectors(vectors, histories), vectors, histories, items, k)
 
     def item_vectors(self, model: PreTrainedModel, items: Items) -> Tensor:
-        """float32 [N, D] of length 1, with the mean over the candidates taken out: hidden states share a direction."""
+        """float32 [N, D] of length 1. The mean over the candidates is subtracted: hidden states share one direction."""
         texts = [f"{title} {text}".strip() for title, text in zip(items.titles, items.descriptions, strict=True)]
         vectors = torch.from_numpy(text_vectors(model, self.tokenizer, texts, TEXT_TOKENS)).to(model.device)
         return F.normalize(vectors - vectors[torch.as_tensor(items.candidates)].mean(0), dim=-1)
 
     def user_vectors(self, vectors: Tensor, histories: Histories) -> Tensor:
-        """float32 [U, D]: the mean of the newest items' vectors."""
+        """The mean of the newest items' vectors, scaled to length 1: float32 [U, D]."""
         check_histories(histories)
         recent = histories.last(HISTORY_LENGTH)
         owner = torch.as_tensor(np.repeat(np.arange(len(recent)), recent.lengths), device=vectors.device)

@@ -1,10 +1,10 @@
-"""What a grid knows of `pooled`."""
+"""The spec of `pooled`."""
 
 from mmgrid.paradigms.spec import ParadigmSpec
 
 
 class PooledSpec(ParadigmSpec):
-    """Any language model as it is: nothing is trained."""
+    """Any language model, without training."""
 
     name = "pooled"
     implementation = "mmgrid.paradigms.pooled.paradigm:Pooled"

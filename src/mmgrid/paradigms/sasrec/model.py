@@ -1,6 +1,6 @@
 """SASRec: self-attention over item embeddings, as a Hugging Face model.
 
-Source: Kang and McAuley 2018, with the cross-entropy over the whole catalogue that later work found better.
+Source: Kang and McAuley 2018, with cross-entropy over the whole catalogue, which later work found better.
 
 Shape letters: B users, L history, D width, N items, T targets.
 """
@@ -75,8 +75,10 @@ class SasrecModel(PreTrainedModel):
     def forward(self, sequences: Tensor, is_target: Tensor, closed: Tensor) -> Tensor:
         """Mean cross-entropy over the catalogue.
 
-        `sequences` int64 [B, L + 1], `is_target` bool [B, L]: the next item is a target; `closed` bool [N]:
-        items outside the catalogue, which take no part in the softmax.
+        Args:
+            sequences: int64 [B, L + 1].
+            is_target: bool [B, L], whether the next item is a target.
+            closed: bool [N], items that are no candidates; the softmax leaves them out.
         """
         users = self.encode_users(sequences[:, :-1])[is_target]
         logits = (users @ self.items.weight.T).float().masked_fill(closed, float("-inf"))
@@ -84,7 +86,7 @@ class SasrecModel(PreTrainedModel):
 
 
 class _Block(nn.Module):
-    """Causal self-attention and a two-layer network, each with dropout, residual and norm behind it."""
+    """Causal self-attention and a two-layer network, each followed by dropout, residual and norm."""
 
     def __init__(self, config: SasrecConfig):
         super().__init__()
@@ -103,9 +105,9 @@ class _Block(nn.Module):
         B, L, D = hidden.shape
         split = self.query_key_value(hidden).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         dropout = self.dropout_rate if self.training else 0.0
-        seen = F.scaled_dot_product_attention(split[0], split[1], split[2], is_causal=True, dropout_p=dropout)
-        seen = self.out(seen.transpose(1, 2).reshape(B, L, D))
-        hidden = self.attention_norm(hidden + self.dropout(seen))
+        attended = F.scaled_dot_product_attention(split[0], split[1], split[2], is_causal=True, dropout_p=dropout)
+        attended = self.out(attended.transpose(1, 2).reshape(B, L, D))
+        hidden = self.attention_norm(hidden + self.dropout(attended))
         return self.network_norm(hidden + self.dropout(self.outer(F.gelu(self.inner(hidden)))))
 
 

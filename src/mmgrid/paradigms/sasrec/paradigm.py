@@ -19,7 +19,7 @@ from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import derive
 
-ENCODE_USERS = 2048  # users that are encoded at once
+ENCODE_USERS = 2048  # users per block
 
 
 class Sasrec(Paradigm[SasrecModel]):
@@ -78,11 +78,11 @@ class Sasrec(Paradigm[SasrecModel]):
 
     @torch.no_grad()
     def _users(self, model: SasrecModel, histories: Histories, items: Items) -> Tensor:
-        """User vectors float32 [U, D]: the state behind each history's newest item."""
+        """The state at each history's newest item: float32 [U, D]."""
         if len(items) != model.config.n_items:
             raise ValueError(
-                f"this SASRec knows {model.config.n_items} items by their rows, and the domain has {len(items)}: "
-                "it recommends only in the domain, prepared alike, that it was trained on"
+                f"this SASRec has {model.config.n_items} items, but the domain has {len(items)}; use the prepared "
+                "domain that it was trained on"
             )
         check_histories(histories)
         recent = histories.last(self.history_length)
@@ -97,7 +97,7 @@ class Sasrec(Paradigm[SasrecModel]):
 
 
 class SasrecExamples:
-    """One example is one window; nothing in it is drawn at random."""
+    """One example per window; nothing is random."""
 
     def __init__(self, windows: Windows, items: Items, history_length: int):
         self.windows = windows

@@ -1,4 +1,4 @@
-"""The values of `sasrec`, and what a grid knows of it."""
+"""The recipe and the spec of `sasrec`."""
 
 from pydantic import Field, model_validator
 
@@ -7,7 +7,7 @@ from mmgrid.paradigms.spec import ParadigmSpec
 
 
 class SasrecRecipe(Recipe):
-    """All values of SASRec; epochs were found on `target = "phase2"` (docs/LOG.md)."""
+    """All values of SASRec. The epochs were tuned on `target = "phase2"` (docs/LOG.md)."""
 
     hidden_size: int = Field(default=64, gt=0)
     layers: int = Field(default=2, ge=1)

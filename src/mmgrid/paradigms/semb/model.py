@@ -1,8 +1,8 @@
 """The two-tower model of the semantic-embedding paradigm, as a normal Hugging Face model.
 
-Item tower: the whole backbone reads an item's text and one learned [ITEM] vector, whose last hidden state is
-the item's vector. User tower: the backbone's first and last layer, without token embeddings, over the item
-vectors of a history. Source: HLLM (Chen et al. 2024, arXiv 2409.12740).
+Item tower: the whole backbone reads an item's text and one learned [ITEM] vector; the last hidden state at [ITEM] is
+the item's vector. User tower: the backbone's first and last layer, without token embeddings, reads the item vectors of
+a history. Source: HLLM (Chen et al. 2024, arXiv 2409.12740).
 
 Shape letters: B users, L history, D width, U distinct items, R × W packed rows, T targets, M negatives.
 """
@@ -24,11 +24,11 @@ from mmgrid.seeds import derive
 MODEL_TYPE = "mmgrid_semb"
 FIRST_SCALE = math.log(1 / 0.07)
 LARGEST_SCALE = math.log(100.0)
-SAME_ITEM_COSINE = 0.99  # a negative this near to the positive is taken for the positive itself
+SAME_ITEM_COSINE = 0.99  # a negative with a higher cosine to the positive counts as the same item, and is masked
 
 
 class SembConfig(PreTrainedConfig):
-    """Config of both towers, and what must be known to turn an item into the item tower's input."""
+    """The configs of both towers, and the values that turn an item into the item tower's input."""
 
     model_type = MODEL_TYPE
     sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # pyright: ignore
@@ -53,8 +53,8 @@ class SembConfig(PreTrainedConfig):
 
     @classmethod
     def over(cls, backbone: PreTrainedConfig, **options: Any) -> "SembConfig":
-        """The config of an untrained model over a backbone: its own, and its first and last layer."""
-        item = backbone.to_dict() | {"_name_or_path": ""}  # where it was loaded from is no part of what it is
+        """The config of an untrained model: the backbone's, and one for its first and last layer."""
+        item = backbone.to_dict() | {"_name_or_path": ""}  # the path that it was loaded from
         user = item | {"num_hidden_layers": 2, "vocab_size": 1, "pad_token_id": None}
         if user.get("layer_types"):
             user["layer_types"] = [user["layer_types"][0], user["layer_types"][-1]]
@@ -62,7 +62,7 @@ class SembConfig(PreTrainedConfig):
 
 
 class SembModel(PreTrainedModel):
-    """Item and user tower, the [ITEM] vector and the logarithm of the cosine's scale (1 / temperature)."""
+    """Item tower, user tower, the [ITEM] vector, and the logarithm of the cosine's scale (1 / temperature)."""
 
     config_class = SembConfig
     config: SembConfig
@@ -80,7 +80,10 @@ class SembModel(PreTrainedModel):
 
     @classmethod
     def over(cls, backbone: PreTrainedModel, seed: int, **options: Any) -> "SembModel":
-        """Θ⁽⁰⁾ of the paradigm: both towers taken from `backbone` (no LM head), [ITEM] drawn from `seed`."""
+        """Θ⁽⁰⁾: both towers copied from `backbone` (without its LM head), [ITEM] drawn from `seed`.
+
+        Raises BackboneError if the backbone's layers have other names, or if it cannot read packed items.
+        """
         weights = backbone.state_dict()
         if not {"embed_tokens", "layers"} <= {name.partition(".")[0] for name in weights}:
             raise BackboneError(
@@ -101,8 +104,8 @@ class SembModel(PreTrainedModel):
     def _check_packing(self) -> None:
         """Raise BackboneError if an item's vector depends on the items packed with it.
 
-        So it does where layers pass something on other than through masked attention (convolutions, recurrent
-        states), or at places other than those that `position_ids` names.
+        It does if layers mix tokens by anything but masked attention (convolutions, recurrent states), or ignore
+        `position_ids`.
         """
         self.eval()
         tokens = np.arange(self.item_tower.get_input_embeddings().weight.shape[0])[:16]
@@ -111,8 +114,9 @@ class SembModel(PreTrainedModel):
         alone = torch.cat([self.encode_items(**pack(table, np.array([row]), 1).tensors()) for row in (0, 1)])
         if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
             raise BackboneError(
-                f"a {self.config.item_config.model_type} cannot be the backbone of semb: an item's vector changes "
-                "with the items beside it, so they cannot be packed; take a decoder with plain attention, such as Qwen"
+                f"a {self.config.item_config.model_type} cannot be the backbone of semb: an item's vector "
+                "depends on other items in the row, so items cannot be packed; use a decoder with plain attention, "
+                "such as Qwen"
             )
 
     def encode_items(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor) -> Tensor:
@@ -145,15 +149,18 @@ class SembModel(PreTrainedModel):
         log_chance: Tensor,
         own: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Loss of a batch, and the share of negatives that were masked.
+        """Loss of a batch, and the share of masked negatives.
 
-        `sequences` int64 [B, L + 1] indexes the U packed items (0 as padding), `is_target` bool [B, L] says
-        where the next item is a target, `negatives` int64 [M] indexes the packed items, `log_chance`
-        float32 [M] is the logarithm of the chance with which each came to be a negative, and `own` bool [B, M]
-        says which of them are no negatives for a sequence, since they stand in it.
+        Args:
+            input_ids, position_ids, segments, item_places: the U packed items, see `PackedItems`.
+            sequences: int64 [B, L + 1], indices of packed items, padded with 0.
+            is_target: bool [B, L], whether the next item is a target.
+            negatives: int64 [M], indices of packed items.
+            log_chance: float32 [M], the log-probability that the item is among the negatives.
+            own: bool [B, M], the negatives that occur in a sequence, and do not count for it.
         """
         if self.training:
-            # Projected, not only clamped below: past the cap a clamp has no gradient, and no way back.
+            # Project the parameter itself: beyond the limit, a clamp in the loss would have no gradient.
             self.log_scale.data.clamp_(max=LARGEST_SCALE)
         vectors = self.encode_items(input_ids, position_ids, segments, item_places)
         predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
@@ -168,12 +175,20 @@ def contrastive_loss(
 ) -> tuple[Tensor, Tensor]:
     """Cosine NCE with learned temperature over pooled negatives, as in HLLM.
 
-    `predicted`, `positives` [T, D], `negatives` [M, D], `log_chance` [M], `own` bool [T, M]. Left out are
-    negatives of the user's own sequence, which are there for certain and not by chance, and those whose cosine
-    with the positive exceeds 0.99. A negative's logit is corrected by the logarithm of its chance to be
-    drawn (Bengio and Senécal 2008), 0 where all have the same. Returns the mean loss and the share of
-    the others' negatives left out. All in float32, whatever the autocast around it: bfloat16 has steps of 0.004 near a
-    cosine of 1, and of 0.4 in a logit near 100.
+    Two kinds of negatives are masked: those of the user's own sequence, which are not drawn by chance, and those whose
+    cosine with the positive exceeds 0.99. A negative's logit is corrected by the log-probability of being drawn (Bengio
+    and Senécal 2008); 0 if all have the same. Computed in float32 also under autocast: bfloat16 has steps of 0.004 near
+    a cosine of 1, and of 0.4 near a logit of 100.
+
+    Args:
+        predicted, positives: [T, D].
+        negatives: [M, D].
+        log_chance: [M].
+        own: bool [T, M], the negatives of the user's own sequence.
+        log_scale: the logarithm of the cosine's scale, a scalar.
+
+    Returns:
+        The mean loss, and the share of masked negatives among those outside the user's own sequence.
     """
     with torch.autocast(predicted.device.type, enabled=False):
         return _contrastive_loss(predicted, positives, negatives, log_chance, own, log_scale)
@@ -195,7 +210,7 @@ def _contrastive_loss(
 
 
 def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]:
-    """A backbone's weights without its token embeddings and inner layers; the last layer becomes number 1."""
+    """A backbone's weights without token embeddings and inner layers; the last layer becomes layer 1."""
     taken = {}
     for name, weight in weights.items():
         part, number, *rest = name.split(".")
@@ -209,7 +224,7 @@ def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[
 
 
 def _gathered(own: Tensor) -> Tensor:
-    """The tensors [M, …] of all processes end to end, this one's with their gradient; M may differ."""
+    """The tensors [M, …] of all processes, end to end, with gradients; M may differ between processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own
     from torch.distributed.nn.functional import all_gather as gather
@@ -221,7 +236,7 @@ def _gathered(own: Tensor) -> Tensor:
 
 
 def _among_gathered(own: Tensor) -> Tensor:
-    """Flags [T, m] of this process's negatives, as flags of all processes' negatives, end to end: bool [T, M]."""
+    """This process's flags [T, m], extended with False to the negatives of all processes: bool [T, M]."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return own
     width = torch.tensor(own.shape[1], device=own.device)

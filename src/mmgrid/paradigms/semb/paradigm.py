@@ -1,4 +1,6 @@
-"""The semantic-embedding paradigm `semb` (HLLM, Chen et al. 2024): items by their text, users by their items."""
+"""The semantic-embedding paradigm `semb` (HLLM, Chen et al. 2024): vectors of items from their texts, and of users from
+their items.
+"""
 
 import math
 from collections.abc import Sequence
@@ -26,12 +28,11 @@ from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import generator
 from mmgrid.training.fit import TrainingError
 
-# Items and users that are encoded at once, by kind of device: what they pass on should stay in a processor's cache,
-# and must fill a GPU.
+# Items and users per block, by kind of device: activations should stay in a CPU's cache, and must fill a GPU.
 ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
 ENCODE_USERS = {"cpu": 256, "cuda": 2048}
-# Training stops when so large a share of the negatives is masked in so many batches on end. For a few batches
-# it may be: early steps move all vectors alike, and most models come out of that by themselves (docs/LOG.md).
+# Training stops if more than this share of the negatives is masked in this many consecutive batches. For a few batches
+# that is normal: early steps move all vectors together, and most models recover (docs/LOG.md).
 MASKED_LIMIT = 0.95
 MASKED_STEPS = 50
 
@@ -46,7 +47,7 @@ class Semb(Paradigm[SembModel]):
         self.tokenizer = tokenizer
         self.recipe = recipe or SembRecipe()
         self._tokens: tuple[Items, TokenTable] | None = None
-        self._masked_steps = 0  # not kept in step checkpoints: a resumed training counts from 0 again
+        self._masked_steps = 0  # not stored in step checkpoints: a resumed training counts from 0
 
     @classmethod
     def create(
@@ -93,9 +94,9 @@ class Semb(Paradigm[SembModel]):
         self._masked_steps = self._masked_steps + 1 if masked > MASKED_LIMIT else 0
         if self._masked_steps >= MASKED_STEPS:
             raise TrainingError(
-                f"{masked:.0%} of the negatives are masked, for {MASKED_STEPS} batches on end: the item vectors have "
-                f"collapsed into one direction (cosines above {SAME_ITEM_COSINE}). Lower the learning rate, warm up "
-                "for longer (warmup_ratio), or pre-train the backbone for longer"
+                f"{masked:.0%} of the negatives are masked, in {MASKED_STEPS} consecutive batches: the item vectors "
+                f"have collapsed into one direction (cosines above {SAME_ITEM_COSINE}). Lower the learning rate, warm "
+                "up for longer (warmup_ratio), or pre-train the backbone for longer"
             )
         return loss
 
@@ -125,10 +126,10 @@ class Semb(Paradigm[SembModel]):
 
     @torch.no_grad()
     def user_vectors(self, model: SembModel, vectors: Tensor, histories: Histories) -> Tensor:
-        """The user tower's state behind each history's newest item, of length 1: float32 [U, D]."""
+        """The user tower's state at each history's newest item, scaled to length 1: float32 [U, D]."""
         check_histories(histories)
         recent = histories.last(self.config.history_length)
-        order = np.argsort(recent.lengths, kind="stable")  # blocks of equal length need no padding
+        order = np.argsort(recent.lengths, kind="stable")  # items of equal length need no padding
         users = torch.empty(len(recent), vectors.shape[1], device=model.device)
         at_once = ENCODE_USERS.get(model.device.type, 2048)
         with evaluating(model):
@@ -142,13 +143,13 @@ class Semb(Paradigm[SembModel]):
         return F.normalize(users, dim=-1)
 
     def tokens(self, items: Items) -> TokenTable:
-        """Token ids of all items' texts; kept, since a sweep asks for the same items again and again."""
+        """Token ids of all items' texts; cached, since a sweep uses the same items for every model."""
         if self._tokens is None or self._tokens[0] is not items:
             self._tokens = (items, self._tokenise(items))
         return self._tokens[1]
 
     def _tokenise(self, items: Items) -> TokenTable:
-        """Title and description within the text budget: the description is cut first, then the title."""
+        """Title and description within `text_tokens`; the description is cut first, then the title."""
         encode = partial(self.tokenizer, add_special_tokens=False)
         limit = self.config.text_tokens
         titles = encode([f" {title}" for title in items.titles])["input_ids"]
@@ -163,18 +164,18 @@ class Semb(Paradigm[SembModel]):
 
 
 class SembExamples:
-    """One example is one window and its share of the batch's negatives, drawn anew in each epoch."""
+    """One example per window, with its share of the batch's negatives; each epoch draws new negatives."""
 
     def __init__(self, windows: Windows, table: TokenTable, candidates: np.ndarray, recipe: SembRecipe, seed: int):
         self.windows = windows
         self.table = table
         self.candidates = candidates
-        # Each micro-batch draws its own: accumulating must not thin the pool out.
+        # Each micro-batch draws a full pool: gradient accumulation must not shrink it.
         self.negatives = math.ceil(recipe.negatives * recipe.accumulation / recipe.batch_size)
         self.batch_negatives = recipe.batch_negatives
         self.seed = seed
         places = np.bincount(windows.all_items(), minlength=len(table))
-        self.share = places / max(places.sum(), 1)  # chance of each item to be at a place of a window
+        self.share = places / max(places.sum(), 1)  # probability of each item at a position of a window
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -184,7 +185,7 @@ class SembExamples:
         return self.windows.sequence(index), self.windows.n_context(index), self.candidates[drawn]
 
     def collate(self, drawn: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Tensor]:
-        """Every distinct item of the batch is packed, and so encoded, once."""
+        """A batch in which each distinct item is packed, and so encoded, once."""
         sequences, n_context, negatives = zip(*drawn, strict=True)
         distinct, place = np.unique(np.concatenate([*sequences, *negatives]), return_inverse=True)
         lengths = [len(sequence) for sequence in sequences]
@@ -194,7 +195,7 @@ class SembExamples:
             log_chance = self._log_chance(distinct, sum(lengths), len(in_negatives))
             in_negatives = np.arange(len(distinct))
         own = np.zeros((len(sequences), len(distinct)), bool)
-        if self.batch_negatives:  # a user's own items are among them for certain, which no correction can know
+        if self.batch_negatives:  # a user's own items are not there by chance, so no correction fits
             own[np.repeat(np.arange(len(sequences)), lengths), in_sequences] = True
         return pack(self.table, distinct).tensors() | {
             "sequences": torch.from_numpy(pad_right(np.split(in_sequences, np.cumsum(lengths)[:-1]))),
@@ -205,11 +206,11 @@ class SembExamples:
         }
 
     def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
-        """Log of each item's chance to be among a batch's distinct items, by its windows or by a draw.
+        """The log-probability of each item to be among a batch's distinct items, from the windows or by a draw.
 
-        Several processes pool theirs, so an item may stand in the pool once for each: its chances add up.
+        Several processes pool their negatives, so an item may be there once per process: the probabilities add up.
         """
-        with np.errstate(divide="ignore"):  # one item alone is there for certain
+        with np.errstate(divide="ignore"):  # log 0: a single item is always there
             missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         return np.log(-np.expm1(missed)) + math.log(processes)

@@ -1,4 +1,4 @@
-"""The values of `semb`, and what a grid knows of it."""
+"""The recipe and the spec of `semb`."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.training.recipe import Precision, Schedule
 
-MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length")  # kept in the model's config
+MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length")  # stored in the model's config
 
 
 class SembRecipe(Recipe):
-    """All values of semb; the defaults are those of the paper, for a pre-trained backbone."""
+    """All values of semb. The defaults are the paper's, for a pretrained backbone."""
 
     prompt: str = "Compress the following sentence into embedding:"
     text_tokens: int = Field(default=64, ge=1, description="tokens of title and description, without the prompt")
     title_tokens: int = Field(default=48, ge=1, description="maximum tokens of the title")
     negatives: int = Field(default=512, ge=1, description="uniform negatives, pooled over the batch")
-    batch_negatives: bool = Field(default=False, description="take the batch's items as negatives, too")
+    batch_negatives: bool = Field(default=False, description="use the batch's items as negatives, too")
     epochs: PhaseValues = PhaseValues(pretrain=3, phase1=2, phase2=2)
     learning_rate: PhaseValues = PhaseValues(pretrain=1e-4, phase1=5e-5, phase2=5e-5)
     batch_size: int = Field(default=16, gt=0)
@@ -34,14 +34,14 @@ class SembRecipe(Recipe):
 
 
 class SembSpec(ParadigmSpec):
-    """Semantic embeddings (HLLM): a tower for items by their text, and one for users by their items."""
+    """Semantic embeddings (HLLM): one tower encodes items from their texts, another encodes users from their items."""
 
     name = "semb"
     implementation = "mmgrid.paradigms.semb.paradigm:Semb"
     recipe = SembRecipe
     from_backbone = True
-    # checkpoint: a user's own items are no negatives of the batch.
-    # evaluation: users are encoded in the order of their lengths, so that scores differ in the last digits.
+    # checkpoint 2: a user's own items are no batch negatives.
+    # evaluation 2: users are encoded in order of history length, which changes the last digits of scores.
     versions = {"checkpoint": 2, "evaluation": 2}
     tiny_defaults = {
         "text_tokens": 32,

@@ -1,9 +1,9 @@
 """The tokens of a domain's codes: their names, their rows in the vocabulary, and what ties them to a codebook.
 
-A checkpoint's `mmgrid.json` declares its blocks of token rows (see `mmgrid.merging.BlockTable`). The entry of a domain's
-block also names the domain, its tokens, the file of its codes, and a digest of codebook and token names. The file of
-codes repeats the digest, so that codes with the wrong token rows are detected. The digest does not cover the items, so
-new items can get codes.
+A checkpoint's `mmgrid.json` declares its blocks of token rows (see `mmgrid.merging.BlockTable`). The entry of a
+domain's block also names the domain, its tokens, the file of its codes, and a digest of codebook and token names. The
+file of codes repeats the digest, so that codes with the wrong token rows are detected. The digest does not cover the
+items, so new items can get codes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class CodeTokens:
     def of(cls, block: str, domain: str, first: int, codes: ItemCodes, codebook: str) -> CodeTokens:
         """The code tokens of a new checkpoint; codebook: SHA-256 (hex) of the codebook's arrays.
 
-        `<garden/1a2b3c4d:b_7>` is code 7 of the second level in the domain `garden`, with the codebook whose digest begins with `1a2b3c4d`.
+        `<garden/1a2b3c4d:b_7>` is code 7 of the second level in the domain `garden`; `1a2b3c4d` begins the codebook's
+        SHA-256.
         """
         shape = codes.levels, codes.codes_per_level
         prefix = f"{domain}/{codebook[:8]}"

@@ -164,7 +164,7 @@ class Semid(Paradigm[PreTrainedModel]):
         return cls(config, load_tokenizer(folder), codes, recipe, tokens), model
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
-        """Write the model, the tokenizer with the code tokens, the codes, and `mmgrid.json` with the blocks of token rows."""
+        """Write the model, the tokenizer with code tokens, the codes, and `mmgrid.json` with the blocks of rows."""
         model.save_pretrained(str(folder))
         with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
         self.tokens.save_codes(self.codes, folder)

@@ -99,8 +99,8 @@ class PromptParts:
 
 
 class SemidExamples:
-    """All examples of a phase, in this order: codes to codes, one per target or per window; a mixed task per target; item
-    dialogues, first of known items, then of items that are new in this phase.
+    """All examples of a phase, in this order: codes to codes, one per target or per window; a mixed task per target;
+    item dialogues, first of known items, then of items that are new in this phase.
 
     Each epoch draws again which of the two mixed tasks a target gets, and which items share a dialogue.
     """

@@ -1,4 +1,4 @@
-"""How a question is put to a language model: as one user turn of its chat template, or plainly where it has none."""
+"""The chat frame of a prompt: one user turn of the tokenizer's chat template, or a line break if it has none."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 PLAIN_END = "\n"
-_CONTENT = "\ue000"  # of the private use area: stands in no template
+_CONTENT = "\ue000"  # a private-use character, which no template contains
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Token ids around a user's question, and those that end an answer."""
+    """Token ids before and after a question, and the token ids that end an answer."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -20,7 +20,7 @@ class Chat:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Chat:
-        """The frame of a tokenizer's own chat template (without thinking, where it can), else a line break."""
+        """The frame of a tokenizer's chat template, with thinking turned off if the template supports that."""
         before, after = "", PLAIN_END
         if tokenizer.chat_template:
             turn = [{"role": "user", "content": _CONTENT}]

@@ -1,7 +1,7 @@
-"""Questions and answers as a language model learns them: the loss, and so the logits, of answers alone.
+"""Dialogues of questions and answers, packed into rows; only the tokens of answers enter the loss.
 
-Dialogues of a batch stand in few rows, one behind the other, each seeing itself only, so that none is padded to the
-longest. Of the hidden states only those before an answer's token go to the language-model head.
+A batch's dialogues are packed into few rows instead of being padded to the longest one; the attention mask separates
+them. Only the hidden states before answer tokens go through the language-model head, since only those need logits.
 
 Shape letters: R rows, W row width, T answer tokens, D width, V vocabulary.
 """
@@ -28,14 +28,14 @@ Tokens = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Dialogue:
-    """Token ids, and which of them belong to answers; the first one never does: nothing comes before it."""
+    """Token ids, and which of them belong to answers. The first token never does: nothing precedes it."""
 
     tokens: np.ndarray  # int64 [n]
     is_answer: np.ndarray  # bool [n]
 
     @classmethod
     def of(cls, *turns: tuple[Tokens, Tokens]) -> Dialogue:
-        """Questions and answers in turn."""
+        """From turns of a question and its answer."""
         parts = [np.asarray(part, np.int64) for turn in turns for part in turn]
         is_answer = np.repeat(np.arange(len(parts)) % 2 == 1, [len(part) for part in parts])
         return cls(np.concatenate(parts), is_answer)
@@ -45,10 +45,12 @@ class Dialogue:
 
 
 def collate(dialogues: Sequence[Dialogue], row_width: int = ROW_WIDTH) -> dict[str, Tensor]:
-    """The dialogues in rows, as `answer_states` reads them.
+    """Pack dialogues into rows, as `answer_states` and `answer_logits` read them.
 
-    input_ids, position_ids, segments: int64 [R, W]; segments numbers a row's dialogues from 1, -1 is padding.
-    places: int64 [T], the flat index in [R, W] of what comes before each answer token. labels: int64 [T], the token.
+    Returns:
+        input_ids, position_ids, segments: int64 [R, W]; `segments` numbers a row's dialogues from 1, -1 is padding.
+        places: int64 [T], the flat index in [R, W] of the token before each answer token.
+        labels: int64 [T], the answer tokens.
     """
     lengths = np.fromiter((len(dialogue) for dialogue in dialogues), np.int64, len(dialogues))
     rows, columns, segment = best_fit(lengths, max(row_width, int(lengths.max())))
@@ -74,26 +76,26 @@ def collate(dialogues: Sequence[Dialogue], row_width: int = ROW_WIDTH) -> dict[s
 
 
 def answer_logits(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Logits [T, V] of the answer tokens alone."""
+    """Logits for the answer tokens only: [T, V]."""
     return _forward(model, batch, lambda hidden: _at_places(hidden, batch)[None]).logits[0]
 
 
 def answer_states(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """The hidden states [T, D] from which the answer tokens are told: the head's input, for a head of one's own."""
+    """The hidden states [T, D] that predict the answer tokens, for callers that compute logits themselves."""
     caught: list[Tensor] = []
 
     def catch(hidden: Tensor) -> Tensor:
         caught.append(_at_places(hidden, batch))
-        return hidden[:, -1:]  # the head itself is left with next to nothing
+        return hidden[:, -1:]  # the head's own logits are not used: give it next to nothing to compute
 
     _forward(model, batch, catch)
     return caught[0]
 
 
 def _forward(model: nn.Module, batch: dict[str, Any], before_head: Callable[[Tensor], Tensor]) -> Any:
-    """The model's own forward, so that what wraps it (mixed precision, several processes) is at work.
+    """Call the model itself, so that its wrappers (mixed precision, several processes) take effect.
 
-    `before_head` says what goes on to the head, of the hidden states [R, W, D].
+    before_head: maps the hidden states [R, W, D] to the input of the head.
     """
     inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
     head = inner.get_output_embeddings()
@@ -112,10 +114,10 @@ def _at_places(hidden: Tensor, batch: dict[str, Any]) -> Tensor:
 
 @torch.no_grad()
 def check_packing(model: PreTrainedModel) -> None:
-    """Raise BackboneError if a dialogue's states depend on the dialogues beside it.
+    """Raise BackboneError if a dialogue's hidden states depend on other dialogues in its row.
 
-    So they do where layers pass something on other than through masked attention (convolutions, recurrent states), or
-    at places other than those that `position_ids` names.
+    They do if layers mix tokens by anything but masked attention (convolutions, recurrent states), or ignore
+    `position_ids`.
     """
     tokens = np.arange(min(model.config.get_text_config().vocab_size, 16))
     dialogues = [Dialogue.of((tokens[:3], tokens[3:7])), Dialogue.of((tokens[7:9], tokens[9:]))]
@@ -124,6 +126,7 @@ def check_packing(model: PreTrainedModel) -> None:
         alone = torch.cat([answer_states(model, collate([dialogue], 1)) for dialogue in dialogues])
     if not torch.allclose(together, alone, rtol=0, atol=1e-3 * float(alone.abs().max())):
         raise BackboneError(
-            f"a {model.config.model_type} cannot be the backbone of text or semid: what it says changes with the "
-            "dialogue beside it, so dialogues cannot be packed; take a decoder with plain attention, such as Qwen"
+            f"a {model.config.model_type} cannot be the backbone of text or semid: its states of a dialogue "
+            "depend on other dialogues in the row, so dialogues cannot be packed; use a decoder with plain attention, "
+            "such as Qwen"
         )

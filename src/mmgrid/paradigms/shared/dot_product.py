@@ -1,4 +1,4 @@
-"""Recommending by dot products: every item scored for every user, exactly, in blocks of users.
+"""Recommending by dot products: scores every item for every user, exactly, in blocks of users.
 
 Shape letters: U users, B users of a block, N items, D width, K list length.
 """
@@ -20,8 +20,12 @@ def dense_ranks(
 ) -> np.ndarray:
     """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
-    `users` [U, D], `items` [N, D]. Among equal scores the lower item row comes first. A target that is no
-    candidate, or stands in the history, is NOT_RANKED.
+    Among equal scores the lower item row comes first. A target that is no candidate, or is in the history, is
+    NOT_RANKED.
+
+    Args:
+        users, items: float [U, D] and [N, D].
+        targets: int64 [U] item rows.
     """
     ranks = np.full(len(targets), NOT_RANKED, np.int64)
     rows = torch.arange(len(items), device=items.device)
@@ -37,7 +41,11 @@ def dense_top(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The K best candidates outside each history: item rows int64 [U, K] and scores float32 [U, K].
 
-    Where fewer than K candidates are left, the row is filled up with -1 and -inf.
+    Rows with fewer than K candidates are padded with -1 and -inf.
+
+    Args:
+        users, items: float [U, D] and [N, D].
+        k: K.
     """
     k_found = min(k, len(items))
     best = np.full((len(histories), k), -1, np.int64)
@@ -52,19 +60,19 @@ def dense_top(
 
 
 def check_histories(histories: Histories) -> None:
-    """Raise ValueError if a user has no history: there is no newest item to go on from."""
+    """Raise ValueError if a user has an empty history, from which nothing can be predicted."""
     empty = np.flatnonzero(histories.lengths == 0)
     if empty.size:
         raise ValueError(f"{empty.size} users have no history, the first at position {empty[0]}: leave them out")
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """torch.topk, with equal scores in the order of their rows."""
+    """torch.topk, with ties in the order of item rows."""
     value, index = torch.topk(scores, k, dim=1)
     index, by_row = index.sort(dim=1)
     value, by_score = value.gather(1, by_row).sort(dim=1, descending=True, stable=True)
     index = index.gather(1, by_score)
-    # Where more items tie with the last one than fit, topk takes any of them: sort these users' items in full.
+    # If more items tie with the last one than fit, topk returns any of them: sort all items of these users.
     last = value[:, -1:]
     crowded = ((scores >= last).sum(1) > k) & ~last[:, 0].isneginf()
     if crowded.any():
@@ -77,16 +85,16 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _masked_scores(
     users: Tensor, items: Tensor, histories: Histories, catalogue: Items
 ) -> Iterator[tuple[int, Tensor]]:
-    """(first user, scores float32 [B, N]) block by block; -inf where an item may not be recommended."""
-    closed = torch.ones(len(items), dtype=torch.bool, device=items.device)
-    closed[torch.as_tensor(catalogue.candidates, device=items.device)] = False
+    """Yields (first user, scores float32 [B, N]) per block; -inf where an item may not be recommended."""
+    no_candidate = torch.ones(len(items), dtype=torch.bool, device=items.device)
+    no_candidate[torch.as_tensor(catalogue.candidates, device=items.device)] = False
     offsets = np.asarray(histories.offsets)
     for start in range(0, len(users), BLOCK):
         stop = min(start + BLOCK, len(users))
         scores = users[start:stop].float() @ items.T.float()
         if not torch.isfinite(scores).all():
             raise ValueError(f"scores of users {start} to {stop - 1} hold NaN or infinity: the model is broken")
-        scores.masked_fill_(closed, float("-inf"))
+        scores.masked_fill_(no_candidate, float("-inf"))
         seen = np.asarray(histories.items[offsets[start] : offsets[stop]], np.int64)
         owner = np.repeat(np.arange(stop - start), np.diff(offsets[start : stop + 1]))
         scores[torch.as_tensor(owner, device=scores.device), torch.as_tensor(seen, device=scores.device)] = float(

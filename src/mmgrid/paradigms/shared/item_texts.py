@@ -1,4 +1,4 @@
-"""The texts of items that are embedded: titles alone, or with their descriptions."""
+"""The texts that represent items in an embedding space: titles, with or without descriptions."""
 
 from __future__ import annotations
 

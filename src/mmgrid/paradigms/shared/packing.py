@@ -1,9 +1,9 @@
-"""Many short item texts in few rows, without padding and with their common prompt read once a row.
+"""Packs many short item texts into few rows, with little padding and one copy of their common prompt per row.
 
-Every item text starts with the same instruction. In a causal model the instruction's hidden states do not
-depend on what follows, so a row holds it once, and then one item after the other; each token sees the
-instruction and the earlier tokens of its own item, at the positions it would have alone. The vectors are
-those of encoding each item by itself, at a fraction of the tokens.
+Every item text starts with the same prompt. In a causal model the prompt's hidden states do not depend on what follows,
+so a row contains it once, followed by one item after the other. Each token attends to the prompt and to the earlier
+tokens of its own item, and has the position that it would have alone. The vectors equal those of encoding each item by
+itself, with a fraction of the tokens.
 
 Shape letters: R rows, W row width, U distinct items, P tokens of the prompt.
 """
@@ -23,7 +23,7 @@ ROW_WIDTH = 128
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Token ids of all item texts: item i has `tokens[offsets[i]:offsets[i + 1]]`; `prompt` precedes each."""
+    """Token ids of N item texts: item i has `tokens[offsets[i]:offsets[i + 1]]`; `prompt` precedes each."""
 
     prompt: np.ndarray  # int64 [P]
     offsets: np.ndarray  # int64 [N + 1]
@@ -46,9 +46,9 @@ class TokenTable:
 
 @dataclass(frozen=True)
 class PackedItems:
-    """Rows of packed items, as a model reads them."""
+    """Rows of packed items, the input of a model."""
 
-    input_ids: Tensor  # int64 [R, W]; 0 where an [ITEM] vector or padding stands
+    input_ids: Tensor  # int64 [R, W]; 0 at [ITEM] vectors and padding
     position_ids: Tensor  # int64 [R, W]
     segments: Tensor  # int64 [R, W]: 0 the prompt, 1, 2, … the row's items, -1 padding
     item_places: Tensor  # int64 [U]: flat index of each item's [ITEM] vector in [R, W]
@@ -72,7 +72,7 @@ def pack(table: TokenTable, items: np.ndarray, row_width: int = ROW_WIDTH) -> Pa
     position_ids[:, :prompt_length] = np.arange(prompt_length)
     segments[:, :prompt_length] = PROMPT_SEGMENT
 
-    starts = rows * width + prompt_length + columns  # flat place of each item's first token
+    starts = rows * width + prompt_length + columns  # flat index of each item's first token
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     places = np.repeat(starts, lengths) + within
     position_ids.ravel()[places] = prompt_length + within
@@ -90,7 +90,7 @@ def pack(table: TokenTable, items: np.ndarray, row_width: int = ROW_WIDTH) -> Pa
 
 
 def attention_mask(segments: Tensor) -> Tensor:
-    """Who sees whom, as bool [R, 1, W, W]: the prompt, and what came before in one's own segment."""
+    """Which token attends to which: the prompt, and earlier tokens of the same segment: bool [R, 1, W, W]."""
     same = segments[:, :, None] == segments[:, None, :]
     prompt = (segments == PROMPT_SEGMENT)[:, None, :]
     width = segments.shape[1]
@@ -98,20 +98,20 @@ def attention_mask(segments: Tensor) -> Tensor:
     return ((same | prompt) & causal)[:, None]
 
 
-def mask_for(seen: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
-    """Who sees whom (bool) in the form that a model's attention takes."""
+def mask_for(visible: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
+    """A boolean attention mask in the form that the model's attention implementation expects."""
     if config._attn_implementation == "sdpa":
-        return seen
-    # Other kinds add the mask to the logits, and would take True and False for 1 and 0.
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+        return visible
+    # Other implementations add the mask to the logits, and would read True and False as 1 and 0.
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and number within its row (from 1) of each length: best fit, longest first."""
+    """Best-fit packing, longest first: row, column and number within the row (from 1) of each length."""
     rows = np.zeros(len(lengths), np.int64)
     columns = np.zeros(len(lengths), np.int64)
     numbers = np.zeros(len(lengths), np.int64)
-    open_rows: list[list[int]] = [[] for _ in range(capacity + 1)]  # by room left
+    open_rows: list[list[int]] = [[] for _ in range(capacity + 1)]  # by remaining room
     filled: list[int] = []  # items in each row
     for place in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[place])

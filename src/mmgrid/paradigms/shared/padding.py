@@ -1,4 +1,4 @@
-"""Sequences of different length as one table."""
+"""Pads sequences of different lengths into one table."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def pad_right(sequences: list[np.ndarray], width: int | None = None) -> np.ndarr
 
 
 def pad_left(sequences: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Token ids as one table, padded with 0 at the start, and where they stand in it: int64 [B, longest] each."""
+    """Token ids padded with 0 at the start, and the attention mask: int64 [B, longest] each."""
     lengths = np.fromiter((len(sequence) for sequence in sequences), np.int64, len(sequences))
     mask = np.arange(lengths.max()) >= lengths.max() - lengths[:, None]
     ids = np.zeros(mask.shape, np.int64)

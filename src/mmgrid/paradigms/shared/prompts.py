@@ -1,18 +1,18 @@
-"""Items as lines of a prompt, and prompts as token ids: every item is tokenised once, and pieces are only joined.
+"""Prompts of histories as token ids: every item is tokenised once, and prompts are joined from the pieces.
 
-A prompt is the frame of the tokenizer's chat template around
+A prompt is the chat frame (see `Chat`) around
 
     {instruction}
     Title: {the oldest item}
-    Description: {what the budget leaves of it}
+    Description: {as much as the token budget allows}
     …
     Title: {the newest item}
 
-and ends where the answer begins, with the words `Title:`. The answer is a title and a line break. So a title has
-the same token ids wherever it stands. Pieces meet at line breaks and blanks, where tokenizers cut anyway.
+and ends with the answer's label `Title:`. The answer is a title and a line break. So a title has the same token ids in
+a history and in an answer. Pieces are joined at line breaks and blanks, where tokenizers split anyway.
 
-Where prompts are continued, nothing of the frame stands between the newest item and the answer: the next title comes
-as the titles before it did, and each title of a history is an answer to what stands before it.
+If prompts are continued, no part of the frame stands between the newest item and the answer. The next title follows
+like those in the history, so each title of a history is the answer to the part before it.
 """
 
 from __future__ import annotations
@@ -35,22 +35,20 @@ Encode = Callable[[list[str]], list[list[int]]]
 
 
 def one_line(text: str) -> str:
-    """The words of a text with single blanks between: a line break would end a title, or look like the next item."""
+    """The text with single blanks for white space: a line break would end a title, or look like the next item."""
     return " ".join(text.split())
 
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """All that questions and answers about N items are joined from."""
+    """The pieces of which prompts and answers about N items are joined."""
 
     before: np.ndarray  # int64: chat frame and instruction
-    after: np.ndarray  # int64: chat frame, unless prompts are continued, and the label of the answer
-    end: np.ndarray  # int64: what ends an answer
-    lines: TokenTable  # each item as a history tells it, with its line break
-    titles: TokenTable  # each item's title, as it is answered
-    whole: dict[
-        str, str
-    ]  # a title as it is answered when it is cut → the one title in the catalogue that it stands for
+    after: np.ndarray  # int64: chat frame (unless prompts are continued) and the answer's label
+    end: np.ndarray  # int64: the end of an answer
+    lines: TokenTable  # each item's lines in a history, with the line breaks
+    titles: TokenTable  # each item's title in an answer, without the line break
+    whole: dict[str, str]  # a title that answers cut off → the full title, where only one title begins like that
 
     @classmethod
     def of(
@@ -63,9 +61,13 @@ class Prompts:
         title_tokens: int,
         continued: bool = False,
     ) -> Prompts:
-        """Args:
-        text_tokens, title_tokens: of title and description together, and of a title, at most.
-        continued: the next title follows a history at once, as its titles follow each other.
+        """Tokenise all items.
+
+        Args:
+            prompt: the instruction before the history.
+            text_tokens: maximum tokens of title and description together.
+            title_tokens: maximum tokens of a title.
+            continued: the next title follows the history directly, like the titles in it.
         """
         encode = partial(_encode, tokenizer)
         chat = Chat.of(tokenizer)
@@ -74,11 +76,17 @@ class Prompts:
         tokens = encode([f" {name}" for name in names])
         texts = _descriptions(encode, items.descriptions)
         lines = [
-            [*label, *_told(title[: min(title_tokens, text_tokens)], described, text, text_tokens, chat.end), *chat.end]
+            [
+                *label,
+                *_title_and_description(
+                    title[: min(title_tokens, text_tokens)], described, text, text_tokens, chat.end
+                ),
+                *chat.end,
+            ]
             for title, text in zip(tokens, texts, strict=True)
         ]
-        told = min(title_tokens, text_tokens) if continued else title_tokens  # as a history tells it
-        answers = [title[:told] for title in tokens]
+        limit = min(title_tokens, text_tokens) if continued else title_tokens  # continued: as in a history
+        answers = [title[:limit] for title in tokens]
         return cls(
             np.array([*chat.before, *instruction], np.int64),
             np.array([*(() if continued else chat.after), *label], np.int64),
@@ -89,37 +97,39 @@ class Prompts:
         )
 
     def question(self, rows: np.ndarray) -> np.ndarray:
-        """The prompt of a history, given as item rows, oldest first: int64 [tokens]."""
+        """The prompt of a history of item rows, oldest first: int64 [tokens]."""
         return np.concatenate([self.before, joined(self.lines, rows), self.after])
 
     def answer(self, row: int) -> np.ndarray:
-        """What is to be told when this item comes next: int64 [tokens]."""
+        """The answer if this item comes next: int64 [tokens]."""
         return np.concatenate([joined(self.titles, np.array([row])), self.end])
 
     def turns(self, rows: np.ndarray, n_context: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """A history in which each item's title answers what stands before it, but for the first `n_context`.
+        """A history as turns of a question and an answer: each title after the first `n_context` items is an answer.
 
-        Questions and answers in turn: int64 [tokens] each, for prompts that are continued.
+        For continued prompts. Questions and answers are int64 [tokens].
         """
-        asked = [self.before, joined(self.lines, rows[:n_context]), self.after]
+        question = [self.before, joined(self.lines, rows[:n_context]), self.after]
         turns = []
         for row in rows[n_context:].tolist():
             answer = self.answer(row)
-            turns.append((np.concatenate(asked), answer))
+            turns.append((np.concatenate(question), answer))
             line = joined(self.lines, np.array([row]))
-            asked = [line[len(self.after) + len(answer) :], self.after]
+            question = [line[len(self.after) + len(answer) :], self.after]
         return turns
 
 
 def joined(table: TokenTable, rows: np.ndarray) -> np.ndarray:
-    """The tokens of these rows, one behind the other: int64 [tokens]."""
+    """The tokens of these rows, end to end: int64 [tokens]."""
     lengths = table.lengths(rows)
     first = np.cumsum(lengths) - lengths
     return table.tokens[np.repeat(table.offsets[rows] - first, lengths) + np.arange(lengths.sum())]
 
 
-def _told(title: list[int], label: list[int], text: list[int], budget: int, line_break: Sequence[int]) -> list[int]:
-    """Title and, where something of it fits, description: its label counts among the budget, line breaks do not."""
+def _title_and_description(
+    title: list[int], label: list[int], text: list[int], budget: int, line_break: Sequence[int]
+) -> list[int]:
+    """The title, and as much of the description as the budget allows; its label counts, line breaks do not."""
     room = budget - len(title) - len(label)
     return [*title, *line_break, *label, *text[:room]] if text and room > 0 else title
 
@@ -140,7 +150,7 @@ def _whole_titles(
     answers: list[list[int]],
     candidates: np.ndarray,
 ) -> dict[str, str]:
-    """What an answer that was cut stands for, where it can stand for one title only; of items that there are already."""
+    """Cut title → full title, for cut titles of candidates that only one title begins with."""
     rows = candidates.tolist()
     cut = [row for row in rows if len(answers[row]) < len(tokens[row])]
     known = {names[row] for row in rows}
@@ -151,7 +161,7 @@ def _whole_titles(
 
 
 def as_title(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
-    """What these tokens say, up to the first line break."""
+    """The text of these tokens up to the first line break."""
     # Blanks before punctuation are part of a title: tokenizers must not tidy them up.
     text = str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     return one_line(text.lstrip().partition("\n")[0])

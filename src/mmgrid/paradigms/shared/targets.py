@@ -1,4 +1,4 @@
-"""What text and semid learn from: single interactions of a phase, each with the items that came before it."""
+"""Single training targets of text and semid: interactions of a phase, each with the items before it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ class Targets:
         return np.asarray(self.histories.items[start + max(place - length, 0) : start + place], np.int64)
 
     def among(self, kept: np.ndarray) -> Targets:
-        """Those whose item is `kept` (bool [N])."""
+        """The targets whose item is `kept` (bool [N])."""
         starts = np.asarray(self.histories.offsets)[self.users]
         chosen = kept[np.asarray(self.histories.items)[starts + self.places]]
         return Targets(self.histories, self.users[chosen], self.places[chosen])
 
 
 def targets(histories: Histories, phase: Phase, *, earlier: int, most_per_user: int | None, seed: int) -> Targets:
-    """The interactions of `phase` that have at least `earlier` ones before them.
+    """The interactions of `phase` that have at least `earlier` interactions before them.
 
     Args:
-        most_per_user: of whom has more, so many are drawn by `seed`; None takes all.
+        earlier: minimum number of interactions before a target.
+        most_per_user: maximum targets per user; users with more get a sample, drawn from `seed`. None takes all.
 
-    Raises LeakageError when the histories hold an interaction at or after the phase's end.
+    Raises LeakageError if the histories contain an interaction at or after the phase's end.
     """
     histories.guard(phase.end)
     lengths = histories.lengths
@@ -59,7 +60,7 @@ def targets(histories: Histories, phase: Phase, *, earlier: int, most_per_user: 
 
 
 def _sample(users: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Positions of at most so many targets of each user, in order; `users` is sorted."""
+    """Positions of at most `most` random targets per user, in order; `users` is sorted."""
     order = np.lexsort((generator(seed, "targets").random(len(users)), users))
-    first = np.searchsorted(users, users)  # users is sorted, and so it stays
+    first = np.searchsorted(users, users)  # lexsort keeps the users in order
     return np.sort(order[np.arange(len(users)) - first < most])

@@ -1,8 +1,8 @@
-"""Windows over users' histories: each target of a phase stands in exactly one window, as late as can be.
+"""Windows over users' histories: each target of a phase is in exactly one window.
 
-A window is up to `length + 1` consecutive interactions of one user; the loss is taken at every position whose
-next item is a target, that is, lies in the phase and has an item before it. Windows are laid from the newest
-interaction back, so that the newest targets see the fullest history.
+A window is up to `length + 1` consecutive interactions of one user. The loss is computed at every position whose next
+item is a target: an item that lies in the phase and has an item before it. Windows are laid from the newest interaction
+backwards, so that the newest targets have the longest history.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from mmgrid.paradigms.recipe import WhichTargets
 
 @dataclass(frozen=True)
 class Windows:
-    """W windows; window w holds `items[starts[w]:stops[w]]`, its targets begin at `first_targets[w]`."""
+    """W windows: window w contains `items[starts[w]:stops[w]]`, and its targets begin at `first_targets[w]`."""
 
     items: np.ndarray  # int64 [n] item rows of all users, oldest first within a user
     starts: np.ndarray  # int64 [W]
@@ -33,17 +33,17 @@ class Windows:
         return self.items[self.starts[window] : self.stops[window]]
 
     def all_items(self) -> np.ndarray:
-        """Item rows at all places of all windows: int64 [places]."""
+        """Item rows at all positions of all windows: int64 [positions]."""
         lengths = self.stops - self.starts
         first = np.cumsum(lengths) - lengths
         return self.items[np.repeat(self.starts - first, lengths) + np.arange(lengths.sum())]
 
     def n_context(self, window: int) -> int:
-        """How many of the window's items come before its first target."""
+        """The number of items before the window's first target."""
         return int(self.first_targets[window] - self.starts[window])
 
     def with_target_among(self, kept: np.ndarray) -> "Windows":
-        """Those of which a target's item is `kept` (bool [N])."""
+        """The windows with at least one target whose item is `kept` (bool [N])."""
         so_far = np.concatenate([[0], np.cumsum(kept[self.items])])
         chosen = so_far[self.stops] > so_far[self.first_targets]
         return Windows(self.items, self.starts[chosen], self.stops[chosen], self.first_targets[chosen])
@@ -53,9 +53,10 @@ def windows(histories: Histories, phase: Phase, length: int, targets: WhichTarge
     """The windows over `histories` whose targets lie in `phase`, with at most `length` items before each.
 
     Args:
-        targets: "history" takes all interactions of users who have one in the phase, as the paper's official code does.
+        targets: "phase", or "history" for all interactions of users who have one in the phase, as in the paper's
+            official code.
 
-    Raises LeakageError when the histories hold an interaction at or after the phase's end.
+    Raises LeakageError if the histories contain an interaction at or after the phase's end.
     """
     histories.guard(phase.end)
     offsets = np.asarray(histories.offsets, np.int64)
@@ -78,7 +79,7 @@ def windows(histories: Histories, phase: Phase, length: int, targets: WhichTarge
 
 
 def target_mask(sequences: Sequence[np.ndarray], n_context: Sequence[int]) -> Tensor:
-    """Where the next item is a target: bool [B, longest − 1]."""
+    """Whether the next item is a target, by position: bool [B, longest − 1]."""
     lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))[:, None]
     places = np.arange(1, int(lengths.max()))
     return torch.from_numpy((places >= np.asarray(n_context)[:, None]) & (places < lengths))

@@ -1,9 +1,9 @@
-"""From titles that a model made up to a ranking of the items that there are (BIGRec, Bao et al. 2023).
+"""Grounding: ranks the catalogue by distance to the titles that a model generated (BIGRec, Bao et al. 2023).
 
-Each item stands at the squared L2 distance of its title's vector from the nearest of the user's titles. A title that
-the catalogue holds verbatim is at distance 0 from its own items, whatever rounding says; of several such titles the
-one that was told first comes first. Items of one title are at one distance, from which chance, keyed by the user,
-chooses.
+An item's distance is the squared L2 distance of its title's vector to the nearest title generated for the user. A
+generated title that equals a catalogue title is at distance exactly 0 from its items, regardless of rounding; several
+such titles rank in the order in which they were generated. Items with one title have one distance, and are ordered by
+tie keys that depend on the user.
 
 Shape letters: U users, B users of a block, T titles of a block, N items, G distinct titles of items, D width.
 """
@@ -24,14 +24,14 @@ DAY_MS = 24 * 60 * 60 * 1000
 _BLOCK_ELEMENTS = 1 << 22  # distances [T, G] at once: 32 MiB
 _PART_ELEMENTS = 1 << 20  # of item vectors in double precision at once
 
-Titles = Sequence[Sequence[str]]  # of each user the titles that were generated
+Titles = Sequence[Sequence[str]]  # the generated titles of each user
 
 
 @dataclass(frozen=True, eq=False)
 class Grounding:
-    """The titles of all items as vectors, and what turns other titles into vectors of the same space.
+    """The vectors of all items' titles, and a function that embeds other titles in the same space.
 
-    vectors: float32 [N, D]. embed: texts → float32 [texts, D]. seed: of the order of items at one distance.
+    vectors: float32 [N, D]. embed: texts → float32 [texts, D]. seed: of the order among equal distances.
     """
 
     vectors: np.ndarray
@@ -42,16 +42,16 @@ class Grounding:
         if self.vectors.ndim != 2 or not np.isfinite(self.vectors).all():
             raise ValueError(
                 f"title vectors {self.vectors.shape}: expected [items, width] without NaN or infinity; "
-                "what embeds the titles is broken"
+                "the model that embeds the titles is broken"
             )
 
     @classmethod
     def centred(
         cls, vectors: np.ndarray, embed: Callable[[Sequence[str]], np.ndarray], candidates: np.ndarray
     ) -> Grounding:
-        """A grounding in the same space less the mean over the `candidates` (item rows), all vectors of length 1.
+        """A grounding with the mean over the `candidates` (item rows) subtracted and all vectors scaled to length 1.
 
-        The mean is taken out since hidden states share a direction, beside which titles would hardly differ.
+        Hidden states share one dominant direction; with it, all titles would look nearly the same.
         """
         centre = vectors[candidates].mean(axis=0)
         return cls(_unit(vectors - centre), lambda texts: _unit(embed(texts) - centre))
@@ -61,15 +61,17 @@ class Grounding:
     ) -> np.ndarray:
         """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
-        A target that is no candidate, or stands in the history, is NOT_RANKED. `factor`: float32 [N], by which
-        distances are divided; items with 0 are left out.
+        A target that is no candidate, or is in the history, is NOT_RANKED.
+
+        Args:
+            factor: float32 [N], divides the distances; items with factor 0 are left out.
         """
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
-        for start, distances, told in self._blocks(titles, histories, items, factor):
+        for start, distances, nearest in self._blocks(titles, histories, items, factor):
             block = slice(start, start + len(distances))
             target = np.asarray(targets[block], np.int64)[:, None]
             own = np.take_along_axis(distances, target, axis=1)
-            earlier = self._tie_order(histories.users[block], target, told)
+            earlier = self._tie_order(histories.users[block], target, nearest)
             ranks[block] = target_ranks(-distances, -own, earlier)
         return ranks
 
@@ -78,18 +80,17 @@ class Grounding:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest candidates outside each history: item rows int64 [U, k], scores float32 [U, k].
 
-        A score is the distance with its sign turned. Where fewer than k candidates are left, the row is filled up
-        with -1 and -inf.
+        A score is the negative distance. Rows with fewer than k candidates are padded with -1 and -inf.
         """
         best = np.full((len(histories), k), -1, np.int64)
         scores = np.full((len(histories), k), -np.inf, np.float32)
-        for start, distances, told in self._blocks(titles, histories, items, factor):
+        for start, distances, nearest in self._blocks(titles, histories, items, factor):
             last = min(k, distances.shape[1]) - 1
             limit = np.partition(distances, last, axis=1)[:, last, None]
             user, item = np.nonzero((distances <= limit) & np.isfinite(distances))
             distance = distances[user, item]
             keys = tie_keys(self.seed, histories.users[start + user], item)
-            order = np.lexsort((item, keys, told[user, item], distance, user))
+            order = np.lexsort((item, keys, nearest[user, item], distance, user))
             user, item, distance = user[order], item[order], distance[order]
             place = np.arange(len(user)) - np.searchsorted(user, user)
             kept = place < k
@@ -97,16 +98,21 @@ class Grounding:
             scores[start + user[kept], place[kept]] = -distance[kept]
         return best, scores
 
-    def _tie_order(self, users: np.ndarray, target: np.ndarray, told: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """Of items at the target's distance, those before the target: nearest to an earlier title, then by tie keys.
+    def _tie_order(
+        self, users: np.ndarray, target: np.ndarray, nearest: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Which items at the target's distance come before it: by the position of the nearest title, then by tie keys.
 
-        users: int64 [B], rows of the corpus. target: int64 [B, 1]. told: int64 [B, N], the place of the nearest title.
+        Args:
+            users: int64 [B], rows of the corpus.
+            target: int64 [B, 1].
+            nearest: int64 [B, N], the position of each item's nearest title among the user's titles.
         """
-        own_told = np.take_along_axis(told, target, axis=1)
+        own_nearest = np.take_along_axis(nearest, target, axis=1)
 
         def earlier(equal: np.ndarray) -> np.ndarray:
-            ahead = equal & (told < own_told)
-            user, item = np.nonzero(equal & (told == own_told))
+            ahead = equal & (nearest < own_nearest)
+            user, item = np.nonzero(equal & (nearest == own_nearest))
             own_item = target[user, 0]
             keys, own_keys = (tie_keys(self.seed, users[user], items) for items in (item, own_item))
             ahead[user, item] = (keys < own_keys) | ((keys == own_keys) & (item < own_item))
@@ -117,29 +123,29 @@ class Grounding:
     def _blocks(
         self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Block by block the first user, the distances float32 [B, N], infinite where an item may not be recommended,
-        and which of the user's titles is the nearest, int64 [B, N]."""
+        """Yields per block: the first user; distances float32 [B, N], infinite where an item may not be recommended; and
+        the position of the nearest title among the user's titles, int64 [B, N]."""
         self._check(titles, histories, items, factor)
         rows, group_of = _groups(items)
-        told = _Told.of(titles, self, [one_line(items.titles[row]) for row in rows])
-        closed = ~items.is_candidate()
+        generated = _GeneratedTitles.of(titles, self, [one_line(items.titles[row]) for row in rows])
+        no_candidate = ~items.is_candidate()
         most = max(map(len, titles), default=1) or 1
         at_once = max(1, _BLOCK_ELEMENTS // (max(most, 2) * max(len(items), 1)))
         for start in range(0, len(histories), at_once):
             stop = min(start + at_once, len(histories))
-            nearest, title = told.nearest(start, stop, self.vectors, rows)
-            distances = nearest.astype(np.float32)[:, group_of]
+            of_groups, nearest = generated.nearest(start, stop, self.vectors, rows)
+            distances = of_groups.astype(np.float32)[:, group_of]
             if factor is not None:
                 distances = np.divide(distances, factor, out=np.full_like(distances, np.inf), where=factor > 0)
-            distances[:, closed] = np.inf
+            distances[:, no_candidate] = np.inf
             offsets = histories.offsets[start : stop + 1]
             owner = np.repeat(np.arange(stop - start), np.diff(offsets))
             distances[owner, histories.items[offsets[0] : offsets[-1]]] = np.inf
-            yield start, distances, title[:, group_of]
+            yield start, distances, nearest[:, group_of]
 
     def _check(self, titles: Titles, histories: Histories, items: Items, factor: np.ndarray | None) -> None:
         if len(self.vectors) != len(items):
-            raise ValueError(f"{len(self.vectors)} title vectors for {len(items)} items: those of another domain?")
+            raise ValueError(f"{len(self.vectors)} title vectors for {len(items)} items; are they of another domain?")
         if len(titles) != len(histories):
             raise ValueError(f"titles of {len(titles)} users for {len(histories)} histories")
         if factor is not None and (factor.shape != (len(items),) or not (factor >= 0).all()):
@@ -147,17 +153,17 @@ class Grounding:
 
 
 @dataclass(frozen=True, eq=False)
-class _Told:
-    """The distinct titles that were generated: user u has those at `places[offsets[u]:offsets[u + 1]]`, as told."""
+class _GeneratedTitles:
+    """The distinct generated titles: user u has those at `places[offsets[u]:offsets[u + 1]]`, in generated order."""
 
     vectors: np.ndarray  # float64 [titles, D]
-    groups: np.ndarray  # int64 [titles]: which distinct title of the catalogue each one is, -1 none
+    groups: np.ndarray  # int64 [titles]: the equal title among the catalogue's distinct titles, or -1
     offsets: np.ndarray  # int64 [U + 1]
     places: np.ndarray  # int64
 
     @classmethod
-    def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _Told:
-        """An empty title says nothing; who has no other stands at the origin."""
+    def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _GeneratedTitles:
+        """Empty titles are ignored; a user without any other title gets the zero vector."""
         of_users = [list(dict.fromkeys(filter(None, map(one_line, own)))) or [""] for own in titles]
         texts = sorted({text for own in of_users for text in own})
         group = {text: number for number, text in enumerate(known)}
@@ -178,11 +184,11 @@ class _Told:
         return cls(vectors, groups, offsets, places)
 
     def nearest(self, start: int, stop: int, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the catalogue's distinct titles the squared distance from each user's nearest one, float64 [B, G], and
-        which one that is, the first of several: int64 [B, G].
+        """For each distinct title of the catalogue: the squared distance to the nearest of each user's titles, float64
+        [B, G], and that title's position, the first of equally near ones: int64 [B, G].
 
-        In double precision: |a|² + |b|² − 2ab cancels where a and b are near, and in single precision nothing would be
-        left of the distance. What is the same text is at 0.
+        Computed in double precision, since |a|² + |b|² − 2ab cancels if a and b are near: in single precision nothing
+        would be left of the distance. Equal texts are at distance 0.
         """
         first = self.offsets[start:stop]
         places, inverse = np.unique(self.places[first[0] : self.offsets[stop]], return_inverse=True)
@@ -198,10 +204,10 @@ class _Told:
             distances[:, part : part + at_once] = lengths - 2 * (own @ other.T)
         np.maximum(distances, 0, out=distances)
         distances[is_known, group[is_known]] = 0
-        told = distances[inverse]
+        of_titles = distances[inverse]
         nearest = np.empty((stop - start, len(rows)))
         title = np.empty((stop - start, len(rows)), np.int64)
-        for user, own in enumerate(np.split(told, (first - first[0])[1:])):
+        for user, own in enumerate(np.split(of_titles, (first - first[0])[1:])):
             title[user] = own.argmin(axis=0)
             nearest[user] = own.min(axis=0)
         return nearest, title
@@ -224,17 +230,18 @@ def popularity_factor(
     """(1 + Σ 2^(−age / half-life))^γ over each item's interactions: float32 [N].
 
     Args:
-        timestamps: ms UTC [n], of interactions with `items` [n], item rows.
-        end: ms UTC, until when anything may be known; ages are counted from it.
-        without: of an item without any interaction; the official code has 0, which leaves it out.
+        timestamps, items: the interactions: ms UTC [n] and item rows [n].
+        end: ms UTC; interactions must lie before it, and ages are counted back from it.
+        half_life_days, gamma: the half-life and γ of the formula.
+        without: the factor of an item without interactions; the official code has 0, which leaves it out.
 
-    Raises LeakageError when an interaction lies at or after `end`.
+    Raises LeakageError if an interaction lies at or after `end`.
     """
     ages_ms = end - np.asarray(timestamps, np.int64)
     if (late := int((ages_ms <= 0).sum())) > 0:
         raise LeakageError(
-            f"{late} interactions lie at or after {format_time(end)}, of which nothing may be known; "
-            "count popularity on what lies before that time"
+            f"{late} interactions lie at or after {format_time(end)}, when popularity must not be known yet; "
+            "count only interactions before that time"
         )
     weights = 2.0 ** (-ages_ms / DAY_MS / half_life_days)
     factor = (1 + np.bincount(items, weights, n_items)) ** gamma
@@ -242,7 +249,7 @@ def popularity_factor(
 
 
 def _groups(items: Items) -> tuple[np.ndarray, np.ndarray]:
-    """The first item row of each distinct title, int64 [G], and of each item which title it has, int64 [N]."""
+    """The first item row of each distinct title, int64 [G], and the number of each item's title, int64 [N]."""
     numbers: dict[str, int] = {}
     group_of = np.array([numbers.setdefault(one_line(title), len(numbers)) for title in items.titles], np.int64)
     _, rows = np.unique(group_of, return_index=True)

@@ -1,8 +1,8 @@
-"""The text-grounded paradigm `text` (BIGRec, Bao et al. 2023): a language model tells the next item's title.
+"""The text-grounded paradigm `text` (BIGRec, Bao et al. 2023): a language model generates the next item's title.
 
-It reads a history as titles and descriptions, learns to answer with the title of what came next, and recommends the
-items whose titles are nearest to the ones it makes up. The model is the backbone itself, with its language-model
-head: a plain Hugging Face causal language model.
+The model reads a history as titles and descriptions, and is trained to answer with the next item's title. The items
+whose titles are nearest to the generated titles are recommended. The model is the backbone itself with its
+language-model head: a plain Hugging Face causal language model.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from mmgrid.paradigms.text.spec import MODEL_VALUES, TextRecipe
 class Text(Paradigm[PreTrainedModel]):
     """text as a paradigm.
 
-    `prepare` sets the first three of these; `generator` is for callers that run an engine of their own.
+    `prepare` sets all attributes but `generator`, which is for callers that run their own engine.
 
     Attributes:
-        grounding: how generated titles become items. None embeds both by the model's own hidden states, the catalogue
-            at every call; set one that was encoded once to rank many models on one catalogue.
+        grounding: maps generated titles to items. None embeds all titles by the model's own hidden states, and the
+            catalogue again at every call; to rank many models on one catalogue, set a grounding that is embedded once.
         popularity: float32 [N] of `grounding.popularity_factor`, from the interactions that are known when users are
-            evaluated; needed where the recipe's `popularity_gamma` is above 0.
-        others: histories that are left out of the users' lists instead of their own, under the recipe's
-            `masked = "others"`.
-        generator: generates titles. None takes the recipe's `engine` on the given model; for vLLM the model is written
-            to a folder and an engine started at every call, while the model waits in main memory.
+            evaluated; needed if the recipe's `popularity_gamma` is above 0.
+        others: the histories that are left out of the users' lists if the recipe has `masked = "others"`.
+        generator: generates titles. None runs the recipe's `engine` with the given model. For vLLM, every call writes
+            the model to a folder and starts an engine on it, while the model itself moves to main memory.
         seed: of sampled titles.
     """
 
     name = "text"
 
     def __init__(self, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, recipe: TextRecipe | None = None):
-        """`config`: the `mmgrid` section of the model's config.
+        """Args:
+            config: the `mmgrid` section of the model's config.
 
-        Raises ValueError if it lacks a value that prompts depend on.
+        Raises ValueError if `config` lacks a value that prompts depend on.
         """
         self.config = {"every_position": False, **config}  # older checkpoints lack it
         missing = [name for name in MODEL_VALUES if name not in self.config]
@@ -75,9 +75,9 @@ class Text(Paradigm[PreTrainedModel]):
     def create(
         cls, recipe: TextRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[Text, PreTrainedModel]:
-        """Θ⁽⁰⁾: the backbone (with its head) as it is, told how prompts are made. Nothing is drawn.
+        """Θ⁽⁰⁾: the unchanged backbone with its head; its config gets the values that prompts depend on.
 
-        Raises BackboneError if dialogues cannot be packed for it.
+        Raises BackboneError if the backbone cannot read packed dialogues.
         """
         check_packing(backbone)
         backbone.config.mmgrid = {"paradigm": cls.name, **{name: getattr(recipe, name) for name in MODEL_VALUES}}
@@ -120,11 +120,11 @@ class Text(Paradigm[PreTrainedModel]):
         return TextExamples(chosen, self.prompts(items), self.config["history_length"])
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        """Mean cross-entropy of the answers' tokens; logits are made for no other."""
+        """Mean cross-entropy of the answers' tokens; only their logits are computed."""
         return F.cross_entropy(answer_logits(model, batch).float(), batch["labels"])
 
     def prepare(self, known: Known, needs: Mapping[str, Any], seed: int = 0) -> None:
-        """Ground titles by the catalogue and the popularity that are known.
+        """Set grounding and popularity from what is known.
 
         needs: `title_vectors` and `embedder`; without them the model's own hidden states embed the titles.
         """
@@ -160,21 +160,21 @@ class Text(Paradigm[PreTrainedModel]):
         return grounding.top(self.titles(model, histories, items), masked, items, k, self._factor())
 
     def titles(self, model: PreTrainedModel, histories: Histories, items: Items) -> list[list[str]]:
-        """The titles that the model makes up for each user, `recipe.titles` each.
+        """The titles that the model generates for each user, `recipe.titles` each.
 
-        A title that was learnt in part, since it is longer than `title_tokens`, is given in full where it can only be
-        one.
+        Titles longer than `title_tokens` are learned cut off; a generated cut title is completed if only one title of
+        the catalogue begins like that.
         """
         check_histories(histories)
         prompts = self.prompts(items)
         recent = histories.last(self.config["history_length"])
         questions = [prompts.question(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
         with self._engine(model) as generator:
-            told = generator.titles(questions, self.recipe.titles)
-        return [[prompts.whole.get(title, title) for title in titles] for titles in told]
+            generated = generator.titles(questions, self.recipe.titles)
+        return [[prompts.whole.get(title, title) for title in titles] for titles in generated]
 
     def prompts(self, items: Items) -> Prompts:
-        """What prompts about these items are joined from; kept, since a sweep asks for the same items again and again."""
+        """The pieces of prompts about these items; cached, since a sweep uses the same items for every model."""
         if self._prompts is None or self._prompts[0] is not items:
             shape = {name: self.config[name] for name in ("prompt", "text_tokens", "title_tokens")}
             prompts = Prompts.of(self.tokenizer, items, **shape, continued=self.config["every_position"])
@@ -188,7 +188,7 @@ class Text(Paradigm[PreTrainedModel]):
         elif self.recipe.engine == "huggingface":
             yield HuggingFaceGenerator(model, self.tokenizer, title_tokens=self.config["title_tokens"])
         else:
-            with TemporaryDirectory(prefix="mmgrid-") as folder, _out_of_the_way(model):
+            with TemporaryDirectory(prefix="mmgrid-") as folder, _in_main_memory(model):
                 self.save(model, Path(folder))
                 options = self.recipe.engine_options
                 title_tokens = self.config["title_tokens"]
@@ -202,12 +202,12 @@ class Text(Paradigm[PreTrainedModel]):
         return self.grounding or own_grounding(model, self.tokenizer, items, self.config["title_tokens"])
 
     def _masked(self, histories: Histories) -> Histories:
-        """What is left out of the users' lists."""
+        """The histories whose items are left out of the users' lists."""
         if self.recipe.masked == "own":
             return histories
         if self.others is None or len(self.others) != len(histories):
             raise ValueError("masked = 'others': set `others` to the histories of as many other users")
-        return replace(self.others, users=histories.users)  # the order of what ties is the users' own all the same
+        return replace(self.others, users=histories.users)  # ties are still broken by the user
 
     def _factor(self) -> np.ndarray | None:
         if self.recipe.popularity_gamma == 0:
@@ -221,7 +221,7 @@ class Text(Paradigm[PreTrainedModel]):
 
 
 class TextExamples:
-    """One example is one target: the question of what came before it, and its title as the answer."""
+    """One example per target: the prompt of the history before it, and its title as the answer."""
 
     def __init__(self, targets: Targets, prompts: Prompts, history_length: int):
         self.targets = targets
@@ -240,7 +240,7 @@ class TextExamples:
 
 
 class TextWindowExamples:
-    """One example is one window: every target's title answers the history before it, in one reading."""
+    """One example per window: each target's title is the answer to the part of the window before it."""
 
     def __init__(self, windows: Windows, prompts: Prompts):
         self.windows = windows
@@ -257,8 +257,8 @@ class TextWindowExamples:
 
 
 @contextmanager
-def _out_of_the_way(model: nn.Module) -> Iterator[None]:
-    """Within, the model's memory on a GPU is free for somebody else."""
+def _in_main_memory(model: nn.Module) -> Iterator[None]:
+    """Keeps the model in main memory within, so that its GPU memory is free for an engine."""
     place = next(model.parameters()).device
     model.to("cpu")
     if place.type == "cuda":
@@ -272,7 +272,7 @@ def _out_of_the_way(model: nn.Module) -> Iterator[None]:
 def own_grounding(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Items, title_tokens: int
 ) -> Grounding:
-    """A grounding by the model's own mean-pooled hidden states."""
+    """A grounding that embeds titles by the model's own mean-pooled hidden states."""
     decoder = model.get_decoder()
     names = [one_line(title) for title in items.titles]
     distinct, title_of = np.unique(np.array(names, dtype=object), return_inverse=True)

@@ -1,4 +1,4 @@
-"""The values of `text`, and what a grid knows of it."""
+"""The recipe and the spec of `text`."""
 
 import json
 from typing import Any, Literal
@@ -9,11 +9,17 @@ from mmgrid.paradigms.recipe import DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
 
 Engine = Literal["huggingface", "vllm"]
-MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")  # kept in the config
+MODEL_VALUES = (
+    "prompt",
+    "text_tokens",
+    "title_tokens",
+    "history_length",
+    "every_position",
+)  # stored in the model's config
 
 
 class TextRecipe(DialogueRecipe):
-    """All values of text; the defaults are those of the paper, for a pre-trained backbone."""
+    """All values of text. The defaults are the paper's, for a pretrained backbone."""
 
     EVALUATION = (
         "titles",
@@ -29,38 +35,40 @@ class TextRecipe(DialogueRecipe):
     every_position: bool = Field(
         default=False,
         json_schema_extra={"absent_means": False},
-        description="learn from all of a window's targets at once, not one example a target",
+        description="learn from all targets of a window at once, instead of one example per target",
     )
     text_tokens: int = Field(default=64, ge=1, description="tokens of an item's title and description in a history")
-    title_tokens: int = Field(default=32, ge=1, description="tokens of a title at most, told or generated")
-    titles: int = Field(default=5, ge=1, description="titles that are generated for a user")
-    engine: Engine = Field(default="huggingface", description="beam search by Transformers, or samples by vLLM")
+    title_tokens: int = Field(default=32, ge=1, description="maximum tokens of a title in a prompt or an answer")
+    titles: int = Field(default=5, ge=1, description="generated titles per user")
+    engine: Engine = Field(default="huggingface", description="beam search by Transformers, or sampling by vLLM")
     engine_options: dict[str, Any] = Field(
-        default={}, json_schema_extra={"absent_means": {}}, description="what vLLM is started with"
+        default={}, json_schema_extra={"absent_means": {}}, description="further arguments of `vllm.LLM`"
     )
-    popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 leaves it out")
+    popularity_gamma: float = Field(default=0.0, ge=0, description="γ of the popularity factor; 0 turns it off")
     popularity_half_life_days: float = Field(default=30.0, gt=0)
     without_popularity: Literal["kept", "left_out"] = Field(
         default="kept",
         json_schema_extra={"absent_means": "kept"},
-        description="items that nobody took yet, where there is a popularity factor",
+        description="items without interactions, if a popularity factor is used",
     )
     masked: Literal["own", "others"] = Field(
         default="own",
         json_schema_extra={"absent_means": "own"},
-        description="whose history is left out of a user's list: its own, or that of whoever stands in its place",
+        description="whose history is left out of a user's list: the user's, or another's, as in the official code",
     )
 
     @model_validator(mode="after")
     def _engine_options_fit(self) -> "TextRecipe":
         if self.engine_options and self.engine != "vllm":
-            raise ValueError('engine_options are those of vLLM; set engine = "vllm", or leave them out')
+            raise ValueError('engine_options are for vLLM; set engine = "vllm", or leave them out')
         if taken := sorted(self.engine_options.keys() & {"model", "tokenizer", "folder", "title_tokens", "seed"}):
-            raise ValueError(f"engine_options: {taken[0]} is said elsewhere, and cannot be said again")
+            raise ValueError(
+                f"engine_options: {taken[0]} is set by the recipe, the grid or the checkpoint; leave it out"
+            )
         try:
             json.dumps(self.engine_options, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"engine_options: {error}; take texts, numbers, booleans, lists and tables") from None
+            raise ValueError(f"engine_options: {error}; use strings, numbers, booleans, lists and tables") from None
         return self
 
 
@@ -71,7 +79,7 @@ class TextSpec(ParadigmSpec):
     implementation = "mmgrid.paradigms.text.paradigm:Text"
     recipe = TextRecipe
     from_backbone = True
-    versions = {"evaluation": 2}  # of titles that were generated verbatim the likelier comes first
+    versions = {"evaluation": 2}  # 2: several generated titles of the catalogue rank by likelihood
     tiny_defaults = {
         "text_tokens": 16,
         "title_tokens": 16,
@@ -93,7 +101,7 @@ class TextSpec(ParadigmSpec):
     seconds = (4e-3, 2.5e-2)
 
     def base_values(self, recipe: TextRecipe) -> dict[str, Any]:
-        # `every_position` came later: absent, it is false
+        # `every_position` was added later: absent means false
         names = MODEL_VALUES if recipe.every_position else MODEL_VALUES[:-1]
         return {name: getattr(recipe, name) for name in names}
 

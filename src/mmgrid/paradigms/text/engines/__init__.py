@@ -1,4 +1,4 @@
-"""From prompts to titles, by whichever engine: what `text` asks of one, and the two that there are."""
+"""Engines that generate titles from prompts: their interface, and the two implementations."""
 
 from mmgrid.paradigms.text.engines.contract import TitleGenerator
 from mmgrid.paradigms.text.engines.huggingface import HuggingFaceGenerator

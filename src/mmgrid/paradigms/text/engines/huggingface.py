@@ -1,9 +1,9 @@
 """Titles by beam search through `generate` of Transformers, from a model in memory.
 
-The beams of a user share their prompt: it is read once and its keys and values are copied for each beam, where
-`generate` alone would read it once for each beam.
+The beams of a user share their prompt: the model reads it once and its keys and values are copied for each beam, while
+`generate` alone would read it once per beam.
 
-Shape letters: B prompts of a batch, n titles of each, L tokens of the longest prompt.
+Shape letters: B prompts of a batch, n titles of each.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from mmgrid.paradigms.shared.padding import pad_left
 from mmgrid.paradigms.shared.prompts import as_title
 from mmgrid.paradigms.text.engines.contract import Prompt, stop_tokens
 
-# What the keys, values and logits of a batch may take, by kind of device. Fixed, not what happens to be free: the
-# same prompts must fall into the same batches.
+# Memory for the keys, values and logits of a batch, by kind of device. Fixed instead of the free memory, so that the
+# same prompts always form the same batches.
 LIMIT_BYTES = {"cpu": 256 << 20, "cuda": 8 << 30}
 
 
 class HuggingFaceGenerator:
-    """See `mmgrid.paradigms.text.engines.TitleGenerator`. Beam search of width n, without chance."""
+    """See `mmgrid.paradigms.text.engines.TitleGenerator`. Beam search of width n; deterministic."""
 
     def __init__(
         self,
@@ -46,7 +46,11 @@ class HuggingFaceGenerator:
         title_tokens: int,
         limit_bytes: int | None = None,
     ):
-        """Args: `model` with its language-model head; `title_tokens` of a title at most."""
+        """Args:
+        model: with its language-model head.
+        title_tokens: maximum tokens of a title.
+        limit_bytes: memory of a batch; default: `LIMIT_BYTES` of the model's device.
+        """
         self.model = model
         self.tokenizer = tokenizer
         self.title_tokens = title_tokens
@@ -56,10 +60,10 @@ class HuggingFaceGenerator:
 
     @torch.no_grad()
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
-        """Raises ValueError for a prompt without tokens, and where the model's states are not finite."""
+        """See `TitleGenerator`. Raises ValueError if a prompt has no tokens, or the model's states are not finite."""
         lengths = np.fromiter((len(prompt) for prompt in prompts), np.int64, len(prompts))
         if (lengths == 0).any():
-            raise ValueError(f"prompt {int(np.argmin(lengths))} has no tokens: there is nothing to go on from")
+            raise ValueError(f"prompt {int(np.argmin(lengths))} has no tokens: there is nothing to continue")
         found: list[list[str]] = [[] for _ in prompts]
         with evaluating(self.model), _own_generation_config(self.model, self._config(n)):
             for rows in self._batches(lengths, n):
@@ -69,11 +73,11 @@ class HuggingFaceGenerator:
         return found
 
     def _generate(self, prompts: list[Prompt], n: int) -> Tensor:
-        """The tokens behind the prompts: int64 [B · n, at most title_tokens], padded with a stop token."""
+        """The tokens generated after the prompts: int64 [B · n, at most title_tokens], padded with a stop token."""
         ids, mask = (table.to(self.model.device) for table in pad_left(prompts))
         cache = DynamicCache(config=self.model.config)
         if ids.shape[1] > 1:
-            # The last token is left to `generate`, which has to start from one.
+            # `generate` needs at least one token to start from: the last one.
             read = self.model.get_decoder()(
                 input_ids=ids[:, :-1],
                 attention_mask=mask[:, :-1],
@@ -82,12 +86,12 @@ class HuggingFaceGenerator:
                 use_cache=True,
             ).last_hidden_state
             if not torch.isfinite(read[:, -1][mask[:, -2] > 0]).all():
-                raise ValueError("the states behind a prompt hold NaN or infinity: the model is broken")
+                raise ValueError("the hidden states of a prompt contain NaN or infinity: the model is broken")
             cache.batch_repeat_interleave(n)
         generate: Any = self.model.generate
-        ends = StoppingCriteriaList([EndsThere(self.stops)])
-        told = generate(input_ids=ids, attention_mask=mask, past_key_values=cache, stopping_criteria=ends)
-        return told[:, ids.shape[1] :]
+        stopping = StoppingCriteriaList([EndsWithStopToken(self.stops)])
+        generated = generate(input_ids=ids, attention_mask=mask, past_key_values=cache, stopping_criteria=stopping)
+        return generated[:, ids.shape[1] :]
 
     def _config(self, n: int) -> GenerationConfig:
         return GenerationConfig(
@@ -96,14 +100,14 @@ class HuggingFaceGenerator:
             do_sample=False,
             begin_suppress_tokens=self.stops,
             max_new_tokens=self.title_tokens,
-            # One of them; beams would be widened by all of them (`EndsThere` knows the others).
+            # Only one of the stop tokens: `generate` widens its beams by each. `EndsWithStopToken` has all of them.
             eos_token_id=self.end,
             pad_token_id=self.end,
             use_cache=True,
         )
 
     def _batches(self, lengths: np.ndarray, n: int) -> Iterator[list[int]]:
-        """Rows of prompts of like length, so many at once as their keys, values and logits have room for."""
+        """Batches of prompt rows: similar lengths, as many as fit into `limit_bytes`."""
         order = np.argsort(-lengths, kind="stable").tolist()
         start = 0
         while start < len(order):
@@ -112,7 +116,7 @@ class HuggingFaceGenerator:
             start += size
 
     def _bytes(self, length: int, n: int) -> int:
-        """Memory of one prompt: keys and values twice, since sorting the beams copies them, and logits in float32."""
+        """Memory of one prompt: logits in float32; keys and values twice, since reordering the beams copies them."""
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -120,8 +124,8 @@ class HuggingFaceGenerator:
         return n * (2 * (length + self.title_tokens) * state + 3 * 4 * config.vocab_size)
 
 
-class EndsThere(StoppingCriteria):
-    """Whether the last token of each sequence is one at which titles end."""
+class EndsWithStopToken(StoppingCriteria):
+    """Whether the last token of each sequence is a stop token."""
 
     def __init__(self, stops: Sequence[int]):
         self.stops = torch.tensor(stops)
@@ -132,7 +136,7 @@ class EndsThere(StoppingCriteria):
 
 @contextmanager
 def _own_generation_config(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """The model's own, which may ask for samples, would fill up whatever ours leaves open."""
+    """Replaces the model's generation config within: it would fill every value that ours leaves open."""
     before, model.generation_config = model.generation_config, config
     try:
         yield

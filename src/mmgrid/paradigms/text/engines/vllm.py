@@ -1,6 +1,6 @@
-"""Titles through vLLM, from a checkpoint folder. It is an extra: `pip install "mmgrid[vllm]"`, or `make test-vllm`.
+"""Titles through vLLM, from a checkpoint folder. vLLM is an extra: `pip install "mmgrid[vllm]"`.
 
-The same class serves on a processor and on a GPU: which of them, vLLM knows from how it was built.
+The class works on a CPU and on a GPU, depending on how vLLM was built.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Decoding = Literal["sampling", "beam"]
 class VllmGenerator:
     """See `mmgrid.paradigms.text.engines.TitleGenerator`. One title is greedy; several are samples or a beam.
 
-    A sample's seed comes from the prompt, so that it depends on neither the order nor the company. vLLM's beam knows
-    no stop tokens but the end of all text, and is slow; titles are cut at the first line break.
+    A sample's seed is derived from the prompt, so that samples do not depend on other prompts. vLLM's beam search is
+    slow and stops only at the end-of-text token; titles are cut at the first line break.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class VllmGenerator:
 
         Args:
             folder: a Hugging Face folder with its tokenizer.
-            title_tokens: of a title at most.
-            temperature: of samples; 0.6 is the official code's.
-            dtype: of weights and computation; vLLM left alone would take a 16-bit format for float32 weights.
-            engine: what else `vllm.LLM` takes, such as `tensor_parallel_size`; on a GPU, `gpu_memory_utilization` is
-                what is free of it where nothing is said.
+            title_tokens: maximum tokens of a title.
+            temperature: of samples; default: as in the official code.
+            dtype: of weights and computation; by itself, vLLM would use a 16-bit format for float32 weights.
+            engine: further arguments of `vllm.LLM`, such as `tensor_parallel_size`. `gpu_memory_utilization` defaults
+                to the GPU's free memory.
         """
         try:
             from vllm import LLM  # pyright: ignore[reportMissingImports]
@@ -62,10 +62,10 @@ class VllmGenerator:
         self.engine = LLM(model=str(folder), dtype=dtype, seed=seed, **{**_free_memory(), **engine})
 
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
-        """Raises ValueError for a prompt without tokens."""
+        """See `TitleGenerator`. Raises ValueError if a prompt has no tokens."""
         tokens = [[int(token) for token in prompt] for prompt in prompts]
         if not all(tokens):
-            raise ValueError(f"prompt {tokens.index([])} has no tokens: there is nothing to go on from")
+            raise ValueError(f"prompt {tokens.index([])} has no tokens: there is nothing to continue")
         if not tokens:
             return []
         if n > 1 and self.decoding == "beam":
@@ -73,7 +73,7 @@ class VllmGenerator:
         return self._by_sampling(tokens, n)
 
     def close(self) -> None:
-        """Stop the engine and give its memory back."""
+        """Stop the engine and free its memory."""
         self.engine.llm_engine.engine_core.shutdown()
 
     def _by_sampling(self, prompts: list[list[int]], n: int) -> list[list[str]]:
@@ -93,7 +93,7 @@ class VllmGenerator:
         ]
         outputs = self.engine.generate(_inputs(prompts), options, use_tqdm=False)
         return [
-            often_first([as_title(self.tokenizer, list(answer.token_ids)) for answer in output.outputs])
+            by_frequency([as_title(self.tokenizer, list(answer.token_ids)) for answer in output.outputs])
             for output in outputs
         ]
 
@@ -111,13 +111,13 @@ class VllmGenerator:
         return derive(self.seed, "titles", np.asarray(prompt, "<i8").tobytes().hex())
 
 
-def often_first(titles: Sequence[str]) -> list[str]:
-    """The same titles, those first that were sampled most often."""
+def by_frequency(titles: Sequence[str]) -> list[str]:
+    """The titles sorted by how often each one was sampled, most frequent first."""
     return [title for title, count in Counter(titles).most_common() for _ in range(count)]
 
 
 def _free_memory() -> dict[str, float]:
-    """The share of a GPU that the engine may take: what others, such as an embedder, have left of it."""
+    """The share of a GPU's memory for the engine: what other models, such as an embedder, leave free."""
     if not torch.cuda.is_available():
         return {}
     free, total = torch.cuda.mem_get_info()
