@@ -1,4 +1,4 @@
-"""λ from the data alone: the study of it (Table 3), and the words that a deployment gets."""
+"""λ predicted from the data alone: the study (Table 3), and the sentences that `mmgrid advise` prints."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ GAPS = {"a": 100.0, "b": 220.0, "c": 330.0, "d": 450.0, "e": 600.0}
 
 
 class World:
-    """Domains whose λ* is planted; remembers at which λ a model was asked for."""
+    """Domains whose λ* is planted; records the λ of every evaluated model."""
 
     def __init__(self, best: dict[str, float], *, seeds: tuple[int, ...] = (0,), n: int = 400):
         self.best, self.n = best, n
@@ -45,7 +45,7 @@ def tables(world: World) -> dict[str, pl.DataFrame]:
     return world.answer()
 
 
-def test_each_domain_is_predicted_by_the_line_through_the_others(tables, world) -> None:
+def test_a_domain_is_predicted_by_the_line_through_the_others(tables, world) -> None:
     rows = {row["domain"]: row for row in tables["predictions"].to_dicts()}
     points = {domain: (GAPS[domain], row["best"]) for domain, row in rows.items()}
     for domain, row in rows.items():
@@ -57,7 +57,7 @@ def test_each_domain_is_predicted_by_the_line_through_the_others(tables, world) 
     assert world.asked == [(domain, 0, rows[domain]["scale"]) for domain in rows]  # once each, and nowhere else
 
 
-def test_the_model_at_the_advice_is_compared_with_the_newest_one(tables, world) -> None:
+def test_the_model_at_the_predicted_lambda_is_compared_with_the_newest_one(tables, world) -> None:
     table = tables["comparison"]
     assert set(table["metric"]) == {"ndcg@10", "ndcg@20", "recall@10", "recall@20"}
     for row in table.filter(pl.col("metric") == "recall@20").to_dicts():
@@ -81,20 +81,20 @@ def test_verdicts_where_the_line_is_right(tables) -> None:
 
 
 def test_verdicts_where_the_line_misleads() -> None:
-    """λ* jumps up and down along the gap, so that each line points the wrong way."""
+    """λ* alternates along the gap, so that each line predicts the wrong direction."""
     world = World(dict(zip("abcde", (0.2, 1.8, 0.2, 1.8, 0.2), strict=True)))
     found = {row["finding"]: row["verdict"] for row in world.answer()["findings"].to_dicts()}
     assert found == {"advised λ": "not reproduced", "recency predicts λ*": "not reproduced"}
 
 
-def test_where_one_is_best_and_advised_nothing_is_decided() -> None:
+def test_lambda_one_best_and_predicted_is_undecided() -> None:
     found = World(dict.fromkeys("abcd", 1.0)).answer()["findings"].to_dicts()
     assert found[0]["finding"] == "advised λ"
     assert found[0]["value"] == pytest.approx(0, abs=1)
     assert found[0]["verdict"] != "reproduced"
 
 
-def test_domains_that_have_no_gap_or_no_share_one_phase_earlier() -> None:
+def test_domains_without_a_gap_or_an_earlier_active_ratio() -> None:
     world = World(dict.fromkeys("abcd", 1.0), n=60)
     tables = world.answer(a=statistics(None), b=statistics(250.0, before=None))
     rows = {row["domain"]: row for row in tables["predictions"].to_dicts()}
@@ -109,7 +109,7 @@ def test_two_domains_have_no_line() -> None:
     assert world.asked == []
 
 
-def test_each_seed_has_lines_of_its_own() -> None:
+def test_each_seed_has_its_own_lines() -> None:
     world = World({domain: 1.6 - gap / 400 for domain, gap in list(GAPS.items())[:3]}, seeds=(0, 1), n=100)
     tables = world.answer()
     assert {(domain, seed) for domain, seed, _ in world.asked} == {(d, s) for d in "abc" for s in (0, 1)}
@@ -117,8 +117,8 @@ def test_each_seed_has_lines_of_its_own() -> None:
     assert set(tables["predictions"]["n_domains"]) == {2}
 
 
-def test_a_model_that_finds_nobody_has_no_gain_in_percent() -> None:
-    """Nobody is served at λ = 1: a gain has no percentage, and no verdict."""
+def test_a_value_of_zero_at_lambda_one_gives_no_gain_in_percent() -> None:
+    """No target is found at λ = 1, so the gain in percent is undefined, and the verdict undecided."""
     world = World(dict.fromkeys("abc", 1.0), n=60)
     world.sweeps = [
         Sweep.of(s.paradigm, s.domain, 0, {float(x): frame(hits(0.0, 60)) for x in s.scales}) for s in world.sweeps
@@ -132,15 +132,15 @@ def test_a_model_that_finds_nobody_has_no_gain_in_percent() -> None:
 # ---- for a deployment ---------------------------------------------------------------------------------------------
 
 LINE = {"a": (100.0, 1.4), "b": (200.0, 1.2), "c": (300.0, 1.0), "d": (400.0, 0.8)}
-FAR, NEAR = "this is an extrapolation", "lies within that error"
-NO_BETTER = "So the gap tells nothing here"
+FAR, NEAR = "this is an extrapolation", "lies within this error"
+NO_BETTER = "no better than the mean"
 
 
 def _advice(gap: float = 250.0, ratio: float = 0.25, points=LINE) -> PredictedScale:
     return predict_scale("x", gap, ratio, points, "a test")
 
 
-def test_the_numbers_of_an_advice() -> None:
+def test_the_numbers_of_a_prediction() -> None:
     found = _advice(150.0)
     assert found.predicted == pytest.approx(1.3)
     assert found.scale == pytest.approx(0.75 * 1.3 + 0.25)
@@ -149,21 +149,21 @@ def test_the_numbers_of_an_advice() -> None:
     assert found.error_of_mean == pytest.approx((0.4 + 0.4 / 3 + 0.4 / 3 + 0.4) / 4)
 
 
-def test_the_words_of_a_good_line() -> None:
+def test_the_sentences_for_a_good_line() -> None:
     words = _advice(150.0).sentences()
     assert len(words) == 2
     assert words[0] == (
-        "λ̃ = 1.300 is what the line through 4 domains (a test) predicts for users who were not active of late; "
-        "the 25 % active ones count with λ = 1."
+        "λ̃ = 1.300 for non-active users is predicted by a line through 4 domains (a test); the active users (25 %) "
+        "count with λ = 1."
     )
     assert words[1] == (
-        "The line misses λ* of a domain that it has not seen by 0.00 on average, which moves λ̂ by 0.00 here; the mean "
-        "of the other domains misses it by 0.27."
+        "On a left-out domain the line errs by 0.00 on average, which would move λ̂ by 0.00 here; the mean of the "
+        "other domains errs by 0.27."
     )
 
 
 @pytest.mark.parametrize(("gap", "far"), [(99.0, True), (100.0, False), (400.0, False), (401.0, True)])
-def test_what_no_domain_has_shown_is_an_extrapolation(gap: float, far: bool) -> None:
+def test_a_gap_outside_the_other_domains_is_an_extrapolation(gap: float, far: bool) -> None:
     found = _advice(gap)
     assert found.extrapolates == far
     assert any(FAR in sentence for sentence in found.sentences()) == far
@@ -177,7 +177,7 @@ def test_a_line_that_is_no_better_than_the_mean_says_so() -> None:
     assert not any(NO_BETTER in sentence for sentence in _advice().sentences())
 
 
-def test_one_within_the_error_is_no_case_for_leaving_it() -> None:
+def test_lambda_one_within_the_error_is_reported() -> None:
     rough = {name: (gap, best + (0.2 if name in "ad" else -0.2)) for name, (gap, best) in LINE.items()}
     found = _advice(300.0, points=rough)
     assert abs(found.scale - 1) < 0.75 * found.error
@@ -195,5 +195,5 @@ def test_a_domain_is_left_out_of_its_own_line() -> None:
 
 def test_too_few_other_domains() -> None:
     few = {name: LINE[name] for name in list(LINE)[: LEAST_POINTS - 1]}
-    with pytest.raises(ValueError, match="x: 2 other domains have a λ\\*; a line that can be tested needs 3"):
+    with pytest.raises(ValueError, match="x: only 2 other domains have a λ\\*; the line needs 3"):
         _advice(points=few | {"x": (250.0, 1.0)})

@@ -1,4 +1,4 @@
-"""The study of another base, on pairs of domains of which it is planted what each base keeps."""
+"""The study of another base, on pairs of domains with a planted kept share for each base."""
 
 import numpy as np
 import polars as pl
@@ -47,17 +47,17 @@ def _verdicts(tables: dict[str, pl.DataFrame]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pl.DataFrame]:
-    """A cure: each base is better than the one before."""
+    """Each base is better than the one before."""
     return base_model.answer(_pair(0.2, 0.3, 0.4, best=0.25))
 
 
-def test_the_tables_are_those_that_are_declared(tables) -> None:
+def test_the_tables_have_the_declared_schemas(tables) -> None:
     schemas_hold(tables, base_model.TABLES)
     assert tables["curve"].height == 4 * 4 * len(ALPHAS)
     assert tables["best"].height == 4
 
 
-def test_the_joint_curve_holds_both_domains_and_what_is_kept(tables) -> None:
+def test_the_joint_curve_has_both_domains_and_the_kept_share(tables) -> None:
     rows = tables["curve"].filter((pl.col("base") == BACKBONE) & (pl.col("metric") == "recall@20")).to_dicts()
     assert [row["alpha"] for row in rows] == ALPHAS.tolist()
     for row in rows:
@@ -71,7 +71,7 @@ def test_the_joint_curve_holds_both_domains_and_what_is_kept(tables) -> None:
         assert row["kept"] == pytest.approx(100 * np.mean(shares))
 
 
-def test_the_planted_alpha_and_what_it_keeps_are_found(tables) -> None:
+def test_the_planted_alpha_and_its_kept_share_are_found(tables) -> None:
     for row in tables["best"].to_dicts():
         top = {BACKBONE: 0.2, NEUTRAL: 0.4}.get(row["base"], 0.3)
         assert row["alpha"] == pytest.approx(0.25, abs=0.05)
@@ -86,7 +86,7 @@ def test_the_planted_alpha_and_what_it_keeps_are_found(tables) -> None:
             assert row["p"] < row["p_adjusted"] < 0.05
 
 
-def test_a_cure_is_reproduced(tables) -> None:
+def test_better_bases_are_reproduced(tables) -> None:
     assert _verdicts(tables) == {
         "base replacement": "reproduced",
         "neutral base": "reproduced",
@@ -111,7 +111,7 @@ def test_without_the_backbone_nothing_is_compared() -> None:
     assert not any(table.height for table in base_model.answer([]).values())
 
 
-def test_each_seed_and_paradigm_has_findings_of_its_own() -> None:
+def test_each_seed_and_paradigm_has_its_own_findings() -> None:
     tables = base_model.answer(
         [
             *_pair(0.2, 0.4, 0.4, seed=1),
@@ -126,8 +126,8 @@ def test_each_seed_and_paradigm_has_findings_of_its_own() -> None:
     }
 
 
-def test_pairs_that_share_a_domain_do_not_pass_for_independent_ones() -> None:
-    """One domain's users decide every gain here, on whichever side it stands: a mean of two pairs is no surer."""
+def test_pairs_that_share_a_domain_are_not_treated_as_independent() -> None:
+    """The users of one domain determine every gain, so the mean of two pairs is no more certain than one pair."""
     draw = np.random.default_rng(0)
     noisy = {x: np.where(draw.random(60) < 0.5, 0, -1) for x in ("single", "low", "high")}
     calm = np.zeros(60, int)
@@ -148,7 +148,7 @@ def test_pairs_that_share_a_domain_do_not_pass_for_independent_ones() -> None:
     assert width([("a", "b"), ("b", "c")]) == pytest.approx(width([("a", "b")]), rel=1e-9)
 
 
-def test_where_the_single_model_finds_nothing_nothing_is_said() -> None:
+def test_a_single_model_that_finds_nothing_gives_nan() -> None:
     tables = base_model.answer(_pair(0.2, 0.3, 0.4, n=40, single=0.0))
     schemas_hold(tables, base_model.TABLES)
     assert not any(np.isfinite(value) for value in tables["curve"]["kept"])

@@ -21,7 +21,7 @@ RATIOS = {(a, b): math.log(SIZES[a] / SIZES[b]) for a, b in permutations(SIZES, 
 
 
 def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[MergedPair]:
-    """`merged(domain, partner)`: the share of users that the merge serves."""
+    """`merged(domain, partner)`: the share of users for whom the merge finds the target."""
     return [
         MergedPair(
             "semb",
@@ -67,7 +67,7 @@ def test_gains_everywhere_and_no_change() -> None:
     assert (found["value"], found["verdict"]) == (0.0, "undecided")
 
 
-def test_correction_is_within_a_group_and_metric() -> None:
+def test_holm_corrects_within_a_group_and_metric() -> None:
     merges = _answer(_pairs(lambda one, other: 0.45, "abc") + _pairs(lambda one, other: 0.4, "abc", way="subspace"))[
         "merges"
     ]
@@ -88,7 +88,7 @@ def test_a_planted_effect_of_size() -> None:
     assert found["finding 1, weight"]["p"] > 0.05
 
 
-def test_a_planted_effect_of_likeness_each_way_of_merging_apart() -> None:
+def test_a_planted_effect_of_similarity_for_each_way_of_merging() -> None:
     pairs = _pairs(lambda one, other: 0.1 + 0.5 * COSINES[one, other])
     pairs += _pairs(lambda one, other: 0.7 - 0.5 * COSINES[one, other], way="subspace")
     found = _findings(_answer(pairs))
@@ -99,17 +99,17 @@ def test_a_planted_effect_of_likeness_each_way_of_merging_apart() -> None:
         assert found[f"finding 3, {way}"]["low"] <= 0 <= found[f"finding 3, {way}"]["high"]
 
 
-def test_without_the_texts_likeness_is_not_asked() -> None:
+def test_without_item_vectors_finding_1_is_left_out() -> None:
     found = _findings(_answer(_pairs(lambda one, other: 0.4), centres={"a": np.ones(2)}))
     assert found.keys() == {"finding 2, weight", "finding 3, weight"}
 
 
-def test_changes_that_do_not_vary_correlate_with_nothing() -> None:
+def test_constant_changes_have_no_correlation() -> None:
     found = _findings(_answer(_pairs(lambda one, other: 0.4)))
     assert {found[name]["verdict"] for name in ("finding 1, weight", "finding 3, weight")} == {"undecided"}
 
 
-def test_where_a_single_model_finds_nothing_a_change_has_no_percentage() -> None:
+def test_a_single_model_that_finds_nothing_gives_no_change_in_percent() -> None:
     tables = _answer(_pairs(lambda one, other: 0.2, single=0.0))
     assert tables["merges"]["change"].is_nan().all()
     assert {row["verdict"] for row in _findings(tables).values()} == {"undecided"}
@@ -120,7 +120,7 @@ def test_groups_without_users_have_no_rows() -> None:
     assert set(tables["merges"]["group"]) == {"all", "active"}
 
 
-def test_seeds_are_told_apart_and_nothing_gives_empty_tables() -> None:
+def test_seeds_are_kept_apart_and_no_pairs_give_empty_tables() -> None:
     pairs = _pairs(lambda one, other: 0.2, "ab") + _pairs(lambda one, other: 0.8, "ab", seed=1)
     tables = _answer(pairs)
     assert {row["seed"]: row["verdict"] for row in tables["findings"].to_dicts()} == {
@@ -130,7 +130,7 @@ def test_seeds_are_told_apart_and_nothing_gives_empty_tables() -> None:
     assert not any(table.height for table in _answer([]).values())
 
 
-def test_a_merge_that_was_ranked_for_a_sample_is_compared_on_the_sample() -> None:
+def test_a_merge_evaluated_on_a_sample_is_compared_on_the_sample() -> None:
     recipe = {"model": "linear=a+b", "paradigm": "semb", "domain": "a", "seed": 0}
     recipe |= {"merge": {"method": "linear", "weights": {"a": 0.5, "b": 0.5}}}
     merged, single = frame(hits(0.2, 160)), frame(hits(0.5, 160))

@@ -17,7 +17,7 @@ PAPER = {
 
 
 @pytest.mark.parametrize("domain", PAPER)
-def test_the_papers_table_4_gives_its_advice(domain: str) -> None:
+def test_table_4_of_the_paper_gives_its_predictions(domain: str) -> None:
     active_ratio, predicted, advised = PAPER[domain]
     line = left_out(PAPER_POINTS, domain)
     found = line.at(PAPER_POINTS[domain][0])
@@ -27,7 +27,7 @@ def test_the_papers_table_4_gives_its_advice(domain: str) -> None:
     assert round(blended(found, active_ratio), 3) == advised
 
 
-def test_every_domain_of_the_paper_is_there() -> None:
+def test_every_domain_of_the_paper_is_included() -> None:
     assert PAPER_POINTS.keys() == PAPER.keys()
 
 
@@ -40,14 +40,14 @@ def test_the_line_is_that_of_least_squares() -> None:
     assert line.at(500) == pytest.approx(intercept + 500 * slope)
 
 
-def test_two_points_are_a_line_and_one_gap_is_none() -> None:
+def test_two_points_give_a_line_and_a_single_gap_is_refused() -> None:
     assert LineFit.of([(100, 2.0), (300, 1.0)]).at(200) == pytest.approx(1.5)
     for points in ([], [(100.0, 1.0)], [(100.0, 1.0), (100.0, 2.0)]):
-        with pytest.raises(ValueError, match=f"two different gaps at least, there are {len(points)} points"):
+        with pytest.raises(ValueError, match=f"two domains with different gaps; there are {len(points)} domains"):
             LineFit.of(points)
 
 
-def test_a_domain_has_no_say_in_its_own_line() -> None:
+def test_a_domain_does_not_influence_its_own_line() -> None:
     points = {"a": (100.0, 1.0), "b": (200.0, 0.8), "c": (300.0, 0.6)}
     assert left_out(points, "c") == left_out(points | {"c": (300.0, 99.0)}, "c")
     assert left_out(points, "elsewhere").n == 3

@@ -1,4 +1,4 @@
-"""Correlations over a handful of domains: their p against every order, tried out."""
+"""Correlations over a few domains: their p against an enumeration of all orders."""
 
 import math
 from collections import Counter
@@ -23,8 +23,8 @@ def test_correlations_by_hand() -> None:
 
 @pytest.mark.parametrize("constant", [1.105, 0.1, 662.9])
 @pytest.mark.parametrize("n", [3, 5, 6, 7])
-def test_what_does_not_vary_correlates_with_nothing(constant: float, n: int) -> None:
-    """Also where the mean of equal numbers is not that number, by a rounding."""
+def test_a_constant_has_no_correlation(constant: float, n: int) -> None:
+    """Even if rounding makes the mean of equal numbers differ from them."""
     x = 100.0 * np.arange(n) ** 2
     for found in (correlation, rank_correlation, permutation_p):
         assert math.isnan(found(x, np.full(n, constant)))
@@ -41,7 +41,7 @@ def test_p_is_the_share_of_all_orders(n: int) -> None:
         assert permutation_p(x, y) == pytest.approx(np.mean(np.array(drawn) >= observed - 1e-9))
 
 
-def test_orders_are_all_or_a_sample_that_holds_the_given_one() -> None:
+def test_orders_are_all_or_a_sample_with_the_identity() -> None:
     assert len(set(orders(4, 0))) == 24
     sample = list(orders(9, 1))
     assert len(sample) == DRAWS
@@ -59,7 +59,7 @@ def test_p_of_a_sample_of_orders_is_never_zero() -> None:
     assert permutation_p(x, np.random.default_rng(4).normal(size=12)) > 0.05
 
 
-def test_p_is_uniform_where_there_is_nothing() -> None:
+def test_p_is_uniform_without_an_effect() -> None:
     draw = np.random.default_rng(0)
     found = [permutation_p(draw.normal(size=5), draw.normal(size=5)) for _ in range(200)]
     # 10 of 200 expected below 0.05 (p has steps of 1/120), standard deviation about 3.
@@ -82,15 +82,15 @@ def _p(outcome: np.ndarray) -> float:
     return labels_p(NAMES, statistic)
 
 
-def test_an_effect_of_the_names_is_seen() -> None:
+def test_an_effect_of_the_names_is_detected() -> None:
     planted = np.array([math.log(SIZE[one] / SIZE[other]) for one, other in PLACES])
     noise = np.random.default_rng(0).normal(0, 0.3, len(PLACES))
     assert _p(planted + noise) <= 2 / 120 + 1e-9  # the order itself, and the same upside down
     assert _p(-planted) == pytest.approx(2 / 120)
 
 
-def test_an_effect_that_single_names_have_is_not_taken_for_twenty_observations() -> None:
-    """Each outcome is its domain's own, drawn at random: shuffled one by one the pairs would cry wolf."""
+def test_pairs_that_share_a_name_are_not_treated_as_independent() -> None:
+    """Outcomes belong to domains and are drawn at random: permuting single pairs would give false positives."""
     draw = np.random.default_rng(2)
     found, one_by_one = [], []
     planted = np.array([math.log(SIZE[one] / SIZE[other]) for one, other in PLACES])
@@ -103,5 +103,5 @@ def test_an_effect_that_single_names_have_is_not_taken_for_twenty_observations()
     assert sum(p < 0.05 for p in one_by_one) >= 5
 
 
-def test_a_statistic_that_is_not_known_has_no_p() -> None:
+def test_a_statistic_of_nan_has_no_p() -> None:
     assert math.isnan(labels_p(["a", "b", "c"], lambda names: math.nan))

@@ -1,4 +1,4 @@
-"""The recency study: λ* of non-active users against the age of what people take, planted and absent."""
+"""The recency study: a planted relation of λ* of non-active users to the mean interaction time gap, and its absence."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_planted_line_is_reproduced() -> None:
     assert found["p"] <= 2 / 120 + 1e-9
 
 
-def test_the_reverse_is_not_reproduced_and_nothing_is_undecided() -> None:
+def test_the_reverse_is_not_reproduced_and_no_relation_is_undecided() -> None:
     (found,) = _answer({domain: gap / 500 for domain, gap in GAPS.items()})["findings"].to_dicts()
     assert found["verdict"] == "not reproduced"
     bests = dict(zip(GAPS, (0.9, 0.3, 1.2, 0.4, 0.8), strict=True))
@@ -37,7 +37,7 @@ def test_the_reverse_is_not_reproduced_and_nothing_is_undecided() -> None:
 
 
 def test_one_lambda_everywhere_has_no_correlation() -> None:
-    """All curves fall towards the same end: nothing varies, in the domains and in any resample."""
+    """All curves fall from the same end, so λ* is constant over domains and in every resample."""
     tables = _answer(dict.fromkeys(GAPS, -4.0), steep=0.02)
     assert set(tables["recency"]["best"]) == {-0.5}
     (found,) = tables["findings"].to_dicts()
@@ -64,7 +64,7 @@ def test_domains_without_a_gap_or_without_non_active_users_stay_in_the_table_onl
     assert found["n"] == 5
 
 
-def test_seeds_and_paradigms_are_told_apart() -> None:
+def test_seeds_and_paradigms_are_kept_apart() -> None:
     sweeps = [
         temporal_sweep(d, 1.0, 1.6 - gap / 500 if seed else gap / 500, n=200, seed=seed)
         for d, gap in GAPS.items()

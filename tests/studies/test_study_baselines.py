@@ -1,4 +1,4 @@
-"""Table 2's comparisons, on ranks that are written down."""
+"""The comparisons of Table 2, on ranks written by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_each_reference_is_compared_on_the_same_users() -> None:
         np.testing.assert_allclose(part["p_adjusted"], holm(part["p"].to_numpy()))
 
 
-def test_nothing_to_compare() -> None:
+def test_no_references_give_empty_comparisons() -> None:
     tables = baselines.answer([], SCORES_SCHEMA.to_frame())
     schemas_hold(tables, baselines.TABLES)
     alone = Compared("semb", 0, "a", "semb", Ranked.of({"semb": frame(hits(0.5, 9))}))

@@ -23,11 +23,11 @@ def _rows(tables: Tables, table: str, **values: object) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def tables() -> Tables:
-    """Three domains: active users want λ = 1 everywhere, the others 0.25, 1 and 1.75."""
+    """Three domains: λ = 1 is best for active users everywhere; for the others 0.25, 1 and 1.75 are."""
     return temporal.answer([temporal_sweep(d, 1.0, best) for d, best in (("a", 0.25), ("b", 1.0), ("c", 1.75))])
 
 
-def test_the_tables_are_those_that_are_declared(tables: Tables) -> None:
+def test_the_tables_have_the_declared_schemas(tables: Tables) -> None:
     schemas_hold(tables, temporal.TABLES)
     assert tables["curve"].height == 3 * 3 * 4 * len(SCALES)
     assert tables["best"].height == 3 * 3
@@ -43,7 +43,7 @@ def test_the_planted_lambda_of_each_group_is_found(tables: Tables) -> None:
             assert not row["at_edge"]
 
 
-def test_values_are_percent_at_the_points_that_were_measured(tables: Tables) -> None:
+def test_values_are_in_percent_at_the_measured_points(tables: Tables) -> None:
     (row,) = _rows(tables, "best", domain="a", group="non_active")
     curve = {r["scale"]: r for r in _rows(tables, "curve", domain="a", group="non_active", metric="ndcg@20")}
     assert sorted(curve) == list(SCALES)
@@ -56,7 +56,7 @@ def test_values_are_percent_at_the_points_that_were_measured(tables: Tables) -> 
         assert point["smooth"] == pytest.approx(point["value"], abs=0.7)
 
 
-def test_the_gain_is_what_the_planted_lambda_gives_over_one(tables: Tables) -> None:
+def test_the_gain_is_that_of_the_planted_lambda_over_one(tables: Tables) -> None:
     (far,) = _rows(tables, "best", domain="a", group="non_active")
     assert far["gain"] == pytest.approx(100 * 0.12 * 0.75**2, abs=1.5)
     assert far["gain_low"] > 0
@@ -67,29 +67,29 @@ def test_the_gain_is_what_the_planted_lambda_gives_over_one(tables: Tables) -> N
     np.testing.assert_allclose(found["p_adjusted"], holm(found["p"].to_numpy()))
 
 
-def test_a_world_in_which_one_is_not_always_best_says_so() -> None:
+def test_a_world_in_which_lambda_one_is_not_always_best_is_reproduced() -> None:
     tables = temporal.answer([temporal_sweep(d, best, best, n=400) for d, best in (("a", 0.0), ("b", 1.0))])
     (row,) = _rows(tables, "findings")
     assert (row["finding"], row["verdict"], row["value"], row["n"]) == ("λ ≠ 1", "reproduced", 1.0, 2)
     assert row["p"] == min(row["p_adjusted"] for row in _rows(tables, "best", group="all")) < 0.05
 
 
-def test_active_users_who_agree_more_than_the_others_are_seen(tables: Tables) -> None:
+def test_less_variable_active_users_are_reproduced(tables: Tables) -> None:
     (active,) = _rows(tables, "findings", finding="active users")
     assert active["verdict"] == "reproduced"
     assert active["value"] == pytest.approx(0.75**2, abs=0.09)
     assert active["low"] <= active["value"] <= active["high"]
 
 
-def test_active_users_who_agree_less_than_the_others_are_seen() -> None:
+def test_more_variable_active_users_are_not_reproduced() -> None:
     tables = temporal.answer([temporal_sweep(d, best, 1.0) for d, best in (("a", 0.25), ("b", 1.0), ("c", 1.75))])
     (active,) = _rows(tables, "findings", finding="active users")
     assert active["verdict"] == "not reproduced"
     assert active["high"] < 0
 
 
-def test_a_lambda_that_is_measured_roughly_is_not_taken_for_one_that_varies() -> None:
-    """λ* is 1 for everybody; one group of users is small, so that its λ* differs between domains by chance alone."""
+def test_sampling_noise_of_lambda_does_not_count_as_variance() -> None:
+    """λ* is 1 for all users; one group is small, so its measured λ* differs between domains by chance alone."""
     draw, decided = np.random.default_rng(3), []
     for _ in range(25):
         sweeps = []
@@ -108,7 +108,7 @@ def test_a_lambda_that_is_measured_roughly_is_not_taken_for_one_that_varies() ->
     assert decided.count("undecided") >= 24
 
 
-def test_a_world_in_which_one_is_best_says_so() -> None:
+def test_a_world_in_which_lambda_one_is_best_is_not_reproduced() -> None:
     tables = temporal.answer([temporal_sweep(d, 1.0, 1.0, n=4000, steep=0.2) for d in ("a", "b")])
     (row,) = _rows(tables, "findings")
     assert (row["finding"], row["verdict"], row["value"]) == ("λ ≠ 1", "not reproduced", 0.0)
@@ -122,7 +122,7 @@ def test_a_world_of_noise_is_undecided() -> None:
     assert (row["verdict"], row["value"]) == ("undecided", 0.0)
 
 
-def test_only_the_groups_that_are_asked_for_and_have_users() -> None:
+def test_only_the_selected_groups_with_users_have_rows() -> None:
     everybody = temporal_sweep("a", 1.0, 1.0, n=60, active=np.ones(60, bool))
     tables = temporal.answer([everybody])
     assert tables["best"]["group"].to_list() == ["all", "active"]
@@ -133,13 +133,13 @@ def test_only_the_groups_that_are_asked_for_and_have_users() -> None:
     assert tables["findings"].height == 0  # one domain, and nothing known of all users
 
 
-def test_without_a_sweep_there_are_empty_tables() -> None:
+def test_no_sweeps_give_empty_tables() -> None:
     tables = temporal.answer([])
     schemas_hold(tables, temporal.TABLES)
     assert not any(table.height for table in tables.values())
 
 
-def test_paradigms_and_seeds_have_findings_of_their_own() -> None:
+def test_paradigms_and_seeds_have_their_own_findings() -> None:
     runs = [("semb", 0, 0.25), ("semb", 1, 1.0), ("pooled", 0, 1.75)]
     sweeps = [
         temporal_sweep(domain, 1.0, best, n=200, paradigm=paradigm, seed=seed)
@@ -158,7 +158,7 @@ def test_paradigms_and_seeds_have_findings_of_their_own() -> None:
 # ---- the sweep itself --------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_takes_the_users_that_all_points_have() -> None:
+def test_a_sweep_keeps_the_users_that_all_points_have() -> None:
     many, few = frame(hits(0.5, 50)), frame(hits(0.5, 50)).sample(20, seed=0)
     sweep = Sweep.of("semb", "a", 0, {1.0: many, 0.5: few, 0.0: many})
     assert len(sweep.ranked) == 20

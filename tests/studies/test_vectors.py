@@ -1,4 +1,4 @@
-"""The study of task vectors, on weights that are written down."""
+"""The study of task vectors, on weights written by hand."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_one_domain_has_norms_and_no_pairs(tmp_path: Path, base: Path) -> None:
     assert tables["pairs"].height == 0
 
 
-def test_a_checkpoint_that_cannot_be_read_is_told(tmp_path: Path, base: Path) -> None:
+def test_an_unreadable_checkpoint_is_reported(tmp_path: Path, base: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MergeError, match="empty"):
         vectors.answer({"phase2": {"a": tmp_path / "empty"}}, base, paradigm="semb", seed=0)

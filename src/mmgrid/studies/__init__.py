@@ -1,4 +1,4 @@
-"""Questions asked of a grid, one file a study; nothing here imports torch before a study needs it."""
+"""Studies of a grid, one file each, and what a study from another package needs; torch is imported only on use."""
 
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, Steps, Study, StudyGrid, StudySpec

@@ -1,4 +1,4 @@
-"""Table 3, eq. 11: λ predicted from the data alone, by a line that has never seen the domain."""
+"""Table 3, eq. 11: λ of a domain, predicted from its data alone by a line through the other domains."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
 
 PERCENT = 100.0
-LEAST_DOMAINS = 3  # a line through two others is the least that can be left-one-out
-LEAST_TO_JUDGE = 5  # domains, before a line is said to predict one better than the mean does
+LEAST_DOMAINS = 3  # leaving one out must leave two for the line
+LEAST_TO_JUDGE = 5  # domains needed to compare the line with the mean of the others
 RanksAt = Callable[[Sweep, float], pl.DataFrame]
 
 PREDICTIONS_SCHEMA = pl.Schema(
@@ -39,11 +39,11 @@ PREDICTIONS_SCHEMA = pl.Schema(
     )
     | counts("n_domains", "seed")
 )
-"""One row a domain that was left out.
+"""One row per domain, which the line leaves out.
 
-``best`` is its own λ* (non-active users), ``predicted`` λ̃ of the line through the ``n_domains`` others
-(λ* = intercept + slope · gap_days), ``scale`` λ̂ = (1 − p) λ̃ + p with p = ``active_ratio`` over the test users;
-``scale_before`` the same with p estimated one phase earlier, as a deployment without labels must.
+`best` is its own λ* (non-active users). `predicted` is λ̃ of the line through the `n_domains` other domains
+(λ* = intercept + slope · gap_days). `scale` is λ̂ = (1 − p) λ̃ + p with p = `active_ratio` over the test users;
+`scale_before` is the same with p estimated one phase earlier, as in a deployment without labels.
 """
 
 COMPARISON_SCHEMA = pl.Schema(
@@ -51,9 +51,11 @@ COMPARISON_SCHEMA = pl.Schema(
     | numbers("scale", "value_at_one", "value", "difference", "low", "high", "p", "p_adjusted")
     | counts("n_users", "seed")
 )
-"""One row a domain and metric: the model at λ̂ against λ = 1 on all test users; percent and percentage points, paired
-by user, for λ̂ as it came out (that other domains' users would have given another one is not in the interval); p of the
-sign-flip test, and after Holm over the rows of a paradigm and metric."""
+"""One row per domain and metric: the model at λ̂ compared with λ = 1 on all test users, paired by user.
+
+Values are in percent, differences in percentage points. The interval takes λ̂ as given: it leaves out the uncertainty of
+the prediction. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
+"""
 
 TABLES = {"predictions": PREDICTIONS_SCHEMA, "comparison": COMPARISON_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -68,7 +70,8 @@ PLOTS = (
         x_high="high",
         choices=("metric",),
         reference=0.0,
-        caption="What the predicted λ̂ gains over the newest checkpoint, paired by user, with 95 % intervals.",
+        caption="Gain of the model at the predicted λ̂ over the newest checkpoint (λ = 1), paired by user, with 95 % "
+        "intervals.",
     ),
 )
 
@@ -76,12 +79,12 @@ PLOTS = (
 def answer(
     sweeps: Iterable[Sweep], statistics: Mapping[str, Mapping[str, Any]], ranks_at: RanksAt
 ) -> dict[str, pl.DataFrame]:
-    """The study's tables; without rows where fewer than three domains have a gap and non-active users.
+    """The tables of the study, without rows if fewer than three domains have a gap and non-active users.
 
     Args:
-        sweeps: a temporal sweep for each domain.
-        statistics: domain → `mmgrid.data.Statistics` as plain values, and `active_ratio_before`.
-        ranks_at: the table of ranks of a sweep's domain at any λ.
+        sweeps: one sweep per domain.
+        statistics: domain → facts, see `domain_facts`.
+        ranks_at: returns the table of ranks of a sweep at any λ.
     """
     predictions, comparison, findings = [], [], []
     for about, group in by_run(sweeps):
@@ -108,7 +111,7 @@ def answer(
 
 
 def _points(sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Gap and λ* of each domain that has both."""
+    """Domain → gap and λ*, for the domains that have both."""
     return {
         domain: (statistics[domain]["gap_days"], sweep.best["non_active"].place)
         for domain, sweep in sweeps.items()
@@ -146,7 +149,7 @@ def _predictions(sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[s
 
 
 def _frame(sweep: Sweep) -> pl.DataFrame:
-    """The newest checkpoint's table of ranks."""
+    """The table of ranks of the newest checkpoint."""
     users = sweep.ranked
     ranks = users.ranks[sweep.at(1.0)]
     columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
@@ -175,7 +178,7 @@ def _comparison(found: Mapping[str, Any], judged: Ranked) -> list[dict[str, Any]
 
 
 def _gains(judged: Mapping[str, Ranked], seed: int) -> dict[str, Any] | None:
-    """Over the domains, by how much λ̂ raises NDCG@20, in percent of its value at λ = 1; NaN where that is 0."""
+    """By how much λ̂ raises NDCG@20, in percent of its value at λ = 1, averaged over domains; NaN if one value is 0."""
     if not judged:
         return None
 
@@ -202,7 +205,7 @@ def _gains(judged: Mapping[str, Ranked], seed: int) -> dict[str, Any] | None:
 def _better_line(
     rows: Sequence[Mapping[str, Any]], sweeps: Mapping[str, Sweep], statistics: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Whether the line predicts λ* of a domain it has not seen better than the mean of the others does."""
+    """Whether the line predicts λ* of a left-out domain better than the mean of the other domains."""
     if len(rows) < LEAST_TO_JUDGE:
         return None
     names = [row["domain"] for row in rows]
@@ -222,8 +225,8 @@ def _better_line(
     low, high = np.quantile([advantage(row.tolist()) for row in drawn], [0.025, 0.975])
     return {
         "finding": "recency predicts λ*",
-        "claim": "The mean interaction time gap predicts λ* of a domain that was left out.",
-        "statistic": "mean error of λ*, by the mean of the other domains minus by the line through them",
+        "claim": "The mean interaction time gap predicts λ* of a left-out domain.",
+        "statistic": "mean error in λ* of the other domains' mean, minus that of the line through them",
         "value": advantage([each.place for each in best]),
         "low": float(low),
         "high": float(high),
@@ -234,14 +237,14 @@ def _better_line(
 
 
 class AdviseSpec(SweepSpec):
-    """Table 3: λ predicted from the other domains, and what it gains."""
+    """Table 3: λ predicted from the other domains, and its gain."""
 
     kind: Literal["advise"]
 
 
 @dataclass(frozen=True)
 class AdviseParts(DescribedSweepParts):
-    """A described sweep, and the checkpoints at t1 and t2, of which one λ more is evaluated."""
+    """A sweep with its corpus, and the checkpoints at t1 and t2, for the evaluation at λ̂."""
 
     start: Any
     end: Any
@@ -257,7 +260,7 @@ class Advise(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.advise:VIEW"
-    version = 3  # no percentage of nothing; p below what draws can tell
+    version = 4  # NaN in place of a percentage of zero; smaller p-values; clearer sentences
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return generative(trained)
@@ -272,7 +275,7 @@ class Advise(Study):
     def answer(self, parts: Mapping[str, AdviseParts], context: Context) -> dict[str, pl.DataFrame]:
         corpora: dict[str, Part] = {domain: own.corpus for domain, own in parts.items()}
         ranks_at = context.ranks_at
-        assert ranks_at is not None  # the grid that evaluates gives it
+        assert ranks_at is not None  # every grid provides it
 
         def ranks_of(sweep: Sweep, scale: float) -> pl.DataFrame:
             points = parts[sweep.domain].points

@@ -1,4 +1,4 @@
-"""Fig. 4, eq. 7 and 8: does another base for the task vectors cure what cross-domain merging breaks?"""
+"""Fig. 4, eq. 7 and 8: does another base for the task vectors make merging across domains cost less?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 Base = Literal["backbone", "historical", "neutral"]
 BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
-SINGLE = "single"  # the domain's own model at t2, beside the points
+SINGLE = "single"  # the domain's own model at t2, next to the merges
 
 CURVE_SCHEMA = pl.Schema(
     texts("paradigm", "first", "second", "base")
@@ -39,11 +39,11 @@ CURVE_SCHEMA = pl.Schema(
     )
     | counts("first_users", "second_users", "seed")
 )
-"""One row a pair of domains, base, α and metric.
+"""One row per pair of domains, base, α and metric.
 
-``base`` is ``backbone``, ``historical: <domain>`` (that domain's t1 checkpoint) or ``neutral``; ``alpha`` the share
-of ``first``.  ``*_value`` with bounds: percent, on each domain; ``*_single`` the domain's own model at t2 on the
-same users.  ``kept`` is the mean over both domains of value / single, in percent; NaN where a single model finds nothing.
+`base` is `backbone`, `historical: <domain>` (the checkpoint of that domain at t1) or `neutral`. `alpha` is the weight of
+`first`. `*_value` with bounds is the merge on each domain, in percent; `*_single` is the domain's own model at t2 on the
+same users. `kept` is the mean over both domains of value / single, in percent; NaN if a single model finds nothing.
 """
 
 BEST_SCHEMA = pl.Schema(
@@ -53,10 +53,13 @@ BEST_SCHEMA = pl.Schema(
     )
     | counts("seed")
 )
-"""One row a pair and base.  ``alpha`` keeps most on all users, with its interval; ``kept`` is what an α chosen on one
-half of the users keeps on the other half (both ways, averaged), in percent; ``gain`` = kept − that of the backbone as
-base, percentage points, paired by user, null for the backbone itself; p after Holm over the rows of a paradigm.  NaN where a single
-finds nothing for the users of a half or of a resample."""
+"""One row per pair and base.
+
+`alpha` is the α that keeps most, over all users, with its interval. `kept` is the share that an α chosen on one half of
+the users keeps on the other half (both ways, averaged), in percent. `gain` is `kept` minus that of the backbone as base,
+in percentage points, paired by user; null for the backbone itself. `p_adjusted` is after Holm over the rows of a
+paradigm. NaN if a single model finds nothing for the users of a half or of a resample.
+"""
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -75,14 +78,14 @@ PLOTS = (
         x_low="first_low",
         x_high="first_high",
         cross=("first_single", "second_single"),
-        caption="What both domains get of one merged model, α from 0 to 1 along each line; up and right is better. "
+        caption="Quality of the merged model on both domains, with α from 0 to 1 along each line; up and right is better. "
         "Thin lines: each domain's own model.",
     ),
 )
 
 
 def answer(sweeps: Iterable[PairSweep]) -> dict[str, pl.DataFrame]:
-    """The study's tables, from a sweep for each pair of domains and base."""
+    """The tables of the study, from one sweep per pair of domains and base."""
     sweeps = sorted(sweeps, key=lambda sweep: sweep.pair)
     best, gains = [], []
     for _, group in groupby(sweeps, key=lambda sweep: sweep.pair):
@@ -100,7 +103,7 @@ def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
     rows = []
     for metric in METRICS:
         first, second = (bootstrap_interval(users.values(metric), seed=sweep.seed) for users in sweep.both)
-        for place, alpha in enumerate(sweep.alphas, start=1):  # the single model stands at 0
+        for place, alpha in enumerate(sweep.alphas, start=1):  # place 0 is the single model
             row = {
                 "paradigm": sweep.paradigm,
                 "first": sweep.first,
@@ -127,7 +130,7 @@ def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, eq=False)
 class _Gain:
-    """What one base keeps more than the backbone does: a number, and its resamples."""
+    """The difference in kept share between a base and the backbone, and its resamples."""
 
     paradigm: str
     seed: int
@@ -244,20 +247,20 @@ class BaseModelSpec(StudySpec):
             if first == second:
                 raise ValueError(f"{first} is paired with itself")
         if len({frozenset(pair) for pair in pairs or ()}) < len(pairs or ()):
-            raise ValueError("a pair is named twice; α from 0 to 1 is both its directions")
+            raise ValueError("a pair is named twice; α from 0 to 1 covers both of its orders")
         return pairs
 
 
 @dataclass(frozen=True)
 class BaseModelParts:
-    """singles: each domain's own evaluation. points: by pair and base, then by evaluated domain and α."""
+    """singles: domain → evaluation of its own model. points: (first, second, base) → evaluated domain → α → evaluation."""
 
     singles: Mapping[str, Any]
     points: Mapping[tuple[str, str, str], Mapping[str, Mapping[float, Any]]]
 
 
 class BaseModel(Study):
-    """Whether another base cures what cross-domain merging breaks."""
+    """Whether another base makes merging across domains cost less."""
 
     name = "base_model"
     title = "Another base"
@@ -266,7 +269,7 @@ class BaseModel(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.base_model:VIEW"
-    version = 3  # a domain's resamples are the same in all pairs; no percentage of nothing; p below what draws can tell
+    version = 3  # same resamples of a domain in all pairs; NaN in place of a share of zero; smaller p-values
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -275,7 +278,7 @@ class BaseModel(Study):
         pairs = spec.pairs or tuple(combinations(sorted(grid.domains), 2))
         outside = sorted({domain for pair in pairs for domain in pair} - set(grid.domains))
         if outside:
-            raise grid.wrong(f"pairs name {', '.join(outside)}, which `domains` leaves out")
+            raise grid.wrong(f"pairs: {', '.join(outside)} is not among the domains of this study; add it to `domains`")
         if not pairs:
             return None
         singles = {
@@ -307,7 +310,7 @@ class BaseModel(Study):
 
 
 def _bases(spec: BaseModelSpec, pair: tuple[str, str]) -> list[str]:
-    """The bases of a pair, as the column `base` names them."""
+    """The bases of a pair, as in the column `base`."""
     names: dict[Base, list[str]] = {
         "backbone": [BACKBONE],
         "historical": [f"{HISTORICAL}{domain}" for domain in pair],

@@ -1,4 +1,4 @@
-"""Table 2: how good each paradigm is at t2, and whether it beats popularity and SASRec on the same users."""
+"""Table 2: the quality of each paradigm at t2, and whether it beats popularity and SASRec on the same users."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +19,11 @@ COMPARISONS_SCHEMA = pl.Schema(
     | numbers("difference", "low", "high", "p", "p_adjusted")
     | counts("n_users", "seed")
 )
-"""``paradigm`` at t2 minus ``reference`` (``popularity``, ``sasrec``, ``sasrec (in one go)``), percentage points,
-paired by user, over all test users; p of the sign-flip test, and after Holm over the rows of a paradigm and metric."""
+"""One row per domain, reference and metric: `paradigm` at t2 minus `reference`, in percentage points.
+
+`reference` is `popularity`, `sasrec` or `sasrec (in one go)`. Differences are paired by user, over all test users. `p` is
+that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
+"""
 
 TABLES = {"scores": SCORES_SCHEMA, "comparisons": COMPARISONS_SCHEMA}
 PLOTS = (
@@ -35,14 +38,14 @@ PLOTS = (
         x_high="high",
         choices=("metric",),
         reference=0.0,
-        caption="The paradigm at t2 minus each reference, paired by user, with 95 % intervals.",
+        caption="Each paradigm at t2 minus each reference, paired by user, with 95 % intervals.",
     ),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A domain's users, ranked by the paradigm's model at t2 (`model`) and by what it is compared with."""
+    """The users of a domain, ranked by `model`, the paradigm's model at t2, and by each reference."""
 
     paradigm: str
     seed: int
@@ -52,7 +55,7 @@ class Compared:
 
 
 def answer(compared: Iterable[Compared], scores: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The study's tables; `scores` are the results rows of the models that are compared."""
+    """The tables of the study; `scores` has the results rows of all compared models."""
     rows = [row for one in compared for row in _rows(one)]
     table = pl.DataFrame(rows, schema=COMPARISONS_SCHEMA)
     return {
@@ -93,7 +96,7 @@ class BaselinesSpec(StudySpec):
 
 @dataclass(frozen=True)
 class BaselinesParts:
-    """Of one domain, the paradigm's evaluation at t2, and those that it is compared with, by their labels."""
+    """For one domain: the evaluation of the paradigm at t2, and those of the references by label."""
 
     own: Any
     references: Mapping[str, Any]
@@ -109,7 +112,7 @@ class Baselines(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.baselines:VIEW"
-    version = 2  # p below what draws can tell
+    version = 2  # smaller p-values
 
     def needs(self, spec: BaselinesSpec, grid: StudyGrid) -> dict[str, BaselinesParts]:
         return {

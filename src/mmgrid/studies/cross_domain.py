@@ -1,4 +1,4 @@
-"""Cross-domain merging (Fig. 3): what a merge of two domains' models costs or gains on each of them."""
+"""Cross-domain merging (Fig. 3): the change in quality on each of two domains when their models are merged."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,12 +20,12 @@ from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.permutation import labels_p, rank_correlation
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
-LEAST_DOMAINS = 4  # below them a correlation over pairs says nothing
+LEAST_DOMAINS = 4  # with fewer, a correlation over pairs means nothing
 SAMPLES = 1000
-NEARLY = 0.8  # share of the merges that "nearly everywhere" asks for
+NEARLY = 0.8  # share of the merges that counts as "nearly everywhere"
 MERGED, SINGLE = "merged", "single"
 Way = Literal["weight", "subspace"]
-# Method, what results call it, and options.  Subspace merging is DARE, then TIES, as in the paper.
+# Method, its name in results, and options. Subspace merging is DARE, then TIES, as in the paper.
 WAYS: dict[Way, tuple[str, str, dict[str, Any]]] = {
     "weight": ("linear", "linear", {}),
     "subspace": ("ties", "subspace", {"preset": "subspace"}),
@@ -36,10 +36,10 @@ MERGES_SCHEMA = pl.Schema(
     | numbers("single", "merged", "change", "low", "high", "p", "p_adjusted")
     | counts("n_users", "seed")
 )
-"""One row a way (``weight`` or ``subspace``), evaluated domain, partner, group and metric.
+"""One row per way (`weight` or `subspace`), evaluated domain, partner, group and metric.
 
-``single`` (the domain's own model at t2) and ``merged`` in percent, ``change`` with its bounds in percent of ``single``,
-paired by user; p of the sign-flip test, and after Holm over the rows of a paradigm, group and metric.
+`single` (the domain's own model at t2) and `merged` are in percent, `change` with its bounds in percent of `single`,
+paired by user. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm, group and metric.
 """
 
 TABLES = {"merges": MERGES_SCHEMA, "findings": FINDINGS_SCHEMA}
@@ -55,25 +55,26 @@ PLOTS = (
         high="high",
         panel="way",
         choices=("group", "metric"),
-        caption="Change in percent of the single-domain model's value when the t2 models of two domains are merged.",
+        caption="Change of the metric when the models of two domains at t2 are merged, in percent of the domain's own model.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A merge on one domain, and the domain's own model on the same users, or on more."""
+    """The ranks of a merge on one domain, and those of the domain's own model for at least the same users."""
 
-    recipe: Mapping[str, Any]  # of the merge's evaluation
+    recipe: Mapping[str, Any]  # of the evaluation of the merge
     ranks: pl.DataFrame  # user_id, target, active, rank
     reference_ranks: pl.DataFrame
     reference: str  # the domain's own model
 
 
 def changes(compared: Iterable[Compared]) -> pl.DataFrame:
-    """How each merge differs from the domain's own model on its users, paired by user: `CHANGES_SCHEMA`.
+    """The change from the domain's own model to each merge, paired by user: `CHANGES_SCHEMA`.
 
-    Raises ValueError when the domain's own model was not ranked for a user of the merge, or for another target.
+    Raises:
+        ValueError: a user of the merge has no rank by the domain's own model, or one for another target.
     """
     frames = []
     for pair in compared:
@@ -103,9 +104,9 @@ def changes(compared: Iterable[Compared]) -> pl.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class MergedPair:
-    """A merge of two domains' models, on one of them.
+    """A merge of the models of two domains, evaluated on one of them.
 
-    way: ``weight`` or ``subspace``.  ranked: the users of `domain`, by the models ``single`` and ``merged``.
+    way: `weight` or `subspace`. ranked: the users of `domain`, ranked by the models `single` and `merged`.
     """
 
     paradigm: str
@@ -123,12 +124,12 @@ class MergedPair:
 def answer(
     pairs: Iterable[MergedPair], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
 ) -> dict[str, pl.DataFrame]:
-    """The study's tables.
+    """The tables of the study.
 
     Args:
-        pairs: every pair of domains, merged each way and evaluated on both.
-        interactions: domain → training interactions, before t2 (Finding 3).
-        centres: domain → mean vector of its items (Finding 1); domains may be missing.
+        pairs: every pair of domains, merged in each way and evaluated on both.
+        interactions: domain → number of training interactions, before t2 (Finding 3).
+        centres: domain → mean vector of its items (Finding 1); empty if the grid has no item vectors.
     """
     rows = [row for pair in pairs for row in _merge_rows(pair)]
     merges = with_holm(pl.DataFrame(rows, schema=MERGES_SCHEMA), "group")
@@ -196,7 +197,7 @@ def _findings(
                 rows,
                 lambda domain, partner: _cosine(centres[domain], centres[partner]),
                 "finding 1",
-                "The more alike the texts of two domains are, the better a merge of them does.",
+                "The more similar the texts of two domains, the better their merge.",
                 "Spearman's ρ of the change and the cosine of the domains' mean item vectors",
             )
         )
@@ -205,7 +206,7 @@ def _findings(
             rows,
             lambda domain, partner: math.log(interactions[domain] / interactions[partner]),
             "finding 3",
-            "A merge costs the domain with fewer training interactions more.",
+            "Of two merged domains, the one with fewer training interactions loses more.",
             "Spearman's ρ of the change and the log ratio of training interactions",
         )
     )
@@ -213,14 +214,14 @@ def _findings(
 
 
 def _conflicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Finding 2: merging costs quality nearly everywhere (of semid and semb)."""
+    """Finding 2 (semid and semb): merging lowers quality nearly everywhere."""
     fell = sum(row["high"] < 0 and row["p_adjusted"] < 0.05 for row in rows)
     rose = sum(row["low"] > 0 and row["p_adjusted"] < 0.05 for row in rows)
     share = fell / len(rows)
     return {
         "finding": "finding 2",
         "claim": "Merging two domains lowers the quality on both, nearly everywhere.",
-        "statistic": "share of merged models below the domain's own one (Holm)",
+        "statistic": "share of merges significantly below the domain's own model (after Holm)",
         "value": share,
         "low": None,
         "high": None,
@@ -237,7 +238,7 @@ def _correlated(
     claim: str,
     statistic: str,
 ) -> dict[str, Any] | None:
-    """Rank correlation of the changes with a predictor over (domain, partner); domains are what is exchanged."""
+    """Rank correlation of the changes with a predictor over (domain, partner); its p comes from exchanging domains."""
     domains = sorted({row["domain"] for row in rows})
     if len(domains) < LEAST_DOMAINS:
         return None
@@ -264,7 +265,7 @@ def _correlated(
 
 
 def _over_domains(places: Sequence[tuple[str, str]], x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the rank correlation when domains are resampled, and with them all their pairs."""
+    """95 % interval of the rank correlation from resampling domains, each with all of its pairs."""
     at = {place: index for index, place in enumerate(places)}
     domains = sorted({domain for place in places for domain in place})
     draw = generator(0, "studies", "domains")
@@ -289,8 +290,7 @@ class CrossDomainSpec(StudySpec):
 
 @dataclass(frozen=True)
 class CrossDomainParts:
-    """singles: each domain's own evaluation. merged: by way, evaluated domain and partner. Corpora and item vectors by
-    domain."""
+    """singles, corpora, item_vectors: by domain. merged: by way, evaluated domain and partner."""
 
     singles: Mapping[str, Any]
     merged: Mapping[tuple[str, str, str], Any]
@@ -299,7 +299,7 @@ class CrossDomainParts:
 
 
 class CrossDomain(Study):
-    """What a merge of two domains costs or gains on each."""
+    """The change in quality on each of two merged domains."""
 
     name = "cross_domain"
     title = "Merging across domains"
@@ -308,7 +308,7 @@ class CrossDomain(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.cross_domain:VIEW"
-    version = 2  # p below what draws can tell
+    version = 3  # smaller p-values; clearer sentences
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -316,7 +316,7 @@ class CrossDomain(Study):
     def needs(self, spec: CrossDomainSpec, grid: StudyGrid) -> CrossDomainParts | None:
         if len(grid.domains) < 2:
             return None
-        grid.base()  # without one there is nothing in common to merge
+        grid.base()  # an error here if there is none: merging needs a common base
         vectors = {domain: grid.item_vectors(domain) for domain in grid.domains}
         return CrossDomainParts(
             singles={domain: grid.evaluation(domain, grid.phases[-1]) for domain in grid.domains},
@@ -340,7 +340,7 @@ class CrossDomain(Study):
 
 
 def _interactions(corpora: Mapping[str, Part], context: Context) -> dict[str, int]:
-    """Training interactions of each domain, of the phases that the newest checkpoints have seen."""
+    """Domain → number of training interactions, over all training phases."""
     found: dict[str, Any] = {domain: part.summary["statistics"] for domain, part in corpora.items()}
     return {domain: sum(one["interactions"][phase] for phase in context.phases) for domain, one in found.items()}
 

@@ -1,6 +1,4 @@
-"""What the studies of λ know of a domain: nothing that the newest checkpoint could not know."""
-
-from __future__ import annotations
+"""The facts about a domain that studies of λ use; they contain nothing that was unknown at the end of training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +10,7 @@ from mmgrid.studies.contract import Context, Part
 
 
 def domain_facts(corpora: Mapping[str, Part], context: Context) -> dict[str, dict[str, Any]]:
-    """By domain: test_users, active, non_active, active_ratio, gap_days, active_ratio_before (one phase earlier)."""
+    """Domain → test_users, active, non_active, active_ratio, gap_days, active_ratio_before (one phase earlier)."""
     return {domain: _facts(part, context) for domain, part in corpora.items()}
 
 

@@ -1,6 +1,4 @@
-"""A study's figure, declared: which columns of which table are x, y and colour.  `report` draws it."""
-
-from __future__ import annotations
+"""The declaration of a study's figure: a table, and the columns for x, y and colour. The report draws it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +9,7 @@ Mark = Literal["line", "path", "heat", "point", "bar"]
 
 @dataclass(frozen=True)
 class Axis:
-    """A column and what a reader calls it."""
+    """A column, and its title and unit for the reader."""
 
     column: str
     title: str
@@ -23,22 +21,22 @@ class Plot:
     """One figure.
 
     Attributes:
-        name: of the figure, within its study.
-        table: the study's table that is drawn.
-        mark: ``line`` connects the rows in the order of x, ``path`` in the order of ``order``.
+        name: unique within the study.
+        table: the table of the study that is drawn.
+        mark: `line` connects the rows in the order of x, `path` in the order of `order`.
         x, y: the axes.
-        colour: the column that tells the lines, bars or points apart; of a heatmap the value.
-        panel: the column with a panel for each of its values, if any.
-        low, high: the bounds of the value (y; of a heatmap the colour), if any.
-        x_low, x_high: the bounds of x, if any.
+        colour: the column that distinguishes lines, bars or points; in a heatmap, the value.
+        panel: the column whose values get one panel each, if any.
+        low, high: the columns with the bounds of the value (y; in a heatmap, the colour), if any.
+        x_low, x_high: the columns with the bounds of x, if any.
         order: the column along which a path runs.
-        choices: columns of which one value at a time is shown, chosen by the reader.
-        rules: another table of the study and its column of vertical lines, by the same panels, colours and choices.
-        label: the column that names points, if any.
-        cross: columns with a value of x and of y at which each panel has a thin line, if any.
-        keep: column → the values whose rows are drawn; rows of others are for the tables.
-        reference: a value of x at which a thin line stands (λ = 1, say), if any.
-        caption: what is seen, in a sentence.
+        choices: columns whose value the reader selects; only rows with the selected value are shown.
+        rules: another table and its column of x positions for dashed vertical lines, with the same panel, colour and choices.
+        label: the column with the labels of points, if any.
+        cross: the columns with an x and a y at which each panel gets thin lines, if any.
+        keep: column → values; only rows with one of these values are drawn.
+        reference: an x at which a thin line is drawn, such as λ = 1, if any.
+        caption: a sentence that says what the figure shows.
     """
 
     name: str

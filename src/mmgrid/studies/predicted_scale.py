@@ -1,6 +1,4 @@
-"""A λ for a deployment that has no labels yet: what it is, what it rests on, and how far to trust it."""
-
-from __future__ import annotations
+"""A predicted λ for a deployment without labels: its value, its inputs, and how reliable it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ import numpy as np
 
 from mmgrid.studies.statistics.leave_one_out_line import LineFit, blended, left_out
 
-LEAST_POINTS = 3  # of other domains; with fewer the paper's are taken
+LEAST_POINTS = 3  # other domains needed for a line; with fewer, callers use the points of the paper
 
 
 @dataclass(frozen=True)
@@ -18,14 +16,14 @@ class PredictedScale:
 
     Attributes:
         scale: λ̂ = (1 − p) λ̃ + p, eq. 11.
-        predicted: λ̃, of the line, for the users who are not active.
-        active_ratio: p, as it was one phase earlier.
-        gap_days: mean age of an item when somebody takes it, over all interactions before t2.
+        predicted: λ̃ of the line, for non-active users.
+        active_ratio: p, measured one phase earlier.
+        gap_days: mean interaction time gap, over all interactions before t2.
         line: λ̃ = intercept + slope · gap.
-        points: the domains that the line goes through: gap in days and λ*.
-        source: where they come from, in words.
-        error: mean distance of the line from λ* of a domain that was left out of it.
-        error_of_mean: the same when the mean λ* of the other domains is taken instead of the line.
+        points: domain → gap in days and λ*, for the domains that the line is fitted to.
+        source: where these points come from, as a phrase.
+        error: mean absolute leave-one-out error of the line.
+        error_of_mean: the same for the mean λ* of the other domains in place of the line.
     """
 
     domain: str
@@ -41,29 +39,27 @@ class PredictedScale:
 
     @property
     def extrapolates(self) -> bool:
-        """Whether the gap lies outside of those that the line has seen."""
+        """Whether the gap lies outside the range of the points."""
         gaps = [gap for gap, _ in self.points.values()]
         return not min(gaps) <= self.gap_days <= max(gaps)
 
     def sentences(self) -> list[str]:
-        """How far to trust it."""
+        """Sentences that say how reliable the prediction is."""
         share = 1 - self.active_ratio
         words = [
-            f"λ̃ = {self.predicted:.3f} is what the line through {len(self.points)} domains ({self.source}) predicts "
-            f"for users who were not active of late; the {100 * self.active_ratio:.0f} % active ones count with λ = 1.",
-            f"The line misses λ* of a domain that it has not seen by {self.error:.2f} on average, which moves λ̂ by "
-            f"{share * self.error:.2f} here; the mean of the other domains misses it by {self.error_of_mean:.2f}.",
+            f"λ̃ = {self.predicted:.3f} for non-active users is predicted by a line through {len(self.points)} domains "
+            f"({self.source}); the active users ({100 * self.active_ratio:.0f} %) count with λ = 1.",
+            f"On a left-out domain the line errs by {self.error:.2f} on average, which would move λ̂ by "
+            f"{share * self.error:.2f} here; the mean of the other domains errs by {self.error_of_mean:.2f}.",
         ]
         if self.error >= self.error_of_mean:
-            words.append("So the gap tells nothing here that the mean does not: do not rest anything on it.")
+            words.append("The line is no better than the mean of the other domains: do not rely on this prediction.")
         if self.extrapolates:
             words.append(
-                f"A gap of {self.gap_days:.0f} days lies outside of what the line has seen: this is an extrapolation."
+                f"The gap of {self.gap_days:.0f} days lies outside the range of the other domains: this is an extrapolation."
             )
         if abs(self.scale - 1) <= share * self.error:
-            words.append(
-                "λ = 1, the newest checkpoint as it is, lies within that error: there is no case for leaving it."
-            )
+            words.append("λ = 1, the newest checkpoint, lies within this error: there is no reason to change it.")
         return words
 
 
@@ -77,16 +73,14 @@ def predict_scale(
     """λ̂ from the data alone.
 
     Args:
-        points: domain → mean gap in days and λ* of the non-active users; `domain` itself is left out.
+        points: domain → mean gap in days and λ* of non-active users; `domain` itself is ignored.
 
     Raises:
-        ValueError: fewer than `LEAST_POINTS` other domains, or all with one gap.
+        ValueError: fewer than `LEAST_POINTS` other domains, or all with the same gap.
     """
     others = {name: point for name, point in points.items() if name != domain}
     if len(others) < LEAST_POINTS:
-        raise ValueError(
-            f"{domain}: {len(others)} other domains have a λ*; a line that can be tested needs {LEAST_POINTS}"
-        )
+        raise ValueError(f"{domain}: only {len(others)} other domains have a λ*; the line needs {LEAST_POINTS}")
     line = LineFit.of(list(others.values()))
     predicted = line.at(gap_days)
     misses, misses_of_mean = [], []

@@ -1,4 +1,4 @@
-"""Table 4: is the best λ for non-active users smaller where people take older items?"""
+"""Table 4: is the best λ of non-active users smaller in domains where users interact with older items?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.permutation import correlation, permutation_p
 from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
 
-LEAST_DOMAINS = 5  # below them even a perfect order is likely by chance
+LEAST_DOMAINS = 5  # with fewer, even a perfect order is likely by chance
 
 RECENCY_SCHEMA = pl.Schema(
     texts("paradigm", "domain")
@@ -22,8 +22,8 @@ RECENCY_SCHEMA = pl.Schema(
     | numbers("active_ratio", "best", "best_low", "best_high", "gap_days")
     | counts("seed")
 )
-"""One row a domain.  ``best`` is λ* of the non-active users with its interval, null where there are none;
-``gap_days`` the mean age of an item when somebody takes it, over all interactions before t2."""
+"""One row per domain. `best` is λ* of the non-active users with its interval, null if there are none; `gap_days` is the
+mean interaction time gap (see `mmgrid.data.statistics.mean_gap_days`) over all interactions before t2."""
 
 TABLES = {"recency": RECENCY_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -37,17 +37,18 @@ PLOTS = (
         low="best_low",
         high="best_high",
         label="domain",
-        caption="The best λ of each domain's non-active users, with its interval, against the age of what people take.",
+        caption="The best λ of each domain's non-active users, with its 95 % interval, over the domain's mean interaction "
+        "time gap.",
     ),
 )
 
 
 def answer(sweeps: Iterable[Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, pl.DataFrame]:
-    """The study's tables.
+    """The tables of the study.
 
     Args:
-        sweeps: a temporal sweep for each domain.
-        statistics: domain → `mmgrid.data.Statistics` as plain values.
+        sweeps: one sweep per domain.
+        statistics: domain → facts, see `domain_facts`.
     """
     sweeps = list(sweeps)
     rows = [_row(sweep, statistics[sweep.domain]) for sweep in sweeps]
@@ -69,7 +70,7 @@ def _row(sweep: Sweep, statistics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finding(sweeps: Sequence[Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Table 4: the larger the gap, the smaller λ*.  (Two sentences of the paper say the reverse; its table stands.)"""
+    """Table 4: the larger the gap, the smaller λ*. (Two sentences of the paper say the reverse; this follows the table.)"""
     used = [s for s in sweeps if "non_active" in s.best and statistics[s.domain]["gap_days"] is not None]
     if len(used) < LEAST_DOMAINS:
         return None
@@ -98,7 +99,7 @@ class RecencySpec(SweepSpec):
 
 
 class Recency(Study):
-    """Whether the age of what people take predicts the best λ."""
+    """Whether the mean interaction time gap of a domain predicts its best λ."""
 
     name = "recency"
     title = "Item recency"

@@ -1,6 +1,4 @@
-"""All installed studies by name, in the order in which they are listed; nothing here imports torch."""
-
-from __future__ import annotations
+"""All installed studies by name, in the order of listings; nothing here imports torch."""
 
 from typing import Annotated, Any, Union, get_args
 
@@ -14,7 +12,7 @@ def _check(name: str, study: Study) -> None:
     if not isinstance(study, Study):
         raise TypeError(f"expected an instance of Study, not a {type(study).__name__}")
     if study.name != name:
-        raise ValueError(f"the study is called {study.name!r}, and its entry point {name!r}; give both one name")
+        raise ValueError(f"the study is called {study.name!r}, but its entry point {name!r}; give both the same name")
     kind = study.spec.model_fields.get("kind")
     if kind is None or get_args(kind.annotation) != (name,):
         raise ValueError(f'its spec needs the field kind: Literal["{name}"]')
@@ -29,9 +27,9 @@ STUDIES: Plugins[Study] = Plugins(
 
 
 def _specs() -> list[type[StudySpec]]:
-    """The specs of all studies that can be loaded; a broken one is left out, so that other grids go on."""
+    """The specs of all studies that can be loaded; a broken one is left out, so that grids without it still work."""
     return [study.spec for study in STUDIES.working().values()]
 
 
 StudySpecs: Any = Annotated[Union[tuple(_specs())], Field(discriminator="kind")]  # noqa: UP007 - made at run time
-"""What `[[studies]]` of a grid file may hold: the spec of any installed study, told apart by `kind`."""
+"""An entry of `[[studies]]` in a grid file: the spec of any installed study, selected by `kind`."""

@@ -1,4 +1,4 @@
-"""A sweep: one domain's users, ranked by the models between and beyond the checkpoints of t1 and t2."""
+"""A sweep: the users of one domain, ranked by models on the line through the checkpoints of t1 and t2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_SCALES = Steps.model_validate({"from": -0.5, "to": 2.0, "step": 0.1})
 class Sweep:
     """The models Θ(t1) + λ (Θ(t2) − Θ(t1)) of a domain.
 
-    scales: the λ of the points, rising; they name the models of `ranked`.
+    scales: float64[P], the λ of the points, ascending; `ranked` has one model per point, named by its λ.
     """
 
     paradigm: str
@@ -35,10 +35,10 @@ class Sweep:
 
     @classmethod
     def of(cls, paradigm: str, domain: str, seed: int, points: Mapping[float, pl.DataFrame]) -> Sweep:
-        """From the tables of ranks (user_id, target, active, rank) of each point, by λ.
+        """From λ → table of ranks (user_id, target, active, rank).
 
         Raises:
-            ValueError: the points were ranked for different users or targets.
+            ValueError: two points have ranks for different users or targets.
         """
         frames = {_name(scale): points[scale] for scale in sorted(points)}
         return cls(paradigm, domain, seed, Ranked.of(frames))
@@ -48,12 +48,12 @@ class Sweep:
         return np.array([float(name) for name in self.ranked.ranks])
 
     def at(self, scale: float) -> str:
-        """The name, within `ranked`, of the point that lies nearest."""
+        """The name in `ranked` of the point nearest to `scale`."""
         return list(self.ranked.ranks)[int(np.abs(self.scales - scale).argmin())]
 
     @cached_property
     def best(self) -> dict[str, Best]:
-        """λ* of each group that has users, by NDCG@20."""
+        """λ* by NDCG@20 for each group that has users."""
         groups = {group: users for group, users in self.ranked.groups().items() if len(users)}
         return {
             group: best_place(users.values(MAIN_METRIC), self.scales, seed=self.seed) for group, users in groups.items()
@@ -61,9 +61,11 @@ class Sweep:
 
 
 class SweepSpec(StudySpec):
-    """What a grid file says of a study of λ."""
+    """The keys of a study of λ in a grid file."""
 
-    scales: Steps | None = Field(default=None, description="of λ; default: the temporal study's, −0.5 to 2 by 0.1")
+    scales: Steps | None = Field(
+        default=None, description="values of λ; default: those of the temporal study, −0.5 to 2 by 0.1"
+    )
 
     @field_validator("scales")
     @classmethod
@@ -75,22 +77,22 @@ class SweepSpec(StudySpec):
 
 @dataclass(frozen=True)
 class SweepParts:
-    """Of one domain, the evaluations at each λ; at 0 and 1 those of the checkpoints themselves."""
+    """λ → evaluation, for one domain; λ = 0 and 1 are the checkpoints themselves."""
 
     points: Mapping[float, Any]
 
 
 @dataclass(frozen=True)
 class DescribedSweepParts(SweepParts):
-    """A sweep next to the domain's data."""
+    """A sweep and the corpus of its domain."""
 
     corpus: Any
 
 
 def sweep_points(spec: SweepSpec, grid: StudyGrid, domain: str) -> dict[float, Any]:
-    """The evaluations of a domain's sweep, by λ.
+    """λ → evaluation, for the sweep of a domain.
 
-    Scales and sample of users are the study's own, else those of the grid's temporal study, else the default.
+    The values of λ and the sample of users are those of the study, else of the grid's temporal study, else the default.
     """
     shared = grid.spec_of("temporal")
     scales = spec.scales or (shared and shared.scales) or DEFAULT_SCALES
@@ -102,7 +104,7 @@ def sweep_points(spec: SweepSpec, grid: StudyGrid, domain: str) -> dict[float, A
 
 
 def described_sweeps(spec: SweepSpec, grid: StudyGrid) -> dict[str, DescribedSweepParts]:
-    """By domain."""
+    """Domain → its sweep and corpus."""
     return {
         domain: DescribedSweepParts(sweep_points(spec, grid, domain), grid.corpus(domain)) for domain in grid.domains
     }
@@ -117,12 +119,12 @@ def sweeps_of(parts: Mapping[str, SweepParts], context: Context) -> list[Sweep]:
 
 
 def generative(paradigms: Sequence[str]) -> list[str]:
-    """The paradigms without the baselines that a grid also trains in one go, which nobody merges."""
+    """The paradigms without baselines such as SASRec, which a grid also trains in one go and nobody merges."""
     return [name for name in paradigms if not PARADIGMS[name].in_one_go]
 
 
 def by_run(sweeps: Iterable[Sweep]) -> Iterator[tuple[dict[str, str | int], list[Sweep]]]:
-    """The sweeps of each paradigm and seed, behind these two as the columns of a table have them."""
+    """The sweeps of each paradigm and seed, each list preceded by `{"paradigm": …, "seed": …}`."""
 
     def run(sweep: Sweep) -> tuple[str, int]:
         return sweep.paradigm, sweep.seed

@@ -1,4 +1,4 @@
-"""Fig. 5, eq. 9 and 10: how much of the newest phase to trust, for all, active and non-active users."""
+"""Fig. 5, eq. 9 and 10: the best λ between and beyond the checkpoints of t1 and t2, for each group of users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -19,14 +19,15 @@ from mmgrid.studies.sweep import Sweep, SweepParts, SweepSpec, by_run, generativ
 
 Group = Literal["all", "active", "non_active"]
 PERCENT = 100.0
-SMALL_GAIN = 1.0  # percent of the value at λ = 1: below it there is nothing to gain
+SMALL_GAIN = 1.0  # percent of the value at λ = 1; less counts as no gain
 
 CURVE_SCHEMA = pl.Schema(
     texts("paradigm", "domain", "group", "metric")
     | numbers("scale", "value", "low", "high", "smooth")
     | counts("n_users", "seed")
 )
-"""One row a domain, group, metric and λ: Θ(t1) + λ (Θ(t2) − Θ(t1)); percent; ``smooth`` the smoothed curve there."""
+"""One row per domain, group, metric and λ, for the model Θ(t1) + λ (Θ(t2) − Θ(t1)), in percent. `smooth` is the smoothed
+curve at this λ."""
 
 BEST_SCHEMA = pl.Schema(
     texts("paradigm", "domain", "group", "metric")
@@ -35,11 +36,14 @@ BEST_SCHEMA = pl.Schema(
     | numbers("value_at_best", "value_at_one", "value_at_zero", "gain", "gain_low", "gain_high", "p", "p_adjusted")
     | counts("n_users", "seed")
 )
-"""One row a domain and group.  ``best`` is λ* (the smoothed curve's maximum, in steps of 0.005) with the interval of
-its bootstrap over users; ``at_edge`` if it lies at an end of the range that was tried.  ``value_at_*``: percent, as
-measured at the nearest λ that was tried.  ``gain``: λ chosen on one half of the users minus λ = 1, measured on the
-other half (both ways, averaged), percentage points, with an interval that takes the λ as chosen; p of the sign-flip
-test, and after Holm over the rows of a paradigm."""
+"""One row per domain and group.
+
+`best` is λ* (the maximum of the smoothed curve, in steps of 0.005) with a bootstrap interval over users; `at_edge` is true
+if it lies at an end of the evaluated range. `value_at_*` is the measured value at the nearest evaluated λ, in percent.
+`gain` is the value at a λ chosen on one half of the users minus that at λ = 1, measured on the other half (both ways,
+averaged), in percentage points; its interval takes the chosen λ as given. `p` is that of the sign-flip test, `p_adjusted`
+after Holm over the rows of a paradigm.
+"""
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
@@ -56,13 +60,14 @@ PLOTS = (
         choices=("metric",),
         rules=("best", "best"),
         reference=1.0,
-        caption="Between and beyond the checkpoints at t1 (λ = 0) and t2 (λ = 1); dashed: the best λ of each group.",
+        caption="Quality of Θ(t1) + λ (Θ(t2) − Θ(t1)), from the checkpoint at t1 (λ = 0) to that at t2 (λ = 1) and beyond. "
+        "Dashed: the best λ of each group.",
     ),
 )
 
 
 def answer(sweeps: Iterable[Sweep], groups: Sequence[str] = ("all", "active", "non_active")) -> dict[str, pl.DataFrame]:
-    """The study's tables, from a sweep for each domain; groups without users have no rows."""
+    """The tables of the study, from one sweep per domain; groups without users have no rows."""
     sweeps = list(sweeps)
     curve, best = [], []
     for sweep in sweeps:
@@ -140,7 +145,7 @@ def _findings(sweeps: Sequence[Sweep], best: pl.DataFrame) -> list[dict[str, Any
 
 
 def _not_one(best: pl.DataFrame) -> dict[str, Any] | None:
-    """λ = 1 is not always best: in how many domains a λ chosen on other users beats it."""
+    """λ = 1 is not always best: counts the domains in which a λ chosen on other users beats it."""
     rows = best.filter(pl.col("group") == "all").to_dicts()
     if not rows:
         return None
@@ -160,10 +165,10 @@ def _not_one(best: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def _less_variable(sweeps: Sequence[Sweep]) -> dict[str, Any] | None:
-    """Active users' λ* varies less over the domains than non-active users'.
+    """λ* of active users varies less over the domains than λ* of non-active users.
 
-    A λ* that is measured roughly varies for that alone, and more in a resample: a measured variance over domains holds
-    the mean variance of the replicates once, one of a resample twice.  Both are taken out.
+    Sampling noise alone makes λ* vary. The measured variance over domains contains the mean variance of the bootstrap
+    replicates once, that of a resample contains it twice; both are subtracted.
     """
     whole = [sweep for sweep in sweeps if {"active", "non_active"} <= set(sweep.best)]
     if len(whole) < 3:
@@ -180,7 +185,7 @@ def _less_variable(sweeps: Sequence[Sweep]) -> dict[str, Any] | None:
     return {
         "finding": "active users",
         "claim": "The best λ varies less between domains for active users than for non-active ones.",
-        "statistic": "variance of λ* over domains beyond what single users bring about, non-active minus active",
+        "statistic": "variance of λ* over domains less sampling noise, non-active minus active users",
         "value": non_active - active,
         "low": low,
         "high": high,
@@ -198,7 +203,7 @@ class TemporalSpec(SweepSpec):
 
 
 class Temporal(Study):
-    """How much of the newest phase to trust."""
+    """The best λ between and beyond the two newest checkpoints."""
 
     name = "temporal"
     title = "Merging across time"
@@ -207,7 +212,7 @@ class Temporal(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.temporal:VIEW"
-    version = 3  # a rough λ* is not taken for one that varies; p below what draws can tell
+    version = 4  # variance less sampling noise; smaller p-values; clearer sentences
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return generative(trained)

@@ -1,4 +1,4 @@
-"""Fig. 2: how far each checkpoint moved from the backbone, and how much the domains' task vectors conflict."""
+"""Fig. 2: the distance of each checkpoint from its base, and the conflicts between the domains' task vectors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 
-Model = Path | Tensors  # a folder, or tensors that are open already
+Model = Path | Tensors  # a folder, or opened tensors
 
 _PART = ("part", "tower", "layer")
 
@@ -27,11 +27,11 @@ NORMS_SCHEMA = pl.Schema(
     | numbers("l1_sum", "l1_mean", "l2", "zeros")
     | counts("seed")
 )
-"""One row a checkpoint and part of it: τ = Θ(phase) − Θ⁽⁰⁾ of its paradigm.
+"""One row per checkpoint and part of its task vector τ = Θ(phase) − Θ⁽⁰⁾.
 
-``part`` is ``whole``, ``tower`` or ``layer``; ``tower`` and ``layer`` name it and are empty otherwise.  Or ``tokens``: the
-token rows of the domain alone (semid), from where they were drawn; ``whole`` leaves them out.
-``l1_sum`` = Σ|τ|, ``l1_mean`` = Σ|τ| / elements, ``l2`` = √Σ τ², ``zeros`` the share (0 to 1) of zero elements.
+`part` is `whole`, `tower` or `layer`; `tower` and `layer` name it and are empty otherwise. For semid it is also `tokens`:
+the domain's own token rows, compared with their initial values; `whole` excludes them.
+`l1_sum` = Σ|τ|, `l1_mean` = Σ|τ| / elements, `l2` = √Σ τ², `zeros` is the share (0 to 1) of zero elements.
 """
 
 PAIRS_SCHEMA = pl.Schema(
@@ -40,8 +40,8 @@ PAIRS_SCHEMA = pl.Schema(
     | numbers("cosine", "conflicts")
     | counts("seed")
 )
-"""One row a pair of domains (in the order of their names), phase and part.  ``cosine`` between their task vectors;
-``conflicts`` the share (0 to 1) of elements in which both are not zero and their signs differ."""
+"""One row per pair of domains (in alphabetical order), phase and part. `cosine` is that of their task vectors;
+`conflicts` is the share (0 to 1) of elements that are nonzero in both and differ in sign."""
 
 TABLES = {"norms": NORMS_SCHEMA, "pairs": PAIRS_SCHEMA}
 PLOTS = (
@@ -55,7 +55,7 @@ PLOTS = (
         panel="tower",
         choices=("part",),
         keep={"part": ("whole", "tower", "tokens")},
-        caption="L1 norm of the task vectors, from the backbone, a weight.",
+        caption="Mean absolute value of the task vectors (L1 norm divided by the number of weights).",
     ),
     Plot(
         name="layers",
@@ -67,7 +67,7 @@ PLOTS = (
         panel="tower",
         choices=("phase",),
         keep={"part": ("layer",)},
-        caption="The same by layer.",
+        caption="Mean absolute value of the task vectors in each layer.",
     ),
     Plot(
         name="cosines",
@@ -91,12 +91,12 @@ def answer(
     seed: int,
     tokens: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """The study's tables.
+    """The tables of the study.
 
     Args:
-        checkpoints: phase → domain → the checkpoint.
+        checkpoints: phase → domain → checkpoint.
         base: Θ⁽⁰⁾.
-        tokens: phase → domain → how far its own token rows moved, [rows, width].
+        tokens: phase → domain → change of its own token rows, [rows, width].
 
     Raises:
         MergeError: a checkpoint cannot be read, or has nothing in common with the base.
@@ -105,7 +105,7 @@ def answer(
     about = {"paradigm": paradigm, "seed": seed}
     for phase, by_domain in checkpoints.items():
         domains = sorted(by_domain)
-        # One reading of all domains' models; a lone one is compared with itself.
+        # `compare` reads all models in one pass, and needs two: a single one is compared with itself.
         named = domains if len(domains) > 1 else domains * 2
         folders = [by_domain[domain] for domain in named]
         found = compare(*folders, base=base, names=[f"{place} {domain}" for place, domain in enumerate(named)])
@@ -154,14 +154,14 @@ def _norm_of(moved: np.ndarray) -> dict[str, Any]:
 
 
 class VectorsSpec(StudySpec):
-    """Fig. 2: how far the checkpoints moved, and how much their task vectors conflict."""
+    """Fig. 2: norms of the task vectors, and their cosines and conflicts."""
 
     kind: Literal["vectors"]
 
 
 @dataclass(frozen=True)
 class VectorsParts:
-    """Θ⁽⁰⁾, and the checkpoints by phase and domain."""
+    """base: Θ⁽⁰⁾. checkpoints: by phase and domain."""
 
     base: Any
     checkpoints: Mapping[str, Mapping[str, Any]]
@@ -208,11 +208,11 @@ class Vectors(Study):
 
 
 def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:
-    """A checkpoint without the token rows that only its domain has."""
+    """The tensors of a checkpoint without the domain's own token rows."""
     from mmgrid.merging import BackboneRows, BlockTable, TensorFolder
 
     table = BlockTable.read(folder)
-    assert table is not None  # a checkpoint with token rows of its own names its blocks
+    assert table is not None  # every checkpoint with its own token rows has a table of blocks
     return BackboneRows(stack.enter_context(TensorFolder(folder)), table)
 
 

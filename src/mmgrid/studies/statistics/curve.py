@@ -1,14 +1,12 @@
-"""The best point of a curve that was measured at some places: of its smoothed course, and how sure that place is.
+"""The maximum of a smoothed curve that was measured at some places, with a bootstrap interval.
 
-A mean over users is a rough function of λ: its highest point jumps with single users.  The curve is therefore
-smoothed by local quadratic regression with tricube weights (Cleveland, "Robust locally weighted regression and
-smoothing scatterplots", JASA 74, 1979, without the robustness steps), which is a fixed linear map of the measured
-values.  So the resampled curves of a bootstrap are smoothed by the same map, and each gives a best place of its own.
+A mean over users is a noisy function of λ: single users move its maximum. The curve is therefore smoothed by local
+quadratic regression with tricube weights (Cleveland, "Robust locally weighted regression and smoothing scatterplots",
+JASA 74, 1979, without the robustness steps). This is a fixed linear map of the measured values, so the same map smooths
+every resampled curve of the bootstrap, and each gives its own maximum.
 
 Shapes: B users, P places, F fine places, S resamples.
 """
-
-from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
@@ -20,8 +18,8 @@ from mmgrid.evaluation import resampled_means
 
 Floats = npt.NDArray[np.float64]
 
-SPAN = 0.4  # share of the places that a local fit sees
-LEAST_PLACES = 7  # that a local fit sees; the two farthest have no weight, and fewer would follow the noise
+SPAN = 0.4  # share of the places in a local fit
+LEAST_PLACES = 7  # places in a local fit, at least; fewer would follow the noise
 STEP = 0.005  # between fine places, as in Table 4 of the paper
 
 
@@ -29,8 +27,11 @@ STEP = 0.005  # between fine places, as in Table 4 of the paper
 class Best:
     """Where a curve is highest.
 
-    place: of the smoothed curve's maximum.  low, high: 95 % of the resamples' maxima lie between.
-    replicates: float64[S], those maxima.  at_edge: whether `place` is the first or the last place of the range.
+    Attributes:
+        place: the maximum of the smoothed curve.
+        low, high: the bounds of its 95 % bootstrap interval.
+        replicates: float64[S], the maxima of the resampled curves.
+        at_edge: whether `place` is the first or the last place of the range.
     """
 
     place: float
@@ -47,18 +48,18 @@ def fine_places(places: Floats) -> Floats:
 
 
 def smoother(places: Floats, at: Floats) -> Floats:
-    """float64[F, P]: the map from values at `places` (distinct) to the smoothed curve at `at`."""
+    """float64[F, P]: the linear map from values at `places` (distinct) to the smoothed curve at `at`."""
     return _smoother(tuple(places.tolist()), tuple(at.tolist()))
 
 
 @functools.cache  # every group and domain of a sweep has the same places
-def _smoother(measured: tuple[float, ...], asked: tuple[float, ...]) -> Floats:
-    places, at = np.array(measured), np.array(asked)
+def _smoother(measured: tuple[float, ...], wanted: tuple[float, ...]) -> Floats:
+    places, at = np.array(measured), np.array(wanted)
     seen = min(len(places), max(LEAST_PLACES, int(np.ceil(SPAN * len(places)))))
     rows = np.empty((len(at), len(places)))
     for row, centre in zip(rows, at, strict=True):
         distance = np.abs(places - centre)
-        # The farthest of those seen would have no weight: a hair beyond it.
+        # Slightly wider than the farthest place in the fit, which would otherwise get no weight.
         width = np.sort(distance)[seen - 1] * 1.001 + 1e-12
         root = np.sqrt(np.clip(1 - (distance / width) ** 3, 0, None) ** 3)
         powers = np.vander(places - centre, min(3, seen), increasing=True)
@@ -71,15 +72,15 @@ def best_place(values: Floats, places: Floats, *, seed: int, samples: int = 1000
     """Where the mean over users is highest.
 
     Args:
-        values: float64[B, P], one column a place; B at least 1.
-        places: float64[P], rising.
+        values: float64[B, P], one column per place; B at least 1.
+        places: float64[P], ascending.
         seed, samples: of the bootstrap over users.
 
     Raises:
-        ValueError: without users.
+        ValueError: there are no users.
     """
     if not len(values):
-        raise ValueError("no users: nothing is best for nobody")
+        raise ValueError("no users: the best place is undefined")
     fine = fine_places(places)
     weights = smoother(places, fine)
     place = float(fine[_top(values.mean(axis=0)[None], weights)[0]])
@@ -89,20 +90,20 @@ def best_place(values: Floats, places: Floats, *, seed: int, samples: int = 1000
 
 
 def _top(curves: Floats, weights: Floats) -> npt.NDArray[np.int64]:
-    """int64[S]: the fine place at which each smoothed curve is highest, the first among equals."""
+    """int64[S]: the index of the fine place at which each smoothed curve is highest, the first among equals."""
     return np.einsum("sp,fp->sf", curves, weights).argmax(axis=1)
 
 
 def nearest(places: Floats, place: float) -> int:
-    """The index of the measured place that is nearest."""
+    """The index of the measured place nearest to `place`."""
     return int(np.abs(places - place).argmin())
 
 
 def crossfitted(values: Floats, places: Floats, first_half: npt.NDArray[np.bool_]) -> Floats:
     """float64[B]: each user's value at the place that is best for the other half of the users.
 
-    So no user has a say in the place it is judged at.  A half without users chooses nothing: then all are judged at
-    the place of the half that has some.
+    No user influences the place at which it is evaluated. If one half is empty, the other is evaluated at its own best
+    place.
     """
     fine = fine_places(places)
     weights = smoother(places, fine)

@@ -1,6 +1,4 @@
-"""What a study says of a claim of the paper: the statistic it rests on, its interval, and a verdict."""
-
-from __future__ import annotations
+"""Findings: a claim of the paper, the statistic that tests it with its interval, and a verdict."""
 
 from typing import Literal
 
@@ -19,16 +17,16 @@ FINDINGS_SCHEMA = pl.Schema(
     | texts("verdict")
     | counts("seed")
 )
-"""One row a tested claim.
+"""One row per tested claim.
 
-``finding`` is its short name (``finding 1``, ``base replacement``), ``claim`` what the paper says, as a sentence;
-``statistic`` names the number in ``value`` (``Spearman's ρ``) with its 95 % interval; ``p`` is two-sided and
-belongs to "no effect"; ``n`` counts what it was computed from.
+`finding` is its short name (`finding 1`, `base replacement`), `claim` the claim of the paper as a sentence. `statistic`
+describes the number in `value` (`Spearman's ρ`), with its 95 % interval in `low` and `high`. `p` is two-sided, for the
+null hypothesis of no effect. `n` is the number of observations: domains, pairs or merges.
 """
 
 
 def bounds(drawn: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Between which 95 % of the resamples' values lie, of those that are known; NaN where none is."""
+    """The 2.5 % and 97.5 % quantiles of the resamples, ignoring NaN; NaN if all are."""
     known = drawn[~np.isnan(drawn)]
     if not len(known):
         return float("nan"), float("nan")
@@ -37,8 +35,11 @@ def bounds(drawn: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def verdict(low: float, high: float, expected: Literal["positive", "negative"], p: float | None = None) -> Verdict:
-    """Reproduced if the interval lies on the side the claim says (and p, if given, is below 0.05); not
-    reproduced if it lies on the other side; undecided while it holds zero, or is not known."""
+    """The verdict on a claim that a statistic is positive or negative.
+
+    Reproduced if the interval lies on the expected side of zero (and p, if there is one, is below 0.05), not reproduced
+    if it lies on the other side, undecided if it contains zero or is NaN.
+    """
     decided = p is None or p < 0.05
     if low > 0 and decided:
         return "reproduced" if expected == "positive" else "not reproduced"

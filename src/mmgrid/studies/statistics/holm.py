@@ -1,6 +1,4 @@
-"""Which comparisons of a study are corrected together."""
-
-from __future__ import annotations
+"""Holm's correction within the families of comparisons of a study's table."""
 
 import polars as pl
 
@@ -10,9 +8,9 @@ FAMILY = ("paradigm", "seed", "metric")
 
 
 def with_holm(table: pl.DataFrame, *more: str) -> pl.DataFrame:
-    """`table` with the column `p_adjusted` made from `p` by Holm's method; rows keep their order.
+    """`table` with the column `p_adjusted`, computed from `p` by Holm's method; rows keep their order.
 
-    A family is the rows of one paradigm, seed and metric, and of one value of each column in `more`.
+    A family consists of the rows with the same paradigm, seed, metric and values of the columns `more`.
     """
     by = [name for name in (*FAMILY, *more) if name in table.columns]
     parts = [

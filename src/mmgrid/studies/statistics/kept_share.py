@@ -1,7 +1,6 @@
-"""The share that a merge of two domains keeps: the mean over both of its quality over that of the domain's own model.
+"""The kept share of a merge of two domains: its quality relative to each domain's own model, averaged over both.
 
-The share is a curve over α, smoothed as in `curve`. Shapes: B users of a domain, P values of α, F fine values of α,
-S resamples.
+The share is a function of α and is smoothed as in `curve`. Shapes: P values of α, S resamples.
 """
 
 from collections.abc import Sequence
@@ -21,10 +20,13 @@ SAMPLES = 1000
 
 @dataclass(frozen=True, eq=False)
 class PairSweep:
-    """Two domains merged over one base, α from 0 to 1.
+    """The merges of two domains over one base, for P values of α.
 
-    alphas: float64[P], the share of `first`.  on_first, on_second: each domain's users, ranked by `single` (its own
-    model at t2) and then by the P merges, in the order of `alphas`.
+    Attributes:
+        base: the base, as the column `base` names it.
+        alphas: float64[P], the weight of `first`, ascending.
+        on_first, on_second: the users of each domain, ranked by its own model at t2 and then by the P merges in the
+            order of `alphas`.
     """
 
     paradigm: str
@@ -46,7 +48,7 @@ class PairSweep:
 
 
 def best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
-    """The α that keeps most on all users, and its interval."""
+    """The α that keeps most, over all users, and the bounds of its 95 % interval."""
     fine = fine_places(sweep.alphas)
     weights = smoother(sweep.alphas, fine)
     kept = _kept(*(users.values(MAIN_METRIC).mean(axis=0)[None] for users in sweep.both))
@@ -56,13 +58,16 @@ def best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
 
 
 def _best(curves: np.ndarray, weights: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """float64[S]: where each of the curves [S, P] is highest once smoothed; NaN where it is not known."""
+    """float64[S]: the α at which each curve [S, P] is highest after smoothing; NaN for a curve with NaN."""
     smooth = np.einsum("sp,fp->sf", curves, weights)
     return np.where(np.isnan(smooth).any(axis=1), np.nan, fine[smooth.argmax(axis=1)])
 
 
 def judged_share(sweep: PairSweep) -> tuple[float, np.ndarray]:
-    """What is kept by an α that the other half of the users chose, percent; and its resamples [S]."""
+    """The crossfitted share, in percent, and its resamples [S]: each half of the users takes the α that is best for the other.
+
+    NaN if a single model finds nothing for one half.
+    """
     fine = fine_places(sweep.alphas)
     weights = smoother(sweep.alphas, fine)
     values = [users.values(MAIN_METRIC) for users in sweep.both]
@@ -72,7 +77,7 @@ def judged_share(sweep: PairSweep) -> tuple[float, np.ndarray]:
         here = [half ^ flip for half in halves]
         others = [of[~mask] if (~mask).any() else of for of, mask in zip(values, here, strict=True)]
         best = _best(_kept(*(of.mean(axis=0)[None] for of in others)), weights, fine)[0]
-        if np.isnan(best):  # the others' single models are no measure: they find nothing
+        if np.isnan(best):  # a single model finds nothing for the other half: no share can be computed
             return np.nan, np.full(SAMPLES, np.nan)
         chosen = nearest(sweep.alphas, float(best))
         for of, mask, into in zip(values, here, judged, strict=True):
@@ -82,24 +87,24 @@ def judged_share(sweep: PairSweep) -> tuple[float, np.ndarray]:
 
 
 def _resampled(sweep: PairSweep, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Resampled means of both domains: a domain's are the same for every base and pair it takes part in."""
+    """Resampled means for both domains; a domain is resampled in the same way for every base and pair."""
     domains = (sweep.first, sweep.second)
     seeds = (derive(sweep.seed, "studies", "users", domain) for domain in domains)
     return [resampled_means(of, seed=seed, samples=SAMPLES) for seed, of in zip(seeds, values, strict=True)]
 
 
 def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[S, P] percent, from means [S, 1 + P] whose first column is the single model's."""
+    """[S, P]: the kept share in percent, from means [S, 1 + P] with the single model in the first column."""
     return PERCENT * (ratio(first[:, 1:], first[:, :1]) + ratio(second[:, 1:], second[:, :1])) / 2
 
 
 def ratio(value: Any, single: Any) -> Any:
-    """NaN where the single model finds nothing."""
+    """`value` / `single`; NaN where the single model finds nothing."""
     return value / np.where(single > 0, single, np.nan)
 
 
 def two_sided(drawn: np.ndarray) -> float:
-    """Twice the smaller share of resamples on either side of zero; never 0, and NaN if one is not known."""
+    """Two-sided p: twice the smaller share of resamples on one side of zero. Never 0; NaN if a resample is NaN."""
     if np.isnan(drawn).any():
         return np.nan
     smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))

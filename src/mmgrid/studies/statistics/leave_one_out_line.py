@@ -1,4 +1,4 @@
-"""λ from the data alone: a straight line through other domains, and eq. 11."""
+"""λ predicted from the data alone: a least-squares line through other domains, and eq. 11."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class LineFit:
 
     @classmethod
     def of(cls, points: Sequence[tuple[float, float]]) -> LineFit:
-        """Through (gap in days, λ*) of domains.
+        """The line through (gap in days, λ*) of each domain.
 
         Raises:
             ValueError: fewer than two different gaps.
         """
         gaps, places = np.array([gap for gap, _ in points], float), np.array([best for _, best in points], float)
         if len(set(gaps.tolist())) < 2:
-            raise ValueError(f"a line needs domains with two different gaps at least, there are {len(points)} points")
+            raise ValueError(f"a line needs at least two domains with different gaps; there are {len(points)} domains")
         centred = gaps - gaps.mean()
         slope = float(centred @ (places - places.mean()) / (centred @ centred))
         return cls(slope, float(places.mean() - slope * gaps.mean()), len(points))
@@ -46,10 +46,10 @@ class LineFit:
 
 
 def left_out(points: Mapping[str, tuple[float, float]], domain: str) -> LineFit:
-    """The line through all domains but one.  ValueError as for `LineFit.of`."""
+    """The line through all domains except `domain`. ValueError as for `LineFit.of`."""
     return LineFit.of([point for name, point in points.items() if name != domain])
 
 
 def blended(predicted: float, active_ratio: float) -> float:
-    """λ̂ = (1 − p) λ̃ + p: active users are taken to be served best by λ = 1 (eq. 11)."""
+    """λ̂ = (1 − p) λ̃ + p, eq. 11, which assumes that λ = 1 is best for active users."""
     return (1 - active_ratio) * predicted + active_ratio

@@ -1,6 +1,4 @@
-"""Correlations over a handful of domains, and whether chance would do as well."""
-
-from __future__ import annotations
+"""Correlations over a few domains, and their permutation tests."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,13 +11,13 @@ from mmgrid.seeds import generator
 
 Floats = npt.NDArray[np.float64]
 
-MOST_EXACT = 6  # items whose orders (720) are all tried; more are sampled
+MOST_EXACT = 6  # up to 6 values all orders (720) are enumerated; for more they are sampled
 DRAWS = 2000
-_SLACK = 1e-12  # sums in another order differ in the last digits
+_SLACK = 1e-12  # sums in a different order differ in their last digits
 
 
 def correlation(x: Floats, y: Floats) -> float:
-    """Pearson's r; NaN where one of the two does not vary."""
+    """Pearson's r; NaN if x or y is constant."""
     if (x == x[0]).all() or (y == y[0]).all():  # the mean of equal numbers may differ from them by a rounding
         return math.nan
     a, b = x - x.mean(), y - y.mean()
@@ -32,7 +30,7 @@ def rank_correlation(x: Floats, y: Floats) -> float:
 
 
 def _mean_ranks(values: Floats) -> Floats:
-    """Ranks from 1; equal values share the mean of theirs.  All NaN if one is: nothing is known of its place."""
+    """Ranks from 1; equal values get their mean rank. All NaN if one value is NaN, whose rank is unknown."""
     if np.isnan(values).any():
         return np.full(len(values), np.nan)
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -40,21 +38,21 @@ def _mean_ranks(values: Floats) -> Floats:
 
 
 def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:
-    """Two-sided p of `correlation`: the share of orders of y that are at least as far from zero.
+    """Two-sided p of `correlation`: the share of orders of y whose correlation is at least as far from zero.
 
-    All orders for up to six values, 2,000 random ones beyond (Fisher's randomisation test).  NaN without variation.
+    Enumerates all orders of up to six values, else draws 2,000 (Fisher's randomisation test). NaN if x or y is constant.
     """
     return _share(correlation(x, y), (correlation(x, y[list(order)]) for order in orders(len(y), seed)))
 
 
 def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], seed: int = 0) -> float:
-    """Two-sided p of a statistic over pairs of `names`: the names are exchanged for each other.
+    """Two-sided p of a statistic over pairs of `names`, by permuting the names.
 
-    Pairs that share a name depend on each other, so they must not be shuffled one by one (Mantel, "The detection of
-    disease clustering and a generalized regression approach", Cancer Research 27, 1967).
+    Pairs that share a name are dependent, so the pairs themselves must not be permuted (Mantel, "The detection of disease
+    clustering and a generalized regression approach", Cancer Research 27, 1967).
 
     Args:
-        statistic: its value when each name is taken for another one.
+        statistic: returns the value under a permutation, given as name → name.
     """
     observed = statistic({name: name for name in names})
     drawn = (statistic(dict(zip(names, [names[i] for i in order], strict=True))) for order in orders(len(names), seed))
@@ -62,7 +60,7 @@ def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], see
 
 
 def orders(n: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """All orders of n things, or a sample of them; the given order is one of them."""
+    """All orders of n values, or a random sample of them that includes the identity."""
     if n <= MOST_EXACT:
         yield from permutations(range(n))
         return

@@ -1,6 +1,4 @@
-"""What a study reads of evaluations: ranks of the same users by several models, side by side."""
-
-from __future__ import annotations
+"""The ranks of the same users by several models, as studies compare them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +12,14 @@ from mmgrid.evaluation import group_masks, per_user
 from mmgrid.seeds import derive
 
 METRICS = ("ndcg@10", "ndcg@20", "recall@10", "recall@20")
-MAIN_METRIC = "ndcg@20"  # that of λ* and Fig. 4
+MAIN_METRIC = "ndcg@20"  # for λ* and Fig. 4
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """B users ranked by P models.
 
-    user_ids: str[B], sorted.  targets: int64[B].  active: bool[B].  ranks: name of the model → int64[B].
+    user_ids: str[B], sorted. targets: int64[B]. active: bool[B]. ranks: name of the model → int64[B].
     """
 
     user_ids: npt.NDArray[np.str_]
@@ -31,12 +29,12 @@ class Ranked:
 
     @classmethod
     def of(cls, frames: Mapping[str, pl.DataFrame]) -> Self:
-        """From tables of ranks (user_id, target, active, rank) by model.
+        """From model → table of ranks (user_id, target, active, rank).
 
-        A table may speak of more users than another one: those of the smallest are taken.
+        Tables may have different samples of users; the users of the smallest table are kept.
 
         Raises:
-            ValueError: a model lacks users of the smallest table, or was asked for other targets.
+            ValueError: a table lacks a user of the smallest one, or has another target for it.
         """
         smallest = min(frames, key=lambda name: frames[name].height)
         users = frames[smallest].select("user_id", "target", "active").sort("user_id")
@@ -53,20 +51,20 @@ class Ranked:
         return len(self.user_ids)
 
     def groups(self) -> dict[str, Self]:
-        """The same of all, active and non-active users."""
+        """`all`, `active` and `non_active` → the ranks of these users."""
         return {group: self.where(mask) for group, mask in group_masks(self.active).items()}
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Self:
-        """The users at which `mask` (bool[B]) is true."""
+        """The users for whom `mask` (bool[B]) is true."""
         ranks = {name: values[mask] for name, values in self.ranks.items()}
         rest = {"user_ids": self.user_ids[mask], "targets": self.targets[mask], "active": self.active[mask]}
         return replace(self, **rest, ranks=ranks)
 
     def values(self, metric: str, models: tuple[str, ...] | None = None) -> npt.NDArray[np.float64]:
-        """float64[B, P] of a metric, in [0, 1], one column a model."""
+        """float64[B, P]: a metric per user, in [0, 1], one column per model (default: all models)."""
         names = tuple(self.ranks) if models is None else models
         return np.column_stack([per_user(self.ranks[name], (metric,))[:, 0] for name in names])
 
     def first_half(self, seed: int) -> npt.NDArray[np.bool_]:
-        """bool[B]: a random half of the users; whether a user is in it depends on the seed and its id alone."""
+        """bool[B]: a random half of the users; membership depends only on the seed and the user's id."""
         return np.array([derive(seed, "half", str(user)) & 1 == 0 for user in self.user_ids], np.bool_)
