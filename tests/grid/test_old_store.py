@@ -1,4 +1,4 @@
-"""A store that version 0.1.0 built is read as it is: the same cells, figures, studies, and checkpoints that recommend."""
+"""A store that was built before paradigms and studies became plug-ins: its cells, figures and checkpoints still count."""
 
 import tarfile
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from kits.tiny_grid import Built, mmgrid, named
 
-ARCHIVE = Path(__file__).parents[1] / "stores" / "0.1.0.tar.xz"
+ARCHIVE = Path(__file__).parents[1] / "stores" / "before_plugins.tar.xz"
 
 
 @pytest.fixture(scope="module")
