@@ -1,4 +1,4 @@
-"""The frame around a question: a chat template's own, or a plain line break."""
+"""The chat frame of a question: from the chat template, or a line break."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_a_template_puts_the_question_into_one_user_turn_without_thinking(tokeni
     assert tokenizer.decode(chat.after) == "<|im_end|>\n<|im_start|>assistant\n<think></think>"
     assert tokenizer.decode(chat.end) == "\n"
     start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
-    assert chat.before[0] == start, "marks are single tokens"
+    assert chat.before[0] == start, "special tokens are single tokens"
     assert chat.after[0] == end
 
 

@@ -1,4 +1,4 @@
-"""Dialogues in rows: no token is lost, nobody sees a neighbour, and only answers are learned."""
+"""Packed dialogues: no token is lost, dialogues do not affect each other, and only answers enter the loss."""
 
 import numpy as np
 import pytest
@@ -48,16 +48,16 @@ def test_questions_and_answers_take_turns() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(TURNS, min_size=1, max_size=12), st.integers(1, 60))
-def test_no_token_is_lost_and_every_answer_is_told_from_what_comes_before_it(turns, row_width: int) -> None:
+def test_no_token_is_lost_and_each_label_follows_its_place(turns, row_width: int) -> None:
     dialogues = [Dialogue.of(*of_one) for of_one in turns]
     batch = collate(dialogues, row_width)
     rows, width = batch["input_ids"].shape
     assert width <= max(row_width, max(map(len, dialogues)))
-    told = iter(zip(batch["places"].tolist(), batch["labels"].tolist(), strict=True))
+    labelled = iter(zip(batch["places"].tolist(), batch["labels"].tolist(), strict=True))
     seen = set()
     for dialogue in dialogues:
         for place in np.flatnonzero(dialogue.is_answer).tolist():
-            before, label = next(told)
+            before, label = next(labelled)
             assert label == dialogue.tokens[place]
             row, column = divmod(before, width)
             own = (batch["segments"][row] == batch["segments"][row, column]).nonzero()[:, 0]
@@ -65,15 +65,15 @@ def test_no_token_is_lost_and_every_answer_is_told_from_what_comes_before_it(tur
             assert batch["position_ids"][row, own].tolist() == list(range(len(dialogue)))
             assert batch["position_ids"][row, column] == place - 1
             seen.add((row, int(batch["segments"][row, column])))
-    assert next(told, None) is None
-    assert len(seen) == len(dialogues), "each is a segment of its own"
+    assert next(labelled, None) is None
+    assert len(seen) == len(dialogues), "each dialogue has its own segment"
     assert int((batch["segments"] > 0).sum()) == sum(map(len, dialogues))
     assert rows <= len(dialogues)
 
 
 @pytest.fixture(scope="module")
 def absolute() -> PreTrainedModel:
-    """A model that learns a vector for each place, to which it matters at which places a dialogue stands."""
+    """A model with learned position embeddings, whose output depends on `position_ids`."""
     options = {"vocab_size": len(TOKENIZER), "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -98,7 +98,7 @@ def test_states_and_logits_are_those_of_each_dialogue_alone(kind: str, row_width
 
 
 def test_gradients_are_those_of_the_full_loss_on_padded_rows(model: PreTrainedModel) -> None:
-    """The usual way: one row a dialogue, padded at the end, logits of all places, -100 where nothing is learned."""
+    """The usual way: one row per dialogue, padded at the end, all logits, label -100 outside answers."""
     dialogues = _some(seed=1)
     width = max(map(len, dialogues))
     ids, mask = torch.zeros(len(dialogues), width, dtype=torch.long), torch.zeros(len(dialogues), width)
@@ -125,10 +125,10 @@ def test_eager_attention_gives_the_same(model: PreTrainedModel) -> None:
     torch.testing.assert_close(answer_logits(eager, batch), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_model_in_which_dialogues_meet_is_refused(model: PreTrainedModel) -> None:
+def test_a_model_in_which_packed_dialogues_affect_each_other_is_refused(model: PreTrainedModel) -> None:
     check_packing(model)
     mixed = make_backbone(TOKENIZER, head=True)
-    # A convolution over the row, as in hybrid architectures, knows of no attention mask.
+    # A convolution over the row, as in hybrid architectures, ignores the attention mask.
     mixed.get_decoder().layers[1].register_forward_hook(
         lambda _module, _inputs, hidden: hidden + hidden.roll(1, dims=1)
     )

@@ -1,4 +1,4 @@
-"""Titles by beam search through Transformers, against a beam search written out in Python."""
+"""Titles by beam search through Transformers, against a slow beam search in Python."""
 
 import logging
 import sys
@@ -36,10 +36,11 @@ def _generator(model: PreTrainedModel, **options) -> HuggingFaceGenerator:
 
 @torch.no_grad()
 def slow_beam(model: PreTrainedModel, prompt: Sequence[int], n: int, stops: list[int]) -> list[list[int]]:
-    """The answers of a beam of width n, best first by mean log-probability of their tokens.
+    """The n answers of a beam search, best first by the mean log-probability of their tokens.
 
-    A continuation ends at a stop token, which the first one never is, or at the last place. Of the n best ones those
-    that end are kept, n at most; the others go on, until no open one is better than the worst of n that are kept.
+    An answer ends at a stop token, which is never its first token, or at the maximum length. At each step, the ended
+    ones among the n best continuations are kept, at most n; the search stops when no open one is better than the worst
+    of n kept ones.
     """
     beams: list[tuple[float, list[int]]] = [(0.0, [])]
     done: list[tuple[float, list[int]]] = []
@@ -61,14 +62,14 @@ def slow_beam(model: PreTrainedModel, prompt: Sequence[int], n: int, stops: list
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
-def test_titles_are_those_of_a_beam_search_written_out(model: PreTrainedModel, n: int) -> None:
-    """More tokens than usual end a title: of a model without training hardly any would."""
+def test_titles_are_those_of_the_slow_beam_search(model: PreTrainedModel, n: int) -> None:
+    """With extra stop tokens: an untrained model would hardly ever end a title otherwise."""
     generator, prompts = _generator(model), _prompts()
     generator.stops = sorted({*stop_tokens(TOKENIZER), *range(50, 110)})
     told = [slow_beam(model, prompt, n, generator.stops) for prompt in prompts]
     assert generator.titles(prompts, n) == [[as_title(TOKENIZER, tokens) for tokens in answers] for answers in told]
     lengths = [len(tokens) for answers in told for tokens in answers]
-    assert len(set(lengths)) > 2, "some end early, some at the last place"
+    assert len(set(lengths)) > 2, "some end early, some at the maximum length"
 
 
 @pytest.mark.parametrize("limit_bytes", [1, 400_000])
@@ -79,7 +80,7 @@ def test_batches_and_order_change_nothing(model: PreTrainedModel, limit_bytes: i
     assert _generator(model).titles(prompts[::-1], 3) == expected[::-1]
 
 
-def test_a_batch_has_room_for_what_it_computes(model: PreTrainedModel) -> None:
+def test_a_batch_fits_into_the_memory_limit(model: PreTrainedModel) -> None:
     lengths = np.array([5, 300, 20, 7, 300, 6])
     generator = _generator(model, limit_bytes=4 * 5 * (2 * (300 + TITLE_TOKENS) * 3 * 2 * 16 * 4))
     batches = list(generator._batches(lengths, 5))
@@ -89,10 +90,10 @@ def test_a_batch_has_room_for_what_it_computes(model: PreTrainedModel) -> None:
     for rows in batches:
         assert len(rows) * generator._bytes(int(lengths[rows].max()), 5) <= generator.limit_bytes
     alone = list(_generator(model, limit_bytes=1)._batches(lengths, 5))
-    assert [len(rows) for rows in alone] == [1] * 6, "one at least, whatever the limit"
+    assert [len(rows) for rows in alone] == [1] * 6, "at least one prompt, for any limit"
 
 
-def test_what_the_models_own_config_asks_for_is_left_out_and_left_alone(model: PreTrainedModel, caplog) -> None:
+def test_the_models_generation_config_is_ignored_and_unchanged(model: PreTrainedModel, caplog) -> None:
     expected = _generator(model).titles(_prompts(4), 2)
     own = GenerationConfig(do_sample=True, temperature=3.0, top_k=7, repetition_penalty=9.0, num_beams=1)
     before, model.generation_config = model.generation_config, own
@@ -106,14 +107,14 @@ def test_what_the_models_own_config_asks_for_is_left_out_and_left_alone(model: P
     assert not caplog.records
 
 
-def test_nothing_is_trained_and_no_dropout_is_at_work() -> None:
+def test_generation_has_no_dropout_and_no_gradients() -> None:
     model = make_backbone(TOKENIZER, head=True, attention_dropout=0.5).train()
     first, second = (_generator(model).titles(_prompts(4), 2) for _ in range(2))
     assert first == second
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_what_cannot_be_gone_on_from_is_refused(model: PreTrainedModel) -> None:
+def test_empty_prompts_and_broken_models_are_refused(model: PreTrainedModel) -> None:
     assert _generator(model).titles([], 3) == []
     with pytest.raises(ValueError, match="prompt 1 has no tokens"):
         _generator(model).titles([[1, 2], []], 3)
@@ -124,20 +125,22 @@ def test_what_cannot_be_gone_on_from_is_refused(model: PreTrainedModel) -> None:
         _generator(broken).titles(_prompts(2), 3)
 
 
-def test_without_vllm_its_generator_says_how_to_get_it(monkeypatch, tmp_path) -> None:
+def test_the_error_without_vllm_says_how_to_install_it(monkeypatch, tmp_path) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ImportError, match=r'vLLM cannot be imported .*: pip install "mmgrid\[vllm\]"'):
         VllmGenerator(tmp_path, title_tokens=4)
 
 
-def test_of_samples_those_come_first_that_came_most_often() -> None:
+def test_the_most_frequent_samples_come_first() -> None:
     assert by_frequency(["drill", "scarf", "saw", "scarf", "saw", "scarf"]) == ["scarf"] * 3 + ["saw"] * 2 + ["drill"]
-    assert by_frequency(["saw", "drill", "drill", "saw"]) == ["saw", "saw", "drill", "drill"], "the first one, of two"
+    assert by_frequency(["saw", "drill", "drill", "saw"]) == ["saw", "saw", "drill", "drill"], (
+        "among equally frequent ones, the first"
+    )
     assert by_frequency([]) == []
 
 
-def test_a_title_ends_wherever_a_line_does() -> None:
-    """Tokenizers of large models know tokens such as a bracket with its line break."""
+def test_a_title_ends_at_any_token_with_a_line_break() -> None:
+    """Tokenizers of large models have tokens such as a bracket with a line break."""
     tokenizer = make_tokenizer(make_items(40))
     tokenizer.add_tokens([")\n", "\n\n", "n)"])
     breaks = [token for token in range(len(tokenizer)) if "\n" in tokenizer.decode([token])]

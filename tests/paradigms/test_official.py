@@ -1,4 +1,4 @@
-"""What the paper's official code does otherwise: each switch changes what it names, and is off unless it is asked for."""
+"""The options of `compat = "official"`: each has its effect, and none is a default."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ TOKENIZER = make_tokenizer(ITEMS)
 
 
 @pytest.mark.parametrize("paradigm", ["text", "semid", "semb", "sasrec"])
-def test_nothing_of_it_is_a_default(paradigm: str) -> None:
+def test_the_options_are_no_defaults(paradigm: str) -> None:
     ours, official = (
         PARADIGMS[paradigm].resolve({}, backbone_kind="pretrained", history_length=length, compat=compat).model_dump()
         for length, compat in ((25, None), (None, "official"))
@@ -41,12 +41,12 @@ def test_nothing_of_it_is_a_default(paradigm: str) -> None:
     )
 
 
-def test_a_value_that_is_given_goes_before_the_official_one() -> None:
+def test_a_given_value_overrides_the_official_one() -> None:
     recipe = PARADIGMS["semid"].resolve({"hits": "item"}, backbone_kind="tiny", history_length=12, compat="official")
     assert (recipe.history_length, recipe.hits, recipe.renormalise) == (12, "item", "children")
 
 
-def test_targets_are_whole_histories_of_whom_the_phase_saw() -> None:
+def test_targets_can_be_the_whole_histories_of_users_active_in_the_phase() -> None:
     histories = make_histories([[1, 2, 3, 4], [5, 6, 7]], [[0, 10, 20, 30], [0, 10, 11]])
     phase = Phase("phase1", 20, PHASE.end)
     of_phase, whole = (windows(histories, phase, 6, targets) for targets in ("phase", "history"))
@@ -55,7 +55,7 @@ def test_targets_are_whole_histories_of_whom_the_phase_saw() -> None:
     assert (of_phase.n_context(0), whole.n_context(0)) == (2, 1)
 
 
-def test_semb_learns_them_where_its_recipe_says_so() -> None:
+def test_semb_learns_whole_histories_if_its_recipe_says_so() -> None:
     histories = make_histories([[1, 2, 3, 4], [5, 6, 7]], [[0, 10, 20, 30], [0, 10, 11]])
     phase, backbone = Phase("phase1", 20, PHASE.end), make_backbone(TOKENIZER)
     first = {}
@@ -69,9 +69,9 @@ def test_longer_histories_are_read() -> None:
     histories = make_histories([list(range(40)), list(range(12))])
     prompts: dict[int, list[list[int]]] = {25: [], 30: []}
     scores = {}
-    for length, asked in prompts.items():
+    for length, received in prompts.items():
         text, model = Text.create(text_recipe(history_length=length), make_backbone(TOKENIZER, head=True), TOKENIZER)
-        text.generator = _Asked(asked)
+        text.generator = _RecordingGenerator(received)
         text.titles(model, histories, ITEMS)
         semid, model = _semid(history_length=length, masked="nothing")
         scores[length] = semid.recommend(model, histories, ITEMS, 40)[1]
@@ -81,8 +81,8 @@ def test_longer_histories_are_read() -> None:
     np.testing.assert_allclose(scores[25][1], scores[30][1], atol=1e-4)
 
 
-class _Asked:
-    """A generator that notes what it is asked and says nothing."""
+class _RecordingGenerator:
+    """Records its prompts and generates empty titles."""
 
     def __init__(self, prompts: list[list[int]]) -> None:
         self.prompts = prompts
@@ -92,7 +92,7 @@ class _Asked:
         return [[""] * n for _ in prompts]
 
 
-def test_a_code_is_chosen_among_those_that_the_trie_allows() -> None:
+def test_renormalising_over_allowed_children_changes_ranks() -> None:
     histories, ranks = random_histories(15, 40), {}
     for way in ("children", "level"):
         paradigm, model = _semid(renormalise=way)
@@ -100,7 +100,7 @@ def test_a_code_is_chosen_among_those_that_the_trie_allows() -> None:
     assert not (ranks["children"] == ranks["level"]).all()
 
 
-def test_items_that_nobody_took_cannot_be_recommended() -> None:
+def test_items_without_interactions_can_be_left_out() -> None:
     histories, titles = random_histories(12, 40), _told(12, ITEMS)
     taken = np.arange(30)
     ages = np.full(30, 60 * DAY_MS)
@@ -119,16 +119,16 @@ def test_items_that_nobody_took_cannot_be_recommended() -> None:
     assert best.max() < 30
 
 
-def test_a_title_that_is_told_verbatim_is_left_out_as_well() -> None:
+def test_an_item_with_factor_0_is_left_out_even_if_its_title_was_generated() -> None:
     factor = np.ones(40, np.float32)
     factor[7] = 0
     ranks = _grounding(ITEMS).ranks(
         [[ITEMS.titles[7]]], make_histories([[1, 2]]), ITEMS, np.array([7]), factor
-    )  # 0 / 0 is no number, and no rank
+    )  # 0 / 0 must not become a rank
     assert ranks[0] == NOT_RANKED
 
 
-def test_a_user_of_text_is_spared_what_somebody_else_took() -> None:
+def test_text_can_leave_out_another_users_history() -> None:
     recipe = text_recipe(masked="others")
     paradigm, model = Text.create(recipe, make_backbone(TOKENIZER, head=True), TOKENIZER)
     paradigm.grounding = _grounding(ITEMS)
@@ -141,7 +141,7 @@ def test_a_user_of_text_is_spared_what_somebody_else_took() -> None:
     assert (paradigm.rank(model, mine, ITEMS, np.array([10, 5])) == NOT_RANKED).tolist() == [False, True]
 
 
-def test_hits_of_codes_go_with_no_mask_of_items() -> None:
+def test_hits_by_code_need_unmasked_lists() -> None:
     with pytest.raises(ValueError, match='set masked = "nothing"'):
         semid_recipe(hits="code")
 
@@ -164,14 +164,14 @@ def test_any_item_of_a_code_is_a_hit() -> None:
     for hits in ("item", "code"):
         paradigm, model = _semid(hits=hits, masked="nothing")
         ranks[hits] = [paradigm.rank(model, histories, ITEMS, np.full(15, target)) for target in (3, 23)]
-    assert (ranks["code"][0] == ranks["code"][1]).all()  # 3 and 23 have one code
+    assert (ranks["code"][0] == ranks["code"][1]).all()  # 3 and 23 have the same code
     assert max(rank.max() for rank in ranks["code"]) < 20  # places of codes, of which there are 20
     assert not (ranks["item"][0] == ranks["item"][1]).any()
-    for by_item in ranks["item"]:  # two items stand at each place
+    for by_item in ranks["item"]:  # two items per code
         assert (by_item // 2 == ranks["code"][0]).all()
 
 
-def test_semid_leaves_a_history_in_the_list() -> None:
+def test_semid_can_keep_the_history_in_the_list() -> None:
     histories = make_histories([[3, 8, 9]])
     ranks = {}
     for masked in ("own", "nothing"):

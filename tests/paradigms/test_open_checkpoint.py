@@ -1,4 +1,4 @@
-"""Opening a checkpoint folder: a whole one, and each way in which it can be none."""
+"""Opening a checkpoint folder: a valid one, and each kind of invalid one."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_checkpoint_says_what_it_is(folder: Path) -> None:
+def test_a_checkpoint_declares_its_paradigm(folder: Path) -> None:
     paradigm, model = load_checkpoint(folder)
     assert (paradigm.name, paradigm.history_length, model.config.n_items) == ("sasrec", 6, 9)
 
@@ -65,21 +65,21 @@ def test_pickled_weights_are_not_read(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_facts_lie_beside_the_weights(folder: Path) -> None:
+def test_facts_are_next_to_the_weights(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"mmgrid\.json cannot be read"):
         facts(folder)
     (folder / "mmgrid.json").write_text('{"domain": "books"}')
     assert facts(folder) == {"domain": "books"}
 
 
-def test_until_when_a_checkpoint_was_trained() -> None:
+def test_the_end_of_a_checkpoints_training_data() -> None:
     def trained_until(**declared: object) -> int | None:
         return CheckpointFacts.of(declared).trained_until
 
     phases = PAPER_CALENDAR.as_dates()
     assert trained_until(phases=phases, phase="phase1") == PAPER_CALENDAR.t1
     assert trained_until(phases=phases, phase="all") == PAPER_CALENDAR.t2
-    # The grid ranks phase2, so what was trained in one go ends with phase1.
+    # The grid evaluates on phase2, so the model `all` is trained up to the end of phase1.
     assert trained_until(phases=phases, phase="all", recipe={"until": "phase1"}) == PAPER_CALENDAR.t1
     assert trained_until(phases=phases, phase=None) is None
     assert trained_until(format=1) is None

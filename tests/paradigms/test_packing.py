@@ -1,4 +1,4 @@
-"""Packed items: nothing is lost, nobody sees a neighbour, and the vectors are those of each item alone."""
+"""Packed items: no token is lost, items do not affect each other, and vectors equal those of each item alone."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_no_token_is_lost(prompt: list[int], texts: list[list[int]], row_width: 
 
 @settings(max_examples=50, deadline=None)
 @given(TEXTS)
-def test_a_token_sees_the_prompt_and_its_own_item_up_to_itself(texts: list[list[int]]) -> None:
+def test_a_token_attends_to_the_prompt_and_to_its_own_item_up_to_itself(texts: list[list[int]]) -> None:
     segments = pack(TokenTable.of([7, 8], texts), np.arange(len(texts)), 24).segments
     mask = attention_mask(segments)
     assert mask.shape == (len(segments), 1, segments.shape[1], segments.shape[1])
@@ -58,11 +58,11 @@ def test_a_token_sees_the_prompt_and_its_own_item_up_to_itself(texts: list[list[
         for r in range(rows)
     ]
     assert mask[:, 0].tolist() == expected
-    assert mask.any(-1).all(), "a place that sees nothing would be NaN"
+    assert mask.any(-1).all(), "a row of the mask without True would give NaN"
 
 
 def test_little_is_wasted_on_padding() -> None:
-    """Texts of 15 tokens on average, as titles have: the places that are padding stay below 3 %."""
+    """Texts of about 17 tokens, similar to titles: less than 3 % padding."""
     lengths = np.random.default_rng(0).integers(3, 32, 900)
     table = TokenTable.of(range(1, 11), [range(1, length + 1) for length in lengths])
     packed = pack(table, np.arange(900))
@@ -78,7 +78,7 @@ def semb() -> tuple[Semb, SembModel]:
 
 
 def _alone(paradigm: Semb, model: SembModel, item: int, table: TokenTable) -> torch.Tensor:
-    """An item's vector by the plain way: its own row, no mask, no positions given."""
+    """An item's vector without packing: one row, no mask, no position ids."""
     text = table.tokens[table.offsets[item] : table.offsets[item + 1]]
     embedded = model.item_tower.get_input_embeddings()(torch.tensor([*table.prompt, *text], dtype=torch.long))
     sequence = torch.cat([embedded, model.item_token[None]])[None]
@@ -107,7 +107,7 @@ def test_an_item_without_text_is_its_prompt(semb: tuple[Semb, SembModel]) -> Non
 
 @torch.no_grad()
 def test_vectors_are_the_same_under_every_kind_of_attention(semb, tmp_path) -> None:
-    """Eager attention adds its mask to the logits; a mask of True and False would let items see each other."""
+    """Eager attention adds the mask to the logits; a boolean mask would let items affect each other."""
     paradigm, model = semb
     paradigm.save(model, tmp_path)
     items = make_items(40)

@@ -1,4 +1,4 @@
-"""`pooled`: any language model as it is, as a recommender."""
+"""`pooled`: a language model as a recommender, without training."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def model(pooled: Pooled):
     return make_backbone(pooled.tokenizer)
 
 
-def test_an_item_is_its_text_less_what_all_candidates_share(pooled: Pooled, model) -> None:
+def test_an_items_vector_is_that_of_its_text_minus_the_candidates_mean(pooled: Pooled, model) -> None:
     some = ITEMS.with_candidates(np.arange(0, 60, 2))
     vectors = pooled.item_vectors(model, some)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(60))
     everything = pooled.item_vectors(model, ITEMS)
-    assert not torch.allclose(vectors, everything)  # another mean was taken out
+    assert not torch.allclose(vectors, everything)  # another mean is subtracted
     one = pooled.item_vectors(model, ITEMS)[7] @ pooled.item_vectors(model, ITEMS).T
     assert one.argmax() == 7
 
@@ -58,13 +58,13 @@ def test_ranks_and_lists_agree_and_leave_the_history_out(pooled: Pooled, model) 
             assert pooled.rank(model, histories, ITEMS, targets)[user] == place
 
 
-def test_an_item_like_the_history_comes_first(pooled: Pooled, model) -> None:
-    """Items 0 and 42 share colour and thing, so a user of one is shown the other early on."""
+def test_an_item_similar_to_the_history_ranks_high(pooled: Pooled, model) -> None:
+    """Items 0 and 42 share colour and thing, so the other one ranks high for a user of one."""
     ranks = pooled.rank(model, make_histories([[0], [10]]), ITEMS, np.array([42, 52]))
     assert (ranks < 10).all()
 
 
-def test_it_is_kept_as_a_plain_folder_and_found_again(pooled: Pooled, model, tmp_path: Path) -> None:
+def test_a_saved_model_ranks_the_same(pooled: Pooled, model, tmp_path: Path) -> None:
     pooled.save(model, tmp_path)
     paradigm, again = load_checkpoint(tmp_path, "pooled")
     assert paradigm.name == "pooled"

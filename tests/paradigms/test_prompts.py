@@ -1,4 +1,4 @@
-"""Prompts of text, decoded: what a model is told of a history, and what it is to answer."""
+"""Prompts and answers of text, decoded."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_question_is_the_instruction_and_the_items_in_order() -> None:
     assert TOKENIZER.decode(prompts.answer(2)) == " black robot\n"
 
 
-def test_a_chat_template_is_around_it() -> None:
+def test_the_chat_template_frames_the_question() -> None:
     tokenizer = make_tokenizer(make_items(40))
     tokenizer.chat_template = "<|im_start|>{{ messages[0].content }}<|im_end|>you"
     prompts = Prompts.of(tokenizer, _items(("drum", "")), prompt="Next?", text_tokens=9, title_tokens=9)
@@ -43,7 +43,7 @@ def test_a_chat_template_is_around_it() -> None:
 
 
 @pytest.mark.parametrize("title_tokens", [40, 3])
-def test_a_continued_history_asks_and_answers_as_single_questions_would(title_tokens: int) -> None:
+def test_turns_of_a_continued_history_equal_single_questions_and_answers(title_tokens: int) -> None:
     items, rows = make_items(40), np.array([3, 9, 4, 31, 8])
     shape = {"prompt": "What next?", "text_tokens": 60, "title_tokens": title_tokens, "continued": True}
     prompts = Prompts.of(TOKENIZER, items, **shape)
@@ -51,11 +51,11 @@ def test_a_continued_history_asks_and_answers_as_single_questions_would(title_to
     assert [TOKENIZER.decode(answer) for _, answer in turns] == [
         TOKENIZER.decode(prompts.answer(row)) for row in rows[2:]
     ]
-    told: list[int] = []
+    so_far: list[int] = []
     for place, (question, answer) in enumerate(turns, start=2):
-        told += question.tolist()
-        assert told == prompts.question(rows[:place]).tolist()
-        told += answer.tolist()
+        so_far += question.tolist()
+        assert so_far == prompts.question(rows[:place]).tolist()
+        so_far += answer.tolist()
 
 
 def test_a_continued_prompt_has_nothing_between_the_newest_title_and_the_next() -> None:
@@ -73,7 +73,7 @@ def test_joined_pieces_are_the_tokens_of_the_joined_text() -> None:
     assert whole.tolist() == TOKENIZER(TOKENIZER.decode(whole), add_special_tokens=False)["input_ids"]
 
 
-def test_line_breaks_within_a_text_are_blanks() -> None:
+def test_line_breaks_in_a_text_become_blanks() -> None:
     prompts = _prompts(("red\nlamp ", "a\n\nlamp\tof  7 parts\n"))
     told = TOKENIZER.decode(joined(prompts.lines, np.array([0])))
     assert told == "Title: red lamp\nDescription: a lamp of 7 parts\n"
@@ -88,30 +88,30 @@ def test_the_description_is_cut_first() -> None:
     assert description == f" {OTHER[:3]}\n", "a blank and three letters are four tokens"
 
 
-def test_where_nothing_of_a_description_fits_there_is_none() -> None:
+def test_a_description_of_which_nothing_fits_is_left_out() -> None:
     room = _length(f" {LONG}") + _length("Description:")
     prompts = _prompts((LONG, OTHER), text_tokens=room)
     assert TOKENIZER.decode(joined(prompts.lines, np.array([0]))) == f"Title: {LONG}\n"
 
 
 @pytest.mark.parametrize(("title_tokens", "text_tokens", "letters"), [(10, 60, 9), (40, 8, 7)])
-def test_a_title_has_a_hard_cap(title_tokens: int, text_tokens: int, letters: int) -> None:
+def test_a_title_has_a_maximum_length(title_tokens: int, text_tokens: int, letters: int) -> None:
     prompts = _prompts((LONG, ""), title_tokens=title_tokens, text_tokens=text_tokens)
     assert TOKENIZER.decode(joined(prompts.lines, np.array([0]))) == f"Title: {LONG[:letters]}\n"
     answer = prompts.answer(0)
     assert len(answer) == min(title_tokens, _length(f" {LONG}")) + 1, "and the line break"
 
 
-def test_a_cut_answer_stands_for_its_title_where_that_is_the_only_one() -> None:
+def test_a_cut_title_is_completed_if_only_one_title_begins_with_it() -> None:
     prompts = _prompts((LONG, ""), (OTHER, ""), (OTHER + "X", ""), (OTHER[:5], ""), ("drum", ""), title_tokens=8)
-    assert prompts.whole == {LONG[:7]: LONG}, "two begin with the same letters, and one is as short as that"
+    assert prompts.whole == {LONG[:7]: LONG}, "two other titles begin with the same letters, and one is that short"
     same = _prompts((LONG, ""), (LONG, "again"), title_tokens=8)
-    assert same.whole == {LONG[:7]: LONG}, "two items of one title are one title"
+    assert same.whole == {LONG[:7]: LONG}, "two items with the same title count as one title"
     shown = _prompts((LONG, ""), (LONG[:7], ""), title_tokens=8)
-    assert shown.whole == {}, "what is a title itself stands for itself"
+    assert shown.whole == {}, "a cut title that is itself a title is not completed"
 
 
-def test_titles_of_items_to_come_change_nothing() -> None:
+def test_titles_of_items_that_are_no_candidates_change_nothing() -> None:
     known = Items(np.array(["a"]), [LONG], [""], np.array([0]))
     later = Items(np.array(["a", "b", "c"]), [LONG, LONG + "X", LONG[:7]], [""] * 3, np.array([0]))
     shape = {"prompt": "", "text_tokens": 60, "title_tokens": 8}
@@ -126,5 +126,5 @@ def test_a_title_ends_at_the_line_break(text: str, title: str) -> None:
     assert as_title(TOKENIZER, TOKENIZER(text, add_special_tokens=False)["input_ids"]) == title
 
 
-def test_marks_are_no_part_of_a_title() -> None:
+def test_special_tokens_are_no_part_of_a_title() -> None:
     assert as_title(TOKENIZER, TOKENIZER(" drum<|endoftext|>")["input_ids"]) == "drum"

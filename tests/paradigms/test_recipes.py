@@ -1,4 +1,4 @@
-"""Recipes: what is given lies over the defaults of the paradigm and of the kind of backbone."""
+"""Recipes: given values override the defaults of the paradigm and of the kind of backbone."""
 
 import pytest
 from pydantic import ValidationError
@@ -25,12 +25,12 @@ def test_semb_over_a_pretrained_backbone_has_the_papers_numbers() -> None:
     assert phase2 == phase1
 
 
-def test_a_tiny_backbone_has_defaults_of_its_own() -> None:
+def test_a_tiny_backbone_has_other_defaults() -> None:
     tiny, pretrained = _resolve("semb", "tiny"), _resolve("semb")
     assert tiny.precision == "float32"
     assert tiny.text_tokens < pretrained.text_tokens
     assert tiny.learning_rate.pretrain > pretrained.learning_rate.pretrain
-    assert _resolve("sasrec", "tiny") == _resolve("sasrec", "pretrained"), "SASRec knows no backbone"
+    assert _resolve("sasrec", "tiny") == _resolve("sasrec", "pretrained"), "SASRec has no backbone"
 
 
 def test_sasrec_is_trained_by_phases_and_in_one_go() -> None:
@@ -44,7 +44,7 @@ def test_sasrec_is_trained_by_phases_and_in_one_go() -> None:
 
 @pytest.mark.parametrize("kind", ["tiny", "pretrained"])
 @pytest.mark.parametrize("paradigm", [name for name, spec in PARADIGMS.items() if spec.recipe])
-def test_a_value_for_one_phase_leaves_the_others(paradigm: str, kind: str) -> None:
+def test_a_value_for_one_phase_leaves_the_others_unchanged(paradigm: str, kind: str) -> None:
     plain, given = _resolve(paradigm, kind), _resolve(paradigm, kind, epochs={"phase2": 7})
     assert given.epochs == plain.epochs.model_copy(update={"phase2": 7})
     assert given.model_copy(update={"epochs": plain.epochs}) == plain
@@ -62,7 +62,7 @@ def test_a_given_value_wins_over_every_default() -> None:
     assert (recipe.precision, recipe.negatives, recipe.batch_size) == ("bf16", 9, 2)
 
 
-def test_the_history_length_is_the_evaluations() -> None:
+def test_the_history_length_is_the_grids() -> None:
     assert PARADIGMS["sasrec"].resolve({}, backbone_kind="tiny", history_length=11).history_length == 11
     assert PARADIGMS["semb"].resolve({}, backbone_kind="tiny", history_length=11).history_length == 11
 
@@ -83,7 +83,7 @@ def test_the_history_length_is_the_evaluations() -> None:
         ({"warmup_ratio": 1.0}, "warmup_ratio"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_its_name(given: dict, where: str) -> None:
+def test_the_error_for_an_invalid_value_names_it(given: dict, where: str) -> None:
     with pytest.raises(ValidationError) as caught:
         _resolve("semb", "tiny", **given)
     assert {".".join(str(part) for part in error["loc"]) for error in caught.value.errors()} >= {where}
@@ -100,7 +100,7 @@ def test_recipes_cannot_be_changed() -> None:
 
 
 def test_values_of_the_untrained_model() -> None:
-    """What Θ⁽⁰⁾ depends on: not a learning rate, or it would be built anew for each."""
+    """The values that Θ⁽⁰⁾ depends on: not the learning rate, or each one would need another base."""
     values = PARADIGMS["semb"].base_values
     assert set(values(_resolve("semb"))) == {"prompt", "text_tokens", "title_tokens", "history_length"}
     assert values(_resolve("semb")) == values(_resolve("semb", learning_rate=1, epochs=9, negatives=3))

@@ -1,4 +1,4 @@
-"""SASRec: causal, indifferent to padding, closed items outside the softmax, and able to learn a planted chain."""
+"""SASRec: causality, padding, the softmax over candidates, and a planted chain that it learns."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_later_item_never_changes_an_earlier_state(model: SasrecModel) -> None
         changed[0, place] = 30
         after = model.encode_users(changed)
         torch.testing.assert_close(after[:, :place], before[:, :place])
-        assert (after[0, place:] - before[0, place:]).abs().amax(1).min() > 1e-3, "and every later state sees it"
+        assert (after[0, place:] - before[0, place:]).abs().amax(1).min() > 1e-3, "and every later state changes"
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def _batch(closed: list[int]) -> tuple[Tensor, dict[str, Tensor], list[tuple[np.
 
 
 @torch.no_grad()
-def test_the_loss_is_the_plain_cross_entropy_over_open_items(model: SasrecModel) -> None:
+def test_the_loss_is_the_cross_entropy_over_candidates(model: SasrecModel) -> None:
     closed, batch, drawn = _batch([0, 17, 33])
     losses = []
     for sequence, context in drawn:
@@ -74,12 +74,12 @@ def test_a_closed_item_gets_no_gradient_as_an_answer(model: SasrecModel) -> None
     gradient = model.items.weight.grad
     assert gradient is not None
     for item in closed.tolist():
-        assert bool(gradient[item].any()) == (item in seen), "it is trained where it is read, never as a score"
+        assert bool(gradient[item].any()) == (item in seen), "it is trained as an input, never as a score"
     assert gradient[np.setdiff1d(np.arange(40), [*seen, 0, 17, 33])].any(1).all()
 
 
 def test_learns_a_planted_chain_far_better_than_popularity(tmp_path) -> None:
-    """Users walk i → 3i + 1 (mod 40) with one step in five at random; popularity cannot know it."""
+    """Users walk i → 3i + 1 (mod 40) with one step in five at random; popularity cannot predict it."""
     rng = np.random.default_rng(0)
 
     def walk(start: int, length: int) -> list[int]:
@@ -92,7 +92,7 @@ def test_learns_a_planted_chain_far_better_than_popularity(tmp_path) -> None:
     histories = make_histories([walk(int(rng.integers(40)), 8) for _ in range(150)])
     # Test histories end where the next item of the chain is new to the user.
     tested = [row for row in (walk(int(rng.integers(40)), 6) for _ in range(120)) if (3 * row[-1] + 1) % 40 not in row]
-    asked, targets = make_histories(tested), np.array([(3 * row[-1] + 1) % 40 for row in tested])
+    evaluated, targets = make_histories(tested), np.array([(3 * row[-1] + 1) % 40 for row in tested])
     recipe = sasrec_recipe(epochs={"pretrain": 15, "phase1": 1, "phase2": 1}, batch_size=32)
     recipe = recipe.model_copy(update={"learning_rate": recipe.learning_rate.model_copy(update={"pretrain": 5e-3})})
     paradigm = Sasrec(recipe.history_length)
@@ -103,9 +103,9 @@ def test_learns_a_planted_chain_far_better_than_popularity(tmp_path) -> None:
         fit(model, examples, paradigm.loss, recipe.training("pretrain"), tmp_path / str(run), seed=0)
         trained.append(model)
     assert same_weights(*trained), "twice the same, bit for bit"
-    ranks = paradigm.rank(trained[0], asked, ITEMS, targets)
+    ranks = paradigm.rank(trained[0], evaluated, ITEMS, targets)
     counts = np.bincount(histories.items, minlength=40)
-    popular = popularity_ranks(counts, targets, asked.offsets, asked.items, ITEMS.is_candidate())
+    popular = popularity_ranks(counts, targets, evaluated.offsets, evaluated.items, ITEMS.is_candidate())
     assert (ranks == 0).mean() > 0.8
     assert ranks.mean() < popular.mean() / 5
 

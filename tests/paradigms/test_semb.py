@@ -1,4 +1,4 @@
-"""semb as a paradigm: the text budget, the negatives of an epoch, and the error when all items look alike."""
+"""semb as a paradigm: the text budget, the negatives, and the error for collapsed item vectors."""
 
 import numpy as np
 import pytest
@@ -46,16 +46,16 @@ class TestTextBudget:
         assert self.OTHER.startswith(description)
         assert 0 < len(description) < len(self.OTHER)
 
-    def test_a_title_has_a_hard_cap(self) -> None:
+    def test_a_title_has_a_maximum_length(self) -> None:
         _, texts = _texts(_items((self.LONG, ""), (self.LONG, "a lamp")), text_tokens=50, title_tokens=10)
         assert len(TOKENIZER(texts[0], add_special_tokens=False)["input_ids"]) == 10
-        assert texts[1] == texts[0] + " description: a lamp", "what it leaves is the description's"
+        assert texts[1] == texts[0] + " description: a lamp", "the rest of the budget goes to the description"
 
     def test_the_budget_holds_for_a_title_alone_too(self) -> None:
         _, (text,) = _texts(_items((self.LONG, self.OTHER)), text_tokens=8, title_tokens=48)
         assert len(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == 8
 
-    def test_another_domains_items_are_not_taken_for_these(self) -> None:
+    def test_cached_tokens_are_not_used_for_other_items(self) -> None:
         paradigm, model = Semb.create(semb_recipe(), make_backbone(TOKENIZER), TOKENIZER, seed=0)
         first = paradigm.item_vectors(model, ITEMS)
         other = paradigm.item_vectors(model, make_items(30))
@@ -68,7 +68,7 @@ class TestNegatives:
         paradigm, _ = Semb.create(semb_recipe(**values), make_backbone(TOKENIZER), TOKENIZER, seed=0)
         return paradigm.examples(random_histories(30, 40), items, PHASE, seed=seed)
 
-    def test_are_drawn_anew_in_each_epoch_example_and_seed(self) -> None:
+    def test_differ_between_epochs_examples_and_seeds(self) -> None:
         examples = self._examples()
         drawn = {
             tuple(one.draw(index, epoch)[2])
@@ -87,7 +87,7 @@ class TestNegatives:
         chi_square = ((counts[candidates] - expected) ** 2 / expected).sum()
         assert chi_square < 70, "the 99.9 % point for 36 degrees of freedom is 68"
 
-    def test_of_the_batch_are_those_of_other_users(self) -> None:
+    def test_from_the_batch_exclude_the_users_own_items(self) -> None:
         examples = self._examples(batch_negatives=True)
         drawn = [examples.draw(index, 0) for index in range(6)]
         batch = examples.collate(drawn)
@@ -95,7 +95,7 @@ class TestNegatives:
         for own, (sequence, _, _) in zip(batch["own"], drawn, strict=True):
             assert set(places[batch["negatives"][own]]) == set(sequence)
 
-    def test_that_are_drawn_may_be_anyones(self) -> None:
+    def test_that_are_drawn_may_be_the_users_own_items(self) -> None:
         examples = self._examples(negatives=800)
         assert not examples.collate([examples.draw(index, 0) for index in range(6)])["own"].any()
 
@@ -104,7 +104,7 @@ class TestNegatives:
         assert len(examples.collate([examples.draw(0, 0)])["negatives"]) == 3
 
 
-def test_items_that_all_look_alike_stop_the_training(tmp_path) -> None:
+def test_training_stops_if_all_item_vectors_are_the_same(tmp_path) -> None:
     """A backbone with weights near zero gives all items one vector."""
     paradigm, model = Semb.create(semb_recipe(), make_backbone(TOKENIZER, initializer_range=1e-4), TOKENIZER, seed=0)
     examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)

@@ -1,4 +1,4 @@
-"""The two-tower model: its loss against a slow one, its towers against the backbone, its folder anywhere."""
+"""The two-tower model: its loss against a slow one, its towers against the backbone, and its folder."""
 
 import math
 import subprocess
@@ -76,7 +76,7 @@ class TestContrastiveLoss:
         assert masked.item() == pytest.approx(share)
         assert 1 / 210 < share < 1 / 50
 
-    def test_the_positive_drawn_as_a_negative_never_counts(self) -> None:
+    def test_a_negative_equal_to_the_positive_does_not_count(self) -> None:
         predicted, positives, negatives = _vectors(5, 5, 20)
         scale, none = torch.tensor(2.0), torch.zeros(20)
         loss, _ = contrastive_loss(predicted, positives, negatives, none, _none(predicted, negatives), scale)
@@ -90,14 +90,14 @@ class TestContrastiveLoss:
             assert first.item() == pytest.approx(alone.item(), rel=1e-6)
         assert loss.item() > 0
 
-    def test_with_all_negatives_masked_there_is_nothing_to_lose(self) -> None:
+    def test_the_loss_is_0_if_all_negatives_are_masked(self) -> None:
         (vectors,) = _vectors(4)
         same = vectors[:1].expand(4, -1)
         loss, masked = contrastive_loss(vectors, same, same, torch.zeros(4), _none(vectors, same), torch.tensor(1.0))
         assert (loss.item(), masked.item()) == (0, 1)
 
     def test_corrected_negatives_give_the_full_softmax_on_average(self) -> None:
-        """Drawn with unequal chances and divided by them, the sum over negatives has the sum over all as mean."""
+        """Drawn with unequal probabilities and divided by them, the sum over negatives has the full sum as its mean."""
         predicted, items = _vectors(1, 40, seed=3)
         scale, chance = torch.tensor(1.0), torch.linspace(0.1, 0.9, 39)
         logits = (F.normalize(predicted, dim=-1) @ F.normalize(items, dim=-1).T)[0] * math.e
@@ -161,7 +161,7 @@ class TestForward:
         assert loss.item() == pytest.approx(expected, rel=2e-5)
         assert share.item() == pytest.approx(masked)
 
-    def test_the_chance_to_be_a_negative_is_that_of_many_batches(self) -> None:
+    def test_the_probability_to_be_a_negative_is_the_frequency_over_many_batches(self) -> None:
         """How often each item is among a batch's distinct items, counted over batches of drawn windows."""
         paradigm, _ = _made(batch_negatives=True, negatives=8)
         examples = paradigm.examples(random_histories(60, 40), ITEMS, PHASE, seed=0)
@@ -187,17 +187,17 @@ class TestForward:
         model.item_tower.register_forward_hook(lambda *_: encoded.append(len(batch["item_places"])))
         model(**batch)
         assert encoded == [len(np.unique(named))], "one call of the item tower, with each item in it once"
-        assert len(named) > encoded[0], "or this would show nothing"
+        assert len(named) > encoded[0], "otherwise the test shows nothing"
         table = paradigm.tokens(ITEMS)
         tokens = table.lengths(np.unique(named)).sum() + len(np.unique(named))
-        assert int((batch["segments"] > 0).sum()) == tokens, "and no other token than theirs"
+        assert int((batch["segments"] > 0).sum()) == tokens, "and no other tokens"
 
     def test_as_many_negatives_as_the_recipe_says_in_every_micro_batch(self) -> None:
         for accumulation in (1, 2, 4):
             paradigm, _ = _made(negatives=24, batch_size=8, accumulation=accumulation)
             assert len(self._batch(paradigm, n=8 // accumulation)["negatives"]) == 24
 
-    def test_the_scale_stops_at_100_and_can_come_back(self) -> None:
+    def test_the_scale_is_at_most_100_and_can_decrease_again(self) -> None:
         paradigm, model = _made()
         with torch.no_grad():
             model.log_scale.fill_(7.0)
@@ -206,7 +206,7 @@ class TestForward:
         loss.backward()
         assert model.log_scale.item() == pytest.approx(math.log(100))
         assert model.log_scale.grad is not None
-        assert model.log_scale.grad.item() != 0, "a clamp alone would hold it there for ever"
+        assert model.log_scale.grad.item() != 0, "a clamp in the loss would have no gradient"
 
 
 class TestTowers:
@@ -258,13 +258,13 @@ class TestTowers:
             torch.testing.assert_close(vectors[item], alone, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX"])
-    def test_a_model_of_other_names_is_refused(self, kind: str) -> None:
+    def test_a_model_with_other_layer_names_is_refused(self, kind: str) -> None:
         backbone = AutoModel.from_config(_config(kind))
         with pytest.raises(BackboneError, match=r"cannot be the backbone of semb: it must be a decoder"):
             Semb.create(semb_recipe(), backbone, TOKENIZER, seed=0)
 
-    def test_a_model_in_which_packed_items_meet_is_refused(self) -> None:
-        """A convolution over the row, as in hybrid architectures, knows of no attention mask."""
+    def test_a_model_in_which_packed_items_affect_each_other_is_refused(self) -> None:
+        """A convolution over the row, as in hybrid architectures, ignores the attention mask."""
 
         class Hybrid(SembModel):
             def __init__(self, config: SembConfig):

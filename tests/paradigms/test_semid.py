@@ -83,7 +83,7 @@ def test_logits_are_computed_only_for_labels(monkeypatch) -> None:
     assert sum(made) < batch["input_ids"].numel() * vocabulary / 2
 
 
-def test_a_list_contains_items_and_each_user_has_an_own_order_of_items_with_one_code() -> None:
+def test_items_with_the_same_code_are_listed_in_an_order_that_depends_on_the_user() -> None:
     codes = ItemCodes(np.zeros((40, 3), np.int32), 8)
     paradigm, model = make(codes=codes)
     histories = make_histories([[user % 40] for user in range(200)])

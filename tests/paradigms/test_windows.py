@@ -1,4 +1,4 @@
-"""Windows against a slow count of who is whose context, over any histories."""
+"""Windows against a slow definition, for arbitrary histories."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ TIMES = st.lists(st.integers(0, 19), max_size=14).map(sorted)
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TIMES, max_size=5), st.integers(1, 6))
-def test_each_target_stands_in_one_window_with_what_came_before_it(times: list[list[int]], length: int) -> None:
-    # Every interaction is an item of its own, so that an item says whose and which one it is.
+def test_each_target_is_in_one_window_after_its_context(times: list[list[int]], length: int) -> None:
+    # Every interaction has its own item, which encodes the user and the position.
     sequences = [[user * 100 + place for place in range(len(row))] for user, row in enumerate(times)]
     found = windows(make_histories(sequences, times), PHASE, length)
     expected = {
@@ -39,20 +39,20 @@ def test_each_target_stands_in_one_window_with_what_came_before_it(times: list[l
     )
 
 
-def test_the_newest_target_sees_the_fullest_history() -> None:
+def test_the_newest_target_has_the_longest_history() -> None:
     """Nine interactions, all targets, at most 3 before each: windows end at 9, 6 and 3."""
     found = windows(make_histories([range(9)], [[10] * 9]), PHASE, 3)
     assert [found.sequence(w).tolist() for w in range(len(found))] == [[5, 6, 7, 8], [2, 3, 4, 5], [0, 1, 2]]
     assert [found.n_context(w) for w in range(len(found))] == [1, 1, 1]
 
 
-def test_what_lies_before_the_phase_is_context_only() -> None:
+def test_items_before_the_phase_are_only_context() -> None:
     found = windows(make_histories([[4, 5, 6, 7]], [[1, 2, 12, 13]]), PHASE, 25)
     assert found.sequence(0).tolist() == [4, 5, 6, 7]
     assert found.n_context(0) == 2
 
 
-def test_an_interaction_behind_the_phase_is_leakage() -> None:
+def test_an_interaction_after_the_phase_is_leakage() -> None:
     with pytest.raises(LeakageError, match="1 interactions lie at or after"):
         windows(make_histories([[1, 2]], [[12, 20]]), PHASE, 5)
 
