@@ -53,8 +53,8 @@ COMPARISON_SCHEMA = pl.Schema(
 )
 """One row per domain and metric: the model at λ̂ compared with λ = 1 on all test users, paired by user.
 
-Values are in percent, differences in percentage points. The interval takes λ̂ as given: it leaves out the uncertainty of
-the prediction. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
+Values are in percent, differences in percentage points. The interval takes λ̂ as given: it leaves out the uncertainty
+of the prediction. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
 """
 
 TABLES = {"predictions": PREDICTIONS_SCHEMA, "comparison": COMPARISON_SCHEMA, "findings": FINDINGS_SCHEMA}

@@ -41,9 +41,9 @@ CURVE_SCHEMA = pl.Schema(
 )
 """One row per pair of domains, base, α and metric.
 
-`base` is `backbone`, `historical: <domain>` (the checkpoint of that domain at t1) or `neutral`. `alpha` is the weight of
-`first`. `*_value` with bounds is the merge on each domain, in percent; `*_single` is the domain's own model at t2 on the
-same users. `kept` is the mean over both domains of value / single, in percent; NaN if a single model finds nothing.
+`base` is `backbone`, `historical: <domain>` (the checkpoint of that domain at t1) or `neutral`. `alpha` is the weight
+of `first`. `*_value` with bounds is the merge on each domain, in percent; `*_single` is the domain's own model at t2 on
+the same users. `kept` is the mean over both domains of value / single, in percent; NaN if a single model finds nothing.
 """
 
 BEST_SCHEMA = pl.Schema(
@@ -56,8 +56,8 @@ BEST_SCHEMA = pl.Schema(
 """One row per pair and base.
 
 `alpha` is the α that keeps most, over all users, with its interval. `kept` is the share that an α chosen on one half of
-the users keeps on the other half (both ways, averaged), in percent. `gain` is `kept` minus that of the backbone as base,
-in percentage points, paired by user; null for the backbone itself. `p_adjusted` is after Holm over the rows of a
+the users keeps on the other half (both ways, averaged), in percent. `gain` is `kept` minus that of the backbone as
+base, in percentage points, paired by user; null for the backbone itself. `p_adjusted` is after Holm over the rows of a
 paradigm. NaN if a single model finds nothing for the users of a half or of a resample.
 """
 
@@ -78,7 +78,7 @@ PLOTS = (
         x_low="first_low",
         x_high="first_high",
         cross=("first_single", "second_single"),
-        caption="Quality of the merged model on both domains, with α from 0 to 1 along each line; up and right is better. "
+        caption="Quality of the merged model on both domains, α from 0 to 1 along each line; up and right is better. "
         "Thin lines: each domain's own model.",
     ),
 )
@@ -253,7 +253,7 @@ class BaseModelSpec(StudySpec):
 
 @dataclass(frozen=True)
 class BaseModelParts:
-    """singles: domain → evaluation of its own model. points: (first, second, base) → evaluated domain → α → evaluation."""
+    """singles: by domain. points: by pair and base (three names), then by evaluated domain and α."""
 
     singles: Mapping[str, Any]
     points: Mapping[tuple[str, str, str], Mapping[str, Mapping[float, Any]]]

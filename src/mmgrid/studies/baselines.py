@@ -21,8 +21,8 @@ COMPARISONS_SCHEMA = pl.Schema(
 )
 """One row per domain, reference and metric: `paradigm` at t2 minus `reference`, in percentage points.
 
-`reference` is `popularity`, `sasrec` or `sasrec (in one go)`. Differences are paired by user, over all test users. `p` is
-that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
+`reference` is `popularity`, `sasrec` or `sasrec (in one go)`. Differences are paired by user, over all test users. `p`
+is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm and metric.
 """
 
 TABLES = {"scores": SCORES_SCHEMA, "comparisons": COMPARISONS_SCHEMA}

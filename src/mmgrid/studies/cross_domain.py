@@ -39,7 +39,8 @@ MERGES_SCHEMA = pl.Schema(
 """One row per way (`weight` or `subspace`), evaluated domain, partner, group and metric.
 
 `single` (the domain's own model at t2) and `merged` are in percent, `change` with its bounds in percent of `single`,
-paired by user. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm, group and metric.
+paired by user. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm, group and
+metric.
 """
 
 TABLES = {"merges": MERGES_SCHEMA, "findings": FINDINGS_SCHEMA}
@@ -55,7 +56,7 @@ PLOTS = (
         high="high",
         panel="way",
         choices=("group", "metric"),
-        caption="Change of the metric when the models of two domains at t2 are merged, in percent of the domain's own model.",
+        caption="Change when the models of two domains at t2 are merged, in percent of the domain's own model.",
     ),
 )
 

@@ -29,7 +29,7 @@ def _facts(part: Part, context: Context) -> dict[str, Any]:
 
 
 def _active_before(corpus: Corpus, context: Context) -> float | None:
-    if context.target == "phase2":  # in phase1, the first phase after pretrain, active users cannot be told apart
+    if context.target == "phase2":  # in phase1, the first phase after pretrain, active users cannot be distinguished
         return None
     calendar = context.calendar
     try:

@@ -31,7 +31,7 @@ class Plot:
         x_low, x_high: the columns with the bounds of x, if any.
         order: the column along which a path runs.
         choices: columns whose value the reader selects; only rows with the selected value are shown.
-        rules: another table and its column of x positions for dashed vertical lines, with the same panel, colour and choices.
+        rules: a table and its column of x for dashed vertical lines; panel, colour and choices as for the marks.
         label: the column with the labels of points, if any.
         cross: the columns with an x and a y at which each panel gets thin lines, if any.
         keep: column → values; only rows with one of these values are drawn.

@@ -56,7 +56,7 @@ class PredictedScale:
             words.append("The line is no better than the mean of the other domains: do not rely on this prediction.")
         if self.extrapolates:
             words.append(
-                f"The gap of {self.gap_days:.0f} days lies outside the range of the other domains: this is an extrapolation."
+                f"The gap of {self.gap_days:.0f} days is outside the other domains' range: this is an extrapolation."
             )
         if abs(self.scale - 1) <= share * self.error:
             words.append("λ = 1, the newest checkpoint, lies within this error: there is no reason to change it.")

@@ -37,8 +37,8 @@ PLOTS = (
         low="best_low",
         high="best_high",
         label="domain",
-        caption="The best λ of each domain's non-active users, with its 95 % interval, over the domain's mean interaction "
-        "time gap.",
+        caption="The best λ of each domain's non-active users, with its 95 % interval, over the domain's mean "
+        "interaction time gap.",
     ),
 )
 
@@ -70,7 +70,7 @@ def _row(sweep: Sweep, statistics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finding(sweeps: Sequence[Sweep], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Table 4: the larger the gap, the smaller λ*. (Two sentences of the paper say the reverse; this follows the table.)"""
+    """Table 4: the larger the gap, the smaller λ*. (Two sentences of the paper say the reverse.)"""
     used = [s for s in sweeps if "non_active" in s.best and statistics[s.domain]["gap_days"] is not None]
     if len(used) < LEAST_DOMAINS:
         return None

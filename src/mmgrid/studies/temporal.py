@@ -26,8 +26,8 @@ CURVE_SCHEMA = pl.Schema(
     | numbers("scale", "value", "low", "high", "smooth")
     | counts("n_users", "seed")
 )
-"""One row per domain, group, metric and λ, for the model Θ(t1) + λ (Θ(t2) − Θ(t1)), in percent. `smooth` is the smoothed
-curve at this λ."""
+"""One row per domain, group, metric and λ, for the model Θ(t1) + λ (Θ(t2) − Θ(t1)), in percent. `smooth` is the
+smoothed curve at this λ."""
 
 BEST_SCHEMA = pl.Schema(
     texts("paradigm", "domain", "group", "metric")
@@ -38,11 +38,11 @@ BEST_SCHEMA = pl.Schema(
 )
 """One row per domain and group.
 
-`best` is λ* (the maximum of the smoothed curve, in steps of 0.005) with a bootstrap interval over users; `at_edge` is true
-if it lies at an end of the evaluated range. `value_at_*` is the measured value at the nearest evaluated λ, in percent.
-`gain` is the value at a λ chosen on one half of the users minus that at λ = 1, measured on the other half (both ways,
-averaged), in percentage points; its interval takes the chosen λ as given. `p` is that of the sign-flip test, `p_adjusted`
-after Holm over the rows of a paradigm.
+`best` is λ* (the maximum of the smoothed curve, in steps of 0.005) with a bootstrap interval over users; `at_edge` is
+true if it lies at an end of the evaluated range. `value_at_*` is the measured value at the nearest evaluated λ, in
+percent. `gain` is the value at a λ chosen on one half of the users minus that at λ = 1, measured on the other half
+(both ways, averaged), in percentage points; its interval takes the chosen λ as given. `p` is that of the sign-flip
+test, `p_adjusted` after Holm over the rows of a paradigm.
 """
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
@@ -60,7 +60,7 @@ PLOTS = (
         choices=("metric",),
         rules=("best", "best"),
         reference=1.0,
-        caption="Quality of Θ(t1) + λ (Θ(t2) − Θ(t1)), from the checkpoint at t1 (λ = 0) to that at t2 (λ = 1) and beyond. "
+        caption="Quality of Θ(t1) + λ (Θ(t2) − Θ(t1)); λ = 0 and λ = 1 are the checkpoints at t1 and t2. "
         "Dashed: the best λ of each group.",
     ),
 )

@@ -29,8 +29,8 @@ NORMS_SCHEMA = pl.Schema(
 )
 """One row per checkpoint and part of its task vector τ = Θ(phase) − Θ⁽⁰⁾.
 
-`part` is `whole`, `tower` or `layer`; `tower` and `layer` name it and are empty otherwise. For semid it is also `tokens`:
-the domain's own token rows, compared with their initial values; `whole` excludes them.
+`part` is `whole`, `tower` or `layer`; `tower` and `layer` name it and are empty otherwise. For semid it is also
+`tokens`: the domain's own token rows, compared with their initial values; `whole` excludes them.
 `l1_sum` = Σ|τ|, `l1_mean` = Σ|τ| / elements, `l2` = √Σ τ², `zeros` is the share (0 to 1) of zero elements.
 """
 

@@ -64,7 +64,7 @@ def _best(curves: np.ndarray, weights: np.ndarray, fine: np.ndarray) -> np.ndarr
 
 
 def judged_share(sweep: PairSweep) -> tuple[float, np.ndarray]:
-    """The crossfitted share, in percent, and its resamples [S]: each half of the users takes the α that is best for the other.
+    """The crossfitted share in percent, and its resamples [S]: each half takes the best α of the other half.
 
     NaN if a single model finds nothing for one half.
     """

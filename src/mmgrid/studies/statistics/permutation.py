@@ -40,7 +40,7 @@ def _mean_ranks(values: Floats) -> Floats:
 def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:
     """Two-sided p of `correlation`: the share of orders of y whose correlation is at least as far from zero.
 
-    Enumerates all orders of up to six values, else draws 2,000 (Fisher's randomisation test). NaN if x or y is constant.
+    All orders of up to six values, else a sample of 2,000 (Fisher's randomisation test). NaN if x or y is constant.
     """
     return _share(correlation(x, y), (correlation(x, y[list(order)]) for order in orders(len(y), seed)))
 
@@ -48,8 +48,8 @@ def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:
 def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], seed: int = 0) -> float:
     """Two-sided p of a statistic over pairs of `names`, by permuting the names.
 
-    Pairs that share a name are dependent, so the pairs themselves must not be permuted (Mantel, "The detection of disease
-    clustering and a generalized regression approach", Cancer Research 27, 1967).
+    Pairs that share a name are dependent, so the pairs themselves must not be permuted (Mantel, "The detection of
+    disease clustering and a generalized regression approach", Cancer Research 27, 1967).
 
     Args:
         statistic: returns the value under a permutation, given as name → name.
