@@ -1,4 +1,4 @@
-"""Bad input, from end to end: one clear line that names the file, exit code 1, and what was built stays."""
+"""Bad input, end to end: one clear line that names the file, exit code 1, and built cells are kept."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ T2_MS = 1_672_531_200_000  # 2023-01-01
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A grid of raw files, of which one domain is built and the other one is yet to be."""
+    """A grid of raw files with one domain built and the other not."""
     folder = tmp_path_factory.mktemp("raw-grid")
     file = write_raw_grid(folder)
     answer = mmgrid("run", file, "--store", folder / "runs", "--only", "evaluation/baseline/kitchen/*", "--jobs", "1")
@@ -87,7 +87,7 @@ BROKEN = {
     ),
     "nobody to test": (
         lambda raw: _ratings(raw, lambda table: table.filter(pl.col("timestamp") < T2_MS)),
-        "garden: no test users: nobody's last interaction lies in test [2023-01-01, 2023-04-01) ",
+        "garden: no test users: no user's last interaction lies in test [2023-01-01, 2023-04-01) ",
     ),
     "no item with a text": (
         lambda raw: _items(raw, lambda lines: list(map(_untitled, lines))),
@@ -105,7 +105,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_domain_is_one_line_and_the_other_one_stays(case: str, grid: Built) -> None:
+def test_a_broken_domain_is_one_line_and_the_other_one_is_kept(case: str, grid: Built) -> None:
     breaks, says = BROKEN[case]
     raw = grid.file.parent / "raw"
     breaks(raw)
@@ -119,7 +119,7 @@ def test_a_broken_domain_is_one_line_and_the_other_one_stays(case: str, grid: Bu
     assert f"failed  corpus/garden: {says.replace('RAW', str(raw))}" in failures[0]
     assert "Error" not in failures[0]
     assert f"blocked by corpus/garden: {', '.join(sorted(GARDEN - {'corpus/garden'}))}" in lines
-    assert lines[-1].startswith("1 failed, 2 blocked; what is built stays: put right what failed and run again")
+    assert lines[-1].startswith("1 failed, 2 blocked; finished cells are kept: fix the problem and run again")
     after = bytes_below(grid.root)
     assert all(after[path] == data for path, data in before.items() if path != "digests.json")
     assert {name.split()[0] for name in contents(grid.root)} == KITCHEN
@@ -187,7 +187,7 @@ def test_gc_forgets_failures_of_cells_that_the_grid_does_not_name(grid: Built) -
     assert mmgrid("status", *store, "--json").json["failed"] == {}
 
 
-def test_a_missing_raw_file_is_told_before_anything_is_built(grid: Built) -> None:
+def test_a_missing_raw_file_is_reported_before_anything_is_built(grid: Built) -> None:
     (grid.file.parent / "raw" / "garden.csv.gz").unlink()
     answer = mmgrid("run", grid.file, "--store", grid.root)
     assert (answer.code, answer.out) == (1, "")
@@ -226,7 +226,7 @@ def test_statistics_of_a_grid_with_a_broken_domain_show_the_other_one(grid: Buil
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that takes little."""
+    """A separate, small file system."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.name != "posix" or os.geteuid() != 0 or shutil.which("mount") is None:
@@ -240,7 +240,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_and_with_room_the_run_goes_on(half: Built, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_the_run_continues_once_there_is_space(half: Built, small_disk: Path) -> None:
     store = small_disk / "runs"
     arguments = ("run", half.file, "--store", store, "--only", BASELINES, "--jobs", "1")
     size = sum(len(data) for data in bytes_below(half.folder("corpus/kitchen")).values())

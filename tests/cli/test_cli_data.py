@@ -47,7 +47,7 @@ def test_a_prepared_domain_is_raw_data_again(built: Built, tmp_path: Path) -> No
     assert all(data == (folder / name).read_bytes() for name, data in again.items())
 
 
-def test_what_cannot_be_prepared_is_told_and_nothing_is_written(raw: Path, tmp_path: Path) -> None:
+def test_unusable_files_are_reported_and_nothing_is_written(raw: Path, tmp_path: Path) -> None:
     ratings, items, out = raw / "garden.csv.gz", raw / "meta_garden.jsonl.gz", tmp_path / "out"
     for arguments, says in (
         (

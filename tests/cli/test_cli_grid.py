@@ -1,4 +1,4 @@
-"""plan, run, status, why and gc, on a grid that is built and on copies of it that are not whole."""
+"""plan, run, status, why and gc, on a built grid and on incomplete copies of it."""
 
 import io
 from pathlib import Path
@@ -22,7 +22,7 @@ def _damage(grid: Built, name: str) -> Path:
 # ---- plan
 
 
-def test_a_plan_of_what_is_built(built: Built) -> None:
+def test_a_plan_of_a_built_grid(built: Built) -> None:
     cells = mmgrid("plan", built.file, "--store", built.root, "--json").json
     assert [cell["name"] for cell in cells] == [cell.name for cell in built.cells]
     assert [cell["fingerprint"] for cell in cells] == [cell.fingerprint for cell in built.cells]
@@ -37,7 +37,7 @@ def test_a_plan_of_what_is_built(built: Built) -> None:
     assert text.out.endswith("0 cells to build: about 0 s of work on one core\n")
 
 
-def test_a_plan_of_what_is_missing_says_what_it_will_cost(copied: Built) -> None:
+def test_a_plan_shows_the_cost_of_missing_cells(copied: Built) -> None:
     for name in (NEWEST, RANKED, "corpus/kitchen"):
         copied.store.remove(named(copied.cells, name).address)
     cells = {cell["name"]: cell for cell in mmgrid("plan", copied.file, "--store", copied.root, "--json").json}
@@ -55,16 +55,16 @@ def test_a_plan_of_what_is_missing_says_what_it_will_cost(copied: Built) -> None
     assert "3 cells to build: about " in text
 
 
-def test_a_plan_does_not_count_an_unknown_cost_as_none(built: Built, tmp_path: Path) -> None:
+def test_a_plan_does_not_count_an_unknown_cost_as_zero(built: Built, tmp_path: Path) -> None:
     arguments = ("plan", built.file, "--store", tmp_path / "runs", "--only", "evaluation/sasrec/garden/p*")
     costs = [cell["seconds"] for cell in mmgrid(*arguments, "--json").json]
     assert costs == [3.0] + [None] * 6
     assert mmgrid(*arguments).out.endswith(
-        "7 cells to build: at least 3 s of work on one core; the cost of 6 of them is known once their corpus is built\n"
+        "7 cells to build: at least 3 s of work on one core; the cost of 6 of them is unknown until their corpus is built\n"
     )
 
 
-def test_a_plan_of_some_names_them_and_what_they_need(built: Built) -> None:
+def test_a_plan_of_some_cells_shows_them_and_their_upstream(built: Built) -> None:
     cells = mmgrid("plan", built.file, "--store", built.root, "--json", "--only", "evaluation/sasrec/garden/*1").json
     assert [cell["name"] for cell in cells] == [
         "corpus/garden",
@@ -74,10 +74,10 @@ def test_a_plan_of_some_names_them_and_what_they_need(built: Built) -> None:
     ]
     nothing = mmgrid("plan", built.file, "--store", built.root, "--only", "nothing/*")
     assert nothing.code == 1
-    assert nothing.err == "mmgrid: --only nothing/*: no cell has such a name; `mmgrid plan` lists all\n"
+    assert nothing.err == "mmgrid: --only nothing/*: no cell matches; `mmgrid plan` lists all cells\n"
 
 
-def test_a_plan_makes_no_cell(built: Built, tmp_path: Path) -> None:
+def test_a_plan_builds_no_cell(built: Built, tmp_path: Path) -> None:
     mmgrid("plan", built.file, "--store", tmp_path / "runs")
     assert set(bytes_below(tmp_path / "runs")) <= {"store.json", "digests.json"}
 
@@ -85,30 +85,30 @@ def test_a_plan_makes_no_cell(built: Built, tmp_path: Path) -> None:
 # ---- run
 
 
-def test_a_run_of_what_is_built_builds_nothing(built: Built) -> None:
+def test_a_run_of_a_built_grid_builds_nothing(built: Built) -> None:
     answer = mmgrid("run", built.file, "--store", built.root)
     assert answer.code == 0
     lines = answer.out.splitlines()
     assert lines[0] == f"tiny: {len(built.cells)} cells, 0 to build in {built.root}"
-    assert lines[1].startswith(f"0 built, {len(built.cells)} were there, in ")
+    assert lines[1].startswith(f"0 built, {len(built.cells)} already there, in ")
     outcome = mmgrid("run", built.file, "--store", built.root, "--json").json
     assert outcome == {"built": [], "present": [cell.name for cell in built.cells], "failed": {}, "blocked": {}}
 
 
-def test_a_run_says_what_it_builds_and_only_that(copied: Built) -> None:
+def test_a_run_prints_the_cells_it_builds_and_no_others(copied: Built) -> None:
     for name in ("evaluation/baseline/garden/random", RANKED):
         copied.store.remove(named(copied.cells, name).address)
     answer = mmgrid("run", copied.file, "--store", copied.root, "--only", "evaluation/baseline/*", "--jobs", "1")
     assert answer.code == 0
     assert "1/1 built   evaluation/baseline/garden/random  " in answer.out
-    assert "1 built, 5 were there, in " in answer.out
+    assert "1 built, 5 already there, in " in answer.out
     assert not copied.store.has(named(copied.cells, RANKED).address)
 
 
 # ---- a damaged record
 
 
-def test_a_damaged_record_is_told_by_every_command_and_breaks_none(copied: Built, tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_by_every_command_and_breaks_none(copied: Built, tmp_path: Path) -> None:
     record = _damage(copied, RANKED)
     store = ("--store", copied.root)
     says = f"{record}: cannot be read as a record ("
@@ -122,7 +122,7 @@ def test_a_damaged_record_is_told_by_every_command_and_breaks_none(copied: Built
     run = mmgrid("run", copied.file, *store)
     assert run.code == 1
     assert f"failed  {RANKED}: {says}" in run.out
-    assert f"0 built, {len(copied.cells) - 1} were there" in run.out
+    assert f"0 built, {len(copied.cells) - 1} already there" in run.out
     assert mmgrid("run", copied.file, *store, "--json").json["failed"].keys() == {RANKED}
 
     why = mmgrid("why", copied.file, RANKED, *store)
@@ -165,8 +165,8 @@ def test_the_status_of_a_store(built: Built) -> None:
         assert f"\n{kind} " in text
 
 
-def test_the_status_shows_what_is_in_work_and_what_was_left(copied: Built) -> None:
-    """A killed run leaves a folder in work: it is shown, `gc` offers it, and nobody takes it unasked."""
+def test_the_status_shows_work_in_progress_and_leftovers(copied: Built) -> None:
+    """A killed run leaves a work folder: `status` shows it, and `gc` removes it only after asking."""
     cell = named(copied.cells, "corpus/garden")
     copied.store.remove(cell.address)
     folder = copied.store.folder(cell.address)
@@ -207,13 +207,13 @@ def test_why_a_cell_is_built_again(built: Built) -> None:
     assert nested == "world.drift: 0.3 when it was built, 0.9 now\n"
 
 
-def test_why_of_a_step_version_that_was_raised(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_for_a_raised_step_version(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STEP_VERSIONS, "corpus", 2)
     answer = mmgrid("why", built.file, "corpus/garden", "--store", built.root)
     assert answer.out == ("nothing in its recipe or upstream differs: the code of its kind has a new step version\n")
 
 
-def test_why_of_a_name_that_no_cell_has(built: Built) -> None:
+def test_why_for_an_unknown_cell(built: Built) -> None:
     answer = mmgrid("why", built.file, "checkpoint/semb/gardne/phase2", "--store", built.root)
     assert answer.code == 1
     assert answer.err.startswith(
@@ -230,7 +230,7 @@ def test_the_folder_of_a_cell(built: Built) -> None:
     assert mmgrid(*arguments, "--json").json == {"cell": NEWEST, "folder": str(built.folder(NEWEST))}
 
 
-def test_a_cell_that_is_not_built_has_no_folder_and_what_would_build_it_is_told(built: Built, tmp_path: Path) -> None:
+def test_path_of_a_missing_cell_prints_the_command_that_builds_it(built: Built, tmp_path: Path) -> None:
     store, setting = tmp_path / "my runs", "paradigms.semb.epochs={phase2=3}"
     answer = mmgrid("path", built.file, NEWEST, "--store", store, "--set", setting)
     assert (answer.code, answer.out) == (1, "")
@@ -246,11 +246,9 @@ def test_a_cell_that_is_not_built_has_no_folder_and_what_would_build_it_is_told(
 # ---- gc
 
 
-def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_asks_and_removes_cells_that_the_grid_does_not_name(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ("--store", copied.root)
-    assert mmgrid("gc", copied.file, *store).out == (
-        "nothing to remove: every cell in the store is named by the grid\n"
-    )
+    assert mmgrid("gc", copied.file, *store).out == ("nothing to remove: the grid names every cell in the store\n")
     settings = ("--set", "paradigms.sasrec.epochs={pretrain=2, phase1=2, phase2=2, all=9}")
     unnamed = {cell.address.folder for cell in copied.cells if "/all" in cell.name}
     before = bytes_below(copied.root)
@@ -259,8 +257,11 @@ def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypa
     refused = mmgrid("gc", copied.file, *store, *settings)
     assert refused.code == 1
     assert all(folder in refused.out for folder in unnamed)
-    assert f"Remove these {len(unnamed)} cells and 0 leftovers from {copied.root}? Cells of other grids" in refused.out
-    assert "names that this grid does not know" not in refused.out  # they are older versions of its own
+    assert (
+        f"Remove these {len(unnamed)} cells and 0 leftovers from {copied.root}? They include cells of other"
+        in refused.out
+    )
+    assert "names that do not occur in this grid" not in refused.out  # they are older versions of its own
     assert {path: data for path, data in bytes_below(copied.root).items() if path != "digests.json"} == before
 
     done = mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json
@@ -272,7 +273,7 @@ def test_gc_removes_what_no_recipe_names_and_asks_before(copied: Built, monkeypa
     assert mmgrid("gc", copied.file, *store, *settings, "--yes", "--json").json["removed"] == []
 
 
-def test_gc_says_that_cells_of_other_grids_go_too(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_warns_about_cells_of_other_grids(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     arguments = ("--store", built.root, "--set", 'data.domains=["garden"]', "--set", 'backbone.corpus=["garden"]')
     kitchen = [cell for cell in built.cells if "kitchen" in cell.name]
@@ -285,6 +286,6 @@ def test_gc_says_that_cells_of_other_grids_go_too(built: Built, monkeypatch: pyt
         found = [cell for cell in unnamed if cell.kind == kind]
         size = sum(built.store.size(cell.address) for cell in found) / 1e6
         assert [kind, str(len(found)), f"{size:,.1f}", "MB"] in [line.split() for line in lines]
-    assert ["in", "all", str(len(unnamed))] in [line.split()[:3] for line in lines]
-    assert f"{len(unnamed)} of them have names that this grid does not know" in refused.out
-    assert "cells of other grids included" in " ".join(mmgrid("gc", "--help").out.split())
+    assert ["total", str(len(unnamed))] in [line.split()[:2] for line in lines]
+    assert f"{len(unnamed)} of them have names that do not occur in this grid" in refused.out
+    assert "removes cells of other grids" in " ".join(mmgrid("gc", "--help").out.split())

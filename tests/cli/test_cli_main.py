@@ -1,4 +1,4 @@
-"""The command's door: it answers without loading what it does not need, and tells errors in one line."""
+"""The command `mmgrid`: it answers without loading what it does not need, and prints errors as one line."""
 
 import json
 import re
@@ -40,10 +40,11 @@ HEAVY = {"torch", "transformers", "accelerate", "polars", "altair", "numpy", "ra
 
 
 def test_help_names_every_command() -> None:
-    answer = mmgrid("--help")
+    answer = mmgrid("--help", environment={"COLUMNS": "80"})
     assert answer.code == 0
     for command in COMMANDS:
         assert f"\n  {command} " in answer.out
+    assert "..." not in answer.out.partition("Commands:")[2]  # no summary is cut off
 
 
 @pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("data", "prepare"), ("data", "stats")])
@@ -71,7 +72,7 @@ def test_every_option_and_argument_is_explained() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["init", "grid.toml"]])
-def test_what_needs_no_data_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+def test_commands_without_data_load_no_heavy_packages(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys, json\n"
         "from mmgrid.cli.main import main\n"
@@ -105,7 +106,7 @@ def test_a_plan_of_a_grid_without_merges_loads_no_torch(tmp_path: Path) -> None:
     [["plan"], ["run"], ["why", "corpus/garden"], ["gc"], ["results"], ["report"], ["advise"], ["data", "stats"]],
     ids=" ".join,
 )
-def test_a_wrong_key_is_one_line_and_nothing_is_made(command: list[str], tmp_path: Path) -> None:
+def test_a_wrong_key_is_one_line_and_creates_nothing(command: list[str], tmp_path: Path) -> None:
     file, store = write_grid(tmp_path), tmp_path / "runs"
     words, rest = (command, []) if command[0] != "why" else (command[:1], command[1:])
     answer = mmgrid(*words, file, *rest, "--store", store, "--set", "paradigms.semb.histroy_length=20")
@@ -115,7 +116,7 @@ def test_a_wrong_key_is_one_line_and_nothing_is_made(command: list[str], tmp_pat
     assert not store.exists()
 
 
-def test_a_store_of_another_version_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_store_of_another_version_is_reported_and_unchanged(tmp_path: Path) -> None:
     file, store = write_grid(tmp_path), tmp_path / "runs"
     store.mkdir()
     (store / "store.json").write_text('{"format": 99}')
@@ -140,7 +141,7 @@ def test_a_store_of_another_version_is_told_and_left_alone(tmp_path: Path) -> No
     assert bytes_below(store) == before
 
 
-def test_a_folder_that_is_no_store_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_store_is_reported_and_unchanged(tmp_path: Path) -> None:
     file, photos = write_grid(tmp_path), tmp_path / "photos"
     photos.mkdir()
     (photos / "me.png").write_bytes(b"dear")
@@ -150,14 +151,14 @@ def test_a_folder_that_is_no_store_is_told_and_left_alone(tmp_path: Path) -> Non
     assert bytes_below(photos) == {"me.png": b"dear"}
 
 
-def test_looking_at_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
+def test_status_of_a_missing_store_does_not_create_it(tmp_path: Path) -> None:
     answer = mmgrid("status", "--store", tmp_path / "runs")
     assert answer.code == 1
-    assert answer.err.startswith(f"mmgrid: {tmp_path}/runs: no store there yet; `mmgrid run GRID` makes one")
+    assert answer.err.startswith(f"mmgrid: {tmp_path}/runs: no such store; `mmgrid run GRID` creates one")
     assert not (tmp_path / "runs").exists()
 
 
-def test_errors_of_the_command_line_itself_are_told(tmp_path: Path) -> None:
+def test_errors_of_the_command_line_are_reported(tmp_path: Path) -> None:
     file = write_grid(tmp_path)
     for arguments in (["plann", file], ["plan"], ["run", file, "--jobs", "0"], ["run", file, "--job", "2"]):
         answer = mmgrid(*arguments)
@@ -166,7 +167,7 @@ def test_errors_of_the_command_line_itself_are_told(tmp_path: Path) -> None:
         assert "Traceback" not in answer.err
 
 
-def test_debugging_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+def test_debugging_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         mmgrid("plan", tmp_path / "nowhere.toml", environment={"MMGRID_DEBUG": "1"})
 
@@ -181,14 +182,14 @@ def test_init_writes_a_grid_that_can_be_planned_and_replaces_nothing(
     Path("grid.toml").write_text("mine")
     refused = mmgrid("init")
     assert refused.code == 1
-    assert refused.err.startswith("mmgrid: grid.toml: is there already; give another name, or --force")
+    assert refused.err.startswith("mmgrid: grid.toml: exists already; choose another name, or replace it with --force")
     assert Path("grid.toml").read_text() == "mine"
     assert mmgrid("init", "--force").code == 0
     assert Path("grid.toml").read_text() != "mine"
     assert mmgrid("init", "nowhere/grid.toml").code == 1
 
 
-def test_each_line_that_init_leaves_out_may_be_put_in(tmp_path: Path) -> None:
+def test_each_commented_line_of_the_template_may_be_uncommented(tmp_path: Path) -> None:
     text = (files("mmgrid.grid.file") / "template.toml").read_text()
     commented = re.findall(r"^# (?!root)\w+ += .*$", text, re.MULTILINE)
     assert len(commented) > 8
@@ -196,9 +197,9 @@ def test_each_line_that_init_leaves_out_may_be_put_in(tmp_path: Path) -> None:
         load_grid(write_grid(tmp_path, text.replace(line, line.removeprefix("# "))))
 
 
-def test_what_init_writes_becomes_a_grid_on_data_of_ones_own_as_it_says(tmp_path: Path) -> None:
+def test_the_template_can_be_changed_to_your_own_data_as_it_describes(tmp_path: Path) -> None:
     lines = (files("mmgrid.grid.file") / "template.toml").read_text().splitlines()
-    for mark, count in (("(1) away with these five lines", 5), ("(2) away with these seven lines", 7)):
+    for mark, count in (("(1) remove these five lines", 5), ("(2) remove these seven lines", 7)):
         (first,) = (place for place, line in enumerate(lines) if mark in line)
         assert not lines[first + count] or lines[first + count].startswith("#")  # the whole block, and no more
         del lines[first : first + count]

@@ -56,7 +56,7 @@ def test_a_recipe(models: Path) -> None:
     ).read_bytes()
 
 
-def test_options_say_the_same_as_a_recipe(models: Path) -> None:
+def test_options_are_equivalent_to_a_recipe(models: Path) -> None:
     mmgrid("merge", _write(models), "-o", "out")
     given = [
         "--method",
@@ -90,7 +90,7 @@ def test_values_on_the_command_line(models: Path) -> None:
     assert facts["fraction_of_bound"] > 0
 
 
-def test_a_recipes_values_give_way_to_the_command_lines(models: Path) -> None:
+def test_the_command_line_overrides_the_recipe(models: Path) -> None:
     answer = mmgrid("merge", _write(models, seed=1), "out", "--scale", 0, "--seed", 3)
     assert answer.code == 0
     recipe = json.loads((models / "out" / "mmgrid.json").read_text())["recipe"]
@@ -182,7 +182,7 @@ def test_verifying(models: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_the_command_line_itself_is_wrong(arguments: list[str], words: str, models: Path) -> None:
+def test_wrong_arguments(arguments: list[str], words: str, models: Path) -> None:
     _write(models)
     before = bytes_below(models)
     answer = mmgrid(*arguments)
@@ -207,7 +207,7 @@ def test_the_command_line_itself_is_wrong(arguments: list[str], words: str, mode
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_done_is_one_line(arguments: list[str], words: str, models: Path) -> None:
+def test_an_impossible_merge_is_reported_in_one_line(arguments: list[str], words: str, models: Path) -> None:
     _write(models)
     (models / "taken").mkdir()
     (models / "taken" / "file").touch()

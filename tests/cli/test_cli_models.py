@@ -110,7 +110,7 @@ def test_a_model_of_item_ids_refuses_the_items_of_another_domain(built: Built) -
     checkpoint, kitchen = built.folder("checkpoint/sasrec/garden/phase2"), built.folder("corpus/kitchen")
     answer = mmgrid("evaluate", checkpoint, "--domain-dir", kitchen)
     assert answer.code == 1
-    assert "mmgrid: this SASRec knows" in answer.err
+    assert "mmgrid: this SASRec has" in answer.err
     assert "items" in answer.err
 
 

@@ -1,4 +1,4 @@
-"""results, report and data stats say the same numbers, and all that was measured."""
+"""results, report and data stats show the same numbers, and all of them."""
 
 import json
 import math
@@ -92,7 +92,7 @@ def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[di
     assert "everybody: must be one of all, active, non_active" in wrong.err
 
 
-def test_the_table_shows_the_metrics_that_are_asked_for(built: Built, rows: list[dict[str, Any]]) -> None:
+def test_the_table_shows_the_chosen_metrics(built: Built, rows: list[dict[str, Any]]) -> None:
     arguments = ("results", built.file, "--store", built.root)
     asked = mmgrid(*arguments, "--metric", "mrr", "--metric", "ndcg@20").out.splitlines()
     assert asked[1].split() == ["domain", "paradigm", "model", "mrr", "ndcg@20", "users"]
@@ -108,7 +108,7 @@ def test_the_table_shows_the_metrics_that_are_asked_for(built: Built, rows: list
     assert "ndgc@20: must be one of recall@5, recall@10, " in wrong.err
 
 
-def test_results_follow_from_the_ranks_that_are_kept(built: Built, rows: list[dict[str, Any]]) -> None:
+def test_results_follow_from_the_stored_ranks(built: Built, rows: list[dict[str, Any]]) -> None:
     ranks = pl.read_parquet(built.folder("evaluation/semb/kitchen/phase2") / "ranks.parquet")
     assert ranks.columns == ["user_id", "target", "active", "rank"]
     active = ranks.filter("active")["rank"]
@@ -129,8 +129,8 @@ def _payload(page: str) -> dict[str, Any]:
     return json.loads(found[1])
 
 
-def test_the_report_holds_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
-    """Each row of Table 2, whole and with its intervals, is in `results --json`, and none of these is left out."""
+def test_the_report_contains_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
+    """The rows of Table 2, with their intervals, are exactly those of `results --json`."""
     table = pl.read_csv(_payload(page)["exports"]["table-2"]["csv"].encode())
     trained = {"to t0": "pretrain", "to t1": "phase1", "to t2": "phase2"}
     of = {
@@ -166,7 +166,7 @@ def _data(page: str) -> dict[str, dict[str, list[Any]]]:
     return {name: {column: values(given) for column, given in columns.items()} for name, columns in found.items()}
 
 
-def test_the_figures_hold_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
+def test_the_figures_contain_the_numbers_of_the_results(page: str, rows: list[dict[str, Any]]) -> None:
     data = _data(page)
     known = {(row["domain"], row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in rows}
     scores = data["scores"]
@@ -216,7 +216,7 @@ def test_statistics_are_those_of_the_corpora(built: Built, page: str) -> None:
     assert re.search(rf"^garden +{found[0]['users']} ", text, re.MULTILINE)
 
 
-def test_results_and_report_of_a_grid_of_which_nothing_is_built(built: Built, tmp_path: Path) -> None:
+def test_results_and_report_of_a_grid_without_built_cells(built: Built, tmp_path: Path) -> None:
     store = ("--store", tmp_path / "runs")
     assert mmgrid("results", built.file, *store, "--json").json == []
     assert mmgrid("results", built.file, *store).code == 0
@@ -226,7 +226,7 @@ def test_results_and_report_of_a_grid_of_which_nothing_is_built(built: Built, tm
     assert "tiny" in (tmp_path / "empty.html").read_text()
 
 
-def test_a_report_of_a_grid_that_is_half_built(copied: Built, tmp_path: Path) -> None:
+def test_a_report_of_a_half_built_grid(copied: Built, tmp_path: Path) -> None:
     for name in ("corpus/kitchen", "evaluation/semb/garden/phase2", "checkpoint/sasrec/garden/all"):
         copied.store.remove(named(copied.cells, name).address)
     answer = mmgrid("report", copied.file, "--store", copied.root, "-o", tmp_path / "half.html")

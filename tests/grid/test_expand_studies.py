@@ -1,4 +1,4 @@
-"""Which cells the studies of a grid file become, and which they share with the rest of the grid."""
+"""The cells of the studies in a grid file, and those that they share with the rest of the grid."""
 
 from itertools import permutations
 from pathlib import Path
@@ -30,7 +30,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
     return planned(tmp_path_factory.mktemp("plan"), text=STUDIED)
 
 
-def test_each_study_is_one_cell_a_paradigm(cells: list[Cell]) -> None:
+def test_each_study_is_one_cell_per_paradigm(cells: list[Cell]) -> None:
     assert {cell.name for cell in cells if cell.kind == "study"} == {
         "study/baselines/semb",
         "study/baselines/sasrec",
@@ -45,7 +45,7 @@ def test_studies_change_no_other_cell(cells: list[Cell], tmp_path: Path) -> None
     assert all(name.startswith(known) for name in after.keys() - before.keys())
 
 
-def test_a_sweep_has_a_cell_a_point_and_takes_its_ends_from_the_checkpoints(cells: list[Cell]) -> None:
+def test_a_sweep_has_one_cell_per_point_and_its_ends_are_the_checkpoints(cells: list[Cell]) -> None:
     assert {cell.name for cell in _points(cells, "temporal")} == {
         f"evaluation/semb/{domain}/temporal={scale}" for domain in DOMAINS for scale in ("-0.5", "0.5", "1.5")
     }
@@ -62,7 +62,7 @@ def test_a_sweep_has_a_cell_a_point_and_takes_its_ends_from_the_checkpoints(cell
         assert f"evaluation/semb/{domain}/pretrain" not in below
 
 
-def test_each_paradigm_may_have_a_sweep_of_its_own_which_its_other_studies_take(tmp_path: Path) -> None:
+def test_each_paradigm_may_have_its_own_sweep_which_its_other_studies_share(tmp_path: Path) -> None:
     own = [
         _study(
             'kind = "temporal"', 'paradigms = ["text"]', "scales = { from = 0, to = 1, step = 0.5 }", "max_users = 5"
@@ -84,7 +84,7 @@ def test_the_three_temporal_studies_share_their_points(cells: list[Cell]) -> Non
     assert upstream["advise"] == upstream["recency"] | ends
 
 
-def test_a_study_of_its_own_scales_has_them(tmp_path: Path) -> None:
+def test_a_study_may_have_its_own_scales(tmp_path: Path) -> None:
     lines = 'kind = "recency"', "scales = { from = 0.25, to = 1.0, step = 0.25 }"
     found = _points(_grid(tmp_path, _study(*lines)), "temporal")
     assert {cell.recipe["line"]["at"] for cell in found} == {0.25, 0.5, 0.75}
@@ -157,7 +157,7 @@ def test_fewer_users_are_other_cells_and_more_are_the_same(tmp_path: Path) -> No
     assert point("max_users = 20", sampled) == few
 
 
-def test_seeds_have_studies_of_their_own(tmp_path: Path) -> None:
+def test_each_seed_has_its_own_studies(tmp_path: Path) -> None:
     cells = _grid(
         tmp_path, _study('kind = "temporal"', "scales = { from = 0.0, to = 0.5, step = 0.5 }"), "seeds=[0, 1]"
     )
@@ -176,7 +176,7 @@ def test_one_domain_has_no_pairs_and_no_study_of_them(tmp_path: Path) -> None:
 REFUSED = {
     "two of a kind": (
         _study('kind = "vectors"') + "\n" + _study('kind = "vectors"', 'domains = ["garden"]'),
-        r"studies: 2 different ones are called study/vectors/semb; leave one out",
+        r"studies: 2 different cells are called study/vectors/semb; remove one entry",
     ),
     "a domain": (_study('kind = "vectors"', 'domains = ["shed"]'), r"studies\[0\].domains: shed is not in the grid"),
     "a paradigm": (
@@ -208,7 +208,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_asked_is_told(case: str, tmp_path: Path) -> None:
+def test_an_impossible_study_is_reported(case: str, tmp_path: Path) -> None:
     studies, message = REFUSED[case]
     with pytest.raises(GridError, match=message):
         _grid(tmp_path, studies)
@@ -234,14 +234,14 @@ def _given(folder: Path, studies: str, *places: tuple[str, str]) -> list[Cell]:
 BOTH = [(domain, phase) for domain in ("garden", "kitchen") for phase in ("phase1", "phase2")]
 
 
-def test_given_checkpoints_are_all_that_a_temporal_study_needs(tmp_path: Path) -> None:
+def test_a_temporal_study_needs_only_external_checkpoints(tmp_path: Path) -> None:
     cells = _given(tmp_path, _study('kind = "temporal"'), *BOTH)
     assert {cell.kind for cell in cells} == {"corpus", "checkpoint", "evaluation", "study"}
     assert all("files" in cell.recipe for cell in cells if cell.kind == "checkpoint")
     assert named(cells, "study/temporal/pooled")
 
 
-def test_a_checkpoint_that_was_not_given_is_named(tmp_path: Path) -> None:
+def test_a_missing_external_checkpoint_is_named(tmp_path: Path) -> None:
     message = r"studies\[0\] \(temporal\): pooled has no checkpoint of kitchen at phase1; add one under"
     with pytest.raises(GridError, match=message):
         _given(tmp_path, _study('kind = "temporal"'), *(place for place in BOTH if place != ("kitchen", "phase1")))
@@ -249,7 +249,7 @@ def test_a_checkpoint_that_was_not_given_is_named(tmp_path: Path) -> None:
     assert named(_given(tmp_path, garden, *BOTH[:2]), "study/temporal/pooled")
 
 
-def test_what_was_given_has_no_base_to_be_compared_with(tmp_path: Path) -> None:
+def test_external_checkpoints_have_no_base_to_compare_with(tmp_path: Path) -> None:
     with pytest.raises(GridError, match=r"studies\[0\] \(vectors\): pooled has no base"):
         _given(tmp_path, _study('kind = "vectors"', 'paradigms = ["pooled"]'), *BOTH)
     kinds = "\n".join(_study(f'kind = "{kind}"') for kind in ("vectors", "cross_domain", "base_model"))

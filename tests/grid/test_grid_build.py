@@ -1,4 +1,4 @@
-"""What the builders make of a recipe: the right weights from the right data, and nothing from later."""
+"""Builders: the right weights from the right data, and nothing from the future."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def _build(built: Built, names: list[str], *settings: str) -> dict[str, Path]:
     return {cell.name: built.store.folder(cell.address) for cell in cells}
 
 
-def test_a_checkpoint_does_not_know_what_comes_after_its_phase(built: Built, copied: Built) -> None:
-    """Take away all that happened from t1 on, and train phase1 again: not a byte of its weights changes."""
+def test_a_checkpoint_does_not_depend_on_data_after_its_phase(built: Built, copied: Built) -> None:
+    """Training phase1 again without any data from t1 on gives the same bytes."""
     names = [f"checkpoint/{paradigm}/garden/phase1" for paradigm in ("semb", "sasrec")]
     for name in names:
         copied.store.remove(named(copied.cells, name).address)
@@ -41,14 +41,14 @@ def test_a_checkpoint_does_not_know_what_comes_after_its_phase(built: Built, cop
         assert (folder / "model.safetensors").read_bytes() == (built.folder(name) / "model.safetensors").read_bytes()
 
 
-def test_weights_can_be_read_by_whom_the_record_can_be_read(built: Built) -> None:
+def test_weights_have_the_permissions_of_the_record(built: Built) -> None:
     weights = list(built.root.rglob("*.safetensors"))
     assert weights
     for path in weights:
         assert path.stat().st_mode == (path.parent / "record.json").stat().st_mode
 
 
-def test_a_merge_that_is_kept_ranks_as_one_that_is_not(built: Built, copied: Built) -> None:
+def test_a_stored_merge_ranks_like_one_in_memory(built: Built, copied: Built) -> None:
     merge, evaluation = "merge/semb/linear=garden+kitchen", "evaluation/semb/kitchen/linear=garden+kitchen"
     folders = _build(copied, [merge, evaluation], 'merges=[{kind="cross_domain", keep=true}]')
     assert folders[evaluation] != built.folder(evaluation)
@@ -70,8 +70,8 @@ def test_a_merge_that_is_kept_ranks_as_one_that_is_not(built: Built, copied: Bui
     assert [row["value"] for row in rows] == pytest.approx(known["value"].to_list())
 
 
-def test_a_backbone_is_taken_over_from_a_folder(built: Built, copied: Built, tmp_path: Path) -> None:
-    """The tiny backbone, handed over as if it came from elsewhere, gives the same Θ⁽⁰⁾; its original may go."""
+def test_a_pretrained_backbone_is_copied_from_a_folder(built: Built, copied: Built, tmp_path: Path) -> None:
+    """The tiny backbone, used as a pretrained one, gives the same Θ⁽⁰⁾, even after its folder is deleted."""
     (tmp_path / "llm").mkdir()
     for name, data in bytes_below(built.folder("backbone/tiny")).items():
         if name != "record.json":
@@ -86,7 +86,7 @@ def test_a_backbone_is_taken_over_from_a_folder(built: Built, copied: Built, tmp
     assert (folders["backbone/pretrained"] / "tokenizer.json").is_file()
 
 
-def test_tuning_on_phase2_ranks_what_lies_before_t2_in_an_open_catalogue(copied: Built) -> None:
+def test_tuning_on_phase2_ranks_the_open_catalogue_before_t2(copied: Built) -> None:
     settings = ('evaluation.target="phase2"', 'data.catalogue="open"')
     names = ["evaluation/sasrec/garden/all", "evaluation/sasrec/garden/phase1", "evaluation/baseline/garden/popularity"]
     folders = _build(copied, names, *settings)
@@ -105,7 +105,7 @@ def test_tuning_on_phase2_ranks_what_lies_before_t2_in_an_open_catalogue(copied:
         assert not all(new)
 
 
-def test_several_seeds_share_a_sample_and_are_told_apart(tmp_path: Path) -> None:
+def test_seeds_share_a_sample_and_are_distinguished(tmp_path: Path) -> None:
     file, store = write_raw_grid(tmp_path), tmp_path / "runs"
     arguments = (file, "--store", store, "--set", "seeds=[3, 5]", "--set", "evaluation.max_users=11")
     first = mmgrid("run", *arguments, "--only", BASELINES, "--jobs", "1", "--json").json
@@ -133,7 +133,7 @@ def test_several_seeds_share_a_sample_and_are_told_apart(tmp_path: Path) -> None
     assert len(sampled) == 1
 
 
-def test_step_checkpoints_come_as_often_as_the_environment_says(
+def test_the_environment_sets_the_interval_of_step_checkpoints(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Workplace(tmp_path)
@@ -142,5 +142,5 @@ def test_step_checkpoints_come_as_often_as_the_environment_says(
         assert job.save_seconds(60.0) == seconds
     for text in ("soon", "-1", "nan"):
         monkeypatch.setenv("MMGRID_SAVE_SECONDS", text)
-        with pytest.raises(ValueError, match=f"MMGRID_SAVE_SECONDS is '{text}': expected seconds"):
+        with pytest.raises(ValueError, match=f"MMGRID_SAVE_SECONDS is '{text}': must be a number of seconds"):
             job.save_seconds(60.0)

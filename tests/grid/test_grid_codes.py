@@ -22,7 +22,7 @@ RQVAE = 'semantic_ids.quantiser={kind="rqvae", levels=3, codes=8, steps=30, hidd
 
 @pytest.fixture
 def coded(copied: Built) -> Built:
-    """A grid with semantic IDs, of which no more is built than what any grid of these domains has."""
+    """A grid with semantic IDs, with only the cells built that it shares with any grid of these domains."""
     write_grid(copied.file.parent, SPOKEN)
     return copied
 
@@ -64,9 +64,9 @@ def test_in_an_open_catalogue_new_items_get_codes_and_old_codes_stay(coded: Buil
     for phase in ("pretrain", "phase1", "phase2"):
         assert (ItemCodes.load(folders[f"checkpoint/semid/garden/{phase}"]).codes == codes.codes).all()
     ranks = pl.read_parquet(folders[last] / "ranks.parquet")
-    told = known["phase2"][ranks["target"].to_numpy()]
-    assert (~told).any()
-    assert (ranks["rank"].to_numpy()[~told] == -1).all()
+    known_targets = known["phase2"][ranks["target"].to_numpy()]
+    assert (~known_targets).any()
+    assert (ranks["rank"].to_numpy()[~known_targets] == -1).all()
 
 
 def test_codes_of_an_rqvae(coded: Built) -> None:
@@ -99,7 +99,7 @@ def test_an_embedding_model_makes_codes_and_grounds_titles(coded: Built, tmp_pat
     assert (ranks[0] != ranks[1]).any()
 
 
-def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:
+def test_a_shared_codebook_is_fitted_on_all_domains(tmp_path: Path) -> None:
     own, shared = (
         named(planned(tmp_path, f'semantic_ids.codebook="{kind}"', text=SPOKEN), "codes/garden")
         for kind in ("domain", "shared")
@@ -108,7 +108,7 @@ def test_a_shared_codebook_is_of_all_domains(tmp_path: Path) -> None:
     assert {"vectors:garden", "vectors:kitchen"} <= set(shared.upstream)
 
 
-def test_vectors_of_ones_own_are_read_by_item(coded: Built, tmp_path: Path) -> None:
+def test_vectors_of_a_table_are_matched_by_item(coded: Built, tmp_path: Path) -> None:
     for domain in DOMAINS:
         ids = pl.read_parquet(coded.folder(f"corpus/{domain}") / "items.parquet")["item_id"]
         vectors = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
@@ -128,6 +128,6 @@ def test_vectors_of_ones_own_are_read_by_item(coded: Built, tmp_path: Path) -> N
     )
 
 
-def test_says_which_table_is_missing(tmp_path: Path) -> None:
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(GridError, match=r"item_vectors: no file .*garden\.parquet"):
         planned(tmp_path, 'item_vectors={source="table", path="nowhere"}', text=SPOKEN)

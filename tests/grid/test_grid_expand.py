@@ -1,4 +1,4 @@
-"""Which cells a grid has, and what of the grid file each of them depends on: no more and no less."""
+"""The cells of a grid, and the exact keys of the grid file on which each depends."""
 
 import fnmatch
 from pathlib import Path
@@ -15,7 +15,7 @@ WHOLE = {"*"}
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """A folder with the names of two raw domains; planning digests files and reads none."""
+    """A folder with the raw files of two domains; planning only computes their digests."""
     return _raw(tmp_path)
 
 
@@ -33,7 +33,7 @@ def _prints(folder: Path, *settings: str, text: str = TEXT) -> dict[str, str]:
 
 
 def _changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """Names that are new, or whose fingerprint is another one."""
+    """The names that are new, or have a different fingerprint."""
     return {name for name, found in after.items() if before.get(name) != found}
 
 
@@ -81,7 +81,7 @@ def test_upstream_comes_first_and_every_cell_once(tmp_path: Path) -> None:
     assert set(with_upstream([last])) < set(cells)
 
 
-def test_fingerprints_know_no_path_no_machine_no_order_and_no_name(
+def test_fingerprints_do_not_depend_on_path_machine_order_or_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
@@ -137,7 +137,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_value_changes_what_rests_on_it_and_nothing_else(case: str, tmp_path: Path) -> None:
+def test_a_value_changes_the_cells_that_depend_on_it_and_no_others(case: str, tmp_path: Path) -> None:
     setting, patterns = CHANGES[case]
     after = _prints(tmp_path, setting)
     expected = {name for name in after if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
@@ -156,7 +156,7 @@ def test_a_value_changes_what_rests_on_it_and_nothing_else(case: str, tmp_path: 
         "seeds=[0]",
     ],
 )
-def test_a_default_that_is_written_out_changes_nothing(setting: str, tmp_path: Path) -> None:
+def test_writing_a_default_changes_nothing(setting: str, tmp_path: Path) -> None:
     assert _prints(tmp_path, setting) == _prints(tmp_path)
 
 
@@ -196,7 +196,7 @@ def test_several_seeds_share_their_corpora_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_the_sample_of_test_users_is_part_of_an_evaluation(tmp_path: Path, raw: Path) -> None:
-    """All seeds are tested on one sample, drawn by the first: with another first seed it is another sample."""
+    """All seeds use the same sample, which is drawn with the first seed."""
     name = "evaluation/baseline/garden/popularity/seed=2"
     first, other = ([PARQUET, f"seeds=[{seed}, 2]"] for seed in (0, 1))
     assert named(planned(tmp_path, *first), name) == named(planned(tmp_path, *other), name)
@@ -204,7 +204,7 @@ def test_the_sample_of_test_users_is_part_of_an_evaluation(tmp_path: Path, raw: 
     assert named(planned(tmp_path, *first, sampled), name) != named(planned(tmp_path, *other, sampled), name)
 
 
-def test_a_slow_paradigm_may_be_asked_for_fewer_users(tmp_path: Path) -> None:
+def test_a_paradigm_may_be_evaluated_on_fewer_users(tmp_path: Path) -> None:
     cells = planned(tmp_path, "evaluation.max_users_of={ semb = 20 }")
     asked = {cell.key[0]: cell.recipe["max_users"] for cell in cells if cell.kind == "evaluation"}
     assert asked == {"semb": 20, "sasrec": None, "baseline": None}
@@ -214,7 +214,7 @@ def test_a_slow_paradigm_may_be_asked_for_fewer_users(tmp_path: Path) -> None:
     assert named(cells, "evaluation/sasrec/garden/phase2") == named(all_of_it, "evaluation/sasrec/garden/phase2")
 
 
-def test_tuning_on_phase2_builds_nothing_that_knows_it(tmp_path: Path) -> None:
+def test_tuning_on_phase2_builds_nothing_trained_on_it(tmp_path: Path) -> None:
     cells = planned(tmp_path, 'evaluation.target="phase2"')
     assert not [cell.name for cell in cells if "phase2" in cell.key]
     assert {cell.recipe["until"] for cell in cells if cell.key[-1] == "all" and cell.kind == "checkpoint"} == {"phase1"}
@@ -244,21 +244,21 @@ def test_equal_weights_share_one_merge(tmp_path: Path) -> None:
     [
         ('method="lineer"', r"merges\[0\]: unknown merge method 'lineer'; did you mean linear\?"),
         ("options={normalize=true}", r"merges\[0\]: linear: unknown option 'normalize'; did you mean normalise\?"),
-        ("scale=0.5", r"merges\[0\]: linear: has no delta for scale = 0\.5 to act on; use weight"),
+        ("scale=0.5", r"merges\[0\]: linear: scale = 0\.5 has no effect, because this method has no delta; use weight"),
         ('paradigms=["sasrec"]', r"merges\[0\]: sasrec has no base"),
     ],
 )
-def test_a_merge_that_cannot_be_is_told_before_anything_is_built(merge: str, says: str, tmp_path: Path) -> None:
+def test_an_impossible_merge_is_reported_before_anything_is_built(merge: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(GridError, match=rf"tiny\.toml: {says}"):
         planned(tmp_path, f'merges=[{{kind="cross_domain", {merge}}}]')
 
 
-def test_without_a_paradigm_of_texts_there_is_no_backbone(tmp_path: Path) -> None:
+def test_without_a_paradigm_that_needs_one_there_is_no_backbone(tmp_path: Path) -> None:
     cells = planned(tmp_path, "paradigms={sasrec={}}")
     assert {cell.kind for cell in cells} == {"corpus", "checkpoint", "evaluation"}
 
 
-def test_a_pretrained_backbone_is_known_by_its_files_or_its_id(tmp_path: Path) -> None:
+def test_a_pretrained_backbone_is_identified_by_its_files_or_its_id(tmp_path: Path) -> None:
     folder = tmp_path / "llm"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -278,15 +278,17 @@ def test_a_pretrained_backbone_is_known_by_its_files_or_its_id(tmp_path: Path) -
             backbone(absent)
 
 
-def test_a_missing_raw_file_is_told(tmp_path: Path, raw: Path) -> None:
+def test_a_missing_raw_file_is_reported(tmp_path: Path, raw: Path) -> None:
     (raw / "kitchen" / "items.parquet").unlink()
     with pytest.raises(ValueError, match=r"kitchen/items\.parquet: no such file; .* holds interactions\.parquet"):
         cells_of(load_grid(write_grid(tmp_path), [PARQUET]))
 
 
-def test_two_merges_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_merges_with_the_same_name_are_refused(tmp_path: Path) -> None:
     twice = 'merges=[{kind="cross_domain"}, {kind="cross_domain", options={normalise=false}}]'
-    with pytest.raises(GridError, match=r"merges: 2 different ones are called evaluation/semb/garden/linear=garden\+k"):
+    with pytest.raises(
+        GridError, match=r"merges: 2 different cells are called evaluation/semb/garden/linear=garden\+k"
+    ):
         planned(tmp_path, twice)
     same = 'merges=[{kind="cross_domain"}, {kind="cross_domain"}]'
     assert _prints(tmp_path, same) == _prints(tmp_path)

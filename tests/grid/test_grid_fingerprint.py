@@ -1,4 +1,4 @@
-"""A fingerprint is one text's digest: pinned for ever, blind to order, and raised rather than guessed."""
+"""Fingerprints: pinned, independent of order, and an error for values without a unique text."""
 
 import datetime
 import math
@@ -34,7 +34,8 @@ def test_the_canonical_text_and_its_digest_are_pinned() -> None:
 
 def test_cells_are_pinned() -> None:
     corpus = Cell("corpus", ("books",), {"format": "parquet", "files": {"items.parquet": "ab" * 32}})
-    checkpoint = Cell("checkpoint", ("semb", "books", "phase1"), {"seed": 0, "learning_rate": 1e-4}, {"corpus": corpus})
+    recipe = {"seed": 0, "learning_rate": 1e-4}
+    checkpoint = Cell("checkpoint", ("semb", "books", "phase1"), recipe, {"corpus": corpus}, version=2)
     assert corpus.fingerprint == "9b05734d4bb0e6d571c466450a82b00210df9b4e8f9903c4faa60ce766dd9ec2"
     assert checkpoint.fingerprint == "0e9c29b7dc0737aa0dba9cb19cf392e82cb6cf5601f1168350817285ce9f2f48"
     assert checkpoint.address.folder == f"checkpoint/semb/books/phase1/{checkpoint.fingerprint[:8]}"
@@ -62,7 +63,7 @@ def test_upstream_counts_with_its_role_and_the_readable_key_does_not() -> None:
         ({"a": -0.0}, {"a": 0}),
     ],
 )
-def test_what_is_the_same_value_has_the_same_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_equal_values_have_the_same_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert fingerprint(one) == fingerprint(other)
 
 
@@ -77,7 +78,7 @@ def test_what_is_the_same_value_has_the_same_fingerprint(one: dict[str, Any], ot
         ({"a": {"b": 1}}, {"a": 1, "b": 1}),
     ],
 )
-def test_what_differs_has_another_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_different_values_have_different_fingerprints(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert fingerprint(one) != fingerprint(other)
 
 
@@ -93,12 +94,12 @@ def test_what_differs_has_another_fingerprint(one: dict[str, Any], other: dict[s
         np.int64(3),
         np.zeros(2),
         datetime.date(2022, 7, 1),
-        {1: "a key that is no string"},
+        {1: "a key that is not a string"},
         lambda: None,
     ],
     ids=repr,
 )
-def test_what_has_no_one_text_raises_and_says_where(value: Any) -> None:
+def test_a_value_without_a_unique_text_raises_and_names_its_place(value: Any) -> None:
     with pytest.raises(FingerprintError, match=r"recipe\.training\.values\[1\]"):
         fingerprint({"training": {"values": [0, value]}})
 
@@ -119,7 +120,7 @@ def test_a_field_added_later_is_left_out_only_while_it_equals_its_frozen_absent_
     assert fingerprint(recipe_values(_Later(dropout=0.5))) != before
 
 
-def test_nested_recipes_leave_out_likewise() -> None:
+def test_nested_recipes_leave_out_absent_values_too() -> None:
     class Grid(BaseModel):
         inner: BaseModel
 

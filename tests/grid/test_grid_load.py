@@ -1,4 +1,4 @@
-"""A wrong grid file is told in one line: which file, which key, what is wrong, what may have been meant."""
+"""A wrong grid file gives one line per error: file, key, problem, suggestion."""
 
 from pathlib import Path
 
@@ -74,16 +74,16 @@ WRONG = {
         'merges=[{kind="cross_domain", paradigms=["text"]}]',
         "merges[0].paradigms: text is not in the grid",
     ),
-    "a domain of the backbone": ('backbone.corpus=["toys"]', "backbone.corpus: toys is no domain of the grid"),
+    "a domain of the backbone": ('backbone.corpus=["toys"]', "backbone.corpus: toys is not in the grid"),
     "a domain of the world": (
         "data.synthetic.domains.toys.users=90",
-        "data.synthetic.domains: toys is no domain of the grid",
+        "data.synthetic.domains: toys is not in the grid",
     ),
     "a number of the world": ("data.synthetic.users=5", "data.synthetic: garden.users is 5: expected a number from 20"),
     "a domain twice": ('data.domains=["garden", "garden"]', "data.domains: named twice: garden"),
     "a domain that can name no folder": ('data.domains=["garden", "../etc"]', "data.domains: '../etc': a name"),
-    "a format": ('data.format="paquet"', "data: format 'paquet' is none of"),
-    "a root that is missing": ('data={format="parquet", domains=["a"]}', "data: root: format 'parquet' needs"),
+    "a format": ('data.format="paquet"', "data: format 'paquet' is unknown; known are"),
+    "a root that is missing": ('data={format="parquet", domains=["a"]}', "data: root: is missing; format 'parquet' needs"),
     "overlapping phases": (
         'phases.phase1=["2022-06-01", "2022-10-01"]',
         "phases: pretrain [2017-07-01, 2022-07-01) and phase1 [2022-06-01, 2022-10-01) overlap or are out of order",
@@ -102,7 +102,7 @@ JARGON = ("pydantic", "Input", "input", "type=", "dict", "tuple", "validat", "di
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_told_in_one_line(case: str, tmp_path: Path) -> None:
+def test_an_error_is_one_line(case: str, tmp_path: Path) -> None:
     setting, says = WRONG[case]
     file = write_grid(tmp_path)
     with pytest.raises(GridError) as caught:
@@ -113,9 +113,7 @@ def test_what_is_wrong_is_told_in_one_line(case: str, tmp_path: Path) -> None:
     assert not [word for word in JARGON if word in message.removeprefix(str(file))]
 
 
-def test_a_wrong_key_in_the_file_itself_is_told_as_the_issue_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_key_in_the_file_is_reported_with_a_suggestion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grids").mkdir()
     Path("grids/demo.toml").write_text(TEXT.replace("\ntext_tokens = 32", "\nhistroy_length = 32"))
@@ -126,7 +124,7 @@ def test_a_wrong_key_in_the_file_itself_is_told_as_the_issue_asks(
     )
 
 
-def test_several_faults_are_told_each_in_a_line(tmp_path: Path) -> None:
+def test_several_errors_have_one_line_each(tmp_path: Path) -> None:
     file = write_grid(tmp_path)
     with pytest.raises(GridError) as caught:
         load_grid(file, ["seed=0.5", "data.minimum=3"])
@@ -141,14 +139,14 @@ def test_the_file_is_missing_or_a_folder_or_no_toml(tmp_path: Path) -> None:
     with pytest.raises(GridError, match="is a folder"):
         load_grid(tmp_path)
     file = write_grid(tmp_path, 'name = "tiny"\nseed 0\n')
-    with pytest.raises(GridError, match=r"tiny\.toml: no valid TOML: .*line 2"):
+    with pytest.raises(GridError, match=r"tiny\.toml: is not valid TOML: .*line 2"):
         load_grid(file)
     file.write_bytes(b'name = "\xff"')
-    with pytest.raises(GridError, match=r"tiny\.toml: no valid TOML"):
+    with pytest.raises(GridError, match=r"tiny\.toml: is not valid TOML"):
         load_grid(file)
 
 
-def test_environment_variables_are_taken_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_replaced_or_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_grid(tmp_path)
     settings = ['data={format="parquet", domains=["garden", "kitchen"], root="${TINY_DATA}/amazon"}']
     monkeypatch.setenv("TINY_DATA", "/somewhere")
@@ -176,7 +174,7 @@ def test_settings_are_read_as_toml_and_a_bare_word_is_a_text(tmp_path: Path) -> 
         ("merges.0.weight=0.2", "merges is not a table"),
     ],
 )
-def test_a_setting_that_cannot_be_applied_is_told(setting: str, says: str, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported(setting: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(GridError, match=f"^--set {setting}: {says}"):
         load_grid(write_grid(tmp_path), [setting])
 

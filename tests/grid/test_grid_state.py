@@ -1,4 +1,4 @@
-"""Where a cell stands follows from what the store holds of it and of what it is built from."""
+"""The state of a cell follows from the store: its own records, and those of its upstream cells."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ PRETRAIN, PHASE1 = "checkpoint/sasrec/garden/pretrain", "checkpoint/sasrec/garde
 RANKED = "evaluation/sasrec/garden/phase1"
 
 
-def test_what_rests_on_a_failed_cell_is_blocked_and_nothing_else(tmp_path: Path) -> None:
+def test_only_cells_downstream_of_a_failed_cell_are_blocked(tmp_path: Path) -> None:
     cells, store = planned(tmp_path), Store(tmp_path / "runs")
     assert set(cell_states(cells, {}, {}, store).values()) == {CellState("missing")}
     store.note_failure(named(cells, PRETRAIN).address, "the loss is nan")
@@ -23,7 +23,7 @@ def test_what_rests_on_a_failed_cell_is_blocked_and_nothing_else(tmp_path: Path)
     assert len(blocked) == 5
 
 
-def test_a_blocked_cell_has_not_failed_whatever_became_of_an_older_attempt(tmp_path: Path) -> None:
+def test_a_blocked_cell_has_not_failed_even_after_an_older_failure(tmp_path: Path) -> None:
     cells, store = planned(tmp_path), Store(tmp_path / "runs")
     store.note_failure(named(cells, PHASE1).address, "no room")
     damaged = {named(cells, PRETRAIN): "its record cannot be read"}
@@ -32,7 +32,7 @@ def test_a_blocked_cell_has_not_failed_whatever_became_of_an_older_attempt(tmp_p
     assert found[PHASE1] == found[RANKED] == CellState("blocked", PRETRAIN)
 
 
-def test_a_failure_of_another_recipe_is_not_the_cells_own(tmp_path: Path) -> None:
+def test_a_failure_of_another_recipe_does_not_count(tmp_path: Path) -> None:
     cells, store = planned(tmp_path), Store(tmp_path / "runs")
     store.note_failure(named(cells, PRETRAIN).address, "the loss is nan")
     calmer = planned(tmp_path, "paradigms.sasrec.learning_rate=0.0001")

@@ -1,4 +1,4 @@
-"""One protocol: `mmgrid evaluate FOLDER` gives the figures of the grid, for every paradigm and a merge of each."""
+"""`mmgrid evaluate FOLDER` gives the results of the grid, for every paradigm and a merge of each."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_a_merge_has_the_grids_figures_on_each_of_its_domains(grid: Built, parad
 
 
 @pytest.mark.parametrize("paradigm", MERGED)
-def test_a_merge_that_is_kept_is_ranked_like_one_in_memory(grid: Built, tmp_path: Path, paradigm: str) -> None:
+def test_a_stored_merge_is_ranked_like_one_in_memory(grid: Built, tmp_path: Path, paradigm: str) -> None:
     other = grid.copy(tmp_path)
     write_grid(other.file.parent, GRID.replace("keep = true\n", f'paradigms = ["{paradigm}"]\n'))
     name = f"evaluation/{paradigm}/kitchen/linear=garden+kitchen"
@@ -104,13 +104,13 @@ def test_codes_of_other_rows_are_refused(grid: Built, tmp_path: Path) -> None:
     assert "codes.safetensors: these codes belong to other token rows" in answer.err
 
 
-def test_a_merge_asks_for_one_of_its_domains(grid: Built) -> None:
+def test_a_merge_needs_the_choice_of_a_domain(grid: Built) -> None:
     merged = grid.folder("merge/semid/linear=garden+kitchen")
     with pytest.raises(CheckpointError, match="holds no codes of attic, only of garden and kitchen"):
         Recommender(merged).evaluate(grid.folder("corpus/garden"), part="attic")
     answer = mmgrid("evaluate", "merge/semid/linear=garden+kitchen", "--grid", grid.file, "--store", grid.root)
     assert answer.code != 0
-    assert "serves garden and kitchen: name one" in " ".join(answer.err.split())
+    assert "is a merge of garden and kitchen; choose one" in " ".join(answer.err.split())
 
 
 def test_the_tokenizer_prints_codes(grid: Built) -> None:
@@ -128,7 +128,7 @@ def test_the_tokenizer_prints_codes(grid: Built) -> None:
         ]
 
 
-def test_a_text_checkpoint_without_its_backbone_says_so(grid: Built, tmp_path: Path, caplog) -> None:
+def test_a_text_checkpoint_without_its_backbone_is_reported(grid: Built, tmp_path: Path, caplog) -> None:
     shutil.copytree(grid.folder("checkpoint/text/garden/phase2"), tmp_path / "alone")
     Recommender(tmp_path / "alone").evaluate(grid.folder("corpus/garden"))
     assert "embeds titles itself" in caplog.text

@@ -1,4 +1,4 @@
-"""Grids of the paradigms that speak, text and semid: from their files to their studies, merges and token rows."""
+"""Grids of the generative paradigms, text and semid: studies, merges, token rows and commands."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named,
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
 from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import with_upstream
-from mmgrid.grid.file.load import GridError, load_grid
+from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import codes_table, survey
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.paradigms import PARADIGMS
@@ -53,16 +53,16 @@ def test_every_phase_starts_from_the_one_before_and_keeps_its_codes(spoken: Buil
             assert [block.name.partition("/")[0] for block in blocks.blocks] == ["backbone", domain]
 
 
-def test_the_report_tells_how_good_the_codes_are(spoken: Built, tmp_path: Path) -> None:
+def test_the_report_shows_the_quality_of_the_codes(spoken: Built, tmp_path: Path) -> None:
     table = codes_table(survey(spoken.cells, spoken.store)[0])
     assert table["domain"].to_list() == list(DOMAINS)
     for row in table.iter_rows(named=True):
-        told = json.loads((spoken.folder(f"codes/{row['domain']}") / "codes_report.json").read_text())
+        expected = json.loads((spoken.folder(f"codes/{row['domain']}") / "codes_report.json").read_text())
         codes = ItemCodes.load(spoken.folder(f"codes/{row['domain']}"))
-        assert (row["items"], row["levels"], row["codes"]) == (told["items"], 3, 8)
+        assert (row["items"], row["levels"], row["codes"]) == (expected["items"], 3, 8)
         assert row["least_used"] == min(len(set(level)) for level in codes.codes.T.tolist())
         assert row["colliding"] == codes.collisions().items
-        assert row["error"] == pytest.approx(100 * told["levels"][-1]["error"])
+        assert row["error"] == pytest.approx(100 * expected["levels"][-1]["error"])
     out = tmp_path / "report.html"
     assert mmgrid("report", spoken.file, "--store", spoken.root, "-o", out, "--no-figures").code == 0
     page = out.read_text()
@@ -70,7 +70,7 @@ def test_the_report_tells_how_good_the_codes_are(spoken: Built, tmp_path: Path) 
     assert "residual_kmeans" in page
 
 
-def test_a_merge_keeps_the_token_rows_of_the_domain_it_is_asked_of(spoken: Built) -> None:
+def test_a_merge_keeps_the_token_rows_of_the_evaluated_domain(spoken: Built) -> None:
     sources = {domain: spoken.folder(f"checkpoint/semid/{domain}/phase2") for domain in DOMAINS}
     weights = {domain: load_checkpoint(folder)[1].state_dict() for domain, folder in sources.items()}
     base = spoken.folder("base/semid")
@@ -92,7 +92,7 @@ def open_base(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_token_rows_are_counted_apart(spoken: Built) -> None:
+def test_token_rows_are_counted_separately(spoken: Built) -> None:
     norms = pl.read_parquet(spoken.folder("study/vectors/semid") / "norms.parquet")
     tokens = norms.filter(pl.col("part") == "tokens")
     assert set(tokens["domain"]) == set(DOMAINS)
@@ -105,7 +105,7 @@ def test_token_rows_are_counted_apart(spoken: Built) -> None:
     assert text.filter(pl.col("part") == "tokens").is_empty()
 
 
-def test_how_a_model_is_asked_retrains_nothing(tmp_path: Path) -> None:
+def test_evaluation_values_retrain_nothing(tmp_path: Path) -> None:
     before = fingerprints(planned(tmp_path, text=SPOKEN))
     asked = planned(tmp_path, "paradigms.semid.beam_width=7", "paradigms.text.titles=3", text=SPOKEN)
     changed = {name for name, fingerprint in fingerprints(asked).items() if before[name] != fingerprint}
@@ -133,13 +133,18 @@ def test_a_shared_codebook_names_one_block_and_merges(spoken: Built, tmp_path: P
     assert names.pop().startswith("shared/")
 
 
-def test_a_merge_of_semid_is_not_kept_as_one_checkpoint(tmp_path: Path) -> None:
+def test_a_kept_merge_of_semid_serves_both_domains_by_one_cell(tmp_path: Path) -> None:
     kept = 'merges=[{kind="cross_domain", paradigms=["semid"], keep=true}]'
-    with pytest.raises(GridError, match="a merge of semid is asked as one domain's model at a time"):
-        planned(tmp_path, kept, text=SPOKEN)
+    cells = planned(tmp_path, kept, text=SPOKEN)
+    merges = {
+        cell.upstream["model"]
+        for cell in cells
+        if cell.kind == "evaluation" and "merge" in cell.recipe and "model" in cell.upstream
+    }
+    assert [cell.name for cell in merges] == ["merge/semid/linear=garden+kitchen"]
 
 
-def test_two_ends_in_different_codebooks_are_no_line(spoken: Built, tmp_path: Path) -> None:
+def test_ends_with_different_codebooks_are_refused(spoken: Built, tmp_path: Path) -> None:
     ends = {
         role: spoken.folder(f"checkpoint/semid/{domain}/phase2")
         for role, domain in (("start", "garden"), ("end", "kitchen"))
@@ -148,7 +153,7 @@ def test_two_ends_in_different_codebooks_are_no_line(spoken: Built, tmp_path: Pa
         line_between_phases(ends["start"], ends["end"], "semid")
 
 
-def test_popularity_is_one_for_all_points_of_a_sweep(spoken: Built, tmp_path: Path) -> None:
+def test_all_points_of_a_sweep_share_the_popularity(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
     asked = 'studies=[{kind="temporal", paradigms=["text"], domains=["garden"], scales={from=-0.001, to=0.001, step=0.001}}]'
     grid = load_grid(other.file, [asked, "paradigms.text.popularity_gamma=0.5"])
@@ -169,12 +174,12 @@ def test_the_command_line_recommends_with_them(spoken: Built) -> None:
             "recommend", folder, "--domain-dir", corpus, "--history", ",".join(items[:3]), "-k", "3", "--json"
         )
         assert answer.code == 0, answer.err
-        told = {row["item_id"] for row in answer.json["items"]}
-        assert len(told) == 3
-        assert not told & set(items[:3])
+        expected = {row["item_id"] for row in answer.json["items"]}
+        assert len(expected) == 3
+        assert not expected & set(items[:3])
 
 
-def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -> None:
+def test_the_official_preset_changes_the_evaluation_and_its_users(tmp_path: Path) -> None:
     without = SPOKEN.replace("[evaluation]\nmax_users = 12\n", "").replace("history_length = 4\n", "")
     ours, official = (planned(tmp_path, *given, text=without) for given in ((), ('compat="official"',)))
     recipes = {
@@ -195,7 +200,7 @@ def test_the_official_preset_asks_otherwise_and_of_fewer_users(tmp_path: Path) -
     assert named_length.recipe("text").history_length == 9
 
 
-def test_no_more_users_are_asked_than_in_the_official_code(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_users_are_evaluated_than_in_the_official_code(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """With five of them instead of five thousand."""
     monkeypatch.setattr(type(PARADIGMS["text"]), "official_users", 5)
     write_grid(copied.file.parent, SPOKEN.replace("[evaluation]\nmax_users = 12\n", ""))
@@ -210,7 +215,7 @@ def test_no_more_users_are_asked_than_in_the_official_code(copied: Built, monkey
     assert len(users["ours"]) > 12
 
 
-def test_anothers_history_is_left_out_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:
+def test_the_history_of_another_user_is_masked_as_in_the_official_code(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
     grid = load_grid(other.file, ['paradigms.text.masked="others"', "studies=[]"])
     cell = named(cells_of(grid), "evaluation/text/garden/phase2")
@@ -221,7 +226,7 @@ def test_anothers_history_is_left_out_as_in_the_official_code(spoken: Built, tmp
     assert not theirs["rank"].equals(ours["rank"])
 
 
-def test_a_model_from_scratch_has_the_backbones_shape_and_nothing_of_its_weights(spoken: Built, tmp_path: Path) -> None:
+def test_a_model_from_scratch_has_the_shape_but_not_the_weights_of_the_backbone(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
     grid = load_grid(other.file, ['paradigms.semid.weights="drawn"', "studies=[]"])
     cells = cells_of(grid)

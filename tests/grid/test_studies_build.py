@@ -1,4 +1,4 @@
-"""The studies of a grid from its file to their tables, and what a sweep's points are made of."""
+"""The studies of a grid from its file to their tables, and the models of a sweep's points."""
 
 import json
 import re
@@ -60,20 +60,20 @@ def test_the_ends_of_a_sweep_are_the_checkpoints_own_evaluations(studied: Built)
                 assert joined[name].to_list() == joined[f"{name}_right"].to_list()
 
 
-def test_recency_and_advise_know_what_temporal_found_and_what_the_corpora_say(studied: Built) -> None:
+def test_recency_and_advise_agree_with_temporal_and_the_corpora(studied: Built) -> None:
     best = _table(studied, "temporal", "best").filter(pl.col("group") == "non_active")
     places = dict(zip(best["domain"], best["best"], strict=True))
     recency = {row["domain"]: row for row in _table(studied, "recency", "recency").to_dicts()}
     predictions = {row["domain"]: row for row in _table(studied, "advise", "predictions").to_dicts()}
     for domain in DOMAINS:
-        told = studied.store.record(named(studied.cells, f"corpus/{domain}").address).summary["statistics"]
+        expected = studied.store.record(named(studied.cells, f"corpus/{domain}").address).summary["statistics"]
         assert recency[domain]["best"] == predictions[domain]["best"] == places[domain]
-        assert recency[domain]["gap_days"] == predictions[domain]["gap_days"] == told["gap_days"]
-        assert predictions[domain]["active_ratio"] == told["active_ratio"]
+        assert recency[domain]["gap_days"] == predictions[domain]["gap_days"] == expected["gap_days"]
+        assert predictions[domain]["active_ratio"] == expected["active_ratio"]
 
 
 def _ranks_of(built: Built, cell: Cell, weights, like: Path) -> list[int]:
-    """The ranks by a model with these weights, which no sweep has made."""
+    """The ranks by a model with these weights, computed without a sweep."""
     paradigm, model = load_checkpoint(like, "semb")
     model.load_state_dict(weights)
     corpus = built.store.folder(cell.upstream["corpus"].address)
@@ -86,14 +86,14 @@ def _kept(built: Built, cell: Cell) -> list[int]:
 
 
 def _same(ranks: list[int], kept: list[int]) -> None:
-    """A line adds what a merge adds in another order: a rounding may let two items change places."""
+    """A line and a merge add in different orders, so rounding may exchange two items."""
     moved = [abs(one - other) for one, other in zip(ranks, kept, strict=True) if one != other]
     assert max(moved, default=0) <= 1
     assert len(moved) <= len(ranks) // 10
 
 
 @pytest.mark.parametrize("scale", [-0.5, 1.5])
-def test_a_point_across_time_is_a_merge_of_its_own(studied: Built, scale: float) -> None:
+def test_a_point_across_time_equals_a_merge(studied: Built, scale: float) -> None:
     cell = named(studied.cells, f"evaluation/semb/garden/temporal={scale}")
     start, end = (studied.store.folder(cell.upstream[role].address) for role in ("start", "end"))
     with TensorFolder(start) as old, TensorFolder(end) as new:
@@ -102,7 +102,7 @@ def test_a_point_across_time_is_a_merge_of_its_own(studied: Built, scale: float)
 
 
 def test_a_line_across_time_goes_from_one_checkpoint_to_the_other(studied: Built, tmp_path: Path) -> None:
-    """Two phases of so small a grid hardly differ: the newer one is moved far here."""
+    """The two phases of this small grid hardly differ, so the newer one is moved away."""
     start, end = studied.folder("checkpoint/semb/garden/phase1"), tmp_path / "end"
     shutil.copytree(start, end)
     with TensorFolder(start) as tensors:
@@ -118,7 +118,7 @@ def test_a_line_across_time_goes_from_one_checkpoint_to_the_other(studied: Built
 
 
 @pytest.mark.parametrize("base", ["backbone", "kitchen", "neutral"])
-def test_a_point_over_another_base_is_a_merge_of_its_own(studied: Built, base: str) -> None:
+def test_a_point_over_another_base_equals_a_merge(studied: Built, base: str) -> None:
     cell = named(studied.cells, f"evaluation/semb/kitchen/subspace-{base}=0.5-garden+0.5-kitchen")
     folders = {d: studied.folder(f"checkpoint/semb/{d}/phase2") for d in ("garden", "kitchen")}
     old = {d: TensorFolder(studied.folder(f"checkpoint/semb/{d}/phase1")) for d in ("garden", "kitchen")}
@@ -136,8 +136,8 @@ def test_a_point_over_another_base_is_a_merge_of_its_own(studied: Built, base: s
     _same(ranks, _kept(studied, cell))
 
 
-def test_what_was_published_of_a_sweep_stays_when_the_rest_is_built(studied: Built, tmp_path: Path) -> None:
-    """As after a kill between two points, and in another order than at first."""
+def test_published_points_of_a_sweep_stay_when_the_rest_is_built(studied: Built, tmp_path: Path) -> None:
+    """As after a kill between two points, and in a different order than before."""
     copy = studied.copy(tmp_path)
     before = contents(copy.root, "evaluation", "study")
     points = [f"evaluation/semb/garden/temporal={scale}" for scale in ("-0.5", "0.5", "1.5")]
@@ -154,12 +154,12 @@ def test_what_was_published_of_a_sweep_stays_when_the_rest_is_built(studied: Bui
     assert contents(copy.root, "evaluation", "study") == before
 
 
-def test_results_say_the_numbers_of_the_tables(studied: Built) -> None:
+def test_results_print_the_numbers_of_the_tables(studied: Built) -> None:
     arguments = ("results", studied.file, "--store", studied.root, "--study")
     for name, study in STUDIES.items():
-        told = mmgrid(*arguments, name, "--json").json
-        assert told.keys() == study.tables.keys()
-        for table, rows in told.items():
+        expected = mmgrid(*arguments, name, "--json").json
+        assert expected.keys() == study.tables.keys()
+        for table, rows in expected.items():
             folders = [studied.folder(cell.name) for cell in studied.cells if cell.name.startswith(f"study/{name}/")]
             kept = pl.concat([pl.read_parquet(folder / f"{table}.parquet") for folder in folders])
             floats = [column for column, kind in kept.schema.items() if kind == pl.Float64]
@@ -172,7 +172,7 @@ def test_results_say_the_numbers_of_the_tables(studied: Built) -> None:
     assert "tempral: must be one of baselines, vectors" in wrong.err
 
 
-def test_the_report_holds_the_numbers_of_the_studies_to_the_last_digit(studied: Built, tmp_path: Path) -> None:
+def test_the_report_contains_the_numbers_of_the_studies_to_the_last_digit(studied: Built, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     answer = mmgrid("report", studied.file, "--store", studied.root, "--out", out, "--json").json
     pictures = [Path(path) for path in answer["figures"]]
@@ -182,12 +182,12 @@ def test_the_report_holds_the_numbers_of_the_studies_to_the_last_digit(studied: 
     assert payload
     exports = json.loads(payload[1])["exports"]
     for study, table in (("temporal", "best"), ("recency", "recency"), ("advise", "predictions")):
-        told = mmgrid("results", studied.file, "--store", studied.root, "--study", study, "--json").json[table]
+        expected = mmgrid("results", studied.file, "--store", studied.root, "--study", study, "--json").json[table]
         shown = pl.read_csv(exports[f"table-{table}"]["csv"].encode())
         if "users" in shown.columns:
             shown = shown.with_columns(group=pl.col("users").replace_strict({group_label(g): g for g in GROUPS}))
         key = [name for name in ("paradigm", "seed", "domain", "group") if name in shown.columns]
-        rows = {tuple(row[name] for name in key): row for row in told}
+        rows = {tuple(row[name] for name in key): row for row in expected}
         lines = {tuple(line[name] for name in key): line for line in shown.to_dicts()}
         assert lines.keys() == rows.keys()
         for place, line in lines.items():
@@ -196,7 +196,7 @@ def test_the_report_holds_the_numbers_of_the_studies_to_the_last_digit(studied: 
             assert [line[name] for name in numbers] == [rows[place][name] for name in numbers]
 
 
-def test_a_study_that_is_not_there_is_told(studied: Built, tmp_path: Path) -> None:
+def test_a_missing_study_is_reported(studied: Built, tmp_path: Path) -> None:
     arguments = ("results", studied.file, "--store", tmp_path / "runs", "--study", "recency")
     answer = mmgrid(*arguments)
     assert answer.code == 1
@@ -205,7 +205,7 @@ def test_a_study_that_is_not_there_is_told(studied: Built, tmp_path: Path) -> No
     assert "the study recency is not there; add it under [[studies]]" in answer.err
 
 
-def test_points_of_a_sweep_are_no_results_of_their_own(studied: Built) -> None:
+def test_points_of_a_sweep_are_not_among_the_results(studied: Built) -> None:
     models = {row["model"] for row in mmgrid("results", studied.file, "--store", studied.root, "--json").json}
     assert "phase2" in models
     assert not [model for model in models if "temporal" in model or "subspace-" in model]
@@ -223,12 +223,12 @@ def test_a_plan_shows_a_sweep_as_one_line(studied: Built, tmp_path: Path) -> Non
     assert "6 points" in line, "the points of both seeds stand on it"
 
 
-def test_advice_is_printed_and_told(studied: Built) -> None:
+def test_advise_prints_text_and_json(studied: Built) -> None:
     arguments = ("advise", studied.file, "--store", studied.root)
     found = mmgrid(*arguments, "--json").json
     assert [advice["domain"] for advice in found] == list(DOMAINS)
-    told = studied.store.record(named(studied.cells, "corpus/garden").address).summary["statistics"]
-    assert found[1]["gap_days"] == told["gap_days"]
+    expected = studied.store.record(named(studied.cells, "corpus/garden").address).summary["statistics"]
+    assert found[1]["gap_days"] == expected["gap_days"]
     for advice in found:  # two other domains make no line that can be tested
         assert advice["source"].startswith("the paper's Table 4")
         assert len(advice["points"]) == 6
@@ -258,8 +258,8 @@ def _given(folder: Path, places: list[tuple[str, str, str, Path]], studies: str 
     return write_grid(folder, head + "\n".join(blocks) + studies)
 
 
-def test_studies_of_given_checkpoints_train_nothing(studied: Built, tmp_path: Path) -> None:
-    """semb as it was trained here gives the same tables; any language model can be asked as `pooled`."""
+def test_studies_of_external_checkpoints_train_nothing(studied: Built, tmp_path: Path) -> None:
+    """A semb checkpoint of this package gives the same tables; any language model can be evaluated as `pooled`."""
     other = tmp_path / "llm"
     shutil.copytree(studied.folder("backbone/tiny"), other)
     with TensorFolder(other) as tensors:
@@ -291,7 +291,7 @@ def test_studies_of_given_checkpoints_train_nothing(studied: Built, tmp_path: Pa
     assert set(study_tables(records, given.store)["temporal"]["best"]["paradigm"]) == {"semb", "pooled"}
 
 
-def test_a_given_checkpoint_that_is_not_what_it_should_be_is_refused(studied: Built, tmp_path: Path) -> None:
+def test_an_unsuitable_external_checkpoint_is_refused(studied: Built, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(studied.folder("checkpoint/semb/attic/phase1"), changed)
     later, sasrec = studied.folder("checkpoint/semb/garden/phase2"), studied.folder("checkpoint/sasrec/kitchen/phase2")
@@ -307,16 +307,17 @@ def test_a_given_checkpoint_that_is_not_what_it_should_be_is_refused(studied: Bu
     (changed / "mmgrid.json").write_text(json.dumps(facts | {"domain": "shed"}))
     outcome = run_local(cells, grid, Store(tmp_path / "runs"), jobs=1)
     assert outcome.built == ()
-    assert "was trained on more than phase1" in outcome.failed["checkpoint/semb/garden/phase1"]
+    assert "was trained on data after phase1" in outcome.failed["checkpoint/semb/garden/phase1"]
     assert str(later) in outcome.failed["checkpoint/semb/garden/phase1"]
-    assert outcome.failed["checkpoint/semb/kitchen/phase2"] == f"{sasrec}: holds a model of sasrec, not of semb"
+    assert outcome.failed["checkpoint/semb/kitchen/phase2"] == f"{sasrec}: contains a model of sasrec, not of semb"
     for phase in ("phase1", "phase2"):
         assert (
-            f"{changed}: was changed while the grid was being built" in outcome.failed[f"checkpoint/semb/attic/{phase}"]
+            f"{changed}: its files changed while the grid was being built"
+            in outcome.failed[f"checkpoint/semb/attic/{phase}"]
         )
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     file = _given(tmp_path, [("semb", "garden", "phase1", tmp_path / "nowhere")])
     answer = mmgrid("plan", file, "--store", tmp_path / "runs")
     assert answer.code == 1

@@ -255,7 +255,7 @@ def test_an_interruption_leaves_no_process_behind(bench: Bench, tmp_path: Path) 
     os.killpg(run.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
     code, _, err = finish(run)
     assert code == 130
-    assert err == "interrupted; what was built stays, and the next run goes on from it\n"
+    assert err == "interrupted; finished cells are kept, and the next run continues from them\n"
     until(lambda: not living(run.pid))  # the last one may still be on its way out
     assert bench.run().complete
 

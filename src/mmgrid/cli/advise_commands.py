@@ -1,4 +1,4 @@
-"""`mmgrid advise`: the λ for a deployment without labels."""
+"""The command `advise`: predicts λ for a deployment without labels."""
 
 from typing import Annotated, Any
 
@@ -9,19 +9,23 @@ from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreR
 
 def advise(
     grid: GridFile,
-    domain: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: every domain.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this domain; repeat. Default: all.")
+    ] = None,
     paradigm: Annotated[
         str | None,
-        typer.Option(help="Whose λ* of other domains are used; default: the grid's last one with a recency study."),
+        typer.Option(
+            metavar="NAME", help="Paradigm whose λ* of other domains are used. Default: the last with a recency study."
+        ),
     ] = None,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how much of the newest phase to trust (λ), from the data alone.
+    """Predict the best λ from the data alone, without labels.
 
-    Rests on the prepared data, which is made if need be, and on the best λ of other domains: those of the grid's
-    recency study where at least three others are there, else those of the paper's Table 4.
+    Uses the prepared data of each domain, which is built if it is missing, and the best λ of other domains: from the
+    grid's recency study if it has at least three other domains, else from Table 4 of the paper.
     """
     import dataclasses
 
@@ -52,8 +56,8 @@ def advise(
         return
     for predicted in found:
         draw.say(f"[bold]{predicted.domain}[/bold]: λ̂ = {predicted.scale:.3f}")
-        draw.say(f"  mean interaction time gap {predicted.gap_days:.1f} days, before t2")
-        draw.say(f"  active users {100 * predicted.active_ratio:.1f} %, as one phase earlier")
+        draw.say(f"  mean interaction time gap before t2: {predicted.gap_days:.1f} days")
+        draw.say(f"  active users one phase earlier: {100 * predicted.active_ratio:.1f} %")
         for sentence in predicted.sentences():
             draw.say(f"  {sentence}")
 

@@ -1,4 +1,4 @@
-"""Commands on data: prepare one domain by itself, and the statistics of a grid's domains."""
+"""The commands `data prepare` and `data stats`: prepare a single domain, and show statistics of a grid's domains."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +15,19 @@ def prepare(
     ratings: Annotated[Path, typer.Option(help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")],
     items: Annotated[Path, typer.Option(help="Items: .csv(.gz), .jsonl(.gz) or .parquet.")],
     out: Annotated[Path, typer.Option(help="Folder for interactions.parquet and items.parquet.")],
-    min_date: Annotated[str | None, typer.Option(help="Drop interactions before this day (YYYY-MM-DD).")] = None,
-    max_date: Annotated[str | None, typer.Option(help="Drop interactions from this day on.")] = None,
-    min_interactions: Annotated[int, typer.Option(min=1, help="Least interactions of a user and an item.")] = 5,
+    min_date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Drop interactions before this day.")
+    ] = None,
+    max_date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Drop interactions on or after this day.")
+    ] = None,
+    min_interactions: Annotated[int, typer.Option(min=1, help="Minimum interactions of a user and of an item.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare one domain: keep what a grid can use, and write it as two parquet files.
+    """Prepare one domain and write it as two parquet files.
 
-    Repeated rows, items without a title, days outside the dates, and users and items with too few interactions
-    are dropped, in the order of the paper (arXiv 2601.15930).
+    Drops repeated rows, items without a title, interactions outside the dates, and users and items with too few
+    interactions, in the order of the paper (arXiv 2601.15930).
     """
     from mmgrid.cli import draw
     from mmgrid.data import filter_interactions, read_files
@@ -51,7 +55,10 @@ def prepare(
 
 @app.command()
 def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Print the paper's Table 1 and the data part of its Table 4; prepares what is not prepared yet."""
+    """Print Table 1 and the data part of Table 4 of the paper.
+
+    Prepares domains that are not prepared yet.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.results import statistics_table, survey

@@ -1,6 +1,5 @@
-"""Commands on a grid: plan, run, status, gc, path, why."""
+"""The commands `plan`, `run`, `status`, `gc`, `path` and `why`."""
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ def plan(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the grid's cells as a tree: which are built, and what the missing ones will cost."""
+    """Show the cells as a tree, with their state and cost."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.cost import estimate
@@ -44,11 +43,11 @@ def plan(
         )
         return
     texts = {}
-    for name, alike in _lines(cells).items():
-        seconds = [session.records[cell].seconds if cell in session.records else costs[cell] for cell in alike]
+    for name, group in _lines(cells).items():
+        seconds = [session.records[cell].seconds if cell in session.records else costs[cell] for cell in group]
         total = None if None in seconds else sum(second for second in seconds if second is not None)
-        built = all(cell in session.records for cell in alike)
-        count = Counter(states[cell].name for cell in alike)
+        built = all(cell in session.records for cell in group)
+        count = Counter(states[cell].name for cell in group)
         state = ", ".join(
             _COLOURED[state] if len(count) == 1 else f"{n} {_COLOURED[state]}" for state, n in count.items()
         )
@@ -61,17 +60,17 @@ def plan(
     known = [cost for cost in costs.values() if cost is not None]
     unknown = len(costs) - len(known)
     total = f"{'at least' if unknown else 'about'} {duration(sum(known))} of work on one core"
-    more = f"; the cost of {unknown} of them is known once their corpus is built" if unknown else ""
+    more = f"; the cost of {unknown} of them is unknown until their corpus is built" if unknown else ""
     draw.say(f"{len(costs)} cells to build: {total}{more}")
 
 
 def _lines(cells: Sequence[Any]) -> dict[str, list[Any]]:
-    """The cells by the line that tells of them: the points of a sweep have one together."""
+    """Line of the tree → its cells; all points of a sweep share one line."""
     lines: dict[str, list[Any]] = {}
     for cell in cells:
         called = " ".join(cell.family.split("/")[1:-1])
         lines.setdefault("/".join((cell.kind, *cell.key[:2], called)) if cell.family else cell.name, []).append(cell)
-    return {f"{name}: {len(alike)} points" if alike[0].family else name: alike for name, alike in lines.items()}
+    return {f"{name}: {len(group)} points" if group[0].family else name: group for name, group in lines.items()}
 
 
 _COLOURED = {
@@ -87,11 +86,13 @@ def run(
     grid: GridFile,
     store: StoreRoot = DEFAULT_STORE,
     only: Only = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells side by side; default: as cores allow.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cells built at the same time. Default: by the number of cores.")
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build what is missing of the grid, and go on where an interrupted run stopped."""
+    """Build the missing cells; continues an interrupted run."""
     import dataclasses
     import time
 
@@ -116,29 +117,29 @@ def run(
         left = TimeLeft(cells, session.records, session.store, jobs or default_jobs(session.grid.spec.threads_per_cell))
         with draw.Progress(len(missing), left.without) as watch:
             outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch)
-    except KeyboardInterrupt:  # typer would end without a word
-        typer.echo("interrupted; what was built stays, and the next run goes on from it", err=True)
+    except KeyboardInterrupt:  # typer would exit silently
+        typer.echo("interrupted; finished cells are kept, and the next run continues from them", err=True)
         raise typer.Exit(130) from None
     took = duration(time.monotonic() - started)
-    draw.say(f"{len(outcome.built)} built, {len(outcome.present)} were there, in {took}")
+    draw.say(f"{len(outcome.built)} built, {len(outcome.present)} already there, in {took}")
     if not outcome.complete:
         for culprit in dict.fromkeys(outcome.blocked.values()):
             names = [name for name, above in outcome.blocked.items() if above == culprit]
             draw.say(f"[yellow]blocked[/yellow] by {culprit}: {', '.join(names)}")
         draw.say(
-            f"[red]{len(outcome.failed)} failed[/red], {len(outcome.blocked)} blocked; what is built stays: "
-            "put right what failed and run again"
+            f"[red]{len(outcome.failed)} failed[/red], {len(outcome.blocked)} blocked; finished cells are "
+            "kept: fix the problem and run again"
         )
         raise typer.Exit(1)
 
 
 def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Show what a store holds, what is being built in it, and what could not be built."""
+    """Show the contents of a store, work in progress and failures."""
     from mmgrid.cli import draw
     from mmgrid.store import Store
 
-    if not store.exists():  # looking makes nothing
-        raise FileNotFoundError(f"{store}: no store there yet; `mmgrid run GRID` makes one, --store names another")
+    if not store.exists():  # `Store` would create it
+        raise FileNotFoundError(f"{store}: no such store; `mmgrid run GRID` creates one, --store names another")
     found = Store(store)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
@@ -180,10 +181,10 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from the store all that this grid does not name, cells of other grids included, after asking.
+    """Remove the cells that this grid does not name, after asking.
 
-    A store does not know whose its cells are.  Where several grids share one, everything that the others have
-    built and this one does not name goes, too.
+    If several grids share the store, this removes cells of other grids, too: a store does not record which grid a
+    cell belongs to.
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
@@ -195,13 +196,13 @@ def gc(
     failures = [one.address for one in session.store.failures() if one.address not in named]
     if not as_json:
         if not sizes and not leftovers and not failures:
-            draw.say("nothing to remove: every cell in the store is named by the grid")
+            draw.say("nothing to remove: the grid names every cell in the store")
             return
         lines = [f"{path} (left over)" for path in leftovers] + [f"{one.folder} (failed)" for one in failures]
         _say_unnamed(sizes, lines, {cell.name for cell in session.cells})
     if (sizes or leftovers or failures) and not yes:
         what = f"{len(sizes)} cells and {len(leftovers) + len(failures)} leftovers"
-        warning = "Cells of other grids are among them if any share this store"
+        warning = "They include cells of other grids if the store is shared"
         typer.confirm(f"Remove these {what} from {session.store.root}? {warning}", abort=True, err=as_json)
     for address in sizes:
         session.store.remove(address)
@@ -215,7 +216,7 @@ def gc(
 
 
 def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[str], names: Collection[str]) -> None:
-    """What is to be removed, cell by cell and in sum by kind; `sizes` are in bytes, `names` those of the grid."""
+    """Print the cells to remove, and their totals by kind. sizes: in bytes. names: of the grid's cells."""
     from mmgrid.cli import draw
 
     for address in sizes:
@@ -224,11 +225,11 @@ def _say_unnamed(sizes: Mapping[Any, int], leftovers: Sequence[str], names: Coll
         draw.say(f"  {line}")
     kinds = {kind: [a for a in sizes if a.kind == kind] for kind in sorted({address.kind for address in sizes})}
     rows = [(kind, len(found), f"{sum(sizes[a] for a in found) / 1e6:,.1f} MB") for kind, found in kinds.items()]
-    total = ("in all", len(sizes), f"{sum(sizes.values()) / 1e6:,.1f} MB")
+    total = ("total", len(sizes), f"{sum(sizes.values()) / 1e6:,.1f} MB")
     draw.print_table("Not named by this grid", ("kind", "cells", "size"), [*rows, total])
     foreign = sum(address.name not in names for address in sizes)
     if foreign:
-        draw.say(f"{foreign} of them have names that this grid does not know: are they cells of another grid?")
+        draw.say(f"{foreign} of them have names that do not occur in this grid: are they cells of another grid?")
 
 
 def path(
@@ -238,18 +239,16 @@ def path(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the folder of a built cell, such as a checkpoint for recommend or evaluate."""
+    """Print the folder of a built cell.
+
+    Other commands take it, for example `recommend` and `evaluate` that of a checkpoint.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
 
     session = Session.open(grid, store, settings)
     found = session.cell(cell)
-    if not session.store.has(found.address):
-        words = ["mmgrid", "run", str(grid), "--only", found.name]
-        words += [] if store == DEFAULT_STORE else ["--store", str(store)]
-        words += [word for setting in settings or () for word in ("--set", setting)]
-        raise FileNotFoundError(f"{found.name}: is not built in {session.store.root}; `{shlex.join(words)}` builds it")
-    folder = str(session.store.folder(found.address))
+    folder = str(session.folder(found))
     if as_json:
         draw.print_json({"cell": found.name, "folder": folder})
     else:
@@ -263,7 +262,7 @@ def why(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain, field by field, why a cell is to be built again."""
+    """Explain, field by field, why a cell must be built again."""
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.why import why as reasons_for

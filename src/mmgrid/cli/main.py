@@ -1,6 +1,6 @@
-"""The command `mmgrid`: names the commands, and turns errors that a user can mend into one clear line.
+"""The command `mmgrid`: registers its subcommands, and prints errors that users can fix as one clear line.
 
-What a command needs is imported inside it, so that `mmgrid --help` answers at once.
+Each command imports what it needs on use, so that `mmgrid --help` answers at once.
 """
 
 import os
@@ -20,7 +20,7 @@ from mmgrid.cli import (
 
 app = typer.Typer(
     name="mmgrid",
-    help="Grids of generative recommenders across domains and time, and what merging them does.",
+    help="Train generative recommenders across domains and time, merge them, and measure the effect.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,14 +47,14 @@ app.command()(merge_commands.diff)
 
 def main() -> None:
     """The entry point of the console script."""
-    # Other libraries' progress bars and advice have no place between a command's own lines.
+    # Keep progress bars and warnings of other libraries out of the output.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:
-        # Errors of the domain derive from these and say what was wrong, where, and what to do.
+        # The package's errors derive from these; their messages name the problem, its place and a remedy.
         if os.environ.get("MMGRID_DEBUG"):
             raise
         typer.echo(f"mmgrid: {error}", err=True)

@@ -30,7 +30,8 @@ def merge(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method, e.g. density=0.2; repeat.")
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(metavar="λ[,λ…]", help="Factor on the delta; several are spread over the depth.")
+        str | None,
+        typer.Option(metavar="λ[,λ…]", help="Factor on the delta; several values are spread over the layers."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="For methods that draw random numbers.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Type of the result: source, float32, bfloat16 or float16.")] = None,
@@ -39,7 +40,7 @@ def merge(
         typer.Option(metavar="CONFIG", help="Read a mergekit file instead of a recipe, with mergekit's meanings."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="The new folder.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what the merge will cost; write nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the cost of the merge; write nothing.")] = False,
     verify: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Merge again and compare with this folder; write nothing.")
     ] = None,
@@ -49,15 +50,15 @@ def merge(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Merge models: from a recipe, from options, or from a mergekit file."""
+    """Merge models, given by a recipe, options or a mergekit file."""
     if verify is not None:
         if paths or method or mergekit or plan:
             raise typer.BadParameter("takes a merged folder and nothing else", param_hint="--verify")
         _verify(verify, workers, as_json)
         return
     rest = list(paths or [])
-    given = {"--method": method, "--mergekit": mergekit}
-    named = [name for name, value in given.items() if value is not None]
+    origins = {"--method": method, "--mergekit": mergekit}
+    named = [name for name, value in origins.items() if value is not None]
     if not named and rest:
         recipe, notes = _from_file(rest.pop(0)), ()
     elif named == ["--mergekit"]:
@@ -84,7 +85,7 @@ def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all details of this method.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the merge methods with their formulas, or show the details of one."""
+    """List the merge methods, or show the details of one."""
     from mmgrid.cli import draw, merge_views
     from mmgrid.merging.methods import METHODS, get_method
 
@@ -155,7 +156,7 @@ def _from_options(method: str, models: list[str], base: Path | None, options: li
 
 
 def _source(text: str) -> dict[str, Any]:
-    """A source from `[NAME=]PATH[:WEIGHT]`; an existing folder with such a name is taken as a path."""
+    """A source from `[NAME=]PATH[:WEIGHT]`; if the whole text is an existing path, it is the path."""
     if Path(text).exists():
         return {"path": text}
     name, separator, path = text.partition("=")

@@ -71,9 +71,7 @@ def print_verification(found: Verification) -> None:
         _line(f"{name}: {what}")
     if found.first is not None:
         first, index = found.first, list(found.first.index)
-        text = (
-            f"first difference: {first.tensor} {index}: is {first.found:.9g}, the recipe gives {first.expected:.9g}"
-        )
+        text = f"first difference: {first.tensor} {index}: is {first.found:.9g}, the recipe gives {first.expected:.9g}"
         _line(text)
         elements, n = sum(found.differing.values()), len(found.differing)
         draw.say(f"elements that differ: {elements:,}, in {n:,} tensor{'s' * (n > 1)}")

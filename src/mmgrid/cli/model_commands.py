@@ -15,25 +15,24 @@ if TYPE_CHECKING:
 
 Checkpoint = Annotated[
     str,
-    typer.Argument(
-        metavar="CHECKPOINT", help="A checkpoint's folder; with --grid also a cell's name, as `plan` shows."
-    ),
+    typer.Argument(metavar="CHECKPOINT", help="The folder of a checkpoint; with --grid also the name of a cell."),
 ]
 DomainFolder = Annotated[
     Path | None,
     typer.Option(
-        "--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet, e.g. of a corpus."
+        "--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet, e.g. a corpus cell."
     ),
 ]
 DomainName = Annotated[
-    str | None, typer.Option("--domain", metavar="NAME", help="Of a merge of several domains, the one to serve.")
+    str | None,
+    typer.Option("--domain", metavar="NAME", help="The domain to recommend for, if the model is a merge of several."),
 ]
 GridOption = Annotated[
-    Path | None, typer.Option("--grid", metavar="GRID", help="A grid file: for a cell's name, or for its calendar.")
+    Path | None, typer.Option("--grid", metavar="GRID", help="A grid file, for the name of a cell or for the calendar.")
 ]
 Embedder = Annotated[
     str | None,
-    typer.Option(metavar="DIR", help="The backbone that embeds titles, where a checkpoint lies without its store."),
+    typer.Option(metavar="DIR", help="The backbone that embeds titles, for a checkpoint outside its store."),
 ]
 
 
@@ -45,7 +44,7 @@ def recommend(
     ],
     domain_dir: DomainFolder = None,
     domain: DomainName = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
     grid: GridOption = None,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
@@ -59,8 +58,11 @@ def recommend(
     model = _open(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     corpus = Corpus.load(model.corpus)
     named = [item for part in history for item in part.split(",") if item]
+    known = set(corpus.catalogue.ids.tolist())
+    if unknown := [item for item in named if item not in known]:
+        raise ValueError(f"--history: {', '.join(unknown)} is not among the items of {model.corpus}")
     if not named:
-        raise typer.BadParameter("name at least one item", param_hint="--history")
+        raise ValueError("--history: names no item")
     (best,) = model.recommender.recommend([named], corpus, k, part=domain)
     found = [
         {"rank": rank, "item_id": one.item_id, "title": one.title, "score": one.score}
@@ -86,14 +88,17 @@ def evaluate(
         str | None, typer.Option(help="test or phase2; phase2 only for checkpoints that were not trained on it.")
     ] = None,
     max_users: Annotated[int | None, typer.Option(min=1, help="A sample of at most this many test users.")] = None,
-    all_users: Annotated[bool, typer.Option("--all-users", help="No sample, even if the grid takes one.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Of the sample and the intervals' resamples.")] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="All test users, even if the grid takes a sample.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sample and of the bootstrap.")] = None,
     embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the test users' targets with one checkpoint, over the whole catalogue.
+    """Rank the test users' targets with one checkpoint.
 
-    What is not given is what the checkpoint's grid does, so that the figures are the grid's.
+    Ranks over the whole catalogue. Options that are left out have the values of the checkpoint's grid, so that the
+    results equal those of the grid.
     """
     from mmgrid.cli import draw
     from mmgrid.grid.file.load import load_grid
@@ -129,7 +134,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Opened:
-    """A recommender, and the folder of the domain that it serves."""
+    """A recommender, and the folder of the domain's data."""
 
     recommender: Recommender
     corpus: Path
@@ -144,14 +149,14 @@ def _open(
     settings: list[str] | None,
     embedder: str | None,
 ) -> _Opened:
-    """The checkpoint in a folder, or the one that a cell of a grid is called by."""
+    """Open the checkpoint in a folder, or the one of a grid's cell."""
     from mmgrid.backbone.text_embedder import TextEmbedder
     from mmgrid.paradigms.recommender import Recommender
 
     if grid is None or Path(checkpoint).is_dir():
         if domain_dir is None:
             raise typer.BadParameter(
-                "name the folder of the domain's data, or a grid file (--grid) and a cell's name",
+                "give the folder of the domain's data, or a grid file (--grid) and the name of a cell",
                 param_hint="--domain-dir",
             )
         return _Opened(Recommender(checkpoint, embedder=TextEmbedder(embedder) if embedder else None), domain_dir)
@@ -164,5 +169,7 @@ def _open(
         return _Opened(recommender, domain_dir)
     domains = [domain] if domain else domains_of(session, checkpoint)
     if len(domains) > 1:
-        raise typer.BadParameter(f"{checkpoint} serves {' and '.join(domains)}: name one", param_hint="--domain")
+        raise typer.BadParameter(
+            f"{checkpoint} is a merge of {' and '.join(domains)}; choose one", param_hint="--domain"
+        )
     return _Opened(recommender, corpus_folder(session, domains[0]))

@@ -27,7 +27,10 @@ def results(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the results with their intervals; --json prints every row, metric and group with all digits."""
+    """Print the results with their intervals.
+
+    --json prints every row, metric and group with all digits.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
@@ -95,7 +98,10 @@ def report(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report: one HTML file that opens without a network, and its figures in a folder next to it."""
+    """Write the report as one HTML file, and its figures.
+
+    The file opens without a network; the figures are in a folder next to it.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
     from mmgrid.files import clear_disk_errors

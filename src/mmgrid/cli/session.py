@@ -1,4 +1,4 @@
-"""What every command on a grid begins with."""
+"""The grid and store of a command."""
 
 import typer
 
@@ -6,9 +6,9 @@ from mmgrid.grid.standing.grid_store import GridStore
 
 
 class Session(GridStore):
-    """A grid next to its store, for a command."""
+    """A grid and its store, for a command."""
 
     def warn_of_damage(self) -> None:
-        """Say on standard error what is wrong with cells that a table has to leave out."""
+        """Print the problems of damaged cells, which tables leave out, on standard error."""
         for problem in self.damaged.values():
             typer.echo(f"mmgrid: {problem}", err=True)

@@ -1,4 +1,4 @@
-"""Commands to begin with: a commented grid file, and a look at the machine."""
+"""The commands `init` and `doctor`: write a commented grid file, and describe the machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from mmgrid.cli.options import AsJson
 
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid file to write.")] = Path("grid.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented grid file to start from."""
     from importlib.resources import files
@@ -18,14 +18,14 @@ def init(
     from mmgrid.files import clear_disk_errors, write_bytes
 
     if file.exists() and not force:
-        raise FileExistsError(f"{file}: is there already; give another name, or --force to replace it")
+        raise FileExistsError(f"{file}: exists already; choose another name, or replace it with --force")
     with clear_disk_errors(file):
         write_bytes(file, files("mmgrid.grid.file").joinpath("template.toml").read_bytes())
     typer.echo(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them")
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at the machine: versions, cores, memory, GPUs, precision, disk; and say what is missing."""
+    """Show versions, cores, memory, GPUs and disk, with advice."""
     import os
     import shutil
 
@@ -51,7 +51,7 @@ def doctor(as_json: AsJson = False) -> None:
         fast = "may be faster than" if bf16 else "is slower here than"
         advice.append(f'no GPU: use a tiny backbone; precision = "bf16" {fast} "float32"')
     if free < 5 * 2**30:
-        advice.append("less than 5 GiB of disk are free here; give --store a place with more")
+        advice.append("less than 5 GiB of disk are free here; choose a larger disk with --store")
     if as_json:
         draw.print_json(facts | {"advice": advice})
         return
@@ -61,7 +61,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _fast_bf16() -> bool:
-    """Whether the processor multiplies bf16 matrices by itself."""
+    """Whether the processor has instructions for bf16 matrix products."""
     import torch
 
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

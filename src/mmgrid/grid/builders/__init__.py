@@ -1,4 +1,4 @@
-"""Which function builds which kind of cell."""
+"""Builders, one module per kind of cell."""
 
 from mmgrid.grid.builders.build import Outcome, build_cell
 

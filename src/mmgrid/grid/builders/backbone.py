@@ -1,4 +1,4 @@
-"""`backbone`: the shared Θ⁽⁰⁾, made small from the domains' item texts, or a copy of one from elsewhere."""
+"""`backbone`: the shared language model, a tiny one trained on item texts or a copy of a pretrained one."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from mmgrid.training.fit import SAVE_SECONDS, fit
 def copy_pretrained(
     source: str | Path, folder: Path, *, revision: str | None, trust_remote_code: bool
 ) -> Mapping[str, Any]:
-    """Copy a backbone into `folder`, so that the grid stays whole whatever becomes of the original."""
+    """Copy a backbone into `folder`, so that the store stays complete if the original is deleted."""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision and not isinstance(source, Path):
         options["revision"] = revision
@@ -40,7 +40,8 @@ def make_tiny(
 ) -> Mapping[str, Any]:
     """Train a tokenizer and a tiny language model on the item texts of prepared domains.
 
-    values: among them those of `TinyRecipe`. corpora: folders by domain. t0: ms UTC; an open catalogue is taken then.
+    values: a recipe that includes the fields of `TinyRecipe`. corpora: domain → folder. t0: ms UTC; an open catalogue
+    contains the items seen before it.
     """
     recipe = TinyRecipe.model_validate(
         {name: value for name, value in values.items() if name in TinyRecipe.model_fields}
@@ -81,7 +82,7 @@ def make_tiny(
 
 
 def _texts(folder: Path, catalogue: Catalogue, t0: int) -> list[str]:
-    """Titles and descriptions of a domain; in an open catalogue only those of items seen before t0."""
+    """Titles and descriptions of a domain's items; with an open catalogue, of those seen before t0."""
     items = catalogue_at(Corpus.load(folder, until=t0), catalogue, t0)
     described = (f"{items.titles[row]} {items.descriptions[row]}".strip() for row in items.candidates)
     return [text for text in described if text]

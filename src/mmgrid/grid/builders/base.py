@@ -1,4 +1,4 @@
-"""`base/<paradigm>`: Θ⁽⁰⁾ of a paradigm, the untrained model that all its checkpoints start from."""
+"""`base/<paradigm>`: Θ⁽⁰⁾ of a paradigm, the untrained model from which all its checkpoints start."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,10 @@ from mmgrid.seeds import derive
 def write_base(
     paradigm: str, recipe: Any, backbone: Path, folder: Path, *, seed: int | None, declared: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Write a paradigm's base. seed: of the grid, where weights are drawn. declared: for its `mmgrid.json`."""
+    """Write the base of a paradigm.
+
+    seed: the seed of the grid if weights are drawn at random. declared: facts for its `mmgrid.json`.
+    """
     drawn_by = 0 if seed is None else derive(seed, "base", paradigm)
     model = PARADIGMS[paradigm].load().write_base(recipe, backbone, folder, drawn_by)
     write_facts(folder, {"paradigm": paradigm, "phase": None, "domain": None, **declared})

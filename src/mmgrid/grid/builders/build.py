@@ -1,9 +1,7 @@
-"""Builds one cell: hands its builder the inputs that it needs, and puts the result into the store.
+"""Builds one cell: passes its inputs to the builder of its kind, and puts the result into the store.
 
-Builders are imported when they are needed: preparing data must not wait for torch.
+Builders are imported on use, so that preparing data does not import torch.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +22,9 @@ Summary = Mapping[str, Any]
 
 
 def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | None = None) -> Outcome:
-    """Build `cell`, whose upstream is built, into `store`.
+    """Build `cell` into `store`. Its upstream cells must be built.
 
-    Returns "built"; "present" if another process built it meanwhile; "waiting" while another one is at it.
+    Returns "built"; "present" if the cell exists already; "waiting" if another process is building it.
     """
     upstream = {role: {"name": above.name, "fingerprint": above.fingerprint} for role, above in cell.upstream.items()}
     outcome: Outcome = "present"
@@ -42,7 +40,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a cell's inputs lie; only this module looks them up."""
+    """A cell, and where its inputs are. Only this module looks them up; builders receive paths and values."""
 
     cell: Cell
     grid: Grid
@@ -58,28 +56,28 @@ class _Inputs:
 
     @property
     def folders(self) -> dict[str, Path]:
-        """The folders of the upstream cells, by role."""
+        """Role → folder of the upstream cell."""
         return {role: self.store.folder(above.address) for role, above in self.cell.upstream.items()}
 
     def named(self, prefix: str) -> dict[str, Path]:
-        """The folders of all roles `prefix:NAME`, by name."""
+        """Name → folder, for all roles `prefix:NAME`."""
         found = {role.partition(":"): folder for role, folder in self.folders.items()}
         return {name: folder for (kind, colon, name), folder in found.items() if kind == prefix and colon}
 
 
-def _corpus(given: _Inputs, place: Workplace) -> Summary:
+def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.corpus import prepare_corpus, synthetic_raw
 
-    data, domain, recipe = given.grid.spec.data, given.recipe["domain"], given.recipe
+    data, domain, recipe = inputs.grid.spec.data, inputs.recipe["domain"], inputs.recipe
     if data.format == "synthetic":
-        raw = synthetic_raw(given.grid.spec.world, domain, place.folder)
+        raw = synthetic_raw(inputs.grid.spec.world, domain, place.folder)
     else:
-        raw = READERS[data.format].read(given.grid.path(str(data.root)), domain)
+        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain)
     return prepare_corpus(
         raw,
         place.folder,
-        given.calendar,
-        target=given.grid.spec.evaluation.target,
+        inputs.calendar,
+        target=inputs.grid.spec.evaluation.target,
         min_interactions=recipe["min_interactions"],
         max_users=recipe["max_users"],
         seed=recipe.get("seed", 0),
@@ -87,78 +85,78 @@ def _corpus(given: _Inputs, place: Workplace) -> Summary:
     )
 
 
-def _backbone(given: _Inputs, place: Workplace) -> Summary:
+def _backbone(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.backbone import copy_pretrained, make_tiny
 
-    spec, recipe = given.grid.spec.backbone, given.recipe
+    spec, recipe = inputs.grid.spec.backbone, inputs.recipe
     if isinstance(spec, PretrainedBackbone):
-        folder = given.grid.path(spec.path)
+        folder = inputs.grid.path(spec.path)
         source = folder if folder.is_dir() else spec.path
         return copy_pretrained(source, place.folder, revision=spec.revision, trust_remote_code=spec.trust_remote_code)
-    corpora = given.named("corpus")
-    return make_tiny(recipe, corpora, place, t0=given.calendar.t0, catalogue=recipe["catalogue"], seed=recipe["seed"])
+    corpora = inputs.named("corpus")
+    return make_tiny(recipe, corpora, place, t0=inputs.calendar.t0, catalogue=recipe["catalogue"], seed=recipe["seed"])
 
 
-def _base(given: _Inputs, place: Workplace) -> Summary:
+def _base(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.base import write_base
 
-    name = given.recipe["paradigm"]
+    name = inputs.recipe["paradigm"]
     return write_base(
         name,
-        given.grid.spec.recipe(name),
-        given.folders["backbone"],
+        inputs.grid.spec.recipe(name),
+        inputs.folders["backbone"],
         place.folder,
-        seed=given.recipe.get("seed"),
-        declared={"phases": given.calendar.as_dates(), "recipe": dict(given.recipe)},
+        seed=inputs.recipe.get("seed"),
+        declared={"phases": inputs.calendar.as_dates(), "recipe": dict(inputs.recipe)},
     )
 
 
-def _checkpoint(given: _Inputs, place: Workplace) -> Summary:
+def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import checkpoint
 
-    name, domain, phase = given.cell.key[:3]
-    if "files" in given.recipe:
+    name, domain, phase = inputs.cell.key[:3]
+    if "files" in inputs.recipe:
         from mmgrid.grid.builders.external_checkpoint import take_over
 
         wanted = (name, domain, phase)
-        spec = next(one for one in given.grid.spec.checkpoints if (one.paradigm, one.domain, one.phase) == wanted)
-        source, digests = given.grid.path(spec.path), given.recipe["files"]
-        return take_over(source, place.folder, name, digests=digests, phase=given.calendar.phase(phase))
-    folders = dict(given.folders)
+        spec = next(one for one in inputs.grid.spec.checkpoints if (one.paradigm, one.domain, one.phase) == wanted)
+        source, digests = inputs.grid.path(spec.path), inputs.recipe["files"]
+        return take_over(source, place.folder, name, digests=digests, phase=inputs.calendar.phase(phase))
+    folders = dict(inputs.folders)
     return checkpoint.train(
-        checkpoint.TrainingTask(name, domain, phase, given.recipe["until"], given.recipe["catalogue"]),
-        given.grid.spec.recipe(name),
+        checkpoint.TrainingTask(name, domain, phase, inputs.recipe["until"], inputs.recipe["catalogue"]),
+        inputs.grid.spec.recipe(name),
         corpus=folders.pop("corpus"),
         start=folders.pop("start", None),
-        needs=checkpoint.training_needs(folders, shared_codebook=given.grid.spec.semantic_ids.codebook == "shared"),
-        calendar=given.calendar,
-        seed=given.recipe["seed"],
+        needs=checkpoint.training_needs(folders, shared_codebook=inputs.grid.spec.semantic_ids.codebook == "shared"),
+        calendar=inputs.calendar,
+        seed=inputs.recipe["seed"],
         place=place,
         declared={
-            "phases": given.calendar.as_dates(),
-            "recipe": dict(given.recipe),
-            "evaluation": checkpoint.evaluation_protocol(given.grid, name),
+            "phases": inputs.calendar.as_dates(),
+            "recipe": dict(inputs.recipe),
+            "evaluation": checkpoint.evaluation_protocol(inputs.grid, name),
         },
     )
 
 
-def _vectors(given: _Inputs, place: Workplace) -> Summary:
+def _vectors(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import vectors
 
-    recipe, item_vectors = given.recipe, given.grid.spec.item_vectors
-    t2 = given.calendar.t2
-    items = vectors.known_items(given.folders["corpus"], recipe["catalogue"], t2)
+    recipe, item_vectors = inputs.recipe, inputs.grid.spec.item_vectors
+    t2 = inputs.calendar.t2
+    items = vectors.known_items(inputs.folders["corpus"], recipe["catalogue"], t2)
     if "file" in recipe:
-        table = given.grid.path(str(item_vectors.path)) / f"{recipe['domain']}.parquet"
+        table = inputs.grid.path(str(item_vectors.path)) / f"{recipe['domain']}.parquet"
         return vectors.read_table(table, items, place.folder)
-    embedder = vectors.embedder_of(given.grid, given.folders.get("backbone"))
+    embedder = vectors.embedder_of(inputs.grid, inputs.folders.get("backbone"))
     return vectors.embed(items, embedder, place.folder, titles_only=recipe.get("texts") == "titles")
 
 
-def _codes(given: _Inputs, place: Workplace) -> Summary:
+def _codes(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.codes import DomainVectors, assign_codes
 
-    recipe, folders = given.recipe, given.folders
+    recipe, folders = inputs.recipe, inputs.folders
     growing = recipe["catalogue"] == "open"
 
     def domain(suffix: str) -> DomainVectors:
@@ -166,67 +164,67 @@ def _codes(given: _Inputs, place: Workplace) -> Summary:
 
     return assign_codes(
         domain(""),
-        {name: domain(f":{name}") for name in sorted(given.named("vectors"))},
-        given.grid.spec.semantic_ids.quantiser,
+        {name: domain(f":{name}") for name in sorted(inputs.named("vectors"))},
+        inputs.grid.spec.semantic_ids.quantiser,
         place.folder,
-        calendar=given.calendar,
+        calendar=inputs.calendar,
         domain=recipe["domain"],
         seed=recipe["seed"],
-        where=str(given.grid.file),
+        where=str(inputs.grid.file),
     )
 
 
-def _merge(given: _Inputs, place: Workplace) -> Summary:
+def _merge(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.merge import merge_to_folder
 
-    final = given.store.folder(given.cell.address)
+    final = inputs.store.folder(inputs.cell.address)
     return merge_to_folder(
-        given.recipe, given.named("source"), given.folders.get("base"), place.folder, final_place=final
+        inputs.recipe, inputs.named("source"), inputs.folders.get("base"), place.folder, final_place=final
     )
 
 
-def _evaluation(given: _Inputs, place: Workplace) -> Summary:
+def _evaluation(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import evaluation
 
-    known = evaluation.known_users(given.folders["corpus"], given.calendar, given.recipe)
-    ranks = _ranks(given, known)
-    return evaluation.write(given.recipe, known, ranks, place.folder)
+    known = evaluation.known_users(inputs.folders["corpus"], inputs.calendar, inputs.recipe)
+    ranks = _ranks(inputs, known)
+    return evaluation.write(inputs.recipe, known, ranks, place.folder)
 
 
-def _ranks(given: _Inputs, known: Any, at: float | None = None) -> Any:
-    """The ranks of an evaluation; with `at`, at another place of the line on which its model lies."""
+def _ranks(inputs: _Inputs, known: Any, at: float | None = None) -> Any:
+    """The ranks of an evaluation. at: another λ or α on the line of its model."""
     from mmgrid.grid.builders import evaluation
 
-    if given.recipe["paradigm"] == evaluation.BASELINE:
-        return evaluation.baseline_ranks(given.recipe["model"], known, given.recipe["seed"])
-    recipe = given.recipe if at is None else {**given.recipe, "line": {**given.recipe["line"], "at": at}}
-    needs = evaluation.needs_of(given.folders, given.grid)
-    return evaluation.model_ranks(recipe, given.folders, known, needs)
+    if inputs.recipe["paradigm"] == evaluation.BASELINE:
+        return evaluation.baseline_ranks(inputs.recipe["model"], known, inputs.recipe["seed"])
+    recipe = inputs.recipe if at is None else {**inputs.recipe, "line": {**inputs.recipe["line"], "at": at}}
+    needs = evaluation.needs_of(inputs.folders, inputs.grid)
+    return evaluation.model_ranks(recipe, inputs.folders, known, needs)
 
 
-def _study(given: _Inputs, place: Workplace) -> Summary:
+def _study(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import evaluation, study
     from mmgrid.grid.cells.chains import TRAINED
     from mmgrid.studies import Context, Part
 
-    target = given.grid.spec.evaluation.target
+    target = inputs.grid.spec.evaluation.target
 
     def part(cell: Cell) -> Part:
-        record = given.store.record(cell.address)
-        return Part(cell.name, given.store.folder(cell.address), cell.recipe, record.summary)
+        record = inputs.store.record(cell.address)
+        return Part(cell.name, inputs.store.folder(cell.address), cell.recipe, record.summary)
 
     def ranks_at(evaluated: Part, at: float) -> Any:
-        cell = next(cell for cell in given.cell.upstream.values() if cell.name == evaluated.name)
-        point = _Inputs(cell, given.grid, given.store)
-        known = evaluation.known_users(point.folders["corpus"], given.calendar, cell.recipe)
+        cell = next(cell for cell in inputs.cell.upstream.values() if cell.name == evaluated.name)
+        point = _Inputs(cell, inputs.grid, inputs.store)
+        known = evaluation.known_users(point.folders["corpus"], inputs.calendar, cell.recipe)
         return evaluation.ranks_table(known, _ranks(point, known, at))
 
-    recipe = dict(given.recipe)
+    recipe = dict(inputs.recipe)
     name = recipe.pop("study")
     context = Context(
-        recipe.pop("paradigm"), recipe.pop("seed"), target, given.calendar, TRAINED[target], recipe, ranks_at
+        recipe.pop("paradigm"), recipe.pop("seed"), target, inputs.calendar, TRAINED[target], recipe, ranks_at
     )
-    return study.answer(name, given.cell.needs, part, context, place.folder, cells=len(given.cell.upstream))
+    return study.answer(name, inputs.cell.needs, part, context, place.folder, cells=len(inputs.cell.upstream))
 
 
 Builder = Callable[[_Inputs, Workplace], Summary]

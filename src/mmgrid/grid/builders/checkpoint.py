@@ -1,4 +1,4 @@
-"""`checkpoint/<paradigm>/<domain>/<phase>`: the model of the phase before, trained on one phase more."""
+"""`checkpoint/<paradigm>/<domain>/<phase>`: the model of the previous phase, trained on one more phase."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from mmgrid.training.fit import SAVE_SECONDS, fit
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is trained: a paradigm, on a phase of a domain. `until` is the newest phase that is learned."""
+    """What to train: a paradigm on a phase of a domain. until: the newest phase in the training data."""
 
     paradigm: str
     domain: str
@@ -33,7 +33,7 @@ class TrainingTask:
     catalogue: Catalogue
 
     def interval(self, calendar: Calendar) -> Phase:
-        """The interval whose interactions are targets; `all` reaches from the first phase to the newest one."""
+        """The interval whose interactions are targets; for the phase `all`, from `pretrain` to `until`."""
         if self.phase == IN_ONE_GO:
             return Phase(IN_ONE_GO, calendar.pretrain.start, calendar.phase(self.until).end)
         return calendar.phase(self.phase)
@@ -58,11 +58,14 @@ def train(
     """Train a checkpoint and write it.
 
     Args:
-        recipe: of the paradigm. corpus: folder of the prepared domain. start, needs: see `TrainingStart`.
-        seed: of the grid. declared: for the checkpoint's `mmgrid.json`.
+        recipe: the recipe of the paradigm.
+        corpus: the folder of the prepared domain.
+        start, needs: see `TrainingStart`.
+        seed: the seed of the grid.
+        declared: facts for the checkpoint's `mmgrid.json`.
     """
     phase = task.interval(calendar)
-    # Nothing at or after the phase's end is read, so nothing of it can leak.
+    # Nothing at or after the end of the phase is read, so nothing can leak.
     known = Corpus.load(corpus, until=phase.end)
     items = catalogue_at(known, task.catalogue, phase.end, before=task.end_of_the_phase_before(calendar))
     histories = known.histories(phase.end)
@@ -70,7 +73,7 @@ def train(
     beginning = TrainingStart(start, items, task.domain, own_seed, seed, needs)
     paradigm, model = PARADIGMS[task.paradigm].load().start(recipe, beginning)
     training = recipe.training(task.phase)
-    torch.manual_seed(own_seed)  # dropout is the one thing that draws from torch's own generator
+    torch.manual_seed(own_seed)  # only dropout draws from torch's global generator
     model.train()
     report = fit(
         model,
@@ -96,7 +99,7 @@ def train(
 
 
 def training_needs(folders: Mapping[str, Path], *, shared_codebook: bool) -> dict[str, Any]:
-    """What upstream folders give a training, by the names of `ParadigmSpec.training_needs`."""
+    """The paradigm's needs, read from upstream folders, by the names in `ParadigmSpec.training_needs`."""
     from mmgrid.grid.builders.vectors import load_vectors
 
     found: dict[str, Any] = {}
@@ -109,7 +112,7 @@ def training_needs(folders: Mapping[str, Path], *, shared_codebook: bool) -> dic
 
 
 def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
-    """How the grid evaluates a paradigm's models, as a checkpoint declares it."""
+    """How the grid evaluates models of a paradigm, for the facts of a checkpoint."""
     spec = grid.spec
     protocol: dict[str, Any] = {
         "target": spec.evaluation.target,
@@ -126,6 +129,6 @@ def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
 
 
 def write_facts(folder: Path, declared: Mapping[str, Any]) -> None:
-    """`mmgrid.json` next to the weights: what the checkpoint is, for everybody who finds it outside a store."""
+    """Write `mmgrid.json` next to the weights, which describes the checkpoint outside of a store."""
     facts = {"mmgrid": __version__, **declared}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")

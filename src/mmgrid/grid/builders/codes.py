@@ -1,7 +1,5 @@
 """`codes/<domain>`: the semantic IDs of a domain's items."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +22,13 @@ GROWS_AT = ("pretrain", "phase1", "phase2")  # phases at whose end an open catal
 
 @dataclass(frozen=True)
 class DomainVectors:
-    """The folders of a domain's item vectors, and of its corpus if the catalogue is open."""
+    """The folder of a domain's item vectors, and of its corpus if the catalogue is open."""
 
     vectors: Path
     corpus: Path | None
 
     def read(self, calendar: Calendar) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The vectors, and the item rows in the groups in which they appeared; one group if the catalogue is closed."""
+        """The vectors, and the item rows grouped by their first phase; one group for a closed catalogue."""
         vectors = load_vectors(self.vectors)
         if self.corpus is None:
             return vectors, [np.arange(len(vectors))]
@@ -51,8 +49,8 @@ def assign_codes(
     """Fit a codebook, give each item its code, and write both.
 
     Args:
-        shared_by: the domains that one codebook is fitted on together; empty for a codebook of the domain alone.
-        where: what an error calls the grid file.
+        shared_by: the domains on which a shared codebook is fitted; empty for a codebook of this domain only.
+        where: the grid file, for errors.
     """
     vectors, groups = own.read(calendar)
     if shared_by:
@@ -61,7 +59,7 @@ def assign_codes(
         if len(set(widths.values())) > 1:
             raise GridError(
                 f"{where}: semantic_ids.codebook = 'shared': the domains' vectors have different widths, {widths}; "
-                "take tables of one model, or a codebook for each domain"
+                "use vectors of the same model, or codebook = 'domain'"
             )
         fitted = np.concatenate([theirs[rows[0]] for theirs, rows in known.values()])
         seed = derive(seed, "codes", "shared")
@@ -76,7 +74,7 @@ def assign_codes(
 
 
 def _by_phase(folder: Path, calendar: Calendar) -> list[np.ndarray]:
-    """Item rows by the phase at whose end they were first known."""
+    """Item rows, grouped by the phase at whose end they are known for the first time."""
     corpus = Corpus.load(folder, until=calendar.t2)
     known: np.ndarray = np.empty(0, np.int64)
     groups = []

@@ -1,4 +1,4 @@
-"""`corpus/<domain>`: raw reviews, prepared."""
+"""`corpus/<domain>`: the prepared interactions and items of a domain."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,15 +8,15 @@ from mmgrid.data import READERS, Calendar, RawDomain, held_out_users, interactio
 from mmgrid.data.held_out import Target
 from mmgrid.data.synthetic import World, write_world
 
-RAW_FOLDER = "raw"  # the synthetic world's raw files stay next to what was made of them
+RAW_FOLDER = "raw"  # raw files of the synthetic world, kept next to the corpus
 
 
 def prepare_corpus(
     raw: RawDomain, folder: Path, calendar: Calendar, *, target: Target, **options: Any
 ) -> Mapping[str, Any]:
-    """Prepare a raw domain into `folder`, with its statistics. `options`: of `mmgrid.data.prepare`."""
+    """Prepare a raw domain into `folder`, with its statistics. options: those of `mmgrid.data.prepare`."""
     prepared = prepare(raw, calendar, **options)
-    # A domain without test users is found out now, not after its models have been trained.
+    # Fail now if the domain has no test users, not after its models have been trained.
     held_out_users(prepared.corpus, calendar, target)
     prepared.corpus.save(folder)
     interactions_by_month(prepared.corpus).write_parquet(folder / "months.parquet")
@@ -24,7 +24,7 @@ def prepare_corpus(
 
 
 def synthetic_raw(world: World, domain: str, folder: Path) -> RawDomain:
-    """A domain of the synthetic world, written as raw files below `folder` and read as others are."""
+    """A domain of the synthetic world, written as raw files below `folder` and read back like real data."""
     raw = folder / RAW_FOLDER
     raw.mkdir()
     write_world(world, domain, raw)

@@ -1,6 +1,4 @@
-"""`evaluation/<paradigm>/<domain>/<model>`: where each test user's target stands in a model's ranking."""
-
-from __future__ import annotations
+"""`evaluation/<paradigm>/<domain>/<model>`: the rank of each test user's target under a model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,22 +9,22 @@ import polars as pl
 
 from mmgrid.data import Calendar, HeldOut, held_out
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, result_rows
-from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.grid.cells.evaluations import BASELINE
+from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.grid.file.load import Grid
 from mmgrid.seeds import derive
 from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 
 __all__ = ["BASELINE", "baseline_ranks", "known_users", "model_ranks", "needs_of", "ranks_table", "write"]
 
-MOST = 4  # kept by a process: a pair of domains is evaluated in turns, and each may be sampled in two ways
+MOST = 4  # cached per process: two domains of a pair alternate, each with up to two samples of users
 
 _known: dict[tuple[object, ...], HeldOut] = {}
 _needs: dict[tuple[object, ...], dict[str, Any]] = {}
 
 
 def known_users(corpus: Path, calendar: Calendar, recipe: Mapping[str, Any]) -> HeldOut:
-    """Users, catalogue and popularity of an evaluation's recipe; kept for the next evaluation of this process."""
+    """Users, catalogue and popularity for an evaluation's recipe; cached for the next evaluation of this process."""
     options = {
         "target": recipe["target"],
         "catalogue": recipe["catalogue"],
@@ -38,7 +36,7 @@ def known_users(corpus: Path, calendar: Calendar, recipe: Mapping[str, Any]) -> 
 
 
 def needs_of(folders: Mapping[str, Path], grid: Grid) -> dict[str, Any]:
-    """What an evaluation's upstream gives the paradigm, by the names of `ParadigmSpec.evaluation_needs`."""
+    """The paradigm's needs, read from upstream folders, by the names in `ParadigmSpec.evaluation_needs`."""
     from mmgrid.grid.builders.vectors import embedder_of, load_vectors
 
     titles, items, embedder = (folders.get(f"asks:{role}") for role in ("titles", "vectors", "embedder"))
@@ -62,7 +60,7 @@ def needs_of(folders: Mapping[str, Path], grid: Grid) -> dict[str, Any]:
 
 
 def baseline_ranks(name: str, known: HeldOut, seed: int) -> np.ndarray:
-    """The ranks by popularity, or by chance."""
+    """The ranks of a baseline: by popularity or at random."""
     users, items = known.users, known.items
     offsets, history, candidates = users.histories.offsets, users.histories.items, items.is_candidate()
     if name == "popularity":
@@ -74,7 +72,7 @@ def baseline_ranks(name: str, known: HeldOut, seed: int) -> np.ndarray:
 def model_ranks(
     recipe: Mapping[str, Any], folders: Mapping[str, Path], known: HeldOut, needs: Mapping[str, Any]
 ) -> np.ndarray:
-    """The ranks by a model that is made of the upstream folders as the recipe says."""
+    """The ranks by the model that the recipe describes, made from the upstream folders."""
     from mmgrid.grid.builders.models import evaluated_model
     from mmgrid.paradigms.recommender import ranks_of
 
@@ -112,7 +110,7 @@ def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
 
 
 def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What a results row says of a merge: its sources, its method, and its λ, its α or the domain's own share."""
+    """The merge columns of a results row: sources, method, and λ, α or the weight of the evaluated domain."""
     if line := recipe.get("line"):
         sources = ("t1", "t2") if line["kind"] == BETWEEN_PHASES else (line["first"], line["second"])
         return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}

@@ -1,4 +1,4 @@
-"""`merge/<paradigm>/<recipe>`: several checkpoints as one, in memory for a score or on disk to be kept."""
+"""`merge/<paradigm>/<recipe>`: merges checkpoints, in memory for an evaluation or on disk to be kept."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,11 +19,11 @@ def merge_to_folder(
 ) -> Mapping[str, Any]:
     """Merge checkpoints into `folder`.
 
-    recipe: method, weights, scale, seed, options. final_place: where the folder will lie, for relative paths.
+    recipe: method, weights, scale, seed, options. final_place: the final path of the folder, for relative paths.
     """
     out = folder / "merged"
     method = get_method(recipe["method"])
-    # The token rows of each domain's codes are kept, so that the merge can recommend for all of its domains.
+    # Keep the token rows of every domain's codes, so that the merge can recommend for all of its domains.
     apart = {"blocks": {BACKBONE: "merge", "*": "keep_all"}} if _tables(sources) else {}
     report = merge(
         {
@@ -50,10 +50,11 @@ def merge_to_folder(
 def merged_weights(
     recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | StateDict | None, *, keep: str
 ) -> dict[str, Tensor]:
-    """The state dict of a merge that is scored and not kept.
+    """The state dict of a merge that is evaluated and not kept.
 
-    recipe: method, weights, seed, options, and scale (default 1). base: its folder, or the model itself.
-    keep: the source whose token rows of codes the result keeps, where sources have any; the others' are left out.
+    recipe: method, weights, seed, options, and scale (default 1).
+    base: the folder of the base, or its weights.
+    keep: the source whose token rows for codes the result contains, if sources have any; those of others are dropped.
     """
     method = get_method(recipe["method"])
     with ExitStack() as stack:
@@ -72,7 +73,7 @@ def merged_weights(
 
 
 def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
-    """The average of checkpoints, eq. 8, of the backbone's token rows alone."""
+    """The average of checkpoints, eq. 8, with only the backbone's token rows."""
     tables = _tables(sources)
     with ExitStack() as stack:
         opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
@@ -81,10 +82,10 @@ def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
 
 
 def _blocks(sources: Mapping[str, Path], base: Path | None, keep: str) -> Blocks | None:
-    """The backbone's token rows are merged, those of codes are kept from `keep`, and the rest is left out.
+    """Merge the backbone's token rows, keep the rows for codes of the source `keep`, and drop the rest.
 
-    The same holds for a codebook that the sources share: a base has no rows for codes, and methods with and without a
-    base must differ in the method alone.
+    This includes the rows of a shared codebook: a base has no rows for codes, and methods with and without a base
+    must differ only in the method.
     """
     tables = _tables(sources)
     if not tables:

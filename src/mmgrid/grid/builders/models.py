@@ -1,9 +1,7 @@
 """The model that an evaluation ranks with: a checkpoint, a merge in memory, or a point on a line between models.
 
-The line of a sweep is read once and kept: its next point is a walk of the live model (see `Cell.family`).
+The line of a sweep is read once and cached; the live model then moves from point to point (see `Cell.family`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +12,8 @@ from torch import Tensor, nn
 
 from mmgrid.backbone.load import device
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
-from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.grid.cells.fingerprint import canonical
+from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.merging import BlockTable, Line, MergeError
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
@@ -28,21 +26,21 @@ Folders = Mapping[str, Path]
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """A paradigm, and the line that its live model walks on."""
+    """A paradigm, and the line along which its live model moves."""
 
     key: tuple[Any, ...]
     paradigm: Paradigm
     line: Line
 
 
-_kept: list[_Walk] = []  # one at most: models are large
+_kept: list[_Walk] = []  # at most one, since models are large
 
 
 def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, nn.Module]:
-    """The paradigm and the model of an evaluation's recipe, on the device on which it is evaluated.
+    """The paradigm and model of an evaluation's recipe, on the device of the evaluation.
 
-    folders: of the upstream cells, by role. A merge of several domains is evaluated as a model of the recipe's domain:
-    with its prompts and its codes.
+    folders: role → folder of the upstream cell. A merge of several domains is evaluated with the prompts and codes of
+    the recipe's domain.
     """
     if "line" in recipe:
         walk = _walk(recipe, folders)
@@ -59,22 +57,22 @@ def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
 
 
 def _source_of(domain: str, sources: Folders) -> str:
-    """The source that is a model of the domain: that of its name, else the first whose folder lies below it."""
+    """The source that is a model of the domain: the one of that name, else the first whose path contains the domain."""
     if domain in sources:
         return domain
     return next(name for name, folder in sources.items() if domain in folder.parts)
 
 
 def _loaded(recipe: Mapping[str, Any], folder: Path) -> tuple[Paradigm, nn.Module]:
-    """A checkpoint, and the paradigm that evaluates it as the recipe says."""
+    """A checkpoint, and its paradigm with the evaluation values of the recipe."""
     name = recipe["paradigm"]
-    # A merge may hold codes of several domains; a checkpoint from elsewhere may call its domain by another name.
-    several = len(_layout(folder)) > 2  # the backbone's rows, and those of several domains' codes
+    # Name the domain only for a merge with codes of several domains: an external checkpoint may use another name.
+    several = len(_layout(folder)) > 2  # the backbone's rows and those of more than one domain
     return load_checkpoint(folder, name, recipe.get("asked"), recipe["domain"] if several else None)
 
 
 def _layout(folder: Path) -> list[tuple[str, int, int]]:
-    """The blocks of a model's token rows: name, first row, end."""
+    """The blocks of a model's token rows: name, start, stop."""
     table = BlockTable.read(folder)
     return [] if table is None else [(block.name, block.start, block.stop) for block in table.blocks]
 
@@ -82,11 +80,11 @@ def _layout(folder: Path) -> list[tuple[str, int, int]]:
 def _walk(recipe: Mapping[str, Any], folders: Folders) -> _Walk:
     line = {name: value for name, value in recipe["line"].items() if name != "at"}
     models = {role: folder for role, folder in sorted(folders.items()) if _is_model(role)}
-    # Without rows of their own one line serves both domains.
+    # Without domain-specific token rows, both domains use the same line.
     own_rows = recipe["domain"] if PARADIGMS[recipe["paradigm"]].own_token_rows else None
     key = (canonical(line), canonical(recipe.get("asked", {})), own_rows, *models.items())
     if not _kept or _kept[0].key != key:
-        _kept.clear()  # before the next one is read
+        _kept.clear()  # free memory before the next line is read
         if line["kind"] == BETWEEN_PHASES:
             found = line_between_phases(folders["start"], folders["end"], recipe["paradigm"], recipe.get("asked"))
         else:
@@ -104,17 +102,18 @@ def line_between_phases(
 ) -> tuple[Paradigm, Line]:
     """Θ(t1) + λ (Θ(t2) − Θ(t1)), eq. 10, between the checkpoints in two folders; `values` as for `load_checkpoint`.
 
-    Raises MergeError where both have token rows of different codebooks.
+    Raises:
+        MergeError: their token rows belong to different codebooks.
     """
     if _layout(start) != _layout(end):
-        raise MergeError(f"{start} and {end}: their token rows are of different codebooks")
+        raise MergeError(f"{start} and {end}: their token rows belong to different codebooks")
     loaded, model = load_checkpoint(start, paradigm, values)
     _, newest = load_checkpoint(end, paradigm)
     return loaded, _line(model, newest.state_dict())
 
 
 def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:
-    """Θ⁽⁰⁾′ + α TRIM(τ′ᵢ) + (1 − α) TRIM(τ′ⱼ), eq. 7: linear in α, as the weights stand outside of the trim."""
+    """Θ⁽⁰⁾′ + α TRIM(τ′ᵢ) + (1 − α) TRIM(τ′ⱼ), eq. 7: linear in α, since the weights are outside of the trim."""
     line, domain, sources, bases = recipe["line"], recipe["domain"], _named(folders, "source"), _named(folders, "base")
     paradigm, model = _loaded(recipe, sources[domain])
     if line["base"] == NEUTRAL:
@@ -131,22 +130,22 @@ def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
 
 
 def _named(folders: Folders, prefix: str) -> dict[str, Path]:
-    """The folders of all roles `prefix:NAME`, by name."""
+    """Name → folder, for all roles `prefix:NAME`."""
     return {role.partition(":")[2]: folder for role, folder in folders.items() if role.startswith(f"{prefix}:")}
 
 
 def _set_weights(model: nn.Module, weights: Weights) -> None:
-    """Give a model merged weights; a head that is tied to the embeddings is not among them, and follows."""
+    """Load merged weights into a model; a head tied to the embeddings has no weights of its own and follows them."""
     absent, unknown = model.load_state_dict(weights, strict=False)
     state = model.state_dict()
     loaded = {tensor.data_ptr() for name, tensor in state.items() if name in weights}
     untied = [name for name in absent if state[name].data_ptr() not in loaded]
     if untied or unknown:
-        raise MergeError(f"merged weights do not fit the model: it lacks {unknown}, and they lack {untied}")
+        raise MergeError(f"merged weights do not fit the model: unexpected are {unknown}, missing are {untied}")
 
 
 def _line(model: nn.Module, end: Weights) -> Line:
-    """From the live model to other weights."""
+    """The line from the live model to the weights `end`."""
     model.to(device())
     start = model.state_dict()
     steps = {

@@ -1,6 +1,4 @@
-"""`study/<name>/<paradigm>`: a study's tables, put together from the evaluations that it needs."""
-
-from __future__ import annotations
+"""`study/<name>/<paradigm>`: the tables of a study, computed from the cells that it needs."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,17 +16,23 @@ def answer(
     """Answer a study and write its tables.
 
     Args:
-        needs: the study's needs, with cells as leaves. part: a built cell as the study reads it.
-        cells: how many it reads.
+        needs: the result of `Study.needs`, with cells as leaves.
+        part: converts a built cell to a `Part`.
+        cells: the number of cells that the study reads.
 
-    Raises ValueError if the study does not answer with the tables that it declares.
+    Raises:
+        ValueError: the tables are not those that the study declares.
     """
     study = STUDIES[name]
     tables = study.answer(replaced(needs, Cell, part), context)
     if tables.keys() != study.tables.keys():
-        raise ValueError(f"study {name}: answered with {', '.join(tables)}; it declares {', '.join(study.tables)}")
+        raise ValueError(
+            f"study {name}: returned the tables {', '.join(tables)}, but declares {', '.join(study.tables)}"
+        )
     for table, frame in tables.items():
         if frame.schema != study.tables[table]:
-            raise ValueError(f"study {name}: table {table} has {frame.schema}; it declares {study.tables[table]}")
+            raise ValueError(
+                f"study {name}: table {table} has the schema {frame.schema}, but is declared with {study.tables[table]}"
+            )
         frame.write_parquet(folder / f"{table}.parquet")
     return {"tables": {table: frame.height for table, frame in tables.items()}, "work": cells}

@@ -1,4 +1,4 @@
-"""`vectors/<domain>/<table>`: the items' texts as vectors."""
+"""`vectors/<domain>/<table>`: item texts as vectors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ def known_items(corpus: Path, catalogue: Catalogue, t2: int) -> Items:
 
 
 def read_table(table: Path, items: Items, folder: Path) -> Mapping[str, Any]:
-    """Take vectors from a parquet table of the user's own."""
+    """Read vectors from the user's parquet table."""
     from mmgrid.semantic_ids.vector_table import read_vectors
 
     return _save(read_vectors(table, items.ids), folder)
@@ -33,7 +33,7 @@ def embed(items: Items, embedder: TextEmbedder, folder: Path, *, titles_only: bo
 
 
 def embedder_of(grid: Grid, backbone: Path | None) -> TextEmbedder:
-    """What embeds texts: the backbone in that folder, or without one the grid's own embedding model."""
+    """The embedder of texts: the backbone in this folder, or if it is None the embedding model of the grid."""
     if backbone is not None:
         return TextEmbedder(backbone)
     spec = grid.spec.item_vectors

@@ -1,4 +1,4 @@
-"""Where a cell is built: its folder, the step checkpoints of its training, and who is told of its progress."""
+"""Where a cell is built: its folder, the step checkpoints of its training, and a callback for progress."""
 
 import os
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ SAVE_VARIABLE = "MMGRID_SAVE_SECONDS"
 
 @dataclass(frozen=True)
 class Workplace:
-    """Of one cell in work."""
+    """The workplace of one cell while it is built."""
 
     folder: Path
     progress: StepProgress | None = None
 
     @property
     def step_folder(self) -> Path:
-        """Where step checkpoints live until the cell is published."""
+        """The folder of step checkpoints until the cell is published."""
         return self.folder / STEP_FOLDER
 
     def save_seconds(self, default: float) -> float:
-        """Least time between two step checkpoints; MMGRID_SAVE_SECONDS sets it, and it changes no weight."""
+        """Minimum seconds between two step checkpoints, set by MMGRID_SAVE_SECONDS; it does not change the weights."""
         text = os.environ.get(SAVE_VARIABLE)
         try:
             seconds = default if not text else float(text)
         except ValueError:
             seconds = -1.0
         if not seconds >= 0:
-            raise ValueError(f"{SAVE_VARIABLE} is {text!r}: expected seconds, a number from 0")
+            raise ValueError(f"{SAVE_VARIABLE} is {text!r}: must be a number of seconds, 0 or more")
         return seconds

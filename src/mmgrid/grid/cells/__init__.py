@@ -1,1 +1,1 @@
-"""From a grid to its cells: what there is to build, and from what."""
+"""Expands a grid into its cells, each with its recipe and upstream cells."""

@@ -1,4 +1,4 @@
-"""One thing that a grid builds: its kind, its readable key, its recipe, and the cells it is built from."""
+"""A cell: one thing that a grid builds, with its kind, readable key, recipe and upstream cells."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,23 +19,24 @@ STEP_VERSIONS = {
     "codes": 1,
     "study": 1,
 }
-"""By kind of cell. A person raises it when the code makes something else of the same recipe. Paradigms and studies
-declare versions of their own, which take its place."""
+"""Kind of cell → version of the code that builds it. Raise it when the same recipe gives a different result. Paradigms
+and studies declare their own versions, which replace it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to build, with all that determines its content.
+    """One thing to build, with everything that determines its content.
 
     Attributes:
-        kind, key: what it is, and which one.
-        recipe: resolved, JSON-able values only.
-        upstream: the cells it is built from, by their role.
-        family: cells of one family share most of their work, such as the points of a sweep: a process that builds
-            several of them does it once. Not part of the identity.
+        kind: what it is, such as `checkpoint`.
+        key: which one, such as paradigm, domain and phase.
+        recipe: resolved values that JSON can represent.
+        upstream: role → cell that it is built from.
+        family: cells of one family, such as the points of a sweep, share most of their work; a process that builds
+            several of them does it once. Not part of the fingerprint.
         version: of the code that builds it; 0 takes that of its kind.
-        needs: of a study, its upstream cells as a structured value (see `mmgrid.studies.Study.needs`). Not part of the
-            identity: `upstream` has the same cells.
+        needs: for a study, its upstream cells as a structured value (see `mmgrid.studies.Study.needs`). Not part of the
+            fingerprint, since `upstream` has the same cells.
     """
 
     kind: str
@@ -48,12 +49,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What `--only` and `why` take, for example `checkpoint/semb/books/phase1`."""
+        """The name in commands, such as `checkpoint/semb/books/phase1`."""
         return "/".join((self.kind, *self.key))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of all that determines the cell's content."""
+        """SHA-256 (hex) of everything that determines the content."""
         return fingerprint(
             {
                 "kind": self.kind,
@@ -75,7 +76,7 @@ class Cell:
 
 
 def with_upstream(cells: Iterable[Cell]) -> list[Cell]:
-    """`cells` and all they are built from, each once, what is built first coming first."""
+    """`cells` and everything upstream of them, each once; upstream cells come first."""
     found: dict[Cell, None] = {}
 
     def visit(cell: Cell) -> Iterator[Cell]:

@@ -1,6 +1,4 @@
-"""Bases and chains of checkpoints: each checkpoint starts from that of the phase before, the first from its base."""
-
-from __future__ import annotations
+"""Bases and chains of checkpoints: each checkpoint starts from that of the previous phase, the first from its base."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,11 +13,11 @@ from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.store.record import RECORD_FILE
 
 TRAINED = {"test": ("pretrain", "phase1", "phase2"), "phase2": ("pretrain", "phase1")}  # by target phase
-IN_ONE_GO = "all"  # the phase of a model that is trained once on everything before the target phase
+IN_ONE_GO = "all"  # the phase name of a model that is trained once, on everything before the target phase
 
 
 class Chains:
-    """The bases and checkpoints of one seed of a grid."""
+    """The bases and checkpoints of a grid for one seed."""
 
     def __init__(self, sources: Sources):
         self.sources = sources
@@ -28,14 +26,14 @@ class Chains:
 
     @cached_property
     def bases(self) -> dict[str, Cell]:
-        """Θ⁽⁰⁾ of each paradigm that starts from the backbone."""
+        """Paradigm → Θ⁽⁰⁾, for the paradigms that start from the backbone."""
         backbone = self.sources.backbone
         names = [name for name in self.spec.paradigms if backbone and PARADIGMS[name].from_backbone]
         return {name: self._base(name, backbone) for name in names if backbone}
 
     @cached_property
     def checkpoints(self) -> Mapping[str, Mapping[str, Mapping[str, Cell]]]:
-        """By paradigm, domain and phase."""
+        """Paradigm → domain → phase → checkpoint."""
         named = dict.fromkeys([*self.spec.paradigms, *(one.paradigm for one in self.spec.checkpoints)])
         return {
             paradigm: {domain: self._chain(paradigm, domain) for domain in self.spec.data.domains} for paradigm in named
@@ -50,10 +48,9 @@ class Chains:
         return Cell("base", key, recipe, {"backbone": backbone}, version=spec.versions.get("base", 0))
 
     def _chain(self, paradigm: str, domain: str) -> dict[str, Cell]:
-        """The checkpoints of a domain, each starting from the one before; and the one trained in one go.
+        """The checkpoints of a domain by phase, including the one that is trained in one go, if any.
 
-        Checkpoints from elsewhere take the place of the grid's own; a paradigm that the grid does not train has those
-        alone.
+        An external checkpoint replaces the grid's own; a paradigm that the grid does not train has only external ones.
         """
         external = {one.phase: one for one in self.spec.checkpoints if (one.paradigm, one.domain) == (paradigm, domain)}
         trained = paradigm in self.spec.paradigms
@@ -85,32 +82,32 @@ class Chains:
             **spec.more_training_values(values, phase, catalogue),
         }
         upstream = {"corpus": sources.corpora[domain]} | ({"start": start} if start else {})
-        if start is None or start.kind == "base":  # later phases find what they need in their start
+        if start is None or start.kind == "base":  # later phases find their needs in the checkpoint before
             upstream |= sources.needs(spec.training_needs, domain)
         key = (paradigm, domain, phase, *sources.suffix)
         return Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
 
-    def _external(self, given: ExternalCheckpoint) -> Cell:
-        """A checkpoint that was trained elsewhere."""
+    def _external(self, spec: ExternalCheckpoint) -> Cell:
+        """An external checkpoint, trained outside this grid."""
         grid = self.sources.grid
-        folder = grid.path(given.path)
+        folder = grid.path(spec.path)
         if not folder.is_dir():
-            raise GridError(
-                f"{grid.file}: checkpoints: {given.paradigm} {given.domain} {given.phase}: no folder {folder}"
-            )
-        files = [path for path in model_files(folder) if path.name != RECORD_FILE]  # it may be a cell of another store
+            raise GridError(f"{grid.file}: checkpoints: {spec.paradigm} {spec.domain} {spec.phase}: no folder {folder}")
+        files = [
+            path for path in model_files(folder) if path.name != RECORD_FILE
+        ]  # the folder may be a cell of another store
         recipe = {
-            "paradigm": given.paradigm,
-            "phase": given.phase,
+            "paradigm": spec.paradigm,
+            "phase": spec.phase,
             "phases": self.spec.phases.calendar().as_dates(),
             "files": {path.name: self.sources.digest(path) for path in files},
         }
-        key = (given.paradigm, given.domain, given.phase)
-        return Cell("checkpoint", key, recipe, version=PARADIGMS[given.paradigm].versions.get("checkpoint", 0))
+        key = (spec.paradigm, spec.domain, spec.phase)
+        return Cell("checkpoint", key, recipe, version=PARADIGMS[spec.paradigm].versions.get("checkpoint", 0))
 
 
 def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
-    """A recipe's values as they hold in one phase: changing another phase's values leaves this one's cells."""
+    """The recipe's values for one phase, so that changing another phase leaves the cells of this one unchanged."""
     values = {name: value for name, value in recipe_values(recipe).items() if name not in recipe.EVALUATION}
     for name in ("epochs", "learning_rate"):
         values[name] = getattr(recipe, name).of(phase)

@@ -1,6 +1,4 @@
-"""The evaluation of a model: of a checkpoint, a merge, or a point on a line between models."""
-
-from __future__ import annotations
+"""Evaluation cells: of a checkpoint, a merge, or a point on a line between models."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +11,7 @@ from mmgrid.grid.cells.sources import Sources
 from mmgrid.grid.file.spec import GridSpec
 from mmgrid.paradigms import PARADIGMS
 
-BASELINE = "baseline"  # in the place of a paradigm
+BASELINE = "baseline"  # takes the place of a paradigm
 BASELINES = ("popularity", "random")
 
 
@@ -22,10 +20,11 @@ class Model:
     """A model to evaluate.
 
     Attributes:
-        paradigm: of the model, or `BASELINE`. name: in results.
-        upstream: the cells it is made from, by their role.
-        recipe: how, if not simply by loading the role `model`.
-        family: of a sweep's points, see `Cell`.
+        paradigm: the paradigm of the model, or `BASELINE`.
+        name: its name in results.
+        upstream: role → cell that it is made from.
+        recipe: how it is made, if not by loading the role `model`.
+        family: of the points of a sweep, see `Cell`.
     """
 
     paradigm: str
@@ -36,7 +35,7 @@ class Model:
 
 
 def evaluation(sources: Sources, model: Model, domain: str, max_users: int | None = None) -> Cell:
-    """The evaluation of a model; `max_users` for a study that takes a smaller sample than the grid does."""
+    """The evaluation of a model on a domain. max_users: a smaller sample than that of the grid, for a study."""
     spec, paradigm = sources.spec, PARADIGMS[model.paradigm] if model.paradigm != BASELINE else None
     grid_users = evaluated_users(spec, model.paradigm)
     fewer = max_users is not None and max_users < (grid_users or math.inf)
@@ -53,7 +52,7 @@ def evaluation(sources: Sources, model: Model, domain: str, max_users: int | Non
         **model.recipe,
     }
     if max_users is not None:
-        recipe["sample_seed"] = spec.all_seeds[0]  # as for the corpus: one sample for all seeds
+        recipe["sample_seed"] = spec.all_seeds[0]  # as for the corpus, all seeds use the same sample
     if values := evaluation_values(spec, model.paradigm):
         recipe["asked"] = values
     suffix = (f"users={max_users}", *sources.suffix) if fewer else sources.suffix
@@ -71,7 +70,7 @@ def evaluation(sources: Sources, model: Model, domain: str, max_users: int | Non
 
 
 def evaluated_users(spec: GridSpec, paradigm: str) -> int | None:
-    """Test users that a paradigm is evaluated for, at most; None for all."""
+    """The maximum number of test users for a paradigm; None for all."""
     most = spec.evaluation.most_users(paradigm)
     if most is None and spec.compat == "official" and paradigm in PARADIGMS:
         return PARADIGMS[paradigm].official_users
@@ -79,7 +78,7 @@ def evaluated_users(spec: GridSpec, paradigm: str) -> int | None:
 
 
 def evaluation_values(spec: GridSpec, paradigm: str) -> dict[str, Any]:
-    """How a trained model of this paradigm is evaluated, where its recipe leaves a choice."""
+    """The values of the recipe that affect the evaluation of a trained model, but not its training."""
     if paradigm not in spec.paradigms:
         return {}
     recipe = spec.recipe(paradigm)

@@ -1,32 +1,32 @@
-"""From a grid to its cells: what there is to build, and from what."""
+"""Expands a grid into the list of its cells."""
 
 from collections import Counter
 
-from mmgrid.grid.cells.study_cells import study_cells
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import BASELINE, BASELINES, Model, evaluation
 from mmgrid.grid.cells.merges import Merges
 from mmgrid.grid.cells.sources import Digest, Sources
+from mmgrid.grid.cells.study_cells import study_cells
 from mmgrid.grid.file.load import Grid, GridError
 
 
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
-    """All cells of the grid, upstream cells first. `digest(path)` gives a raw file's SHA-256."""
+    """All cells of the grid, upstream cells first. `digest(path)` returns the SHA-256 of a file."""
     found: list[Cell] = []
     for seed in grid.spec.all_seeds:
         chains = Chains(Sources(grid, digest, seed))
         found += [*_own_cells(chains), *study_cells(chains)]
-    cells = with_upstream(found)  # studies share evaluations, and seeds their corpora
+    cells = with_upstream(found)  # studies share evaluations, and seeds share corpora
     for name, count in Counter(cell.name for cell in cells).items():
-        if count > 1:  # then results could not be told apart
+        if count > 1:  # results could not be distinguished
             where = "studies" if name.startswith("study/") else "merges"
-            raise GridError(f"{grid.file}: {where}: {count} different ones are called {name}; leave one out")
+            raise GridError(f"{grid.file}: {where}: {count} different cells are called {name}; remove one entry")
     return cells
 
 
 def _own_cells(chains: Chains) -> list[Cell]:
-    """The cells of one seed that belong to no study."""
+    """The cells for one seed that belong to no study."""
     sources = chains.sources
     cells = [*sources.corpora.values(), *([sources.backbone] if sources.backbone else []), *chains.bases.values()]
     for paradigm, by_domain in chains.checkpoints.items():

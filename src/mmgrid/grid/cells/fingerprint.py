@@ -1,7 +1,7 @@
-"""Fingerprints: the identity of a cell, apart from where and how it is built.
+"""Fingerprints: the identity of a cell, independent of where and how it is built.
 
-A fingerprint is the SHA-256 of a canonical JSON text of plain values.  It raises on anything that has no one
-deterministic text rather than guessing one.
+A fingerprint is the SHA-256 of a canonical JSON text of plain values. A value without a unique, deterministic text
+raises an error.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 
 class FingerprintError(TypeError):
-    """A value cannot be serialised deterministically; the message says where it stands."""
+    """A value cannot be serialised deterministically; the message names its place."""
 
 
 def fingerprint(value: Any) -> str:
@@ -23,18 +23,18 @@ def fingerprint(value: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a tree of mappings, lists, strings, whole and finite numbers, booleans and None.
+    """The canonical JSON text of a tree of mappings, lists, strings, integers, finite floats, booleans and None.
 
-    1 and 1.0 are the same number, keys are sorted, floats have their shortest exact text.
+    1 and 1.0 are the same number, keys are sorted, and floats have their shortest exact text.
     """
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def recipe_values(recipe: BaseModel) -> dict[str, Any]:
-    """A recipe's resolved fields as plain values, for a fingerprint and a record.
+    """The resolved fields of a recipe as plain values, for fingerprint and record.
 
-    A field that was added after grids had been built declares `json_schema_extra={"absent_means": value}`:
-    while it equals that frozen value it is left out, so that the fingerprints of older cells stay.
+    A field that is added after grids have been built declares `json_schema_extra={"absent_means": value}`. It is left
+    out while it has this value, so that the fingerprints of existing cells do not change.
     """
     values = {}
     for name, field in type(recipe).model_fields.items():
@@ -47,19 +47,19 @@ def recipe_values(recipe: BaseModel) -> dict[str, Any]:
 
 
 def plain(value: Any, place: str = "recipe") -> Any:
-    """`value` as JSON has it: tuples become lists, whole floats integers; FingerprintError for anything else."""
+    """`value` in JSON types: tuples become lists, whole floats become integers. FingerprintError for other types."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise FingerprintError(f"{place}: {value} has no place in a fingerprint")
+            raise FingerprintError(f"{place}: {value} is not finite and cannot be part of a fingerprint")
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise FingerprintError(f"{place}: key {key!r} is no string")
+                raise FingerprintError(f"{place}: key {key!r} is not a string")
         return {key: plain(inner, f"{place}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]

@@ -1,6 +1,4 @@
-"""Merges of checkpoints, as the models that `[[merges]]` and studies evaluate."""
-
-from __future__ import annotations
+"""Merges of checkpoints, as models that `[[merges]]` and studies evaluate."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -14,26 +12,26 @@ from mmgrid.grid.file.spec import CrossDomainMerges
 
 
 def resolved(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options with its defaults filled in; MergeError for a wrong one."""
-    from mmgrid.merging import get_method  # not every plan needs the methods
+    """A method's options with its defaults filled in; MergeError for an invalid option."""
+    from mmgrid.merging import get_method  # imported late: most grids plan without merge methods
 
     return get_method(method).resolve(dict(options))
 
 
 class Merges:
-    """The merges of one seed of a grid."""
+    """The merges of a grid for one seed."""
 
     def __init__(self, chains: Chains):
         self.chains = chains
         self.sources = chains.sources
 
     def cells(self, merges: CrossDomainMerges, number: int) -> list[Cell]:
-        """Every pair of domains of one entry of `[[merges]]`, evaluated on both."""
+        """The cells of one entry of `[[merges]]`: every pair of domains, merged and evaluated on both."""
         options = self._options(merges, number)
         domains = sorted(merges.domains or self.sources.spec.data.domains)
         cells: list[Cell] = []
         for paradigm in merges.paradigms or self.chains.bases:
-            if paradigm not in self.chains.bases:  # models without a common base have nothing in common to merge
+            if paradigm not in self.chains.bases:  # only models with a common base can be merged
                 raise GridError(
                     f"{self.sources.grid.file}: merges[{number}]: {paradigm} has no base Θ⁽⁰⁾ and cannot be merged"
                 )
@@ -57,7 +55,10 @@ class Merges:
         scale: float = 1.0,
         keep: bool = False,
     ) -> Model:
-        """The newest models of several domains as one, by their weights; with `keep` as a cell of its own."""
+        """A merge of the newest models of several domains.
+
+        called: the name of the method in results. weights: by domain. keep: whether the merge becomes a cell.
+        """
         newest = self.chains.phases[-1]
         checkpoints = self.chains.checkpoints[paradigm]
         sources = {domain: checkpoints[domain][newest] for domain in sorted(weights)}
@@ -78,7 +79,7 @@ class Merges:
         base: Cell | None,
         keep: bool = False,
     ) -> Model:
-        """Any merge of checkpoints of one paradigm. `options` are resolved."""
+        """A merge of checkpoints of one paradigm. options: resolved, with defaults."""
         recipe = {
             "method": method,
             "weights": {source: weights[source] for source in sorted(weights)},
@@ -93,20 +94,22 @@ class Merges:
         return Model(paradigm, name, upstream, {"merge": recipe})
 
     def _options(self, merges: CrossDomainMerges, number: int) -> dict[str, Any]:
-        """The method's options with its defaults filled in, so that a wrong one shows before anything is built."""
+        """The method's options with its defaults filled in; an invalid option is reported before anything is built."""
         from mmgrid.merging import MergeError, get_method
 
         try:
             method = get_method(merges.method)
             if method.returns == "weights" and merges.scale != 1.0:
-                raise MergeError(f"{method.name}: has no delta for scale = {merges.scale} to act on; use weight")
+                raise MergeError(
+                    f"{method.name}: scale = {merges.scale} has no effect, because this method has no delta; use weight"
+                )
             return resolved(merges.method, merges.options)
         except MergeError as error:
             raise GridError(f"{self.sources.grid.file}: merges[{number}]: {error}") from None
 
 
 def merge_name(called: str, scale: float, weights: Mapping[str, float]) -> str:
-    """A merge's readable name: `linear=beauty+toys`, or with its weights where they are not equal."""
+    """The readable name of a merge: `linear=beauty+toys`, with weights if they are not equal."""
     equal = len(set(weights.values())) == 1
     parts = [domain if equal else f"{weights[domain]:g}-{domain}" for domain in sorted(weights)]
     scaled = "" if scale == 1.0 else f"-scale{scale:g}"

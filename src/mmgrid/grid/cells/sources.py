@@ -1,6 +1,4 @@
-"""The cells that models are made from: corpora, the backbone, item vectors and semantic IDs."""
-
-from __future__ import annotations
+"""The cells that models are trained from: corpora, the backbone, item vectors and semantic IDs."""
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -18,7 +16,7 @@ Digest = Callable[[Path], str]
 
 
 class Sources:
-    """Those of one seed of a grid. Nothing is read but the digests of raw files, so that planning costs nothing."""
+    """The sources of a grid for one seed. Planning reads only the digests of raw files, which is cheap."""
 
     def __init__(self, grid: Grid, digest: Digest, seed: int):
         self.grid = grid
@@ -29,22 +27,22 @@ class Sources:
 
     @cached_property
     def corpora(self) -> dict[str, Cell]:
-        """The prepared domains, by name."""
+        """Domain → its prepared data."""
         return {domain: self._corpus(domain) for domain in self.spec.data.domains}
 
     @cached_property
     def backbone(self) -> Cell | None:
-        """The language model that training starts from; None where no paradigm does."""
+        """The language model that training starts from; None if no paradigm needs one."""
         if not any(PARADIGMS[paradigm].from_backbone for paradigm in self.spec.paradigms):
             return None
         spec = self.spec.backbone
-        assert spec is not None  # the spec sees to it where a paradigm is trained from one
+        assert spec is not None  # `GridSpec` requires one if a paradigm is trained from it
         if isinstance(spec, PretrainedBackbone):
             return Cell("backbone", ("pretrained", *self.suffix), self._pretrained(spec))
         return self._tiny(spec)
 
     def item_vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
-        """A domain's item vectors: of title and description as `[item_vectors]` says, or of the titles alone."""
+        """The item vectors of a domain: of title and description for `items`, of titles only for `titles`."""
         spec = self.spec.item_vectors
         recipe: dict[str, Any] = {
             "domain": domain,
@@ -58,19 +56,17 @@ class Sources:
         if spec.source == "table" and table == "items":
             path = self.grid.path(str(spec.path)) / f"{domain}.parquet"
             if not path.is_file():
-                raise GridError(
-                    f"{self.grid.file}: item_vectors: no file {path}; each domain needs its table of vectors"
-                )
+                raise GridError(f"{self.grid.file}: item_vectors: no file {path}; each domain needs a table of vectors")
             recipe["file"] = self.digest(path)
         elif spec.source == "sentence-transformers":
             recipe |= {"source": spec.source, **self._embedding_model(str(spec.path))}
         else:
-            assert self.backbone is not None  # callers that ask for vectors have one
+            assert self.backbone is not None  # callers request vectors only if there is one
             upstream["backbone"] = self.backbone
         return Cell("vectors", (domain, name, *self.suffix), recipe, upstream)
 
     def codes(self, domain: str) -> Cell:
-        """A domain's semantic IDs."""
+        """The semantic IDs of a domain."""
         spec = self.spec.semantic_ids
         recipe: dict[str, Any] = {
             "domain": domain,
@@ -89,7 +85,7 @@ class Sources:
         return Cell("codes", (domain, *self.suffix), recipe, upstream)
 
     def needs(self, names: Iterable[Need], domain: str, prefix: str = "") -> dict[str, Cell]:
-        """The cells that meet a paradigm's needs, by role; none for a need that the grid cannot meet."""
+        """Role → cell for each of a paradigm's needs; a need that the grid cannot meet is left out."""
         found: dict[str, Cell | None] = {}
         of_model = self.spec.item_vectors.source == "sentence-transformers"
         for name in names:
@@ -114,7 +110,7 @@ class Sources:
             "compat": data.compat or self.spec.compat,
         }
         if data.max_users is not None:
-            recipe["seed"] = self.spec.all_seeds[0]  # the sample stays the same over all seeds
+            recipe["seed"] = self.spec.all_seeds[0]  # all seeds use the same sample
         if data.format == "synthetic":
             recipe["world"] = self.spec.world.domain(domain).parameters() | {"seed": self.spec.all_seeds[0]}
         else:
@@ -147,5 +143,5 @@ class Sources:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files of a model's folder, hidden ones left out."""
+    """The files in a model's folder, except hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

@@ -1,7 +1,5 @@
 """The cells of a grid's studies, and `PlannedStudyGrid`, through which a study requests the cells that it reads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -187,7 +185,7 @@ class PlannedStudyGrid:
         def note(cell: Cell) -> Cell:
             if found.setdefault(cell.name, cell) != cell:
                 raise self.wrong(
-                    f"two different cells are called {cell.name}; are two points too close, or two domain names too similar?"
+                    f"two different cells are called {cell.name}; are points too close, or domain names too similar?"
                 )
             return cell
 

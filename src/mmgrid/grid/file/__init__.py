@@ -1,1 +1,1 @@
-"""The grid file: what it may say, and how it is read."""
+"""The grid file: its keys, and how it is read."""

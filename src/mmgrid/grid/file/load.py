@@ -1,4 +1,4 @@
-"""Reading a grid file: TOML, environment variables, values set on the command line, and errors that help."""
+"""Reads a grid file: TOML, environment variables, values from the command line, and clear errors."""
 
 import difflib
 import os
@@ -17,7 +17,7 @@ from mmgrid.grid.file.spec import GridSpec
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
 
-# What pydantic calls by Python's names.
+# Pydantic's error types, in the words of TOML.
 EXPECTED = {
     "model_type": "a table",
     "model_attributes_type": "a table",
@@ -36,12 +36,12 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class GridError(ValueError):
-    """The grid file is wrong; the message names file and key, and what to do."""
+    """The grid file is wrong; the message names the file, the key and a remedy."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A parsed grid, and the file it came from, to which its relative paths refer."""
+    """A parsed grid, and its file, whose folder is the start of relative paths."""
 
     spec: GridSpec
     file: Path
@@ -52,11 +52,11 @@ class Grid:
 
 
 def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()) -> Grid:
-    """Read a grid file, change single values, and check the result.
+    """Read a grid file, override single values, and check the result.
 
     Args:
         file: the grid file (TOML).
-        settings: the changes by dotted key, `{"evaluation.max_users": 500}`, or as texts with values as in TOML,
+        settings: values by dotted key, `{"evaluation.max_users": 500}`, or as texts with TOML values,
             `["evaluation.max_users=500"]`.
 
     Raises:
@@ -70,7 +70,7 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
     except IsADirectoryError:
         raise GridError(f"{file}: is a folder, not a grid file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GridError(f"{file}: no valid TOML: {error}") from None
+        raise GridError(f"{file}: is not valid TOML: {error}") from None
     for key, value in settings.items() if isinstance(settings, Mapping) else map(_parsed, settings):
         _set(tree, key, value)
     tree = _expand(tree, file, ())
@@ -92,7 +92,7 @@ def _check_recipe(spec: GridSpec, paradigm: str) -> None:
 
 
 def _as_init(line: Mapping[str, Any]) -> Any:
-    """An entry of `ValidationError.errors()` as `from_exception_data` wants it back."""
+    """An entry of `ValidationError.errors()`, converted to the form that `from_exception_data` takes."""
     context = dict(line.get("ctx") or {})
     if line["type"] == "value_error":
         context = {"error": context.get("error", line["msg"])}
@@ -121,7 +121,7 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
-    """`value` with each ${NAME} in a string replaced by the environment's variable."""
+    """`value` with each ${NAME} in a string replaced by that environment variable."""
     if isinstance(value, dict):
         return {key: _expand(inner, file, (*place, key)) for key, inner in value.items()}
     if isinstance(value, list):
@@ -134,19 +134,19 @@ def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
         if not found:
             raise GridError(
                 f"{file}: {'.'.join(place)}: the environment variable {match[1]} is not set; "
-                f"set it, or write a path in its place"
+                f"set it, or write a path instead"
             )
         return found
 
     return VARIABLE.sub(variable, value)
 
 
-# Pydantic names the chosen variant of a union at this place of the location; the user wrote no such key.
+# The position at which pydantic inserts the chosen variant of a union into a location; it is no key of the file.
 _VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2}
 
 
 def _explain(error: ValidationError, file: Path) -> list[str]:
-    """One line for each problem: `file: key: what is wrong; what may have been meant`."""
+    """One line for each problem: `file: key: problem; suggestion`."""
     lines = []
     for problem in error.errors():
         loc = [part for place, part in enumerate(problem["loc"]) if place != _VARIANT_AT.get(problem["loc"][0])]
@@ -159,8 +159,8 @@ def _explain(error: ValidationError, file: Path) -> list[str]:
 
 
 def _message(problem: Mapping[str, Any]) -> str:
-    """What is wrong with one value, in the words of a grid file."""
-    kind, about = problem["type"], problem.get("ctx", {})
+    """The problem with one value, in the words of a grid file."""
+    kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         wrong, known = str(problem["loc"][-1]), _known_keys(problem["loc"][:-1])
         nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
@@ -171,14 +171,14 @@ def _message(problem: Mapping[str, Any]) -> str:
     if kind in ("missing", "union_tag_not_found"):
         return "is missing"
     if kind == "union_tag_invalid":
-        if problem["loc"][0] == "studies" and about["tag"] in STUDIES.broken:
-            return STUDIES.broken[about["tag"]]
-        kinds = [kind.strip(" '") for kind in about["expected_tags"].split(",")]
-        nearest = difflib.get_close_matches(about["tag"], kinds, n=1)
+        if problem["loc"][0] == "studies" and context["tag"] in STUDIES.broken:
+            return STUDIES.broken[context["tag"]]
+        kinds = [kind.strip(" '") for kind in context["expected_tags"].split(",")]
+        nearest = difflib.get_close_matches(context["tag"], kinds, n=1)
         listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
-        return f"should be {listed} (it is {about['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+        return f"should be {listed} (it is {context['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
     found = _shown(problem["input"])
-    if about.get("class_name") == "PhaseValues":
+    if context.get("class_name") == "PhaseValues":
         return f"should be a number, or a table with one for each phase (it is {found})"
     if kind in EXPECTED:
         return f"should be {EXPECTED[kind]} (it is {found})"
@@ -188,12 +188,12 @@ def _message(problem: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = f"{value}".lower() if isinstance(value, bool) else repr(value)  # as TOML writes it
+    text = f"{value}".lower() if isinstance(value, bool) else repr(value)  # as in TOML
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys that may stand at `location` of a grid file."""
+    """The keys that are allowed at `location` in a grid file."""
     if len(location) >= 2 and location[0] == "paradigms" and location[1] in PARADIGMS:
         recipe = PARADIGMS[location[1]].recipe
         return _keys_below(recipe, location[2:]) if recipe else []

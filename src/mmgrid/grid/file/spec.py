@@ -1,6 +1,6 @@
-"""What is to be built, as one frozen value: the parsed and validated grid file.
+"""The keys of a grid file, as frozen pydantic models that refuse unknown keys.
 
-Every model here forbids unknown keys; `mmgrid.grid.file.load` turns what pydantic complains of into one clear line.
+`mmgrid.grid.file.load` turns pydantic's errors into one clear line each.
 """
 
 from datetime import date
@@ -24,7 +24,7 @@ MostUsers = Annotated[int, Field(ge=1)]
 
 
 class SyntheticValues(Frozen):
-    """Numbers of a synthetic domain (see `mmgrid.data.WorldDomain`); what is left out has its default."""
+    """Numbers of a synthetic domain (see `mmgrid.data.WorldDomain`); a number that is left out has its default."""
 
     users: int | None = None
     items: int | None = None
@@ -40,7 +40,7 @@ class SyntheticValues(Frozen):
 
 
 class SyntheticSpec(SyntheticValues):
-    """The synthetic world: numbers for all domains, and for single ones."""
+    """The numbers of the synthetic world: for all domains, and for single domains."""
 
     domains: dict[str, SyntheticValues] = Field(default_factory=dict)
 
@@ -58,8 +58,10 @@ class DataSpec(Frozen):
     min_interactions: int = Field(default=5, ge=1)
     max_users: int | None = Field(default=None, ge=1, description="a deterministic sample of users, for small machines")
     catalogue: Catalogue = "closed"
-    compat: Compat | None = Field(default=None, description="of the preparation alone; unset, that of the grid")
-    synthetic: SyntheticSpec | None = Field(default=None, description="of the synthetic world; only for `synthetic`")
+    compat: Compat | None = Field(default=None, description="for the preparation only; default: that of the grid")
+    synthetic: SyntheticSpec | None = Field(
+        default=None, description="numbers of the synthetic world; only for `synthetic`"
+    )
 
     @field_validator("domains")
     @classmethod
@@ -76,17 +78,17 @@ class DataSpec(Frozen):
     def _format_and_root_fit(self) -> "DataSpec":
         formats = (*READERS, "synthetic")
         if self.format not in formats:
-            raise ValueError(f"format {self.format!r} is none of {', '.join(formats)}")
+            raise ValueError(f"format {self.format!r} is unknown; known are {', '.join(formats)}")
         if self.format == "synthetic" and self.root is not None:
-            raise ValueError("root: the synthetic world needs none; take it out")
+            raise ValueError("root: the synthetic world has no raw files; remove this key")
         if self.format != "synthetic" and self.root is None:
-            raise ValueError(f"root: format {self.format!r} needs the folder of the raw files")
+            raise ValueError(f"root: is missing; format {self.format!r} needs the folder of the raw files")
         if self.format != "synthetic" and self.synthetic is not None:
             raise ValueError(f"synthetic: these values are for format 'synthetic', not {self.format!r}")
         return self
 
 
-# TOML has dates of its own: 2017-07-01 is taken as well as "2017-07-01".
+# TOML has a date type: both 2017-07-01 and "2017-07-01" are accepted.
 Day = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
 
 
@@ -111,17 +113,17 @@ class PhasesSpec(Frozen):
 
 
 class TinyBackbone(TinyRecipe):
-    """A tiny backbone, made from the item texts of the domains named in `corpus`."""
+    """A tiny backbone, trained on the item texts of the domains in `corpus`."""
 
     kind: Literal["tiny"]
-    corpus: tuple[str, ...] | None = Field(default=None, description="default: all of the grid's domains")
+    corpus: tuple[str, ...] | None = Field(default=None, description="default: all domains of the grid")
 
 
 class PretrainedBackbone(Frozen):
     """Any causal language model in Hugging Face layout."""
 
     kind: Literal["pretrained"]
-    path: str = Field(description="a folder, or an id on the hub")
+    path: str = Field(description="a folder, or an id on the Hugging Face hub")
     revision: str | None = None
     trust_remote_code: bool = False
 
@@ -130,10 +132,10 @@ BackboneSpec = Annotated[TinyBackbone | PretrainedBackbone, Field(discriminator=
 
 
 class ItemVectorsSpec(Frozen):
-    """Where the items' vectors come from, of title and description: semantic IDs are made of them."""
+    """Where item vectors come from. They embed title and description, and semantic IDs are made from them."""
 
     source: Literal["backbone", "sentence-transformers", "table"] = Field(
-        default="backbone", description="its mean hidden states, an embedding model, or vectors of your own"
+        default="backbone", description="mean hidden states of the backbone, an embedding model, or your own vectors"
     )
     path: str | None = Field(
         default=None, description="the embedding model (a folder, or an id on the hub), or the folder of the tables"
@@ -145,27 +147,35 @@ class ItemVectorsSpec(Frozen):
         if (self.path is None) != (self.source == "backbone"):
             raise ValueError(
                 f"path: source {self.source!r} "
-                + ("needs none; take it out" if self.path else "needs the model, or the folder of <domain>.parquet")
+                + (
+                    "has no path; remove this key"
+                    if self.path
+                    else "needs the model, or the folder of <domain>.parquet"
+                )
             )
         return self
 
 
 class SemanticIdsSpec(Frozen):
-    """How item vectors become codes."""
+    """How item vectors become semantic IDs."""
 
     codebook: Literal["domain", "shared"] = Field(
-        default="domain", description="each domain's own, or one of all domains together"
+        default="domain", description="one codebook per domain, or one for all domains together"
     )
     quantiser: QuantiserRecipe = ResidualKMeansRecipe()
 
 
 class EvaluationSpec(Frozen):
-    """Which users are ranked for, and what a model reads of them."""
+    """The evaluated phase and users, and the length of their histories."""
 
     target: Target = "test"
     history_length: int = Field(default=25, ge=1)
-    max_users: MostUsers | None = Field(default=None, description="a deterministic sample, the same for every model")
-    max_users_of: dict[str, MostUsers] = Field(default_factory=dict, description="by paradigm, over `max_users`")
+    max_users: MostUsers | None = Field(
+        default=None, description="a deterministic sample of test users, the same for every model"
+    )
+    max_users_of: dict[str, MostUsers] = Field(
+        default_factory=dict, description="paradigm → its own sample, in place of `max_users`"
+    )
 
     @field_validator("max_users_of")
     @classmethod
@@ -174,12 +184,12 @@ class EvaluationSpec(Frozen):
         return most
 
     def most_users(self, paradigm: str) -> int | None:
-        """Test users that a paradigm is asked for at most; None for all."""
+        """The maximum number of test users for a paradigm; None for all."""
         return self.max_users_of.get(paradigm, self.max_users)
 
 
 class CrossDomainMerges(Frozen):
-    """Every pair of domains merged and evaluated on both (Fig. 3)."""
+    """Merges of every pair of domains, evaluated on both (Fig. 3)."""
 
     kind: Literal["cross_domain"]
     method: str = "linear"
@@ -187,7 +197,7 @@ class CrossDomainMerges(Frozen):
     scale: float = 1.0
     domains: tuple[str, ...] | None = None
     paradigms: tuple[str, ...] | None = None
-    keep: bool = Field(default=False, description="keep the merged checkpoints as cells of their own")
+    keep: bool = Field(default=False, description="store the merged checkpoints as cells")
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -225,19 +235,19 @@ class GridSpec(Frozen):
 
     @property
     def world(self) -> World:
-        """The synthetic world that the grid's domains come from."""
-        given = self.data.synthetic or SyntheticSpec()
-        domains = tuple(WorldDomain(name=domain, **given.values(domain)) for domain in self.data.domains)
+        """The synthetic world of the grid's domains."""
+        numbers = self.data.synthetic or SyntheticSpec()
+        domains = tuple(WorldDomain(name=domain, **numbers.values(domain)) for domain in self.data.domains)
         return World(domains, seed=self.all_seeds[0], calendar=self.phases.calendar())
 
     @property
     def corpus_domains(self) -> tuple[str, ...]:
-        """The domains whose texts make a tiny backbone."""
+        """The domains whose item texts train a tiny backbone."""
         named = self.backbone.corpus if isinstance(self.backbone, TinyBackbone) else None
         return named or self.data.domains
 
     def recipe(self, paradigm: str) -> Any:
-        """The full recipe of a paradigm, with this grid's values over the defaults."""
+        """The complete recipe of a paradigm: the defaults, overridden by the values of this grid."""
         return PARADIGMS[paradigm].resolve(
             self.paradigms[paradigm],
             backbone_kind=self.backbone.kind if self.backbone else "pretrained",
@@ -247,7 +257,7 @@ class GridSpec(Frozen):
 
     @property
     def _official_lengths(self) -> bool:
-        """Whether each paradigm reads as much as in the official code: the grid says so, and names no length."""
+        """Whether history lengths are those of the official code: if `compat` asks for it and no length is set."""
         return self.compat == "official" and "history_length" not in self.evaluation.model_fields_set
 
     @field_validator("paradigms")
@@ -262,34 +272,34 @@ class GridSpec(Frozen):
         if self.data.format == "synthetic":
             unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - domains)
             if unknown:
-                raise ValueError(f"data.synthetic.domains: {', '.join(unknown)} is no domain of the grid")
+                raise ValueError(f"data.synthetic.domains: {', '.join(unknown)} is not in the grid")
             try:
-                _ = self.world  # its numbers are checked when it is made
+                _ = self.world  # making it checks the numbers
             except ValueError as error:
                 raise ValueError(f"data.synthetic: {error}") from None
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
-            raise ValueError(f"backbone.corpus: {', '.join(unknown)} is no domain of the grid")
+            raise ValueError(f"backbone.corpus: {', '.join(unknown)} is not in the grid")
         without = [name for name in self.paradigms if PARADIGMS[name].from_backbone and self.backbone is None]
         if without:
             raise ValueError(f"backbone: is missing; {without[0]} is trained from one")
         if not paradigms and not self.checkpoints:
-            raise ValueError("paradigms: is missing; name one to train, or give [[checkpoints]]")
-        for number, given in enumerate(self.checkpoints):
-            if given.domain not in domains:
-                raise ValueError(f"checkpoints[{number}].domain: {given.domain} is not in the grid")
+            raise ValueError("paradigms: is missing; add a [paradigms.NAME] to train, or [[checkpoints]]")
+        for number, external in enumerate(self.checkpoints):
+            if external.domain not in domains:
+                raise ValueError(f"checkpoints[{number}].domain: {external.domain} is not in the grid")
             try:
-                check_paradigms([given.paradigm])
+                check_paradigms([external.paradigm])
             except ValueError as error:
                 raise ValueError(f"checkpoints[{number}].paradigm: {error}") from None
-        places = [(given.paradigm, given.domain, given.phase) for given in self.checkpoints]
+        places = [(external.paradigm, external.domain, external.phase) for external in self.checkpoints]
         for place in places:
             if places.count(place) > 1:
-                raise ValueError(f"checkpoints: {' '.join(place)} is given twice")
-        paradigms |= {given.paradigm for given in self.checkpoints}
-        asked = [("merges", number, merge) for number, merge in enumerate(self.merges)]
-        asked += [("studies", number, study) for number, study in enumerate(self.studies)]
-        for kind, number, one in asked:
+                raise ValueError(f"checkpoints: {' '.join(place)} is named twice")
+        paradigms |= {external.paradigm for external in self.checkpoints}
+        entries = [("merges", number, merge) for number, merge in enumerate(self.merges)]
+        entries += [("studies", number, study) for number, study in enumerate(self.studies)]
+        for kind, number, one in entries:
             for field, known in (("domains", domains), ("paradigms", paradigms)):
                 unknown = sorted(set(getattr(one, field) or ()) - known)
                 if unknown:

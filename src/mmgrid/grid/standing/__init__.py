@@ -1,1 +1,1 @@
-"""Where a grid stands: what is built, why not, what it costs, and its results."""
+"""The status of a grid in its store: states, reasons, costs and results."""

@@ -1,4 +1,4 @@
-"""What a missing cell will cost, in seconds: from cells like it that were built, else from measured rates."""
+"""Estimates the cost of missing cells in seconds: from similar cells that were built, else from measured rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +8,8 @@ from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.store import Record
 
-# Seconds per unit of work on one core of the development machine: per evaluated user, per token. Those of a paradigm
-# are declared by its spec.
+# Seconds per evaluated user and per token on one core of the development machine. The spec of a paradigm declares its
+# own rates.
 SECONDS_PER_BASELINE_USER = 2e-4
 SECONDS_PER_TOKEN = 2.5e-4
 FIXED = {
@@ -26,13 +26,13 @@ FIXED = {
 
 
 def estimate(cells: Sequence[Cell], records: Mapping[Cell, Record]) -> dict[Cell, float | None]:
-    """Seconds for each missing cell; None while what it depends on is not known (its corpus is not built)."""
+    """Seconds for each missing cell; None if the amount of work is unknown because its corpus is not built."""
     rates = _measured(records)
     return {cell: _seconds(cell, records, rates) for cell in cells if cell not in records}
 
 
 def _measured(records: Mapping[Cell, Record]) -> dict[tuple[Any, ...], float]:
-    """Seconds a unit of work, of the cells that are built, by what makes cells alike."""
+    """Seconds per unit of work of the built cells, for each group of similar cells."""
     done: dict[tuple[Any, ...], list[float]] = {}
     for cell, record in records.items():
         work = _work(cell, records)
@@ -53,7 +53,7 @@ def _seconds(cell: Cell, records: Mapping[Cell, Record], rates: Mapping[tuple[An
 
 
 def _rate(cell: Cell) -> float:
-    """Seconds per unit of work where no cell like this one is built yet."""
+    """Seconds per unit of work if no similar cell is built yet."""
     if cell.kind == "backbone":
         return SECONDS_PER_TOKEN
     if cell.kind not in ("checkpoint", "evaluation"):
@@ -66,13 +66,14 @@ def _rate(cell: Cell) -> float:
 
 
 def _likeness(cell: Cell) -> tuple[Any, ...]:
+    """The properties on which the cost per unit of work depends; similar cells share them."""
     recipe = cell.recipe
     names = ("paradigm", "precision", "batch_size", "negatives", "text_tokens", "threads", "hidden_size", "layers")
     return (cell.kind, recipe.get("study"), *(recipe.get(name) for name in names))
 
 
 def _work(cell: Cell, records: Mapping[Cell, Record]) -> float | None:
-    """Units of work: trained interactions, ranked users, tokens; 1 where the time is about the same for all."""
+    """Units of work: trained interactions, evaluated users or tokens; 1 if all cells of the kind take about as long."""
     recipe = cell.recipe
     if cell.kind == "backbone":
         return float(recipe.get("steps", 0) * recipe.get("batch_rows", 0) * recipe.get("row_tokens", 0)) or 1.0
@@ -81,8 +82,8 @@ def _work(cell: Cell, records: Mapping[Cell, Record]) -> float | None:
     corpus = records.get(cell.upstream["corpus"])
     if corpus is None:
         return None
-    found: Any = corpus.summary["statistics"]
+    statistics: Any = corpus.summary["statistics"]
     if cell.kind == "evaluation":
-        return float(min(found["test_users"], recipe["max_users"] or found["test_users"]))
+        return float(min(statistics["test_users"], recipe["max_users"] or statistics["test_users"]))
     phases = ("pretrain", "phase1", "phase2") if recipe["phase"] == "all" else (recipe["phase"],)
-    return sum(found["interactions"][phase] for phase in phases) * recipe["epochs"]
+    return sum(statistics["interactions"][phase] for phase in phases) * recipe["epochs"]

@@ -1,4 +1,4 @@
-"""A grid next to its store: its cells, and which of them are built. Every command on a grid starts here."""
+"""A grid and its store: the cells of the grid, and which of them are built. Every command on a grid starts here."""
 
 import difflib
 import fnmatch
@@ -23,29 +23,32 @@ from mmgrid.studies.registry import STUDIES
 
 @dataclass(frozen=True)
 class GridStore:
-    """A grid next to its store."""
+    """A grid and its store."""
 
     grid: Grid
     store: Store
+    settings: tuple[str, ...] = ()  # of the command line, for commands in messages
 
     @classmethod
     def open(cls, file: Path, store: Path, settings: Sequence[str] | None = None) -> Self:
-        return cls(load_grid(file, settings or ()), Store(store))
+        """Read a grid file, with values from the command line, and open the store (created if missing)."""
+        settings = tuple(settings or ())
+        return cls(load_grid(file, settings), Store(store), settings)
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """All cells of the grid, what is built first coming first."""
+        """All cells of the grid, upstream cells first."""
         digests = DigestCache(self.store.root / "digests.json")
         return expand(self.grid, digests.sha256)
 
     @cached_property
     def records(self) -> dict[Cell, Record]:
-        """The records of those that are built."""
+        """The records of the built cells."""
         return self._survey[0]
 
     @cached_property
     def damaged(self) -> dict[Cell, str]:
-        """What is wrong with those that are there and whose record cannot be used."""
+        """Cell → problem, for cells whose record is unusable."""
         return self._survey[1]
 
     @cached_property
@@ -58,33 +61,42 @@ class GridStore:
         return cell_states(self.cells, self.records, self.damaged, self.store)
 
     def chosen(self, only: Sequence[str] | None) -> list[Cell]:
-        """The cells whose names fit one of the patterns, and all they are built from; all without patterns."""
+        """The cells whose names match a pattern, and their upstream cells; without patterns, all cells.
+
+        Raises:
+            GridError: no cell matches.
+        """
         if not only:
             return self.cells
         fitting = [cell for cell in self.cells if any(fnmatch.fnmatchcase(cell.name, glob) for glob in only)]
         if not fitting:
-            raise GridError(f"--only {' '.join(only)}: no cell has such a name; `mmgrid plan` lists all")
+            raise GridError(f"--only {' '.join(only)}: no cell matches; `mmgrid plan` lists all cells")
         wanted = set(with_upstream(fitting))
         return [cell for cell in self.cells if cell in wanted]
 
     def cell(self, name: str) -> Cell:
-        """The cell with this name."""
+        """The cell with this name. GridError if there is none."""
         for cell in self.cells:
             if cell.name == name:
                 return cell
         near = difflib.get_close_matches(name, [cell.name for cell in self.cells], n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; `mmgrid plan` lists all"
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `mmgrid plan` lists all cells"
         raise GridError(f"{name}: the grid has no such cell{hint}")
 
     def folder(self, cell: Cell) -> Path:
-        """The folder of a built cell; FileNotFoundError, with the command that builds it, if it is not built."""
+        """The folder of a built cell.
+
+        Raises:
+            FileNotFoundError: it is not built; the message has the command that builds it.
+        """
         if not self.store.has(cell.address):
             words = ["mmgrid", "run", str(self.grid.file), "--only", cell.name, "--store", str(self.store.root)]
+            words += [word for setting in self.settings for word in ("--set", setting)]
             raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{shlex.join(words)}` builds it")
         return self.store.folder(cell.address)
 
     def study_tables(self, study: str) -> dict[str, pl.DataFrame]:
-        """The tables of a study by name, with the rows of all paradigms and seeds.
+        """Table → rows of all paradigms and seeds, for a built study.
 
         Raises:
             GridError: no such study is installed, the grid has none, or it is not built; the message says what to do.

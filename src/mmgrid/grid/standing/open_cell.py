@@ -1,6 +1,4 @@
-"""A built cell of a grid as a recommender: a checkpoint or a merge that is kept, evaluated as the grid evaluates it."""
-
-from __future__ import annotations
+"""Opens a built checkpoint or merge of a grid as a recommender, with the evaluation settings of the grid."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +24,7 @@ def open_cell(grid: GridStore, name: str) -> Recommender:
     """
     cell = grid.cell(name)
     if cell.kind not in RECOMMENDS:
-        raise GridError(f"{name}: is no model; name a cell of the kinds {' or '.join(RECOMMENDS)}")
+        raise GridError(f"{name}: is not a model; name a {' or '.join(RECOMMENDS)} cell")
     spec, paradigm = grid.grid.spec, cell.key[0]
     folder = grid.folder(cell)
     facts = replace(
@@ -45,18 +43,18 @@ def open_cell(grid: GridStore, name: str) -> Recommender:
 
 
 def corpus_folder(grid: GridStore, domain: str) -> Path:
-    """The folder of a prepared domain. Raises as `open_cell` does."""
+    """The folder of a prepared domain. Same errors as `open_cell`."""
     return grid.folder(grid.cell(f"corpus/{domain}"))
 
 
 def domains_of(grid: GridStore, name: str) -> list[str]:
-    """The domains that the models of a cell were trained on."""
+    """The domains of the checkpoints that a cell is made from."""
     cells = with_upstream([grid.cell(name)])
     return list(dict.fromkeys(cell.key[1] for cell in cells if cell.kind == "checkpoint"))
 
 
 def _backbone(grid: GridStore, cell: Cell) -> Path | None:
-    """The backbone that embeds texts; None where the grid has none, or an embedding model does."""
+    """The backbone that embeds texts; None if the grid has none, or uses an embedding model."""
     if grid.grid.spec.item_vectors.source == "sentence-transformers":
         return None
     found = next((above for above in with_upstream(grid.cells) if above.kind == "backbone"), None)

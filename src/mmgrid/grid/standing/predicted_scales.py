@@ -1,6 +1,4 @@
-"""A λ for each domain of a grid from what its store holds: prepared data, and the best λ of other domains."""
-
-from __future__ import annotations
+"""Predicts λ for each domain of a grid from its prepared data and the best λ of the other domains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +17,10 @@ from mmgrid.studies.statistics.leave_one_out_line import PAPER_POINTS
 def predicted_scales(
     cells: Sequence[Cell], store: Store, grid: Grid, domains: Sequence[str], paradigm: str
 ) -> list[PredictedScale]:
-    """λ̂ for each of `domains`, whose corpora are built.  Nothing at or after t2 is read of a domain itself.
+    """λ̂ for each of `domains`, whose corpora must be built. Of the domain itself, nothing at or after t2 is read.
 
     Raises:
-        DataError: a domain has no interactions before t2, or nobody whose last one lies in phase2.
+        DataError: a domain has no interactions before t2, or no user whose last one before t2 is in phase2.
     """
     calendar = grid.spec.phases.calendar()
     measured = _measured(cells, store, paradigm)
@@ -39,10 +37,10 @@ def predicted_scales(
 
 
 def _features(corpus: Corpus, calendar: Calendar) -> tuple[float, float]:
-    """Mean gap in days, and the share of active users as it was one phase earlier."""
+    """Mean interaction time gap in days, and the share of active users one phase earlier."""
     gap = mean_gap_days(corpus)
     if gap is None:
-        raise DataError(f"{corpus.name}: has no interactions before t2, so there is nothing to predict from")
+        raise DataError(f"{corpus.name}: has no interactions before t2, so λ cannot be predicted")
     try:
         return gap, float(held_out_users(corpus, calendar, "phase2").active.mean())
     except NoTestUsersError as error:
@@ -50,7 +48,7 @@ def _features(corpus: Corpus, calendar: Calendar) -> tuple[float, float]:
 
 
 def _measured(cells: Sequence[Cell], store: Store, paradigm: str) -> dict[str, tuple[float, float]]:
-    """Mean gap and λ* of each domain of the recency study, where it is built; the mean of λ* over seeds."""
+    """Domain → gap in days and λ* (averaged over seeds), from the built recency studies of the paradigm."""
     places: dict[str, list[tuple[float, float]]] = {}
     for cell in cells:
         if cell.kind == "study" and cell.key[:2] == ("recency", paradigm) and store.has(cell.address):

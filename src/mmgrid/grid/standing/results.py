@@ -1,4 +1,4 @@
-"""What a store knows of a grid, as tidy tables: cells, statistics, results, changes, loss curves."""
+"""The contents of a grid's store as tidy tables: cells, statistics, results, changes, loss curves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from mmgrid.studies.registry import STUDIES
 
 
 def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, str]]:
-    """The records of those cells that are there; and what is wrong with those whose record cannot be used."""
+    """The records of the built cells, and the problem of each cell whose record is unusable."""
     records, damaged = {}, {}
     for cell in cells:
         try:
@@ -30,9 +30,9 @@ def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dic
 
 
 def cells_table(states: Mapping[Cell, CellState], records: Mapping[Cell, Record]) -> pl.DataFrame:
-    """One row a cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
+    """One row per cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
 
-    A damaged cell counts as failed: so it does in a run.
+    A damaged cell counts as failed, as in a run.
     """
     rows = []
     for cell, state in states.items():
@@ -56,14 +56,14 @@ def cells_table(states: Mapping[Cell, CellState], records: Mapping[Cell, Record]
 
 
 def statistics_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
-    """Table 1 and the data part of Table 4, one row a prepared domain."""
+    """Table 1 and the data part of Table 4, one row per prepared domain."""
     return pl.DataFrame(
         [statistics_row(record.summary["statistics"]) for cell, record in records.items() if cell.kind == "corpus"]  # type: ignore[arg-type]
     )
 
 
 def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A corpus's statistics as one flat row."""
+    """The statistics of a corpus as one flat row."""
     row = {"domain": found["domain"], "users": found["users"], "items": found["items"]}
     row |= {phase: found["interactions"][phase] for phase in PHASES}
     row |= {"items_test": found["test_items"]}
@@ -71,7 +71,7 @@ def statistics_row(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def codes_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
-    """Of each domain's semantic IDs how evenly their codes are used, what they lose (percent), and what collides."""
+    """One row per domain's semantic IDs: usage of codes, quantisation error in percent, and collisions."""
     rows = []
     for cell, record in records.items():
         if cell.kind == "codes":
@@ -82,7 +82,7 @@ def codes_table(records: Mapping[Cell, Record]) -> pl.DataFrame:
 
 
 def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A report on codes as one flat row."""
+    """A report on semantic IDs as one flat row."""
     levels = found["levels"]
     return {
         "items": found["items"],
@@ -97,14 +97,14 @@ def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
-    """All results rows, in the order of the cells; those of a sweep's points only with `points`."""
+    """All results rows, in the order of the cells; points of sweeps are included only with `points`."""
     scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
     frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in scored]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
 
 
 def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict[str, pl.DataFrame]]:
-    """Study → table → its rows of all paradigms and seeds; of the studies that are built."""
+    """Study → table → rows of all paradigms and seeds, for the built studies."""
     found: dict[str, dict[str, list[pl.DataFrame]]] = {}
     for cell in records:
         if cell.kind == "study":
@@ -115,7 +115,7 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
 
 
 def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """domain, month (its first day), interactions: of every prepared domain."""
+    """domain, month (its first day), interactions: for every prepared domain."""
     frames = [
         pl.read_parquet(store.folder(cell.address) / "months.parquet").select(
             pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
@@ -127,7 +127,7 @@ def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
 
 
 def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """Every merge against the newest checkpoint of the domain that it is evaluated on, paired by user."""
+    """Each merge compared with the newest checkpoint of the domain on which it is evaluated, paired by user."""
     scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     singles = {
         (cell.recipe["paradigm"], cell.recipe["domain"], cell.recipe["seed"], cell.upstream["model"]): cell
@@ -149,7 +149,7 @@ def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Loss curves of all checkpoints: paradigm, domain, phase, seed, step, epoch, loss."""
     rows: list[dict[str, Any]] = []
     for cell in records:
-        if cell.kind == "checkpoint" and "files" not in cell.recipe:  # one that was trained here
+        if cell.kind == "checkpoint" and "files" not in cell.recipe:  # not an external checkpoint
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             about["seed"] = cell.recipe["seed"]
             file: Path = store.folder(cell.address) / "training.json"

@@ -1,4 +1,4 @@
-"""Where each cell of a grid stands, as its store tells: built, or why it is not."""
+"""The state of each cell of a grid in its store: built, or why it is not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mmgrid.store import Record, Store
 
 @dataclass(frozen=True)
 class CellState:
-    """`problem` is what went wrong with a damaged or failed cell, and the cell that a blocked one waits for."""
+    """A state. problem: the error of a damaged or failed cell, or the name of the cell that a blocked one waits for."""
 
     name: Literal["built", "damaged", "failed", "blocked", "missing"]
     problem: str = ""
@@ -19,10 +19,10 @@ class CellState:
 def cell_states(
     cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, str], store: Store
 ) -> dict[Cell, CellState]:
-    """The state of each of `cells` (what is built first coming first).
+    """The state of each of `cells` (upstream cells first).
 
-    A cell has failed if the newest attempt at it did.  It is blocked while a cell that it is built from, however
-    far above, is damaged or has failed; then nobody can attempt it.
+    A cell has failed if the newest attempt to build it failed. It is blocked if any cell upstream of it, directly or
+    not, is damaged or has failed.
     """
     found: dict[Cell, CellState] = {}
     for cell in cells:

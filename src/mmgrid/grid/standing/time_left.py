@@ -1,6 +1,4 @@
-"""How long a run will still take, as far as its cells tell."""
-
-from __future__ import annotations
+"""Estimates the remaining time of a run."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +9,7 @@ from mmgrid.store import Record, Store, StoreError
 
 
 class TimeLeft:
-    """Grows more exact while cells are built: each tells what a cell like it costs."""
+    """The estimate; every built cell improves it for similar cells."""
 
     def __init__(self, cells: Sequence[Cell], records: Mapping[Cell, Record], store: Store, jobs: int) -> None:
         self._cells = {cell.name: cell for cell in cells}
@@ -21,10 +19,10 @@ class TimeLeft:
         self._jobs = jobs
 
     def without(self, name: str) -> float | None:
-        """Seconds that are left when this cell needs no more work; None while some cell's cost is not known."""
+        """The seconds left once the cell `name` is finished; None while the cost of any cell is unknown."""
         cell = self._cells[name]
         self._open.discard(cell)
-        with suppress(StoreError):  # of a failed or damaged cell nothing can be learnt
+        with suppress(StoreError):  # a failed or damaged cell has no usable record
             self._records[cell] = self._store.record(cell.address)
         costs = estimate(sorted(self._open, key=lambda cell: cell.name), self._records)
         if any(cost is None for cost in costs.values()):

@@ -1,4 +1,4 @@
-"""Why a cell is to be built again: its recipe beside that of the newest version that is there."""
+"""Explains why a cell must be built again: compares its recipe with that of the newest version in the store."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ ABSENT = "(absent)"
 
 
 def why(cell: Cell, store: Store) -> list[str]:
-    """One line for each reason; a single line if the cell is built, or never was."""
+    """One line for each reason; a single line if the cell is built or was never built."""
     if store.has(cell.address):
         return [f"{cell.name} is built: {store.folder(cell.address)}"]
     versions = store.versions_of(cell.name)
