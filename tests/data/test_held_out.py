@@ -1,4 +1,4 @@
-"""Who is tested, on what, from which history, and who counts as active."""
+"""Test users, their targets and histories, and which of them are active."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ROWS = st.lists(
 
 @settings(deadline=None)
 @given(rows=ROWS, target=st.sampled_from(["test", "phase2"]))
-def test_a_test_set_is_its_definition(make_raw, calendar, rows, target):
+def test_held_out_users_match_their_definition(make_raw, calendar, rows, target):
     corpus = filter_interactions(make_raw(rows), min_interactions=1).corpus
     phase, before = (calendar.test, calendar.phase2) if target == "test" else (calendar.phase2, calendar.phase1)
     expected = {}

@@ -38,8 +38,8 @@ def slow_lists(
 ) -> list[list[tuple[float, int, int, int]]]:
     """(distance, which title, key, item row) of each item that may be recommended, best first, for each user."""
     lists = []
-    for user, told in enumerate(titles):
-        vectors = _embed([title for title in dict.fromkeys(told) if title]).astype(np.float64)
+    for user, generated in enumerate(titles):
+        vectors = _embed([title for title in dict.fromkeys(generated) if title]).astype(np.float64)
         ranked = []
         for item in set(items.candidates.tolist()) - set(histories.of(user).tolist()):
             steps = ((grounding.vectors[item].astype(np.float64) - vectors) ** 2).sum(axis=1)
@@ -51,8 +51,8 @@ def slow_lists(
     return lists
 
 
-def _told(n_users: int, items: Items, seed: int = 0) -> list[list[str]]:
-    """Titles that users were told: some of the catalogue, some of nothing, some empty, some twice."""
+def _generated(n_users: int, items: Items, seed: int = 0) -> list[list[str]]:
+    """Generated titles per user: some in the catalogue, some not, some empty, some twice."""
     rng = np.random.default_rng(seed)
     pool = [*items.titles[:10], *(f"made up {i}" for i in range(30)), ""]
     return [["made up", *rng.choice(pool, rng.integers(1, 6)).tolist()] for _ in range(n_users)]
@@ -66,7 +66,7 @@ def test_ranks_and_lists_are_those_of_brute_force(block: int, weighted: bool, mo
     items = make_items(40).with_candidates(np.setdiff1d(np.arange(40), [3, 17]))
     items = Items(items.ids, [*items.titles[:30], *items.titles[:10]], items.descriptions, items.candidates)
     grounding, histories = _grounding(items, seed=3), random_histories(25, 40)
-    titles = _told(25, items)
+    titles = _generated(25, items)
     factor = np.linspace(9, 1, 40, dtype=np.float32) if weighted else None
     expected = slow_lists(grounding, titles, histories, items, factor)
     best, scores = grounding.top(titles, histories, items, 40, factor)
@@ -82,7 +82,7 @@ def test_ranks_and_lists_are_those_of_brute_force(block: int, weighted: bool, mo
     assert (short == best[:, :7]).all()
 
 
-def test_a_title_that_was_told_verbatim_comes_first_at_distance_zero() -> None:
+def test_a_title_generated_verbatim_comes_first_at_distance_zero() -> None:
     """Vectors that are long and nearly equal: in single precision nothing would be left of their distances."""
     items = make_items(50)
     rng = np.random.default_rng(0)
@@ -100,21 +100,21 @@ def test_a_title_that_was_told_verbatim_comes_first_at_distance_zero() -> None:
 
 
 @pytest.mark.parametrize("factor", [None, np.array([9, 1, 4, 2], np.float32)])
-def test_of_titles_that_were_told_verbatim_the_first_comes_first(factor: np.ndarray | None) -> None:
-    """However popular the items of the others are."""
+def test_titles_generated_verbatim_rank_in_generated_order(factor: np.ndarray | None) -> None:
+    """Popularity does not change the order."""
     items = _titled("lamp", "drum", "robot", "kite")
-    told = [["drum", "robot", "lamp"], ["robot", "lamp", "lamp", "drum"], ["made up", "robot"]]
+    titles = [["drum", "robot", "lamp"], ["robot", "lamp", "lamp", "drum"], ["made up", "robot"]]
     histories = make_histories([[3]] * 3)
-    best, scores = _grounding(items).top(told, histories, items, 3, factor)
+    best, scores = _grounding(items).top(titles, histories, items, 3, factor)
     assert best[:2].tolist() == [[1, 2, 0], [2, 0, 1]]
     assert best[2, 0] == 2
     assert (scores[:2] == 0).all()
     for place in range(3):
-        assert (_grounding(items).ranks(told, histories, items, best[:, place], factor) == place).all()
+        assert (_grounding(items).ranks(titles, histories, items, best[:, place], factor) == place).all()
 
 
-def test_who_shares_a_vector_with_a_told_title_is_level_with_that_one_and_no_other() -> None:
-    """Titles that are cut before they are embedded may be twins."""
+def test_items_with_the_vector_of_a_generated_title_tie_with_that_title_only() -> None:
+    """Titles that are cut before they are embedded may have equal vectors."""
     items = _titled("lamp", "lamp of brass", "drum", "robot")
     vectors = _embed(["lamp", "lamp", "drum", "robot"])
     best, _ = Grounding(vectors, _embed).top([["drum", "robot", "lamp"]], make_histories([[]]), items, 4)
@@ -125,35 +125,35 @@ def test_who_shares_a_vector_with_a_told_title_is_level_with_that_one_and_no_oth
 class TestTies:
     ITEMS = _titled(*["red lamp"] * 30, *["drum"] * 20)
 
-    def _top(self, users: Sequence[int], seed: int = 0, told: str = "red lamp") -> np.ndarray:
+    def _top(self, users: Sequence[int], seed: int = 0, title: str = "red lamp") -> np.ndarray:
         histories = make_histories([[49]] * len(users))
         histories = Histories(np.array(users), histories.offsets, histories.items, histories.timestamps, histories.end)
-        return _grounding(self.ITEMS, seed).top([[told]] * len(users), histories, self.ITEMS, 49)[0]
+        return _grounding(self.ITEMS, seed).top([[title]] * len(users), histories, self.ITEMS, 49)[0]
 
-    def test_items_of_one_title_stand_in_an_order_of_the_users_own(self) -> None:
+    def test_the_order_of_items_with_one_title_depends_on_the_user(self) -> None:
         best = self._top([3, 4, 5])
         assert (np.sort(best[:, :30]) == np.arange(30)).all(), "the lamps come first"
         assert len({tuple(order) for order in best[:, :30].tolist()}) == 3
         assert (best[:, :30] != np.arange(30)).any(axis=1).all()
 
-    def test_the_order_repeats_in_any_company_and_place(self) -> None:
+    def test_the_order_does_not_depend_on_the_batch(self) -> None:
         best = self._top([3, 4, 5])
         assert (self._top([5, 9, 3])[[2, 0]] == best[[0, 2]]).all()
         assert (self._top([4])[0] == best[1]).all()
         assert (self._top([4], seed=1)[0] != best[1]).any()
 
-    def test_ranks_are_places_in_it(self) -> None:
+    def test_ranks_are_positions_in_the_order(self) -> None:
         best, histories = self._top([0, 1, 2]), make_histories([[49]] * 3)
         for place in (0, 7, 29, 35):
             ranks = _grounding(self.ITEMS).ranks([["red lamp"]] * 3, histories, self.ITEMS, best[:, place])
             assert (ranks == place).all()
 
-    def test_every_item_has_the_same_chance(self) -> None:
+    def test_every_item_is_equally_likely_to_be_first(self) -> None:
         first = np.bincount(self._top(range(3000))[:, 0], minlength=50)
         assert ((first[:30] - 100) ** 2 / 100).sum() < 58, "the 99.9 % point for 29 degrees of freedom"
 
-    def test_who_was_told_nothing_gets_all_items_in_random_order(self) -> None:
-        best = self._top(range(2), told=" ")
+    def test_without_generated_titles_the_order_is_random(self) -> None:
+        best = self._top(range(2), title=" ")
         assert (np.sort(best) == np.arange(49)).all()
         assert len({tuple(order) for order in best.tolist()}) == 2
 
@@ -167,7 +167,7 @@ def test_an_empty_title_changes_nothing() -> None:
     assert (plain[1] == found[1]).all()
 
 
-def test_what_may_not_be_recommended_has_no_rank() -> None:
+def test_items_that_may_not_be_recommended_have_no_rank() -> None:
     items = make_items(9).with_candidates([0, 1, 2, 3, 4])
     histories = make_histories([[1, 2], [1, 2], [1, 2]])
     ranks = _grounding(items).ranks([["drum"]] * 3, histories, items, np.array([2, 7, 4]))
@@ -205,12 +205,12 @@ class TestPopularity:
         np.testing.assert_allclose(self._factor([30] * 30, [0] * 30), [2, 1, 1, 1], rtol=1e-6)  # 16 ** 0.25
 
     @pytest.mark.parametrize("age_ms", [0, -1])
-    def test_nothing_at_or_after_the_end_may_be_known(self, age_ms: int) -> None:
+    def test_an_interaction_at_or_after_the_end_is_leakage(self, age_ms: int) -> None:
         times = np.array([self.END - DAY_MS, self.END - age_ms])
         with pytest.raises(LeakageError, match="1 interactions lie at or after"):
             popularity_factor(times, np.array([0, 1]), 4, self.END, half_life_days=30, gamma=1)
 
-    def test_of_two_items_at_one_distance_the_more_popular_comes_first(self) -> None:
+    def test_of_equally_distant_items_the_more_popular_comes_first(self) -> None:
         items = _titled("drum", "drum", "drum", "lamp")
         factor = self._factor([1, 1, 1], [2, 2, 1])
         best, scores = _grounding(items).top([["made up"]], make_histories([[3]]), items, 3, factor)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from test_grounding import _grounding, _told
+from test_grounding import _generated, _grounding
 
 from kits.small import make_backbone, make_tokenizer, semb_recipe, semid_recipe, text_recipe
 from mmgrid.data import Phase
@@ -101,7 +101,7 @@ def test_renormalising_over_allowed_children_changes_ranks() -> None:
 
 
 def test_items_without_interactions_can_be_left_out() -> None:
-    histories, titles = random_histories(12, 40), _told(12, ITEMS)
+    histories, titles = random_histories(12, 40), _generated(12, ITEMS)
     taken = np.arange(30)
     ages = np.full(30, 60 * DAY_MS)
     factors = [

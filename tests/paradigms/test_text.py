@@ -1,4 +1,4 @@
-"""text as a paradigm: what is learned from, what is told apart by the checkpoint, and how titles become items."""
+"""text as a paradigm: its examples, its checkpoints, and recommendations from generated titles."""
 
 import json
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ def _made(tokenizer=TOKENIZER, **values) -> tuple[Text, PreTrainedModel]:
     return Text.create(text_recipe(**values), make_backbone(tokenizer, head=True), tokenizer)
 
 
-class Told:
-    """A generator that tells each prompt the same titles, and keeps the prompts."""
+class FixedTitles:
+    """Generates the same titles for each prompt, and records the prompts."""
 
     def __init__(self, *titles: str):
-        self.told = list(titles)
+        self.fixed = list(titles)
         self.prompts: list[str] = []
 
     def titles(self, prompts: Sequence[Sequence[int]], n: int) -> list[list[str]]:
         self.prompts += [TOKENIZER.decode(prompt) for prompt in prompts]
-        assert n == len(self.told)
-        return [self.told for _ in prompts]
+        assert n == len(self.fixed)
+        return [self.fixed for _ in prompts]
 
 
 def test_over_a_pretrained_backbone_the_recipe_has_the_papers_numbers() -> None:
@@ -94,27 +94,27 @@ class TestEveryPosition:
         examples = paradigm.examples(histories, ITEMS, PHASE, seed=0)
         drawn = [examples.draw(index, 0) for index in range(len(examples))]
         assert len(drawn) == 2 + 2, "windows of six targets; nothing comes before a user's first item"
-        told = "".join(TOKENIZER.decode(dialogue.tokens[dialogue.is_answer]) for dialogue in drawn)
-        answered = [title.strip() for title in told.splitlines()]
+        answers = "".join(TOKENIZER.decode(dialogue.tokens[dialogue.is_answer]) for dialogue in drawn)
+        answered = [title.strip() for title in answers.splitlines()]
         assert sorted(answered) == sorted(ITEMS.titles[item] for item in [*range(1, 9), *range(21, 32)])
 
-    def test_it_is_asked_as_it_was_trained(self) -> None:
+    def test_prompts_have_the_form_of_training(self) -> None:
         paradigm, model = _made(every_position=True)
-        paradigm.generator = Told("a", "b", "c")
+        paradigm.generator = FixedTitles("a", "b", "c")
         paradigm.titles(model, make_histories([[3, 4]]), ITEMS)
         (prompt,) = paradigm.generator.prompts
         assert prompt.endswith(f"Title: {ITEMS.titles[4]}\nTitle:") or prompt.endswith(
             f"Description: {ITEMS.descriptions[4]}\nTitle:"
         )
 
-    def test_a_checkpoint_from_before_is_asked_as_before(self) -> None:
+    def test_an_older_checkpoint_without_the_value_has_the_default(self) -> None:
         paradigm, _ = _made()
         older = {name: value for name, value in paradigm.config.items() if name != "every_position"}
         assert Text(older, TOKENIZER).config == paradigm.config
 
 
 @pytest.mark.parametrize("every_position", [False, True])
-def test_the_loss_is_the_usual_one_of_padded_rows_and_all_logits(every_position: bool) -> None:
+def test_the_loss_equals_that_of_padded_rows(every_position: bool) -> None:
     paradigm, model = _made(every_position=every_position)
     model.eval()
     examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
@@ -156,7 +156,7 @@ class TestCheckpoint:
         with pytest.raises(CheckpointError, match="unknown paradigm 'poem'.* known are text, semid"):
             load_checkpoint(tmp_path)
 
-    def test_asks_as_it_was_trained_whatever_the_recipe_says(self, tmp_path: Path) -> None:
+    def test_prompts_come_from_the_checkpoint_and_not_from_the_recipe(self, tmp_path: Path) -> None:
         paradigm, model = _made(prompt="Next?")
         paradigm.save(model, tmp_path)
         opened, _ = Text.load(tmp_path, text_recipe(prompt="Other?", titles=1, title_tokens=2))
@@ -164,14 +164,14 @@ class TestCheckpoint:
         question = TOKENIZER.decode(opened.prompts(ITEMS).question(np.array([0])))
         assert question == TOKENIZER.decode(paradigm.prompts(ITEMS).question(np.array([0])))
 
-    def test_that_does_not_say_how_prompts_are_made_is_refused(self, tmp_path: Path) -> None:
+    def test_without_the_values_of_prompts_is_refused(self, tmp_path: Path) -> None:
         make_backbone(TOKENIZER, head=True).save_pretrained(str(tmp_path))
         TOKENIZER.save_pretrained(str(tmp_path))
         with pytest.raises(ValueError, match=r"config\.json lacks `mmgrid\.prompt`; is this a text checkpoint\?"):
             Text.load(tmp_path)
 
 
-def test_a_backbone_in_which_packed_dialogues_meet_is_refused() -> None:
+def test_a_backbone_in_which_packed_dialogues_affect_each_other_is_refused() -> None:
     backbone = make_backbone(TOKENIZER, head=True)
     backbone.get_decoder().layers[1].register_forward_hook(lambda _module, _inputs, hidden: hidden + hidden.roll(1, 1))
     with pytest.raises(BackboneError, match="depend on other dialogues in the row"):
@@ -183,38 +183,38 @@ class TestRecommending:
 
     def _recommend(self, *titles: str, items: Items = ITEMS, **values) -> tuple[Text, np.ndarray, np.ndarray]:
         paradigm, model = _made(titles=len(titles), **values)
-        paradigm.generator = Told(*titles)
+        paradigm.generator = FixedTitles(*titles)
         return paradigm, *paradigm.recommend(model, self.HISTORIES, items, 5)
 
-    def test_items_whose_titles_were_told_come_first(self) -> None:
+    def test_items_whose_titles_were_generated_come_first(self) -> None:
         _, best, scores = self._recommend(ITEMS.titles[20], "a kettle of nothing", ITEMS.titles[30])
         assert best[:, :2].tolist() == [[20, 30], [20, 30]]
         assert (scores[:, :2] == 0).all()
         assert (scores[:, 2:] < 0).all()
 
-    def test_but_not_again(self) -> None:
+    def test_items_of_the_history_are_left_out(self) -> None:
         _, best, scores = self._recommend(ITEMS.titles[9])
         assert best[0, 0] == 9
         assert 9 not in best[1]
         assert scores[1, 0] < 0
 
-    def test_users_are_asked_about_the_newest_of_their_history(self) -> None:
+    def test_prompts_contain_the_newest_items_of_the_history(self) -> None:
         paradigm, *_ = self._recommend("drum")
-        asked = paradigm.generator.prompts
-        assert ITEMS.titles[2] not in asked[0]
-        assert [ITEMS.titles[item] in asked[0] for item in range(3, 9)] == [True] * 6
-        assert asked[1].count("Title:") == 2, "one item, and the answer's label"
+        prompts = paradigm.generator.prompts
+        assert ITEMS.titles[2] not in prompts[0]
+        assert [ITEMS.titles[item] in prompts[0] for item in range(3, 9)] == [True] * 6
+        assert prompts[1].count("Title:") == 2, "one item, and the answer's label"
 
-    def test_a_title_that_was_learnt_in_part_is_taken_for_the_whole(self) -> None:
+    def test_a_generated_cut_title_counts_as_the_full_title(self) -> None:
         titles = ["QZ" * 20, "XJ" * 20, *ITEMS.titles[2:]]
         items = Items(ITEMS.ids, titles, ITEMS.descriptions, ITEMS.candidates)
         _, best, scores = self._recommend("QZ" * 4 + "Q", items=items)
         assert best[:, 0].tolist() == [0, 0]
         assert (scores[:, 0] == 0).all()
 
-    def test_a_grounding_that_is_set_is_the_one_that_ranks(self) -> None:
+    def test_a_grounding_that_is_set_is_used(self) -> None:
         paradigm, model = _made(titles=1)
-        paradigm.generator = Told("no title of any item")
+        paradigm.generator = FixedTitles("no title of any item")
         vectors = np.linspace(0, 1, 40, dtype=np.float32)[:, None]
         paradigm.grounding = Grounding(vectors, lambda texts: np.full((len(texts), 1), 0.5, np.float32))
         best, _ = paradigm.recommend(model, self.HISTORIES, ITEMS, 4)
@@ -222,7 +222,7 @@ class TestRecommending:
         ranks = paradigm.rank(model, self.HISTORIES, ITEMS, np.array([39, 0]))
         assert (ranks >= 30).all()
 
-    def test_popularity_brings_items_forward_and_must_be_known(self) -> None:
+    def test_popular_items_rank_higher_and_popularity_must_be_known(self) -> None:
         paradigm, plain, _ = self._recommend("made up", popularity_gamma=0.0)
         paradigm.popularity = np.ones(40, np.float32)
         paradigm.popularity[plain[0, 4]] = 1000.0
@@ -236,7 +236,7 @@ class TestRecommending:
         with pytest.raises(ValueError, match=r"popularity_gamma is 0\.25, but no popularity is known"):
             paradigm.recommend(model, self.HISTORIES, ITEMS, 5)
 
-    def test_vllm_reads_the_model_that_was_handed_in_from_a_folder(self, monkeypatch) -> None:
+    def test_vllm_reads_the_given_model_from_a_folder(self, monkeypatch) -> None:
         class FromFolder(HuggingFaceGenerator):
             closed: list[tuple[Path, dict]] = []
 
@@ -271,7 +271,7 @@ class TestRecommending:
         with pytest.raises(ValueError, match=message):
             text_recipe(engine=engine, engine_options=options)
 
-    def test_the_model_is_out_of_the_way_of_an_engine_that_fails(self, monkeypatch) -> None:
+    def test_the_model_returns_to_its_device_if_the_engine_fails(self, monkeypatch) -> None:
         places: list[str] = []
 
         def fails(*_: object, **__: object) -> None:
@@ -284,7 +284,7 @@ class TestRecommending:
         paradigm.recipe = text_recipe(engine="vllm")
         with pytest.raises(RuntimeError, match="no memory"):
             paradigm.titles(model, self.HISTORIES, ITEMS)
-        assert places == ["cpu", "engine", "cpu"], "where it was is the processor, here"
+        assert places == ["cpu", "engine", "cpu"], "the model was on the CPU here"
 
 
 class TestOwnGrounding:

@@ -1,4 +1,4 @@
-"""Titles through vLLM, in a virtual environment of its own: `make test-vllm`."""
+"""Titles through vLLM, in a separate virtual environment: `make test-vllm`."""
 
 import importlib.util
 import os
@@ -16,9 +16,9 @@ from mmgrid.training.fit import fit
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip(
-        "vLLM pins versions of its own and lives in another environment: make test-vllm", allow_module_level=True
+        "vLLM pins other versions of packages and has its own environment: make test-vllm", allow_module_level=True
     )
-# One process and little memory: what an engine on a server takes for itself is too much beside other tests.
+# One process and little memory, since other tests run at the same time.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
 os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
@@ -31,7 +31,7 @@ ENGINE = {"enforce_eager": True, "max_model_len": 256, "max_num_seqs": 16}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that has learned to tell titles, so that they differ, and end where they should."""
+    """A checkpoint that has learned to generate titles, so that they differ, and end at line breaks."""
     # vLLM's attention has kernels for a few widths of a head only; 32 is the smallest of them.
     backbone = make_backbone(TOKENIZER, head=True, head_dim=32)
     recipe = text_recipe(title_tokens=TITLE_TOKENS)
@@ -68,19 +68,19 @@ def generator(folder: Path) -> Iterator[VllmGenerator]:
 def test_greedy_titles_are_those_of_transformers(folder: Path, generator: VllmGenerator, prompts) -> None:
     _, model = Text.load(folder)
     expected = HuggingFaceGenerator(model, TOKENIZER, title_tokens=TITLE_TOKENS).titles(prompts, 1)
-    assert len({title for (title,) in expected}) > 8, "or there would be nothing to compare"
+    assert len({title for (title,) in expected}) > 8, "otherwise there is nothing to compare"
     assert generator.titles(prompts, 1) == expected
 
 
-def test_samples_are_the_prompts_own(generator: VllmGenerator, prompts) -> None:
+def test_samples_depend_only_on_the_prompt(generator: VllmGenerator, prompts) -> None:
     found = generator.titles(prompts, 5)
     assert [len(titles) for titles in found] == [5] * len(prompts)
     assert sum(len(set(titles)) > 1 for titles in found) > len(prompts) / 2, "they are samples"
     for titles in found:
         counts = [titles.count(title) for title in titles]
-        assert counts == sorted(counts, reverse=True), "what came often comes first"
+        assert counts == sorted(counts, reverse=True), "the most frequent come first"
     assert generator.titles(prompts, 5) == found
-    assert generator.titles(prompts[::-1][:7], 5) == found[::-1][:7], "in any company"
+    assert generator.titles(prompts[::-1][:7], 5) == found[::-1][:7], "independent of other prompts"
 
 
 def test_titles_end_at_the_line_break(generator: VllmGenerator, prompts) -> None:
@@ -90,7 +90,7 @@ def test_titles_end_at_the_line_break(generator: VllmGenerator, prompts) -> None
     assert known > len(titles) / 4, "whole titles, as it learned them"
 
 
-def test_a_beam_begins_with_what_is_likeliest(folder: Path, generator: VllmGenerator, prompts) -> None:
+def test_a_beam_shares_titles_with_that_of_transformers(folder: Path, generator: VllmGenerator, prompts) -> None:
     generator.decoding = "beam"
     try:
         found = generator.titles(prompts[:3], 3)
@@ -103,8 +103,8 @@ def test_a_beam_begins_with_what_is_likeliest(folder: Path, generator: VllmGener
     assert sum(shared) >= 3, (found, expected)
 
 
-def test_text_ranks_through_it(folder: Path) -> None:
-    """As a recipe asks for it: the model that is handed in goes through a folder into an engine."""
+def test_text_recommends_through_it(folder: Path) -> None:
+    """With `engine = "vllm"`, the given model is written to a folder and read by an engine."""
     paradigm, model = Text.load(folder)
     paradigm.recipe = text_recipe(title_tokens=TITLE_TOKENS, titles=1)
     histories = make_histories([[1, 2, 3, 4, 5], [9, 10, 11]])
@@ -113,7 +113,7 @@ def test_text_ranks_through_it(folder: Path) -> None:
     assert (paradigm.recommend(model, histories, ITEMS, 5)[0] == expected[0]).all()
 
 
-def test_what_cannot_be_gone_on_from_is_refused(generator: VllmGenerator) -> None:
+def test_empty_prompts_are_refused(generator: VllmGenerator) -> None:
     assert generator.titles([], 3) == []
     with pytest.raises(ValueError, match="prompt 1 has no tokens"):
         generator.titles([[1, 2], []], 3)

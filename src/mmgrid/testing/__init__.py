@@ -1,6 +1,6 @@
 """Kits that check a paradigm, a study or a merge method: the built-in ones and those of other packages.
 
-Subclass a kit in a test file and give it the fixture `case`. The kits need pytest, which mmgrid does not install.
+Subclass a kit in a test file and define the fixture `case`. The kits need pytest, which mmgrid does not install.
 """
 
 from mmgrid.testing.merge_method import MergeMethodKit, MethodCase

@@ -1,7 +1,7 @@
 """The kit of tests that every paradigm passes.
 
 Subclass `ParadigmKit` in a test file and define the fixture `case`, parametrised over the registry. A case makes an
-untrained model over some items, and contains its training recipe.
+untrained model over some items, and has its training recipe.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class ParadigmCase:
 
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
-    learning_rate: float  # with which the model learns a chain of items in 40 epochs
+    learning_rate: float  # high enough to learn a chain of items in 40 epochs
 
     @classmethod
     def of(cls, name: str, learning_rate: float, **values: Any) -> Self:
-        """An installed paradigm that starts without a base and has no needs, with these values over its defaults."""
+        """An installed paradigm without a base and without needs; `values` override its defaults."""
         spec = PARADIGMS[name]
         recipe = spec.resolve(values, backbone_kind="tiny")
 

@@ -1,7 +1,7 @@
-"""The kit that every study passes.
+"""The kit of tests that every study passes.
 
-Subclass `StudyKit` in a test file and give it the fixture `case`: a grid file that asks for the study, and a store in
-which its cells are built.
+Subclass `StudyKit` in a test file and define the fixture `case`: a grid file with the study, and a store in which its
+cells are built.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA
 
 @dataclass(frozen=True)
 class StudyCase:
-    """A study in a grid that is built. `store` may hold more than the grid."""
+    """A study in a built grid. `store` may contain other cells, too."""
 
     study: Study
     grid_file: Path
@@ -36,7 +36,7 @@ class StudyCase:
 
     @classmethod
     def build(cls, name: str, grid: str, folder: Path) -> Self:
-        """The study with this name in a grid of which `grid` is the text; builds all of its cells in `folder`."""
+        """Build a grid with the study in `folder`; grid: the text of the grid file."""
         file, store = folder / "grid.toml", Store(folder / "runs")
         file.write_text(grid)
         loaded = load_grid(file)
@@ -59,7 +59,7 @@ class StudyCase:
 
 
 class StudyKit:
-    """What holds for every study; a subclass gives the fixture `case`."""
+    """Tests that hold for every study; a subclass defines the fixture `case`."""
 
     def test_it_is_installed_under_its_name(self, case: StudyCase) -> None:
         assert STUDIES[case.study.name] is case.study
@@ -88,7 +88,7 @@ class StudyKit:
         assert case.study.tables["findings"] == FINDINGS_SCHEMA
         assert set(case.tables["findings"]["verdict"]) <= {"reproduced", "not reproduced", "undecided"}
 
-    def test_its_figures_draw_columns_that_are_there(self, case: StudyCase) -> None:
+    def test_its_figures_draw_existing_columns(self, case: StudyCase) -> None:
         for plot in case.study.plots:
             columns = case.study.tables[plot.table].names()
             named = [plot.x.column, plot.y.column, plot.colour.column, plot.low, plot.high, plot.x_low, plot.x_high]
