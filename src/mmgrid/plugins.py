@@ -42,7 +42,7 @@ class Plugins(Mapping[str, T], Generic[T]):
         first: names that come first.
 
     Attributes:
-        broken: name → reason, of those that `working` left out.
+        broken: name → reason, for the plug-ins that `working` left out.
     """
 
     def __init__(self, group: str, noun: str, check: Callable[[str, T], None], first: tuple[str, ...] = ()):
