@@ -200,9 +200,9 @@ def test_a_missing_study_is_reported(studied: Built, tmp_path: Path) -> None:
     arguments = ("results", studied.file, "--store", tmp_path / "runs", "--study", "recency")
     answer = mmgrid(*arguments)
     assert answer.code == 1
-    assert "the study recency is not there; `mmgrid run GRID --only 'study/recency/*'` builds it" in answer.err
+    assert "the study recency is not built; `mmgrid run GRID --only 'study/recency/*'` builds it" in answer.err
     answer = mmgrid(*arguments, "--set", "studies=[]")
-    assert "the study recency is not there; add it under [[studies]]" in answer.err
+    assert "the study recency is not in the grid; add it under [[studies]]" in answer.err
 
 
 def test_points_of_a_sweep_are_not_among_the_results(studied: Built) -> None:
