@@ -83,7 +83,10 @@ WRONG = {
     "a domain twice": ('data.domains=["garden", "garden"]', "data.domains: named twice: garden"),
     "a domain that can name no folder": ('data.domains=["garden", "../etc"]', "data.domains: '../etc': a name"),
     "a format": ('data.format="paquet"', "data: format 'paquet' is unknown; known are"),
-    "a root that is missing": ('data={format="parquet", domains=["a"]}', "data: root: is missing; format 'parquet' needs"),
+    "a root that is missing": (
+        'data={format="parquet", domains=["a"]}',
+        "data: root: is missing; format 'parquet' needs",
+    ),
     "overlapping phases": (
         'phases.phase1=["2022-06-01", "2022-10-01"]',
         "phases: pretrain [2017-07-01, 2022-07-01) and phase1 [2022-06-01, 2022-10-01) overlap or are out of order",

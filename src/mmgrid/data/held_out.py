@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from mmgrid.data.calendar import Calendar, Phase, format_time
 from mmgrid.data.catalogue import Catalogue, catalogue_at
@@ -46,6 +47,11 @@ class HeldOutUsers:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def ranks_table(self, ranks: npt.NDArray[np.integer]) -> pl.DataFrame:
+        """user_id, target, active, rank: one row per user. ranks: int[U], of the targets."""
+        columns = {"user_id": self.user_ids.tolist(), "target": self.targets, "active": self.active, "rank": ranks}
+        return pl.DataFrame(columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ class CheckpointFacts:
             return cls()
         declared = facts(folder)
         if "made_from" not in declared and (sources := source_folders(declared, folder)):
-            # merges by versions before 0.2 do not repeat the declarations of their sources
+            # older merges do not repeat the declarations of their sources
             declared |= {
                 "made_from": {name: facts(one) for name, one in sources.items() if (one / FACTS_FILE).is_file()}
             }

@@ -173,7 +173,7 @@ class Recommender:
             model=self.facts.phase or self.folder.name,
             seed=seed,
         )
-        return Evaluation(rows, ranks_table(known, ranks), len(known.everyone))
+        return Evaluation(rows, known.users.ranks_table(ranks), len(known.everyone))
 
     def _prepared(
         self, known: Known, name: str, part: str | None, seed: int | None = None
@@ -218,13 +218,6 @@ class Recommender:
 def ranks_of(paradigm: Paradigm, model: nn.Module, known: HeldOut) -> np.ndarray:
     """int64 [users]: the rank of each held-out target; `paradigm` must be prepared with `known`."""
     return paradigm.rank(model, known.users.histories, known.items, known.users.targets)
-
-
-def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
-    """user_id, target, active, rank: one row per user."""
-    users = known.users
-    columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
-    return pl.DataFrame(columns)
 
 
 def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None) -> dict[str, Any]:

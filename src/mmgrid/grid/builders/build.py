@@ -217,7 +217,7 @@ def _study(inputs: _Inputs, place: Workplace) -> Summary:
         cell = next(cell for cell in inputs.cell.upstream.values() if cell.name == evaluated.name)
         point = _Inputs(cell, inputs.grid, inputs.store)
         known = evaluation.known_users(point.folders["corpus"], inputs.calendar, cell.recipe)
-        return evaluation.ranks_table(known, _ranks(point, known, at))
+        return known.users.ranks_table(_ranks(point, known, at))
 
     recipe = dict(inputs.recipe)
     name = recipe.pop("study")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from mmgrid.data import Calendar, HeldOut, held_out
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, result_rows
@@ -15,7 +14,7 @@ from mmgrid.grid.file.load import Grid
 from mmgrid.seeds import derive
 from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 
-__all__ = ["BASELINE", "baseline_ranks", "known_users", "model_ranks", "needs_of", "ranks_table", "write"]
+__all__ = ["BASELINE", "baseline_ranks", "known_users", "model_ranks", "needs_of", "write"]
 
 MOST = 4  # cached per process: two domains of a pair alternate, each with up to two samples of users
 
@@ -84,7 +83,7 @@ def model_ranks(
 def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: Path) -> Mapping[str, Any]:
     """Write ranks and results rows."""
     users = known.users
-    ranks_table(known, ranks).write_parquet(folder / RANKS_FILE)
+    known.users.ranks_table(ranks).write_parquet(folder / RANKS_FILE)
     result_rows(
         ranks,
         users.active,
@@ -100,13 +99,6 @@ def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: 
         "not_ranked": float(np.mean(ranks == NOT_RANKED)),
         "targets_outside_catalogue": float(np.mean(~known.items.is_candidate()[users.targets])),
     }
-
-
-def ranks_table(known: HeldOut, ranks: np.ndarray) -> pl.DataFrame:
-    """user_id, target, active, rank: one row per user."""
-    users = known.users
-    columns = {"user_id": users.user_ids.tolist(), "target": users.targets, "active": users.active, "rank": ranks}
-    return pl.DataFrame(columns)
 
 
 def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class CodeTokens:
         block: its name in merges.
         first: token id of the first code of the first level. shape: levels and codes per level.
         domain, names, digest: the domain, one token string per code, level by level, and the SHA-256 (hex) of codebook
-            and names; empty in checkpoints of versions before 0.2.
+            and names; empty in older checkpoints.
     """
 
     block: str

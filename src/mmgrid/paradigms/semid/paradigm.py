@@ -319,7 +319,7 @@ def _entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> d
     """The block entry of a domain; without a domain, the only entry."""
     entries = [row for row in rows if row["name"] != "backbone"]
     domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"
-    # Checkpoints of versions before 0.2 have one block, which names no domain.
+    # Older checkpoints have one block, which names no domain.
     fitting = [row for row in entries if domain in (None, row.get("domain")) or not row.get("domain")]
     if not fitting:
         raise CheckpointError(f"{folder}: holds no codes of {domain}, only of {domains}")
