@@ -97,7 +97,7 @@ def test_different_values_have_different_fingerprints(one: dict[str, Any], other
         {1: "a key that is not a string"},
         lambda: None,
     ],
-    ids=repr,
+    ids=lambda value: f"{type(value).__name__}-{value}" if isinstance(value, float) else type(value).__name__,
 )
 def test_a_value_without_a_unique_text_raises_and_names_its_place(value: Any) -> None:
     with pytest.raises(FingerprintError, match=r"recipe\.training\.values\[1\]"):
