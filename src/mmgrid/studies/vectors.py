@@ -209,7 +209,8 @@ class Vectors(Study):
 
 def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:
     """The tensors of a checkpoint without the domain's own token rows."""
-    from mmgrid.merging import BackboneRows, BlockTable, TensorFolder
+    from mmgrid.merging import BlockTable, TensorFolder
+    from mmgrid.merging.models.token_blocks import BackboneRows
 
     table = BlockTable.read(folder)
     assert table is not None  # every checkpoint with its own token rows has a table of blocks
