@@ -55,7 +55,7 @@ def advise(
         draw.print_json([_plain(dataclasses.asdict(one), one) for one in found])
         return
     for predicted in found:
-        draw.say(f"[bold]{predicted.domain}[/bold]: λ̂ = {predicted.scale:.3f}")
+        draw.say((predicted.domain, "bold"), f": λ̂ = {predicted.scale:.3f}")
         draw.say(f"  mean interaction time gap before t2: {predicted.gap_days:.1f} days")
         draw.say(f"  active users one phase earlier: {100 * predicted.active_ratio:.1f} %")
         for sentence in predicted.sentences():

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mmgrid.cli.complain import complain
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
 app = typer.Typer(help="Prepare and describe data.", no_args_is_help=True)
@@ -68,7 +69,7 @@ def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings =
     corpora = [cell for cell in session.cells if cell.kind == "corpus"]
     outcome = run_local(corpora, session.grid, session.store)
     for message in outcome.failed.values():
-        typer.echo(f"mmgrid: {message}", err=True)
+        complain(message)
     table = statistics_table(survey(corpora, session.store)[0])
     if as_json:
         draw.print_json(table.to_dicts())

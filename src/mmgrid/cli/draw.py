@@ -1,4 +1,8 @@
-"""Writes tables, trees, JSON and progress to the terminal; nothing outside the command line prints."""
+"""Writes tables, trees, JSON and progress to the terminal; nothing outside the command line prints.
+
+No text is read as markup: what is printed is text, with styles beside it. Names, titles and paths come from files, and
+may hold brackets, emoji codes and control characters.
+"""
 
 import json
 import math
@@ -9,24 +13,34 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from mmgrid.quantities import UNKNOWN, duration
+from mmgrid.visible import visible, visible_json
+
+Part = str | tuple[str, str]
+"""Text, or text and its style, such as `("failed", "red")`."""
 
 # Output to a file or a pipe is not cut or wrapped, so that programs can read every digit.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
-def say(text: str) -> None:
+def text_of(*parts: Part) -> Text:
+    """The parts as one line: `text_of(("failed", "red"), f" {name}")`."""
+    pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*((visible(text), style) for text, style in pairs))
+
+
+def say(*parts: Part) -> None:
     """Print one line without wrapping it, so that it can be searched."""
-    console.print(text, soft_wrap=True)
+    console.print(text_of(*parts), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print plain JSON; NaN and infinity become null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    typer.echo(visible_json(json.dumps(_finite(value), indent=2, ensure_ascii=False)))
 
 
 def _finite(value: Any) -> Any:
@@ -38,14 +52,14 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> None:
-    """Print a table; its first `left` columns are text, the others numbers."""
+    """Print a table; its first `left` columns are text, the others numbers. Cells are text, numbers or `text_of`."""
     if title:  # printed apart: rich wraps a table's own title at the width of the table
-        say(f"[bold]{escape(title)}[/bold]")
+        say((title, "bold"))
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", overflow="fold")
+        table.add_column(text_of(column), justify="left" if number < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(value if isinstance(value, str) else number_text(value) for value in row))
+        table.add_row(*(value if isinstance(value, Text) else text_of(number_text(value)) for value in row))
     console.print(table)
 
 
@@ -65,20 +79,21 @@ def short_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
 
 
-def tree_of(names: Mapping[str, str], title: str) -> Tree:
-    """A tree of slash-separated names, each followed by its text."""
-    root = Tree(f"[bold]{title}[/bold]", guide_style="dim")
+def print_tree(names: Mapping[str, Text], title: str) -> None:
+    """Print a tree of slash-separated names, each followed by its text."""
+    root = Tree(text_of((title, "bold")), guide_style="dim")
     branches: dict[tuple[str, ...], Tree] = {(): root}
     for name, text in names.items():
         parts = tuple(name.split("/"))
         for depth in range(1, len(parts)):
             if parts[:depth] not in branches:
-                branches[parts[:depth]] = branches[parts[: depth - 1]].add(parts[depth - 1])
+                branches[parts[:depth]] = branches[parts[: depth - 1]].add(text_of(parts[depth - 1]))
+        label = text_of(parts[-1], "  ").append_text(text)
         if parts in branches:
-            branches[parts].label = f"{parts[-1]}  {text}"
+            branches[parts].label = label
         else:
-            branches[parts] = branches[parts[:-1]].add(f"{parts[-1]}  {text}")
-    return root
+            branches[parts] = branches[parts[:-1]].add(label)
+    console.print(root)
 
 
 class Bytes:
@@ -88,9 +103,9 @@ class Bytes:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
-        self.task = self.bar.add_task(label, total=None)
+        self.task = self.bar.add_task(visible(label), total=None)
 
     def __enter__(self) -> "Bytes":
         self.bar.start()
@@ -145,21 +160,22 @@ class Progress:
             self.live.update(self._view())
 
     def _say(self, event: Any) -> None:
-        count = f"{self.done:>{len(str(self.total))}}/{self.total}"
+        count = (f"{self.done:>{len(str(self.total))}}/{self.total}", "dim")
         if event.state == "built":
             rest = f" · {self.rest}" if self.rest and not console.is_terminal else ""
-            say(f"[dim]{count}[/dim] [green]built[/green]   {event.cell}  [dim]{duration(event.seconds)}{rest}[/dim]")
+            took = (f"{duration(event.seconds)}{rest}", "dim")
+            say(count, " ", ("built", "green"), f"   {event.cell}  ", took)
         elif event.state == "failed":
-            say(f"[dim]{count}[/dim] [red]failed[/red]  {event.cell}: {escape(event.message)}")
+            say(count, " ", ("failed", "red"), f"  {event.cell}: {event.message}")
         elif event.state == "present":
-            say(f"[dim]{count}[/dim] present {event.cell}, built by another process")
+            say(count, f" present {event.cell}, built by another process")
 
     def _view(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)
         for name, text in self.running.items():
-            table.add_row("[cyan]building[/cyan]", name, text)
+            table.add_row(text_of(("building", "cyan")), text_of(name), text_of(text))
         if self.running and self.rest:
-            table.add_row("", f"[dim]{self.rest}[/dim]", "")
+            table.add_row("", text_of((self.rest, "dim")), "")
         return table
 
 

@@ -1,5 +1,6 @@
 """The commands `plan`, `run`, `status`, `gc`, `path` and `why`."""
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, Settings, StoreRoot
 from mmgrid.quantities import duration
+from mmgrid.visible import visible
 
 
 def plan(
@@ -48,15 +50,15 @@ def plan(
         total = None if None in seconds else sum(second for second in seconds if second is not None)
         built = all(cell in session.records for cell in group)
         count = Counter(states[cell].name for cell in group)
-        state = ", ".join(
-            _COLOURED[state] if len(count) == 1 else f"{n} {_COLOURED[state]}" for state, n in count.items()
-        )
+        parts: list[draw.Part] = []
+        for state, n in count.items():
+            parts += [", "] * bool(parts) + [f"{n} "] * (len(count) > 1) + [(state, _COLOURS[state])]
         cost = "cost unknown" if total is None else f"{'' if built else 'about '}{duration(total)}"
-        texts[name] = f"{state} [dim]{cost}[/dim]"
-    draw.console.print(draw.tree_of(texts, f"{session.grid.spec.name} ({len(cells)} cells)"))
+        texts[name] = draw.text_of(*parts, " ", (cost, "dim"))
+    draw.print_tree(texts, f"{session.grid.spec.name} ({len(cells)} cells)")
     for cell, state in states.items():
         if state.name == "failed":
-            draw.say(f"[red]failed[/red] {cell.name}: {draw.escape(state.problem)}")
+            draw.say(("failed", "red"), f" {cell.name}: {state.problem}")
     known = [cost for cost in costs.values() if cost is not None]
     unknown = len(costs) - len(known)
     total = f"{'at least' if unknown else 'about'} {duration(sum(known))} of work on one core"
@@ -73,13 +75,7 @@ def _lines(cells: Sequence[Any]) -> dict[str, list[Any]]:
     return {f"{name}: {len(group)} points" if group[0].family else name: group for name, group in lines.items()}
 
 
-_COLOURED = {
-    "built": "[green]built[/green]",
-    "missing": "[yellow]missing[/yellow]",
-    "damaged": "[red]damaged[/red]",
-    "failed": "[red]failed[/red]",
-    "blocked": "[yellow]blocked[/yellow]",
-}
+_COLOURS = {"built": "green", "missing": "yellow", "damaged": "red", "failed": "red", "blocked": "yellow"}
 
 
 def run(
@@ -111,8 +107,8 @@ def run(
             draw.print_json(dataclasses.asdict(outcome))
             raise typer.Exit(0 if outcome.complete else 1)
         draw.say(
-            f"[bold]{session.grid.spec.name}[/bold]: {len(cells)} cells, {len(missing)} to build in "
-            f"{session.store.root}"
+            (session.grid.spec.name, "bold"),
+            f": {len(cells)} cells, {len(missing)} to build in {session.store.root}",
         )
         left = TimeLeft(cells, session.records, session.store, jobs or default_jobs(session.grid.spec.threads_per_cell))
         with draw.Progress(len(missing), left.without) as watch:
@@ -125,10 +121,10 @@ def run(
     if not outcome.complete:
         for culprit in dict.fromkeys(outcome.blocked.values()):
             names = [name for name, above in outcome.blocked.items() if above == culprit]
-            draw.say(f"[yellow]blocked[/yellow] by {culprit}: {', '.join(names)}")
+            draw.say(("blocked", "yellow"), f" by {culprit}: {', '.join(names)}")
         draw.say(
-            f"[red]{len(outcome.failed)} failed[/red], {len(outcome.blocked)} blocked; finished cells are "
-            "kept: fix the problem and run again"
+            (f"{len(outcome.failed)} failed", "red"),
+            f", {len(outcome.blocked)} blocked; finished cells are kept: fix the problem and run again",
         )
         raise typer.Exit(1)
 
@@ -167,11 +163,11 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     for line in leftovers:
         draw.say(f"left over: {line}")
     for problem in damaged.values():
-        draw.say(f"[red]damaged[/red]: {draw.escape(problem)}")
+        draw.say(("damaged", "red"), f": {problem}")
     for one in failures:
-        draw.say(f"[red]failed[/red] {one.name}: {draw.escape(one.message)} [dim]({one.when})[/dim]")
+        draw.say(("failed", "red"), f" {one.name}: {one.message} ", (f"({one.when})", "dim"))
         if one.blocked:
-            draw.say(f"[yellow]blocked[/yellow] by {one.name}: {', '.join(one.blocked)}")
+            draw.say(("blocked", "yellow"), f" by {one.name}: {', '.join(one.blocked)}")
 
 
 def gc(
@@ -203,7 +199,7 @@ def gc(
     if (sizes or leftovers or failures) and not yes:
         what = f"{len(sizes)} cells and {len(leftovers) + len(failures)} leftovers"
         warning = "They include cells of other grids if the store is shared"
-        typer.confirm(f"Remove these {what} from {session.store.root}? {warning}", abort=True, err=as_json)
+        typer.confirm(f"Remove these {what} from {visible(session.store.root)}? {warning}", abort=True, err=as_json)
     for address in sizes:
         session.store.remove(address)
     for path in leftovers:
@@ -252,7 +248,8 @@ def path(
     if as_json:
         draw.print_json({"cell": found.name, "folder": folder})
     else:
-        typer.echo(folder)
+        # A program gets the path itself.
+        print(visible(folder) if sys.stdout.isatty() else folder)
 
 
 def why(
@@ -274,4 +271,4 @@ def why(
         draw.print_json({"cell": found.name, "built": session.store.has(found.address), "reasons": reasons})
         return
     for reason in reasons:
-        typer.echo(reason)
+        draw.say(reason)

@@ -5,6 +5,7 @@ Each command imports what it needs on use, so that `mmgrid --help` answers at on
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -17,6 +18,10 @@ from mmgrid.cli import (
     result_commands,
     setup_commands,
 )
+from mmgrid.cli.complain import complain
+from mmgrid.visible import show_warnings_visibly, visible_lines
+
+_UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's own copy
 
 app = typer.Typer(
     name="mmgrid",
@@ -51,11 +56,20 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    show_warnings_visibly()
     try:
-        app()
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        error.message = visible_lines(error.message)
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        typer.echo("Aborted!", err=True)
+        sys.exit(1)
     except (ValueError, OSError, RuntimeError) as error:
         # The package's errors derive from these; their messages name the problem, its place and a remedy.
         if os.environ.get("MMGRID_DEBUG"):
             raise
-        typer.echo(f"mmgrid: {error}", err=True)
+        complain(error)
         sys.exit(1)
+    sys.exit(code)

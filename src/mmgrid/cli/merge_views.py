@@ -21,7 +21,7 @@ _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "co
 def print_report(report: MergeReport) -> None:
     """Print what was merged, kept and dropped, and how long it took."""
     for note in report.notes:
-        _line(f"note: {note}")
+        draw.say(f"note: {note}")
     if report.kept_by_tower:
         rows = [
             (short_name(source, report.sources[source]), tower, f"{share:.2%}")
@@ -30,7 +30,7 @@ def print_report(report: MergeReport) -> None:
         ]
         draw.print_table("Kept of the task vectors", ("source", "tower", "share"), rows, left=2)
     for name, why in report.dropped.items():
-        _line(f"dropped {name}: {why}")
+        draw.say(f"dropped {name}: {why}")
     parts = [f"{len(report.merged):,} tensors merged ({report.parameters:,} parameters)"]
     parts += [f"{len(found):,} {word}" for word, found in (("kept", report.kept), ("dropped", report.dropped)) if found]
     seconds = f"{duration(report.seconds)}, {size(report.bytes_written)} written"
@@ -38,7 +38,7 @@ def print_report(report: MergeReport) -> None:
         seconds += f"; digests {duration(report.hashing_seconds)}"
     if report.fraction_of_bound is not None:
         seconds += f"; {report.fraction_of_bound:.0%} of the speed of the disk"
-    _line(f"{report.out}: {', '.join(parts)} in {seconds}")
+    draw.say(f"{report.out}: {', '.join(parts)} in {seconds}")
 
 
 def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
     assert found.speed is not None
     assert found.bound is not None
     for note in notes:
-        _line(f"note: {note}")
+        draw.say(f"note: {note}")
     rows = [
         ("method", found.method),
         ("tensors", f"{found.merged:,} merged, {found.kept:,} kept, {found.dropped:,} dropped"),
@@ -58,27 +58,27 @@ def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
         ("at least", f"{duration(found.bound)}: reading and writing once at this speed"),
     ]
     for name, value in rows:
-        _line(f"{name:12}{value}")
+        draw.say(f"{name:12}{value}")
 
 
 def print_verification(found: Verification) -> None:
     """Print the differences from the recipe's result, or that there are none."""
     for place in found.missing:
-        _line(f"missing: {place}")
+        draw.say(f"missing: {place}")
     for source, files in found.changed.items():
-        _line(f"changed since the merge: {source}: {', '.join(files)}")
+        draw.say(f"changed since the merge: {source}: {', '.join(files)}")
     for name, what in {**found.unlike, **found.files}.items():
-        _line(f"{name}: {what}")
+        draw.say(f"{name}: {what}")
     if found.first is not None:
         first, index = found.first, list(found.first.index)
         text = f"first difference: {first.tensor} {index}: is {first.found:.9g}, the recipe gives {first.expected:.9g}"
-        _line(text)
+        draw.say(text)
         elements, n = sum(found.differing.values()), len(found.differing)
         draw.say(f"elements that differ: {elements:,}, in {n:,} tensor{'s' * (n > 1)}")
     if found.equal:
         digests = "" if found.digests else "; the record has no digests of the sources"
         text = f"{found.folder}: all {size(found.compared)} equal the result of the recipe{digests}"
-        _line(text)
+        draw.say(text)
 
 
 def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
@@ -88,7 +88,7 @@ def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
 def print_formulas(rows: Sequence[dict[str, str]]) -> None:
     width = max(len(row["method"]) for row in rows)
     for row in rows:
-        _line(f"{row['method']:{width}}  {row['formula']}")
+        draw.say(f"{row['method']:{width}}  {row['formula']}")
 
 
 def method_facts(method: Method) -> dict[str, Any]:
@@ -107,20 +107,21 @@ def method_facts(method: Method) -> dict[str, Any]:
 
 
 def print_method(facts: dict[str, Any]) -> None:
-    _line(facts["about"])
-    draw.say(f"\nbase: {facts['base']}")
+    for line in facts["about"].splitlines():
+        draw.say(line)
+    draw.say("")
+    draw.say(f"base: {facts['base']}")
     if facts["options"]:
         rows = [
             (each["option"], each["type"] + ", or per source" * each["per_source"], each["default"], each["about"])
             for each in facts["options"]
         ]
         draw.say("")
-        draw.print_table(
-            "", ("option", "type", "default", ""), [[_escaped(cell) for cell in row] for row in rows], left=4
-        )
+        draw.print_table("", ("option", "type", "default", ""), rows, left=4)
     for name, preset in facts["presets"].items():
         settings = ", ".join(f"{key} = {_plain(value)}" for key, value in preset["options"].items())
-        _line(f"\npreset {name}: {settings}{'; equal weights 1/N' if preset['equal_weights'] else ''}")
+        draw.say("")
+        draw.say(f"preset {name}: {settings}{'; equal weights 1/N' if preset['equal_weights'] else ''}")
 
 
 def _options(method: Method, text: str) -> list[dict[str, Any]]:
@@ -182,9 +183,9 @@ def print_comparison(found: Comparison, *, tensors: bool) -> None:
     for one, other in combinations(range(len(found.models)), 2):
         _print_pair(found, one, other, tensors)
     for name, agrees in found.whole_numbers.items():
-        _line(f"{name}: whole numbers, {'the same in all' if agrees else 'not the same'}")
+        draw.say(f"{name}: whole numbers, {'the same in all' if agrees else 'not the same'}")
     for name, why in found.left_out.items():
-        _line(f"{name}: not compared: {why}")
+        draw.say(f"{name}: not compared: {why}")
 
 
 def _print_pair(found: Comparison, one: int, other: int, tensors: bool) -> None:
@@ -195,7 +196,7 @@ def _print_pair(found: Comparison, one: int, other: int, tensors: bool) -> None:
         return (name, pair.elements, *numbers, *(f"{100 * share:.2f}" for share in shares))
 
     what = "task vectors" if found.of_task_vectors else "weights"
-    _line(f"A = {found.models[one]}, B = {found.models[other]}: {what}")
+    draw.say(f"A = {found.models[one]}, B = {found.models[other]}: {what}")
     if tensors:
         draw.print_table("", ("tensor", *_COLUMNS), [row(name, sums) for name, sums in found.tensors.items()])
     rows = [row(layer if tower == "model" else f"{tower} {layer}", s) for (tower, layer), s in found.layers.items()]
@@ -223,12 +224,3 @@ def comparison_facts(found: Comparison) -> dict[str, Any]:
         "whole_numbers": dict(found.whole_numbers),
         "left_out": dict(found.left_out),
     }
-
-
-def _line(text: str) -> None:
-    """Print a line without markup, because names and formulas may contain brackets."""
-    draw.console.print(text, markup=False, soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

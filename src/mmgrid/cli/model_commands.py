@@ -72,7 +72,7 @@ def recommend(
         draw.print_json({"history": named, "items": found})
         return
     titles = dict(zip(corpus.catalogue.ids.tolist(), corpus.catalogue.titles, strict=True))
-    draw.console.print("after " + "; ".join(titles[item] for item in named), markup=False)
+    draw.console.print(draw.text_of("after " + "; ".join(titles[item] for item in named)))
     rows = [(str(one["rank"]), one["item_id"], one["title"], one["score"]) for one in found]
     draw.print_table("", ("", "item", "title", "score"), rows, left=3)
 

@@ -50,14 +50,14 @@ def results(
     if as_json:
         draw.print_json(table.to_dicts())
         return
-    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
     several_seeds = len(session.grid.spec.all_seeds) > 1
     for row in table.filter(table["group"] == group).to_dicts():
         model = f"{row['model']} seed={row['seed']}" if several_seeds else row["model"]
         key = (row["domain"], row["paradigm"], model, row["n_users"])
         value, low, high = (draw.short_number(row[name]) for name in ("value", "low", "high"))
-        interval = f" [dim]{low}–{high}[/dim]" if row["n_users"] else ""
-        cells.setdefault(key, {})[row["metric"]] = value + interval
+        interval = f" {low}–{high}" if row["n_users"] else ""
+        cells.setdefault(key, {})[row["metric"]] = draw.text_of(value, (interval, "dim"))
     rows = [
         (domain, paradigm, model, *(found[name] for name in metrics), users)
         for (domain, paradigm, model, users), found in sorted(cells.items(), key=lambda cell: cell[0][:2])

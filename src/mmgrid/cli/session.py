@@ -1,7 +1,6 @@
 """The grid and store of a command."""
 
-import typer
-
+from mmgrid.cli.complain import complain
 from mmgrid.grid.standing.grid_store import GridStore
 
 
@@ -11,4 +10,4 @@ class Session(GridStore):
     def warn_of_damage(self) -> None:
         """Print the problems of damaged cells, which tables leave out, on standard error."""
         for problem in self.damaged.values():
-            typer.echo(f"mmgrid: {problem}", err=True)
+            complain(problem)

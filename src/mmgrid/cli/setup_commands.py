@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmgrid.cli.options import AsJson
+from mmgrid.visible import visible
 
 
 def init(
@@ -21,7 +22,7 @@ def init(
         raise FileExistsError(f"{file}: exists already; choose another name, or replace it with --force")
     with clear_disk_errors(file):
         write_bytes(file, files("mmgrid.grid.file").joinpath("template.toml").read_bytes())
-    typer.echo(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them")
+    typer.echo(visible(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them"))
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.file.load import Grid
 from mmgrid.store import Store
+from mmgrid.visible import show_warnings_visibly
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
     logging.captureWarnings(True)
+    show_warnings_visibly()
     store = Store(root)
     while True:
         try:
