@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from mmgrid.data import READERS, DataError, filter_interactions, read_files
+from mmgrid.data import READERS, Corpus, DataError, filter_interactions, read_files
 from mmgrid.data.readers import lines
 
 TIME = 1_660_000_000_000
@@ -98,6 +98,22 @@ def test_files_of_every_format_give_the_same_tables(tmp_path):
     assert moments["timestamp"][0] == datetime.fromtimestamp(TIME / 1000, UTC)
     moments.write_parquet(tmp_path / "dates.parquet")
     assert_read(read_files(tmp_path / "dates.parquet", tmp_path / "i.parquet", "made"))
+
+
+def test_the_name_of_a_file_is_no_pattern(tmp_path):
+    """Beside each file is one that its name would fit, were it a pattern."""
+    ratings = pl.DataFrame(ROWS, schema=["user_id", "item_id", "timestamp"], orient="row")
+    items = pl.DataFrame({"item_id": ["B1", "B2"], "title": ["One", "Two"], "description": ["", ""]})
+    folder, decoy = tmp_path / "a[1]*?", tmp_path / "a1xx"
+    for place, title in ((folder, "Two"), (decoy, "Wrong")):
+        place.mkdir()
+        ratings.write_parquet(place / "r.parquet")
+        items.with_columns(title=pl.lit(title)).write_parquet(place / "i.parquet")
+    found = read_files(folder / "r.parquet", folder / "i.parquet", "made")
+    assert set(found.items["title"]) == {"Two"}
+    Corpus.from_tables("made", found.interactions, found.items).save(folder)
+    assert Corpus.load(folder).name == "made"
+    assert set(Corpus.load(folder).catalogue.titles) == {"Two"}
 
 
 def test_the_block_size_changes_nothing(folder, monkeypatch):

@@ -10,15 +10,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kits.tiny_grid import STUDIED, Built, cells_of, contents, mmgrid, named, write_grid
+from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, contents, mmgrid, named, write_grid
 from mmgrid.evaluation import GROUPS
+from mmgrid.grid.builders import build_cell
 from mmgrid.grid.builders.evaluation import known_users
 from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
+from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
 from mmgrid.paradigms.checkpoints import load_checkpoint
+from mmgrid.reporting.of_grid import grid_tables
 from mmgrid.reporting.tables.labels import group_label
 from mmgrid.runners import run_local
 from mmgrid.store import Store
@@ -46,6 +49,32 @@ def test_every_study_has_its_tables(studied: Built) -> None:
         "historical: kitchen",
         "neutral",
     }
+
+
+def test_the_path_of_a_store_is_no_pattern(studied: Built, tmp_path: Path) -> None:
+    """Beside the store is one that its path would fit, were it a pattern, with other numbers."""
+    shutil.copytree(studied.root, tmp_path / "run[1]*?")
+    here = Built(studied.file, tmp_path / "run[1]*?")
+    tables = [path.relative_to(here.root) for path in here.root.rglob("*.parquet")]
+    for path in tables:
+        decoy = tmp_path / "run1xx" / path
+        decoy.parent.mkdir(parents=True, exist_ok=True)
+        pl.read_parquet(here.root / path, glob=False).clear().write_parquet(decoy)
+    for arguments in (("results",), ("results", "--study", "temporal"), ("advise", "--paradigm", "semb")):
+        words = (arguments[0], studied.file, *arguments[1:], "--json", "--store")
+        answer = mmgrid(*words, here.root)
+        assert answer.code == 0, answer.err
+        assert answer.json == mmgrid(*words, studied.root).json
+    known, found = (grid_tables(GridStore.open(g.file, g.root), g.file) for g in (studied, here))
+    for name in ("changes", "months", "results"):
+        assert getattr(found, name).equals(getattr(known, name))
+    for study in ("temporal", "recency"):
+        cell = named(here.cells, f"study/{study}/semb")
+        before = bytes_below(here.store.folder(cell.address))
+        here.store.remove(cell.address)
+        assert build_cell(cell, here.grid, here.store) == "built"
+        after = bytes_below(here.store.folder(cell.address))
+        assert {path for path in before if before[path] != after[path]} == {"record.json"}
 
 
 def test_the_ends_of_a_sweep_are_the_checkpoints_own_evaluations(studied: Built) -> None:

@@ -29,6 +29,13 @@ def test_rows_are_sorted_into_the_order_of_the_items(tmp_path: Path, kind: Any) 
     vectors += 1  # the caller may change it
 
 
+def test_the_name_of_a_file_is_no_pattern(tmp_path: Path) -> None:
+    for folder, value in (("v[1]*", 1), ("v1x", 2)):
+        (tmp_path / folder).mkdir()
+        _write(tmp_path / folder, ["a", "b", "c"], [[value]] * 3)
+    assert set(read_vectors(tmp_path / "v[1]*" / "vectors.parquet", IDS).ravel()) == {1}
+
+
 def test_whole_numbers_are_valid_ids(tmp_path: Path) -> None:
     path = _write(tmp_path, [20, 3], [[1.0], [2.0]])
     assert read_vectors(path, np.array(["20", "3"])).tolist() == [[1], [2]]

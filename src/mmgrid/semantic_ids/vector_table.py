@@ -49,7 +49,7 @@ def _rows(path: Path, ids: npt.NDArray[np.str_]) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a parquet file with the columns {' and '.join(COLUMNS)}")
     try:
-        scan = pl.scan_parquet(path)
+        scan = pl.scan_parquet(path, glob=False)
         schema = scan.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None

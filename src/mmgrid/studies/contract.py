@@ -192,11 +192,11 @@ class Part:
 
     def ranks(self) -> pl.DataFrame:
         """The ranks of an evaluation, one row per user: user_id, target, active, rank."""
-        return pl.read_parquet(self.folder / RANKS_FILE)
+        return pl.read_parquet(self.folder / RANKS_FILE, glob=False)
 
     def rows(self) -> pl.DataFrame:
         """The results rows of an evaluation: its metrics with intervals."""
-        return pl.read_parquet(self.folder / ROWS_FILE)
+        return pl.read_parquet(self.folder / ROWS_FILE, glob=False)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _item_key(path: Path, kind: str, others: list[str]) -> str:
     """The column of item ids. Raises DataError if it or one of `others` is missing."""
     if kind == "parquet":
         try:
-            columns = list(pl.read_parquet_schema(path))
+            columns = pl.scan_parquet(path, glob=False).collect_schema().names()
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{path}: cannot be read as parquet ({error}); get or write it again") from error
     else:

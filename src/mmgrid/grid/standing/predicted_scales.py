@@ -52,7 +52,7 @@ def _measured(cells: Sequence[Cell], store: Store, paradigm: str) -> dict[str, t
     places: dict[str, list[tuple[float, float]]] = {}
     for cell in cells:
         if cell.kind == "study" and cell.key[:2] == ("recency", paradigm) and store.has(cell.address):
-            table = pl.read_parquet(store.folder(cell.address) / "recency.parquet")
+            table = pl.read_parquet(store.folder(cell.address) / "recency.parquet", glob=False)
             rows: list[dict[str, Any]] = table.drop_nulls(["best", "gap_days"]).to_dicts()
             for row in rows:
                 places.setdefault(row["domain"], []).append((row["gap_days"], row["best"]))

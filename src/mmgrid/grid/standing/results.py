@@ -99,7 +99,7 @@ def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
 def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
     """All results rows, in the order of the cells; points of sweeps are included only with `points`."""
     scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
-    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE) for cell in scored]
+    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE, glob=False) for cell in scored]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
 
 
@@ -109,7 +109,7 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
     for cell in records:
         if cell.kind == "study":
             for table in STUDIES[cell.recipe["study"]].tables:
-                frame = pl.read_parquet(store.folder(cell.address) / f"{table}.parquet")
+                frame = pl.read_parquet(store.folder(cell.address) / f"{table}.parquet", glob=False)
                 found.setdefault(cell.recipe["study"], {}).setdefault(table, []).append(frame)
     return {name: {table: pl.concat(frames) for table, frames in tables.items()} for name, tables in found.items()}
 
@@ -117,7 +117,7 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
 def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """domain, month (its first day), interactions: for every prepared domain."""
     frames = [
-        pl.read_parquet(store.folder(cell.address) / "months.parquet").select(
+        pl.read_parquet(store.folder(cell.address) / "months.parquet", glob=False).select(
             pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
         )
         for cell in records
@@ -140,7 +140,9 @@ def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
         source = cell.upstream.get(f"source:{recipe['domain']}")
         single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
         if single:
-            ranks, reference = (pl.read_parquet(store.folder(c.address) / RANKS_FILE) for c in (cell, single))
+            ranks, reference = (
+                pl.read_parquet(store.folder(c.address) / RANKS_FILE, glob=False) for c in (cell, single)
+            )
             compared.append(cross_domain.Compared(recipe, ranks, reference, single.recipe["model"]))
     return cross_domain.changes(compared)
 
