@@ -131,7 +131,7 @@ def report(
 
     Args:
         grid: from `load_grid`, or the grid file.
-        out: the HTML file. Default: the grid's name with `.html`, in the working directory.
+        out: the HTML file. Default: called after the grid, in the working directory.
         store: the folder of built cells, relative to the working directory.
         figures: a folder for all figures as SVG and PDF. Default: they are not written.
 
@@ -141,20 +141,17 @@ def report(
     Raises:
         GridError: the grid file is wrong.
         StoreError: the folder is not a store.
-        DiskFull, NotWritableError: a file cannot be written.
+        DiskFull, NotWritableError: a file cannot be written; no older file is replaced then.
+        FileExistsError: the default file exists and is not a report.
     """
-    from mmgrid.files import clear_disk_errors
-    from mmgrid.reporting import write_figures, write_report
+    from mmgrid.reporting import default_report, publish_report
     from mmgrid.reporting.of_grid import grid_tables
 
     view = _view(grid, store)
     _warn_of_damage(view)
-    file = Path(f"{view.grid.spec.name}.html" if out is None else out)
+    file = default_report(view.grid.spec.name) if out is None else Path(out)
     tables = grid_tables(view, _as_typed(view.grid.file))
-    with clear_disk_errors(file):
-        write_report(tables, file)
-    if figures is not None:
-        write_figures(tables, Path(figures))
+    publish_report(tables, file, None if figures is None else Path(figures))
     return file
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmgrid.files import inside, safe_segment
+from mmgrid.files import file_stem, inside, safe_segment
 
 
 @pytest.mark.parametrize("name", ["books", "Cell_Phones+Books=0.5,λ", "a.b-c", "本"])
@@ -50,3 +50,33 @@ def test_inside_refuses_links_unless_allowed(tmp_path: Path) -> None:
         inside(tmp_path / "root", "link/file")
     assert inside(tmp_path / "root", "link/file", allow_links=True) == tmp_path / "root" / "link" / "file"
     assert inside(tmp_path / "root", "not/yet/there") == tmp_path / "root" / "not" / "yet" / "there"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/home/me/index",
+        "../../x",
+        "..",
+        ".",
+        "",
+        ".bashrc",
+        "a\0b",
+        "\x1b[2J",
+        "x [/y]",
+        "C:\\x",
+        "日本" * 200,
+        "//",
+        "é",
+    ],
+)
+def test_any_text_gives_the_name_of_one_visible_file(text: str) -> None:
+    stem = file_stem(text)
+    assert safe_segment(stem) == stem
+    assert file_stem(stem) == stem
+    assert Path(stem).parts == (stem,)
+
+
+def test_readable_names_of_files_stay() -> None:
+    assert file_stem("demo") == "demo"
+    assert file_stem("My grid, 2024") == "My-grid,-2024"

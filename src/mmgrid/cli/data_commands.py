@@ -33,16 +33,16 @@ def prepare(
     from mmgrid.cli import draw
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.calendar import milliseconds
-    from mmgrid.files import clear_disk_errors
+    from mmgrid.data.output import check_output, publish
 
+    check_output(out, (ratings, items))
     prepared = filter_interactions(
-        read_files(ratings, items, out.name),
+        read_files(ratings, items, out.resolve().name),
         start=None if min_date is None else milliseconds(min_date),
         end=None if max_date is None else milliseconds(max_date),
         min_interactions=min_interactions,
     )
-    with clear_disk_errors(out):
-        prepared.corpus.save(out)
+    publish(prepared.corpus, out)
     summary = prepared.summary()
     if as_json:
         draw.print_json(summary | {"folder": str(out)})

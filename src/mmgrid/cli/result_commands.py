@@ -104,18 +104,15 @@ def report(
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.files import clear_disk_errors
-    from mmgrid.reporting import write_figures, write_report
+    from mmgrid.reporting import default_report, publish_report
     from mmgrid.reporting.of_grid import grid_tables
 
     session = Session.open(grid, store, settings)
-    out = out or Path(f"{session.grid.spec.name}.html")
+    out = out or default_report(session.grid.spec.name)
     tables = grid_tables(session, grid)
     session.warn_of_damage()
-    with clear_disk_errors(out):
-        write_report(tables, out)
     folder = out.with_name(f"{out.stem}-figures")
-    pictures = write_figures(tables, folder) if figures else []
+    pictures = publish_report(tables, out, folder if figures else None)
     if as_json:
         files = [str(path.resolve()) for path in pictures]
         draw.print_json({"report": str(out.resolve()), "bytes": out.stat().st_size, "figures": files})

@@ -99,7 +99,7 @@ class Corpus:
             tables = interactions.collect(), items.collect()
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{folder}: its tables cannot be read ({error}); prepare the domain again") from error
-        return cls.from_tables(_name(folder), *tables)
+        return cls.from_tables(stored_name(folder) or folder.resolve().name, *tables)
 
     def save(self, folder: Path) -> None:
         """Write `interactions.parquet` and `items.parquet` into `folder`, which is created if it is missing."""
@@ -167,5 +167,6 @@ def _scan(path: Path, columns: list[str]) -> pl.LazyFrame:
     return table.select(columns)
 
 
-def _name(folder: Path) -> str:
-    return pl.read_parquet_metadata(folder / INTERACTIONS_FILE).get(_NAME_KEY) or folder.resolve().name
+def stored_name(folder: Path) -> str | None:
+    """The domain's name as `Corpus.save` stored it; None if another program wrote the file. Errors as of polars."""
+    return pl.read_parquet_metadata(folder / INTERACTIONS_FILE).get(_NAME_KEY)

@@ -33,40 +33,46 @@ class NotWritableError(PermissionError):
 
 
 @contextlib.contextmanager
-def clear_disk_errors(path: Path, *, remedy: str = "choose another place") -> Iterator[None]:
+def clear_disk_errors(path: Path, *, remedy: str = "choose another place", removing: bool = False) -> Iterator[None]:
     """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`.
+
+    The message says that nothing published has been changed, so whatever is written in here must be published at the
+    end, and at once.
 
     Errors about files unrelated to `path`, such as an unreadable source, pass unchanged.
 
     Args:
         path: the file or folder that is being written; it need not exist.
         remedy: an alternative to making room (or getting rights), in the imperative, for the message.
+        removing: `path` is removed and not written, perhaps one file after the other.
     """
     try:
         yield
     except (DiskFull, NotWritableError):
         raise
     except Exception as error:
-        clear = _explain(error, path, remedy)
+        clear = _explain(error, path, remedy, removing)
         if clear is None:
             raise
         raise clear from error
 
 
-def _explain(error: BaseException, path: Path, remedy: str) -> OSError | None:
+def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> OSError | None:
+    failed = "could not be removed" if removing else "could not be written"
+    intact = "" if removing else " Nothing that was published has been changed."
     for cause in _chain(error):
         number = _full_number(cause, path)
         if number is not None:
             full = DiskFull(
-                f"{path}: could not be written: {_FULL[number]} ({_room(path)}). Nothing that was published "
-                f"has been changed. Make room there or {remedy}, then run the same command again."
+                f"{path}: {failed}: {_FULL[number]} ({_room(path)}).{intact} Make room there or "
+                f"{remedy}, then run the same command again."
             )
             full.errno = number
             return full
     if isinstance(error, OSError) and error.errno in _REFUSED and _is_about(error, path):
         refused = NotWritableError(
-            f"{path}: could not be written: {_REFUSED[error.errno]}. Nothing that was published has been "
-            f"changed. Get the right to write there or {remedy}, then run the same command again."
+            f"{path}: {failed}: {_REFUSED[error.errno]}.{intact} Get the right to write there or "
+            f"{remedy}, then run the same command again."
         )
         refused.errno = error.errno
         return refused

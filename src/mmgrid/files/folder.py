@@ -13,11 +13,12 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 WORK_SUFFIX = ".work"
-_PARTIAL_SUFFIX = ".partial"
+PARTIAL_SUFFIX = ".partial"
 _GONE_INFIX = ".gone-"
 _GONE_NAME = re.compile(r"\.gone-[0-9a-f]{8}$")
 
@@ -55,7 +56,7 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise FileExistsError(f"{final}: exists already and is not empty") from error
         raise
-    _sync(final.parent)
+    sync_path(final.parent)
 
 
 def _open_to_readers(folder: Path, rights: int) -> None:
@@ -85,32 +86,40 @@ def is_gone(path: Path) -> bool:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether `path` is left over from a killed `write_bytes`."""
-    return path.name.startswith(".") and path.name.endswith(_PARTIAL_SUFFIX)
+    """Whether `path` is left over from a killed `write_bytes`, or from a killed replacement of a folder."""
+    return path.name.startswith(".") and path.name.endswith(PARTIAL_SUFFIX)
 
 
 def sync_folder(folder: Path) -> None:
     """fsync `folder` and every file and folder below it."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
+            sync_path(Path(parent) / name)
+        sync_path(Path(parent))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically; an existing one stays until the new one is on disk."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL_SUFFIX}")
+    with replacing_file(path, data):
+        pass
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path, data: bytes) -> Iterator[None]:
+    """Write a file beside `path` at once, and put it in its place at the end, unless there was an error."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        yield
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    _sync(path.parent)
+    sync_path(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,7 +133,7 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, text.encode() + b"\n")
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """fsync a file or folder. Folders are skipped on network file systems that do not support it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -25,7 +25,7 @@ def safe_segment(text: str) -> str:
     for sign in text:
         if sign in "/\\" or unicodedata.category(sign).startswith("C"):
             raise ValueError(f"{text!r}: a name that becomes part of a path must not contain {sign!r}")
-    segment = "".join(sign if sign.isalnum() or sign in _KEPT_SIGNS else "-" for sign in text)
+    segment = _kept(text)
     if not any(sign.isalnum() for sign in segment):
         raise ValueError(f"{text!r}: a name that becomes part of a path needs a letter or a digit")
     if len(segment) > MAX_SEGMENT_CHARACTERS or len(segment.encode()) > _MAX_SEGMENT_BYTES:
@@ -34,6 +34,20 @@ def safe_segment(text: str) -> str:
             f"characters ({_MAX_SEGMENT_BYTES} bytes); this one has {len(segment)}: shorten it"
         )
     return segment
+
+
+def file_stem(text: str) -> str:
+    """A file's name (without its suffix) in the form of `safe_segment` for any text, such as the title of a grid.
+
+    Any other character becomes `-`, dots and dashes at the beginning are left out, and a long text is cut.
+    """
+    stem = _kept(unicodedata.normalize("NFC", text)).lstrip(".-")
+    stem = stem[:MAX_SEGMENT_CHARACTERS].encode()[:_MAX_SEGMENT_BYTES].decode(errors="ignore")
+    return stem if any(sign.isalnum() for sign in stem) else "unnamed"
+
+
+def _kept(text: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in _KEPT_SIGNS else "-" for sign in text)
 
 
 def inside(root: Path, relative: str, *, allow_links: bool = False) -> Path:

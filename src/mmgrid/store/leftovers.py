@@ -29,7 +29,7 @@ def discard(root: Path, leftover: Path) -> bool:
         if leftover.exists():
             raise StoreError(f"{leftover}: is not a leftover of the store {root}; it was not touched")
         return True
-    with clear_disk_errors(leftover, remedy="let its owner do it"):
+    with clear_disk_errors(leftover, remedy="let its owner do it", removing=True):
         if not _has_lock(leftover):
             delete(leftover)
             return True

@@ -290,7 +290,7 @@ class Store:
 
     def remove(self, address: Address) -> None:
         """Remove a built cell atomically. No error if it is absent."""
-        with clear_disk_errors(self.folder(address), remedy="let its owner do it"):
+        with clear_disk_errors(self.folder(address), remedy="let its owner do it", removing=True):
             remove_folder(self.folder(address))
 
     def size(self, address: Address) -> int:

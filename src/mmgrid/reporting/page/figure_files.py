@@ -6,7 +6,7 @@ from typing import Any
 
 import vl_convert
 
-from mmgrid.files import clear_disk_errors, write_bytes
+from mmgrid.files import clear_disk_errors, replacing_files
 from mmgrid.reporting.figures.figure import Figure, vegalite_version
 from mmgrid.reporting.figures.theme import FACET_SPACING, theme
 from mmgrid.reporting.inputs import ReportTables, checked
@@ -20,23 +20,25 @@ WIDTH = 1104
 def write_figures(tables: ReportTables, folder: Path) -> list[Path]:
     """Write `<figure>.svg` and `<figure>.pdf` for each figure of the report into `folder`, and return their paths.
 
+    All are drawn before the first replaces an older one.
+
     Raises:
         ValueError: as `write_report`.
     """
-    figures = [figure for section in report_sections(checked(tables)) for figure in section.figures]
-    written = []
-    with clear_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for figure in figures:
-            spec = sized_spec(figure)
-            svg = vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version())
-            for path, content in (
-                (folder / f"{figure.id}.svg", svg.encode()),
-                (folder / f"{figure.id}.pdf", vl_convert.svg_to_pdf(svg)),
-            ):
-                write_bytes(path, content)
-                written.append(path)
-    return written
+    with clear_disk_errors(folder), replacing_files(folder) as work:
+        names = draw_figures(tables, work)
+    return [folder / name for name in names]
+
+
+def draw_figures(tables: ReportTables, folder: Path) -> list[str]:
+    """Draw the figures of the report into a new folder; returns the names of the files."""
+    names = []
+    for figure in [figure for section in report_sections(checked(tables)) for figure in section.figures]:
+        svg = vl_convert.vegalite_to_svg(sized_spec(figure), vl_version=vegalite_version())
+        for suffix, content in ((".svg", svg.encode()), (".pdf", vl_convert.svg_to_pdf(svg))):
+            (folder / f"{figure.id}{suffix}").write_bytes(content)
+            names.append(f"{figure.id}{suffix}")
+    return names
 
 
 def sized_spec(figure: Figure, width: int = WIDTH) -> dict[str, Any]:
