@@ -215,5 +215,5 @@ def _warn_of_damage(view: GridStore) -> None:
 
 def _as_typed(file: Path) -> str:
     """The path as a user would type it: relative if the file is below the working directory."""
-    relative = os.path.relpath(file)
-    return str(file) if relative.startswith(os.pardir) else relative
+    whole, here = Path(os.path.abspath(file)), Path.cwd()  # noqa: PTH100 - links stay as they are
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else file)

@@ -301,8 +301,7 @@ def test_an_invalid_journal_is_not_used(models: Path, damage: str, monkeypatch: 
     elif damage == "no weights":
         (work / "model.safetensors").unlink()
     elif damage == "other boot":  # after a crash of the machine, written data may be lost
-        (models / "boot").write_text("another")
-        monkeypatch.setitem(on_disk.Journal.__init__.__globals__, "_BOOT_ID", models / "boot")
+        monkeypatch.setitem(on_disk.Journal.__init__.__globals__, "boot", lambda: "another")
     else:
         journal.write_text('"something else"\n["layers.0.weight", {}]\n')
     assert len(resumed(models, recipe_for(models))) == rest

@@ -2,10 +2,10 @@
 
 import json
 import multiprocessing as mp
-import os
 import signal
 from pathlib import Path
 
+import joblib
 import pytest
 
 from kits.processes import accident, finish, living, start, until
@@ -277,5 +277,5 @@ def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_exits(bench: Be
 
 
 def test_default_jobs_are_the_cores_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
     assert [default_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]

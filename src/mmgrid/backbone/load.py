@@ -45,11 +45,6 @@ def load_tokenizer(
         raise _cannot_load(source, error) from error
 
 
-def device() -> str:
-    """The device on which models are evaluated: a GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
     """`factory.from_pretrained`, from safetensors only, and only if every weight is there.
 

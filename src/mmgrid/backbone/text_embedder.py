@@ -37,7 +37,8 @@ class TextEmbedder:
             from mmgrid.backbone.sentence_vectors import sentence_vectors
 
             return lambda texts: sentence_vectors(self.model, texts, most_tokens=TEXT_TOKENS, revision=self.revision)
-        from mmgrid.backbone.load import device, load_model, load_tokenizer
+        from mmgrid.backbone.device import device
+        from mmgrid.backbone.load import load_model, load_tokenizer
         from mmgrid.backbone.pooling import text_vectors
 
         model, tokenizer = load_model(self.model, head=False), load_tokenizer(self.model)

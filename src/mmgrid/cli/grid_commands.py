@@ -147,7 +147,7 @@ def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
     leftovers = [str(path) for path in found.leftovers()]
     damaged = {str(folder): problem for folder, problem in found.damaged()}
     failures = found.failures()
-    working = sorted(str(path.relative_to(found.root)) for path in found.root.rglob("*.work") if path.is_dir())
+    working = sorted(path.relative_to(found.root).as_posix() for path in found.root.rglob("*.work") if path.is_dir())
     if as_json:
         kinds = {k: {"cells": count[k], "bytes": size[k], "seconds": seconds[k]} for k in sorted(count)}
         facts = {"store": str(found.root), "kinds": kinds, "in_work": working}

@@ -18,7 +18,11 @@ _REFUSED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "operation not permitted",
 }
-_FULL_PHRASES = {"no space left on device": errno.ENOSPC, "disk quota exceeded": errno.EDQUOT}
+_FULL_PHRASES = {
+    "no space left on device": errno.ENOSPC,
+    "not enough space on the disk": errno.ENOSPC,  # Windows
+    "disk quota exceeded": errno.EDQUOT,
+}
 # torch.save reports a short write without a reason; it counts as a full disk only if the disk is in fact full.
 _SHORT_WRITE_PHRASES = ("pytorchstreamwriter failed writing", "file write failed")
 _ALMOST_FULL_BYTES = 1 << 20

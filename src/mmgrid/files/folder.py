@@ -21,6 +21,10 @@ WORK_SUFFIX = ".work"
 PARTIAL_SUFFIX = ".partial"
 _GONE_INFIX = ".gone-"
 _GONE_NAME = re.compile(r"\.gone-[0-9a-f]{8}$")
+# Windows opens no folders, flushes only files that are open for writing, and renames onto nothing that exists.
+_SYNCS_FOLDERS = hasattr(os, "O_DIRECTORY")
+_SYNCS_FILES_AS = os.O_RDONLY if _SYNCS_FOLDERS else os.O_RDWR
+_REPLACES_EMPTY_FOLDERS = _SYNCS_FOLDERS
 
 
 def work_folder(final: Path) -> Path:
@@ -51,6 +55,9 @@ def publish(work: Path, final: Path, *, last_file: str = "record.json", replace_
     if replace_leftover and final.exists():
         remove_folder(final)
     try:
+        if not _REPLACES_EMPTY_FOLDERS:
+            with contextlib.suppress(OSError):
+                final.rmdir()
         work.rename(final)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -134,8 +141,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """fsync a file or folder. Folders are skipped on network file systems that do not support it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """fsync a file or folder. Folders are skipped on systems and network file systems that do not support it."""
+    if not _SYNCS_FOLDERS and path.is_dir():
+        return
+    descriptor = os.open(path, _SYNCS_FILES_AS)
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmgrid.files import clear_disk_errors
+from mmgrid.machine.positioned import open_to_read, read_at, write_at
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS
 from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.thresholds import SMALL_GROUP
@@ -151,7 +152,7 @@ def disk_speed(sources: Sequence[Source], folder: Path, read: int, written: int,
         with tempfile.TemporaryFile(dir=folder) as stream:
 
             def write(piece: tuple[int, bytes]) -> int:
-                return os.pwrite(stream.fileno(), piece[1], piece[0])
+                return write_at(stream.fileno(), memoryview(piece[1]), piece[0])
 
             writing = _timed(places, write, workers, lambda: os.fsync(stream.fileno()))
     return DiskSpeed(reading, writing)
@@ -171,9 +172,9 @@ def _spread(files: Sequence[Path], size: int) -> list[tuple[Path, int, int]]:
 def _read(piece: tuple[Path, int, int]) -> int:
     file, start, size = piece
     buffer = np.empty(size, np.uint8)
-    descriptor = os.open(file, os.O_RDONLY)
+    descriptor = open_to_read(file)
     try:
-        return os.preadv(descriptor, [buffer.data], start)
+        return read_at(descriptor, buffer.data, start)
     finally:
         os.close(descriptor)
 

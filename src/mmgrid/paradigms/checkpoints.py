@@ -54,7 +54,7 @@ def load_checkpoint(
 def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
     """The paradigm that a folder's config declares, under `mmgrid` or by its model type; and the model type."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         name, kind = config.get("mmgrid", {}).get("paradigm"), config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None

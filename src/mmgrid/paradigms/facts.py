@@ -24,7 +24,7 @@ class CheckpointError(ValueError):
 def facts(folder: Path) -> dict[str, Any]:
     """The content of `mmgrid.json`. Raises CheckpointError if it cannot be read."""
     try:
-        found = json.loads((folder / FACTS_FILE).read_text())
+        found = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         if isinstance(found, dict):
             return found
         error: object = "not a JSON object"

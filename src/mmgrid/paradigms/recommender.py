@@ -16,7 +16,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from mmgrid.backbone.load import device
+from mmgrid.backbone.device import device
 from mmgrid.backbone.text_embedder import TextEmbedder
 from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_out, known_now
 from mmgrid.data.held_out import HeldOut, Target
@@ -179,7 +179,7 @@ class Recommender:
         self, known: Known, name: str, part: str | None, seed: int | None = None
     ) -> tuple[Paradigm, nn.Module]:
         """The paradigm and the model for a domain, prepared with what is known."""
-        if self.facts.threads and not torch.cuda.is_available():
+        if self.facts.threads and device() == "cpu":
             torch.set_num_threads(self.facts.threads)  # bits differ between one thread and two
         wanted = part or (name if self._keeps_domains_apart else None)
         if self._loaded is None or self._loaded[0] != wanted:

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.machine.cores import available_cores
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
@@ -89,7 +90,7 @@ def run_local(
 
 def default_jobs(threads_per_cell: int) -> int:
     """The number of cells to build at a time: available cores divided by `threads_per_cell`, at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) // threads_per_cell)
+    return max(1, available_cores() // threads_per_cell)
 
 
 def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback) -> Schedule:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mmgrid.backbone.device import device
 from mmgrid.semantic_ids import codebook_files
 from mmgrid.semantic_ids.codewords import Codes, Codewords
 from mmgrid.semantic_ids.item_vectors import Floats, VectorScale, check_vectors, chunks
@@ -124,8 +125,8 @@ class RqVae:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one that computes in float64, which a balanced assignment needs (MPS does not), else the CPU."""
+    return torch.device("cpu" if device() == "mps" else device())
 
 
 @torch.no_grad()

@@ -18,11 +18,14 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+
+from mmgrid.machine.processes import lives, number_space, start_of
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +80,18 @@ class Lock:
         ours = self.held()
         self._done.set()
         self._thread.join()
+        os.close(self._descriptor)  # before the file is removed, since Windows removes no open file
         if ours:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-        os.close(self._descriptor)
 
     def _beat(self) -> None:
         # Touch through the descriptor: if the lock was taken over, this does not keep the new holder's file alive.
+        # (Where only paths can be touched, on Windows, an open file cannot be taken over.)
+        place = self._descriptor if os.utime in os.supports_fd else self.path
         while not self._done.wait(self._beat_seconds):
             with contextlib.suppress(OSError):
-                os.utime(self._descriptor)
+                os.utime(place)
 
     def __enter__(self) -> Lock:
         return self
@@ -148,8 +153,8 @@ def _create(path: Path, beat_seconds: float) -> Lock | None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o644)
     except FileExistsError:
         return None
-    started, since = _start_of(os.getpid()) or "", datetime.now(UTC).isoformat(timespec="seconds")
-    ours = Holder(socket.gethostname(), _machine(), os.getpid(), started, secrets.token_hex(16), since)
+    started, since = start_of(os.getpid()) or "", datetime.now(UTC).isoformat(timespec="seconds")
+    ours = Holder(socket.gethostname(), number_space(), os.getpid(), started, secrets.token_hex(16), since)
     try:
         os.write(descriptor, json.dumps(asdict(ours)).encode())
     except OSError:
@@ -188,6 +193,10 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
         path.rename(aside)
     except FileNotFoundError:
         return True
+    except PermissionError:
+        if sys.platform != "win32":
+            raise
+        return False  # its holder has it open, so it lives
     if _look(aside) == seen:
         aside.unlink()
         return True
@@ -199,7 +208,7 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
     except FileExistsError:
         aside.unlink()
     except OSError:  # a file system without hard links
-        aside.rename(path)
+        aside.replace(path)
     return False
 
 
@@ -214,37 +223,8 @@ def _file_system_now(path: Path) -> int:
             probe.unlink()
 
 
-def _machine() -> str:
-    """Identifies one boot of one kernel and one pid namespace, within which process numbers are unambiguous."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
 def _is_alive(holder: Holder) -> bool | None:
     """Whether the holder lives; None if this machine cannot know."""
-    if holder.host != socket.gethostname() or holder.machine != _machine():
+    if holder.host != socket.gethostname() or holder.machine != number_space():
         return None
-    start = _start_of(holder.pid)
-    if start is not None:
-        return start == holder.start
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return None  # the process exists, but /proc hides those of other users
-    # It exists. Without /proc nothing more is known; with /proc, it is a zombie.
-    return not Path("/proc/self/stat").exists()
-
-
-def _start_of(pid: int) -> str | None:
-    """Start time of the living process with this number, in ticks since boot; None if /proc shows none."""
-    try:
-        # The second field, the command in brackets, may contain anything: read after the last bracket.
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return None if state in "ZX" else fields[18]
+    return lives(holder.pid, holder.start)

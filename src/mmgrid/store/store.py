@@ -21,12 +21,12 @@ from pydantic import ValidationError
 from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, work_folder, write_json
 from mmgrid.files.digest import sha256_file, sha256_files
 from mmgrid.files.folder import is_partial
+from mmgrid.machine.memory import peak_bytes, reset_peak
 from mmgrid.store.address import SHORT_DIGITS, Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
-from mmgrid.store.memory import peak_bytes, reset_peak
 from mmgrid.store.places import delete, is_published, listed, lock_of, walk
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
 

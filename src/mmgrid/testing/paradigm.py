@@ -247,7 +247,7 @@ class ParadigmKit:
         paradigm, model = case.make(items)
         paradigm.save(model, tmp_path)
         assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
-        config = json.loads((tmp_path / "config.json").read_text())
+        config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
         declared = config.get("mmgrid", {}).get("paradigm")
         assert declared == paradigm.name or config["model_type"] == PARADIGMS[paradigm.name].model_type
 

@@ -38,7 +38,7 @@ class StudyCase:
     def build(cls, name: str, grid: str, folder: Path) -> Self:
         """Build a grid with the study in `folder`; grid: the text of the grid file."""
         file, store = folder / "grid.toml", Store(folder / "runs")
-        file.write_text(grid)
+        file.write_text(grid, encoding="utf-8")
         loaded = load_grid(file)
         outcome = run_local(expand(loaded, sha256_file), loaded, store, jobs=1)
         assert outcome.complete, outcome

@@ -23,6 +23,7 @@ from transformers import PreTrainedConfig, PrinterCallback, Trainer, TrainerCall
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from mmgrid.backbone.device import check_precision, device
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
@@ -70,6 +71,7 @@ def fit(
         save_seconds: minimum time between two step checkpoints; it does not affect the weights.
 
     Raises:
+        DeviceError: the device has not the recipe's precision.
         TrainingError: there are no examples, the batch cannot be divided, or the loss or a weight is not finite.
         TypeError: the model has an attribute `config`, which Transformers reads, of another type than its own.
     """
@@ -85,6 +87,7 @@ def fit(
             "no training examples: a recommender needs a user with a target in this phase and an item before it, "
             "a backbone at least one row of item texts"
         )
+    check_precision(recipe.precision)
     micro_batch = _micro_batch(recipe)
     steps = math.ceil(len(sequence) / recipe.batch_size)
     every = max(1, steps // LOSS_POINTS)
@@ -149,7 +152,7 @@ def _arguments(
         warmup_steps=min(warmup, max(steps - 1, 0)),
         max_grad_norm=recipe.max_grad_norm,
         bf16=recipe.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device() == "cpu",
         seed=seed % 2**32,
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
@@ -160,7 +163,7 @@ def _arguments(
         save_total_limit=1,
         disable_tqdm=True,
         report_to=[],
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device() == "cuda",
     )
     # Use one GPU per process; torch's DataParallel would split packed rows at arbitrary places.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -209,9 +212,7 @@ class _StepCallback(TrainerCallback):
 
 def _micro_batch(recipe: TrainingRecipe) -> int:
     """Examples per process and micro-batch, such that a step has `batch_size` examples over all processes."""
-    processes = PartialState(
-        cpu=not torch.cuda.is_available()
-    ).num_processes  # joins the process group, as the Trainer would
+    processes = PartialState(cpu=device() == "cpu").num_processes  # joins the process group, as the Trainer would
     parts = recipe.accumulation * processes
     if recipe.batch_size % parts:
         raise TrainingError(

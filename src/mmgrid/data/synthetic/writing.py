@@ -37,7 +37,7 @@ def write_world(world: World, name: str, folder: Path) -> dict[str, Any]:
     _write_gzip(folder / f"{name}.csv.gz", _ratings(simulation, item_ids))
     _write_gzip(folder / f"meta_{name}.jsonl.gz", _items(simulation, item_ids))
     truth = _truth(world, simulation)
-    (folder / f"truth_{name}.json").write_text(json.dumps(truth, indent=2) + "\n")
+    (folder / f"truth_{name}.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return truth
 
 

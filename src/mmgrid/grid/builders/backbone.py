@@ -71,7 +71,7 @@ def make_tiny(
     )
     model.save_pretrained(str(place.folder))
     tokenizer.save_pretrained(str(place.folder))
-    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
+    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}), encoding="utf-8")
     return {
         "parameters": model.num_parameters(),
         "vocabulary": len(tokenizer),

@@ -88,7 +88,7 @@ def train(
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}
     write_facts(place.folder, {**about, **declared, **paradigm.facts(model)})
-    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}))
+    (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}), encoding="utf-8")
     return {
         "steps": report.steps,
         "examples": report.examples,
@@ -131,4 +131,4 @@ def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
 def write_facts(folder: Path, declared: Mapping[str, Any]) -> None:
     """Write `mmgrid.json` next to the weights, which describes the checkpoint outside of a store."""
     facts = {"mmgrid": __version__, **declared}
-    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")

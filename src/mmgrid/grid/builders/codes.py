@@ -69,7 +69,7 @@ def assign_codes(
     codes, report = item_codes.assign_codes(codebook, vectors, groups)
     codebook.save(folder)
     codes.save(folder)
-    (folder / REPORT_FILE).write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    (folder / REPORT_FILE).write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
     return {"items": len(vectors), "work": len(fitted), **report.as_json()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmgrid.backbone.load import device
+from mmgrid.backbone.device import device
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.cells.study_cells import BETWEEN_PHASES

@@ -139,7 +139,7 @@ class Sources:
             return {"hub": path, "revision": self.spec.item_vectors.revision}
         names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
         visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-        return {"files": {str(name): self.digest(folder / name) for name in visible}}
+        return {"files": {name.as_posix(): self.digest(folder / name) for name in visible}}
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -155,6 +155,6 @@ def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             about["seed"] = cell.recipe["seed"]
             file: Path = store.folder(cell.address) / "training.json"
-            points = json.loads(file.read_text())["losses"]
+            points = json.loads(file.read_text(encoding="utf-8"))["losses"]
             rows += [about | dict(zip(("step", "epoch", "loss"), point, strict=True)) for point in points]
     return pl.DataFrame(rows)

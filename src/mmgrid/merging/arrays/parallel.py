@@ -1,9 +1,10 @@
 """Processes many items with a few threads; numpy and reads release the interpreter lock while they work."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
+
+from mmgrid.machine.cores import available_cores
 
 Item = TypeVar("Item")
 _MOST_WORKERS = 16  # beyond that, the disk and the interpreter are the limit
@@ -11,8 +12,7 @@ _MOST_WORKERS = 16  # beyond that, the disk and the interpreter are the limit
 
 def default_workers() -> int:
     """The number of cores available to this process, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_WORKERS)
+    return min(available_cores(), _MOST_WORKERS)
 
 
 def for_each(items: Iterable[Item], work: Callable[[Item], None], workers: int) -> None:

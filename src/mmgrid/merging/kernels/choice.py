@@ -105,6 +105,6 @@ def compile_into(path: Path) -> None:
         RuntimeError: compilation failed.
     """
     command = [sys.executable, "-m", "mmgrid.merging.kernels.compiling", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the compiler failed")

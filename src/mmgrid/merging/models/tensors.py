@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from mmgrid.files import inside
+from mmgrid.machine.positioned import open_to_read, open_to_write, read_at, write_at
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
@@ -29,7 +30,6 @@ from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_READ_BYTES = 1 << 30  # one call of read or write takes at most 2 GiB on Linux
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class TensorFolder:
         view, first = raw.data, entry.start + start * each
         done = 0
         while done < len(view):
-            got = os.preadv(self._descriptor(number), [view[done : done + _READ_BYTES]], first + done)
+            got = read_at(self._descriptor(number), view[done:], first + done)
             if not got:
                 raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
             done += got
@@ -127,7 +127,7 @@ class TensorFolder:
     def _descriptor(self, number: int) -> int:
         with self._opening:
             if number not in self._descriptors:
-                self._descriptors[number] = os.open(self.files[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                self._descriptors[number] = open_to_read(self.files[number])
             return self._descriptors[number]
 
     def __iter__(self) -> Iterator[str]:
@@ -177,8 +177,7 @@ class TensorWriter:
         self._flusher: Flusher | None = None
         # transformers refuses files that do not name the framework.
         header, self._entries = plan_header(described, {"format": "pt"})
-        flags = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | (0 if resume else os.O_CREAT | os.O_EXCL)
-        self._descriptor = os.open(path, flags, 0o644)
+        self._descriptor = open_to_write(path, new=not resume)
         try:
             _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
             self._put(memoryview(header), 0)
@@ -198,8 +197,7 @@ class TensorWriter:
     def _put(self, view: memoryview, offset: int) -> None:
         done = 0
         while done < len(view):
-            done += os.pwrite(self._descriptor, view[done : done + _READ_BYTES], offset + done)
-
+            done += write_at(self._descriptor, view[done:], offset + done)
         if self._flusher is not None:
             self._flusher.add(len(view))
 

@@ -5,13 +5,12 @@ or removed by the next merge.
 """
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmgrid.files import publish, remove_folder, work_folder
+from mmgrid.machine.claim import claimed
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
 
@@ -31,9 +30,8 @@ def working(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     work = work_folder(out.with_name(f".{out.name}.merging"))
     work.mkdir(exist_ok=True)
-    descriptor = os.open(work, os.O_RDONLY)
-    try:
-        if not _claimed(work, descriptor):
+    with claimed(work) as ours:
+        if not ours:
             raise MergeError(f"{out}: another merge is writing it now; wait, or give another output folder")
         try:
             yield work
@@ -44,8 +42,6 @@ def working(out: Path) -> Iterator[Path]:
         except Exception:
             remove_folder(work)
             raise
-    finally:
-        os.close(descriptor)
 
 
 def check_free(out: Path) -> None:
@@ -59,16 +55,6 @@ def check_free(out: Path) -> None:
     above = next(folder for folder in out.parents if folder.exists())
     if not above.is_dir():
         raise MergeError(f"{out}: {above} is a file; give another output folder")
-
-
-def _claimed(work: Path, descriptor: int) -> bool:
-    """Whether this process has locked the folder. The kernel releases the lock of a killed process."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    # Another process may just have renamed the folder to its final name.
-    return work.exists() and work.stat().st_ino == os.fstat(descriptor).st_ino
 
 
 def clear(folder: Path) -> None:

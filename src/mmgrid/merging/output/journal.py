@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmgrid.machine.processes import boot
+
 JOURNAL_FILE = "journal.jsonl"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Journal:
@@ -24,8 +25,7 @@ class Journal:
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.path = folder / JOURNAL_FILE
-        boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-        text = json.dumps({**facts, "boot": boot}, sort_keys=True, default=str)
+        text = json.dumps({**facts, "boot": boot()}, sort_keys=True, default=str)
         self._key = hashlib.sha256(text.encode()).hexdigest()
         self.kept: dict[str, dict[str, tuple[int, int]]] = dict(self._read())
 
@@ -37,7 +37,7 @@ class Journal:
     def _read(self) -> list[Any]:
         lines: list[Any] = []
         with contextlib.suppress(OSError, ValueError):
-            whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            whole = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
             lines = [json.loads(line) for line in whole]  # a kill may have truncated the last line, which is left out
         return lines[1:] if lines and lines[0] == self._key else []
 
@@ -48,11 +48,11 @@ class Journal:
 
     def begin(self) -> None:
         """Start a new journal without finished tensors."""
-        self.path.write_text(json.dumps(self._key) + "\n")
+        self.path.write_text(json.dumps(self._key) + "\n", encoding="utf-8")
 
     def add(self, tensor: str, kept: Mapping[str, tuple[int, int]]) -> None:
         """Add a finished tensor; `kept`: source → elements left by stages, and elements in all."""
-        with self.path.open("a") as stream:
+        with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([tensor, kept]) + "\n")
 
     def remove(self) -> None:

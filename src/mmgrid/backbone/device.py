@@ -1,0 +1,33 @@
+"""The device on which models are trained and evaluated."""
+
+import torch
+
+
+class DeviceError(ValueError):
+    """The device cannot do what a recipe asks for; the message says what to change."""
+
+
+def device() -> str:
+    """A GPU where there is one ("cuda", or "mps" on a Mac), otherwise "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def has_bf16(place: str) -> bool:
+    """Whether the device computes in bf16 at all; on a CPU it may be slow."""
+    if place == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return place != "mps" or torch.backends.mps.is_macos_or_newer(14, 0)
+
+
+def check_precision(precision: str) -> None:
+    """Check that the device has the precision of a recipe.
+
+    Raises:
+        DeviceError: it has not.
+    """
+    place = device()
+    if precision == "bf16" and not has_bf16(place):
+        needs = "macOS 14 or newer" if place == "mps" else "a newer GPU"
+        raise DeviceError(f'precision = "bf16" needs {needs} on this device ({place}); set precision = "float32"')
