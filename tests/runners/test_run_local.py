@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing as mp
+import os
 import signal
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 Each command imports what it needs on use, so that `mmgrid --help` answers at once.
 """
 
+import io
 import os
 import sys
 from typing import Any
@@ -56,6 +57,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    # On a Mac's GPU, torch computes the few operations that it lacks there on the CPU. It reads this when it is imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # outside UTF-8, a sign that is not in the encoding ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     show_warnings_visibly()
     try:
         code = app(standalone_mode=False)

@@ -17,6 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mmgrid.data import Histories, Items, LeakageError, Phase
 from mmgrid.evaluation import NOT_RANKED
@@ -48,6 +50,15 @@ class ParadigmCase:
             return spec.load().start(recipe, TrainingStart(None, items, "kitchen", seed=0, grid_seed=0))
 
         return cls(make, recipe, learning_rate)
+
+
+class _NoFloat64(TorchDispatchMode):
+    """Within it, no tensor is made in float64. (An array of numpy may be: it never leaves the CPU.)"""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        assert not any(isinstance(one, torch.Tensor) and one.dtype == torch.float64 for one in tree_leaves(made)), func
+        return made
 
 
 class Interruption(Exception):
@@ -159,6 +170,15 @@ class ParadigmKit:
         paradigm.save(model, tmp_path / "saved")
         stored = [load_file(file) for file in (tmp_path / "saved").glob("model*.safetensors")]
         assert {tensor.dtype for weights in stored for tensor in weights.values()} == {torch.float32}
+
+    def test_computes_without_float64_which_mps_lacks(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        examples = paradigm.examples(histories, items, PHASE, seed=0)
+        with _NoFloat64():
+            model.train()
+            paradigm.loss(model, examples.collate([examples.draw(index, 0) for index in range(4)])).backward()
+            model.eval()
+            paradigm.rank(model, histories, items, np.zeros(N_USERS, np.int64))
 
     def test_a_rank_is_the_position_in_the_full_list(self, case, items, histories) -> None:
         paradigm, model = case.make(items)

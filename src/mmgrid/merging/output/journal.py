@@ -37,7 +37,9 @@ class Journal:
     def _read(self) -> list[Any]:
         lines: list[Any] = []
         with contextlib.suppress(OSError, ValueError):
-            whole = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            whole = [
+                line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+            ]
             lines = [json.loads(line) for line in whole]  # a kill may have truncated the last line, which is left out
         return lines[1:] if lines and lines[0] == self._key else []
 

@@ -90,4 +90,6 @@ def _of_a_paradigm(made_from: Any) -> bool:
 def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
     """The recipe with paths relative to `folder`; those on another drive of Windows stay absolute."""
     near = folder.absolute().drive
-    return recipe.with_paths(lambda path: Path(os.path.relpath(path, folder)) if path.absolute().drive == near else path)
+    return recipe.with_paths(
+        lambda path: Path(os.path.relpath(path, folder)) if path.absolute().drive == near else path
+    )

@@ -168,7 +168,9 @@ class Semid(Paradigm[PreTrainedModel]):
         model.save_pretrained(str(folder))
         with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
         self.tokens.save_codes(self.codes, folder)
-        (folder / FACTS_FILE).write_text(json.dumps({"paradigm": self.name, **self.facts(model)}) + "\n", encoding="utf-8")
+        (folder / FACTS_FILE).write_text(
+            json.dumps({"paradigm": self.name, **self.facts(model)}) + "\n", encoding="utf-8"
+        )
 
     def facts(self, model: nn.Module) -> dict[str, Any]:
         """The token blocks of a model, as its `mmgrid.json` declares them for merges."""
