@@ -14,6 +14,7 @@ import typer
 
 from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
+from mmgrid.cli import doctor_command
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.file.spec import TinyBackbone
 
@@ -214,10 +215,24 @@ def test_doctor_looks_at_the_machine() -> None:
     assert facts["mmgrid"] == __version__
     assert facts.keys() >= {"python", "torch", "transformers", "cores", "memory_gib", "gpus", "free_disk_gib"}
     assert facts["cores"] >= 1
+    assert facts["device"] in ("cpu", "cuda", "mps")
+    assert facts.keys() >= {"platform", "merging_loops", "numba", "vllm", "peft", "missing"}
     text = mmgrid("doctor")
     assert text.code == 0
     for name in ("torch", "cores", "memory_gib"):
         assert name in text.out
+
+
+def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_command, "_installed", lambda package: None)
+    facts = mmgrid("doctor", "--json").json
+    assert [line.partition(",")[0] for line in facts["missing"]] == ["numba", "vllm", "sentence-transformers", "peft"]
+    assert facts["merging_loops"] == "numpy"
+    assert '- numba, for fast merges of large models: pip install "mmgrid[fast]"\n' in mmgrid("doctor").out
+
+
+def test_the_version_is_one_line() -> None:
+    assert mmgrid("--version").out == f"mmgrid {__version__}\n"
 
 
 def test_a_command_whose_reader_goes_away_ends_quietly(tmp_path: Path) -> None:

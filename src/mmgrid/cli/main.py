@@ -6,13 +6,15 @@ Each command imports what it needs on use, so that `mmgrid --help` answers at on
 import io
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from mmgrid import __version__
 from mmgrid.cli import (
     advise_commands,
     data_commands,
+    doctor_command,
     grid_commands,
     merge_commands,
     model_commands,
@@ -24,6 +26,21 @@ from mmgrid.visible import show_warnings_visibly, visible_lines
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's own copy
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmgrid {__version__}")
+        raise typer.Exit
+
+
+def _options_before_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
 app = typer.Typer(
     name="mmgrid",
     help="Train generative recommenders across domains and time, merge them, and measure the effect.",
@@ -32,8 +49,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.callback()(_options_before_commands)
 app.command()(setup_commands.init)
-app.command()(setup_commands.doctor)
+app.command()(doctor_command.doctor)
 app.add_typer(data_commands.app, name="data")
 app.command()(grid_commands.plan)
 app.command()(grid_commands.run)
