@@ -175,3 +175,53 @@ def test_domain_names_must_be_distinct_and_known():
         World((SMALL,)).domain("songs")
     with pytest.raises(ValueError, match="at least one"):
         World(())
+
+
+def test_new_parameters_leave_the_first_worlds_as_they_were():
+    assert not {"gifts", "growth", "items_of"} & set(WORLD.domains[0].parameters())
+    assert replace(SMALL, gifts=0.5, items_of="toys").parameters().items() >= {"gifts": 0.5, "items_of": "toys"}.items()
+
+
+def test_gifts_change_what_is_taken_before_christmas_alone():
+    domain = replace(SMALL, drift=0, wander=0, gifts=0.8)
+    simulation = simulate(World((domain,)), "films")
+    month = simulation.times_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(int) % 12 + 1
+    suits = (simulation.taste(simulation.start_ms)[simulation.users] * simulation.item_vectors[simulation.items]).sum(1)
+    season = month >= 11
+    means = [np.linalg.norm(simulation.item_vectors[simulation.items[part]].mean(axis=0)) for part in (season, ~season)]
+    assert suits[season].mean() < 0.5 * suits[~season].mean()  # gifts do not suit those who pay for them
+    assert means[0] > 1.5 * means[1]  # they are alike
+
+
+def test_more_growth_means_more_users_late():
+    late = {}
+    for growth in (1.2, 3.0):
+        times = simulate(World((replace(SMALL, growth=growth),)), "films").times_ms
+        late[growth] = np.mean(times >= WORLD.calendar.phase1.start)
+    assert late[3.0] > 1.25 * late[1.2]
+
+
+def test_shared_items_have_the_same_texts_and_other_users(tmp_path):
+    world = World((replace(SMALL, items=80, mean_interactions=8), WorldDomain("toys", 300, 80, 8, items_of="films")))
+    films, toys = (simulate(world, name) for name in ("films", "toys"))
+    assert films.titles == toys.titles
+    assert films.descriptions == toys.descriptions
+    assert np.array_equal(films.item_vectors, toys.item_vectors)
+    assert len(films.users) != len(toys.users)
+    alone = simulate(World((world.domains[0],)), "films")
+    assert np.array_equal(alone.items, films.items)
+
+
+@pytest.mark.parametrize(
+    ("toys", "message"),
+    [
+        ({"items_of": "games"}, "toys.items_of is 'games': expected a domain with items of its own: films"),
+        ({"items_of": "toys"}, "toys.items_of is 'toys': expected a domain with items of its own: films"),
+        ({"items_of": "films", "items": 200}, "toys.items is 200, films.items is 300: toys has the items of films"),
+        ({"gifts": 1.5}, "toys.gifts is 1.5: expected a number from 0 to 1"),
+        ({"growth": 0}, "toys.growth is 0: expected a number from 0.1 to 6"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(toys, message):
+    with pytest.raises(ValueError, match=message):
+        World((SMALL, replace(SMALL, name="toys", **toys)))

@@ -22,6 +22,7 @@ from mmgrid.seeds import generator
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 YEAR_DAYS = 365.25
 _BLOCK_CELLS = 1 << 20
@@ -33,6 +34,8 @@ _FEWEST, _MOST = 5, 120  # interactions of a user
 _BEFORE_DAYS, _AFTER_DAYS = 120, 40
 # Shares of the log-odds of the next item in a series: for other items of the series, and for items like the last.
 _SAME_SERIES, _ALIKE = 0.6, 0.4
+# The share of the year at which the season of gifts begins: November.
+_GIFTS_FROM = 5 / 6
 # Probability that a choice depends on the last item.
 _CONTINUES = 0.7
 
@@ -103,10 +106,13 @@ def simulate(world: World, name: str) -> Simulation:
     domain = world.domain(name)
     start, end = world.calendar.pretrain.start, world.calendar.test.end
     span = (end - start) / (YEAR_DAYS * DAY_MS)
-    catalogue = _catalogue(domain, generator(world.seed, "synthetic", name, "items"), span)
+    owner = world.owner_of_items(name)
+    catalogue = _catalogue(owner, generator(world.seed, "synthetic", owner.name, "items"), span)
     tastes = _tastes(domain, generator(world.seed, "synthetic", name, "tastes"))
     counts, times = _times(domain, generator(world.seed, "synthetic", name, "times"), span)
-    items = _choices(domain, generator(world.seed, "synthetic", name, "choices"), catalogue, tastes, counts, times)
+    gifts = _gifts(domain, generator(world.seed, "synthetic", name, "gifts"), times + start / (YEAR_DAYS * DAY_MS))
+    choices = generator(world.seed, "synthetic", name, "choices")
+    items = _choices(domain, choices, catalogue, tastes, gifts, counts, times)
     users = np.repeat(np.arange(domain.users), counts)
     taken = items >= 0
     users, items, times = users[taken], items[taken], times[taken]
@@ -114,7 +120,7 @@ def simulate(world: World, name: str) -> Simulation:
     noise = generator(world.seed, "synthetic", name, "ratings").normal(0, 0.7, len(users))
     ratings = np.clip(np.rint(3.6 + 1.5 * suits + noise), 1, 5).astype(np.int64)
     titles, descriptions = item_texts(
-        generator(world.seed, "synthetic", name, "texts"),
+        generator(world.seed, "synthetic", owner.name, "texts"),
         catalogue.words,
         catalogue.vectors,
         catalogue.nouns,
@@ -205,7 +211,7 @@ def _times(domain: WorldDomain, random: np.random.Generator, span: float) -> tup
     extra = random.gamma(0.8, (domain.mean_interactions - _FEWEST) / 0.8, U)
     counts = np.minimum(_FEWEST + np.rint(extra), most).astype(np.int64)
     low, high = -_BEFORE_DAYS / YEAR_DAYS, span + _AFTER_DAYS / YEAR_DAYS
-    growth, shortest = 1.2, 0.15 * span
+    growth, shortest = domain.growth, 0.15 * span
     begin = low + (high - low - shortest) * np.log1p(random.random(U) * np.expm1(growth)) / growth
     stay = np.minimum(shortest + random.exponential(0.4 * span, U), high - begin)
     user = np.repeat(np.arange(U), counts)
@@ -219,11 +225,26 @@ def _times(domain: WorldDomain, random: np.random.Generator, span: float) -> tup
     return counts, times[order]
 
 
+@dataclass(frozen=True, eq=False)
+class _Gifts:
+    """Which interactions are gifts, bool[n], and the taste that they follow, float[D]."""
+
+    given: Booleans
+    taste: Floats
+
+
+def _gifts(domain: WorldDomain, random: np.random.Generator, years: Floats) -> _Gifts:
+    """`years` float[n]: times of interactions, since 1970."""
+    taste = _directions(random, 1, domain.taste_dimensions)[0]
+    return _Gifts((years % 1 >= _GIFTS_FROM) & (random.random(len(years)) < domain.gifts), taste)
+
+
 def _choices(
     domain: WorldDomain,
     random: np.random.Generator,
     catalogue: _Catalogue,
     tastes: Tastes,
+    gifts: _Gifts,
     counts: Ints,
     times: Floats,
 ) -> Ints:
@@ -241,15 +262,17 @@ def _choices(
         for step in range(int(counts[members[0]])):
             here = int(np.count_nonzero(counts[members] > step))
             rows = offsets[members[:here]] + step
-            goes = goes_on[rows] & (last[:here] >= 0)
-            taste = tastes.at(members[:here], times[rows])
+            given = gifts.given[rows]
+            goes = goes_on[rows] & (last[:here] >= 0) & ~given
+            taste = np.where(given[:, None], gifts.taste, tastes.at(members[:here], times[rows]))
             log_odds = _log_odds(domain, catalogue, taste, times[rows], np.where(goes, last[:here], -1))
             log_odds[taken[:here] | (catalogue.appears > times[rows, None])] = -np.inf
             picked = _draw(log_odds, draws[rows])
             chosen[rows] = picked
             took = np.flatnonzero(picked >= 0)
             taken[took, picked[took]] = True
-            last[took] = picked[took]
+            own = took[~given[took]]
+            last[own] = picked[own]
     return chosen
 
 

@@ -32,11 +32,14 @@ class SyntheticValues(Frozen):
     item_life_days: float | None = None
     drift: float | None = None
     wander: float | None = None
+    gifts: float | None = None
+    growth: float | None = None
     popularity: float | None = None
     taste_dimensions: int | None = None
     taste_strength: float | None = None
     sequence_strength: float | None = None
     shared_words: float | None = None
+    items_of: str | None = None
 
 
 class SyntheticSpec(SyntheticValues):
