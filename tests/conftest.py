@@ -1,9 +1,12 @@
 """What tests of several rooms share: one tiny grid, built once."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; see `kits.hub_server` for tests of the Hub
 
 from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.file.load import load_grid

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kits.hub_server import running_hub
 from kits.small import make_tokenizer
 from mmgrid.backbone import TinyRecipe
 from mmgrid.backbone.load import BackboneError, load_model, load_tokenizer
@@ -101,3 +102,15 @@ def test_remote_code_is_off(folder: Path) -> None:
     with pytest.raises(BackboneError, match="cannot be loaded"):
         load_model(folder)
     assert not trap.exists()
+
+
+def test_a_name_on_the_hub_is_a_folder_of_its_cache(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    with running_hub(tmp_path / "cache", monkeypatch) as hub:
+        commit = hub.add("some/body", folder)
+        hub.add("some/body", {"config.json": b"{}"})
+        model = load_model("some/body", revision=commit)
+        load_tokenizer(f"some/body@{commit}")
+        model.save_pretrained(str(tmp_path / "copy"))
+        assert str(tmp_path) not in (tmp_path / "copy" / "config.json").read_text()
+        with pytest.raises(BackboneError, match=r"backbone some/body: .* but not this revision"):
+            load_model("some/body", revision="v1")

@@ -508,21 +508,3 @@ def test_a_model_with_an_adapter(models: Path) -> None:
     assert_same(ours, theirs)
     again = read_mergekit(models / "ours" / "mergekit_config.yml").recipe
     assert (again.sources[0].path.name, again.sources[0].onto.name) == ("adapter", "a")  # type: ignore[union-attr]
-
-
-def test_a_name_on_the_hub_is_looked_up_in_the_hubs_cache(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    asked: list[tuple[str, str | None, bool]] = []
-
-    def snapshot(name: str, *, revision: str | None, local_files_only: bool) -> str:
-        asked.append((name, revision, local_files_only))
-        return str(models / "a")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    (models / "config.yml").write_text(
-        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: some/body@main}, {model: b}]"
-    )
-    sources = read_mergekit(models / "config.yml").recipe.sources
-    assert asked == [("some/body", "main", True)]
-    assert [(source.name, source.path) for source in sources] == [("body", models / "a"), ("b", models / "b")]

@@ -14,6 +14,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from mmgrid.files import HubName, model_folder
+
 
 class BackboneError(ValueError):
     """The folder or id cannot be loaded as a causal language model; the message says why."""
@@ -27,9 +29,9 @@ def load_model(
 ) -> PreTrainedModel:
     """The backbone in float32, with its language-model head or (`head=False`) without."""
     factory = AutoModelForCausalLM if head else AutoModel
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        return whole_model(factory, source, dtype=torch.float32, **options)
+        folder = _folder(source, revision, trust_remote_code)
+        return whole_model(factory, folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
     except LOAD_ERRORS as error:
         raise _cannot_load(source, error) from error
 
@@ -38,11 +40,19 @@ def load_tokenizer(
     source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """The tokenizer stored with the backbone's weights."""
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        return AutoTokenizer.from_pretrained(str(source), **options)
+        folder = _folder(source, revision, trust_remote_code)
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except LOAD_ERRORS as error:
         raise _cannot_load(source, error) from error
+
+
+def _folder(source: str | Path, revision: str | None, with_code: bool) -> str | Path:
+    """The folder of a model: `source`, or that of the Hub's cache."""
+    name = HubName.parse(str(source), without_organisation=True)
+    if name is None or Path(source).exists():
+        return source
+    return model_folder(HubName(name.repo, revision or name.revision), more=("*.py",) if with_code else ())
 
 
 def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:

@@ -23,7 +23,10 @@ def merge(
     method: Annotated[str | None, typer.Option(help="Without a recipe: a method; `mmgrid methods` lists them.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]PATH[:WEIGHT]", help="Without a recipe: a model to merge; repeat."),
+        typer.Option(
+            metavar="[NAME=]PATH[:WEIGHT]",
+            help="Without a recipe: a model to merge, by its path or its name on the Hub (ORG/NAME[@REVISION]); repeat.",
+        ),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Without a recipe: the model the others were trained from.")] = None,
     option: Annotated[
@@ -98,7 +101,9 @@ def methods(
 
 
 def diff(
-    models: Annotated[list[Path], typer.Argument(metavar="A B [C …]", help="Models: folders or safetensors files.")],
+    models: Annotated[
+        list[Path], typer.Argument(metavar="A B [C …]", help="Models: folders, safetensors files, or names on the Hub.")
+    ],
     base: Annotated[Path | None, typer.Option(help="Compare the task vectors from this model.")] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="Also print one line per tensor.")] = False,
     workers: Workers = None,

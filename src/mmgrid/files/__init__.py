@@ -1,4 +1,4 @@
-"""Atomic files and folders, digests, safe paths and clear disk errors, used by merging and the store."""
+"""Atomic files and folders, digests, safe paths, clear disk errors, and models on the Hub."""
 
 from mmgrid.files.digest import DigestCache, sha256_file, sha256_files
 from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors
@@ -11,16 +11,24 @@ from mmgrid.files.folder import (
     write_bytes,
     write_json,
 )
+from mmgrid.files.hub import HubName, model_folder, name_of, on_hub, short_name_of
+from mmgrid.files.hub_errors import HubError, clear_hub_errors
 from mmgrid.files.paths import file_stem, inside, safe_segment
 from mmgrid.files.replacing import replacing_files, replacing_folder
 
 __all__ = [
     "DigestCache",
     "DiskFull",
+    "HubError",
+    "HubName",
     "NotWritableError",
     "clear_disk_errors",
+    "clear_hub_errors",
     "file_stem",
     "inside",
+    "model_folder",
+    "name_of",
+    "on_hub",
     "publish",
     "remove_folder",
     "replacing_file",
@@ -29,6 +37,7 @@ __all__ = [
     "safe_segment",
     "sha256_file",
     "sha256_files",
+    "short_name_of",
     "sync_folder",
     "work_folder",
     "write_bytes",

@@ -64,7 +64,7 @@ def clear_disk_errors(path: Path, *, remedy: str = "choose another place", remov
 def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> OSError | None:
     failed = "could not be removed" if removing else "could not be written"
     intact = "" if removing else " Nothing that was published has been changed."
-    for cause in _chain(error):
+    for cause in chain(error):
         number = _full_number(cause, path)
         if number is not None:
             full = DiskFull(
@@ -83,7 +83,8 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, the error that it was raised from, and so on."""
     current: BaseException | None = error
     seen: set[int] = set()
     while current is not None and id(current) not in seen:

@@ -17,7 +17,7 @@ from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.model_sums import ModelPair, SumCollector, Sums, added, no_sums
 from mmgrid.merging.engine.progress import MergeProgress
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.sources import open_source
+from mmgrid.merging.models.sources import found, open_source
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.plan.plan import BASE
 
@@ -61,7 +61,7 @@ def compare(
     """Compare two or more models, each with each.
 
     Args:
-        a, b, more: folders (of models or adapters), safetensors files, or open tensors.
+        a, b, more: folders (of models or adapters), safetensors files, names on the Hub, or open tensors.
         base: θ₀; the numbers are then those of task vectors.
         names: names of the models. Default: a, b, c, …
         workers: number of threads; does not change the result. Default: one per core.
@@ -78,8 +78,8 @@ def compare(
 
         def opened(model: str | Path | Tensors) -> Tensors:
             if isinstance(model, str | Path):
-                base_path = Path(base) if isinstance(base, str | Path) else None
-                return stack.enter_context(open_source(Path(model), base=base_path))
+                base_path = found(Path(base)) if isinstance(base, str | Path) else None
+                return stack.enter_context(open_source(found(Path(model)), base=base_path))
             return model
 
         models = {name: opened(model) for name, model in zip(called, given, strict=True)}

@@ -17,6 +17,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.models.sources import found
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
@@ -183,7 +184,14 @@ def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
     places |= {f"the model under {source.name!r}": source.onto for source in recipe.sources if source.onto is not None}
     places |= {"the base": recipe.base} if recipe.base is not None else {}
     places |= {f"the base of rule {n}": rule.base for n, rule in enumerate(recipe.rules) if rule.base is not None}
-    return tuple(f"{name}: {path}" for name, path in places.items() if not path.exists())
+    missing = []
+    for name, path in places.items():
+        try:
+            if not found(path).exists():
+                missing.append(f"{name}: {path}")
+        except MergeError as error:  # the Hub does not give it
+            missing.append(f"{name}: {error}")
+    return tuple(missing)
 
 
 def _changed(recorded: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -30,7 +30,10 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model as named in the file: a folder or a name on the hub, with an optional revision and LoRA adapter."""
+    """A model as named in the file: a folder or a name on the hub, with an optional revision and LoRA adapter.
+
+    The adapter may have a revision, too: `ORG/NAME@REVISION`.
+    """
 
     path: str
     revision: str | None = None
@@ -179,15 +182,16 @@ def _model(value: Any, where: str) -> ModelName:
     elif isinstance(value, str) and "+" in value:
         value, _, adapter = value.partition("+")
     if isinstance(adapter, Mapping):
-        adapter = adapter.get("path")
+        at = f"@{adapter['revision']}" if adapter.get("revision") else ""
+        adapter = f"{adapter.get('path') or ''}{at}"
     if isinstance(value, Mapping):
         path, revision = value.get("path"), value.get("revision")
     else:
         path, _, revision = str(value).partition("@")
     if not path or "+" in str(adapter) or "@" in str(revision):
         raise MergeError(f"{where}: {value!r} is not a model; give a folder or a name on the hub")
-    if adapter is not None and "@" in adapter:
-        raise MergeError(f"{where}: a revision of an adapter is not supported; give the adapter's folder")
+    if adapter is not None and (not adapter.partition("@")[0] or adapter.count("@") > 1):
+        raise MergeError(f"{where}: {adapter!r} is not an adapter; give a folder or a name on the hub")
     return ModelName(str(path), str(revision) if revision else None, adapter)
 
 

@@ -1,41 +1,35 @@
-"""Finds the models of a mergekit file on this machine, and compares their tokenizers."""
+"""Finds the models of a mergekit file, and compares their tokenizers."""
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files import HubError, HubName
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.mergekit.file import MergekitFile, ModelName
+from mmgrid.merging.models.hub import downloaded
 
 
 def folder_of(model: ModelName, file_folder: Path, where: str) -> Path:
-    """The folder of a model: as given, relative to the mergekit file's folder, or in the hub's cache.
+    """The folder of a model: as given, relative to the mergekit file's folder, or on the Hub.
 
     Raises:
         MergeError: it is in none of these places.
     """
-    for path in (Path(model.path).absolute(), file_folder / model.path):
-        if path.exists():
-            return path
-    cached = _in_cache(model)
-    if cached is None:
-        raise MergeError(
-            f"{where}: model {model.path!r} is neither a folder on this machine nor in the hub's cache; download it "
-            f"first (`hf download {model.path}`), or give its folder"
-        )
-    return cached
-
-
-def _in_cache(model: ModelName) -> Path | None:
-    if model.path.count("/") > 1 or model.path.startswith((".", "/", "~")):
-        return None
+    for text in (str(model), model.path):  # a folder's name may contain an @
+        for path in (Path(text).absolute(), file_folder / text):
+            if path.exists():
+                return path
+    name = HubName.parse(model.path, without_organisation=True)
+    if name is None:
+        raise MergeError(f"{where}: model {model.path!r} is neither a folder on this machine nor a name on the Hub")
     try:
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
-    except (ImportError, OSError, ValueError):  # errors for names that are not in the cache derive from these
-        return None
+        return downloaded(HubName(name.repo, model.revision))
+    except HubError as error:
+        raise MergeError(
+            f"{where}: model {model.path!r} is not a folder on this machine. On the Hub: {error}"
+        ) from error
 
 
 def check_tokenizers(file: MergekitFile, folders: Mapping[str, Path], note: Callable[[str], None]) -> None:

@@ -32,8 +32,8 @@ class MergekitRecipe:
 def read_mergekit(path: str | Path, *, seed: int = 0) -> MergekitRecipe:
     """Reads a mergekit file.
 
-    Models are folders (relative to the working folder, as for mergekit, or to the file) or names on the hub whose
-    files are in the hub's cache on this machine.
+    Models are folders (relative to the working folder, as for mergekit, or to the file) or names on the Hub, which are
+    read from the Hub's cache or downloaded.
 
     Args:
         path: the file.
@@ -145,7 +145,8 @@ class _Reader:
         name = self.names[model]
         if model.adapter is None:
             return MergeSource(path=self.folders[model], name=name, weight=weights.get(name))
-        adapter = folder_of(ModelName(model.adapter), Path(self.file.where).absolute().parent, self.file.where)
+        path, _, revision = model.adapter.partition("@")
+        adapter = folder_of(ModelName(path, revision or None), Path(self.file.where).absolute().parent, self.file.where)
         return MergeSource(path=adapter, onto=self.folders[model], name=name, weight=weights.get(name))
 
     def _dtype(self) -> Any:
@@ -257,6 +258,6 @@ class _Reader:
 
 def _names(models: Sequence[ModelName]) -> dict[ModelName, str]:
     """The last part of each path if it is unique, else the full name."""
-    short = {model: Path(model.adapter or model.path).name or str(model) for model in models}
+    short = {model: Path((model.adapter or model.path).partition("@")[0]).name or str(model) for model in models}
     counts = list(short.values())
     return {model: name if counts.count(name) == 1 else str(model) for model, name in short.items()}

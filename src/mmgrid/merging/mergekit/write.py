@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mmgrid.files import HubName
 from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.mergekit.places import layer_in
 from mmgrid.merging.mergekit.settings import value_of
@@ -108,10 +109,19 @@ def _model(path: Any, onto: Any, source: Any) -> str | dict[str, Any]:
             raise NoCounterpartError(f"{path} is an adapter whose model the recipe does not name")
         path, adapter = onto, path
     text = str(path) + ("" if adapter is None else f"+{adapter}")
+    place = _place(path)
+    if adapter is None and "revision" in place:
+        return text
     if "@" in text or text.count("+") != (adapter is not None):
-        named: dict[str, Any] = {"model": {"path": str(path)}}
-        return named if adapter is None else named | {"lora": {"path": str(adapter)}}
+        return {"model": place} if adapter is None else {"model": place, "lora": _place(adapter)}
     return text
+
+
+def _place(path: Any) -> dict[str, str]:
+    name = HubName.parse(str(path))
+    if name is None or name.revision is None or not name.is_pinned:
+        return {"path": str(path)}
+    return {"path": name.repo, "revision": name.revision}
 
 
 def _translate(applied: AppliedMethod, names: Sequence[str], scale: float) -> _Translation:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import DigestCache
+from mmgrid.files import DigestCache, short_name_of
 from mmgrid.merging.arrays.cache import cache_folder
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.sources import Source
@@ -37,4 +37,4 @@ def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
 def short_name(name: str, path: Path) -> str:
     """A source's name for people: its folder's name if the source is named by its digest."""
     digest = len(name) == 64 and not set(name) - set("0123456789abcdef")
-    return path.name or str(path) if digest else name
+    return short_name_of(path) or str(path) if digest else name

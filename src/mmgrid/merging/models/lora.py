@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -54,23 +56,31 @@ class _LowRankUpdate:
 
 
 def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
-    """The folder of an adapter's model: `onto`, else the one its configuration names, else `base`.
+    """The folder of an adapter's model: `onto`, else the one its configuration names, else `base`, else on the Hub.
 
     Raises:
         MergeError: none of them is known.
     """
     if onto is not None:
         return onto
-    named = _config(adapter).get("base_model_name_or_path")
+    config = _config(adapter)
+    named = config.get("base_model_name_or_path")
     for path in (Path(named), adapter / named) if named else ():
         if path.is_dir():
             return path.absolute()
     if base is not None:
         return base
-    raise MergeError(
+    text = (
         f"{adapter}: is a LoRA adapter of {named!r}, which is not a folder on this machine; name its model "
         f"(onto: FOLDER next to its path in the recipe, or a base)"
     )
+    name = HubName.parse(str(named or ""), without_organisation=True)
+    if name is None:
+        raise MergeError(text)
+    try:
+        return downloaded(HubName(name.repo, name.revision or config.get("revision")))
+    except HubError as error:
+        raise MergeError(f"{text}. On the Hub: {error}") from error
 
 
 class LoraFolder:

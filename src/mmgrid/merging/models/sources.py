@@ -1,4 +1,4 @@
-"""Opens a source of a merge as named tensors: a model's folder, or a LoRA adapter on its model."""
+"""Finds a source of a merge, and opens it as named tensors: a model's folder, or a LoRA adapter on its model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, LoraFolder, model_under
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
+
+__all__ = ["Source", "found", "is_adapter", "open_source"]
 
 
 class Source(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import write_json
+from mmgrid.files import name_of, write_json
 from mmgrid.merging.arrays.names import tower_of
 from mmgrid.merging.engine.kept_counts import KeptCounts
 from mmgrid.merging.models.declaration import MMGRID_FILE, read_declaration
@@ -88,8 +88,16 @@ def _of_a_paradigm(made_from: Any) -> bool:
 
 
 def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
-    """The recipe with paths relative to `folder`; those on another drive of Windows stay absolute."""
+    """The recipe with paths relative to `folder`.
+
+    Models of the Hub have their name and commit instead; paths on another drive of Windows stay absolute.
+    """
     near = folder.absolute().drive
-    return recipe.with_paths(
-        lambda path: Path(os.path.relpath(path, folder)) if path.absolute().drive == near else path
-    )
+
+    def seen(path: Path) -> Path:
+        name = name_of(path)
+        if name is not None:
+            return Path(str(name))
+        return Path(os.path.relpath(path, folder)) if path.absolute().drive == near else path
+
+    return recipe.with_paths(seen)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest
-from mmgrid.merging.models.sources import Source, open_source
+from mmgrid.merging.models.lora import model_under
+from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
 from mmgrid.merging.plan.block_layout import lay_out_sources
@@ -62,6 +64,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
     Raises:
         MergeError: recipe and sources do not fit.
     """
+    recipe = _on_this_machine(recipe)
     with contextlib.ExitStack() as stack:
         opened = _opened(recipe, stack)
         clock = time.monotonic()
@@ -89,6 +92,20 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         yield PreparedMerge(recipe, program, plan, folders, tables, of_blocks, companions, known, hashing_seconds)
 
 
+def _on_this_machine(recipe: MergeRecipe) -> MergeRecipe:
+    """The recipe with folders of the Hub's cache instead of names on the Hub, for the models under adapters, too."""
+    recipe = recipe.with_paths(found)
+
+    def with_model(source: MergeSource) -> MergeSource:
+        if source.onto is None and is_adapter(source.path):
+            model = model_under(source.path, None, recipe.base)
+            if name_of(model) is not None:
+                return source.model_copy(update={"onto": model})
+        return source
+
+    return recipe.model_copy(update={"sources": tuple(map(with_model, recipe.sources))})
+
+
 def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_ModelPaths, Source]:
     """All sources and bases, each opened once."""
     opened: dict[_ModelPaths, Source] = {}
@@ -106,7 +123,7 @@ def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeReci
     """The recipe with a name for every source: by default the digest of its weights."""
 
     def name_of(source: MergeSource) -> str:
-        return joint_digest(digests[source.path, source.onto]) if digests else source.path.name
+        return joint_digest(digests[source.path, source.onto]) if digests else short_name_of(source.path)
 
     sources = tuple(
         source if source.name else source.model_copy(update={"name": name_of(source)}) for source in recipe.sources

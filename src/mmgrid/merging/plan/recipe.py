@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
+from mmgrid.files import on_hub
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.plan.block_layout import Action
 
@@ -27,11 +28,11 @@ class MergeSource(BaseModel):
     """One model to merge.
 
     Attributes:
-        path: its folder, or a safetensors file.
+        path: its folder, a safetensors file, or a name on the Hub (`ORG/NAME[@REVISION]`); an existing path wins.
         name: its name; sums run in the order of the names. Default: the digest of its weights.
         weight: its weight wᵢ. Default: 1, or the weight of the method's preset.
-        onto: for a LoRA adapter: the folder of the model that it is merged into. Default: the folder that its own
-            configuration names if it exists, else the recipe's base.
+        onto: for a LoRA adapter: the model that it is merged into. Default: the folder that its own configuration names
+            if it exists, else the recipe's base, else the name on the Hub in its configuration.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,15 +121,18 @@ class MergeRecipe(BaseModel):
         if (
             "recipe" in value and "format" in value
         ):  # a merge's mmgrid.json; paths are relative to the parent of its folder
-            return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent)
+            return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent, pinned=True)
         if "merge_method" in value:
             raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")
         return cls._checked(value, str(path)).anchored(path.absolute().parent)
 
-    def anchored(self, folder: Path | None = None) -> MergeRecipe:
-        """The recipe with absolute paths; relative paths are resolved from `folder`, by default the working folder."""
+    def anchored(self, folder: Path | None = None, *, pinned: bool = False) -> MergeRecipe:
+        """The recipe with absolute paths; relative paths are resolved from `folder`, by default the working folder.
+
+        Names on the Hub stay as they are; with `pinned`, as in a record, only those with a commit are such names.
+        """
         folder = folder or Path.cwd()
-        return self.with_paths(lambda path: folder / path)
+        return self.with_paths(lambda path: path if on_hub(path, folder, pinned=pinned) else folder / path)
 
     def with_paths(self, change: Callable[[Path], Path]) -> MergeRecipe:
         """The recipe with all its paths changed."""
