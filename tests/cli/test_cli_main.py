@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "path",
     "why",
+    "verify",
     "gc",
     "results",
     "report",

@@ -131,6 +131,7 @@ class Progress:
         self.left = left
         self.done = 0
         self.rest = ""
+        self.there: set[str] = set()
         self.running: dict[str, str] = {}
         self.live = Live(console=console, refresh_per_second=4, transient=True)
 
@@ -150,12 +151,19 @@ class Progress:
             self.running[event.cell] = _step_text(event)
         elif event.state == "waiting":
             self.running.pop(event.cell, None)
+        elif event.state == "damaged":
+            self.total += event.cell in self.there  # it did not count as missing
+            self.there.discard(event.cell)
+            say(("damaged", "red"), f" {event.message}; it is set aside and built again")
         elif event.state != "present" or event.cell in self.running:  # cells built before the run do not count
             self.running.pop(event.cell, None)
+            self.there.add(event.cell)
             self.done += 1
             seconds = self.left(event.cell)
             self.rest = "" if seconds is None or self.done == self.total else f"about {duration(seconds)} left"
             self._say(event)
+        else:
+            self.there.add(event.cell)
         if console.is_terminal:
             self.live.update(self._view())
 

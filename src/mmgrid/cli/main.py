@@ -20,6 +20,7 @@ from mmgrid.cli import (
     model_commands,
     result_commands,
     setup_commands,
+    store_commands,
 )
 from mmgrid.cli.complain import complain
 from mmgrid.visible import show_warnings_visibly, visible_lines
@@ -58,6 +59,7 @@ app.command()(grid_commands.run)
 app.command()(grid_commands.status)
 app.command()(grid_commands.path)
 app.command()(grid_commands.why)
+app.command()(store_commands.verify)
 app.command()(grid_commands.gc)
 app.command()(result_commands.results)
 app.command()(result_commands.report)

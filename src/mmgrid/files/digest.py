@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,23 @@ from mmgrid.files.folder import write_json
 
 log = logging.getLogger(__name__)
 
+_BLOCK_BYTES = 1 << 22
 _SETTLED_SECONDS = 2.0  # FAT has the coarsest timestamps in use, two seconds
 
 
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    progress: called with the number of bytes that were read since the last call.
+    """
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        if progress is None:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+            progress(len(block))
+        return digest.hexdigest()
 
 
 def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[str, Any]]:

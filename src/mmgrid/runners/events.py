@@ -4,19 +4,21 @@ The library reports through one callback and prints nothing; the command line dr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["started", "progress", "built", "present", "failed", "blocked", "waiting"]
-"""`present`: it was in the store already. `blocked`: an upstream cell failed. `waiting`: another process builds it."""
+State = Literal["started", "progress", "built", "present", "failed", "blocked", "waiting", "damaged"]
+"""`present`: it was in the store already. `blocked`: an upstream cell failed. `waiting`: it cannot be built yet, since
+another process builds it, or one that it is built from is built again. `damaged`: it is built again, since its files
+differ from its record."""
 
 
 @dataclass(frozen=True)
 class CellEvent:
     """A change in the state of one cell.
 
-    cell: its name. seconds: time since it was started. message: the error of a failed cell; the name of the failed
-    upstream cell of a blocked one. step, steps, loss: the progress of a training.
+    cell: its name. seconds: time since it was started. message: the error of a failed cell; what is wrong with a
+    damaged one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training.
     """
 
     cell: str
@@ -36,13 +38,15 @@ class RunOutcome:
     """The result of a run: its cells, by name.
 
     built: built by this run. present: in the store already, or built by another process meanwhile. failed: name →
-    error. blocked: name → the failed cell that it depends on.
+    error. blocked: name → the failed cell that it depends on. damaged: name → what was wrong with the files of a cell
+    that this run set aside to build it again.
     """
 
     built: tuple[str, ...]
     present: tuple[str, ...]
     failed: dict[str, str]
     blocked: dict[str, str]
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -20,7 +20,7 @@ from mmgrid.machine.cores import available_cores
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
-from mmgrid.store import Store, StoreError
+from mmgrid.store import Address, DamagedFilesError, Store, StoreError
 
 WAIT_SECONDS = 2.0  # before a cell that another process builds is tried again
 
@@ -62,7 +62,7 @@ def run_local(
     """Build those of `cells` that are missing in the store, `jobs` at a time.
 
     A cell that fails, or has a damaged record in the store, does not stop the others; only cells that depend on it are
-    blocked. On an interruption all workers are stopped, and published cells stay.
+    blocked. A cell with damaged files is set aside and built again. On an interruption all workers are stopped, and published cells stay.
 
     Args:
         cells: upstream first; the upstream of every cell must be among them.
@@ -94,7 +94,10 @@ def default_jobs(threads_per_cell: int) -> int:
 
 
 def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback) -> Schedule:
-    """A schedule of the missing cells. Cells in the store are present, cells with a damaged record have failed."""
+    """A schedule of the missing cells, and of those with damaged files, which are built again.
+
+    Cells in the store are present, cells with a damaged record have failed.
+    """
     schedule = Schedule.of(cells)
     for cell in schedule.pending:
         if lacking := [above.name for above in cell.upstream.values() if above not in schedule.pending]:
@@ -106,6 +109,10 @@ def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback
                 continue
             schedule.set_present(cell)
             notify(CellEvent(cell.name, "present"))
+        except DamagedFilesError as error:
+            schedule.damaged[cell.name] = error.problem
+            notify(CellEvent(cell.name, "damaged", message=error.problem))
+            continue
         except StoreError as error:
             damaged[cell] = str(error)
         del schedule.pending[cell]
@@ -182,9 +189,28 @@ def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, n
             notify(CellEvent(cell.name, "progress", seconds, "", step, steps, loss))
             continue
         worker.cell = None
+        if state == "damaged":
+            state, payload = _reopen(schedule, cell, payload, seconds, notify)
         blocked = _record_result(schedule, cell, state, payload, seconds, notify)
         if state == "failed":
             store.note_failure(cell.address, payload, [other.address for other in blocked])
+
+
+def _reopen(
+    schedule: Schedule, cell: Cell, damage: tuple[Address, str], seconds: float, notify: EventCallback
+) -> tuple[str, str]:
+    """Have a damaged cell built again before `cell`; returns the state of `cell`, and a message.
+
+    damage: the address of the damaged cell, and the problem.
+    """
+    address, problem = damage
+    try:
+        found = schedule.reopen(cell, address, problem)
+    except StoreError as error:
+        return "failed", str(error)
+    if found is not None:
+        notify(CellEvent(found.name, "damaged", seconds, problem))
+    return "reopened", ""
 
 
 def _record_result(
@@ -193,6 +219,8 @@ def _record_result(
     """Record in the schedule how the build of a cell ended; returns the cells that a failure blocks."""
     if state == "waiting":
         schedule.postpone(cell, WAIT_SECONDS)
+        notify(CellEvent(cell.name, "waiting", seconds))
+    elif state == "reopened":
         notify(CellEvent(cell.name, "waiting", seconds))
     elif state == "built":
         schedule.set_built(cell)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.runners.events import RunOutcome
+from mmgrid.store import Address, StoreError
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Schedule:
     """Cells that are pending, in the store, failed or blocked. A cell that is being built is in none of these.
 
     pending: cells to build, upstream first (a dict used as an ordered set). done: cells in the store.
-    built, present, failed, blocked: as in `RunOutcome`.
+    built, present, failed, blocked, damaged: as in `RunOutcome`.
     wait_until: cell → time on the monotonic clock before which it is not tried, since another process builds it.
     """
 
@@ -23,6 +24,7 @@ class Schedule:
     present: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     wait_until: dict[Cell, float] = field(default_factory=dict)
 
     @classmethod
@@ -64,11 +66,14 @@ class Schedule:
         """The cell failed. Returns the pending cells that this blocks, all that depend on it."""
         self.failed[cell.name] = message
         lost: dict[Cell, None] = {cell: None}
-        for other in list(self.pending):  # upstream comes first, so one pass reaches all
-            if any(above in lost for above in other.upstream.values()):
-                lost[other] = None
-                del self.pending[other]
-                self.blocked[other.name] = cell.name
+        before = 0
+        while len(lost) > before:  # a cell that was pending twice may come after those that depend on it
+            before = len(lost)
+            for other in list(self.pending):
+                if any(above in lost for above in other.upstream.values()):
+                    lost[other] = None
+                    del self.pending[other]
+                    self.blocked[other.name] = cell.name
         return list(lost)[1:]
 
     def postpone(self, cell: Cell, seconds: float) -> None:
@@ -76,6 +81,23 @@ class Schedule:
         self.wait_until[cell] = time.monotonic() + seconds
         self.pending[cell] = None
 
+    def reopen(self, cell: Cell, address: Address, problem: str) -> Cell | None:
+        """`cell`, and the done cell at `address` that it is built from and that was set aside, are pending again.
+
+        Returns the cell at `address`; None if it is pending already. Raises StoreError if this run has opened it before.
+        """
+        found = next((one for one in self.done if one.address == address), None)
+        if found is not None and found.name in self.damaged:
+            raise StoreError(f"{problem}, although this run has built it again; is the disk sound?")
+        again = dict.fromkeys([cell] if found is None else [found, cell])
+        self.pending = again | {one: None for one in self.pending if one not in again}
+        if found is not None:
+            self.done.discard(found)
+            self.damaged[found.name] = problem
+            for names in (self.present, self.built):
+                names[:] = [name for name in names if name != found.name]
+        return found
+
     def outcome(self) -> RunOutcome:
         """The outcome of the run so far."""
-        return RunOutcome(tuple(self.built), tuple(self.present), self.failed, self.blocked)
+        return RunOutcome(tuple(self.built), tuple(self.present), self.failed, self.blocked, self.damaged)

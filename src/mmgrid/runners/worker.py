@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.file.load import Grid
-from mmgrid.store import Store
+from mmgrid.store import DamagedFilesError, Store
 from mmgrid.visible import show_warnings_visibly
 
 logger = logging.getLogger(__name__)
@@ -21,8 +21,9 @@ PROGRAMMING_ERRORS = (NotImplementedError, RecursionError)  # subclasses of Runt
 def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
     """Build cells until None is received or the other end of the pipe is closed.
 
-    Sends ("progress", (step, steps, loss)) while a cell is built, and then either ("built" | "present" | "waiting", "")
-    or ("failed", the error in one line).
+    Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
+    ("failed", the error in one line), or ("damaged", (address, the problem in one line)) of an upstream cell, which was
+    set aside.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
     logging.captureWarnings(True)
@@ -37,6 +38,8 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
             return
         try:
             answer = (build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress))), "")
+        except DamagedFilesError as error:
+            answer = _set_aside(store, error)
         except Exception as error:  # a failure of any kind affects this cell only
             _log(error, cell.name)
             answer = ("failed", one_line(error))
@@ -44,6 +47,14 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
             pipe.send(answer)
         except OSError:  # the runner was killed
             return
+
+
+def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
+    try:
+        store.set_aside(store.folder(error.address))
+    except OSError as refused:
+        return "failed", f"{one_line(error)} ({one_line(refused)})"
+    return "damaged", (error.address, error.problem)
 
 
 def one_line(error: Exception) -> str:

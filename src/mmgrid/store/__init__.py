@@ -3,6 +3,7 @@
 from mmgrid.store.address import Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
 from mmgrid.store.failure import Failure
+from mmgrid.store.integrity import DamagedFilesError
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.record import FileEntry, Record, Upstream
 from mmgrid.store.store import STEP_FOLDER, Store
@@ -11,6 +12,7 @@ __all__ = [
     "STEP_FOLDER",
     "Address",
     "CollisionError",
+    "DamagedFilesError",
     "DamagedRecordError",
     "Failure",
     "FileEntry",

@@ -1,4 +1,4 @@
-"""What killed processes leave in a store: abandoned work folders, stale locks, half-removed folders.
+"""What is left in a store: abandoned work folders, stale locks, half-removed folders, damaged cells set aside.
 
 A work folder may hold the step checkpoints from which the next run would resume, so leftovers are only removed on
 request.
@@ -10,7 +10,7 @@ from mmgrid.files import clear_disk_errors, remove_folder
 from mmgrid.files.folder import WORK_SUFFIX, is_gone, is_partial
 from mmgrid.store.errors import StoreError
 from mmgrid.store.lock import LOCK_SUFFIX, is_debris, is_live, try_lock
-from mmgrid.store.places import delete, listed, lock_of, names_version, walk
+from mmgrid.store.places import delete, is_aside, listed, lock_of, names_version, walk
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -46,7 +46,7 @@ def discard(root: Path, leftover: Path) -> bool:
 
 def _is_temporary(path: Path) -> bool:
     """Whether the path has the form of a temporary file or folder, in use or not."""
-    if is_gone(path) or is_debris(path) or is_partial(path):
+    if is_gone(path) or is_debris(path) or is_partial(path) or is_aside(path):
         return True
     if _has_lock(path):
         return names_version(path.stem)

@@ -1,6 +1,7 @@
 """The layout of a store: names of folders and locks, and walking over cells without entering them."""
 
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import LOCK_SUFFIX
 from mmgrid.store.record import RECORD_FILE
 
+_ASIDE_INFIX = ".damaged-"
+_ASIDE_NAME = re.compile(rf"{re.escape(_ASIDE_INFIX)}[0-9a-f]{{8}}$")
 _SHORT = re.compile(rf"[0-9a-f]{{{SHORT_DIGITS}}}")
 
 
@@ -23,16 +26,26 @@ def is_published(path: Path) -> bool:
     return names_version(path.name) and (path / RECORD_FILE).exists()
 
 
+def aside_of(final: Path) -> Path:
+    """A new name for a damaged cell's folder, under which it is kept."""
+    return final.with_name(f"{final.name}{_ASIDE_INFIX}{secrets.token_hex(4)}")
+
+
+def is_aside(path: Path) -> bool:
+    """Whether `path` is a damaged cell that was set aside."""
+    return _ASIDE_NAME.search(path.name) is not None
+
+
 def lock_of(final: Path) -> Path:
     """The lock of the cell whose folder is, or will be, `final`."""
     return final.with_name(final.name + LOCK_SUFFIX)
 
 
 def walk(place: Path) -> Iterator[Path]:
-    """Everything below `place`, sorted, except the contents of cells, work folders and removed folders."""
+    """Everything below `place`, sorted, except the contents of cells, work folders, and folders that were removed or set aside."""
     for path in listed(place):
         yield path
-        inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path)
+        inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path) or is_aside(path)
         if path.is_dir() and not path.is_symlink() and not inner:
             yield from walk(path)
 

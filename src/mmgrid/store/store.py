@@ -19,15 +19,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, work_folder, write_json
-from mmgrid.files.digest import sha256_file, sha256_files
+from mmgrid.files.digest import sha256_files
 from mmgrid.files.folder import is_partial
 from mmgrid.machine.memory import peak_bytes, reset_peak
 from mmgrid.store.address import SHORT_DIGITS, Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
+from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
-from mmgrid.store.places import delete, is_published, listed, lock_of, walk
+from mmgrid.store.places import aside_of, delete, is_published, listed, lock_of, walk
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).absolute()
+        self._inspector = Inspector()
         if (self.root / STORE_FILE).exists():
             self._check_format()
             return
@@ -97,11 +99,13 @@ class Store:
 
         Raises:
             DamagedRecordError: its record cannot be read.
+            DamagedFilesError: a file is missing or has another size than recorded.
             CollisionError: the folder belongs to another fingerprint with the same first eight digits.
         """
         if not (self.folder(address) / RECORD_FILE).exists():
             return False
-        self.record(address)
+        if problems := missing_files(self.folder(address), self.record(address)):
+            raise DamagedFilesError(address, problems, "the next `mmgrid run` sets it aside and builds it again")
         return True
 
     def record(self, address: Address) -> Record:
@@ -128,6 +132,24 @@ class Store:
             )
         return record
 
+    def sound(self, address: Address, file: str | None = None) -> Path:
+        """The folder of a built cell, or one file of it, whose content was compared with the record.
+
+        Each state of a file is read once by this object. Call it before something is built from a cell, or a table is
+        read: a changed bit may be read as another value, or end the whole process.
+
+        Raises:
+            StoreError: it is not built.
+            DamagedRecordError, CollisionError: see `has`.
+            DamagedFilesError: files differ from the record.
+        """
+        folder = self.folder(address)
+        only = None if file is None else (file,)
+        if problems := self._inspector.problems(folder, self.record(address), only):
+            remedy = f"`mmgrid verify --set-aside --store {self.root}` sets it aside, and `mmgrid run` builds it again"
+            raise DamagedFilesError(address, problems, remedy)
+        return folder if file is None else folder / file
+
     def entries(self) -> Iterator[tuple[Address, Path, Record]]:
         """All built cells, sorted by folder. Damaged ones are logged and left out; see `damaged`."""
         for folder in self._published():
@@ -138,9 +160,18 @@ class Store:
                 log.warning("%s", found)
 
     def damaged(self) -> list[tuple[Path, str]]:
-        """Folders with a record that cannot be read or belongs to another folder, each with the problem."""
-        found = ((folder, self._read(folder)) for folder in self._published())
-        return [(folder, problem) for folder, problem in found if isinstance(problem, str)]
+        """Folders of damaged cells, each with the problem.
+
+        Their record cannot be read or belongs to another folder, or a file is missing or has another size.
+        """
+        found = []
+        for folder in self._published():
+            record = self._read(folder)
+            problems = [record] if isinstance(record, str) else missing_files(folder, record)
+            if problems:
+                more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+                found.append((folder, f"{problems[0]}{more}"))
+        return found
 
     def versions_of(self, name: str) -> list[Record]:
         """The records of all built versions of one readable name, newest first."""
@@ -168,7 +199,7 @@ class Store:
         upstream: Mapping[str, Mapping[str, str]],
         make: Make,
     ) -> Record | None:
-        """Build a cell, unless it is built already.
+        """Build a cell, unless it is built already. One with damaged files is set aside, and built again.
 
         Args:
             address: of the cell.
@@ -186,18 +217,27 @@ class Store:
             StoreError: the facts or the recipe are not JSON, or `make` wrote a file that belongs to the store.
             Exception: any error of `make`. The work folder stays, nothing is published.
         """
-        if self.has(address):
+        if self._is_whole(address):
             return self.record(address)
         final = self.folder(address)
         with clear_disk_errors(final, remedy=_REMEDY):
             final.parent.mkdir(parents=True, exist_ok=True)
             lock = try_lock(lock_of(final))
             if lock is None:
-                return self.record(address) if self.has(address) else None
+                return self.record(address) if self._is_whole(address) else None
             with lock:
-                if self.has(address):
+                if self._is_whole(address):
                     return self.record(address)
+                if is_published(final):
+                    final.rename(aside_of(final))
                 return self._build(address, lock, recipe, upstream, make)
+
+    def _is_whole(self, address: Address) -> bool:
+        """As `has`, but False for a cell with damaged files."""
+        try:
+            return self.has(address)
+        except DamagedFilesError:
+            return False
 
     def _build(
         self,
@@ -264,29 +304,32 @@ class Store:
 
     # ---- maintenance -------------------------------------------------------------------------------------------
 
-    def verify(self, address: Address) -> list[str]:
+    def verify(self, address: Address, progress: Callable[[int], None] | None = None) -> list[str]:
         """Hash the cell's files again; returns the differences from its record, one line each.
+
+        progress: called with the number of bytes that were read since the last call.
 
         Raises:
             StoreError: the cell is not built, or its record is damaged.
         """
-        folder, files = self.folder(address), self.record(address).files
-        present = {
-            (Path(parent) / name).relative_to(folder).as_posix()
-            for parent, _, names in os.walk(folder)
-            for name in names
-        }
-        problems = []
-        for relative, entry in sorted(files.items()):
-            path = folder / relative
-            if relative not in present:
-                problems.append(f"{path}: is missing")
-            elif (size := path.stat().st_size) != entry.bytes:
-                problems.append(f"{path}: has {size} bytes instead of the recorded {entry.bytes}")
-            elif sha256_file(path) != entry.sha256:
-                problems.append(f"{path}: its content differs from the record")
-        extra = sorted(present - files.keys() - {RECORD_FILE})
-        return problems + [f"{folder / relative}: is not in the record" for relative in extra]
+        return verify_files(self.folder(address), self.record(address), progress)
+
+    def set_aside(self, folder: Path) -> Path | None:
+        """Rename the folder of a damaged cell, so that the cell counts as missing; returns its new path.
+
+        None if it is sound or gone by now, or another process builds it. What is set aside is among `leftovers`.
+        """
+        with clear_disk_errors(folder, remedy="let its owner do it"):
+            lock = try_lock(lock_of(folder))
+            if lock is None:
+                return None
+            with lock:
+                record = self._read(folder) if is_published(folder) else None
+                if record is None or (isinstance(record, Record) and not verify_files(folder, record)):
+                    return None
+                aside = aside_of(folder)
+                folder.rename(aside)
+                return aside
 
     def remove(self, address: Address) -> None:
         """Remove a built cell atomically. No error if it is absent."""

@@ -6,7 +6,7 @@ Builders are imported on use, so that preparing data does not import torch.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from mmgrid.data import READERS, Calendar
 from mmgrid.grid.builders.workplace import Workplace
@@ -25,6 +25,9 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
     """Build `cell` into `store`. Its upstream cells must be built.
 
     Returns "built"; "present" if the cell exists already; "waiting" if another process is building it.
+
+    Raises:
+        DamagedFilesError: files of an upstream cell differ from its record; nothing was built from them.
     """
     upstream = {role: {"name": above.name, "fingerprint": above.fingerprint} for role, above in cell.upstream.items()}
     outcome: Outcome = "present"
@@ -32,7 +35,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
     def make(folder: Path) -> Summary:
         nonlocal outcome
         outcome = "built"
-        return BUILDERS[cell.kind](_Inputs(cell, grid, store), Workplace(folder, progress))
+        return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), Workplace(folder, progress))
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)
     return "waiting" if record is None else outcome
@@ -45,6 +48,13 @@ class _Inputs:
     cell: Cell
     grid: Grid
     store: Store
+
+    @classmethod
+    def checked(cls, cell: Cell, grid: Grid, store: Store) -> Self:
+        """The inputs of a cell, after the files of its upstream cells were compared with their records."""
+        for above in cell.upstream.values():
+            store.sound(above.address)
+        return cls(cell, grid, store)
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -215,7 +225,7 @@ def _study(inputs: _Inputs, place: Workplace) -> Summary:
 
     def ranks_at(evaluated: Part, at: float) -> Any:
         cell = next(cell for cell in inputs.cell.upstream.values() if cell.name == evaluated.name)
-        point = _Inputs(cell, inputs.grid, inputs.store)
+        point = _Inputs.checked(cell, inputs.grid, inputs.store)
         known = evaluation.known_users(point.folders["corpus"], inputs.calendar, cell.recipe)
         return known.users.ranks_table(_ranks(point, known, at))
 

@@ -17,7 +17,7 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.grid.standing.state import CellState, cell_states
-from mmgrid.store import Record, Store
+from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies.registry import STUDIES
 
 
@@ -47,12 +47,12 @@ class GridStore:
         return self._survey[0]
 
     @cached_property
-    def damaged(self) -> dict[Cell, str]:
-        """Cell → problem, for cells whose record is unusable."""
+    def damaged(self) -> dict[Cell, StoreError]:
+        """Cell → problem, for cells whose record or files are damaged."""
         return self._survey[1]
 
     @cached_property
-    def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, str]]:
+    def _survey(self) -> tuple[dict[Cell, Record], dict[Cell, StoreError]]:
         return survey(self.cells, self.store)
 
     @cached_property

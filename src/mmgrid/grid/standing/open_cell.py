@@ -21,12 +21,13 @@ def open_cell(grid: GridStore, name: str) -> Recommender:
     Raises:
         GridError: the grid has no such cell, or it is neither a checkpoint nor a merge.
         FileNotFoundError: it is not built.
+        DamagedFilesError: its files differ from its record.
     """
     cell = grid.cell(name)
     if cell.kind not in RECOMMENDS:
         raise GridError(f"{name}: is not a model; name a {' or '.join(RECOMMENDS)} cell")
     spec, paradigm = grid.grid.spec, cell.key[0]
-    folder = grid.folder(cell)
+    folder = _sound(grid, cell)
     facts = replace(
         CheckpointFacts.read(folder),
         calendar=spec.phases.calendar(),
@@ -44,7 +45,7 @@ def open_cell(grid: GridStore, name: str) -> Recommender:
 
 def corpus_folder(grid: GridStore, domain: str) -> Path:
     """The folder of a prepared domain. Same errors as `open_cell`."""
-    return grid.folder(grid.cell(f"corpus/{domain}"))
+    return _sound(grid, grid.cell(f"corpus/{domain}"))
 
 
 def domains_of(grid: GridStore, name: str) -> list[str]:
@@ -53,9 +54,15 @@ def domains_of(grid: GridStore, name: str) -> list[str]:
     return list(dict.fromkeys(cell.key[1] for cell in cells if cell.kind == "checkpoint"))
 
 
+def _sound(grid: GridStore, cell: Cell) -> Path:
+    """The folder of a built cell, whose files were compared with its record."""
+    grid.folder(cell)
+    return grid.store.sound(cell.address)
+
+
 def _backbone(grid: GridStore, cell: Cell) -> Path | None:
     """The backbone that embeds texts; None if the grid has none, or uses an embedding model."""
     if grid.grid.spec.item_vectors.source == "sentence-transformers":
         return None
     found = next((above for above in with_upstream(grid.cells) if above.kind == "backbone"), None)
-    return grid.folder(found) if found and grid.store.has(found.address) else None
+    return _sound(grid, found) if found and grid.store.has(found.address) else None

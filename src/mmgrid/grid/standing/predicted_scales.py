@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from mmgrid.data import Calendar, Corpus, DataError, NoTestUsersError, held_out_users
 from mmgrid.data.statistics import mean_gap_days
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.grid.standing.cell_tables import read_table
 from mmgrid.store import Store
 from mmgrid.studies.predicted_scale import LEAST_POINTS, PredictedScale, predict_scale
 from mmgrid.studies.statistics.leave_one_out_line import PAPER_POINTS
@@ -31,7 +30,7 @@ def predicted_scales(
         enough = len(others) >= LEAST_POINTS
         points: Mapping[str, tuple[float, float]] = others if enough else PAPER_POINTS
         source = "this grid's recency study" if enough else "the paper's Table 4: another model, other data"
-        gap, active = _features(Corpus.load(store.folder(corpora[domain].address), until=calendar.t2), calendar)
+        gap, active = _features(Corpus.load(store.sound(corpora[domain].address), until=calendar.t2), calendar)
         found.append(predict_scale(domain, gap, active, points, source))
     return found
 
@@ -52,7 +51,7 @@ def _measured(cells: Sequence[Cell], store: Store, paradigm: str) -> dict[str, t
     places: dict[str, list[tuple[float, float]]] = {}
     for cell in cells:
         if cell.kind == "study" and cell.key[:2] == ("recency", paradigm) and store.has(cell.address):
-            table = pl.read_parquet(store.folder(cell.address) / "recency.parquet", glob=False)
+            table = read_table(store, cell, "recency.parquet")
             rows: list[dict[str, Any]] = table.drop_nulls(["best", "gap_days"]).to_dicts()
             for row in rows:
                 places.setdefault(row["domain"], []).append((row["gap_days"], row["best"]))

@@ -1,8 +1,6 @@
 """The contents of a grid's store as tidy tables: cells, statistics, results, changes, loss curves."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,6 +8,7 @@ import polars as pl
 from mmgrid.data import PHASES
 from mmgrid.evaluation import RESULTS_SCHEMA
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.standing.cell_tables import read_facts, read_table
 from mmgrid.grid.standing.state import CellState
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import cross_domain
@@ -17,22 +16,22 @@ from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 from mmgrid.studies.registry import STUDIES
 
 
-def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, str]]:
-    """The records of the built cells, and the problem of each cell whose record is unusable."""
+def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, StoreError]]:
+    """The records of the built cells, and the problem of each cell whose record or files are damaged."""
     records, damaged = {}, {}
     for cell in cells:
         try:
             if store.has(cell.address):
                 records[cell] = store.record(cell.address)
         except StoreError as error:
-            damaged[cell] = str(error)
+            damaged[cell] = error
     return records, damaged
 
 
 def cells_table(states: Mapping[Cell, CellState], records: Mapping[Cell, Record]) -> pl.DataFrame:
     """One row per cell: kind, name, paradigm, domain, phase, state, problem, seconds, peak_bytes, fingerprint, finished.
 
-    A damaged cell counts as failed, as in a run.
+    A damaged cell counts as failed.
     """
     rows = []
     for cell, state in states.items():
@@ -99,7 +98,7 @@ def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
 def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
     """All results rows, in the order of the cells; points of sweeps are included only with `points`."""
     scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
-    frames = [pl.read_parquet(store.folder(cell.address) / ROWS_FILE, glob=False) for cell in scored]
+    frames = [read_table(store, cell, ROWS_FILE) for cell in scored]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
 
 
@@ -109,7 +108,7 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
     for cell in records:
         if cell.kind == "study":
             for table in STUDIES[cell.recipe["study"]].tables:
-                frame = pl.read_parquet(store.folder(cell.address) / f"{table}.parquet", glob=False)
+                frame = read_table(store, cell, f"{table}.parquet")
                 found.setdefault(cell.recipe["study"], {}).setdefault(table, []).append(frame)
     return {name: {table: pl.concat(frames) for table, frames in tables.items()} for name, tables in found.items()}
 
@@ -117,7 +116,7 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
 def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """domain, month (its first day), interactions: for every prepared domain."""
     frames = [
-        pl.read_parquet(store.folder(cell.address) / "months.parquet", glob=False).select(
+        read_table(store, cell, "months.parquet").select(
             pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
         )
         for cell in records
@@ -140,9 +139,7 @@ def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
         source = cell.upstream.get(f"source:{recipe['domain']}")
         single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
         if single:
-            ranks, reference = (
-                pl.read_parquet(store.folder(c.address) / RANKS_FILE, glob=False) for c in (cell, single)
-            )
+            ranks, reference = (read_table(store, c, RANKS_FILE) for c in (cell, single))
             compared.append(cross_domain.Compared(recipe, ranks, reference, single.recipe["model"]))
     return cross_domain.changes(compared)
 
@@ -154,7 +151,6 @@ def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
         if cell.kind == "checkpoint" and "files" not in cell.recipe:  # not an external checkpoint
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             about["seed"] = cell.recipe["seed"]
-            file: Path = store.folder(cell.address) / "training.json"
-            points = json.loads(file.read_text(encoding="utf-8"))["losses"]
+            points = read_facts(store, cell, "training.json")["losses"]
             rows += [about | dict(zip(("step", "epoch", "loss"), point, strict=True)) for point in points]
     return pl.DataFrame(rows)

@@ -5,31 +5,36 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.store import Record, Store
+from mmgrid.store import DamagedFilesError, Record, Store
 
 
 @dataclass(frozen=True)
 class CellState:
-    """A state. problem: the error of a damaged or failed cell, or the name of the cell that a blocked one waits for."""
+    """A state.
+
+    problem: the error of a damaged or failed cell, or the name of the cell that a blocked one waits for. built_again:
+    whether a run builds a damaged cell again.
+    """
 
     name: Literal["built", "damaged", "failed", "blocked", "missing"]
     problem: str = ""
+    built_again: bool = False
 
 
 def cell_states(
-    cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, str], store: Store
+    cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, object], store: Store
 ) -> dict[Cell, CellState]:
     """The state of each of `cells` (upstream cells first).
 
     A cell has failed if the newest attempt to build it failed. It is blocked if any cell upstream of it, directly or
-    not, is damaged or has failed.
+    not, has failed, or is damaged and not built again by a run (see `RunOutcome.damaged`).
     """
     found: dict[Cell, CellState] = {}
     for cell in cells:
         if cell in records:
             found[cell] = CellState("built")
         elif cell in damaged:
-            found[cell] = CellState("damaged", damaged[cell])
+            found[cell] = CellState("damaged", str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
         else:
             found[cell] = _not_built(cell, found, store)
     return found
@@ -38,7 +43,7 @@ def cell_states(
 def _not_built(cell: Cell, found: Mapping[Cell, CellState], store: Store) -> CellState:
     for above in cell.upstream.values():
         state = found.get(above, CellState("missing"))
-        if state.name in ("damaged", "failed"):
+        if state.name == "failed" or (state.name == "damaged" and not state.built_again):
             return CellState("blocked", above.name)
         if state.name == "blocked":
             return state
