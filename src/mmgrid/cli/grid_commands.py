@@ -104,7 +104,9 @@ def run(
     try:
         if as_json:
             outcome = run_local(cells, session.grid, session.store, jobs=jobs)
-            draw.print_json({key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"})
+            draw.print_json(
+                {key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"}
+            )
             raise typer.Exit(0 if outcome.complete else 1)
         draw.say(
             (session.grid.spec.name, "bold"),

@@ -1,6 +1,5 @@
 """The command `verify`: compares the files of built cells with their records."""
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
+from mmgrid.machine.cores import available_cores
 from mmgrid.quantities import size
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ def verify(
     found = Store(store)
     wanted = None if grid is None else _addresses(grid, store, settings)
     cells = [address for address, _, _ in found.entries() if wanted is None or address in wanted]
-    folders = {found.folder(address): address.name for address in wanted or ()}
+    folders = {found.folder(address) for address in wanted or ()}
+    readable = {found.folder(address) for address in cells}
     problems = {  # of records, without which no file can be checked
         folder: [problem]
         for folder, problem in found.damaged()
-        if (wanted is None or folder in folders) and not any(found.folder(address) == folder for address in cells)
+        if (wanted is None or folder in folders) and folder not in readable
     }
     total = sum(found.size(address) for address in cells)
     with draw.Bytes("verifying", hidden=as_json) as bar:
@@ -83,7 +84,7 @@ def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int
             done += size_bytes
             progress(done)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         found = pool.map(lambda address: store.verify(address, count), cells)
         return {store.folder(address): lines for address, lines in zip(cells, found, strict=True) if lines}
 
