@@ -113,6 +113,8 @@ def _text(value: Any) -> str:
         return "–"
     if isinstance(value, BaseModel):
         given = value.model_dump(exclude_none=True, by_alias=True)
+        if not given:
+            return "empty"
         return f"`{{ {', '.join(f'{name} = {_toml(number)}' for name, number in given.items())} }}`"
     if isinstance(value, dict | tuple) and not value:
         return "empty"

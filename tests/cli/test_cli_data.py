@@ -65,3 +65,22 @@ def test_unusable_files_are_reported_and_nothing_is_written(raw: Path, tmp_path:
         assert answer.err.startswith("mmgrid: ")
         assert answer.err.count("\n") == 1
         assert not out.exists()
+
+
+def test_domains_are_exported_for_other_tools(built: Built, tmp_path: Path) -> None:
+    store = ("--store", built.root)
+    arguments = ("data", "export", built.file, "--to", "recbole", "--domain", "garden", *store)
+    answer = mmgrid(*arguments, "-o", tmp_path / "out")
+    assert (answer.code, sorted(path.name for path in (tmp_path / "out/garden").iterdir())) == (
+        0,
+        ["garden.inter", "garden.item"],
+    )
+    (tmp_path / "out/garden/garden.user").write_text("user_id:token\n")
+    files = ("--ratings", tmp_path / "out/garden/garden.inter", "--items", tmp_path / "out/garden/garden.item")
+    assert mmgrid("data", "prepare", *files, "--out", tmp_path / "garden", "--min-interactions", "1").code == 0
+    folder = built.folder("corpus/garden")
+    assert all(data == (folder / name).read_bytes() for name, data in bytes_below(tmp_path / "garden").items())
+    facts = mmgrid("data", "export", folder, "--to", "csv", "-o", tmp_path / "csv", "--json").json
+    assert [Path(file).name for file in facts["files"]] == ["interactions.csv", "items.csv"]
+    assert "out: exists already" in mmgrid(*arguments, "-o", tmp_path / "out").err
+    assert "--domain attic: is not in the grid" in mmgrid(*arguments, "--domain", "attic", "-o", tmp_path / "x").err

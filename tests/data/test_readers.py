@@ -250,9 +250,12 @@ def test_broken_parquet_tables(tmp_path):
     assert read(table).items.rows() == [("B1", "One", "")]
     with pytest.raises(DataError, match="column timestamp missing; it has user_id, item_id"):
         read(table.drop("timestamp"))
-    with pytest.raises(DataError, match="timestamp holds String"):
-        read(table.cast({"timestamp": pl.String}))
-    with pytest.raises(DataError, match="1 rows without user_id"):
+    assert read(table.cast({"timestamp": pl.String})).interactions["timestamp"].to_list() == [row[2] for row in ROWS]
+    with pytest.raises(DataError, match=r"interactions\.parquet: row 1: timestamp is '1660000000000x'; expected"):
+        read(table.select("user_id", "item_id", pl.col("timestamp").cast(pl.String) + "x"))
+    with pytest.raises(DataError, match="column timestamp holds List"):
+        read(table.select("user_id", "item_id", pl.concat_list("timestamp")))
+    with pytest.raises(DataError, match=r"interactions\.parquet: row 4: user_id is missing"):
         read(pl.concat([table, table[:1].with_columns(pl.lit(None, pl.String).alias("user_id"))]))
     whole = (tmp_path / "interactions.parquet").read_bytes()
     (tmp_path / "interactions.parquet").write_bytes(whole[: len(whole) // 2])

@@ -1,12 +1,14 @@
-"""The commands `data prepare` and `data stats`: prepare a single domain, and show statistics of a grid's domains."""
+"""The commands of `mmgrid data`: prepare a single domain, show statistics of a grid's domains, and export domains."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mmgrid.cli.complain import complain
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
+
+ExportFormat = Literal["recbole", "parquet", "csv"]  # as in `mmgrid.data.export`
 
 app = typer.Typer(help="Prepare and describe data.", no_args_is_help=True)
 
@@ -52,6 +54,57 @@ def prepare(
     draw.say(
         f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with {summary['items']:,} items"
     )
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="GRID|FOLDER", help="A grid file, or a prepared domain's folder.")],
+    to: Annotated[ExportFormat, typer.Option("--to", metavar="FORMAT", help="recbole, parquet or csv.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder to write: new or empty.")],
+    domain: Annotated[
+        list[str] | None, typer.Option("--domain", metavar="NAME", help="Only this domain of the grid; repeatable.")
+    ] = None,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write prepared domains as RecBole's atomic files, as parquet or as CSV.
+
+    Prepares domains of a grid that are not prepared yet. Reading the export gives the same interactions and items.
+    """
+    from mmgrid.cli import draw
+    from mmgrid.data import Corpus
+    from mmgrid.data.export import check_export_folder
+    from mmgrid.data.export import export as write
+
+    check_export_folder(out)
+    folders = {"": source} if source.is_dir() else _prepared(source, store, settings, domain)
+    files = write((Corpus.load(folder) for folder in folders.values()), out, to)
+    if as_json:
+        draw.print_json({"folder": str(out), "files": [str(file) for file in files]})
+        return
+    for file in files:
+        draw.say(str(file))
+    draw.say("These rows are filtered already: to use them in a grid as they are, set min_interactions = 1")
+
+
+def _prepared(file: Path, store: Path, settings: list[str] | None, domains: list[str] | None) -> dict[str, Path]:
+    """The folders of a grid's prepared domains, which are prepared now if they are missing."""
+    from mmgrid.cli.session import Session
+    from mmgrid.runners import run_local
+
+    session = Session.open(file, store, settings)
+    corpora = {cell.key[0]: cell for cell in session.cells if cell.kind == "corpus"}
+    for name in domains or ():
+        if name not in corpora:
+            raise ValueError(f"--domain {name}: is not in the grid; its domains are {', '.join(corpora)}")
+    wanted = {name: cell for name, cell in corpora.items() if not domains or name in domains}
+    outcome = run_local(list(wanted.values()), session.grid, session.store)
+    for message in outcome.failed.values():
+        complain(message)
+    if not outcome.complete:
+        raise typer.Exit(1)
+    return {name: session.store.folder(cell.address) for name, cell in wanted.items()}
 
 
 @app.command()

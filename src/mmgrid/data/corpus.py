@@ -105,9 +105,16 @@ class Corpus:
         """Write `interactions.parquet` and `items.parquet` into `folder`, which is created if it is missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        interactions = self.interactions_table()
+        # The file stores the name, since the folders of a store are named by fingerprints.
+        interactions.write_parquet(folder / INTERACTIONS_FILE, metadata={_NAME_KEY: self.name})
+        self.catalogue.table().write_parquet(folder / ITEMS_FILE)
+
+    def interactions_table(self) -> pl.DataFrame:
+        """The table with columns user_id, item_id, timestamp: n rows."""
         ids = pl.Series(self.user_ids.tolist(), dtype=pl.String)
         item_ids = pl.Series(self.catalogue.ids.tolist(), dtype=pl.String)
-        interactions = pl.DataFrame(
+        return pl.DataFrame(
             {
                 "user_id": ids.gather(self.users),
                 "item_id": item_ids.gather(self.items),
@@ -115,9 +122,6 @@ class Corpus:
             },
             schema=INTERACTIONS,
         )
-        # The file stores the name, since the folders of a store are named by fingerprints.
-        interactions.write_parquet(folder / INTERACTIONS_FILE, metadata={_NAME_KEY: self.name})
-        self.catalogue.table().write_parquet(folder / ITEMS_FILE)
 
     def before(self, end_ms: int) -> Corpus:
         """The interactions before `end_ms`, and the users with at least one. The catalogue is unchanged."""

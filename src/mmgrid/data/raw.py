@@ -12,9 +12,6 @@ from mmgrid.data.errors import DataError
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
 ITEMS = pl.Schema({"item_id": pl.String, "title": pl.String, "description": pl.String})
 
-# The years 1973 and 5138 in milliseconds: a table that lies entirely outside uses another unit.
-_LEAST_MS, _MOST_MS = 10**11, 10**14
-
 
 @dataclass(frozen=True, eq=False)
 class RawDomain:
@@ -40,19 +37,17 @@ def raw_domain(
     *,
     unfiltered: bool = False,
 ) -> RawDomain:
-    """Check and normalise the two tables of a reader; errors name the sources.
+    """Check and normalise the two tables of a reader, whose values have the types of `RawDomain`; errors name the sources.
 
-    Ids become strings, dates milliseconds, missing texts "", and only the first of repeated items stays.
+    Missing texts become "", texts lose spaces around them, and only the first of repeated items stays.
 
-    Raises DataError for missing columns, ids or timestamps, timestamps not in milliseconds, or empty tables.
+    Raises DataError for missing columns, ids or timestamps, or empty tables.
     """
     require_columns(interactions.columns, INTERACTIONS.names(), interactions_source)
     require_columns(items.columns, ["item_id", "title"], items_source)
     if "description" not in items.columns:
         items = items.with_columns(pl.lit("").alias("description"))
-    interactions = interactions.select(
-        pl.col("user_id", "item_id").cast(pl.String), _timestamp(interactions, interactions_source)
-    )
+    interactions = interactions.select(pl.col(name).cast(dtype) for name, dtype in INTERACTIONS.items())
     items = (
         items.select(
             pl.col("item_id").cast(pl.String),
@@ -68,7 +63,6 @@ def raw_domain(
         raise DataError(f"{interactions_source}: contains no interactions")
     if items.is_empty():
         raise DataError(f"{items_source}: contains no items")
-    check_milliseconds(interactions["timestamp"], interactions_source)
     return RawDomain(name, interactions, items, unfiltered)
 
 
@@ -82,35 +76,7 @@ def require_columns(present: list[str], needed: list[str], source: object) -> No
         )
 
 
-def check_milliseconds(timestamps: pl.Series, source: object) -> None:
-    """Raise DataError if timestamps are in seconds, microseconds or nanoseconds instead of milliseconds."""
-    low, high = timestamps.min(), timestamps.max()
-    if not isinstance(low, int) or not isinstance(high, int):
-        return
-    if high < _LEAST_MS:
-        unit, remedy = "seconds", "multiply them by 1000"
-    elif low > _MOST_MS:
-        unit, remedy = "microseconds or nanoseconds", "divide them by 1000 or 1,000,000"
-    else:
-        return
-    raise DataError(
-        f"{source}: its timestamps (from {low} to {high}) look like {unit}; expected milliseconds since "
-        f"1970 UTC: {remedy}"
-    )
-
-
 def row_of(ids: pl.Series, known: pl.Series) -> pl.Series:
     """int32: the position of each id among `known`, null for ids that are not among them."""
     rows = pl.DataFrame({"id": known, "row": pl.int_range(len(known), dtype=pl.Int32, eager=True)})
     return pl.DataFrame({"id": ids}).join(rows, on="id", how="left", maintain_order="left")["row"]
-
-
-def _timestamp(interactions: pl.DataFrame, source: object) -> pl.Expr:
-    dtype = interactions.schema["timestamp"]
-    if dtype in (pl.Date, pl.Datetime):
-        return pl.col("timestamp").dt.epoch("ms")
-    if not dtype.is_numeric():
-        raise DataError(
-            f"{source}: column timestamp holds {dtype}; expected whole numbers (milliseconds since 1970 UTC)"
-        )
-    return pl.col("timestamp").cast(pl.Int64, strict=False)

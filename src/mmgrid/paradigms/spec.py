@@ -33,6 +33,7 @@ class ParadigmSpec:
         recipe: the type of its values; None for a paradigm that trains nothing.
         from_backbone: whether its training starts from the grid's language model, through a base Θ⁽⁰⁾ that its
             checkpoints share, so that checkpoints can be merged across domains.
+        reads_texts: whether it reads the titles of items although its training does not start from the language model.
         in_one_go: whether it is also trained once on everything before the target phase.
         versions: by kind of cell (`base`, `checkpoint`, `evaluation`), part of the fingerprints; default 1. Raise it
             if a change of the code changes the output of that kind.
@@ -51,6 +52,7 @@ class ParadigmSpec:
     implementation: ClassVar[str]
     recipe: ClassVar[type[Recipe] | None] = None
     from_backbone: ClassVar[bool] = False
+    reads_texts: ClassVar[bool] = False
     in_one_go: ClassVar[bool] = False
     versions: ClassVar[Mapping[str, int]] = {}
     tiny_defaults: ClassVar[Mapping[str, Any]] = {}

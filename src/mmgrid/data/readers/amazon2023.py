@@ -8,13 +8,18 @@ from pathlib import Path
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers.files import listing, read_files
+from mmgrid.data.readers.files import read_files
+from mmgrid.data.readers.options import TableOptions
+from mmgrid.data.readers.tables import listing
 
+takes: frozenset[str] = frozenset()  # the files of the publishers leave nothing to say
+
+_OPTIONS = TableOptions(time_unit="ms")
 _RATINGS = (".csv.gz", ".csv", ".jsonl.gz", ".jsonl")
 _ITEMS = (".jsonl.gz", ".jsonl")
 
 
-def sources(root: Path, domain: str) -> list[Path]:
+def sources(root: Path, domain: str, options: TableOptions = _OPTIONS) -> list[Path]:
     """The two files of a category: ratings (or else reviews) and items.
 
     Raises DataError if one is missing.
@@ -26,13 +31,18 @@ def sources(root: Path, domain: str) -> list[Path]:
     ]
 
 
-def read(root: Path, domain: str) -> RawDomain:
+def read(root: Path, domain: str, options: TableOptions = _OPTIONS) -> RawDomain:
     """The category's interactions, and its items with at least one.
 
     Raises DataError if a file is missing, truncated, broken, or lacks columns.
     """
     interactions, items = sources(root, domain)
-    return read_files(interactions, items, domain)
+    return read_files(interactions, items, domain, _OPTIONS)
+
+
+def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool:
+    """Always, since the items have a file of their own."""
+    return True
 
 
 def _first(root: Path, names: list[str]) -> Path:

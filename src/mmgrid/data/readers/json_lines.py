@@ -6,7 +6,10 @@ that is a string instead of a list) and names broken lines.
 
 import io
 import json
+import math
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,27 +17,34 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers.lines import Block, blocks
+from mmgrid.data.readers.piece import Piece
 
 _PARAGRAPHS = pl.List(pl.String)
 
 
-def read_interactions(path: Path, item_key: str) -> pl.DataFrame:
-    """A table of user_id, item_id and timestamp in file order; `item_key` is the item field of the file."""
-    schema = {"user_id": pl.String, item_key: pl.String, "timestamp": pl.Int64}
-    tables = [_parse(path, block, schema, required=list(schema)) for block in blocks(path)]
-    return _stack(tables, schema).rename({item_key: "item_id"})
+def read_interactions(path: Path, user: str, item: str, time: str) -> Iterator[Piece]:
+    """User, item and time of each line, in file order; times are whole numbers."""
+    schema = {user: pl.String, item: pl.String, time: pl.Int64}
+    return _pieces(path, schema, list(schema))
 
 
-def read_items(path: Path, item_key: str) -> Iterator[pl.DataFrame]:
-    """Tables of item_id, title and description (paragraphs of a list joined by newlines), one per block."""
-    schema = {item_key: pl.String, "title": pl.String, "description": _PARAGRAPHS}
+def read_items(path: Path, item: str, title: str, descriptions: list[str]) -> Iterator[Piece]:
+    """Item, title and descriptions (lists of paragraphs) of each line; a field that a line lacks is null."""
+    return _pieces(path, {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, _PARAGRAPHS), [item])
+
+
+def _pieces(path: Path, schema: dict[str, Any], required: list[str]) -> Iterator[Piece]:
+    rows_before = 0
     for block in blocks(path):
-        table = _parse(path, block, schema, required=[item_key])
-        yield table.select(
-            pl.col(item_key).alias("item_id"),
-            "title",
-            pl.col("description").list.join("\n", ignore_nulls=True),
-        )
+        table = _parse(path, block, schema, required)
+        yield Piece(path, table, rows_before, partial(_line_of, path))
+        rows_before += len(table)
+
+
+def _line_of(path: Path, row: int) -> int:
+    """The line of a row of the file: the blank ones do not count."""
+    lines = (number for block in blocks(path) for number, _ in block.lines())
+    return next(islice(lines, row, None))
 
 
 def first_keys(path: Path) -> list[str]:
@@ -87,7 +97,7 @@ def _broken(path: Path, number: int, why: object, line: bytes) -> NoReturn:
 
 
 def _value(path: Path, number: int, name: str, value: Any, dtype: Any) -> Any:
-    if value is None:
+    if value is None or (dtype != pl.Int64 and _is_nan(value)):
         return None
     if dtype == pl.Int64:
         try:
@@ -99,9 +109,14 @@ def _value(path: Path, number: int, name: str, value: Any, dtype: Any) -> Any:
         raise DataError(f"{path}:{number}: {name} is {value!r}; expected a whole number of milliseconds")
     if dtype == _PARAGRAPHS:
         parts = value if isinstance(value, list) else [value]
-        return [part if isinstance(part, str) else json.dumps(part) for part in parts if part is not None]
+        return [
+            part if isinstance(part, str) else json.dumps(part)
+            for part in parts
+            if part is not None and not _is_nan(part)
+        ]
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _stack(tables: list[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.concat(tables) if tables else pl.DataFrame(schema=schema)
+def _is_nan(value: Any) -> bool:
+    """Whether a value is NaN, which stands for a missing one and is no text."""
+    return isinstance(value, float) and math.isnan(value)

@@ -82,7 +82,7 @@ def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
     if data.format == "synthetic":
         raw = synthetic_raw(inputs.grid.spec.world, domain, place.folder)
     else:
-        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain)
+        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain, data.table_options)
     return prepare_corpus(
         raw,
         place.folder,

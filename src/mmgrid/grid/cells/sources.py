@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmgrid.data import READERS
+from mmgrid.data.readers import TableOptions
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.file.load import Grid, GridError
@@ -114,9 +115,29 @@ class Sources:
         if data.format == "synthetic":
             recipe["world"] = self.spec.world.domain(domain).parameters() | {"seed": self.spec.all_seeds[0]}
         else:
-            files = READERS[data.format].sources(self.grid.path(str(data.root)), domain)
-            recipe["files"] = {path.name: self.digest(path) for path in files}
+            root, options = self.grid.path(str(data.root)), data.table_options
+            files = READERS[data.format].sources(root, domain, options)
+            if len({path.name for path in files}) == len(files):
+                recipe["files"] = {path.name: self.digest(path) for path in files}
+            else:  # shards of several folders
+                recipe["files"] = {path.relative_to(root).as_posix(): self.digest(path) for path in files}
+            if options.identity():
+                recipe["table"] = options.identity()
+            self._check_texts(domain, root, options)
         return Cell("corpus", (domain,), recipe)
+
+    def _check_texts(self, domain: str, root: Path, options: TableOptions) -> None:
+        """Raise GridError if the grid has paradigms that read the texts of items, and the items have none."""
+        named = [*self.spec.paradigms, *(external.paradigm for external in self.spec.checkpoints)]
+        readers = [
+            name for name in dict.fromkeys(named) if PARADIGMS[name].from_backbone or PARADIGMS[name].reads_texts
+        ]
+        if readers and not READERS[self.spec.data.format].has_texts(root, domain, options):
+            raise GridError(
+                f"{self.grid.file}: data: the items of {domain} have no texts: there is no file of items, and no title "
+                f'in the interactions, but {", ".join(readers)} reads titles. Name them (items = "{{domain}}.items.csv", '
+                'columns = { title = "name" }), or keep only paradigms that read no texts, such as sasrec'
+            )
 
     def _tiny(self, spec: TinyBackbone) -> Cell:
         recipe = recipe_values(spec) | {"seed": self.seed, "threads": self.spec.threads_per_cell}

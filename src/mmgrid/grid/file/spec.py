@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from mmgrid.backbone import TinyRecipe
 from mmgrid.data import READERS, Calendar
 from mmgrid.data.catalogue import Catalogue
+from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
@@ -52,8 +53,8 @@ class SyntheticSpec(SyntheticValues):
         return self.model_dump(exclude={"domains"}, exclude_none=True) | own.model_dump(exclude_none=True)
 
 
-class DataSpec(Frozen):
-    """Where the interactions and items come from, and how they are prepared."""
+class DataSpec(TableOptions):
+    """Where the interactions and items come from, how they are read, and how they are prepared."""
 
     format: str
     root: str | None = Field(default=None, description="folder of the raw files; not for `synthetic`")
@@ -88,7 +89,22 @@ class DataSpec(Frozen):
             raise ValueError(f"root: is missing; format {self.format!r} needs the folder of the raw files")
         if self.format != "synthetic" and self.synthetic is not None:
             raise ValueError(f"synthetic: these values are for format 'synthetic', not {self.format!r}")
+        takes = READERS[self.format].takes if self.format != "synthetic" else frozenset[str]()
+        for key, field in TableOptions.model_fields.items():
+            if key not in takes and getattr(self, key) != field.default:
+                raise ValueError(f"{key}: format {self.format!r} does not take this key; remove it")
+        pattern = self.interactions
+        if pattern and "{domain}" not in pattern and self.columns.domain is None and len(self.domains) > 1:
+            raise ValueError(
+                f"interactions: {pattern!r} holds all domains; name the column that tells them apart: columns = {{ domain "
+                '= "…" }, or write {domain} into the path'
+            )
         return self
+
+    @property
+    def table_options(self) -> TableOptions:
+        """How the raw tables are read."""
+        return TableOptions(**{key: getattr(self, key) for key in TableOptions.model_fields})
 
 
 # TOML has a date type: both 2017-07-01 and "2017-07-01" are accepted.

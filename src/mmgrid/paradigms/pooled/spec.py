@@ -8,6 +8,7 @@ class PooledSpec(ParadigmSpec):
 
     name = "pooled"
     implementation = "mmgrid.paradigms.pooled.paradigm:Pooled"
+    reads_texts = True
     seconds = (0.0, 1.5e-3)
 
 

@@ -1,0 +1,121 @@
+"""Which columns of a table are user, item, time and texts: the declared ones, or those with the usual names."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.raw import require_columns
+from mmgrid.data.readers import tables
+from mmgrid.data.readers.options import TableOptions
+from mmgrid.data.readers.piece import Piece
+from mmgrid.files import safe_segment
+
+
+@dataclass(frozen=True)
+class Names:
+    """The columns of a table. Those of texts are only filled for a table of items; user and time only for the other."""
+
+    item: str
+    user: str = ""
+    time: str = ""
+    title: str | None = None
+    descriptions: tuple[str, ...] = ()
+    rating: str | None = None
+    domain: str | None = None
+
+
+def names_of(path: Path, options: TableOptions, *, items: bool = False, required: bool = False) -> Names:
+    """The columns of a table of interactions, or of items.
+
+    Args:
+        items: look for the texts of items.
+        required: the table must have a title (not so for texts in a table of interactions).
+
+    Raises DataError for a column that is missing; it lists those that are there.
+    """
+    named = options.columns
+    declared = [named.user, named.item, named.time, named.id, named.title, *(named.description or ()), named.domain]
+    usual = ("rating", "user_id", "item_id", "parent_asin", "timestamp", "title", "description")
+    present = tables.column_names(path, tuple(name for name in (*declared, *usual) if name), options.encoding)
+    jsonl = tables.file_format(path) == "jsonl"
+    amazon = "parent_asin" in present and "item_id" not in present
+    item = named.item or ("parent_asin" if amazon else "item_id")
+    if not items:
+        found = Names(
+            item,
+            named.user or "user_id",
+            named.time or "timestamp",
+            rating=named.rating or "rating",
+            domain=named.domain,
+        )
+        wanted = {"item": item, "user": found.user, "time": found.time, "domain": named.domain}
+        if options.min_rating is not None:
+            wanted["rating"] = found.rating
+        _require(path, present, wanted, options)
+        return found
+    if named.id and (required or named.id in present):
+        item = named.id
+    elif named.item and named.item not in present and ("item_id" in present or "parent_asin" in present):
+        item = "parent_asin" if amazon else "item_id"  # the table of items has its usual name
+    title = named.title or "title"
+    wanted = {"item": item, "title": title if named.title or (required and not jsonl) else None}
+    wanted |= {f"description.{place}": name for place, name in enumerate(named.description or ())}
+    _require(path, present, wanted, options)
+    descriptions = named.description or (("description",) if jsonl or "description" in present else ())
+    return Names(
+        item,
+        title=title if jsonl or title in present else None,
+        descriptions=tuple(descriptions),
+        domain=named.domain if named.domain in present else None,
+    )
+
+
+def one_domain(piece: Piece, names: Names, domain: str) -> Piece:
+    """The rows of a domain, if a column says to which domain a row belongs.
+
+    A domain that cannot name a folder, such as "Home & Kitchen", has the name that a folder can have: Home---Kitchen.
+    """
+    if names.domain is None:
+        return piece
+    column = piece.frame[names.domain].cast(pl.String)
+    values = {value for value in column.unique().drop_nulls() if value == domain or _segment(value) == domain}
+    if domain in values:
+        values = {domain}
+    return piece.kept(column.is_in(list(values)).fill_null(False))
+
+
+def _segment(value: str) -> str | None:
+    try:
+        return safe_segment(value)
+    except ValueError:
+        return None
+
+
+def _require(path: Path, present: list[str], wanted: dict[str, str | None], options: TableOptions) -> None:
+    names = {role: name for role, name in wanted.items() if name is not None}
+    missing = [(role.partition(".")[0], name) for role, name in names.items() if name not in present]
+    if missing and options.columns == type(options.columns)():
+        try:
+            require_columns(present, list(names.values()), path)
+        except DataError as error:
+            near = _looks_like(present, missing[0][0])
+            hint = f'; if {near} is its {missing[0][0]}: columns = {{ {missing[0][0]} = "{near}" }}' if near else ""
+            raise DataError(f"{error}{hint}") from None
+    if missing:
+        _refuse(path, present, *missing[0])
+
+
+def _refuse(path: Path, present: list[str], role: str, name: str) -> NoReturn:
+    near = difflib.get_close_matches(name, present, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; name the right one in `columns` ({role} = …)"
+    raise DataError(f"{path}: has no column {name} ({role}); it has {', '.join(present)}{hint}")
+
+
+def _looks_like(present: list[str], role: str) -> str | None:
+    from mmgrid.data.readers.guessing import guess_column
+
+    return guess_column(present, role)

@@ -1,0 +1,103 @@
+"""A table from a file, by the extension of its name: its columns, and its rows in pieces.
+
+Only the wanted columns are read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.raw import require_columns
+from mmgrid.data.readers import delimited, json_lines
+from mmgrid.data.readers.piece import Piece
+
+_TEXT = (".csv", ".tsv", ".inter", ".item")
+COMPRESSED = ("", ".gz", ".zst")
+SUFFIXES = {
+    **{f"{suffix}{packed}": "delimited" for suffix in _TEXT for packed in COMPRESSED},
+    **{f".jsonl{packed}": "jsonl" for packed in COMPRESSED},
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+
+
+def file_format(path: Path) -> str:
+    """delimited, jsonl, parquet or arrow, by the file's extension. Raises DataError for any other."""
+    for suffix, kind in SUFFIXES.items():
+        if path.name.endswith(suffix):
+            return kind
+    known = [suffix for suffix in SUFFIXES if not suffix.endswith(COMPRESSED[1:])]
+    raise DataError(
+        f"{path}: unknown format; its name should end with one of {', '.join(known)}; texts may be compressed "
+        "(.csv.gz, .csv.zst)"
+    )
+
+
+def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None = None) -> list[str]:
+    """The columns of a table, for JSON lines the keys of the first one.
+
+    Args:
+        wanted: columns that the caller looks for; they decide how the values of a text file are separated.
+
+    Raises DataError if the file is missing, empty or unreadable.
+    """
+    kind = file_format(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {listing(path.parent)}")
+    if kind == "delimited":
+        columns = delimited.column_names(path, wanted, encoding)
+    elif kind == "jsonl":
+        columns = json_lines.first_keys(path)
+    else:
+        with _readable(path, kind):
+            schema = (
+                pl.scan_parquet(path, glob=False).collect_schema() if kind == "parquet" else _arrow(path, None).schema
+            )
+            columns = list(schema)
+    if not columns:
+        raise DataError(f"{path}: the file is empty; get it again")
+    return columns
+
+
+def read(path: Path, names: list[str], encoding: str | None = None) -> Iterator[Piece]:
+    """The wanted columns of all rows, in pieces. Raises DataError if one is missing, or the file is unreadable."""
+    kind = file_format(path)
+    if kind == "delimited":
+        yield from delimited.read(path, names, encoding)
+        return
+    assert kind != "jsonl", "its values need types; see `json_lines`"
+    require_columns(column_names(path), names, path)
+    with _readable(path, kind):
+        table = pl.scan_parquet(path, glob=False).select(names).collect() if kind == "parquet" else _arrow(path, names)
+    yield Piece(path, table)
+
+
+def listing(folder: Path, limit: int = 20) -> str:
+    """The content of a folder, for an error message."""
+    if not folder.is_dir():
+        return f"the folder {folder} is not there either"
+    names = sorted(entry.name for entry in folder.iterdir())
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{folder} holds {', '.join(names[:limit]) or 'nothing'}{more}"
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: cannot be read as {kind} ({error}); get or write the file again") from error
+
+
+def _arrow(path: Path, names: list[str] | None) -> pl.DataFrame:
+    """The columns of an Arrow file, a stream (as `datasets` writes it) or one with an index; None: no rows of all."""
+    with path.open("rb") as file:
+        indexed = file.read(6) == b"ARROW1"
+    if names is None:
+        return pl.scan_ipc(path, glob=False).head(0).collect() if indexed else pl.read_ipc_stream(path, n_rows=0)
+    if indexed:
+        return pl.scan_ipc(path, glob=False).select(names).collect()
+    return pl.read_ipc_stream(path, columns=names).select(names)

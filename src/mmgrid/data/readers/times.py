@@ -1,0 +1,207 @@
+"""Times, from the forms that files give them, as whole milliseconds since 1970, UTC.
+
+Numbers count seconds, milliseconds, microseconds or nanoseconds. Which of them is found from their size: a wrong unit
+would put the years near 1970, or far beyond 5000. Texts are ISO dates and times, or of a declared form; without a zone
+they are UTC.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from mmgrid.data.calendar import DAY_MS
+from mmgrid.data.errors import DataError
+from mmgrid.data.readers.piece import Piece
+
+UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}  # times the first, by the second
+
+# The years 1973 and 5138: seconds, milliseconds, microseconds and nanoseconds of this span do not overlap.
+_LEAST_SECONDS, _MOST_SECONDS = 10**8, 10**11
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+_ISO = (
+    r"^\s*(\d{4}-\d{2}-\d{2})"
+    r"(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
+    r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?\s*$"
+)
+
+
+@dataclass
+class Times:
+    """Collects the times of a table, piece by piece; the unit is that of all of them together.
+
+    unit: "s", "ms", "us" or "ns"; a form for strptime, which holds a "%"; or None, then it is found.
+    """
+
+    name: str
+    unit: str | None = None
+    _pieces: list[tuple[Piece, pl.Series, bool]] = field(default_factory=list)  # piece, values, whether they are ms
+
+    def add(self, piece: Piece) -> None:
+        """Read the times of a piece. Raises DataError, naming the row, for a value that is no time."""
+        column = piece.frame[self.name]
+        if column.dtype == pl.String and self.unit is not None and "%" in self.unit:
+            self._add_moments(piece, column, _of_form(column, self.unit), f"a time like {self.unit}")
+        elif column.dtype in (pl.Date, pl.Datetime):
+            self._add_moments(piece, column, column.dt.epoch("ms"), "a time")
+        elif column.dtype.is_integer():
+            self._add_numbers(piece, column, column.cast(pl.Int64, strict=False))
+        elif column.dtype.is_float() or isinstance(column.dtype, pl.Decimal):
+            self._add_numbers(piece, column, _finite(column.cast(pl.Float64)))
+        elif column.dtype in (pl.String, pl.Categorical, pl.Enum):
+            self._add_texts(piece, column.cast(pl.String))
+        elif column.dtype == pl.Null:
+            self._add_numbers(piece, column, column.cast(pl.Int64))
+        else:
+            piece.refuse_column(self.name, f"holds {column.dtype}; expected times: numbers, dates or texts")
+
+    def milliseconds(self) -> pl.Series:
+        """int64: all times, ms UTC. Raises DataError if units are mixed, or the declared one is wrong."""
+        self._check_declared()
+        unit = self.found_unit
+        read = []
+        for piece, values, are_ms in self._pieces:
+            if not are_ms:
+                assert unit is not None
+                self._check(piece, values, unit)
+                times, by = _TO_MS[unit]
+                values = values * times // by if values.dtype == pl.Int64 else (values * times / by).round(0)
+            read.append(values.cast(pl.Int64))
+        return pl.concat(read).alias("timestamp") if read else pl.Series("timestamp", [], pl.Int64)
+
+    @property
+    def found_unit(self) -> str | None:
+        """The declared unit of numbers, or else that of the first one; None if all times are dates."""
+        numbers = [(piece, values) for piece, values, are_ms in self._pieces if not are_ms]
+        if not numbers:
+            return None
+        return self.unit or self._unit(*numbers[0])
+
+    def _add_texts(self, piece: Piece, column: pl.Series) -> None:
+        numbers = column.str.strip_chars().cast(pl.Int64, strict=False)
+        if numbers.null_count() > column.null_count():
+            numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
+        moments = _of_iso(column) if numbers.null_count() > column.null_count() else numbers
+        if moments.null_count() < numbers.null_count():
+            self._add_moments(piece, column, moments, "a time such as 2022-07-01T18:30:00Z, or a number")
+        else:
+            self._add_numbers(piece, column, numbers)
+
+    def _add_moments(self, piece: Piece, column: pl.Series, moments: pl.Series, expected: str) -> None:
+        self._refuse_missing(piece, column, moments, expected)
+        self._append(piece, column, moments.cast(pl.Int64), are_ms=True)
+
+    def _add_numbers(self, piece: Piece, column: pl.Series, numbers: pl.Series) -> None:
+        unit = UNITS.get(self.unit or "", "seconds, milliseconds or microseconds")
+        self._refuse_missing(piece, column, numbers, f"a whole number of {unit}")
+        if self.unit is not None and "%" in self.unit:
+            texts = numbers.cast(pl.Int64).cast(pl.String)
+            self._add_moments(piece, column, _of_form(texts, self.unit), f"a time like {self.unit}")
+            return
+        self._append(piece, column, numbers, are_ms=False)
+
+    def _append(self, piece: Piece, column: pl.Series, values: pl.Series, *, are_ms: bool) -> None:
+        if len(values) and any(other != are_ms for _, _, other in self._pieces):
+            raise DataError(
+                f"{piece.place(0)}: {self.name} is {column[0]!r}: the rows before are "
+                f"{'numbers' if are_ms else 'dates'}; write all times in one form"
+            )
+        if len(values):
+            self._pieces.append((piece.emptied(), values, are_ms))
+
+    def _refuse_missing(self, piece: Piece, column: pl.Series, read: pl.Series, expected: str) -> None:
+        missing = column.is_null() if column.dtype != pl.String else column.fill_null("").str.len_bytes() == 0
+        piece.refuse(missing, lambda row: f"{self.name} is missing; fill it in, or remove the row")
+        piece.refuse(read.is_null(), lambda row: f"{self.name} is {column[row]!r}; expected {expected}")
+
+    def _unit(self, piece: Piece, values: pl.Series) -> str:
+        """The unit of the first value."""
+        first = values[0]
+        for unit, per_second in _PER_SECOND.items():
+            if _LEAST_SECONDS * per_second <= first < _MOST_SECONDS * per_second:
+                return unit
+        hint = ""
+        if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(int(first))):
+            hint = ' (if it is a date: time_unit = "%Y%m%d")'
+        raise DataError(
+            f"{piece.place(0)}: {self.name} is {first}, which is near 1970 in every unit{hint}; expected seconds, "
+            "milliseconds or microseconds since 1970"
+        )
+
+    def _check_declared(self) -> None:
+        """Raise DataError if all values are of another unit than the declared one."""
+        numbers = [(piece, values) for piece, values, are_ms in self._pieces if not are_ms]
+        if self.unit is None or not numbers:
+            return
+        low = min(values.min() for _, values in numbers)  # pyright: ignore[reportArgumentType]
+        high = max(values.max() for _, values in numbers)  # pyright: ignore[reportArgumentType]
+        units, place = list(UNITS), list(UNITS).index(self.unit)
+        if high < _LEAST_SECONDS * _PER_SECOND[self.unit]:
+            others = units[:place]
+        elif low >= _MOST_SECONDS * _PER_SECOND[self.unit]:
+            others = units[place + 1 :]
+        else:
+            return
+        looks = " or ".join(UNITS[unit] for unit in others) or "no time since 1970"
+        raise DataError(
+            f"{numbers[0][0].path}: its {self.name}s (from {low} to {high}) look like {looks}; expected "
+            f"{UNITS[self.unit]} since 1970 UTC: declare the right `time_unit`, or convert them"
+        )
+
+    def _check(self, piece: Piece, values: pl.Series, unit: str) -> None:
+        """Raise DataError unless all values are of this unit."""
+        per_second = _PER_SECOND[unit]
+        wrong = (values < _LEAST_SECONDS * per_second) | (values >= min(_MOST_SECONDS * per_second, 2**63 - 1))
+        found = "they are declared as" if self.unit is not None else "the rows before are"
+
+        def problem(row: int) -> str:
+            value = values[row]
+            year = 1970 + int(value / per_second / 31_556_952)
+            other = next(
+                (
+                    name
+                    for one, name in UNITS.items()
+                    if _LEAST_SECONDS * _PER_SECOND[one] <= value < _MOST_SECONDS * _PER_SECOND[one]
+                ),
+                None,
+            )
+            looks = f", but this one looks like {other}" if other else ""
+            remedy = "declare the right `time_unit`" if self.unit is not None else "write all times in one unit"
+            return (
+                f"{self.name} is {value}: the year {year} in {UNITS[unit]} ({found} {UNITS[unit]}{looks}); {remedy}, "
+                "or remove the row"
+            )
+
+        piece.refuse(wrong, problem)
+
+
+def _finite(numbers: pl.Series) -> pl.Series:
+    """The numbers, null in place of NaN and the infinities."""
+    return pl.DataFrame({"number": numbers}).select(pl.when(pl.col("number").is_finite()).then("number"))["number"]
+
+
+def _of_iso(column: pl.Series) -> pl.Series:
+    """int64: ms UTC of ISO dates and times; null for other texts."""
+    parts = pl.col("text").str.extract_groups(_ISO)
+    number = {place: parts.struct.field(str(place)).cast(pl.Int64, strict=False).fill_null(0) for place in (2, 3, 4)}
+    day = parts.struct.field("1").str.to_date("%Y-%m-%d", strict=False).dt.epoch("d").cast(pl.Int64)
+    fraction = parts.struct.field("5").fill_null("0").str.pad_end(3, "0").str.slice(0, 3).cast(pl.Int64)
+    zone = parts.struct.field("6").fill_null("Z").str.replace(":", "")
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    hours = zone.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0)
+    minutes = zone.str.slice(3, 2).cast(pl.Int64, strict=False).fill_null(0)
+    clock = (number[2] * 60 + number[3]) * 60_000 + number[4] * 1000 + fraction
+    return pl.DataFrame({"text": column}).select(
+        (day * DAY_MS + clock - sign * (hours * 60 + minutes) * 60_000).alias("timestamp")
+    )["timestamp"]
+
+
+def _of_form(column: pl.Series, form: str) -> pl.Series:
+    """int64: ms UTC of texts of a form for strptime; null for other texts."""
+    column = column.str.strip_chars()
+    if not re.search(r"%[HIMSTRsX+c]", form):
+        return column.str.to_date(form, strict=False).dt.epoch("d").cast(pl.Int64) * DAY_MS
+    zone = "UTC" if re.search(r"%z|%#z|%:z|%\+", form) else None
+    return column.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms")
