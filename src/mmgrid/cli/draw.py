@@ -17,14 +17,17 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from mmgrid.quantities import UNKNOWN, duration
+from mmgrid.cli.numbers import column_texts
+from mmgrid.cli.tables import TextTable, laid_out, wrapped
+from mmgrid.quantities import duration
 from mmgrid.visible import visible, visible_json
 
 Part = str | tuple[str, str]
 """Text, or text and its style, such as `("failed", "red")`."""
 
-# Output to a file or a pipe is not cut or wrapped, so that programs can read every digit.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
+UNLIMITED = 1_000_000
+# Output to a file or a pipe is not cut or wrapped, so that programs can read every word.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
 
 
 def text_of(*parts: Part) -> Text:
@@ -33,9 +36,17 @@ def text_of(*parts: Part) -> Text:
     return Text.assemble(*((visible(text), style) for text, style in pairs))
 
 
-def say(*parts: Part) -> None:
-    """Print one line without wrapping it, so that it can be searched."""
-    console.print(text_of(*parts), soft_wrap=True)
+def say(*parts: Part, hang: int | None = None) -> None:
+    """Print one line; in a terminal, a longer one is wrapped between words, indented by `hang` (default: by 2 more)."""
+    text = text_of(*parts)
+    own = len(text.plain) - len(text.plain.lstrip(" "))
+    for line in wrapped(text, _width(), own + 2 if hang is None else hang):
+        console.print(line, soft_wrap=True)
+
+
+def _width() -> int | None:
+    """The width of the terminal; None for a file or a pipe."""
+    return None if console.width >= UNLIMITED else console.width
 
 
 def print_json(value: Any) -> None:
@@ -52,31 +63,22 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> None:
-    """Print a table; its first `left` columns are text, the others numbers. Cells are text, numbers or `text_of`."""
-    if title:  # printed apart: rich wraps a table's own title at the width of the table
+    """Print a table; its first `left` columns are text, the others numbers. `tables` says how it is fitted.
+
+    Cells are text, numbers, `Interval` or `text_of`.
+    """
+    if title:
         say((title, "bold"))
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(text_of(column), justify="left" if number < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(value if isinstance(value, Text) else text_of(number_text(value)) for value in row))
-    console.print(table)
+    rows = list(rows)
+    texts = [_column([row[place] for row in rows]) for place in range(len(columns))]
+    table = TextTable([visible(column) for column in columns], list(zip(*texts, strict=True)), left)
+    for part in laid_out(table, _width()):
+        console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def number_text(value: Any) -> str:
-    """`1,234.568`, `1,234`; a dash for null and NaN."""
-    if value is None:
-        return UNKNOWN
-    if isinstance(value, float):
-        return f"{value:,.3f}" if math.isfinite(value) else UNKNOWN
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def short_number(value: float) -> str:
-    """A percentage with three digits at most: `34.1`, `3.42`, `0.34`; a dash for NaN."""
-    if not math.isfinite(value):
-        return UNKNOWN
-    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+def _column(values: Sequence[Any]) -> list[Text]:
+    found = column_texts(["" if isinstance(value, Text) else value for value in values])
+    return [value if isinstance(value, Text) else text_of(text) for value, text in zip(values, found, strict=True)]
 
 
 def print_tree(names: Mapping[str, Text], title: str) -> None:

@@ -192,8 +192,7 @@ def _print_pair(found: Comparison, one: int, other: int, tensors: bool) -> None:
     def row(name: str, sums: Sums) -> tuple[Any, ...]:
         pair = sums.pair(one, other)
         shares = (pair.equal, pair.conflicts, *pair.zeros)
-        numbers = (f"{value:.4g}" for value in (*pair.norms, pair.cosine, pair.distance))
-        return (name, pair.elements, *numbers, *(f"{100 * share:.2f}" for share in shares))
+        return (name, pair.elements, *pair.norms, pair.cosine, pair.distance, *(100 * share for share in shares))
 
     what = "task vectors" if found.of_task_vectors else "weights"
     draw.say(f"A = {found.models[one]}, B = {found.models[other]}: {what}")

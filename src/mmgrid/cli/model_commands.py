@@ -72,7 +72,7 @@ def recommend(
         draw.print_json({"history": named, "items": found})
         return
     titles = dict(zip(corpus.catalogue.ids.tolist(), corpus.catalogue.titles, strict=True))
-    draw.console.print(draw.text_of("after " + "; ".join(titles[item] for item in named)))
+    draw.say("after " + "; ".join(titles[item] for item in named))
     rows = [(str(one["rank"]), one["item_id"], one["title"], one["score"]) for one in found]
     draw.print_table("", ("", "item", "title", "score"), rows, left=3)
 
@@ -101,6 +101,7 @@ def evaluate(
     results equal those of the grid.
     """
     from mmgrid.cli import draw
+    from mmgrid.cli.numbers import Interval
     from mmgrid.grid.file.load import load_grid
 
     if target not in (None, "test", "phase2"):
@@ -121,12 +122,12 @@ def evaluate(
     if as_json:
         draw.print_json(rows)
         return
-    shown = [(row["group"], row["metric"], row["value"], row["low"], row["high"]) for row in rows]
+    shown = [(row["group"], row["metric"], Interval(row["value"], row["low"], row["high"])) for row in rows]
     users = len(found.ranks)
     of_all = "" if users == found.sampled_from else f" of {found.sampled_from:,}"
     draw.print_table(
         f"{checkpoint} on {rows[0]['domain']}: {users:,}{of_all} users, percent",
-        ("group", "metric", "value", "low", "high"),
+        ("group", "metric", "value"),
         shown,
         left=2,
     )

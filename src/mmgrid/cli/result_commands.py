@@ -32,6 +32,7 @@ def results(
     --json prints every row, metric and group with all digits.
     """
     from mmgrid.cli import draw
+    from mmgrid.cli.numbers import short_number
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
     from mmgrid.grid.standing.results import results_table
@@ -55,7 +56,7 @@ def results(
     for row in table.filter(table["group"] == group).to_dicts():
         model = f"{row['model']} seed={row['seed']}" if several_seeds else row["model"]
         key = (row["domain"], row["paradigm"], model, row["n_users"])
-        value, low, high = (draw.short_number(row[name]) for name in ("value", "low", "high"))
+        value, low, high = (short_number(row[name]) for name in ("value", "low", "high"))
         interval = f" {low}–{high}" if row["n_users"] else ""
         cells.setdefault(key, {})[row["metric"]] = draw.text_of(value, (interval, "dim"))
     rows = [
@@ -69,6 +70,7 @@ def results(
 def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json: bool) -> None:
     """Print a study's tables: whole as JSON, else the rows of the chosen group and metrics."""
     from mmgrid.cli import draw
+    from mmgrid.cli.study_views import print_study_table
     from mmgrid.studies.registry import STUDIES
 
     if name not in STUDIES:
@@ -81,11 +83,7 @@ def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json:
     for table, frame in tables.items():
         shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *metrics)]
         shown = [row for row in shown if row.get("group", group) == group or table == "best"]
-        constant = {c for c in frame.columns if c in ("seed", "metric", "paradigm") and len({r[c] for r in shown}) < 2}
-        columns = [column for column in frame.columns if column not in constant]
-        texts = [column for column in columns if frame.schema[column] == "String"]
-        columns = texts + [column for column in columns if column not in texts]
-        draw.print_table(f"{name}: {table}", columns, [[row[c] for c in columns] for row in shown], left=len(texts))
+        print_study_table(f"{name}: {table}", frame, shown)
 
 
 def report(
