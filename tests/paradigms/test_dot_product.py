@@ -65,3 +65,40 @@ def test_a_broken_score_is_an_error() -> None:
     users[3, 0] = float("inf")
     with pytest.raises(ValueError, match=f"scores of users 0 to {U - 1} hold NaN or infinity"):
         dense_ranks(users, items, histories, make_items(N), np.zeros(U, np.int64))
+
+
+@pytest.mark.parametrize("scores", [1, 40 * 600, 1 << 30])
+@pytest.mark.parametrize("users", [7, 40, 130, 139])
+def test_the_size_of_a_block_changes_no_byte(monkeypatch, scores: int, users: int) -> None:
+    draw = torch.Generator().manual_seed(users)
+    vectors, items = (torch.randn(rows, 24, generator=draw) for rows in (users, 600))
+    items[300:] = items[:300]  # every score twice
+    histories = make_histories([[user, user + 1] for user in range(users)])
+    targets = np.random.default_rng(users).integers(0, 600, users)
+
+    def found() -> list[np.ndarray]:
+        ranks = dense_ranks(vectors, items, histories, make_items(600), targets)
+        return [ranks, *dense_top(vectors, items, histories, make_items(600), 9)]
+
+    whole = found()
+    monkeypatch.setattr(dense, "SCORES", scores)
+    assert all((one == other).all() for one, other in zip(found(), whole, strict=True))
+
+
+@pytest.mark.parametrize("n_items", [10, 10_000, 32_768, 40_000, 1_000_000, 4_400_000, 100_000_000])
+@pytest.mark.parametrize("users", [1, 15, 1024, 1025, 2100])
+def test_blocks_have_a_limited_number_of_scores(n_items: int, users: int) -> None:
+    blocks = list(dense._blocks(users, n_items))
+    assert [place for start, stop in blocks for place in range(start, stop)] == list(range(users))
+    sizes = [stop - start for start, stop in blocks]
+    assert max(sizes) <= dense.BLOCK
+    assert max(sizes) * n_items <= max(1.5 * dense.SCORES, 2 * dense.LEAST * n_items)
+    # Small blocks are those that there are without a limit, too: their products are rounded in another way.
+    assert all(size >= dense.LEAST or size == users % dense.BLOCK for size in sizes)
+    if n_items <= dense.SCORES // dense.BLOCK:
+        assert len(blocks) == -(-users // dense.BLOCK)
+
+
+def test_no_items_and_no_users_are_ranked() -> None:
+    best, _ = dense_top(torch.zeros(0, D), torch.zeros(5, D), make_histories([]), make_items(5), 3)
+    assert best.shape == (0, 3)

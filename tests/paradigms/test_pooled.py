@@ -45,6 +45,15 @@ def test_a_user_is_the_mean_of_the_newest_items(pooled: Pooled) -> None:
     torch.testing.assert_close(found, torch.stack([F.normalize(rows.mean(0), dim=0) for rows in wanted]))
 
 
+def test_adding_vectors_part_by_part_changes_no_byte(pooled: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    histories = random_histories(12, 60)
+    whole = pooled.user_vectors(vectors, histories)
+    for gathered in (1, 24, 100):
+        monkeypatch.setattr("mmgrid.paradigms.pooled.paradigm.GATHERED", gathered)
+        assert torch.equal(pooled.user_vectors(vectors, histories), whole)
+
+
 def test_ranks_and_lists_agree_and_leave_the_history_out(pooled: Pooled, model) -> None:
     histories = random_histories(12, 60)
     best, scores = pooled.recommend(model, histories, ITEMS, 60)

@@ -22,6 +22,7 @@ from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, de
 
 HISTORY_LENGTH = 25
 TEXT_TOKENS = 64
+GATHERED = 1 << 24  # numbers of item vectors that are added up at once: 64 MiB
 
 
 class Pooled(Paradigm[PreTrainedModel]):
@@ -62,5 +63,9 @@ class Pooled(Paradigm[PreTrainedModel]):
         recent = histories.last(HISTORY_LENGTH)
         owner = torch.as_tensor(np.repeat(np.arange(len(recent)), recent.lengths), device=vectors.device)
         rows = torch.as_tensor(np.asarray(recent.items, np.int64), device=vectors.device)
-        sums = vectors.new_zeros(len(recent), vectors.shape[1]).index_add_(0, owner, vectors[rows])
+        sums = vectors.new_zeros(len(recent), vectors.shape[1])
+        at_once = max(1, GATHERED // vectors.shape[1])
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            sums.index_add_(0, owner[part], vectors[rows[part]])
         return F.normalize(sums, dim=-1)

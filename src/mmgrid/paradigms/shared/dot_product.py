@@ -1,9 +1,12 @@
 """Recommending by dot products: scores every item for every user, exactly, in blocks of users.
 
+A block has a limited number of scores, so that memory does not grow with the catalogue.
+
 Shape letters: U users, B users of a block, N items, D width, K list length.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +15,11 @@ from torch import Tensor
 from mmgrid.data import Histories, Items
 from mmgrid.evaluation import NOT_RANKED, target_ranks
 
-BLOCK = 1024
+BLOCK = 1024  # users
+SCORES = 1 << 25  # of a block: 128 MiB, and about as much for comparing them
+LEAST = (
+    16  # users; with fewer rows than about 8, libraries multiply matrices in another order, which rounds differently
+)
 
 
 def dense_ranks(
@@ -89,8 +96,7 @@ def _masked_scores(
     no_candidate = torch.ones(len(items), dtype=torch.bool, device=items.device)
     no_candidate[torch.as_tensor(catalogue.candidates, device=items.device)] = False
     offsets = np.asarray(histories.offsets)
-    for start in range(0, len(users), BLOCK):
-        stop = min(start + BLOCK, len(users))
+    for start, stop in _blocks(len(users), len(items)):
         scores = users[start:stop].float() @ items.T.float()
         if not torch.isfinite(scores).all():
             raise ValueError(f"scores of users {start} to {stop - 1} hold NaN or infinity: the model is broken")
@@ -101,3 +107,15 @@ def _masked_scores(
             "-inf"
         )
         yield start, scores
+        del scores  # before the next ones are computed
+
+
+def _blocks(n_users: int, n_items: int) -> Iterator[tuple[int, int]]:
+    """The first and the last user (exclusive) of each block: BLOCK users, or parts of that with at least LEAST users."""
+    size = max(LEAST, SCORES // max(n_items, 1) // LEAST * LEAST)
+    for first in range(0, n_users, BLOCK):
+        end = min(first + BLOCK, n_users)
+        bounds = [*range(first, end, size), end]
+        if len(bounds) > 2 and end - bounds[-2] < LEAST:
+            del bounds[-2]
+        yield from pairwise(bounds)
