@@ -84,3 +84,21 @@ def test_domains_are_exported_for_other_tools(built: Built, tmp_path: Path) -> N
     assert [Path(file).name for file in facts["files"]] == ["interactions.csv", "items.csv"]
     assert "out: exists already" in mmgrid(*arguments, "-o", tmp_path / "out").err
     assert "--domain attic: is not in the grid" in mmgrid(*arguments, "--domain", "attic", "-o", tmp_path / "x").err
+
+
+def test_a_grid_file_for_ones_own_data(tmp_path: Path) -> None:
+    days = 1_640_995_200
+    rows = "".join(f"u{u},{(u + n) % 9},{days + n * 40 * 86400 + u * 3600}\n" for u in range(40) for n in range(8))
+    (tmp_path / "shop.csv").write_text(f"uid,iid,ts\n{rows}")
+    file = tmp_path / "grid.toml"
+    answer = mmgrid("init", file, "--data", tmp_path / "shop.csv", environment={"COLUMNS": "80"})
+    assert answer.code == 0
+    assert "column uid" in answer.out
+    assert max(map(len, answer.out.splitlines()[:-1])) <= 80
+    (stats,) = mmgrid("data", "stats", file, "--store", tmp_path / "runs", "--json").json
+    assert (stats["users"], stats["items"]) == (40, 9)
+    assert stats["test_users"] > 0
+    assert "checkpoint" in mmgrid("plan", file, "--store", tmp_path / "runs").out
+    assert "exists already" in mmgrid("init", file, "--data", tmp_path / "shop.csv").err
+    assert "expected ROLE=NAME" in mmgrid("init", "--force", file, "--data", tmp_path, "--column", "uid").err
+    assert "--column: names columns of --data" in mmgrid("init", tmp_path / "x.toml", "--column", "user=uid").err

@@ -10,15 +10,51 @@ from mmgrid.visible import visible
 
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid file to write.")] = Path("grid.toml"),
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Write it for this file or folder of interactions.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", metavar="ROLE=NAME", help="A column of --data, e.g. user=uid; the others are guessed."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented grid file to start from."""
+    """Write a commented grid file to start from.
+
+    With --data, it is a grid for your own data: format, domains, columns and phases are guessed, and the guesses shown.
+    """
     from importlib.resources import files
 
     from mmgrid.files import clear_disk_errors, write_bytes
 
     if file.exists() and not force:
         raise FileExistsError(f"{file}: exists already; choose another name, or replace it with --force")
+    if column and data is None:
+        raise ValueError("--column: names columns of --data; give both")
+    text = files("mmgrid.grid.file").joinpath("template.toml").read_bytes() if data is None else b""
+    if data is not None:
+        text = _for_data(data, file, column or []).encode()
     with clear_disk_errors(file):
-        write_bytes(file, files("mmgrid.grid.file").joinpath("template.toml").read_bytes())
+        write_bytes(file, text)
     typer.echo(visible(f"{file}: written; `mmgrid plan {file}` shows its cells, `mmgrid run {file}` builds them"))
+
+
+def _for_data(data: Path, file: Path, columns: list[str]) -> str:
+    """The grid file for data; prints what was guessed."""
+    from mmgrid.cli import draw
+    from mmgrid.data.looking import look
+    from mmgrid.data.planning import plan_phases
+    from mmgrid.grid.file.from_data import grid_text, guesses
+
+    given = {}
+    for setting in columns:
+        role, equals, name = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--column {setting}: expected ROLE=NAME, for example user=uid")
+        given[role] = name
+    found = look(data, given)
+    plan = plan_phases([found.read(domain) for domain in found.domains])
+    draw.print_table(f"Guessed from {data}", ("", "guess"), guesses(found, plan), left=2)
+    return grid_text(found, plan, file)

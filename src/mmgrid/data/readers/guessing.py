@@ -11,7 +11,7 @@ _NAMES = {
     "title": "title itemtitle producttitle movietitle booktitle name itemname productname prodname headline",
     "description": "description itemdescription productdescription detaildesc text abstract summary",
     "rating": "rating stars score overall",
-    "domain": "domain category maincategory shop store market site",
+    "domain": "domain shop store market marketplace site",
 }
 
 

@@ -34,18 +34,19 @@ class Layout:
 
     def sources(self, root: Path, domain: str, options: TableOptions = _PLAIN) -> list[Path]:
         """The files of a domain: first those of interactions. Raises DataError if there are none."""
-        interactions, items = self._files(Path(root), domain, options)
+        interactions, items = self.files(Path(root), domain, options)
         return list(dict.fromkeys([*interactions, *items]))
 
     def read(self, root: Path, domain: str, options: TableOptions = _PLAIN) -> RawDomain:
         """The domain's tables. Raises DataError if one is missing, unreadable or lacks columns."""
-        return read_domain(*self._files(Path(root), domain, options), domain, options)
+        return read_domain(*self.files(Path(root), domain, options), domain, options)
 
     def has_texts(self, root: Path, domain: str, options: TableOptions = _PLAIN) -> bool:
         """Whether the items have titles; otherwise their ids take the place of titles."""
-        return has_texts(*self._files(Path(root), domain, options), options)
+        return has_texts(*self.files(Path(root), domain, options), options)
 
-    def _files(self, root: Path, domain: str, options: TableOptions) -> tuple[list[Path], list[Path]]:
+    def files(self, root: Path, domain: str, options: TableOptions = _PLAIN) -> tuple[list[Path], list[Path]]:
+        """The files of interactions and those of items, which may be none. Raises DataError as `sources`."""
         declared = options.interactions
         interactions = _first(root, domain, (declared,) if declared else self.interactions, "interactions")
         if not interactions:

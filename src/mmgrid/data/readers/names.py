@@ -10,6 +10,7 @@ import polars as pl
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import tables
+from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
 from mmgrid.files import safe_segment
@@ -102,7 +103,7 @@ def _require(path: Path, present: list[str], wanted: dict[str, str | None], opti
         try:
             require_columns(present, list(names.values()), path)
         except DataError as error:
-            near = _looks_like(present, missing[0][0])
+            near = guess_column(present, missing[0][0])
             hint = f'; if {near} is its {missing[0][0]}: columns = {{ {missing[0][0]} = "{near}" }}' if near else ""
             raise DataError(f"{error}{hint}") from None
     if missing:
@@ -113,9 +114,3 @@ def _refuse(path: Path, present: list[str], role: str, name: str) -> NoReturn:
     near = difflib.get_close_matches(name, present, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; name the right one in `columns` ({role} = …)"
     raise DataError(f"{path}: has no column {name} ({role}); it has {', '.join(present)}{hint}")
-
-
-def _looks_like(present: list[str], role: str) -> str | None:
-    from mmgrid.data.readers.guessing import guess_column
-
-    return guess_column(present, role)

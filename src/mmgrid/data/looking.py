@@ -1,0 +1,228 @@
+"""Looks at files that nobody described, and guesses their format, domains and columns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.raw import RawDomain
+from mmgrid.data.readers import READERS, Columns, TableOptions, tables
+from mmgrid.data.readers.guessing import guess_column
+from mmgrid.data.readers.layouts import Layout
+from mmgrid.data.readers.times import Times
+from mmgrid.files import safe_segment
+from mmgrid.files.paths import file_stem
+
+_TABLES = ("csv", "tsv", "parquet", "recbole")
+_ROLES = ("user", "item", "time")
+_MOST_DOMAINS = 50  # more values than this are no domains
+_USUAL = {"user": "user_id", "item": "item_id", "time": "timestamp", "title": "title", "description": "description"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What [data] of a grid file would say about files.
+
+    named: role → the column that was found, for all roles, also where the name is the usual one.
+    left_out: names of tables that cannot name a domain.
+    """
+
+    format: str
+    root: Path
+    domains: tuple[str, ...]
+    options: TableOptions
+    named: Mapping[str, str]
+    has_texts: bool
+    left_out: tuple[str, ...] = ()
+
+    def read(self, domain: str) -> RawDomain:
+        """The raw tables of a domain."""
+        return READERS[self.format].read(self.root, domain, self.options)
+
+
+def look(path: Path, given: Mapping[str, str] | None = None) -> Found:
+    """Guess what a file, or a folder of files, holds.
+
+    Args:
+        given: role (a field of `Columns`) → column, where the caller knows better.
+
+    Raises DataError if the files are of no known format, or a column that is needed cannot be told.
+    """
+    path = path.resolve()
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    given = given or {}
+    unknown = [role for role in given if role not in Columns.model_fields]
+    if unknown:
+        raise DataError(f"column {unknown[0]}: unknown; known are {', '.join(Columns.model_fields)}")
+    name, root, domains, pattern = _of_file(path) if path.is_file() else _of_folder(path, given)
+    if name == "amazon2023":
+        return Found(name, root, domains, TableOptions(), {}, has_texts=True)
+    found = _described(name, root, domains, pattern, given)
+    return found if path.is_file() else replace(found, left_out=_unusable(path))
+
+
+def _unusable(folder: Path) -> tuple[str, ...]:
+    """The tables in a folder whose names cannot be those of domains."""
+    names = [path.name for path in sorted(folder.iterdir()) if path.name.endswith(tuple(tables.SUFFIXES))]
+    return tuple(name for name in names if file_stem(name) != name and not name.startswith("."))
+
+
+def _of_file(path: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
+    """Format, root, domains, and the pattern of the interactions where the format would not find them."""
+    kind = tables.file_format(path)
+    if kind == "jsonl":
+        raise DataError(f"{path}: JSON lines are read as format amazon2023; name the folder that holds them")
+    if kind == "arrow":
+        return _of_dataset(path.parent)
+    stem = path.name.partition(f".{_suffix(path)}")[0]
+    name = {"csv": "csv", "tsv": "tsv", "parquet": "parquet"}.get(_suffix(path), "recbole")
+    for root, domain in ((path.parent.parent, path.parent.name), (path.parent, stem)):
+        if path in _sources(name, root, domain)[:1]:
+            return name, root, (domain,), None
+    return name, path.parent, (file_stem(stem),), path.name
+
+
+def _suffix(path: Path) -> str:
+    parts = path.name.split(".")
+    return parts[-2] if parts[-1] in ("gz", "zst") else parts[-1]
+
+
+def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[str, ...], str | None]:
+    """As `_of_file`, for a folder: one domain, or a folder of domains."""
+    reviews = [meta.name.removeprefix("meta_").partition(".jsonl")[0] for meta in sorted(path.glob("meta_*.jsonl*"))]
+    categories = tuple(dict.fromkeys(name for name in reviews if _sources("amazon2023", path, name)))
+    if categories:
+        return "amazon2023", path, categories, None
+    if _is_dataset(path):
+        return _of_dataset(path)
+    for name in _TABLES:  # the folder of one domain
+        if any(file.parent == path for file in _sources(name, path.parent, path.name)[:1]):
+            return name, path.parent, (path.name,), None
+    names = sorted({file.name.split(".")[0] for file in path.iterdir() if not file.name.startswith(".")})
+    found = {name: [domain for domain in names if _is_log(name, path, domain, given)] for name in _TABLES}
+    best = max(_TABLES, key=lambda name: len(found[name]))
+    if found[best]:
+        return best, path, tuple(found[best]), None
+    saved = tuple(folder.name for folder in sorted(path.iterdir()) if _is_dataset(folder))
+    if saved:
+        logs = [name for name in saved if not name.endswith(("items", "_items", ".items"))]
+        return "datasets", path, tuple(logs), None
+    raise DataError(
+        f"{path}: holds no table of interactions, with columns for user, item and time; {tables.listing(path)}"
+    )
+
+
+def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> bool:
+    """Whether a domain of this name exists, and its first file has columns for user, item and time."""
+    try:
+        if safe_segment(domain) != domain:
+            return False
+        files = READERS[name].sources(root, domain)
+        columns = tables.column_names(files[0])
+    except ValueError:
+        return False
+    return all(guess_column(columns, role) or given.get(role) in columns for role in _ROLES)
+
+
+def _sources(name: str, root: Path, domain: str) -> list[Path]:
+    try:
+        return READERS[name].sources(root, domain)
+    except DataError:
+        return []
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder is a dataset without doubt, and not just one of tables."""
+    signs = ("dataset_dict.json", "state.json", "data/*.parquet", "*-00000-of-*.parquet")
+    own = folder.is_dir() and any(any(folder.glob(sign)) for sign in signs)
+    return own or (folder.is_dir() and (folder / "interactions/state.json").is_file())
+
+
+def _of_dataset(folder: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
+    if (folder.parent / "dataset_dict.json").is_file():
+        folder = folder.parent
+    return (
+        "datasets",
+        folder.parent,
+        (file_stem(folder.name),),
+        None if file_stem(folder.name) == folder.name else folder.name,
+    )
+
+
+def _described(name: str, root: Path, domains: tuple[str, ...], pattern: str | None, given: Mapping[str, str]) -> Found:
+    """The columns of tables, and the domains, if a column names them."""
+    reader = READERS[name]
+    assert isinstance(reader, Layout)
+    logs, items = reader.files(root, domains[0], TableOptions(interactions=pattern))
+    present = tables.column_names(logs[0])
+    named = {role: given.get(role) or guess_column(present, role) for role in (*_ROLES, "domain")}
+    named["time"] = named["time"] or _time_by_value(logs[0], [name for name in present if name not in named.values()])
+    for role in _ROLES:
+        if named[role] is None:
+            raise DataError(
+                f"{logs[0]}: cannot tell which column is the {role}; it has {', '.join(present)}: name it by "
+                f"--column {role}=NAME"
+            )
+    goods = None if items else _table_of_items(root, logs, str(named["item"]))
+    texts = tables.column_names((items or [goods or logs[0]])[0])
+    named |= {role: given.get(role) or guess_column(texts, role) for role in ("title", "description")}
+    if texts != present and named["item"] not in texts:
+        named["id"] = given.get("id") or guess_column(texts, "id")
+    if len(domains) == 1 and named["domain"] is not None:
+        values = _values(logs, named["domain"])
+        if 1 < len(values) <= _MOST_DOMAINS or "domain" in given:
+            place = domains[0] if name == "datasets" else logs[0].relative_to(root).as_posix()
+            domains, pattern = tuple(values), pattern or place
+        else:
+            named["domain"] = None
+    elif "domain" not in given:
+        named["domain"] = None
+    known = {role: column for role, column in named.items() if column is not None}
+    unusual: dict[str, object] = {role: column for role, column in known.items() if column != _USUAL.get(role)}
+    options = TableOptions(
+        columns=Columns.model_validate(unusual), interactions=pattern, items=goods.name if goods else None
+    )
+    return Found(name, root, domains, options, known, reader.has_texts(root, domains[0], options))
+
+
+def _time_by_value(path: Path, columns: list[str]) -> str | None:
+    """The first column whose first values are times; ids and counts would lie near 1970."""
+    for piece in tables.read(path, columns) if columns else ():
+        for column in columns:
+            times = Times(column)
+            try:
+                times.add(replace(piece, frame=piece.frame.head(100)))
+                times.milliseconds()
+            except DataError:
+                continue
+            return column
+        break
+    return None
+
+
+def _table_of_items(root: Path, logs: list[Path], item: str) -> Path | None:
+    """A table beside those of interactions that has items and titles, and no users."""
+    for path in sorted(root.iterdir()):
+        try:
+            columns = tables.column_names(path) if path.is_file() and path not in logs else []
+        except DataError:
+            continue
+        is_item = item in columns or guess_column(columns, "id")
+        if is_item and guess_column(columns, "title") and not guess_column(columns, "user"):
+            return path
+    return None
+
+
+def _values(logs: list[Path], column: str) -> list[str]:
+    """The values of a column as names of domains, most frequent first, up to one more than domains can be."""
+    counts: dict[str, int] = {}
+    for path in logs:
+        for piece in tables.read(path, [column]):
+            for value, count in piece.frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows():
+                counts[value] = counts.get(value, 0) + count
+            if len(counts) > _MOST_DOMAINS:
+                return [*counts][: _MOST_DOMAINS + 1]
+    return [safe_segment(value) for value in sorted(counts, key=lambda value: -counts[value])]
