@@ -225,4 +225,4 @@ def _values(logs: list[Path], column: str) -> list[str]:
                 counts[value] = counts.get(value, 0) + count
             if len(counts) > _MOST_DOMAINS:
                 return [*counts][: _MOST_DOMAINS + 1]
-    return [safe_segment(value) for value in sorted(counts, key=lambda value: -counts[value])]
+    return [safe_segment(value) for value in sorted(counts, key=lambda value: (-counts[value], value))]
