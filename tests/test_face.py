@@ -58,6 +58,13 @@ grid = mmgrid.load_grid(file)
 folders = [mmgrid.cell_folder(grid, f"checkpoint/semb/garden/{phase}", store=store) for phase in ("phase1", "phase2")]
 states = [{"weight": torch.ones(2)}, {"weight": torch.zeros(2)}]
 sources = [{"path": str(folder)} for folder in folders]
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except ValueError as error:
+        assert "HF_HUB_OFFLINE" in str(error), error
+
+
 calls = {
     "cell_folder": lambda: mmgrid.cell_folder(grid, "corpus/garden", store=store),
     "compare": lambda: mmgrid.compare(*folders),
@@ -66,6 +73,8 @@ calls = {
     "merge_state_dicts": lambda: mmgrid.merge_state_dicts("linear", states),
     "methods": lambda: mmgrid.methods(),
     "open_checkpoint": lambda: mmgrid.open_checkpoint(folders[0]),
+    "pull": lambda: refused(mmgrid.pull, "some/model"),
+    "push": lambda: refused(mmgrid.push, folders[0], "some/model"),
     "report": lambda: mmgrid.report(grid, store=store),
     "results": lambda: mmgrid.results(grid, store=store),
     "run": lambda: mmgrid.run(grid, store=store),

@@ -14,6 +14,10 @@ Recommending:
 
 - `open_checkpoint` opens a checkpoint or a merge, which then recommends and can be evaluated.
 
+The Hugging Face Hub:
+
+- `push` publishes a model, `pull` fetches one. Wherever a model is named, `ORG/NAME[@REVISION]` will do.
+
 Importing the package is cheap: a function imports what it needs when it is first used. Once the package is imported,
 the Auto classes of Transformers can load its architectures (see `mmgrid.auto_classes`).
 """
@@ -24,7 +28,7 @@ from mmgrid import auto_classes as _auto_classes
 
 TYPE_CHECKING = False  # importing it from `typing` would take longer than all else here
 if TYPE_CHECKING:
-    from mmgrid.face import cell_folder, methods, open_checkpoint, report, results, run
+    from mmgrid.face import cell_folder, methods, open_checkpoint, pull, push, report, results, run
     from mmgrid.grid.file.load import load_grid
     from mmgrid.merging.compare import compare
     from mmgrid.merging.in_memory import merge_state_dicts
@@ -39,6 +43,8 @@ __all__ = [
     "merge_state_dicts",
     "methods",
     "open_checkpoint",
+    "pull",
+    "push",
     "report",
     "results",
     "run",

@@ -178,7 +178,8 @@ def open_checkpoint(
     """Open a checkpoint, or a merge of several, of any paradigm. Its weights are read when they are first needed.
 
     Args:
-        checkpoint: its folder; with `grid` the name of a cell of the grid, such as "checkpoint/semb/garden/phase2".
+        checkpoint: its folder, or its name on the Hub, `ORG/NAME[@REVISION]`; with `grid` the name of a cell of the grid,
+            such as "checkpoint/semb/garden/phase2".
         grid: from `load_grid`, or the grid file. The cell is then evaluated exactly as the grid evaluates it.
         store: the folder of the grid's built cells, relative to the working directory.
 
@@ -187,6 +188,7 @@ def open_checkpoint(
 
     Raises:
         CheckpointError: there is no such folder.
+        HubError: the Hub gives no such model.
         GridError: the grid file is wrong, the grid has no such cell, or the cell is not a checkpoint or a merge.
         FileNotFoundError: the cell is not built.
         StoreError: `store` is not a store.
@@ -197,6 +199,72 @@ def open_checkpoint(
     if grid is None:
         return Recommender(checkpoint)
     return open_cell(_view(grid, store), str(checkpoint))
+
+
+def push(
+    model: str | Path,
+    repo: str,
+    *,
+    grid: Grid | str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+    private: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+) -> str:
+    """Publish a checkpoint or a merge on the Hugging Face Hub, with a model card.
+
+    Args:
+        model: its folder; with `grid` the name of a cell of the grid, whose results are then in the card.
+        repo: NAME or ORG/NAME; created if it does not exist.
+        grid: from `load_grid`, or the grid file.
+        store: the folder of the grid's built cells, relative to the working directory.
+        private: create it as a private one.
+        revision: the branch; created if it does not exist. Default: main.
+        message: of the commit.
+
+    Returns:
+        The address of its page.
+
+    Raises:
+        HubError: the folder holds no model, or the Hub refuses; the message says what to do.
+        GridError: the grid file is wrong, or the grid has no such cell.
+        FileNotFoundError: the cell is not built.
+    """
+    from mmgrid.hub import push as publish
+    from mmgrid.hub.of_grid import model_of_grid
+
+    if grid is None or Path(model).is_dir():
+        return publish(model, repo, private=private, revision=revision, message=message).url
+    cell = model_of_grid(_view(grid, store), str(model))
+    return publish(
+        cell.folder,
+        repo,
+        private=private,
+        revision=revision,
+        message=message or f"Publish {model} by mmgrid",
+        measured=cell.measured,
+        origin=cell.origin,
+    ).url
+
+
+def pull(repo: str, out: str | Path | None = None) -> Path:
+    """Fetch a model from the Hugging Face Hub, and check its digests. A call that was cut is continued by the same call.
+
+    Args:
+        repo: ORG/NAME, or ORG/NAME@REVISION.
+        out: the new folder. Default: NAME in the working directory.
+
+    Returns:
+        The folder, which appears complete or not at all.
+
+    Raises:
+        HubError: the Hub does not give it, it is no model, or a file is not what was published.
+        FileExistsError: the folder exists already.
+        DiskFull, NotWritableError: it cannot be written.
+    """
+    from mmgrid.hub import pull as fetch
+
+    return fetch(repo, out).folder
 
 
 def _view(grid: Grid | str | Path, store: str | Path) -> GridStore:

@@ -37,6 +37,8 @@ COMMANDS = (
     "merge",
     "methods",
     "diff",
+    "push",
+    "pull",
 )
 HEAVY = {"torch", "transformers", "accelerate", "polars", "altair", "numpy", "ray"}
 

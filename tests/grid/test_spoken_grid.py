@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from kits.snippets import run_snippet
 from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
 from mmgrid.grid.builders.merge import merged_weights, neutral_base
 from mmgrid.grid.builders.models import line_between_phases
@@ -40,6 +41,13 @@ def test_every_study_is_answered(spoken: Built, paradigm: str) -> None:
         tables = {file.stem: pl.read_parquet(file) for file in folder.glob("*.parquet")}
         assert tables
         assert sum(table.height for table in tables.values()) or name == "advise", "two domains give no advice"
+
+
+@pytest.mark.parametrize("paradigm", ["text", "semid"])
+def test_the_code_in_the_card_runs(spoken: Built, tmp_path: Path, paradigm: str) -> None:
+    folder = spoken.folder(f"checkpoint/{paradigm}/kitchen/phase2")
+    assert "pipeline_tag: text-generation\n" in (folder / "README.md").read_text()
+    assert len(run_snippet(folder, tmp_path / "model", kitchen=spoken.folder("corpus/kitchen")).splitlines()) == 5
 
 
 def test_every_phase_starts_from_the_one_before_and_keeps_its_codes(spoken: Built) -> None:

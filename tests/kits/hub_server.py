@@ -185,13 +185,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"type": "user", "name": "me", "orgs": []})
 
     def _info(self, body: bytes, repo: Repo, state: Any) -> None:
-        name = next(name for name, one in self.hub.repos.items() if one is repo)
         number, files = state
-        siblings = [{"rfilename": file} for file in files]
-        self._send(200, {"id": name, "sha": number, "private": repo.private, "siblings": siblings})
+        siblings = [self._sibling(file, data) for file, data in files.items()]
+        self._send(200, {"id": self._name(repo), "sha": number, "private": repo.private, "siblings": siblings})
 
     def _tree(self, body: bytes, repo: Repo, state: Any) -> None:
         self._send(200, [self._entry(file, data) for file, data in state[1].items()])
+
+    def _name(self, repo: Repo) -> str:
+        return next(name for name, one in self.hub.repos.items() if one is repo)
+
+    @classmethod
+    def _sibling(cls, file: str, data: bytes) -> dict[str, Any]:
+        entry = cls._entry(file, data)
+        large = {"lfs": entry["lfs"] | {"sha256": entry["lfs"]["oid"]}} if "lfs" in entry else {}
+        return {"rfilename": file, "size": len(data), "blobId": entry["oid"], **large}
 
     @staticmethod
     def _entry(file: str, data: bytes) -> dict[str, Any]:
@@ -274,7 +282,10 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
         number = repo.commit(files, revision)
-        self._send(200, {"success": True, "commitOid": number, "commitUrl": f"{self.hub.url}/commit/{number}"})
+        self._send(
+            200,
+            {"success": True, "commitOid": number, "commitUrl": f"{self.hub.url}/{self._name(repo)}/commit/{number}"},
+        )
 
     def _send(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         data = json.dumps(value).encode()

@@ -30,7 +30,7 @@ def load_model(
     """The backbone in float32, with its language-model head or (`head=False`) without."""
     factory = AutoModelForCausalLM if head else AutoModel
     try:
-        folder = _folder(source, revision, trust_remote_code)
+        folder = _found(source, revision, trust_remote_code)
         return whole_model(factory, folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
     except LOAD_ERRORS as error:
         raise _cannot_load(source, error) from error
@@ -41,14 +41,21 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer stored with the backbone's weights."""
     try:
-        folder = _folder(source, revision, trust_remote_code)
+        folder = _found(source, revision, trust_remote_code)
         return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
     except LOAD_ERRORS as error:
         raise _cannot_load(source, error) from error
 
 
-def _folder(source: str | Path, revision: str | None, with_code: bool) -> str | Path:
-    """The folder of a model: `source`, or that of the Hub's cache."""
+def backbone_folder(source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> str | Path:
+    """The folder of a backbone: `source`, or for a name on the Hub that of the Hub's cache, downloaded if needed."""
+    try:
+        return _found(source, revision, trust_remote_code)
+    except LOAD_ERRORS as error:
+        raise _cannot_load(source, error) from error
+
+
+def _found(source: str | Path, revision: str | None, with_code: bool) -> str | Path:
     name = HubName.parse(str(source), without_organisation=True)
     if name is None or Path(source).exists():
         return source

@@ -16,6 +16,7 @@ from mmgrid.cli import (
     data_commands,
     doctor_command,
     grid_commands,
+    hub_commands,
     merge_commands,
     model_commands,
     result_commands,
@@ -69,6 +70,8 @@ app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)
 app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
+app.command()(hub_commands.push)
+app.command()(hub_commands.pull)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmgrid.cards import CARD_FILE, licence_in, read_json
 from mmgrid.files import clear_disk_errors
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.cost import DiskSpeed, disk_speed, read_bytes
@@ -16,7 +17,7 @@ from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
-from mmgrid.merging.output.card import CARD_FILE, Card, CardFacts, model_card
+from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
@@ -196,6 +197,9 @@ class _Output:
             notes=notes,
             companions=frozenset(path.name for path in self.folder.iterdir()),
             own_model_type=own_model_type(self.folder, self.common.made_from),
+            config=read_json(self.folder / "config.json"),
+            made_from=self.common.made_from,
+            licences=tuple(licence_in(source.companions) for source in prepared.folders.values()),
         )
         (self.folder / CARD_FILE).write_text(card(facts), encoding="utf-8")
         self.journal.remove()

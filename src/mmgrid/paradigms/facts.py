@@ -7,11 +7,12 @@ grid evaluates it (`evaluation`). A merge repeats the declarations of its source
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmgrid.cards import checkpoints_in
 from mmgrid.data import Calendar
 
 FACTS_FILE = "mmgrid.json"
@@ -76,7 +77,7 @@ class CheckpointFacts:
     @classmethod
     def of(cls, declared: Mapping[str, Any]) -> CheckpointFacts:
         """From the content of `mmgrid.json`."""
-        checkpoints = list(_checkpoints(declared))
+        checkpoints = list(checkpoints_in(declared))
         recipes = [one.get("recipe", {}) for one in checkpoints]
         calendars = [one.get("phases") for one in checkpoints]
         ends = [end for one in checkpoints if (end := _trained_until(one)) is not None]
@@ -103,15 +104,6 @@ def source_folders(declared: Mapping[str, Any], folder: Path) -> dict[str, Path]
         for one in sources
         if isinstance(one, dict) and {"name", "path"} <= set(one)
     }
-
-
-def _checkpoints(declared: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The declarations of the checkpoint itself, or of all checkpoints in a merge, or a merge of merges."""
-    sources = declared.get("made_from")
-    if sources is None:
-        yield declared
-    for source in (sources or {}).values():
-        yield from _checkpoints(source)
 
 
 def _agreed(values: list[Any]) -> Any:

@@ -21,6 +21,8 @@ from mmgrid.backbone.text_embedder import TextEmbedder
 from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_out, known_now
 from mmgrid.data.held_out import HeldOut, Target
 from mmgrid.evaluation import result_rows
+from mmgrid.files import on_hub
+from mmgrid.merging.models.hub import downloaded
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, CheckpointFacts, source_folders
@@ -72,16 +74,17 @@ class Recommender:
         """Reads only `mmgrid.json`; the model is loaded when it is needed.
 
         Args:
-            folder: of the checkpoint.
+            folder: of the checkpoint; or its name on the Hub, `ORG/NAME[@REVISION]`.
             paradigm: use the folder's model in this paradigm; needed only for `pooled`.
             values: of the recipe's `EVALUATION`, instead of those that the checkpoint declares.
             embedder: embeds titles if the paradigm needs that; default: the backbone or embedding model of the
                 checkpoint's grid.
             facts: replace the facts of `mmgrid.json`.
 
-        Raises CheckpointError if there is no such folder.
+        Raises CheckpointError if there is no such folder, HubError if the Hub has no such model.
         """
-        self.folder = Path(folder)
+        name = on_hub(Path(folder))
+        self.folder = Path(folder) if name is None else downloaded(name)
         if not self.folder.is_dir():
             raise CheckpointError(f"{folder}: no such folder")
         self.facts = facts or CheckpointFacts.read(self.folder)

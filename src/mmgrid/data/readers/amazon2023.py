@@ -15,6 +15,7 @@ from mmgrid.data.readers.tables import listing
 takes: frozenset[str] = frozenset()  # the files of the publishers leave nothing to say
 
 _OPTIONS = TableOptions(time_unit="ms")
+HUB_DATASET = "McAuley-Lab/Amazon-Reviews-2023"  # the name of these data on the Hub
 _RATINGS = (".csv.gz", ".csv", ".jsonl.gz", ".jsonl")
 _ITEMS = (".jsonl.gz", ".jsonl")
 

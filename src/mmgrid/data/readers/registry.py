@@ -12,6 +12,7 @@ class Reader(Protocol):
     """A reader of one format: a module or an object with these functions.
 
     takes: the keys of `TableOptions` that it follows; a grid that sets another one is refused.
+    HUB_DATASET: optional: the name of its data on the Hugging Face Hub, for the cards of models trained on them.
     """
 
     takes: frozenset[str]

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.backbone import TinyRecipe
-from mmgrid.backbone.load import load_model, load_tokenizer
+from mmgrid.backbone.load import backbone_folder, load_model, load_tokenizer
 from mmgrid.backbone.tiny import TextRows, create, next_token_loss, train_tokenizer
+from mmgrid.cards import licence_in
 from mmgrid.data import Corpus, catalogue_at
 from mmgrid.data.catalogue import Catalogue
+from mmgrid.files import name_of
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.seeds import derive
 from mmgrid.training import TrainingRecipe
@@ -20,13 +22,13 @@ def copy_pretrained(
     source: str | Path, folder: Path, *, revision: str | None, trust_remote_code: bool
 ) -> Mapping[str, Any]:
     """Copy a backbone into `folder`, so that the store stays complete if the original is deleted."""
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if revision and not isinstance(source, Path):
-        options["revision"] = revision
-    model = load_model(source, **options)
+    with_code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    found = backbone_folder(source, revision=None if isinstance(source, Path) else revision, **with_code)
+    model = load_model(found, **with_code)
     model.save_pretrained(str(folder))
-    load_tokenizer(source, **options).save_pretrained(str(folder))
-    return {"parameters": model.num_parameters()}
+    load_tokenizer(found, **with_code).save_pretrained(str(folder))
+    known = {"hub": name_of(Path(found)), "license": licence_in(Path(found))}
+    return {"parameters": model.num_parameters()} | {key: str(value) for key, value in known.items() if value}
 
 
 def make_tiny(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from mmgrid.cards import ORIGIN
 from mmgrid.data import READERS, Calendar
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import Cell
@@ -117,8 +118,15 @@ def _base(inputs: _Inputs, place: Workplace) -> Summary:
         inputs.folders["backbone"],
         place.folder,
         seed=inputs.recipe.get("seed"),
-        declared={"phases": inputs.calendar.as_dates(), "recipe": dict(inputs.recipe)},
+        declared={"phases": inputs.calendar.as_dates(), "recipe": dict(inputs.recipe), **_origin(inputs)},
     )
+
+
+def _origin(inputs: _Inputs) -> dict[str, Any]:
+    from mmgrid.grid.builders.origin import origin_of
+
+    found = origin_of(inputs.cell, inputs.grid, inputs.store)
+    return {ORIGIN: found} if found else {}
 
 
 def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
@@ -146,6 +154,7 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
             "phases": inputs.calendar.as_dates(),
             "recipe": dict(inputs.recipe),
             "evaluation": checkpoint.evaluation_protocol(inputs.grid, name),
+            **_origin(inputs),
         },
     )
 

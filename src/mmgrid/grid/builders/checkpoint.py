@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mmgrid import __version__
+from mmgrid.cards import CARD_FILE, checkpoint_card
 from mmgrid.data import Calendar, Corpus, Phase, catalogue_at
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.grid.builders.workplace import Workplace
@@ -129,6 +130,7 @@ def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
 
 
 def write_facts(folder: Path, declared: Mapping[str, Any]) -> None:
-    """Write `mmgrid.json` next to the weights, which describes the checkpoint outside of a store."""
+    """Write `mmgrid.json` next to the weights, which describes the checkpoint outside of a store, and a model card."""
     facts = {"mmgrid": __version__, **declared}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(checkpoint_card(folder), encoding="utf-8")

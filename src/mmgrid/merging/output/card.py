@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmgrid.cards import CardMetadata, usage, without_private_paths
+from mmgrid.files import HubName
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.digests import short_name
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.recipe import MergeRecipe
-
-CARD_FILE = "README.md"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class CardFacts:
         notes: remarks on anything unexpected.
         companions: names of the other files in the folder.
         own_model_type: the model type, if Transformers only knows it after `import mmgrid`; else empty.
+        config: the content of the merge's `config.json`.
+        made_from: name of the source → what it declares about itself.
+        licences: of the sources, as their own cards name them.
     """
 
     name: str
@@ -40,6 +43,9 @@ class CardFacts:
     notes: tuple[str, ...] = ()
     companions: frozenset[str] = frozenset()
     own_model_type: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    licences: tuple[str | None, ...] = ()
 
 
 Card = Callable[[CardFacts], str]
@@ -48,13 +54,14 @@ Card = Callable[[CardFacts], str]
 def model_card(facts: CardFacts) -> str:
     """The default card of a merge, in Markdown."""
     recipe, method = facts.recipe, get_method(facts.recipe.method)
-    count = len(recipe.sources)
+    count, declared = len(recipe.sources), {"made_from": facts.made_from}
     parts = [
-        "---\ntags:\n- merge\n- mmgrid\n---",
+        CardMetadata("merge", declared, facts.config, _base_models(recipe), facts.licences).text(),
         f"# {count} model{'s' * (count > 1)} merged by `{method.name}`",
         "Made with MMGRid.",
-        *([_loading(facts.own_model_type)] if facts.own_model_type else []),
         f"> {method.formula}",
+        *([use] if (use := usage(declared, facts.config)) else []),
+        *([_loading(facts.own_model_type)] if facts.own_model_type else []),
         _sources(facts),
         _settings(recipe),
     ]
@@ -71,7 +78,14 @@ def model_card(facts: CardFacts) -> str:
     if facts.notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in facts.notes))
     parts.append(_again(facts))
-    return "\n\n".join(parts) + "\n"
+    return without_private_paths("\n\n".join(parts) + "\n")
+
+
+def _base_models(recipe: MergeRecipe) -> list[str]:
+    """The names on the Hub of base and sources."""
+    paths = [recipe.base, *(path for source in recipe.sources for path in (source.onto, source.path))]
+    named = [HubName.parse(path.as_posix()) for path in paths if path is not None]
+    return list(dict.fromkeys(name.repo for name in named if name is not None and name.is_pinned))
 
 
 def _loading(model_type: str) -> str:
