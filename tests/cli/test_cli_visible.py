@@ -1,5 +1,6 @@
 """Names, titles and messages from files reach the terminal as text: never as markup, emoji codes or control codes."""
 
+import ast
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,3 +73,16 @@ def test_recommending_shows_titles_as_they_are(built: Built, tmp_path: Path) -> 
         assert _shown(text) in answer.out
     assert not set(answer.out) & {"\x1b", "\x07", "\x9b", "\x7f"}
     assert {item["title"] for item in mmgrid(*arguments, "--json").json["items"]} == set(NASTY)
+
+
+def test_nothing_else_in_the_command_line_prints_text_from_outside() -> None:
+    """`draw` and `complain` make it harmless; what is printed without them is constant or `visible`."""
+    made_by_code = {"__version__", "what", "warning"}
+    for path in Path(draw.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("typer.echo", "typer.confirm", "print"):
+                text = call.args[0]
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                shown = [part.value if isinstance(part, ast.FormattedValue) else part for part in parts]
+                values = {ast.unparse(value) for value in shown if not isinstance(value, ast.Constant)}
+                assert all(value.startswith("visible") for value in values - made_by_code), (path.name, values)

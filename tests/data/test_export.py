@@ -67,3 +67,15 @@ def test_what_a_format_cannot_keep_is_an_error_and_leaves_nothing(tmp_path, to):
     early = corpus(["One"], [""], [5])
     with pytest.raises(DataError, match="near 1970"):
         export([early], tmp_path / "out", to)
+
+
+@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere", "a/b", "..", ".hidden", "a\x1bb"])
+def test_the_name_of_a_domain_chooses_no_other_folder(tmp_path, to, name):
+    """A prepared domain declares its own name, in a file that may come from anywhere."""
+    items = pl.DataFrame({"item_id": ["a"], "title": ["A"], "description": [""]})
+    rows = pl.DataFrame({"user_id": ["u"], "item_id": ["a"], "timestamp": [1000]})
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="a name that becomes part of a path must not"):
+        export([Corpus.from_tables(name, rows, items)], tmp_path / "there" / "out", to)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]

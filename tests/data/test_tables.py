@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime
 
 import polars as pl
@@ -10,6 +11,7 @@ from datasets import Dataset, DatasetDict, disable_progress_bars
 
 from mmgrid.data import READERS, DataError
 from mmgrid.data.readers import Columns, TableOptions, lines
+from mmgrid.data.readers.datasets_folder import splits
 from mmgrid.data.readers.lines import zstd
 from mmgrid.data.readers.values import listed
 
@@ -308,3 +310,19 @@ def test_what_says_nothing_new_is_no_part_of_the_identity():
     usual = TableOptions(columns=Columns(user="user_id", rating="stars"), interactions="x/{domain}.csv")
     assert usual.identity() == TableOptions().identity() == {}
     assert json.dumps(NAMED.identity()["columns"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("state.json", {"_data_files": [{"filename": "../secret.arrow"}]}),
+        ("state.json", {"_data_files": [{"filename": "/etc/passwd"}]}),
+        ("dataset_dict.json", {"splits": ["../other"]}),
+    ],
+)
+def test_a_dataset_names_its_own_files_only(tmp_path, file, content):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "secret.arrow").write_bytes(b"")
+    (tmp_path / "d" / file).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"{re.escape(file)}: names what is not its own"):
+        splits(tmp_path / "d")

@@ -54,8 +54,8 @@ def push(
     if as_json:
         draw.print_json({"url": pushed.url, "name": str(pushed.name), "files": list(pushed.files)})
         return
-    typer.echo(f"{len(pushed.files)} files, {size(pushed.total_bytes)}, published as {pushed.name}")
-    typer.echo(pushed.url)
+    draw.say(f"{len(pushed.files)} files, {size(pushed.total_bytes)}, published as {pushed.name}")
+    draw.say(pushed.url)
 
 
 def pull(
@@ -79,8 +79,8 @@ def pull(
         )
         return
     checked = f"the digests of {pulled.checked} files agree" if pulled.checked else "it declares no digests"
-    typer.echo(f"{pulled.folder}: {pulled.about}, from {pulled.name}; {checked}")
+    draw.say(f"{pulled.folder}: {pulled.about}, from {pulled.name}; {checked}")
     if pulled.recommends:
-        typer.echo(f"next: mmgrid recommend {pulled.folder} --domain-dir DIR --history ITEM,ITEM")
+        draw.say(f"next: mmgrid recommend {pulled.folder} --domain-dir DIR --history ITEM,ITEM")
     else:
-        typer.echo(f"next: mmgrid merge --method linear --model {pulled.folder} --model OTHER -o OUT")
+        draw.say(f"next: mmgrid merge --method linear --model {pulled.folder} --model OTHER -o OUT")

@@ -13,7 +13,7 @@ import polars as pl
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers import READERS
-from mmgrid.files import clear_disk_errors, replacing_folder
+from mmgrid.files import clear_disk_errors, replacing_folder, safe_segment
 
 ExportFormat = Literal["recbole", "parquet", "csv"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -25,6 +25,7 @@ def export(corpora: Iterable[Corpus], out: Path, to: ExportFormat) -> list[Path]
     parquet, csv: `<domain>/interactions` and `<domain>/items`. recbole: `<domain>/<domain>.inter` and `.item`.
 
     Raises:
+        ValueError: the name of a domain, which its file declares, cannot name a folder.
         DataError: `out` holds something, or a domain cannot be written in this format without loss.
         DiskFull, NotWritableError: it cannot be written.
     """
@@ -34,6 +35,7 @@ def export(corpora: Iterable[Corpus], out: Path, to: ExportFormat) -> list[Path]
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with replacing_folder(out) as work:
             for corpus in corpora:
+                safe_segment(corpus.name)  # raises for a name that could lead elsewhere
                 (work / corpus.name).mkdir()
                 written = _write(corpus, work / corpus.name, to)
                 _compare(corpus, work, to)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.data.errors import DataError
+from mmgrid.files import inside
 
 _SHARD = re.compile(r"(.+?)(?:-\d{5}-of-\d{5}(?:-[0-9a-f]+)?)?\.(?:parquet|arrow|csv|tsv)")
 
@@ -27,7 +28,7 @@ def splits(folder: Path) -> dict[str, list[Path]]:
     """
     if (folder / "dataset_dict.json").is_file():
         names = _json(folder / "dataset_dict.json").get("splits", [])
-        return {str(name): _saved(folder / str(name)) for name in names}
+        return {str(name): _saved(_own(folder, str(name), "dataset_dict.json")) for name in names}
     if (folder / "state.json").is_file():
         return {"": _saved(folder)}
     found: dict[str, list[Path]] = {}
@@ -45,11 +46,19 @@ def _saved(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: has no state.json; save the dataset again")
     if _json(folder / "state.json").get("_indices_data_files"):
         raise DataError(f"{folder}: its rows are chosen by an index file; save it again after `.flatten_indices()`")
-    files = [folder / str(file["filename"]) for file in _json(folder / "state.json").get("_data_files", [])]
+    named = [str(file["filename"]) for file in _json(folder / "state.json").get("_data_files", [])]
+    files = [_own(folder, name, "state.json") for name in named]
     for path in files:
         if not path.is_file():
             raise DataError(f"{path}: no such file, though state.json names it; copy or save the dataset again")
     return files
+
+
+def _own(folder: Path, name: str, named_by: str) -> Path:
+    try:
+        return inside(folder, name, allow_links=True)
+    except ValueError as error:
+        raise DataError(f"{folder / named_by}: names what is not its own ({error}); save the dataset again") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
