@@ -201,6 +201,19 @@ def test_each_commented_line_of_the_template_may_be_uncommented(tmp_path: Path) 
         load_grid(write_grid(tmp_path, text.replace(line, line.removeprefix("# "))))
 
 
+def test_init_writes_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mmgrid("init", "--demo").out.startswith("demo.toml: written; `mmgrid plan demo.toml`")
+    demo = Path(__file__).parents[2] / "grids" / "demo.toml"
+    assert (tmp_path / "demo.toml").read_bytes() == demo.read_bytes()
+    assert load_grid(tmp_path / "demo.toml").spec.name == "demo"
+    again = mmgrid("init", "--demo")
+    assert (again.code, again.err.partition(":")[2].strip()[:15]) == (1, "demo.toml: exis")
+    assert mmgrid("init", "--demo", "mine.toml").code == 0
+    assert mmgrid("init").code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.toml", "grid.toml", "mine.toml"]
+
+
 def test_the_template_can_be_changed_to_your_own_data_as_it_describes(tmp_path: Path) -> None:
     lines = (files("mmgrid.grid.file") / "template.toml").read_text().splitlines()
     for mark, count in (("(1) remove these five lines", 5), ("(2) remove these seven lines", 7)):

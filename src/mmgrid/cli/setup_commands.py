@@ -9,7 +9,13 @@ from mmgrid.visible import visible
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The grid file to write.")] = Path("grid.toml"),
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The grid file to write. Default: grid.toml, or demo.toml with --demo."),
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Write the demonstration: three synthetic domains with all studies.")
+    ] = False,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="Write it for this file or folder of interactions.")
     ] = None,
@@ -29,12 +35,16 @@ def init(
 
     from mmgrid.files import clear_disk_errors, write_bytes
 
+    file = file or Path("demo.toml" if demo else "grid.toml")
     if file.exists() and not force:
         raise FileExistsError(f"{file}: exists already; choose another name, or replace it with --force")
     if column and data is None:
         raise ValueError("--column: names columns of --data; give both")
-    text = files("mmgrid.grid.file").joinpath("template.toml").read_bytes() if data is None else b""
-    if data is not None:
+    if demo and data is not None:
+        raise ValueError("--demo: brings data of its own; leave out --data")
+    if data is None:
+        text = files("mmgrid.grid.file").joinpath("demo.toml" if demo else "template.toml").read_bytes()
+    else:
         text = _for_data(data, file, column or []).encode()
     with clear_disk_errors(file):
         write_bytes(file, text)
