@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo check test test-vllm docs bench format clean
+.PHONY: setup demo check test test-vllm bounds docs bench format clean
 
 setup: $(READY)
 
@@ -54,6 +54,28 @@ $(VLLM_VENV)/.ready: pyproject.toml
 	$(VLLM_VENV)/bin/pip install --quiet --editable .
 	touch $@
 
+# The lowest and the newest versions that pyproject.toml allows, each in an environment of its own, with the tests marked
+# smoke. A warning is an error with the newest versions only: it tells what a later one removes.
+# HELD: what is not varied; here torch as it is set up, which is large. `make bounds HELD=` varies it as well.
+# uv reads pip's folders of wheels, where there are any, under a name of its own.
+BOUNDS  := lowest newest
+SMOKE    = $(shell grep -rl 'mark\.smoke' tests)
+HELD    ?= torch==$$($(BIN)/python -c 'import torch; print(torch.__version__)')
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+bounds: $(BOUNDS:%=bounds-%)
+
+bounds-lowest: RESOLUTION := lowest-direct
+bounds-lowest: WARNINGS   := -o filterwarnings=default
+bounds-newest: RESOLUTION := highest
+bounds-%: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	echo "$(HELD)" > .venv-$*/held.txt
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) --constraint .venv-$*/held.txt \
+	  --requirement pyproject.toml --extra fast --extra sentence-transformers 'pytest>=8.3'
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-deps --editable .
+	.venv-$*/bin/pytest -m smoke $(WARNINGS) $(SMOKE)
+
 docs: setup
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
 
@@ -65,4 +87,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) docs/_build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BOUNDS:%=.venv-%) docs/_build .pytest_cache .ruff_cache

@@ -40,6 +40,8 @@ COMMANDS = (
     "push",
     "pull",
 )
+
+pytestmark = pytest.mark.smoke
 HEAVY = {"torch", "transformers", "accelerate", "polars", "altair", "numpy", "ray"}
 
 

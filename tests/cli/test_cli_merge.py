@@ -17,6 +17,8 @@ from mmgrid.merging import METHODS, merge
 NO_TORCH = """
 import sys
 from mmgrid.cli.main import main
+
+pytestmark = pytest.mark.smoke
 sys.argv = ["mmgrid", *{arguments!r}]
 try:
     main()

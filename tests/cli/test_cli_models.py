@@ -19,6 +19,7 @@ def corpus(built: Built) -> Path:
     return built.folder("corpus/garden")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
 def test_evaluating_a_checkpoint_gives_the_results_of_the_grid(built: Built, corpus: Path, paradigm: str) -> None:
     checkpoint = built.folder(f"checkpoint/{paradigm}/garden/phase2")

@@ -181,6 +181,7 @@ def test_few_and_colliding_items_equal_brute_force(codes: np.ndarray, beams: int
     same(beam_search(model, ids, mask, ItemTrie(codes, TOKENS), beam_width=beams, renormalise=way), items, scores)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["qwen", "llama", "mistral", "gemma", "gpt2", "opt"])
 @pytest.mark.parametrize("lengths", [[7, 7], [12, 3, 5]])
 def test_narrow_beams_equal_generate(kind: str, lengths: list[int]) -> None:

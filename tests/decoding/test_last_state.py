@@ -6,7 +6,7 @@ from test_beam_search import make_model, make_prompts
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from mmgrid.decoding.kv_cache import PreallocatedCache
+from mmgrid.decoding.kv_cache import PreallocatedCache, cache_argument
 from mmgrid.decoding.last_state import last_state_only
 
 
@@ -17,7 +17,7 @@ def read(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, cache: Preall
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions.clamp(min=0),
-        past_key_values=cache,
+        **cache_argument(model, cache),
         use_cache=True,
     ).last_hidden_state
 

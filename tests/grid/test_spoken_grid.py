@@ -34,6 +34,7 @@ def spoken(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     return found
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("paradigm", ["text", "semid"])
 def test_every_study_is_answered(spoken: Built, paradigm: str) -> None:
     for name in ("baselines", "vectors", "cross_domain", "base_model", "temporal", "advise"):
@@ -61,6 +62,7 @@ def test_every_phase_starts_from_the_one_before_and_keeps_its_codes(spoken: Buil
             assert [block.name.partition("/")[0] for block in blocks.blocks] == ["backbone", domain]
 
 
+@pytest.mark.smoke
 def test_the_report_shows_the_quality_of_the_codes(spoken: Built, tmp_path: Path) -> None:
     table = codes_table(survey(spoken.cells, spoken.store)[0])
     assert table["domain"].to_list() == list(DOMAINS)
@@ -173,6 +175,7 @@ def test_all_points_of_a_sweep_share_the_popularity(spoken: Built, tmp_path: Pat
     assert np.mean(ranks[0] != ranks[2]) < 0.5
 
 
+@pytest.mark.smoke
 def test_the_command_line_recommends_with_them(spoken: Built) -> None:
     corpus = spoken.folder("corpus/garden")
     items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()

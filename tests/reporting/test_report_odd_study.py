@@ -82,6 +82,7 @@ def test_long_tables_are_cut_on_the_page_and_whole_in_the_csv(odd):
     assert pl.read_csv(io.StringIO(to_csv(table))).height == 2 * len(FIELDS) * 2 * 39
 
 
+@pytest.mark.smoke
 def test_every_figure_compiles_and_draws(odd):
     for one in section_of(odd).figures:
         svg = vl_convert.vegalite_to_svg(sized_spec(one), vl_version=vegalite_version())

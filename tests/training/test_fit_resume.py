@@ -64,6 +64,7 @@ def test_only_the_newest_step_is_kept(killed: Path) -> None:
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
+@pytest.mark.smoke
 def test_a_run_may_be_killed_repeatedly(killed: Path, straight) -> None:
     """With dropout, accumulation, and steps in the middle of an epoch."""
     for kill_at in (7, 8, 11):
@@ -125,6 +126,7 @@ def test_a_loss_curve_with_few_points_continues_identically(tmp_path: Path) -> N
     assert train(tmp_path / "killed") == straight
 
 
+@pytest.mark.smoke
 def test_bf16_resumes_to_the_same_bits(tmp_path: Path) -> None:
     whole, report = _train(tmp_path / "straight", precision="bf16")
     with pytest.raises(Interruption):

@@ -86,7 +86,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     show_warnings_visibly()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="mmgrid", standalone_mode=False)
     except _UsageError as error:
         error.message = visible_lines(error.message)
         error.show()

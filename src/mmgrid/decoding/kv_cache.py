@@ -1,9 +1,16 @@
 """A key-value cache with preallocated positions, so that appending copies nothing that it already holds."""
 
+import inspect
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
+
+
+def cache_argument(model: nn.Module, cache: Cache) -> dict[str, Cache]:
+    """The cache under the name that the model's `forward` has for it; Transformers 5.24 renamed it to `cache`."""
+    names = inspect.signature(model.forward).parameters
+    return {"cache" if "cache" in names else "past_key_values": cache}
 
 
 class PreallocatedCache(Cache):

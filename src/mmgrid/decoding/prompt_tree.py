@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mmgrid.decoding.kv_cache import PreallocatedCache
+from mmgrid.decoding.kv_cache import PreallocatedCache, cache_argument
 from mmgrid.decoding.last_state import last_state_only
 from mmgrid.decoding.tree_attention import tree_attention, tree_mask
 
@@ -35,7 +35,7 @@ class PromptTree:
                 input_ids=input_ids,
                 attention_mask=attention_mask,  # None: plain causal attention, which is faster
                 position_ids=positions.clamp(min=0),
-                past_key_values=self.cache,
+                **cache_argument(self.decoder, self.cache),
                 use_cache=True,
             )
         self.hidden = output.last_hidden_state[:, -1:]
@@ -50,7 +50,7 @@ class PromptTree:
                 input_ids=tokens,
                 attention_mask=tree_mask(self.seen, self.decoder.config, self.dtype),
                 position_ids=self.position.expand(-1, tokens.shape[1]),
-                past_key_values=self.cache,
+                **cache_argument(self.decoder, self.cache),
                 use_cache=True,
             )
         self.position = self.position + 1

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.decoding.kv_cache import cache_argument
 from mmgrid.paradigms.shared.chat import Chat
 from mmgrid.paradigms.shared.padding import pad_left
 from mmgrid.paradigms.shared.prompts import as_title
@@ -78,11 +79,12 @@ class HuggingFaceGenerator:
         cache = DynamicCache(config=self.model.config)
         if ids.shape[1] > 1:
             # `generate` needs at least one token to start from: the last one.
-            read = self.model.get_decoder()(
+            decoder = self.model.get_decoder()
+            read = decoder(
                 input_ids=ids[:, :-1],
                 attention_mask=mask[:, :-1],
                 position_ids=(mask[:, :-1].cumsum(1) - 1).clamp(min=0),
-                past_key_values=cache,
+                **cache_argument(decoder, cache),
                 use_cache=True,
             ).last_hidden_state
             if not torch.isfinite(read[:, -1][mask[:, -2] > 0]).all():
@@ -90,7 +92,8 @@ class HuggingFaceGenerator:
             cache.batch_repeat_interleave(n)
         generate: Any = self.model.generate
         stopping = StoppingCriteriaList([EndsWithStopToken(self.stops)])
-        generated = generate(input_ids=ids, attention_mask=mask, past_key_values=cache, stopping_criteria=stopping)
+        caching = cache_argument(self.model, cache)
+        generated = generate(input_ids=ids, attention_mask=mask, stopping_criteria=stopping, **caching)
         return generated[:, ids.shape[1] :]
 
     def _config(self, n: int) -> GenerationConfig:
