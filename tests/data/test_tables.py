@@ -296,6 +296,29 @@ def test_nan_is_no_text_and_ratings_can_be_required(tmp_path):
         READERS["csv"].read(tmp_path, "shop", TableOptions(min_rating=1))
 
 
+def test_json_lines_with_named_columns_domains_and_ratings(tmp_path):
+    rows = [{"uid": u, "iid": i, "ts": t, "shop": "a", "stars": n} for n, (u, i, t) in enumerate(ROWS)]
+    write(tmp_path / "all.jsonl.gz", "".join(json.dumps(row) + "\n" for row in [*rows, rows[0] | {"shop": ""}]))
+    write(tmp_path / "goods.jsonl", '{"iid": "B1", "name": "One", "text": ["a", "b"]}\n{"iid": "B2", "name": "Two"}\n')
+    options = NAMED.model_copy(
+        update={
+            "columns": Columns(
+                user="uid", item="iid", time="ts", title="name", description="text", domain="shop", rating="stars"
+            ),
+            "interactions": "all.jsonl.gz",
+            "items": "goods.jsonl",
+            "min_rating": 1.0,
+        }
+    )
+    raw = READERS["csv"].read(tmp_path, "a", options)
+    assert raw.interactions.rows() == ROWS[1:]
+    assert sorted(raw.items.rows()) == [("B1", "One", "a\nb"), ("B2", "Two", "")]
+    with pytest.raises(DataError, match="no stars is at least 9; lower min_rating"):
+        READERS["csv"].read(tmp_path, "a", options.model_copy(update={"min_rating": 9.0}))
+    with pytest.raises(DataError, match="no row is of the domain b; its column shop holds a"):
+        READERS["csv"].read(tmp_path, "b", options)
+
+
 def test_shards_are_read_in_order(tmp_path):
     for place, (user, item, time) in enumerate(ROWS):
         write(tmp_path / f"logs/shop-{place}.csv", f"user_id,item_id,timestamp\n{user},{item},{time}\n")

@@ -11,6 +11,7 @@ from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS, Columns, TableOptions, tables
 from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.layouts import Layout
+from mmgrid.data.readers.names import domain_name
 from mmgrid.data.readers.times import Times
 from mmgrid.files import safe_segment
 from mmgrid.files.paths import file_stem
@@ -217,12 +218,14 @@ def _table_of_items(root: Path, logs: list[Path], item: str) -> Path | None:
 
 
 def _values(logs: list[Path], column: str) -> list[str]:
-    """The values of a column as names of domains, most frequent first, up to one more than domains can be."""
+    """The values of a column as names of domains, most frequent first; if there are too many, only some."""
     counts: dict[str, int] = {}
     for path in logs:
         for piece in tables.read(path, [column]):
             for value, count in piece.frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows():
-                counts[value] = counts.get(value, 0) + count
+                name = domain_name(value)
+                if name is not None:
+                    counts[name] = counts.get(name, 0) + count
             if len(counts) > _MOST_DOMAINS:
-                return [*counts][: _MOST_DOMAINS + 1]
-    return [safe_segment(value) for value in sorted(counts, key=lambda value: (-counts[value], value))]
+                return list(counts)
+    return sorted(counts, key=lambda name: (-counts[name], name))

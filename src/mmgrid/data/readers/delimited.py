@@ -56,10 +56,9 @@ def _tables(path: Path, names: list[str], encoding: str | None) -> Iterator[tupl
             continue
         try:
             table = (
-                pl.scan_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
+                pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
                 .filter(~pl.all_horizontal(pl.all().is_null()))
                 .select(chosen)
-                .collect()
             )
         except pl.exceptions.PolarsError:
             table = _by_rows(path, block, header, names, separator)

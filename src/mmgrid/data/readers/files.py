@@ -8,7 +8,7 @@ import polars as pl
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import INTERACTIONS, ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
-from mmgrid.data.readers.names import Names, names_of, one_domain
+from mmgrid.data.readers.names import Names, domain_name, names_of, one_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.times import Times
@@ -77,16 +77,18 @@ def _interactions(files: Sequence[Path], domain: str, options: TableOptions) -> 
     table = pl.concat(parts).with_columns(times.milliseconds().alias("timestamp"))
     if table.is_empty() and names.domain is not None:
         _no_rows(files, domain, names, options)
+    if table.is_empty() and options.min_rating is not None:
+        raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
     reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
     return table.select(INTERACTIONS.names()), reviews
 
 
 def _interaction_pieces(path: Path, names: Names, options: TableOptions) -> Iterator[Piece]:
+    rating = names.rating if options.min_rating is not None else None
+    others = [name for name in (names.domain, rating) if name is not None]
     if tables.file_format(path) == "jsonl":
-        return json_lines.read_interactions(path, names.user, names.item, names.time)
-    more = [names.domain, names.rating if options.min_rating is not None else None]
-    wanted = dict.fromkeys([names.user, names.item, names.time, *(name for name in more if name is not None)])
-    return tables.read(path, list(wanted), options.encoding)
+        return json_lines.read_interactions(path, names.user, names.item, names.time, others)
+    return tables.read(path, list(dict.fromkeys([names.user, names.item, names.time, *others])), options.encoding)
 
 
 def _items(
@@ -146,13 +148,15 @@ def _first_item(files: Sequence[Path], options: TableOptions) -> str | None:
 
 
 def _no_rows(files: Sequence[Path], domain: str, names: Names, options: TableOptions) -> None:
-    """Raise DataError about a domain that no row names."""
+    """Raise DataError if no row names the domain."""
     found: dict[str, None] = {}
     for path in files:
         for piece in _interaction_pieces(path, names, options):
             found |= dict.fromkeys(
                 piece.frame[str(names.domain)].cast(pl.String).drop_nulls().unique(maintain_order=True)
             )
+    if any(domain_name(value) == domain for value in found):
+        return
     listed = ", ".join(list(found)[:10]) + (" …" if len(found) > 10 else "")
     raise DataError(
         f"{files[0]}: no row is of the domain {domain}; its column {names.domain} holds {listed or 'nothing'}"

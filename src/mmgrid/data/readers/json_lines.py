@@ -7,7 +7,7 @@ that is a string instead of a list) and names broken lines.
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,10 @@ from mmgrid.data.readers.piece import Piece
 _PARAGRAPHS = pl.List(pl.String)
 
 
-def read_interactions(path: Path, user: str, item: str, time: str) -> Iterator[Piece]:
-    """User, item and time of each line, in file order; times are whole numbers."""
-    schema = {user: pl.String, item: pl.String, time: pl.Int64}
-    return _pieces(path, schema, list(schema))
+def read_interactions(path: Path, user: str, item: str, time: str, others: Sequence[str] = ()) -> Iterator[Piece]:
+    """User, item, time (a whole number) and other fields, as text, of each line, in file order."""
+    needed = {user: pl.String, item: pl.String, time: pl.Int64}
+    return _pieces(path, dict.fromkeys(others, pl.String) | needed, list(needed))
 
 
 def read_items(path: Path, item: str, title: str, descriptions: list[str]) -> Iterator[Piece]:

@@ -78,18 +78,20 @@ def names_of(path: Path, options: TableOptions, *, items: bool = False, required
 def one_domain(piece: Piece, names: Names, domain: str) -> Piece:
     """The rows of a domain, if a column says to which domain a row belongs.
 
-    A domain that cannot name a folder, such as "Home & Kitchen", has the name that a folder can have: Home---Kitchen.
+    See `domain_name` for values that cannot name a folder.
     """
     if names.domain is None:
         return piece
     column = piece.frame[names.domain].cast(pl.String)
-    values = {value for value in column.unique().drop_nulls() if value == domain or _segment(value) == domain}
-    if domain in values:
-        values = {domain}
-    return piece.kept(column.is_in(list(values)).fill_null(False))
+    values = [value for value in column.unique().drop_nulls() if domain_name(value) == domain]
+    return piece.kept(column.is_in(values).fill_null(False))
 
 
-def _segment(value: str) -> str | None:
+def domain_name(value: str) -> str | None:
+    """The domain that a value of a column means: "Home & Kitchen" is Home---Kitchen, which can name a folder.
+
+    None for a value that cannot name a domain, such as "".
+    """
     try:
         return safe_segment(value)
     except ValueError:
