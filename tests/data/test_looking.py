@@ -92,7 +92,7 @@ def test_what_was_exported_is_found_again(tmp_path):
             found = look(place)
             assert (found.format, found.root, found.domains) == (to, tmp_path / to, ("shop",))
             assert found.options.identity() == {}
-    with pytest.raises(DataError, match="holds no table of interactions"):
+    with pytest.raises(DataError, match="holds no table with columns for user and item"):
         look(tmp_path)
 
 

@@ -207,6 +207,7 @@ def test_times_that_cannot_be_right(tmp_path, times, unit, message):
         ("uid,item_id,timestamp\nu,B1,1\n", r"user_id missing; .* if uid is its user: columns = \{ user = \"uid\" \}"),
         ("user_id,item_id,timestamp,item_id\nu,B1,1,2\n", r"2 columns called item_id"),
         ("", "the file is empty"),
+        ("user_id,item_id,timestamp\ru,B1,1660000000\r", "its lines end with CR alone"),
         (b"user_id,item_id,timestamp\nu,B\xe4,1660000000\n", r'shop\.csv:2: .*encoding = "cp1252"'),
         ("user_id,item_id,timestamp\nu,B1,1660000000\n".encode("utf-16-le"), r'encoding = "utf-16-le"'),
     ],

@@ -39,12 +39,12 @@ def recipe(grid: Grid) -> dict:
 
 def test_only_what_changes_the_reading_is_part_of_a_corpus(file):
     usual = recipe(load_grid(file))
-    assert "table" not in usual
+    assert not {"columns", "time_unit", "encoding", "min_rating"} & usual.keys()
     assert list(usual["files"]) == ["garden.csv"]
     named = {"data.columns": {"user": "user_id", "time": "timestamp"}, "data.interactions": "{domain}.csv"}
     assert recipe(load_grid(file, named)) == usual
     changed = recipe(load_grid(file, {"data.columns": {"user": "item_id"}, "data.time_unit": "s"}))
-    assert changed["table"] == {"columns": {"user": "item_id"}, "time_unit": "s"}
+    assert changed == usual | {"columns": {"user": "item_id"}, "time_unit": "s"}
 
 
 def test_items_without_texts_are_for_paradigms_that_read_none(file):

@@ -112,12 +112,13 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
         logs = [name for name in saved if not name.endswith(("items", "_items", ".items"))]
         return "datasets", path, tuple(logs), None
     raise DataError(
-        f"{path}: holds no table of interactions, with columns for user, item and time; {tables.listing(path)}"
+        f"{path}: holds no table with columns for user and item; {tables.listing(path)}. If there is one, name its "
+        "columns: --column user=NAME --column item=NAME"
     )
 
 
 def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> bool:
-    """Whether a domain of this name exists, and its first file has columns for user, item and time."""
+    """Whether a domain of this name exists, and its first file has columns for user and item."""
     try:
         if safe_segment(domain) != domain:
             return False
@@ -125,7 +126,7 @@ def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> boo
         columns = tables.column_names(files[0])
     except ValueError:
         return False
-    return all(guess_column(columns, role) or given.get(role) in columns for role in _ROLES)
+    return all(guess_column(columns, role) or given.get(role) in columns for role in ("user", "item"))
 
 
 def _sources(name: str, root: Path, domain: str) -> list[Path]:

@@ -72,7 +72,9 @@ def _header(path: Path, wanted: tuple[str, ...], encoding: str | None) -> tuple[
         first = block.data.decode(errors="replace").lstrip("\r\n")
         if first:
             break
-    plain = "\t" if path.name.split(".")[-1] in ("tsv",) or _is_atomic(path) else ","
+    if "\r" in first and "\n" not in first:
+        raise DataError(f"{path}: its lines end with CR alone; save it with the line ends of Unix or Windows")
+    plain = "\t" if ".tsv" in path.name or _is_atomic(path) else ","
     best: tuple[int, str, list[str]] = (-1, plain, [])
     for separator in (plain, *_SEPARATORS):
         names = [name.strip() for name in next(csv.reader(io.StringIO(first, newline=""), delimiter=separator), [])]

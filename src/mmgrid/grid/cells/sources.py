@@ -121,8 +121,7 @@ class Sources:
                 recipe["files"] = {path.name: self.digest(path) for path in files}
             else:  # shards of several folders
                 recipe["files"] = {path.relative_to(root).as_posix(): self.digest(path) for path in files}
-            if options.identity():
-                recipe["table"] = options.identity()
+            recipe |= options.identity()
             self._check_texts(domain, root, options)
         return Cell("corpus", (domain,), recipe)
 
