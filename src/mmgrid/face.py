@@ -214,7 +214,7 @@ def push(
     """Publish a checkpoint or a merge on the Hugging Face Hub, with a model card.
 
     Args:
-        model: its folder; with `grid` the name of a cell of the grid, whose results are then in the card.
+        model: its folder; with `grid` the name or the folder of a cell, whose results are then in the card.
         repo: NAME or ORG/NAME; created if it does not exist.
         grid: from `load_grid`, or the grid file.
         store: the folder of the grid's built cells, relative to the working directory.
@@ -233,7 +233,7 @@ def push(
     from mmgrid.hub import push as publish
     from mmgrid.hub.of_grid import model_of_grid
 
-    if grid is None or Path(model).is_dir():
+    if grid is None:
         return publish(model, repo, private=private, revision=revision, message=message).url
     cell = model_of_grid(_view(grid, store), str(model))
     return publish(

@@ -52,6 +52,8 @@ def test_what_was_pushed_is_pulled(hub: Hub, model: Path) -> None:
 
 
 def test_a_cell_is_pushed_with_its_results(hub: Hub, built: Built, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a cell of .*; to publish it, name no grid"):
+        face.push(tmp_path, "me/semb", grid=built.grid, store=built.root)
     before = bytes_below(built.folder("checkpoint/semb/garden/phase2"))
     url = face.push("checkpoint/semb/garden/phase2", "me/semb", grid=built.grid, store=built.root, private=True)
     assert url == f"{hub.url}/me/semb"
@@ -123,6 +125,12 @@ def test_damage_is_found(hub: Hub, model: Path) -> None:
     assert not list(Path().glob("garden*"))
     hub.repos["me/garden"].commit({**files, "README.md": b"My own words."})  # anybody may edit the card
     assert pull("me/garden").checked == 3
+
+
+def test_pull_needs_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="while HF_HUB_OFFLINE is set"):
+        pull("me/garden")
 
 
 @pytest.mark.parametrize("token", [None, "hf_" + "x" * 34])

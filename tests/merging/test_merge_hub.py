@@ -56,6 +56,8 @@ def test_a_merge_by_names_equals_one_of_folders(hub: Hub, tmp_path: Path) -> Non
     card = Path("out/README.md").read_text()
     assert f"| a | `some/a@{commits['some/a']}` | 0.5 |" in card
     assert str(tmp_path) not in card
+    assert "base_model:\n- some/base\n- some/a\n- my/b\n" in card
+    assert "base_model_relation: merge\n" in card
     again = read_mergekit(Path("out/mergekit_config.yml")).recipe
     assert again.anchored().sources[0].path == tmp_path / "cache/models--some--a/snapshots" / commits["some/a"]
 

@@ -12,7 +12,7 @@ from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 
 def push(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="The folder of a model; with --grid also the name of a cell.")
+        str, typer.Argument(metavar="MODEL", help="The folder of a model; with --grid a cell, by its name or folder.")
     ],
     repo: Annotated[str, typer.Option(metavar="NAME", help="NAME or ORG/NAME; created if it does not exist.")],
     private: Annotated[bool, typer.Option("--private", help="Create it as a private one.")] = False,
@@ -36,7 +36,7 @@ def push(
     from mmgrid.quantities import size
 
     folder, known = Path(model), None
-    if grid is not None and not folder.is_dir():
+    if grid is not None:
         from mmgrid.cli.session import Session
         from mmgrid.hub.of_grid import model_of_grid
 

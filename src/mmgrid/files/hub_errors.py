@@ -64,6 +64,8 @@ def _reason(error: Exception, what: str, writing: bool) -> str | None:
                 f"or fetch the model beforehand ({fetch})"
             )
     for cause in causes:
+        if type(cause).__name__ == "ConnectError":
+            return f"the Hub cannot be reached ({_first_line(cause)}): check the network, then {_AGAIN}"
         if isinstance(cause, errors.HTTPError):  # of httpx, or its successor: the connection
             return f"the connection to the Hub failed ({_first_line(cause)}); {_kept(writing)}"
     for cause in causes:

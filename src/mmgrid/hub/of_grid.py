@@ -10,6 +10,8 @@ import polars as pl
 
 from mmgrid.cards import Measured
 from mmgrid.grid.builders.origin import origin_of
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.load import GridError
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.studies.contract import ROWS_FILE
 
@@ -24,13 +26,13 @@ class ModelOfGrid:
 
 
 def model_of_grid(grid: GridStore, name: str) -> ModelOfGrid:
-    """The model of the cell with this name.
+    """The model of the cell with this name, or in this folder.
 
     Raises:
         GridError: the grid has no such cell.
         FileNotFoundError: it is not built.
     """
-    cell = grid.cell(name)
+    cell = _cell(grid, name)
     folder = grid.folder(cell)
     evaluations = [
         one for one in grid.records if one.kind == "evaluation" and not one.family and one.upstream.get("model") == cell
@@ -44,3 +46,13 @@ def model_of_grid(grid: GridStore, name: str) -> ModelOfGrid:
                     Measured(row["domain"], split, row["group"], row["metric"], *figures, users=row["n_users"])
                 )
     return ModelOfGrid(folder, origin_of(cell, grid.grid, grid.store), tuple(measured))
+
+
+def _cell(grid: GridStore, name: str) -> Cell:
+    place = Path(name)
+    if place.is_dir() and all(cell.name != name for cell in grid.cells):
+        for cell in grid.records:
+            if grid.store.folder(cell.address).resolve() == place.resolve():
+                return cell
+        raise GridError(f"{name}: is not a cell of {grid.grid.file} in {grid.store.root}; to publish it, name no grid")
+    return grid.cell(name)

@@ -73,7 +73,7 @@ def pull(repo: str, out: str | Path | None = None) -> Pulled:
         FileExistsError: the folder exists already.
         DiskFull, NotWritableError: it cannot be written.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
 
     name = HubName.parse(repo, without_organisation=True)
     if name is None:
@@ -81,6 +81,8 @@ def pull(repo: str, out: str | Path | None = None) -> Pulled:
     out = Path(name.short if out is None else out)
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise FileExistsError(f"{out}: exists already; give another folder with -o")
+    if constants.HF_HUB_OFFLINE:
+        raise HubError(f"{name}: cannot be fetched while HF_HUB_OFFLINE is set; unset it")
     work = work_folder(out)
     with clear_disk_errors(out, remedy="give another folder"), clear_hub_errors(str(name)):
         state = HfApi(library_name="mmgrid").model_info(name.repo, revision=name.revision, files_metadata=True)
