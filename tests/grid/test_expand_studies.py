@@ -139,6 +139,19 @@ def test_vectors_read_every_checkpoint_and_baselines_the_newest(cells: list[Cell
     }
 
 
+def test_a_paradigm_is_compared_with_the_next_one_below(tmp_path: Path) -> None:
+    studies = [_study('kind = "baselines"'), _study('kind = "vectors"')]
+    spoken = SPOKEN[: SPOKEN.index("[[studies]]")]
+    cells = _grid(tmp_path, "\n".join(studies), text=spoken)
+    lower = {"evaluation/text/garden/phase2", "evaluation/text/kitchen/phase2"}
+    assert lower <= set(named(cells, "study/baselines/semid").upstream)
+    read = {name for name in named(cells, "study/vectors/semid").upstream if "/text" in name}
+    assert read == {"base/text", "checkpoint/text/garden/phase2", "checkpoint/text/kitchen/phase2"}
+    assert not any("semid" in name for name in named(cells, "study/vectors/text").upstream)
+    alone = _grid(tmp_path, _study('kind = "baselines"', 'paradigms = ["semid"]'), text=spoken)
+    assert not lower & set(named(alone, "study/baselines/semid").upstream)
+
+
 def test_fewer_users_are_other_cells_and_more_are_the_same(tmp_path: Path) -> None:
     lines = 'kind = "temporal"', "scales = { from = 0.0, to = 0.5, step = 0.5 }"
 

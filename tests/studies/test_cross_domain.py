@@ -143,3 +143,13 @@ def test_a_merge_evaluated_on_a_sample_is_compared_on_the_sample() -> None:
     assert found["n_users"].max() == 80
     with pytest.raises(ValueError, match="linear=a\\+b and phase2: ranked for different users"):
         cross_domain.changes([cross_domain.Compared(recipe, merged, single[::2], "phase2")])
+
+
+@pytest.mark.parametrize(("subspace", "verdict"), [(0.4, "reproduced"), (0.1, "not reproduced"), (0.25, "undecided")])
+def test_the_two_ways_are_judged_by_the_interval_of_their_difference(subspace: float, verdict: str) -> None:
+    pairs = _pairs(lambda one, other: 0.25, "ab", seed=2)
+    pairs += _pairs(lambda one, other: subspace, "ab", way="subspace", seed=2)
+    found = _findings(_answer(pairs))["subspace or weight"]
+    assert found["value"] == pytest.approx(100 * (subspace - 0.25) / 0.5, abs=3)
+    assert found["low"] <= found["value"] <= found["high"]
+    assert (found["n"], found["seed"], found["verdict"]) == (2, 2, verdict)

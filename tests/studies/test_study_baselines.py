@@ -37,3 +37,17 @@ def test_no_references_give_empty_comparisons() -> None:
     schemas_hold(tables, baselines.TABLES)
     alone = Compared("semb", 0, "a", "semb", Ranked.of({"semb": frame(hits(0.5, 9))}))
     assert baselines.answer([alone], SCORES_SCHEMA.to_frame())["comparisons"].height == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "lower", "verdict"),
+    [(0.8, 0.2, "reproduced"), (0.2, 0.8, "not reproduced"), (0.5, 0.5, "undecided")],
+)
+def test_the_order_of_paradigms_is_judged_by_its_interval(own: float, lower: float, verdict: str) -> None:
+    ranked = Ranked.of({"semb": frame(hits(own, 120)), "semid": frame(hits(lower, 120))})
+    alone = Ranked.of({"semb": frame(hits(own, 120))})
+    compared = [Compared("semb", 3, domain, "semb", alone, "semid", ranked) for domain in "ab"]
+    (found,) = baselines.answer(compared, SCORES_SCHEMA.to_frame())["findings"].to_dicts()
+    assert (found["finding"], found["paradigm"], found["n"]) == ("order of paradigms", "semb", 2)
+    assert found["low"] <= found["value"] <= found["high"]
+    assert (found["verdict"], found["seed"]) == (verdict, 3)

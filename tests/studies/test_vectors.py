@@ -69,3 +69,43 @@ def test_an_unreadable_checkpoint_is_reported(tmp_path: Path, base: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(MergeError, match="empty"):
         vectors.answer({"phase2": {"a": tmp_path / "empty"}}, base, paradigm="semb", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("early", "verdict"),
+    [((3.0, 3.0), "reproduced"), ((1.0, 1.0), "not reproduced"), ((3.0, 1.0), "undecided")],
+)
+def test_the_shift_is_in_pretraining_if_half_of_it_is_in_every_domain(
+    tmp_path: Path, base: Path, early: tuple[float, float], verdict: str
+) -> None:
+    phases = {
+        phase: {
+            domain: _folder(tmp_path / phase / domain, [step, 0.0, 0.0, 0.0], [0.0, 0.0])
+            for domain, step in zip("ab", steps, strict=True)
+        }
+        for phase, steps in (("pretrain", early), ("phase1", (3.5, 3.5)), ("phase2", (4.0, 4.0)))
+    }
+    tables = vectors.answer(phases, base, paradigm="semb", seed=1)
+    schemas_hold(tables, vectors.TABLES)
+    (found,) = tables["findings"].to_dicts()
+    assert (found["finding"], found["n"], found["seed"]) == ("shift in pre-training", 2, 1)
+    assert (found["value"], found["verdict"]) == (pytest.approx(sum(early) / 8), verdict)
+
+
+@pytest.mark.parametrize(
+    ("lower", "count", "verdict"),
+    [
+        ({"a": 0.1, "b": 0.1}, 2, "reproduced"),
+        ({"a": 9.0, "b": 9.0}, 0, "not reproduced"),
+        ({"a": 0.1, "b": 9.0}, 1, "undecided"),
+        ({"a": 0.1}, 1, "undecided"),  # one domain is no evidence
+        ({}, None, None),
+    ],
+)
+def test_the_order_of_norms_counts_domains(
+    tmp_path: Path, base: Path, lower: dict[str, float], count: int | None, verdict: str | None
+) -> None:
+    folders = {name: _folder(tmp_path / name, [3.0, 0.0, 0.0, 0.0], [0.0, 0.0]) for name in "ab"}
+    tables = vectors.answer({"phase2": folders}, base, paradigm="semb", seed=0, lower=lower)
+    found = [(row["finding"], row["value"], row["verdict"]) for row in tables["findings"].to_dicts()]
+    assert found == ([] if count is None else [("order of norms", count, verdict)])

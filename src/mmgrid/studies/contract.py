@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -163,6 +163,10 @@ class StudyGrid(Protocol):
         Raises:
             ValueError: no source is a checkpoint of `domain`, the method or an option is unknown, or a base is missing.
         """
+        ...
+
+    def beside(self, paradigm: str) -> Self | None:
+        """The same grid as seen for another paradigm, to compare with; None if the grid has no checkpoint of it."""
         ...
 
     def spec_of(self, study: str) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,9 @@ from mmgrid.merging.models.tensors import Tensors
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
+from mmgrid.studies.paper_order import PAPER_ORDER, below
 from mmgrid.studies.plot import Axis, Plot
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, Verdict
 
 Model = Path | Tensors  # a folder, or opened tensors
 
@@ -43,7 +45,7 @@ PAIRS_SCHEMA = pl.Schema(
 """One row per pair of domains (in alphabetical order), phase and part. `cosine` is that of their task vectors;
 `conflicts` is the share (0 to 1) of elements that are nonzero in both and differ in sign."""
 
-TABLES = {"norms": NORMS_SCHEMA, "pairs": PAIRS_SCHEMA}
+TABLES = {"norms": NORMS_SCHEMA, "pairs": PAIRS_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
     Plot(
         name="norms",
@@ -90,6 +92,7 @@ def answer(
     paradigm: str,
     seed: int,
     tokens: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    lower: Mapping[str, float] | None = None,
 ) -> dict[str, pl.DataFrame]:
     """The tables of the study.
 
@@ -97,6 +100,7 @@ def answer(
         checkpoints: phase → domain → checkpoint.
         base: Θ⁽⁰⁾.
         tokens: phase → domain → change of its own token rows, [rows, width].
+        lower: domain → mean |τ| of the newest checkpoint of the next paradigm below in the paper's order.
 
     Raises:
         MergeError: a checkpoint cannot be read, or has nothing in common with the base.
@@ -120,7 +124,63 @@ def answer(
         for domain, moved in by_domain.items():
             part = {"part": "tokens", "tower": "", "layer": ""}
             norms.append(about | {"phase": phase, "domain": domain} | part | _norm_of(moved))
-    return {"norms": pl.DataFrame(norms, schema=NORMS_SCHEMA), "pairs": pl.DataFrame(pairs, schema=PAIRS_SCHEMA)}
+    findings = [about | row for row in (_order(norms, lower or {}), _in_pretraining(norms)) if row]
+    return {
+        "norms": pl.DataFrame(norms, schema=NORMS_SCHEMA),
+        "pairs": pl.DataFrame(pairs, schema=PAIRS_SCHEMA),
+        "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
+    }
+
+
+def _whole(norms: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """By phase, oldest first: domain → mean |τ| of the whole model."""
+    found: dict[str, dict[str, float]] = {}
+    for row in norms:
+        if row["part"] == "whole":
+            found.setdefault(row["phase"], {})[row["domain"]] = row["l1_mean"]
+    return list(found.values())
+
+
+def _in_all(holds: Sequence[bool]) -> Verdict:
+    """Norms are exact, so there is no interval: a claim must hold in every domain, or in none, and in at least two."""
+    if len(holds) < 2:
+        return "undecided"
+    return "reproduced" if all(holds) else "undecided" if any(holds) else "not reproduced"
+
+
+def _order(norms: Sequence[Mapping[str, Any]], lower: Mapping[str, float]) -> dict[str, Any] | None:
+    """Section 4.2: the hierarchy of norms."""
+    newest = _whole(norms)[-1] if norms else {}
+    holds = [newest[domain] > norm for domain, norm in lower.items() if domain in newest]
+    if not holds:
+        return None
+    return {
+        "finding": "order of norms",
+        "claim": f"Task vectors grow from paradigm to paradigm: {', '.join(PAPER_ORDER)} (section 4.2).",
+        "statistic": "domains in which the mean |τ| at t2 exceeds that of the next paradigm below",
+        "value": float(sum(holds)),
+        "n": len(holds),
+        "verdict": _in_all(holds),
+    }
+
+
+def _in_pretraining(norms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Section 4.2: most of the shift happens in the first phase."""
+    phases = _whole(norms)
+    if len(phases) < 2:
+        return None
+    first, newest = phases[0], phases[-1]
+    shares = [first[domain] / newest[domain] for domain in newest if newest[domain] and domain in first]
+    if not shares:
+        return None
+    return {
+        "finding": "shift in pre-training",
+        "claim": "Most of the shift from the backbone happens in pre-training (section 4.2).",
+        "statistic": "mean |τ| after the first phase, as a share of that at t2, mean over domains",
+        "value": float(np.mean(shares)),
+        "n": len(shares),
+        "verdict": _in_all([share > 0.5 for share in shares]),
+    }
 
 
 def _parts(found: Comparison) -> Iterator[tuple[dict[str, str], Sums]]:
@@ -161,10 +221,17 @@ class VectorsSpec(StudySpec):
 
 @dataclass(frozen=True)
 class VectorsParts:
-    """base: Θ⁽⁰⁾. checkpoints: by phase and domain."""
+    """base: Θ⁽⁰⁾. checkpoints: by phase and domain.
+
+    below, below_base, below_checkpoints: the next paradigm below in the paper's order, its Θ⁽⁰⁾, and its checkpoints of
+        the newest phase by domain; empty if the grid has none.
+    """
 
     base: Any
     checkpoints: Mapping[str, Mapping[str, Any]]
+    below: str = ""
+    below_base: Any = None
+    below_checkpoints: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Vectors(Study):
@@ -177,6 +244,7 @@ class Vectors(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.vectors:VIEW"
+    version = 2  # the claims of section 4.2
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -186,7 +254,14 @@ class Vectors(Study):
         by_domain = {
             domain: {phase: grid.checkpoint(domain, phase) for phase in grid.phases} for domain in grid.domains
         }
-        return VectorsParts(base, {phase: {d: own[phase] for d, own in by_domain.items()} for phase in grid.phases})
+        parts = VectorsParts(base, {phase: {d: own[phase] for d, own in by_domain.items()} for phase in grid.phases})
+        # With its base, without which there is no task vector.
+        lower = below(spec, grid, lambda of, domain: (of.base(), of.checkpoint(domain, of.phases[-1])))
+        if lower is None:
+            return parts
+        name, other, found = lower
+        checkpoints = {domain: checkpoint for domain, (_, checkpoint) in found.items()}
+        return replace(parts, below=name, below_base=other.base(), below_checkpoints=checkpoints)
 
     def answer(self, parts: VectorsParts, context: Context) -> dict[str, pl.DataFrame]:
         base: Part = parts.base
@@ -196,15 +271,30 @@ class Vectors(Study):
         }
         about: dict[str, Any] = {"paradigm": context.paradigm, "seed": context.seed}
         spec = PARADIGMS[context.paradigm]
-        if not spec.own_token_rows:
-            return answer(folders, base.folder, **about)
-        moved = spec.load().moved_token_rows(folders, base.folder, context.seed)
         with ExitStack() as stack:
-            opened = {
-                phase: {domain: _without_own_rows(folder, stack) for domain, folder in by_domain.items()}
-                for phase, by_domain in folders.items()
-            }
-            return answer(opened, base.folder, tokens=moved, **about)
+            about["lower"] = _lower_norms(parts, stack)
+            if spec.own_token_rows:
+                about["tokens"] = spec.load().moved_token_rows(folders, base.folder, context.seed)
+            opened = {phase: _opened(by_domain, context.paradigm, stack) for phase, by_domain in folders.items()}
+            return answer(opened, base.folder, **about)
+
+
+def _lower_norms(parts: VectorsParts, stack: ExitStack) -> dict[str, float]:
+    """Domain → mean |τ| of the newest checkpoint of the paradigm below."""
+    if not parts.below:
+        return {}
+    folders = {domain: part.folder for domain, part in parts.below_checkpoints.items()}
+    found = answer(
+        {"newest": _opened(folders, parts.below, stack)}, parts.below_base.folder, paradigm=parts.below, seed=0
+    )
+    whole = found["norms"].filter(pl.col("part") == "whole")
+    return dict(whole.select("domain", "l1_mean").iter_rows())
+
+
+def _opened(folders: Mapping[str, Path], paradigm: str, stack: ExitStack) -> dict[str, Model]:
+    """Domain → its weights, without the domain's own token rows."""
+    own = PARADIGMS[paradigm].own_token_rows
+    return {domain: _without_own_rows(folder, stack) if own else folder for domain, folder in folders.items()}
 
 
 def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:

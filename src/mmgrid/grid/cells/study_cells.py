@@ -170,6 +170,10 @@ class PlannedStudyGrid:
 
     # ---- the grid file -----------------------------------------------------------------------------------------
 
+    def beside(self, paradigm: str) -> "PlannedStudyGrid | None":
+        known = paradigm in self._chains.checkpoints
+        return PlannedStudyGrid(self._chains, self._spec, self._number, paradigm) if known else None
+
     def spec_of(self, study: str) -> Any:
         named = (spec for spec in self._chains.spec.studies if spec.kind == study)
         return next((spec for spec in named if self.paradigm in (spec.paradigms or (self.paradigm,))), None)
