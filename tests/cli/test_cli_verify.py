@@ -81,6 +81,8 @@ def test_every_command_sees_missing_and_resized_files(copied: Built, damage: str
     assert mmgrid("results", copied.file, *store).err.startswith(f"mmgrid: {says}")
     for command in (("path",), ("why",)):
         assert mmgrid(*command, copied.file, CHECKPOINT, *store).err.startswith(f"mmgrid: {says}")
+    if damage == "resized":
+        return  # a run takes both alike
     copied.store.remove(named(copied.cells, RANKED).address)
     assert mmgrid("plan", copied.file, *store, "--json").json[0]["state"] == "built"
     assert f"{RANKED.rpartition('/')[2]}  missing" in mmgrid("plan", copied.file, *store).out  # and not blocked
