@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from datasets import Dataset, DatasetDict, disable_progress_bars
 
 from mmgrid.data import READERS, DataError
 from mmgrid.data.readers import Columns, TableOptions, lines
@@ -112,6 +111,8 @@ def test_recbole_files(tmp_path, layout):
 
 
 def test_folders_of_datasets(tmp_path):
+    from datasets import Dataset, DatasetDict, disable_progress_bars  # takes a second to import
+
     disable_progress_bars()
     table = Dataset.from_dict(
         {
