@@ -13,6 +13,7 @@ Grids:
 Recommending:
 
 - `open_checkpoint` opens a checkpoint or a merge, which then recommends and can be evaluated.
+- `import_checkpoint` and `export_checkpoint` read and write the layouts of other projects.
 
 The Hugging Face Hub:
 
@@ -28,7 +29,18 @@ from mmgrid import auto_classes as _auto_classes
 
 TYPE_CHECKING = False  # importing it from `typing` would take longer than all else here
 if TYPE_CHECKING:
-    from mmgrid.face import cell_folder, methods, open_checkpoint, pull, push, report, results, run
+    from mmgrid.face import (
+        cell_folder,
+        export_checkpoint,
+        import_checkpoint,
+        methods,
+        open_checkpoint,
+        pull,
+        push,
+        report,
+        results,
+        run,
+    )
     from mmgrid.grid.file.load import load_grid
     from mmgrid.merging.compare import compare
     from mmgrid.merging.in_memory import merge_state_dicts
@@ -38,6 +50,8 @@ __version__ = "0.1.0"
 __all__ = [
     "cell_folder",
     "compare",
+    "export_checkpoint",
+    "import_checkpoint",
     "load_grid",
     "merge",
     "merge_state_dicts",

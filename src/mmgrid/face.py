@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import polars as pl
@@ -265,6 +265,62 @@ def pull(repo: str, out: str | Path | None = None) -> Path:
     from mmgrid.hub import pull as fetch
 
     return fetch(repo, out).folder
+
+
+def import_checkpoint(
+    source: str | Path, out: str | Path, layout: str, options: Mapping[str, Any] | None = None
+) -> Path:
+    """Make a checkpoint of this project from one in the layout of another project.
+
+    Args:
+        source: the foreign checkpoint: a folder, or its file of weights.
+        out: the folder to write; must be absent or empty.
+        layout: its name, such as "hllm".
+        options: what the layout lacks; `mmgrid import --from LAYOUT --options` lists them.
+
+    Returns:
+        The folder.
+
+    Raises:
+        LayoutError: there is no such layout, an option is wrong, or the checkpoint would score differently here.
+        FileExistsError: `out` is not empty.
+    """
+    from mmgrid.paradigms.layouts import import_checkpoint as convert
+
+    return convert(source, out, layout, options)
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    out: str | Path,
+    layout: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    grid: Grid | str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+) -> list[str]:
+    """Write a checkpoint of this project in the layout of another project.
+
+    Args:
+        checkpoint: its folder; with `grid` the name of a cell of the grid.
+        out: the folder to write; must be absent or empty.
+        layout: its name, such as "hllm".
+        options: of the layout.
+        grid: from `load_grid`, or the grid file.
+        store: the folder of the grid's built cells, relative to the working directory.
+
+    Returns:
+        What a user of the other project must know, one line each.
+
+    Raises:
+        LayoutError: there is no such layout, an option is wrong, or the layout cannot express the checkpoint.
+        CheckpointError: there is no such checkpoint.
+        FileExistsError: `out` is not empty.
+    """
+    from mmgrid.paradigms.layouts import export_checkpoint as convert
+
+    place = open_checkpoint(checkpoint, grid=grid, store=store).folder
+    return convert(place, out, layout, options)
 
 
 def _view(grid: Grid | str | Path, store: str | Path) -> GridStore:

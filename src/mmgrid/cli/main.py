@@ -22,6 +22,7 @@ from mmgrid.cli import (
     result_commands,
     setup_commands,
     store_commands,
+    zoo_commands,
 )
 from mmgrid.cli.complain import complain
 from mmgrid.visible import show_warnings_visibly, visible_lines
@@ -72,6 +73,8 @@ app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
 app.command()(hub_commands.push)
 app.command()(hub_commands.pull)
+app.command("import")(zoo_commands.import_)
+app.command()(zoo_commands.export)
 
 
 def main() -> None:

@@ -51,6 +51,14 @@ def load_checkpoint(
     return loaded, model
 
 
+def declared_spec(folder: Path) -> ParadigmSpec | None:
+    """The spec of the paradigm that a checkpoint's config declares; None for another model.
+
+    Raises CheckpointError if the folder is no checkpoint.
+    """
+    return _declared(folder)[0]
+
+
 def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
     """The paradigm that a folder's config declares, under `mmgrid` or by its model type; and the model type."""
     try:

@@ -15,6 +15,7 @@ from mmgrid.plugins import PluginError
 
 if TYPE_CHECKING:
     from mmgrid.paradigms.contract import Paradigm
+    from mmgrid.paradigms.layouts import Layout
 
 Need = Literal["codes", "item_vectors", "title_vectors", "embedder"]
 """What a paradigm may need from a grid in addition to the backbone and the domain's corpus.
@@ -45,6 +46,7 @@ class ParadigmSpec:
         own_token_rows: whether each domain keeps its own token rows in a merge (see `mmgrid.merging.BlockTable`).
         model_type: in its `config.json`, if its model has an own architecture.
         auto_classes: the module whose import registers that architecture with Transformers' Auto classes.
+        layouts: the layouts of other projects in which its checkpoints can be read and written.
         seconds: per trained interaction and per evaluated user on one core, for the first estimate of costs.
     """
 
@@ -63,6 +65,7 @@ class ParadigmSpec:
     own_token_rows: ClassVar[bool] = False
     model_type: ClassVar[str] = ""
     auto_classes: ClassVar[str] = ""
+    layouts: ClassVar[tuple[Layout, ...]] = ()
     seconds: ClassVar[tuple[float, float]] = (5e-3, 5e-3)
 
     def base_values(self, recipe: Any) -> dict[str, Any]:

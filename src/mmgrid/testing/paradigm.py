@@ -25,6 +25,7 @@ from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm, TrainingStart
+from mmgrid.paradigms.layouts import LayoutError, export_checkpoint, import_checkpoint
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
 
@@ -270,6 +271,25 @@ class ParadigmKit:
         config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
         declared = config.get("mmgrid", {}).get("paradigm")
         assert declared == paradigm.name or config["model_type"] == PARADIGMS[paradigm.name].model_type
+
+    def test_a_layout_of_another_project_gives_the_model_back(self, case, items, histories, tmp_path) -> None:
+        """Each declared layout writes a saved model, or says why not; what it wrote recommends the same."""
+        paradigm, model = case.make(items)
+        (tmp_path / "saved").mkdir()
+        paradigm.save(model, tmp_path / "saved")
+        for layout in PARADIGMS[paradigm.name].layouts:
+            theirs, ours = tmp_path / layout.name, tmp_path / f"{layout.name}-imported"
+            try:
+                export_checkpoint(tmp_path / "saved", theirs, layout.name)
+            except LayoutError:
+                assert not theirs.exists(), "nothing is left of a layout that cannot express the model"
+                continue
+            opened, loaded = load_checkpoint(import_checkpoint(theirs, ours, layout.name))
+            assert same_weights(model, loaded)
+            expected, found = (
+                one.recommend(two, histories, items, 10) for one, two in ((paradigm, model), (opened, loaded))
+            )
+            np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-4)
 
     def test_no_users_is_allowed_and_an_empty_history_is_an_error(self, case, items, histories) -> None:
         paradigm, model = case.make(items)

@@ -31,6 +31,7 @@ class SembConfig(PreTrainedConfig):
     """The configs of both towers, and the values that turn an item into the item tower's input."""
 
     model_type = MODEL_TYPE
+    text_keys: "list[str] | None" = None
     sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # pyright: ignore
 
     def __init__(
@@ -41,14 +42,18 @@ class SembConfig(PreTrainedConfig):
         text_tokens: int = 64,
         title_tokens: int = 48,
         history_length: int = 25,
+        text_keys: list[str] | None = None,
         **options: Any,
     ):
+        """`text_keys`: read items as HLLM's official code does, from these fields; None reads them as semb does."""
         self.item_config = _as_config(item_config)
         self.user_config = _as_config(user_config)
         self.prompt = prompt
         self.text_tokens = text_tokens
         self.title_tokens = title_tokens
         self.history_length = history_length
+        if text_keys:  # else absent, as in older checkpoints
+            self.text_keys = text_keys
         super().__init__(**options)
 
     @classmethod

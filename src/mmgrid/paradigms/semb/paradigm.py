@@ -150,6 +150,8 @@ class Semb(Paradigm[SembModel]):
 
     def _tokenise(self, items: Items) -> TokenTable:
         """Title and description within `text_tokens`; the description is cut first, then the title."""
+        if self.config.text_keys:
+            return self._official_tokens(items, self.config.text_keys)
         encode = partial(self.tokenizer, add_special_tokens=False)
         limit = self.config.text_tokens
         titles = encode([f" {title}" for title in items.titles])["input_ids"]
@@ -161,6 +163,18 @@ class Semb(Paradigm[SembModel]):
                 texts[i] = (texts[i] + description)[:limit]
         prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
         return TokenTable.of(prompt, texts)
+
+    def _official_tokens(self, items: Items, keys: Sequence[str]) -> TokenTable:
+        """As HLLM's official code: one text per item, with special tokens; `text_tokens` covers the prompt, too."""
+        fields = {"title": items.titles, "description": items.descriptions}
+        texts = [self.config.prompt] * len(items)
+        for key in keys:
+            values = fields[key.strip()]
+            texts = [f"{text}{key}: {value}" if value else text for text, value in zip(texts, values, strict=True)]
+        rows = [row[: self.config.text_tokens] for row in self.tokenizer(texts)["input_ids"]] if texts else []
+        ends = zip(min(rows), max(rows), strict=False) if rows else ()
+        common = next((place for place, (one, other) in enumerate(ends) if one != other), 0)  # packed once per row
+        return TokenTable.of(rows[0][:common] if rows else [], [row[common:] for row in rows])
 
 
 class SembExamples:

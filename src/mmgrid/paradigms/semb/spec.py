@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
+from mmgrid.paradigms.semb.layouts import HLLM
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.training.recipe import Precision, Schedule
 
@@ -56,6 +57,7 @@ class SembSpec(ParadigmSpec):
     official_defaults = {"history_length": 25, "targets": "history"}
     model_type = "mmgrid_semb"
     auto_classes = "mmgrid.paradigms.semb.model"
+    layouts = (HLLM,)
     seconds = (4.5e-3, 1.5e-3)
 
     def base_values(self, recipe: SembRecipe) -> dict[str, Any]:

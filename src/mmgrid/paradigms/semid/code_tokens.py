@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError
@@ -51,13 +52,23 @@ class CodeTokens:
         """
         shape = codes.levels, codes.codes_per_level
         prefix = f"{domain}/{codebook[:8]}"
-        names = [f"<{prefix}:{_level(level)}_{code}>" for level in range(shape[0]) for code in range(shape[1])]
+        names = [f"<{prefix}:{level_name(level)}_{code}>" for level in range(shape[0]) for code in range(shape[1])]
         digest = hashlib.sha256(json.dumps([codebook, names]).encode()).hexdigest()
         return cls(block, first, shape, domain, tuple(names), digest)
 
     @property
     def stop(self) -> int:
-        return self.first + self.shape[0] * self.shape[1]
+        return self.first + (len(self.names) or self.shape[0] * self.shape[1])
+
+    @property
+    def table(self) -> np.ndarray:
+        """Token id of each code: int64 [L, C]; -1 where no token stands for a code, as in models from elsewhere."""
+        levels, per_level = self.shape
+        if not self.names:
+            return self.first + np.arange(levels * per_level).reshape(levels, per_level)
+        row_of = {name.rpartition(":")[2].rstrip(">"): self.first + row for row, name in enumerate(self.names)}
+        found = [row_of.get(f"{level_name(level)}_{code}", -1) for level in range(levels) for code in range(per_level)]
+        return np.array(found, np.int64).reshape(levels, per_level)
 
     def entry(self) -> dict[str, Any]:
         """The block's entry in `mmgrid.json`."""
@@ -92,7 +103,8 @@ class CodeTokens:
         replace(codes, digest=self.digest).save(folder)
 
 
-def _level(level: int) -> str:
+def level_name(level: int) -> str:
+    """The letter of a level, counted from 0."""
     return _LETTERS[level] if level < len(_LETTERS) else f"l{level}"
 
 

@@ -29,7 +29,7 @@ from mmgrid.decoding.lm_head import lm_head_logits
 from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.evaluation import list_ranks
 from mmgrid.files import sha256_file
-from mmgrid.paradigms.contract import CodesFolder, Paradigm, TrainingStart
+from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
@@ -186,11 +186,14 @@ class Semid(Paradigm[PreTrainedModel]):
 
     @property
     def level_tokens(self) -> np.ndarray:
-        """Token id of each code: int64 [L, C]."""
-        levels, per_level = self.tokens.shape
-        return self.tokens.first + np.arange(levels * per_level).reshape(levels, per_level)
+        """Token id of each code: int64 [L, C]; see `CodeTokens.table`."""
+        return self.tokens.table
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
+        if self.official:
+            raise CannotTrainError(
+                "this checkpoint was imported from LC-Rec, whose prompts semid can ask and not train; use it as it is"
+            )
         recipe, length = self.recipe, self.config["history_length"]
         coded = self.codes.has_code()
         chosen = targets(
@@ -249,7 +252,8 @@ class Semid(Paradigm[PreTrainedModel]):
         width = max(k, self.recipe.beam_width)
         trie, parts = trie.to(model.device), self.prompt_parts(items)
         recent = histories.last(self.config["history_length"])
-        prompts = [parts.next_codes_prompt(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
+        ask = self._official_prompt if self.official else parts.next_codes_prompt
+        prompts = [ask(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
         order = np.argsort(
             [len(prompt) for prompt in prompts], kind="stable"
         )  # prompts of equal length need no padding
@@ -300,7 +304,30 @@ class Semid(Paradigm[PreTrainedModel]):
         return self._trie[1]
 
     def _trie_of(self, candidates: np.ndarray) -> ItemTrie:
-        return ItemTrie(self.codes.codes, self.level_tokens, np.unique(candidates))
+        codes, table = self.codes.codes, self.level_tokens
+        if (table < 0).any():
+            if self.recipe.renormalise == "level":
+                raise ValueError('not every code has a token: set renormalise to "vocabulary" or "children"')
+            table = np.where(table < 0, table.max(axis=1, keepdims=True), table)  # of codes that no item has
+        if self.official:  # the end-of-text token belongs to the answer, and to its score
+            codes = np.column_stack([codes, np.where(codes[:, :1] < 0, -1, 0)])
+            table = np.vstack([table, np.full_like(table[:1], self.tokenizer.eos_token_id)])
+        return ItemTrie(codes, table, np.unique(candidates))
+
+    @property
+    def official(self) -> dict[str, str]:
+        """The prompt of LC-Rec's official code, for a checkpoint that was imported from it; else empty."""
+        return self.config.get("lc_rec", {})
+
+    def _official_prompt(self, history: np.ndarray) -> np.ndarray:
+        """LC-Rec's prompt after a history of item rows: int64 [tokens], with the tokenizer's special tokens."""
+        names = np.array(self.tokens.names, dtype=object)
+        codes = self.codes.codes[history]
+        rows = self.level_tokens[np.arange(codes.shape[1]), codes[codes[:, 0] >= 0]] - self.tokens.first
+        told = self.official["separator"].join("".join(own) for own in names[rows].tolist())
+        instruction = self.official["instruction"].replace("{inters}", told)
+        text = self.official["frame"].replace("{instruction}", instruction)
+        return np.asarray(self.tokenizer(text)["input_ids"], np.int64)
 
     def _representatives(self, items: Items) -> np.ndarray:
         """For each item, the first candidate with the same code, or the item itself if none has it: int64 [N]."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from mmgrid.decoding.renormalise import Renormalise
 from mmgrid.paradigms.recipe import DialogueRecipe
+from mmgrid.paradigms.semid.layouts import LC_REC
 from mmgrid.paradigms.spec import ParadigmSpec
 
 MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position")  # stored in the model's config
@@ -75,6 +76,7 @@ class SemidSpec(ParadigmSpec):
     official_defaults = {"history_length": 30, "renormalise": "children", "hits": "code", "masked": "nothing"}
     official_users = 5000
     training_needs = ("codes",)
+    layouts = (LC_REC,)
     own_token_rows = True
     seconds = (1e-2, 5e-3)
 
