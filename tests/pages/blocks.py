@@ -36,6 +36,10 @@ class Block:
         return not self.mark.startswith("not run: ")
 
     @property
+    def long(self) -> bool:
+        return self.mark == "long"
+
+    @property
     def commands(self) -> list[str]:
         """The lines of a console block that a user types, without their comments."""
         lines = self.text.replace("\\\n", " ").splitlines()

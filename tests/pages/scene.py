@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from kits.tiny_grid import Built
+from mmgrid.merging import merge
 
 RECIPE = """\
 method: ties
@@ -58,10 +59,16 @@ def set_scene(studied: Built, folder: Path) -> Scene:
         (folder / name).write_text(RECIPE)
     for name in ("config.yml", "CONFIG.yml"):
         (folder / name).write_text(MERGEKIT)
-    shutil.copytree(studied.folder("corpus/garden"), folder / "data/garden")
+    merge(folder / "recipe.yml", folder / "merged")
+    for name in ("data/garden", "raw"):
+        shutil.copytree(studied.folder("corpus/garden"), folder / name)
+    (folder / "data/books").mkdir()
+    clicks = pl.DataFrame({"customer": [7, 7, 8], "product": [1, 2, 1], "seconds": [1_700_000_000, 1_700_000_001, 1]})
+    clicks.write_csv(folder / "my-clicks.csv")
     attic, garden = (_items(studied, domain) for domain in ("attic", "garden"))
     words = {"games": "attic", "0944f0db": studied.folder("checkpoint/semb/garden/phase2").name}
     words |= dict(zip(("B0AOMH2LBV", "B0ZRPAEVJA", "B052XQNB4Q"), attic, strict=False))
+    words |= {"2008-07-01": "2017-07-01", "2014-04-01": "2023-04-01"}  # the dates of a real domain
     words |= dict(zip(("ITEM1", "ITEM2", "ITEM3"), garden, strict=False))
     return Scene(folder, words)
 

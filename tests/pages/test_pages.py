@@ -7,6 +7,7 @@ mergekit files are read; parts of them are read as parts of a whole.
 import contextlib
 import io
 import json
+import re
 import shlex
 import shutil
 import tomllib
@@ -23,6 +24,7 @@ from mmgrid.merging.plan.recipe import MergeRecipe
 from pages.blocks import PAGES, ROOT, Block, blocks_of
 from pages.scene import Scene, names_of, set_scene
 
+WITH_LONG_BLOCKS = [page for page in PAGES if any(block.long for block in blocks_of(page))]
 WITH_BLOCKS = [page for page in PAGES if any(block.runs for block in blocks_of(page))]
 
 
@@ -42,10 +44,19 @@ def scene(stage: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scen
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(page: Path, scene: Scene) -> None:
-    names = names_of(scene)
-    for block in blocks_of(page):
-        if not block.runs:
-            continue
+    run_all([block for block in blocks_of(page) if block.runs and not block.long], page, scene)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", WITH_LONG_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_long_blocks_of_a_page_run(page: Path, scene: Scene) -> None:
+    run_all([block for block in blocks_of(page) if block.runs], page, scene)
+
+
+def run_all(blocks: list[Block], page: Path, scene: Scene) -> None:
+    """Runs blocks in their order; an error names the page and the line."""
+    names = names_of(scene) if any(block.language == "python" for block in blocks) else {}
+    for block in blocks:
         try:
             run(block, scene, names)
         except Exception as error:
@@ -64,6 +75,7 @@ def run(block: Block, scene: Scene, names: dict[str, Any]) -> None:
         for command in block.commands:
             type_in(scene.says(command))
     elif block.language == "python" and not block.file:
+        remove_outputs(text)
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(text, f"line {block.line}", "exec"), names)
     elif block.language == "toml":
@@ -78,8 +90,18 @@ def type_in(command: str) -> None:
     """Runs a command line; those of other programs need the mark `not run`."""
     program, *arguments = shlex.split(command)
     assert program == "mmgrid", f"{program} is not run here: say why by <!-- not run: REASON -->"
+    remove_outputs(command)
     answer = mmgrid(*arguments)
     assert answer.code == 0, f"{command}\n{answer.out}{answer.err}"
+
+
+def remove_outputs(text: str) -> None:
+    """Removes what an earlier block wrote to the same place, as pages show several ways to one thing."""
+    if re.search(r"\bmerge\b", text) and not re.search("--verify|--plan", text):
+        for name in ("merged", "OUT", "models/merged"):
+            shutil.rmtree(name, ignore_errors=True)
+    if found := re.fullmatch(r"mmgrid init .*?(\S+\.toml)", text):
+        Path(found[1]).unlink(missing_ok=True)
 
 
 def read_toml(text: str, folder: Path) -> None:
@@ -88,7 +110,7 @@ def read_toml(text: str, folder: Path) -> None:
     if "project" in tree:
         return
     if "name" not in tree:
-        whole = tomllib.loads(TEXT)
+        whole = tomllib.loads(TEXT.replace('corpus = ["garden", "kitchen"]\n', ""))
         text = _toml({key: value for key, value in whole.items() if key not in tree}) + "\n" + text
     (folder / "of-a-page.toml").write_text(text)
     load_grid(folder / "of-a-page.toml")
