@@ -7,9 +7,12 @@ mergekit files are read; parts of them are read as parts of a whole.
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,9 @@ from mmgrid.merging.plan.recipe import MergeRecipe
 from pages.blocks import PAGES, ROOT, Block, blocks_of
 from pages.scene import Scene, names_of, set_scene
 
+TUTORIALS = sorted((ROOT / "docs/tutorials").glob("*.md"))
 WITH_LONG_BLOCKS = [page for page in PAGES if any(block.long for block in blocks_of(page))]
-WITH_BLOCKS = [page for page in PAGES if any(block.runs for block in blocks_of(page))]
+WITH_BLOCKS = [page for page in PAGES if page not in TUTORIALS and any(block.runs for block in blocks_of(page))]
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +46,34 @@ def scene(stage: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scen
     return Scene(tmp_path / "scene", stage.words)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(page)
+    assert all(block.runs and not block.long for block in blocks)
+    run_all(blocks, page, Scene(tmp_path, {}), {"__name__": "__main__"})
+
+
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(page: Path, scene: Scene) -> None:
-    run_all([block for block in blocks_of(page) if block.runs and not block.long], page, scene)
+    blocks = [block for block in blocks_of(page) if block.runs and not block.long]
+    run_all(blocks, page, scene, names_of(scene) if has_python(blocks) else {})
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", WITH_LONG_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_long_blocks_of_a_page_run(page: Path, scene: Scene) -> None:
-    run_all([block for block in blocks_of(page) if block.runs], page, scene)
+    blocks = [block for block in blocks_of(page) if block.runs]
+    run_all(blocks, page, scene, names_of(scene) if has_python(blocks) else {})
 
 
-def run_all(blocks: list[Block], page: Path, scene: Scene) -> None:
+def has_python(blocks: list[Block]) -> bool:
+    return any(block.language == "python" and not block.file for block in blocks)
+
+
+def run_all(blocks: list[Block], page: Path, scene: Scene, names: dict[str, Any]) -> None:
     """Runs blocks in their order; an error names the page and the line."""
-    names = names_of(scene) if any(block.language == "python" for block in blocks) else {}
     for block in blocks:
         try:
             run(block, scene, names)
@@ -73,12 +91,12 @@ def run(block: Block, scene: Scene, names: dict[str, Any]) -> None:
         target.write_text(text)
     if block.language == "console":
         for command in block.commands:
-            type_in(scene.says(command))
+            type_in(scene.says(command), scene.folder)
     elif block.language == "python" and not block.file:
         remove_outputs(text)
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(text, f"line {block.line}", "exec"), names)
-    elif block.language == "toml":
+    elif block.language == "toml" and not (scene.folder / "site").exists():  # this process knows no new plug-ins
         read_toml(text, scene.folder)
     elif block.language == "yaml":
         read_yaml(text, scene.folder)
@@ -86,13 +104,32 @@ def run(block: Block, scene: Scene, names: dict[str, Any]) -> None:
         json.loads(text)
 
 
-def type_in(command: str) -> None:
-    """Runs a command line; those of other programs need the mark `not run`."""
+def type_in(command: str, folder: Path) -> None:
+    """Runs a command line; those of unknown programs need the mark `not run`.
+
+    `pip install -e .` installs into `site`, below the folder; from then on commands run in processes that find it there.
+    """
     program, *arguments = shlex.split(command)
-    assert program == "mmgrid", f"{program} is not run here: say why by <!-- not run: REASON -->"
-    remove_outputs(command)
-    answer = mmgrid(*arguments)
-    assert answer.code == 0, f"{command}\n{answer.out}{answer.err}"
+    site = folder / "site"
+    if (program, *arguments) == ("pip", "install", "-e", "."):
+        offline = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+        in_a_process("pip", "install", *offline, "--target", site, ".")
+    elif site.exists():
+        assert program in ("mmgrid", "pytest"), program
+        in_a_process(*(("mmgrid",) if program == "mmgrid" else ("pytest", "-q")), *arguments, site=site)
+    else:
+        assert program == "mmgrid", f"{program} is not run here: say why by <!-- not run: REASON -->"
+        remove_outputs(command)
+        answer = mmgrid(*arguments)
+        assert answer.code == 0, f"{command}\n{answer.out}{answer.err}"
+
+
+def in_a_process(module: str, *arguments: object, site: Path | None = None) -> None:
+    """`python -m MODULE ARGUMENTS`, with the packages of `site`."""
+    path = os.pathsep.join(map(str, filter(None, (site, os.environ.get("PYTHONPATH")))))
+    words = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{module} {arguments}\n{done.stdout}{done.stderr}"
 
 
 def remove_outputs(text: str) -> None:
