@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mmgrid.runners import EventCallback, RunOutcome
 
 _LOG = logging.getLogger(__name__)
-DEFAULT_STORE = "runs"
 SHOWN_FAILURES = 5
 
 
@@ -52,7 +51,7 @@ def methods() -> dict[str, str]:
 def run(
     grid: Grid | str | Path,
     *,
-    store: str | Path = DEFAULT_STORE,
+    store: str | Path | None = None,
     only: str | Sequence[str] = (),
     jobs: int | None = None,
     watch: EventCallback | None = None,
@@ -65,7 +64,8 @@ def run(
 
     Args:
         grid: from `load_grid`, or the grid file.
-        store: the folder of built cells, relative to the working directory; created if it is absent.
+        store: the folder of built cells; created if it is absent. Default: `runs` beside the grid file; until there is
+            one, a store `runs` one folder above it or in the working directory.
         only: patterns of cell names, such as "evaluation/baseline/*"; the cells that they depend on are built, too.
             Default: all cells.
         jobs: cells built at a time. Default: available cores divided by the grid's `threads_per_cell`.
@@ -91,18 +91,18 @@ def run(
 
 
 @overload
-def results(grid: Grid | str | Path, study: None = None, *, store: str | Path = DEFAULT_STORE) -> pl.DataFrame: ...
+def results(grid: Grid | str | Path, study: None = None, *, store: str | Path | None = None) -> pl.DataFrame: ...
 @overload
-def results(grid: Grid | str | Path, study: str, *, store: str | Path = DEFAULT_STORE) -> dict[str, pl.DataFrame]: ...
+def results(grid: Grid | str | Path, study: str, *, store: str | Path | None = None) -> dict[str, pl.DataFrame]: ...
 def results(
-    grid: Grid | str | Path, study: str | None = None, *, store: str | Path = DEFAULT_STORE
+    grid: Grid | str | Path, study: str | None = None, *, store: str | Path | None = None
 ) -> pl.DataFrame | dict[str, pl.DataFrame]:
     """The results of the cells that are built, or the tables of a study.
 
     Args:
         grid: from `load_grid`, or the grid file.
         study: name of a study of the grid, such as "temporal".
-        store: the folder of built cells, relative to the working directory.
+        store: the folder of built cells. Default: as for `run`.
 
     Returns:
         One row per evaluated model, group of users and metric (`mmgrid.evaluation.RESULTS_SCHEMA`): `value` with the
@@ -124,7 +124,7 @@ def report(
     grid: Grid | str | Path,
     out: str | Path | None = None,
     *,
-    store: str | Path = DEFAULT_STORE,
+    store: str | Path | None = None,
     figures: str | Path | None = None,
 ) -> Path:
     """Write the report of a grid: one HTML file that opens without a network.
@@ -132,7 +132,7 @@ def report(
     Args:
         grid: from `load_grid`, or the grid file.
         out: the HTML file. Default: called after the grid, in the working directory.
-        store: the folder of built cells, relative to the working directory.
+        store: the folder of built cells. Default: as for `run`.
         figures: a folder for all figures as SVG and PDF. Default: they are not written.
 
     Returns:
@@ -155,13 +155,13 @@ def report(
     return file
 
 
-def cell_folder(grid: Grid | str | Path, cell: str, *, store: str | Path = DEFAULT_STORE) -> Path:
+def cell_folder(grid: Grid | str | Path, cell: str, *, store: str | Path | None = None) -> Path:
     """The folder of a built cell, such as "corpus/garden": the data of a domain, which `Recommender` takes.
 
     Args:
         grid: from `load_grid`, or the grid file.
         cell: its name, as `mmgrid plan` prints it.
-        store: the folder of built cells, relative to the working directory.
+        store: the folder of built cells. Default: as for `run`.
 
     Raises:
         GridError: the grid file is wrong, or the grid has no such cell.
@@ -173,7 +173,7 @@ def cell_folder(grid: Grid | str | Path, cell: str, *, store: str | Path = DEFAU
 
 
 def open_checkpoint(
-    checkpoint: str | Path, *, grid: Grid | str | Path | None = None, store: str | Path = DEFAULT_STORE
+    checkpoint: str | Path, *, grid: Grid | str | Path | None = None, store: str | Path | None = None
 ) -> Recommender:
     """Open a checkpoint, or a merge of several, of any paradigm. Its weights are read when they are first needed.
 
@@ -181,7 +181,7 @@ def open_checkpoint(
         checkpoint: its folder, or its name on the Hub, `ORG/NAME[@REVISION]`; with `grid` the name of a cell of the grid,
             such as "checkpoint/semb/garden/phase2".
         grid: from `load_grid`, or the grid file. The cell is then evaluated exactly as the grid evaluates it.
-        store: the folder of the grid's built cells, relative to the working directory.
+        store: the folder of the grid's built cells. Default: as for `run`.
 
     Returns:
         A recommender: `recommend` takes histories of item ids, `evaluate` ranks the held-out interactions of a domain.
@@ -206,7 +206,7 @@ def push(
     repo: str,
     *,
     grid: Grid | str | Path | None = None,
-    store: str | Path = DEFAULT_STORE,
+    store: str | Path | None = None,
     private: bool = False,
     revision: str | None = None,
     message: str | None = None,
@@ -217,7 +217,7 @@ def push(
         model: its folder; with `grid` the name or the folder of a cell, whose results are then in the card.
         repo: NAME or ORG/NAME; created if it does not exist.
         grid: from `load_grid`, or the grid file.
-        store: the folder of the grid's built cells, relative to the working directory.
+        store: the folder of the grid's built cells. Default: as for `run`.
         private: create it as a private one.
         revision: the branch; created if it does not exist. Default: main.
         message: of the commit.
@@ -297,7 +297,7 @@ def export_checkpoint(
     options: Mapping[str, Any] | None = None,
     *,
     grid: Grid | str | Path | None = None,
-    store: str | Path = DEFAULT_STORE,
+    store: str | Path | None = None,
 ) -> list[str]:
     """Write a checkpoint of this project in the layout of another project.
 
@@ -307,7 +307,7 @@ def export_checkpoint(
         layout: its name, such as "hllm".
         options: of the layout.
         grid: from `load_grid`, or the grid file.
-        store: the folder of the grid's built cells, relative to the working directory.
+        store: the folder of the grid's built cells. Default: as for `run`.
 
     Returns:
         What a user of the other project must know, one line each.
@@ -323,13 +323,11 @@ def export_checkpoint(
     return convert(place, out, layout, options)
 
 
-def _view(grid: Grid | str | Path, store: str | Path) -> GridStore:
+def _view(grid: Grid | str | Path, store: str | Path | None) -> GridStore:
     """The grid next to its store as it is now."""
-    from mmgrid.grid.file.load import Grid, load_grid
     from mmgrid.grid.standing.grid_store import GridStore
-    from mmgrid.store import Store
 
-    return GridStore(grid if isinstance(grid, Grid) else load_grid(grid), Store(Path(store).expanduser()))
+    return GridStore.open(grid, None if store is None else Path(store).expanduser())
 
 
 def _warn_of_damage(view: GridStore) -> None:

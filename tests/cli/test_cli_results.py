@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -216,14 +217,23 @@ def test_statistics_are_those_of_the_corpora(built: Built, page: str) -> None:
     assert re.search(rf"^garden +{found[0]['users']} ", text, re.MULTILINE)
 
 
-def test_results_and_report_of_a_grid_without_built_cells(built: Built, tmp_path: Path) -> None:
-    store = ("--store", tmp_path / "runs")
-    assert mmgrid("results", built.file, *store, "--json").json == []
-    assert mmgrid("results", built.file, *store).code == 0
-    answer = mmgrid("report", built.file, *store, "-o", tmp_path / "empty.html")
-    assert answer.code == 0
-    assert answer.out == f"report: {tmp_path}/empty.html\n"
-    assert "tiny" in (tmp_path / "empty.html").read_text()
+def test_results_and_report_of_an_empty_store_say_where_they_looked(built: Built, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for command in (("results",), ("report", "-o", tmp_path / "empty.html"), ("results", "--study", "temporal")):
+        arguments = (command[0], built.file, "--store", root, *command[1:])
+        root.exists() and shutil.rmtree(root)
+        missing = mmgrid(*arguments)
+        assert (missing.code, missing.out) == (1, "")
+        assert missing.err.startswith(f"mmgrid: {root}: no such store; `mmgrid run GRID` creates one")
+        assert not root.exists()
+        assert mmgrid("plan", built.file, "--store", root).code == 0
+        empty = mmgrid(*arguments)
+        assert (empty.code, empty.out) == (1, "")
+        assert re.match(
+            rf"mmgrid: {root}: no(thing|) .*of {built.file} is built in this store. `mmgrid run ", empty.err
+        )
+        assert empty.err.count("\n") == 1
+    assert not (tmp_path / "empty.html").exists()
 
 
 def test_a_report_of_a_half_built_grid(copied: Built, tmp_path: Path) -> None:

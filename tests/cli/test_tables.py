@@ -1,6 +1,7 @@
 """Tables and lines in terminals of any width: no number, id or word is ever broken."""
 
 import io
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
@@ -20,7 +21,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return out
 
 
-def _printed(terminal: io.StringIO, width: int, columns: list[str], rows: list[tuple[object, ...]], left: int) -> str:
+def _printed(terminal: io.StringIO, width: int, columns: list[str], rows: Sequence[Sequence[object]], left: int) -> str:
     draw.console.width = width
     draw.print_table("", columns, rows, left=left)
     text = terminal.getvalue()

@@ -88,7 +88,7 @@ def export(
     draw.say("These rows are filtered already: to use them in a grid as they are, set min_interactions = 1")
 
 
-def _prepared(file: Path, store: Path, settings: list[str] | None, domains: list[str] | None) -> dict[str, Path]:
+def _prepared(file: Path, store: Path | None, settings: list[str] | None, domains: list[str] | None) -> dict[str, Path]:
     """The folders of a grid's prepared domains, which are prepared now if they are missing."""
     from mmgrid.cli.session import Session
     from mmgrid.runners import run_local

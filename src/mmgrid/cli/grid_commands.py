@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, Settings, StoreRoot
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
 from mmgrid.quantities import duration
 from mmgrid.visible import visible
 
@@ -131,14 +131,15 @@ def run(
         raise typer.Exit(1)
 
 
-def status(store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Show the contents of a store, work in progress and failures."""
-    from mmgrid.cli import draw
-    from mmgrid.store import Store
+def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Show the contents of a store, work in progress and failures.
 
-    if not store.exists():  # `Store` would create it
-        raise FileNotFoundError(f"{store}: no such store; `mmgrid run GRID` creates one, --store names another")
-    found = Store(store)
+    Without a grid: of the store `runs` in the working folder, or of the only one a folder below.
+    """
+    from mmgrid.cli import draw
+    from mmgrid.cli.session import existing_store
+
+    found = existing_store(grid, store)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
     seconds: Counter[str] = Counter()

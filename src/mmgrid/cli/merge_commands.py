@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmgrid.cli.options import AsJson
+from mmgrid.cli.folders import Folders
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridOfCells, Settings, StoreRoot
 
 if TYPE_CHECKING:
     from mmgrid.merging import MergeRecipe
@@ -51,13 +52,17 @@ def merge(
         bool, typer.Option("--digests/--no-digests", help="Compute SHA-256 digests of the models, for the record.")
     ] = True,
     workers: Workers = None,
+    grid: GridOfCells = None,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Merge models, given by a recipe, options or a mergekit file."""
+    folder = Folders(grid, store, settings)
     if verify is not None:
         if paths or method or mergekit or plan:
             raise typer.BadParameter("takes a merged folder and nothing else", param_hint="--verify")
-        _verify(verify, workers, as_json)
+        _verify(Path(folder(str(verify))), workers, as_json)
         return
     rest = list(paths or [])
     origins = {"--method": method, "--mergekit": mergekit}
@@ -67,7 +72,7 @@ def merge(
     elif named == ["--mergekit"]:
         recipe, notes = _from_mergekit(mergekit, seed)
     elif named == ["--method"]:
-        recipe, notes = _from_options(str(method), model or [], base, option or []), ()
+        recipe, notes = _from_options(str(method), model or [], base, option or [], folder), ()
     else:
         raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
     if named != ["--method"] and (model or base or option):
@@ -107,6 +112,9 @@ def diff(
     base: Annotated[Path | None, typer.Option(help="Compare the task vectors from this model.")] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="Also print one line per tensor.")] = False,
     workers: Workers = None,
+    grid: GridOfCells = None,
+    store: StoreRoot = DEFAULT_STORE,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare models: norms, cosines, sign conflicts, equal weights."""
@@ -118,8 +126,10 @@ def diff(
     names = [str(path) for path in models]
     if len(set(names)) < len(names):
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    folder = Folders(grid, store, settings)
+    folders = [Path(folder(str(path))) for path in models]
     with draw.Bytes("comparing", hidden=as_json) as bar:
-        found = compare(*models, base=base, names=names, workers=workers, progress=bar)
+        found = compare(*folders, base=base and Path(folder(str(base))), names=names, workers=workers, progress=bar)
     if as_json:
         draw.print_json(merge_views.comparison_facts(found))
     else:
@@ -140,7 +150,9 @@ def _from_mergekit(path: Path | None, seed: int | None) -> "tuple[MergeRecipe, t
     return read.recipe, read.notes
 
 
-def _from_options(method: str, models: list[str], base: Path | None, options: list[str]) -> "MergeRecipe":
+def _from_options(
+    method: str, models: list[str], base: Path | None, options: list[str], folder: Folders
+) -> "MergeRecipe":
     import yaml
 
     from mmgrid.merging import MergeRecipe
@@ -156,12 +168,16 @@ def _from_options(method: str, models: list[str], base: Path | None, options: li
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise typer.BadParameter(f"{text}: {' '.join(str(error).split())}", param_hint="--option") from error
-    recipe: dict[str, Any] = {"method": method, "sources": [_source(text) for text in models], "options": values}
-    return MergeRecipe.load({**recipe, "base": None if base is None else str(base)})
+    recipe: dict[str, Any] = {
+        "method": method,
+        "sources": [_source(text, folder) for text in models],
+        "options": values,
+    }
+    return MergeRecipe.load({**recipe, "base": None if base is None else folder(str(base))})
 
 
-def _source(text: str) -> dict[str, Any]:
-    """A source from `[NAME=]PATH[:WEIGHT]`; if the whole text is an existing path, it is the path."""
+def _source(text: str, folder: Folders) -> dict[str, Any]:
+    """A source from `[NAME=]PATH[:WEIGHT]`, PATH being a cell's name with a grid; if the whole text is an existing path, it is the path."""
     if Path(text).exists():
         return {"path": text}
     name, separator, path = text.partition("=")
@@ -172,7 +188,7 @@ def _source(text: str) -> dict[str, Any]:
     if separator and not Path(path).exists():
         with contextlib.suppress(ValueError):  # otherwise the colon is part of the path
             source = {"path": before, "weight": float(after)}
-    return {**source, **({"name": name} if name else {})}
+    return {**source, "path": folder(source["path"]), **({"name": name} if name else {})}
 
 
 def _changed(recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None) -> "MergeRecipe":
@@ -202,7 +218,7 @@ def _merge(
     from mmgrid.merging import merge as run
 
     with draw.Bytes("merging", hidden=as_json) as bar:
-        report = run(recipe, out, workers=workers, progress=bar, digests=digests, notes=notes, measure=True)
+        report = run(recipe, out, workers=workers, progress=bar, digests=digests, notes=notes, measure=as_json)
     if as_json:
         draw.print_json(
             asdict(report)
@@ -213,7 +229,7 @@ def _merge(
             }
         )
     else:
-        merge_views.print_report(report)
+        merge_views.print_report(report, recipe)
 
 
 def _plan(recipe: "MergeRecipe", out: Path | None, workers: int | None, notes: tuple[str, ...], as_json: bool) -> None:

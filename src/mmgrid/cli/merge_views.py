@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from mmgrid.cli import draw
-from mmgrid.merging import MergeReport, Method
+from mmgrid.merging import MergeRecipe, MergeReport, Method
 from mmgrid.merging.compare import Comparison, Sums
 from mmgrid.merging.cost import Estimate
 from mmgrid.merging.models.digests import short_name
@@ -18,10 +19,11 @@ from mmgrid.quantities import duration, size
 _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")
 
 
-def print_report(report: MergeReport) -> None:
-    """Print what was merged, kept and dropped, and how long it took."""
+def print_report(report: MergeReport, recipe: MergeRecipe) -> None:
+    """Print what was merged by what, what was kept and dropped, where the result is, its size, and the time."""
     for note in report.notes:
         draw.say(f"note: {note}")
+    draw.say(_merged(report, recipe))
     if report.kept_by_tower:
         rows = [
             (short_name(source, report.sources[source]), tower, f"{share:.2%}")
@@ -33,12 +35,23 @@ def print_report(report: MergeReport) -> None:
         draw.say(f"dropped {name}: {why}")
     parts = [f"{len(report.merged):,} tensors merged ({report.parameters:,} parameters)"]
     parts += [f"{len(found):,} {word}" for word, found in (("kept", report.kept), ("dropped", report.dropped)) if found]
-    seconds = f"{duration(report.seconds)}, {size(report.bytes_written)} written"
+    took = f"{duration(report.seconds)}, {size(report.bytes_written)} written"
     if report.hashing_seconds >= 0.1:
-        seconds += f"; digests {duration(report.hashing_seconds)}"
-    if report.fraction_of_bound is not None:
-        seconds += f"; {report.fraction_of_bound:.0%} of the speed of the disk"
-    draw.say(f"{report.out}: {', '.join(parts)} in {seconds}")
+        took += f"; digests {duration(report.hashing_seconds)}"
+    draw.say(f"{report.out}: {', '.join(parts)} in {took}")
+
+
+def _merged(report: MergeReport, recipe: MergeRecipe) -> str:
+    """What was merged by what: `ties of garden (0.5), kitchen (0.5) on base, density 0.2`."""
+    weights = [source.weight for source in recipe.sources]
+    models = [
+        f"{short_name(name, path)} ({weight:g})" if isinstance(weight, int | float) else short_name(name, path)
+        for (name, path), weight in zip(report.sources.items(), weights, strict=False)
+    ]
+    base = f" on {recipe.base}" if isinstance(recipe.base, str | Path) else ""
+    options = "".join(f", {name} {_plain(value)}" for name, value in recipe.options.items())
+    scale = "" if recipe.scale == 1 else f", scale {recipe.scale}"
+    return f"{recipe.method} of {', '.join(models)}{base}{options}{scale}"
 
 
 def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
@@ -58,7 +71,7 @@ def print_estimate(found: Estimate, notes: Sequence[str]) -> None:
         ("at least", f"{duration(found.bound)}: reading and writing once at this speed"),
     ]
     for name, value in rows:
-        draw.say(f"{name:12}{value}")
+        draw.say(f"{name:12}{value}", hang=12)
 
 
 def print_verification(found: Verification) -> None:
@@ -88,7 +101,7 @@ def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
 def print_formulas(rows: Sequence[dict[str, str]]) -> None:
     width = max(len(row["method"]) for row in rows)
     for row in rows:
-        draw.say(f"{row['method']:{width}}  {row['formula']}")
+        draw.say(f"{row['method']:{width}}  {row['formula']}", hang=width + 2)
 
 
 def method_facts(method: Method) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmgrid.cli.folders import Folders
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _open(
     domain_dir: Path | None,
     domain: str | None,
     grid: Path | None,
-    store: Path,
+    store: Path | None,
     settings: list[str] | None,
     embedder: str | None,
 ) -> _Opened:
@@ -154,6 +155,11 @@ def _open(
     from mmgrid.backbone.text_embedder import TextEmbedder
     from mmgrid.paradigms.recommender import Recommender
 
+    folder = Folders(grid, store, settings)
+    domain_dir = domain_dir and Path(folder(str(domain_dir)))
+    embedder = embedder and folder(embedder)
+    if grid is None:
+        folder(checkpoint)  # says that the name of a cell needs a grid
     if grid is None or Path(checkpoint).is_dir():
         if domain_dir is None:
             raise typer.BadParameter(

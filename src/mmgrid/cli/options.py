@@ -6,7 +6,22 @@ from typing import Annotated
 import typer
 
 GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file (TOML).")]
-StoreRoot = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder of built cells.")]
+GridOfCells = Annotated[
+    Path | None,
+    typer.Option("--grid", metavar="GRID", help="A grid file: the name of one of its cells may stand for a folder."),
+]
+OptionalGrid = Annotated[
+    Path | None, typer.Argument(metavar="[GRID]", help="A grid file, whose store it is. Default: the store nearby.")
+]
+StoreRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="The folder of built cells. Default: `runs` beside the grid file; until there is one, a store `runs` one "
+        "folder above it or in the working folder.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the grid file, e.g. evaluation.max_users=500."),
@@ -21,4 +36,5 @@ Only = Annotated[
 CellName = Annotated[
     str, typer.Argument(metavar="CELL", help="The name of a cell, e.g. corpus/books, as in `mmgrid plan`.")
 ]
-DEFAULT_STORE = Path("runs")
+DEFAULT_STORE = None
+"""The store that `store_of_grid` finds."""

@@ -42,7 +42,8 @@ def results(
         unknown = [value for value in values if value not in known]
         if unknown:
             raise typer.BadParameter(f"{', '.join(unknown)}: must be one of {', '.join(known)}", param_hint=option)
-    session = Session.open(grid, store, settings)
+    session = Session.open(grid, store, settings, must_exist=True)
+    session.check_built("evaluation" if study is None else None)
     if study is not None:
         _study(session, study, group, metric or STUDY_METRICS, as_json)
         return
@@ -105,7 +106,8 @@ def report(
     from mmgrid.reporting import default_report, publish_report
     from mmgrid.reporting.of_grid import grid_tables
 
-    session = Session.open(grid, store, settings)
+    session = Session.open(grid, store, settings, must_exist=True)
+    session.check_built()
     out = out or default_report(session.grid.spec.name)
     tables = grid_tables(session, grid)
     session.warn_of_damage()

@@ -1,11 +1,29 @@
 """The grid and store of a command."""
 
+from pathlib import Path
+
 from mmgrid.cli.complain import complain
+from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.grid_store import GridStore
+from mmgrid.grid.standing.store_place import store_nearby, store_of_grid
+from mmgrid.store import Store
+
+
+def existing_store(grid: Path | None, given: Path | None) -> Store:
+    """The store of a command that needs no grid: `given`, that of the grid, or the one nearby."""
+    place = store_nearby(given) if grid is None or given else store_of_grid(load_grid(grid).file)
+    if place.note:
+        complain(place.note)
+    place.check_exists()
+    return Store(place.root)
 
 
 class Session(GridStore):
     """A grid and its store, for a command."""
+
+    @staticmethod
+    def tell(note: str) -> None:
+        complain(note)
 
     def warn_of_damage(self) -> None:
         """Print the problems of damaged cells, which tables leave out, on standard error."""

@@ -32,12 +32,10 @@ def verify(
     Reads the whole store. The exit status is 1 if a cell is damaged. What is set aside stays until `mmgrid gc`.
     """
     from mmgrid.cli import draw
-    from mmgrid.store import Store
+    from mmgrid.cli.session import existing_store
 
-    if not store.exists():  # `Store` would create it
-        raise FileNotFoundError(f"{store}: no such store; --store names another")
-    found = Store(store)
-    wanted = None if grid is None else _addresses(grid, store, settings)
+    found = existing_store(grid, store)
+    wanted = None if grid is None else _addresses(grid, found.root, settings)
     cells = [address for address, _, _ in found.entries() if wanted is None or address in wanted]
     folders = {found.folder(address) for address in wanted or ()}
     readable = {found.folder(address) for address in cells}
@@ -68,10 +66,10 @@ def verify(
         raise typer.Exit(1)
 
 
-def _addresses(grid: Path, store: Path, settings: list[str] | None) -> "set[Address]":
+def _addresses(grid: Path, root: Path, settings: list[str] | None) -> "set[Address]":
     from mmgrid.cli.session import Session
 
-    return {cell.address for cell in Session.open(grid, store, settings).cells}
+    return {cell.address for cell in Session.open(grid, root, settings).cells}
 
 
 def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int], None]) -> dict[Path, list[str]]:

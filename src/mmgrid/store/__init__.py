@@ -6,7 +6,7 @@ from mmgrid.store.failure import Failure
 from mmgrid.store.integrity import DamagedFilesError
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.record import FileEntry, Record, Upstream
-from mmgrid.store.store import STEP_FOLDER, Store
+from mmgrid.store.store import STEP_FOLDER, Store, is_store
 
 __all__ = [
     "STEP_FOLDER",
@@ -22,5 +22,6 @@ __all__ = [
     "Store",
     "StoreError",
     "Upstream",
+    "is_store",
     "try_lock",
 ]

@@ -42,6 +42,11 @@ _REMEDY = "give another place with --store (`mmgrid gc` shows cells that the gri
 Make = Callable[[Path], Mapping[str, Any]]
 
 
+def is_store(folder: Path) -> bool:
+    """Whether the folder is a store, of any format."""
+    return (folder / STORE_FILE).exists()
+
+
 class Store:
     """A folder of built cells.
 

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.grid.standing.state import CellState, cell_states
+from mmgrid.grid.standing.store_place import store_of_grid
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies.registry import STUDIES
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,52 @@ class GridStore:
     settings: tuple[str, ...] = ()  # of the command line, for commands in messages
 
     @classmethod
-    def open(cls, file: Path, store: Path, settings: Sequence[str] | None = None) -> Self:
-        """Read a grid file, with values from the command line, and open the store (created if missing)."""
+    def open(
+        cls,
+        grid: Grid | str | Path,
+        store: Path | None = None,
+        settings: Sequence[str] | None = None,
+        *,
+        must_exist: bool = False,
+    ) -> Self:
+        """Read a grid file, with values from the command line, and open the store.
+
+        Args:
+            grid: the grid file, or a grid that is read already.
+            store: its store; by default the one that `store_of_grid` finds.
+            settings: values from the command line.
+            must_exist: refuse a store that does not exist, instead of creating it.
+        """
         settings = tuple(settings or ())
-        return cls(load_grid(file, settings), Store(store), settings)
+        grid = grid if isinstance(grid, Grid) else load_grid(grid, settings)
+        place = store_of_grid(grid.file, store)
+        if place.note:
+            cls.tell(place.note)
+        if must_exist:
+            place.check_exists()
+        return cls(grid, Store(place.root), settings)
+
+    @staticmethod
+    def tell(note: str) -> None:
+        """Tell the user something that is no error."""
+        _LOG.warning("%s", note)
+
+    def check_built(self, kind: str | None = None) -> None:
+        """Raises FileNotFoundError if no cell of the grid (of this kind) is built: for commands that show results."""
+        if any(kind in (None, cell.kind) for cell in self.records):
+            return
+        what = f"no {kind} of {self.grid.file} is" if kind else f"nothing of {self.grid.file} is"
+        others = any(True for _ in self.store.entries())
+        more = "; what it holds belongs to other grids or other settings" if others and not self.records else ""
+        raise FileNotFoundError(
+            f"{self.store.root}: {what} built in this store{more}. `{self._command('run')}` builds it; "
+            "--store names another store"
+        )
+
+    def _command(self, command: str, *words: str) -> str:
+        """A command on this grid and store, with the settings of this one."""
+        settings = [word for setting in self.settings for word in ("--set", setting)]
+        return shlex.join(["mmgrid", command, str(self.grid.file), *words, "--store", str(self.store.root), *settings])
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -90,9 +136,8 @@ class GridStore:
             FileNotFoundError: it is not built; the message has the command that builds it.
         """
         if not self.store.has(cell.address):
-            words = ["mmgrid", "run", str(self.grid.file), "--only", cell.name, "--store", str(self.store.root)]
-            words += [word for setting in self.settings for word in ("--set", setting)]
-            raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{shlex.join(words)}` builds it")
+            command = self._command("run", "--only", cell.name)
+            raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{command}` builds it")
         return self.store.folder(cell.address)
 
     def study_tables(self, study: str) -> dict[str, pl.DataFrame]:
