@@ -14,11 +14,11 @@ from kits.tiny_grid import bytes_below, mmgrid
 from kits.tiny_llama import loaded, tiny_llama
 from mmgrid.merging import METHODS, merge
 
+pytestmark = pytest.mark.smoke
+
 NO_TORCH = """
 import sys
 from mmgrid.cli.main import main
-
-pytestmark = pytest.mark.smoke
 sys.argv = ["mmgrid", *{arguments!r}]
 try:
     main()
