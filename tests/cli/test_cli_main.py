@@ -15,6 +15,7 @@ import typer
 from kits.tiny_grid import bytes_below, mmgrid, write_grid
 from mmgrid import __version__
 from mmgrid.cli import doctor_command
+from mmgrid.cli.examples import EXAMPLES, GROUPS
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.file.spec import TinyBackbone
 
@@ -39,6 +40,8 @@ COMMANDS = (
     "diff",
     "push",
     "pull",
+    "import",
+    "export",
 )
 
 pytestmark = pytest.mark.smoke
@@ -50,14 +53,49 @@ def test_help_names_every_command() -> None:
     assert answer.code == 0
     for command in COMMANDS:
         assert f"\n  {command} " in answer.out
-    assert "..." not in answer.out.partition("Commands:")[2]  # no summary is cut off
+    assert "..." not in answer.out  # no summary is cut off
+    titles = [line.removesuffix(":") for line in answer.out.splitlines() if line.endswith(":")]
+    assert titles == [*GROUPS, "Options"]  # every command is in a group
 
 
-@pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("data", "prepare"), ("data", "stats")])
+@pytest.mark.parametrize(
+    "command", [(name,) for name in COMMANDS] + [("data", "prepare"), ("data", "stats"), ("data", "export")]
+)
 def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
-    answer = mmgrid(*command, "--help")
-    assert answer.code == 0
-    assert "Usage: mmgrid" in answer.out
+    for width, flag in ((80, "--help"), (60, "-h")):
+        answer = mmgrid(*command, flag, environment={"COLUMNS": str(width)})
+        assert answer.code == 0
+        assert answer.out.startswith(f"Usage: mmgrid {' '.join(command)} ")
+        assert "<" not in answer.out  # what a value is stands in words, not in types
+        assert all(len(line) <= width for line in answer.out.splitlines())
+        assert command == ("data",) or f"\nExample:\n  mmgrid {' '.join(command)}" in answer.out.replace("cd $(", "")
+
+
+def test_an_example_is_of_a_command_and_fits_narrow_terminals() -> None:
+    words = {name.split()[0] for name in EXAMPLES}
+    assert words | {"logs"} == {name for names in GROUPS.values() for name in names}
+    assert all(len(line) <= 56 for example in EXAMPLES.values() for line in example.splitlines())
+
+
+def _completed(*words: str) -> list[str]:
+    """What the shell offers for the last word."""
+    environment = {"_MMGRID_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(("mmgrid", *words))}
+    return mmgrid(environment=environment | {"COMP_CWORD": str(len(words))}).out.split()
+
+
+def test_the_shell_completes_commands_grids_cells_studies_and_methods(tmp_path: Path) -> None:
+    file = write_grid(tmp_path)
+    assert _completed("re") == ["results", "report", "recommend"]
+    assert f"{tmp_path}/" in _completed("plan", str(tmp_path)[:-1])
+    assert _completed("plan", f"{tmp_path}/t") == [str(file)]
+    assert _completed("path", str(file), "checkpoint/semb/garden/p") == [
+        f"checkpoint/semb/garden/{phase}" for phase in ("pretrain", "phase1", "phase2")
+    ]
+    assert _completed("recommend", "--grid", str(file), "corpus/k") == ["corpus/kitchen"]
+    assert "temporal" in _completed("results", str(file), "--study", "te")
+    assert _completed("merge", "--method", "tie") == ["ties"]
+    assert _completed("path", "nowhere.toml", "checkpoint/") == []
+    assert not (tmp_path / "runs").exists()
 
 
 def test_every_option_and_argument_is_explained() -> None:

@@ -6,25 +6,30 @@ from typing import Annotated, Literal
 import typer
 
 from mmgrid.cli.complain import complain
+from mmgrid.cli.help import App
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
 ExportFormat = Literal["recbole", "parquet", "csv"]  # as in `mmgrid.data.export`
 
-app = typer.Typer(help="Prepare and describe data.", no_args_is_help=True)
+app = App(help="Prepare, describe and export data.")
 
 
 @app.command()
 def prepare(
-    ratings: Annotated[Path, typer.Option(help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")],
-    items: Annotated[Path, typer.Option(help="Items: .csv(.gz), .jsonl(.gz) or .parquet.")],
-    out: Annotated[Path, typer.Option(help="Folder for interactions.parquet and items.parquet.")],
+    ratings: Annotated[
+        Path, typer.Option(metavar="FILE", help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")
+    ],
+    items: Annotated[Path, typer.Option(metavar="FILE", help="Items: .csv(.gz), .jsonl(.gz) or .parquet.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for interactions.parquet and items.parquet.")],
     min_date: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="Drop interactions before this day.")
     ] = None,
     max_date: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="Drop interactions on or after this day.")
     ] = None,
-    min_interactions: Annotated[int, typer.Option(min=1, help="Minimum interactions of a user and of an item.")] = 5,
+    min_interactions: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Minimum interactions of a user and of an item.")
+    ] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Prepare one domain and write it as two parquet files.

@@ -83,7 +83,8 @@ def run(
     store: StoreRoot = DEFAULT_STORE,
     only: Only = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cells built at the same time. Default: by the number of cores.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Cells built at the same time. Default: by the number of cores."),
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,

@@ -27,10 +27,7 @@ def push(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a checkpoint or a merge on the Hugging Face Hub.
-
-    For example: mmgrid push checkpoint/semb/games/phase2 --grid grids/demo.toml --repo me/semb-games
-    """
+    """Publish a checkpoint or a merge on the Hugging Face Hub."""
     from mmgrid.cli import draw
     from mmgrid.hub import push as run
     from mmgrid.quantities import size
@@ -61,14 +58,11 @@ def push(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="NAME", help="ORG/NAME, or ORG/NAME@REVISION.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="The new folder. Default: NAME, here.")
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="The new folder. Default: NAME, here.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a model from the Hugging Face Hub, and check its digests.
-
-    For example: mmgrid pull me/semb-games@main -o semb-games
-    """
+    """Fetch a model from the Hugging Face Hub, and check its digests."""
     from mmgrid.cli import draw
     from mmgrid.hub import pull as run
 

@@ -25,6 +25,7 @@ from mmgrid.cli import (
     zoo_commands,
 )
 from mmgrid.cli.complain import complain
+from mmgrid.cli.help import App
 from mmgrid.visible import show_warnings_visibly, visible_lines
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's own copy
@@ -44,13 +45,10 @@ def _options_before_commands(
     pass
 
 
-app = typer.Typer(
+app = App(
     name="mmgrid",
     help="Train generative recommenders across domains and time, merge them, and measure the effect.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 app.callback()(_options_before_commands)
 app.command()(setup_commands.init)

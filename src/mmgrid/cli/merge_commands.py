@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmgrid.cli.completion import cells, merge_methods
 from mmgrid.cli.folders import Folders
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridOfCells, Settings, StoreRoot
 
 if TYPE_CHECKING:
     from mmgrid.merging import MergeRecipe
 
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads. Default: one per core.")]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Threads. Default: one per core.")]
 
 
 def merge(
@@ -21,15 +22,28 @@ def merge(
         list[Path] | None,
         typer.Argument(metavar="[RECIPE] [OUT]", help="A recipe (YAML or JSON) and the new folder."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Without a recipe: a method; `mmgrid methods` lists them.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Without a recipe: a method; `mmgrid methods` lists them.",
+            autocompletion=merge_methods,
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]PATH[:WEIGHT]",
-            help="Without a recipe: a model to merge, by its path or its name on the Hub (ORG/NAME[@REVISION]); repeat.",
+            metavar="[NAME=]MODEL[:WEIGHT]",
+            help="Without a recipe: a model to merge: its folder, its name on the Hub (ORG/NAME[@REVISION]), or with --grid "
+            "the name of a cell; repeat.",
         ),
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="Without a recipe: the model the others were trained from.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL", help="Without a recipe: the model the others were trained from.", autocompletion=cells
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method, e.g. density=0.2; repeat.")
     ] = None,
@@ -37,8 +51,10 @@ def merge(
         str | None,
         typer.Option(metavar="λ[,λ…]", help="Factor on the delta; several values are spread over the layers."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="For methods that draw random numbers.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Type of the result: source, float32, bfloat16 or float16.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="For methods that draw random numbers.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Type of the result: source, float32, bfloat16 or float16.")
+    ] = None,
     mergekit: Annotated[
         Path | None,
         typer.Option(metavar="CONFIG", help="Read a mergekit file instead of a recipe, with mergekit's meanings."),
@@ -90,7 +106,10 @@ def merge(
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show all details of this method.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show all details of this method.", autocompletion=merge_methods),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the merge methods, or show the details of one."""
@@ -109,7 +128,10 @@ def diff(
     models: Annotated[
         list[Path], typer.Argument(metavar="A B [C …]", help="Models: folders, safetensors files, or names on the Hub.")
     ],
-    base: Annotated[Path | None, typer.Option(help="Compare the task vectors from this model.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Compare the task vectors from this model.", autocompletion=cells),
+    ] = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="Also print one line per tensor.")] = False,
     workers: Workers = None,
     grid: GridOfCells = None,

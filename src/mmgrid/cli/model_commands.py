@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmgrid.cli.completion import cells, grid_files
 from mmgrid.cli.folders import Folders
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 Checkpoint = Annotated[
     str,
-    typer.Argument(metavar="CHECKPOINT", help="The folder of a checkpoint; with --grid also the name of a cell."),
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="The folder of a checkpoint; with --grid also the name of a cell.",
+        autocompletion=cells,
+    ),
 ]
 DomainFolder = Annotated[
     Path | None,
     typer.Option(
-        "--domain-dir", metavar="DIR", help="Folder with interactions.parquet and items.parquet, e.g. a corpus cell."
+        "--domain-dir", metavar="FOLDER", help="Folder with interactions.parquet and items.parquet, e.g. a corpus cell."
     ),
 ]
 DomainName = Annotated[
@@ -29,11 +34,17 @@ DomainName = Annotated[
     typer.Option("--domain", metavar="NAME", help="The domain to recommend for, if the model is a merge of several."),
 ]
 GridOption = Annotated[
-    Path | None, typer.Option("--grid", metavar="GRID", help="A grid file, for the name of a cell or for the calendar.")
+    Path | None,
+    typer.Option(
+        "--grid",
+        metavar="GRID",
+        help="A grid file, for the name of a cell or for the calendar.",
+        autocompletion=grid_files,
+    ),
 ]
 Embedder = Annotated[
     str | None,
-    typer.Option(metavar="DIR", help="The backbone that embeds titles, for a checkpoint outside its store."),
+    typer.Option(metavar="FOLDER", help="The backbone that embeds titles, for a checkpoint outside its store."),
 ]
 
 
@@ -45,7 +56,7 @@ def recommend(
     ],
     domain_dir: DomainFolder = None,
     domain: DomainName = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Number of items.")] = 10,
     grid: GridOption = None,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
@@ -86,13 +97,16 @@ def evaluate(
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
     target: Annotated[
-        str | None, typer.Option(help="test or phase2; phase2 only for checkpoints that were not trained on it.")
+        str | None,
+        typer.Option(metavar="PHASE", help="test or phase2; phase2 only for checkpoints that were not trained on it."),
     ] = None,
-    max_users: Annotated[int | None, typer.Option(min=1, help="A sample of at most this many test users.")] = None,
+    max_users: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="A sample of at most this many test users.")
+    ] = None,
     all_users: Annotated[
         bool, typer.Option("--all-users", help="All test users, even if the grid takes a sample.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sample and of the bootstrap.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the sample and of the bootstrap.")] = None,
     embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:

@@ -5,13 +5,23 @@ from typing import Annotated
 
 import typer
 
-GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file (TOML).")]
+from mmgrid.cli.completion import cells, grid_files
+
+GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="The grid file (TOML).", autocompletion=grid_files)]
 GridOfCells = Annotated[
     Path | None,
-    typer.Option("--grid", metavar="GRID", help="A grid file: the name of one of its cells may stand for a folder."),
+    typer.Option(
+        "--grid",
+        metavar="GRID",
+        help="A grid file: the name of one of its cells may stand for a folder.",
+        autocompletion=grid_files,
+    ),
 ]
 OptionalGrid = Annotated[
-    Path | None, typer.Argument(metavar="[GRID]", help="A grid file, whose store it is. Default: the store nearby.")
+    Path | None,
+    typer.Argument(
+        metavar="[GRID]", help="A grid file, whose store it is. Default: the store nearby.", autocompletion=grid_files
+    ),
 ]
 StoreRoot = Annotated[
     Path | None,
@@ -34,7 +44,10 @@ Only = Annotated[
     ),
 ]
 CellName = Annotated[
-    str, typer.Argument(metavar="CELL", help="The name of a cell, e.g. corpus/books, as in `mmgrid plan`.")
+    str,
+    typer.Argument(
+        metavar="CELL", help="The name of a cell, e.g. corpus/books, as in `mmgrid plan`.", autocompletion=cells
+    ),
 ]
 DEFAULT_STORE = None
 """The store that `store_of_grid` finds."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmgrid.cli.completion import studies
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
 STUDY_METRICS = ("ndcg@20",)
@@ -15,7 +16,7 @@ MAIN_METRICS = ("recall@10", "ndcg@10")  # two metrics with intervals fill a ter
 def results(
     grid: GridFile,
     store: StoreRoot = DEFAULT_STORE,
-    group: Annotated[str, typer.Option(help="Users: all, active or non_active.")] = "all",
+    group: Annotated[str, typer.Option(metavar="USERS", help="Users: all, active or non_active.")] = "all",
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -23,7 +24,9 @@ def results(
             help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10.",
         ),
     ] = None,
-    study: Annotated[str | None, typer.Option(metavar="NAME", help="Print the tables of this study instead.")] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the tables of this study instead.", autocompletion=studies)
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:

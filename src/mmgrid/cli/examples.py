@@ -1,0 +1,71 @@
+"""The groups of the commands, in the order of work, and an example of each command for its help.
+
+A line has at most 56 signs, so that it fits a terminal of 60 columns.
+"""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Data": ("data",),
+    "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
+    "Results": ("results", "report", "advise"),
+    "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
+    "Merging": ("merge", "methods", "diff"),
+    "This machine": ("doctor",),
+}
+
+EXAMPLES: dict[str, str] = {
+    "data prepare": """\
+mmgrid data prepare --ratings games.csv.gz \\
+    --items meta_games.jsonl.gz --out data/games""",
+    "data stats": "mmgrid data stats grids/demo.toml",
+    "data export": """\
+mmgrid data export grids/demo.toml --to recbole \\
+    --domain games -o recbole""",
+    "init": "mmgrid init my-grid.toml",
+    "plan": "mmgrid plan grids/demo.toml --only 'checkpoint/*'",
+    "run": """\
+mmgrid run grids/demo.toml
+mmgrid run grids/demo.toml --only 'checkpoint/semb/*'
+mmgrid run grids/demo.toml \\
+    --set paradigms.sasrec.dropout=0.1""",
+    "logs": """\
+mmgrid logs grids/demo.toml \\
+    checkpoint/semb/games/phase2 --follow""",
+    "status": "mmgrid status grids/demo.toml",
+    "path": "cd $(mmgrid path grids/demo.toml corpus/games)",
+    "why": "mmgrid why grids/demo.toml checkpoint/semb/games/phase1",
+    "verify": "mmgrid verify grids/demo.toml --set-aside",
+    "gc": "mmgrid gc grids/demo.toml",
+    "results": """\
+mmgrid results grids/demo.toml --metric ndcg@20
+mmgrid results grids/demo.toml --study temporal""",
+    "report": "mmgrid report grids/demo.toml -o demo.html",
+    "advise": "mmgrid advise grids/demo.toml --domain games",
+    "recommend": """\
+mmgrid recommend checkpoint/semb/games/phase2 \\
+    --grid grids/demo.toml --history ITEM,ITEM -k 3""",
+    "evaluate": """\
+mmgrid evaluate checkpoint/semb/games/phase2 \\
+    --grid grids/demo.toml
+mmgrid evaluate models/semb --domain-dir data/games""",
+    "push": """\
+mmgrid push checkpoint/semb/games/phase2 \\
+    --grid grids/demo.toml --repo me/semb-games""",
+    "pull": "mmgrid pull me/semb-games@main -o semb-games",
+    "import": "mmgrid import --from hllm hllm-books -o books",
+    "export": """\
+mmgrid export checkpoint/semb/games/phase2 \\
+    --grid grids/demo.toml --to hllm -o hllm-games""",
+    "merge": """\
+mmgrid merge recipe.yml merged
+mmgrid merge --method ties --base base \\
+    --model garden:0.5 --model kitchen:0.5 -o merged
+mmgrid merge --method linear --grid grids/demo.toml \\
+    --model checkpoint/semb/games/phase1 \\
+    --model checkpoint/semb/games/phase2 -o merged""",
+    "methods": "mmgrid methods ties",
+    "diff": """\
+mmgrid diff garden kitchen --base base
+mmgrid diff checkpoint/semb/games/phase1 \\
+    checkpoint/semb/games/phase2 --grid grids/demo.toml""",
+    "doctor": "mmgrid doctor",
+}
