@@ -68,6 +68,8 @@ def refused(call, *arguments):
 calls = {
     "cell_folder": lambda: mmgrid.cell_folder(grid, "corpus/garden", store=store),
     "compare": lambda: mmgrid.compare(*folders),
+    "export_checkpoint": lambda: mmgrid.export_checkpoint(folders[0], f"theirs-{turn}", "hllm"),
+    "import_checkpoint": lambda: mmgrid.import_checkpoint(f"theirs-{turn}", f"ours-{turn}", "hllm"),
     "load_grid": lambda: mmgrid.load_grid(file),
     "merge": lambda: mmgrid.merge({"method": "linear", "sources": sources}, f"merged-{turn}"),
     "merge_state_dicts": lambda: mmgrid.merge_state_dicts("linear", states),

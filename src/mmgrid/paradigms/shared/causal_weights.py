@@ -55,7 +55,7 @@ def _skeleton(weights: Tensors, config: Mapping[str, Any], source: Path) -> Any:
     name = next((name for name in weights if name.endswith("embed_tokens.weight")), None)
     if name is None:
         raise LayoutError(f"{source}: has no embed_tokens.weight; it must be a decoder such as Llama or Qwen")
-    options = dict(config) | {"vocab_size": weights.info(name).shape[0]}
+    options: dict[str, Any] = dict(config) | {"vocab_size": weights.info(name).shape[0]}
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options))
