@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo check test long test-vllm bounds docs bench format clean
+.PHONY: setup demo readme check test long test-vllm bounds docs bench format clean
 
 setup: $(READY)
 
@@ -28,6 +28,11 @@ demo: setup
 	$(BIN)/mmgrid run grids/demo.toml
 	$(BIN)/mmgrid results grids/demo.toml
 	$(BIN)/mmgrid report grids/demo.toml --out demo.html
+
+# README's table of the demo: from a run of today's demo. The tests compare the two without running it.
+readme: demo
+	$(BIN)/python docs/demo_run.py record
+	$(BIN)/python docs/demo_run.py write
 
 check: setup
 	$(BIN)/ruff check .
