@@ -38,7 +38,9 @@ def record(store: str | None = None) -> dict[str, Any]:
     best = mmgrid.results(GRID, "temporal", store=store)["best"]
     merges = mmgrid.results(GRID, "cross_domain", store=store)["merges"]
     semb = pl.col("paradigm") == "semb"
-    lambdas = best.filter(semb, group="all").select("domain", "best", "best_low", "best_high", "value_at_one", "n_users")
+    lambdas = best.filter(semb, group="all").select(
+        "domain", "best", "best_low", "best_high", "value_at_one", "n_users"
+    )
     costs = merges.filter(semb, group="all", way="weight").select("domain", "partner", "change", "low", "high")
     return {"cells": fingerprints(), "temporal": _rounded(lambdas), "merges": _rounded(costs)}
 

@@ -68,7 +68,7 @@ def set_scene(studied: Built, folder: Path) -> Scene:
     attic, garden = (_items(studied, domain) for domain in ("attic", "garden"))
     words = {"games": "attic", "0944f0db": studied.folder("checkpoint/semb/garden/phase2").name}
     words |= dict(zip(("B0AOMH2LBV", "B0ZRPAEVJA", "B052XQNB4Q"), attic, strict=False))
-    words |= {"2008-07-01": "2017-07-01", "2014-04-01": "2023-04-01"}  # the dates of a real domain
+    words |= {"--min-date 2008-07-01": "--min-date 2017-07-01", "--max-date 2014-04-01": "--max-date 2023-04-01"}
     words |= dict(zip(("ITEM1", "ITEM2", "ITEM3"), garden, strict=False))
     return Scene(folder, words)
 

@@ -134,9 +134,10 @@ def in_a_process(module: str, *arguments: object, site: Path | None = None) -> N
 
 def remove_outputs(text: str) -> None:
     """Removes what an earlier block wrote to the same place, as pages show several ways to one thing."""
-    if re.search(r"\bmerge\b", text) and not re.search("--verify|--plan", text):
+    if re.search(r"mmgrid merge|\bmerge\(", text) and not re.search("verify|--plan", text):
         for name in ("merged", "OUT", "models/merged"):
-            shutil.rmtree(name, ignore_errors=True)
+            if name in text:
+                shutil.rmtree(name, ignore_errors=True)
     if found := re.fullmatch(r"mmgrid init .*?(\S+\.toml)", text):
         Path(found[1]).unlink(missing_ok=True)
 
@@ -148,6 +149,8 @@ def read_toml(text: str, folder: Path) -> None:
         return
     if "name" not in tree:
         whole = tomllib.loads(TEXT.replace('corpus = ["garden", "kitchen"]\n', ""))
+        if "checkpoints" in tree:
+            whole["data"]["domains"] += sorted({entry["domain"] for entry in tree["checkpoints"]})
         text = _toml({key: value for key, value in whole.items() if key not in tree}) + "\n" + text
     (folder / "of-a-page.toml").write_text(text)
     load_grid(folder / "of-a-page.toml")
