@@ -86,12 +86,13 @@ def test_domains_are_exported_for_other_tools(built: Built, tmp_path: Path) -> N
     assert "--domain attic: is not in the grid" in mmgrid(*arguments, "--domain", "attic", "-o", tmp_path / "x").err
 
 
-def test_a_grid_file_for_ones_own_data(tmp_path: Path) -> None:
+def test_a_grid_file_for_ones_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     days = 1_640_995_200
     rows = "".join(f"u{u},{(u + n) % 9},{days + n * 40 * 86400 + u * 3600}\n" for u in range(40) for n in range(8))
     (tmp_path / "shop.csv").write_text(f"uid,iid,ts\n{rows}")
     file = tmp_path / "grid.toml"
-    answer = mmgrid("init", file, "--data", tmp_path / "shop.csv", environment={"COLUMNS": "80"})
+    answer = mmgrid("init", file, "--data", "shop.csv", environment={"COLUMNS": "80"})
     assert answer.code == 0
     assert "column uid" in answer.out
     assert max(map(len, answer.out.splitlines()[:-1])) <= 80

@@ -279,8 +279,8 @@ def test_a_pretrained_backbone_is_identified_by_its_files_or_its_id(tmp_path: Pa
 
 
 def test_a_missing_raw_file_is_reported(tmp_path: Path, raw: Path) -> None:
-    (raw / "kitchen" / "items.parquet").unlink()
-    with pytest.raises(ValueError, match=r"kitchen/items\.parquet: no such file; .* holds interactions\.parquet"):
+    (raw / "kitchen" / "interactions.parquet").unlink()
+    with pytest.raises(ValueError, match=r"kitchen/interactions\.parquet: no such file; .* holds items\.parquet"):
         cells_of(load_grid(write_grid(tmp_path), [PARQUET]))
 
 

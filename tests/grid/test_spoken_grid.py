@@ -126,9 +126,7 @@ def test_evaluation_values_retrain_nothing(tmp_path: Path) -> None:
 
 def test_a_shared_codebook_names_one_block_and_merges(spoken: Built, tmp_path: Path) -> None:
     other = spoken.copy(tmp_path)
-    asked = (
-        'studies=[{kind="cross_domain"}, {kind="base_model", alphas={from=0.0, to=1.0, step=1.0}}, {kind="vectors"}]'
-    )
+    asked = 'studies=[{kind="cross_domain"}, {kind="base_model", alphas={from=0.0, to=1.0, step=1.0}}, {kind="vectors", paradigms=["semid"]}]'
     grid = load_grid(other.file, ['semantic_ids.codebook="shared"', asked, "evaluation.max_users=4"])
     wanted = [cell for cell in cells_of(grid) if "text" not in cell.key and "baseline" not in cell.key]
     outcome = run_local(wanted, grid, other.store, jobs=2)

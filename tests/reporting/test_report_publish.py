@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kits.tiny_grid import TEXT, bytes_below, mmgrid, write_grid
+from kits.tiny_grid import TEXT, Built, bytes_below, mmgrid, write_grid
 from mmgrid.files import DiskFull
 from mmgrid.reporting import default_report, publish_report
 from mmgrid.reporting.page import figure_files
@@ -39,7 +39,7 @@ def test_a_full_disk_between_two_figures_leaves_the_earlier_report(tables, tmp_p
 
 
 @pytest.mark.parametrize("name", ["{folder}/victim", "../victim", "sub/victim", "x [/y]", "~/victim", ".", ".victim"])
-def test_a_grid_chooses_no_other_folder_for_its_report(name: str, tmp_path: Path, monkeypatch) -> None:
+def test_a_grid_chooses_no_other_folder_for_its_report(name: str, built: Built, tmp_path: Path, monkeypatch) -> None:
     here = tmp_path / "here"
     (here / "sub").mkdir(parents=True)
     for place in (tmp_path, here / "sub"):
@@ -47,11 +47,11 @@ def test_a_grid_chooses_no_other_folder_for_its_report(name: str, tmp_path: Path
     file = write_grid(tmp_path, TEXT.replace('"tiny"\n', f'"{name.format(folder=tmp_path)}"\n', 1))
     monkeypatch.chdir(here)
     before = bytes_below(tmp_path)
-    answer = mmgrid("report", file, "--store", tmp_path / "runs", "--set", "merges=[]")
+    answer = mmgrid("report", file, "--store", built.root, "--set", "merges=[]")
     assert answer.code == 0, answer.err
     made = bytes_below(tmp_path)
     assert all(made[path] == content for path, content in before.items())
-    new = [Path(path) for path in made.keys() - before.keys() if not path.startswith("runs/")]
+    new = [Path(path) for path in made.keys() - before.keys()]
     assert {path.parts[0] for path in new} == {"here"}
     assert len([path for path in new if path.suffix == ".html" and len(path.parts) == 2]) == 1
 

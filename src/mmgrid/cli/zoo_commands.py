@@ -28,6 +28,7 @@ def import_(
     options: ListOptions = False,
 ) -> None:
     """Make a checkpoint from the layout of another project."""
+    from mmgrid.cli import draw
     from mmgrid.paradigms.layouts import import_checkpoint, layout_named
 
     if options:
@@ -35,7 +36,7 @@ def import_(
         return
     place, folder = _needed(path, "PATH"), _needed(out, "-o")
     written = import_checkpoint(place, folder, layout, _values(option))
-    typer.echo(f"{written}: imported from {place}")
+    draw.say(f"{written}: imported from {place}")
 
 
 def export(
@@ -52,6 +53,7 @@ def export(
     options: ListOptions = False,
 ) -> None:
     """Write a checkpoint in the layout of another project."""
+    from mmgrid.cli import draw
     from mmgrid.paradigms.layouts import export_checkpoint, layout_named
 
     if options:
@@ -65,9 +67,9 @@ def export(
 
         place = open_cell(Session.open(grid, store, settings), named).folder
     notes = export_checkpoint(place, folder, layout, _values(option))
-    typer.echo(f"{folder}: {named} in the layout of {layout}")
+    draw.say(f"{folder}: {named} in the layout of {layout}")
     for note in notes:
-        typer.echo(f"  {note}.")
+        draw.say(f"  {note}.")
 
 
 def _list_options(model: Any) -> None:
