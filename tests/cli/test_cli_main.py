@@ -25,6 +25,7 @@ COMMANDS = (
     "data",
     "plan",
     "run",
+    "logs",
     "status",
     "path",
     "why",

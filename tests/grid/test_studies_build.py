@@ -338,7 +338,9 @@ def test_an_unsuitable_external_checkpoint_is_refused(studied: Built, tmp_path: 
     assert outcome.built == ()
     assert "was trained on data after phase1" in outcome.failed["checkpoint/semb/garden/phase1"]
     assert str(later) in outcome.failed["checkpoint/semb/garden/phase1"]
-    assert outcome.failed["checkpoint/semb/kitchen/phase2"] == f"{sasrec}: contains a model of sasrec, not of semb"
+    assert outcome.failed["checkpoint/semb/kitchen/phase2"].startswith(
+        f"{sasrec}: contains a model of sasrec, not of semb (log: "
+    )
     for phase in ("phase1", "phase2"):
         assert (
             f"{changed}: its files changed while the grid was being built"

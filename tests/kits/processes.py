@@ -34,7 +34,7 @@ def accident(folder: Path, code: str) -> dict[str, str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_ACCIDENT + textwrap.indent(textwrap.dedent(code), "    "))
-    return {"PYTHONPATH": str(folder)}
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
 def start(*arguments: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -88,7 +88,9 @@ def test_a_failed_cell_blocks_its_dependents_and_no_other_cell(bench: Bench, job
     assert bench.store.failures() == []
     after = bytes_below(bench.root)
     assert {path for path, data in published.items() if after.get(path) != data} <= {
-        path for path in published if ".work/" in path or path in ("digests.json", "corpus/garden/failed.json")
+        path
+        for path in published
+        if ".work/" in path or path.startswith("logs/") or path in ("digests.json", "corpus/garden/failed.json")
     }
 
 
@@ -146,7 +148,7 @@ def test_an_error_is_reported_in_one_line_and_a_programming_error_with_its_trace
         worker.build_cell = failing
         """
     )
-    assert bench.run().failed["corpus/garden"] == line
+    assert bench.run().failed["corpus/garden"].startswith(f"{line} (log: ")
     err = capfd.readouterr().err
     assert ("Traceback" in err and "in failing" in err) == has_traceback
 

@@ -139,6 +139,7 @@ def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json:
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import existing_store
+    from mmgrid.store.places import walk
 
     found = existing_store(grid, store)
     count: Counter[str] = Counter()
@@ -151,7 +152,7 @@ def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json:
     leftovers = [str(path) for path in found.leftovers()]
     damaged = {str(folder): problem for folder, problem in found.damaged()}
     failures = found.failures()
-    working = sorted(path.relative_to(found.root).as_posix() for path in found.root.rglob("*.work") if path.is_dir())
+    working = [path.relative_to(found.root).as_posix() for path in walk(found.root) if path.match("*.work")]
     if as_json:
         kinds = {k: {"cells": count[k], "bytes": size[k], "seconds": seconds[k]} for k in sorted(count)}
         facts = {"store": str(found.root), "kinds": kinds, "in_work": working}

@@ -17,6 +17,7 @@ from mmgrid.cli import (
     doctor_command,
     grid_commands,
     hub_commands,
+    log_commands,
     merge_commands,
     model_commands,
     result_commands,
@@ -56,6 +57,7 @@ app.command()(doctor_command.doctor)
 app.add_typer(data_commands.app, name="data")
 app.command()(grid_commands.plan)
 app.command()(grid_commands.run)
+app.command()(log_commands.logs)
 app.command()(grid_commands.status)
 app.command()(grid_commands.path)
 app.command()(grid_commands.why)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
@@ -21,11 +22,12 @@ from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
 from mmgrid.store import Address, DamagedFilesError, Store, StoreError
+from mmgrid.store.logs import add_line, log_of
 
 WAIT_SECONDS = 2.0  # before a cell that another process builds is tried again
 
-# Progress is reported through the pipe, so other libraries must not draw bars.
-QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+# Progress is reported through the pipe, so other libraries must not draw bars. Their warnings go into the cell's log.
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "warning"}
 
 
 @dataclass
@@ -183,6 +185,7 @@ def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, n
             worker.stop()
             state = "failed"
             payload = f"its process ended with code {worker.process.exitcode} (was it out of memory, or killed?)"
+            add_line(log_of(store.root, cell.address), payload)
         seconds = time.monotonic() - worker.started
         if state == "progress":
             step, steps, loss = payload
@@ -191,9 +194,16 @@ def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, n
         worker.cell = None
         if state == "damaged":
             state, payload = _reopen(schedule, cell, payload, seconds, notify)
+        if state == "failed":
+            payload = _with_log(payload, log_of(store.root, cell.address))
         blocked = _record_result(schedule, cell, state, payload, seconds, notify)
         if state == "failed":
             store.note_failure(cell.address, payload, [other.address for other in blocked])
+
+
+def _with_log(message: str, log: Path) -> str:
+    """The message of a failure, with the log that holds the traceback."""
+    return f"{message} (log: {log})" if log.exists() else message
 
 
 def _reopen(

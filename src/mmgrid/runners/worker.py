@@ -7,9 +7,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from mmgrid.grid.builders import build_cell
+from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
 from mmgrid.store import DamagedFilesError, Store
-from mmgrid.visible import show_warnings_visibly
+from mmgrid.store.logs import log_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
     set aside.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
-    logging.captureWarnings(True)
-    show_warnings_visibly()
+    log = WorkerLog()
     store = Store(root)
     while True:
         try:
@@ -36,17 +37,32 @@ def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
             return
         if cell is None:
             return
-        try:
-            answer = (build_cell(cell, grid, store, lambda *progress: pipe.send(("progress", progress))), "")
-        except DamagedFilesError as error:
-            answer = _set_aside(store, error)
-        except Exception as error:  # a failure of any kind affects this cell only
-            _log(error, cell.name)
-            answer = ("failed", one_line(error))
+        with log.into(log_of(store.root, cell.address)):
+            answer = _build(pipe, cell, grid, store)
         try:
             pipe.send(answer)
         except OSError:  # the runner was killed
             return
+
+
+def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str, object]:
+    """Build a cell; returns what is sent."""
+
+    def progress(step: int, steps: int, loss: float | None) -> None:
+        logger.info("step %d of %d%s", step, steps, "" if loss is None else f", loss {loss:.6g}")
+        pipe.send(("progress", (step, steps, loss)))
+
+    try:
+        outcome = build_cell(cell, grid, store, progress)
+    except DamagedFilesError as error:
+        logger.error("%s was not built: %s", cell.name, error, extra=LOG_ONLY)
+        return _set_aside(store, error)
+    except Exception as error:  # a failure of any kind affects this cell only
+        _log(error, cell.name)
+        return "failed", one_line(error)
+    if outcome == "built":
+        logger.info("%s is built", cell.name)
+    return outcome, ""
 
 
 def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
@@ -70,6 +86,6 @@ def _is_for_users(error: Exception) -> bool:
 
 
 def _log(error: Exception, cell: str) -> None:
-    """Log the traceback: always of a programming error, of any error if MMGRID_DEBUG is set."""
-    unexpected = not _is_for_users(error) or bool(os.environ.get("MMGRID_DEBUG"))
-    logger.log(logging.ERROR if unexpected else logging.DEBUG, "%s failed", cell, exc_info=error)
+    """Log the traceback; show it, too, for a programming error, and for any error if MMGRID_DEBUG is set."""
+    shown = not _is_for_users(error) or bool(os.environ.get("MMGRID_DEBUG"))
+    logger.error("%s failed", cell, exc_info=error, extra=None if shown else LOG_ONLY)

@@ -11,6 +11,7 @@ from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import LOCK_SUFFIX
 from mmgrid.store.record import RECORD_FILE
 
+LOGS_FOLDER = "logs"
 _ASIDE_INFIX = ".damaged-"
 _ASIDE_NAME = re.compile(rf"{re.escape(_ASIDE_INFIX)}[0-9a-f]{{8}}$")
 _SHORT = re.compile(rf"[0-9a-f]{{{SHORT_DIGITS}}}")
@@ -41,13 +42,20 @@ def lock_of(final: Path) -> Path:
     return final.with_name(final.name + LOCK_SUFFIX)
 
 
-def walk(place: Path) -> Iterator[Path]:
-    """Everything below `place`, sorted, except the contents of cells, work folders, and folders that were removed or set aside."""
-    for path in listed(place):
-        yield path
-        inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path) or is_aside(path)
-        if path.is_dir() and not path.is_symlink() and not inner:
-            yield from walk(path)
+def walk(root: Path) -> Iterator[Path]:
+    """Everything in the store at `root`, sorted, except its logs and the contents of cells, work folders, and folders that
+    were removed or set aside."""
+    for path in listed(root):
+        if path.name != LOGS_FOLDER:  # no kind of cell has this name
+            yield from _walk(path)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    yield path
+    inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path) or is_aside(path)
+    if path.is_dir() and not path.is_symlink() and not inner:
+        for below in listed(path):
+            yield from _walk(below)
 
 
 def listed(folder: Path) -> list[Path]:

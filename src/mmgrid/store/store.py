@@ -28,6 +28,7 @@ from mmgrid.store.failure import Failure, read_failure, read_failures, remove_fa
 from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
+from mmgrid.store.logs import remove_log
 from mmgrid.store.places import aside_of, delete, is_published, listed, lock_of, walk
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
 
@@ -337,9 +338,10 @@ class Store:
                 return aside
 
     def remove(self, address: Address) -> None:
-        """Remove a built cell atomically. No error if it is absent."""
+        """Remove a built cell atomically, and its log. No error if it is absent."""
         with clear_disk_errors(self.folder(address), remedy="let its owner do it", removing=True):
             remove_folder(self.folder(address))
+        remove_log(self.root, address)
 
     def size(self, address: Address) -> int:
         """Bytes of the cell's files, its record included.
@@ -370,8 +372,9 @@ class Store:
         return list(read_failures(self.root))
 
     def forget_failure(self, address: Address) -> None:
-        """Remove the record of a failure. No error if there is none."""
+        """Remove the record of a failure, and the log that tells of it. No error if there is none."""
         remove_failure(self.root, address)
+        remove_log(self.root, address)
 
     # ---- leftovers ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 Builders are imported on use, so that preparing data does not import torch.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from mmgrid.grid.cells.fingerprint import plain
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import PretrainedBackbone
 from mmgrid.store import Store
+from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.training import StepProgress
+
+_LOG = logging.getLogger(__name__)
 
 Outcome = Literal["built", "present", "waiting"]
 Summary = Mapping[str, Any]
@@ -36,6 +40,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
     def make(folder: Path) -> Summary:
         nonlocal outcome
         outcome = "built"
+        _LOG.info("%s, version %s, is being built", cell.name, cell.fingerprint[:SHORT_DIGITS])
         return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), Workplace(folder, progress))
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)
