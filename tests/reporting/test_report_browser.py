@@ -111,7 +111,7 @@ def test_a_change_of_scheme_keeps_the_choices(opened, tables):
 def test_a_figure_can_be_saved(opened, tables, tmp_path):
     page = opened(tables)
     with page.expect_download() as download:
-        page.get_by_label("Save Figure 2 as SVG").click()
+        page.get_by_label("Save Figure 3 as SVG").click()
     download.value.save_as(tmp_path / "saved.svg")
     assert download.value.suggested_filename == "figure-merges.svg"
     assert (tmp_path / "saved.svg").read_text().startswith("<svg")
@@ -145,6 +145,6 @@ def test_sections_without_rows_say_so(opened, tables):
     empty = dict.fromkeys(("cells", "statistics", "results", "losses", "changes"), pl.DataFrame())
     page = opened(replace(tables, facts={}, **empty))
     text = page.locator("main").inner_text()
-    assert page.locator("h2").count() == 5
+    assert page.locator("h2").count() == 6
     for sentence in ("no cells", "No domain is prepared", "Nothing is evaluated", "No merge", "No training"):
         assert sentence in text

@@ -129,7 +129,7 @@ def test_one_domain_without_merges_or_losses(tables):
     assert "No merge of two domains is evaluated" in text
     assert "No training has logged a loss yet." in text
     assert [row[1][0][0] for row in read_rows(text, "table-1")] == ["beauty"]
-    assert [figure["id"] for figure in read_payload(text)["figures"]] == ["figure-scores"]
+    assert [figure["id"] for figure in read_payload(text)["figures"]] == ["figure-lead", "figure-scores"]
 
 
 def test_a_group_without_users_shows_dashes(tables):

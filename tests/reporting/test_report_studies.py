@@ -8,7 +8,8 @@ import pytest
 from made_studies import made_studies
 
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.studies.findings import all_findings, findings_table, verdicts_summary
+from mmgrid.reporting.studies.claims_table import claims_table
+from mmgrid.reporting.studies.findings import all_findings, verdicts_headline, verdicts_summary
 from mmgrid.reporting.studies.registry import view
 from mmgrid.reporting.tables.export import to_csv, to_latex
 from mmgrid.reporting.tables.significance import count_differences, is_significant, significance_text
@@ -236,10 +237,91 @@ def test_findings_are_counted_by_verdict():
     found = all_findings(checked_studies(studies))
     assert found["study"].to_list() == ["Merging across domains", "Item recency"]
     assert verdicts_summary(found) == (
-        "Of 2 tested claims, 1 is reproduced, 0 are not reproduced and 1 is undecided. Undecided means open, not "
+        "Of 2 tests of 2 claims, 1 is reproduced, 0 are not reproduced and 1 is undecided. Undecided means open, not "
         "refuted. The p-values are not corrected for 2 tests."
     )
-    assert to_csv(findings_table(found)).splitlines()[0].startswith("study,seed,finding,claim,paradigm")
+    assert to_csv(claims_table(found)).splitlines()[0].startswith("study,finding,claim,paradigm")
+
+
+def test_a_claim_has_one_line_with_the_paradigms_beside_each_other():
+    found = all_findings(checked_studies(made_studies(paradigms=("text", "semb"), seeds=(0, 1))))
+    table = claims_table(found)
+    assert [column.label for column in table.columns] == ["Claim", "Test", "text", "semb"]
+    recency = table.frame.row(1, named=True)
+    assert table.frame.height == 2
+    assert (recency["finding"], recency["verdict 0"], recency["verdict 1"]) == ("recency", "reproduced", "reproduced")
+    assert recency["numbers 1"].splitlines()[:2] == ["seed 0: −0.55 [−0.95, −0.20]", "p = 0.040, n = 3"]
+    assert len(to_csv(table).splitlines()) == 1 + found.height  # the CSV keeps one row per test
+    assert "undecided" in to_latex(table)
+
+
+def test_verdicts_that_differ_between_seeds_are_counted():
+    found = all_findings(checked_studies(made_studies(seeds=(0, 1))))
+    mixed = found.with_columns(
+        verdict=pl.when((pl.col("seed") == 1) & (pl.col("finding") == "recency"))
+        .then(pl.lit("undecided"))
+        .otherwise("verdict")
+    )
+    assert claims_table(mixed).frame["verdict 0"].to_list() == ["undecided", "1 reproduced, 1 undecided"]
+
+
+def test_the_ways_of_testing_one_claim_follow_each_other():
+    one, other = (all_findings(checked_studies(made_studies())).with_columns(finding=pl.lit(way)) for way in "xy")
+    table = claims_table(pl.concat([one, other]).with_columns(claim=pl.lit("The same.")))
+    assert [(row.cells[1].text, row.starts_block, row.cells[0].repeated) for row in table.rows()] == [
+        ("x", True, False),
+        ("y", False, True),
+    ]
+
+
+def test_the_first_screen_names_the_verdicts_of_one_paradigm():
+    found = all_findings(checked_studies(made_studies(paradigms=("text", "semb"))))
+    headline = verdicts_headline(found, "semb")
+    assert headline is not None
+    assert headline.text == (
+        "Of 2 tests for semb, 1 is reproduced (recency), 0 are not reproduced and 1 is undecided. "
+        "Over all paradigms: 2 reproduced, 0 not reproduced and 2 undecided."
+    )
+    assert verdicts_headline(found.clear(), "semb") is None
+
+
+def test_the_first_screen_says_what_a_merge_costs():
+    about = {"single": 2.0, "merged": 1.0}
+    merges = rows(
+        "cross_domain",
+        "merges",
+        about | {"way": "weight", "domain": "a", "partner": "b", "change": -50.0} | bounds_and_p(-60, -40, 0.001),
+        about | {"way": "weight", "domain": "b", "partner": "a", "change": 2.0} | bounds_and_p(-4, 8, 0.6),
+        about | {"way": "subspace", "domain": "a", "partner": "b", "change": -10.0} | bounds_and_p(-20, 0, None),
+        {"paradigm": "text", "way": "weight", "domain": "a", "partner": "b", "change": 9.0},
+    )
+    found = view("cross_domain").headline(frames("cross_domain", merges=merges), "semb")
+    assert found is not None
+    assert found.text == (
+        "Merging semb by weight with the model of another domain changes NDCG@20 by −50.0 % [−60.0, −40.0] (a with b) "
+        "to +2.0 % [−4.0, +8.0], median −24.0 %; 1 of 2 merges is significantly worse, 0 better, 1 undecided. "
+        "By subspace: −10.0 % [−20.0, 0.0] (a with b); without p-values it is undecided which changes are more than "
+        "chance."
+    )
+    assert view("cross_domain").headline(frames("cross_domain", merges=merges), "semid") is None
+
+
+def test_the_first_screen_says_where_the_best_scale_is_and_what_it_is_worth():
+    def at(domain, best, gain, p):
+        own = {"domain": domain, "best": best, "best_low": best - 0.1, "best_high": best + 0.1, "gain": gain}
+        return own | {"gain_low": gain - 0.2, "gain_high": gain + 0.2, "p_adjusted": p}
+
+    best = rows("temporal", "best", at("a", 0.5, 1.0, 0.01), at("b", 1.0, 0.1, 0.4))
+    found = view("temporal").headline(frames("temporal", best=best), "semb")
+    assert found is not None
+    assert found.text == (
+        "The best λ of semb is 0.50 [0.40, 0.60] in a and 1.00 [0.90, 1.10] in b, where 0 is the model of t1 and 1 "
+        "that of t2. Against λ = 1, a λ chosen on other users is better in a by +1.00 points [+0.80, +1.20]; in b it "
+        "is undecided."
+    )
+    open_ = view("temporal").headline(frames("temporal", best=best.filter(domain="b")), "semb")
+    assert open_ is not None
+    assert open_.text.endswith("Whether a λ chosen on other users beats λ = 1 is undecided.")
 
 
 @functools.cache

@@ -19,18 +19,18 @@ def sections(text):
 
 def test_sections_come_in_the_order_of_the_registry(studied_page):
     studies = [name.replace("_", "-") for name in STUDIES]
-    assert sections(studied_page) == ["grid", "data", "quality", "findings", *studies, "training"]
+    assert sections(studied_page) == ["findings", "quality", *studies, "data", "training", "grid", "about"]
 
 
 def test_only_the_studies_of_the_grid_are_shown(studied, tables):
     text = report_html(replace(studied, studies={"recency": studied.studies["recency"]}))
-    assert sections(text) == ["grid", "data", "quality", "merging", "findings", "recency", "training"]
-    assert sections(report_html(tables)) == ["grid", "data", "quality", "merging", "training"]
+    assert sections(text) == ["findings", "quality", "merging", "recency", "data", "training", "grid", "about"]
+    assert sections(report_html(tables)) == ["quality", "merging", "data", "training", "grid", "about"]
 
 
 def test_a_study_that_has_no_rows_yet_says_so(studied):
     text = report_html(replace(studied, studies={name: {} for name in STUDIES}))
-    assert sections(text)[3] == "merging"  # without rows of the study, the grid's own merges stay
+    assert sections(text)[1] == "merging"  # without rows of the study, the grid's own merges stay
     assert "findings" not in sections(text)
     for sentence in (
         "No paradigm is compared with a reference yet.",
@@ -56,7 +56,7 @@ def test_each_study_names_its_source_and_its_command(studied, studied_page):
 def test_figures_are_numbered_in_their_order(studied_page, tables):
     numbers = re.findall(r"<strong>Figure (\d+)\.</strong>", studied_page)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
-    assert re.findall(r"<strong>Figure (\d+)\.</strong>", report_html(tables)) == ["1", "2", "3"]
+    assert re.findall(r"<strong>Figure (\d+)\.</strong>", report_html(tables)) == ["1", "2", "3", "4"]
 
 
 def test_long_tables_are_folded_away(studied_page):

@@ -145,3 +145,14 @@ def test_curves_of_several_seeds_stay_apart(tables):
 )
 def test_numbers_as_printed(text, expected):
     assert text == expected
+
+
+def test_a_label_is_left_out_only_below_the_same_label():
+    """With one pair of domains, all rows are of one block, and the label of a paradigm must not get lost."""
+    bases = ("backbone", "neutral")
+    frame = pl.DataFrame([(name, "a + b", base) for name in ("text", "semid") for base in bases], orient="row")
+    frame.columns = ["paradigm", "pair", "base"]
+    columns = tuple(Column(name, name) for name in frame.columns)
+    rows = Table("table-bases", "Bases", "", columns, frame, block="pair").rows()
+    assert [row.starts_block for row in rows] == [True, False, True, False]
+    assert [row.cells[0].repeated for row in rows] == [False, True, False, True]

@@ -17,11 +17,20 @@ from mmgrid.reporting.tables.labels import metric_label
 
 @dataclass(frozen=True)
 class Control:
-    """A choice below the caption: sets the parameter `name` to the value of one of the `options` (value, label)."""
+    """A choice below the caption: sets the parameter `name` to the value of one of the `options` (value, label).
+
+    `opens` is the value that is chosen at first; empty for the first option.
+    """
 
     name: str
     label: str
     options: tuple[tuple[str, str], ...]
+    opens: str = ""
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to choose."""
+        return len(self.options) > 1
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ import polars as pl
 
 from mmgrid.reporting.figures.figure import Control, Figure, panels, specification, text_pixels
 from mmgrid.reporting.tables.order import PHASES, ordered
+from mmgrid.reporting.tables.strength import first_of
 
 
-def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None:
-    """Loss by epoch, one panel per phase and one paradigm at a time; `None` without rows."""
+def losses_figure(curves: pl.DataFrame, domains: Sequence[str], strength: Sequence[str] = ()) -> Figure | None:
+    """Loss by epoch, one panel per phase and one paradigm at a time, the strongest first; `None` without rows."""
     if curves.is_empty():
         return None
     paradigms = ordered(curves["paradigm"].to_list())
+    first = first_of(strength, paradigms)
     phases = ordered(curves["phase"].to_list(), PHASES)
     names = ordered(curves["domain"].to_list(), domains)
     seed = [alt.Tooltip("seed:N", title="Seed")] if curves["seed"].n_unique() > 1 else []
@@ -43,9 +45,9 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str]) -> Figure | None
         id="figure-losses",
         caption="Training loss by epoch, one panel per phase. Each point is a mean over neighbouring logged steps.",
         alternative=f"Line chart of training losses, one line per domain{' and seed' * bool(seed)}, one panel per phase",
-        spec=specification(chart, paradigm=paradigms[0]),
+        spec=specification(chart, paradigm=first),
         data={"losses": curves},
-        controls=(Control("paradigm", "Paradigm", tuple((name, name) for name in paradigms)),),
+        controls=(Control("paradigm", "Paradigm", tuple((name, name) for name in paradigms), first),),
         panels=panels(len(phases), most=4),
         legend_pixels=40 + text_pixels(names),
     )

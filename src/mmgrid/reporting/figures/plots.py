@@ -22,7 +22,13 @@ _NEWEST_FIRST = "phase"  # the options of this choice are listed from the last t
 
 
 def plot_figure(
-    plot: Plot, data_name: str, frame: pl.DataFrame, orders: Mapping[str, Sequence[str]], *, figure_id: str
+    plot: Plot,
+    data_name: str,
+    frame: pl.DataFrame,
+    orders: Mapping[str, Sequence[str]],
+    *,
+    figure_id: str,
+    opens: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure | None:
     """The figure of a plot; `None` if it has no rows.
 
@@ -32,6 +38,7 @@ def plot_figure(
         frame: the data set (`plot_data.data_set`); the figure draws the rows that `plot.keep` allows.
         orders: column → its values in the order to list them.
         figure_id: the id of the figure's element in the page.
+        opens: column → its values in order of preference; a choice opens on the first that there is.
 
     Raises:
         ValueError: the value of a heatmap is not a number.
@@ -43,7 +50,8 @@ def plot_figure(
     heat = plot.mark == "heat"
     if heat and not drawing.is_numeric(plot.colour.column):
         raise ValueError(f"figure {plot.name!r}: the value of a heatmap, {plot.colour.column!r}, must be a number")
-    chosen = {column: drawing.values(column) for column in choices(plot, rows)}
+    fixed = [column for column, kept in plot.keep.items() if len(kept) == 1]
+    chosen = {column: drawing.values(column) for column in choices(plot, rows) if column not in fixed}
     if _NEWEST_FIRST in chosen:
         chosen[_NEWEST_FIRST].reverse()
     parameters = {column: _parameter(column, number, rows) for number, column in enumerate(chosen)}
@@ -54,7 +62,8 @@ def plot_figure(
         facet = facet.header(_header(drawing, names))
         chart = _resolved(chart.facet(facet=facet, columns=panels(len(names), _abreast(plot))), drawing)
     chart = chart.transform_filter(_condition(drawing, parameters))
-    first_values = {parameters[column]: option_text(values[0]) for column, values in chosen.items()}
+    first = {column: _first(values, (opens or {}).get(column, ())) for column, values in chosen.items()}
+    first_values = {parameters[column]: option_text(value) for column, value in first.items()}
     return Figure(
         id=figure_id,
         caption=_caption(drawing),
@@ -62,7 +71,7 @@ def plot_figure(
         spec=specification(chart, **first_values, **(INKS["light"] if heat else {})),
         data={data_name: frame},
         controls=tuple(
-            _control(parameters[column], column, values)
+            _control(parameters[column], column, values, first[column])
             for column, values in chosen.items()
             if not is_group_of_users(rows, column)
         ),
@@ -99,9 +108,14 @@ def _condition(drawing: Drawing, parameters: Mapping[str, str]) -> str:
     return " && ".join([*wanted, *(f"isValid({datum(column)})" for column in needed)])
 
 
-def _control(parameter: str, column: str, values: Sequence[Any]) -> Control:
+def _control(parameter: str, column: str, values: Sequence[Any], first: Any) -> Control:
     options = tuple((option_text(value), value_label(column, value)) for value in values)
-    return Control(parameter, column_label(column), options)
+    return Control(parameter, column_label(column), options, option_text(first))
+
+
+def _first(values: Sequence[Any], preferred: Sequence[Any]) -> Any:
+    """The first preferred value that there is, else the first value."""
+    return next((value for value in preferred if value in values), values[0])
 
 
 def _sized(chart: Any, drawing: Drawing) -> Any:

@@ -10,7 +10,7 @@ from mmgrid.files import clear_disk_errors, replacing_files
 from mmgrid.reporting.figures.figure import Figure, vegalite_version
 from mmgrid.reporting.figures.theme import FACET_SPACING, theme
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.page.sections import report_sections
+from mmgrid.reporting.page.page import report_page
 from mmgrid.reporting.tables.table import nan_to_null
 
 WIDTH = 1104
@@ -33,7 +33,7 @@ def write_figures(tables: ReportTables, folder: Path) -> list[Path]:
 def draw_figures(tables: ReportTables, folder: Path) -> list[str]:
     """Draw the figures of the report into a new folder; returns the names of the files."""
     names = []
-    for figure in [figure for section in report_sections(checked(tables)) for figure in section.figures]:
+    for figure in report_page(checked(tables)).figures:
         svg = vl_convert.vegalite_to_svg(sized_spec(figure), vl_version=vegalite_version())
         for suffix, content in ((".svg", svg.encode()), (".pdf", vl_convert.svg_to_pdf(svg))):
             (folder / f"{figure.id}{suffix}").write_bytes(content)

@@ -21,11 +21,10 @@ from mmgrid.files import clear_disk_errors, write_bytes
 from mmgrid.reporting.figures.figure import vegalite_version
 from mmgrid.reporting.figures.theme import INKS, theme
 from mmgrid.reporting.inputs import ReportTables, checked
-from mmgrid.reporting.page.sections import report_sections
+from mmgrid.reporting.page.page import Page, report_page
 from mmgrid.reporting.tables.export import to_csv, to_latex
 from mmgrid.reporting.tables.labels import group_label
 from mmgrid.reporting.tables.table import Table, nan_to_null
-from mmgrid.reporting.text.section import Section
 
 _GROUP_LABELS = {group: group_label(group).removesuffix(" users").capitalize() for group in GROUPS}
 
@@ -49,29 +48,30 @@ def report_html(tables: ReportTables) -> str:
     Raises:
         ValueError: as `write_report`.
     """
-    sections = report_sections(checked(tables))
+    page = report_page(checked(tables))
     template = _environment().get_template("report.html.j2")
-    library = chart_library() if any(section.figures for section in sections) else ""
+    library = chart_library() if page.figures else ""
     behaviour = _asset("behaviour.js")
-    groups = set().union(*(section.groups for section in sections))
+    groups = set().union(*(section.groups for section in page.sections))
     return template.render(
         name=tables.name,
         command=tables.command,
         facts=tables.facts,
-        sections=sections,
+        first=page.first,
+        sections=page.sections,
         groups=[(group, _GROUP_LABELS[group]) for group in GROUPS if group in groups],
         style=_asset("style.css"),
         library=library,
         behaviour=behaviour,
-        payload=script_json(payload(sections)),
+        payload=script_json(payload(page)),
         policy=_policy([script for script in (library, behaviour) if script]),
     )
 
 
-def payload(sections: list[Section]) -> dict[str, Any]:
+def payload(page: Page) -> dict[str, Any]:
     """The data for the page's script: the data sets, the figures, and every table as CSV and LaTeX."""
-    figures = [figure for section in sections for figure in section.figures]
-    tables = [table for section in sections for table in (*section.tables, *section.details)]
+    figures = page.figures
+    tables = [table for section in page.sections for table in (*section.tables, *section.details)]
     return {
         "data": {name: _columns(frame) for figure in figures for name, frame in figure.data.items()},
         "figures": [

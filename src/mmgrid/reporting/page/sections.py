@@ -3,6 +3,7 @@
 A section without rows keeps its heading, and its paragraph says that there is nothing yet.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from mmgrid.reporting.figures.merges import merges_figure
 from mmgrid.reporting.figures.scores import scores_figure
 from mmgrid.reporting.figures.timeline import timeline_figure
 from mmgrid.reporting.inputs import ReportTables
-from mmgrid.reporting.page.study_sections import study_sections
+from mmgrid.reporting.page.study_sections import findings_section, study_sections
 from mmgrid.reporting.tables.codes import codes_table
 from mmgrid.reporting.tables.comparison import comparison_table, scores
 from mmgrid.reporting.tables.domains import statistics_table
@@ -32,29 +33,32 @@ from mmgrid.reporting.text.summaries import (
 T = TypeVar("T")
 
 
-def report_sections(tables: ReportTables) -> list[Section]:
-    """The sections of a report on checked tables (`inputs.checked`), with their figures numbered."""
+def report_sections(tables: ReportTables, strength: Sequence[str] = ()) -> list[Section]:
+    """The sections of a report on checked tables (`inputs.checked`): results, then the data and the grid behind them.
+
+    Args:
+        tables: checked.
+        strength: the paradigms, the strongest first; figures open on the first that they have.
+    """
     domains = tables.statistics["domain"].to_list()
     merges = tables.studies.get("cross_domain", {}).get("merges")
-    return _numbered(
-        [
-            _grid_section(tables, domains),
-            _data_section(tables, domains),
-            _quality_section(tables, domains),
-            # The study of merges across domains has the same numbers, and more.
-            *([_merging_section(tables, domains)] if merges is None or merges.is_empty() else []),
-            *study_sections(tables, domains),
-            _training_section(tables, domains),
-        ]
-    )
+    return [
+        *_present(findings_section(tables)),
+        _quality_section(tables, domains),
+        # The study of merges across domains has the same numbers, and more.
+        *([_merging_section(tables, domains)] if merges is None or merges.is_empty() else []),
+        *study_sections(tables, domains, strength),
+        _data_section(tables, domains),
+        _training_section(tables, domains, strength),
+        _grid_section(tables, domains),
+    ]
 
 
-def _numbered(sections: list[Section]) -> list[Section]:
-    number, found = 0, []
+def numbered(sections: Sequence[Section], first: int) -> list[Section]:
+    """The sections with their figures numbered in order, the first of them `first`."""
+    number, found = first, []
     for section in sections:
-        figures = [
-            replace(figure, title=f"Figure {place}") for place, figure in enumerate(section.figures, start=number + 1)
-        ]
+        figures = [replace(figure, title=f"Figure {place}") for place, figure in enumerate(section.figures, number)]
         number += len(figures)
         found.append(replace(section, figures=tuple(figures)))
     return found
@@ -108,13 +112,13 @@ def _merging_section(tables: ReportTables, domains: list[str]) -> Section:
     )
 
 
-def _training_section(tables: ReportTables, domains: list[str]) -> Section:
+def _training_section(tables: ReportTables, domains: list[str], strength: Sequence[str]) -> Section:
     return Section(
         "training",
         "Training",
         "Training",
         paragraph(losses_summary(tables.losses)),
-        figures=_present(losses_figure(thinned(tables.losses), domains)),
+        figures=_present(losses_figure(thinned(tables.losses), domains, strength)),
     )
 
 

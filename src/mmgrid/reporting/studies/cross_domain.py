@@ -3,14 +3,15 @@
 import polars as pl
 
 from mmgrid.reporting.studies.study_table import difference, study_table
-from mmgrid.reporting.studies.view import Frames, View
-from mmgrid.reporting.studies.wording import Quantity, extremes_text, main_metric_label, main_metric_rows
+from mmgrid.reporting.studies.view import Frames, Lead, View
+from mmgrid.reporting.studies.wording import Quantity, extremes, extremes_text, main_metric_label, main_metric_rows
 from mmgrid.reporting.tables.labels import group_label
-from mmgrid.reporting.tables.numbers import count
+from mmgrid.reporting.tables.numbers import count, is_are, number
 from mmgrid.reporting.tables.order import ordered
 from mmgrid.reporting.tables.significance import count_differences, significance_text
 from mmgrid.reporting.tables.table import Column, Table
-from mmgrid.reporting.text.section import Paragraph, paragraph, paragraph_per_group
+from mmgrid.reporting.text.headlines import MERGE
+from mmgrid.reporting.text.section import Headline, Paragraph, paragraph, paragraph_per_group
 
 _CHANGE = Quantity("change", digits=1, unit="%")
 _WAYS = ("weight", "subspace")
@@ -37,6 +38,34 @@ def _summary(rows: pl.DataFrame, group: str) -> str:
     return " ".join([f"{main_metric_label(rows)} over {group_label(group)}.", *parts])
 
 
+def _headline(frames: Frames, paradigm: str) -> Headline | None:
+    rows = main_metric_rows(frames["merges"], "change").filter(group="all", paradigm=paradigm)
+    ways = {way: rows.filter(way=way) for way in ordered(rows["way"].to_list(), _WAYS)}
+    if not ways:
+        return None
+    (first, own), *others = ways.items()
+    start = f"Merging {paradigm} by {first} with the model of another domain changes {main_metric_label(rows)} by "
+    sentences = [f"{start}{_cost(own)}.", *(f"By {way}: {_cost(rows)}." for way, rows in others)]
+    return Headline(MERGE, " ".join(sentences))
+
+
+def _cost(rows: pl.DataFrame) -> str:
+    """`−58.5 % [−70.5, −46.5] (a with b) to −1.0 % [−2.0, +0.1], median −25.1 %; 5 of 6 merges are …`."""
+    low, high = extremes(rows, "change")
+    span = f"{_CHANGE.text(low)} ({low['domain']} with {low['partner']})"
+    if rows.height > 1:
+        median = number(rows["change"].median(), 1, sign=True)  # type: ignore[arg-type]
+        span += f" to {_CHANGE.text(high)}, median {median} %"
+    counts = count_differences(rows, "change")
+    if not counts.tested:
+        return f"{span}; without p-values it is undecided which changes are more than chance"
+    undecided = counts.rows - counts.significant_down - counts.significant_up
+    return (
+        f"{span}; {counts.significant_down} of {count(counts.rows, 'merge')} {is_are(counts.significant_down)} "
+        f"significantly worse, {counts.significant_up} better, {undecided} undecided"
+    )
+
+
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
         "paradigm",
@@ -55,4 +84,11 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     return study_table("table-changes", "Changes", caption, columns, frames["merges"], orders={"way": _WAYS})
 
 
-VIEW = View("Domains", _paragraphs, _tables, orders={"way": _WAYS})
+VIEW = View(
+    "Domains",
+    _paragraphs,
+    _tables,
+    orders={"way": _WAYS},
+    headline=_headline,
+    lead=Lead("changes", 1, {"group": "all"}),
+)

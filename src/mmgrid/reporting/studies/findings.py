@@ -4,15 +4,17 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from mmgrid.reporting.studies.study_table import SHARED_COLUMNS
 from mmgrid.reporting.tables.numbers import count, is_are, listing, p_value, with_interval
 from mmgrid.reporting.tables.order import ordered
-from mmgrid.reporting.tables.table import Column, Table
+from mmgrid.reporting.text.section import Headline
 from mmgrid.studies.registry import STUDIES
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA
 
 FINDINGS = "findings"
 """The name of the table with a study's findings, if it has any."""
+
+_NAMED = 6
+"""Findings that the first screen names, per verdict."""
 
 VERDICTS = ("reproduced", "not reproduced", "undecided")
 
@@ -42,16 +44,40 @@ def findings_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 
 def verdicts_summary(findings: pl.DataFrame) -> str:
-    """How many claims have which verdict, and that the p-values are not corrected."""
+    """How many tests of how many claims have which verdict, and that the p-values are not corrected."""
     counts = dict(findings["verdict"].drop_nulls().value_counts().iter_rows())
     verdicts = ordered([*VERDICTS, *counts], VERDICTS)
     parts = [f"{counts.get(name, 0)} {is_are(counts.get(name, 0))} {name}" for name in verdicts]
-    text = f"Of {count(findings.height, 'tested claim')}, {listing(parts, limit=len(parts))}."
+    claims = findings["claim"].drop_nulls().n_unique()
+    tests = count(findings.height, "test")
+    about = f"{tests} of {count(claims, 'claim')}" if claims else tests
+    text = f"Of {about}, {listing(parts, limit=len(parts))}."
     if counts.get("undecided"):
         text += " Undecided means open, not refuted."
     if findings.height > 1:
         text += f" The p-values are not corrected for {findings.height} tests."
     return text
+
+
+def verdicts_headline(findings: pl.DataFrame, paradigm: str) -> Headline | None:
+    """The verdicts on the claims for one paradigm, each named, and their counts over all; `None` without findings."""
+    if findings.is_empty():
+        return None
+    own = findings.filter(pl.col("paradigm") == paradigm)
+    sentences = []
+    if not own.is_empty():
+        parts = []
+        for verdict in ordered([*VERDICTS, *own["verdict"].drop_nulls().to_list()], VERDICTS):
+            rows = own.filter(pl.col("verdict") == verdict)
+            names = listing(list(dict.fromkeys(rows["finding"].drop_nulls().to_list())), _NAMED)
+            named = f" ({names})" if names and verdict != "undecided" else ""
+            parts.append(f"{rows.height} {is_are(rows.height)} {verdict}{named}")
+        sentences.append(f"Of {count(own.height, 'test')} for {paradigm}, {listing(parts, len(parts))}.")
+    if own.height < findings.height:
+        counts = dict(findings["verdict"].drop_nulls().value_counts().iter_rows())
+        parts = [f"{counts.get(verdict, 0)} {verdict}" for verdict in ordered([*VERDICTS, *counts], VERDICTS)]
+        sentences.append(f"Over all paradigms: {listing(parts, len(parts))}.")
+    return Headline("Claims", " ".join(sentences))
 
 
 def finding_sentences(findings: pl.DataFrame) -> list[str]:
@@ -61,27 +87,13 @@ def finding_sentences(findings: pl.DataFrame) -> list[str]:
         value = with_interval(row["value"], row["low"], row["high"], 2, sign=True)
         text = f"{row['statistic'] or row['finding'] or 'The statistic'} is {value}"
         if row["p"] is not None:
-            text += f", p {'' if row['p'] < 0.001 else '= '}{p_value(row['p'])}"
+            text += f", {p_text(row['p'])}"
         if row["n"] is not None:
             text += f", n = {row['n']}"
         sentences.append(f"{text}: {row['verdict']}." if row["verdict"] else f"{text}.")
     return sentences
 
 
-def findings_table(findings: pl.DataFrame) -> Table:
-    """One row per tested claim, from the rows of `all_findings`."""
-    seeds = ("seed",) if findings["seed"].n_unique() > 1 else ()
-    columns = (
-        Column("finding", "Finding"),
-        Column("claim", "Claim", prose=True),
-        SHARED_COLUMNS["paradigm"],
-        Column("statistic", "Statistic", prose=True),
-        Column("value", "Value", digits=2, low="low", high="high"),
-        Column("p", "p", format=p_value, hint="two-sided, not corrected for the number of tests"),
-        Column("n", "n", digits=0, hint="number of values behind the statistic"),
-        Column("verdict", "Verdict"),
-        *(SHARED_COLUMNS[name] for name in seeds),
-    )
-    caption = "Each claim, the statistic that tests it with its 95 % interval, and the verdict."
-    csv_only = ("study",) if seeds else ("study", "seed")
-    return Table("table-findings", "Findings", caption, columns, findings, csv_only=csv_only)
+def p_text(p: float) -> str:
+    """`p = 0.034`, `p < 0.001`."""
+    return f"p {'' if p < 0.001 else '= '}{p_value(p)}"

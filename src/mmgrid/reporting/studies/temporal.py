@@ -3,7 +3,7 @@
 import polars as pl
 
 from mmgrid.reporting.studies.study_table import difference, study_table
-from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.view import Frames, Lead, View
 from mmgrid.reporting.studies.wording import (
     Quantity,
     extremes,
@@ -14,11 +14,14 @@ from mmgrid.reporting.studies.wording import (
 )
 from mmgrid.reporting.tables.labels import group_label
 from mmgrid.reporting.tables.numbers import count, listing, number
-from mmgrid.reporting.tables.significance import count_differences, significance_text
+from mmgrid.reporting.tables.significance import count_differences, is_significant, significance_text
 from mmgrid.reporting.tables.table import Column, Table
-from mmgrid.reporting.text.section import Paragraph, paragraph, paragraph_per_group
+from mmgrid.reporting.text.section import Headline, Paragraph, paragraph, paragraph_per_group
 
 _GAIN = Quantity("gain", "gain_low", "gain_high", unit="points")
+_BEST = Quantity("best", "best_low", "best_high", sign=False)
+_FEW = 4
+"""Curves that the first screen names one by one."""
 
 
 def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
@@ -67,6 +70,38 @@ def _gains(rows: pl.DataFrame) -> str:
     return f"{text} The largest gain is {highest}." if counts.rows > 1 else text
 
 
+def _headline(frames: Frames, paradigm: str) -> Headline | None:
+    rows = main_metric_rows(frames["best"], "best").filter(group="all", paradigm=paradigm)
+    if rows.is_empty():
+        return None
+    places = [f"{_BEST.text(row)} in {row_label(row, rows, row['domain'])}" for row in rows.iter_rows(named=True)]
+    if len(places) > _FEW:
+        low, high = extremes_text(rows, _BEST, lambda row: row["domain"])
+        places = [f"between {low} and {high}"]
+    text = f"The best λ of {paradigm} is {listing(places)}, where 0 is the model of t1 and 1 that of t2."
+    return Headline("Across time", f"{text} {_worth(rows)}")
+
+
+def _worth(rows: pl.DataFrame) -> str:
+    """Where a λ chosen on other users is better or worse than the newest model, and where that is undecided."""
+    rows = rows.filter(pl.col("gain").is_not_null()).with_columns(
+        _significant=is_significant("gain_low", "gain_high").fill_null(False)
+    )
+    parts, rest = [], []
+    for row in rows.iter_rows(named=True):
+        label = row_label(row, rows, row["domain"])
+        if row["_significant"]:
+            parts.append(f"is {'better' if row['gain'] > 0 else 'worse'} in {label} by {_GAIN.text(row)}")
+        else:
+            rest.append(f"in {label}" if rows.height > 1 else label)
+    if not parts and not rest:
+        return ""
+    if not parts:
+        return f"Whether a λ chosen on other users beats λ = 1 is undecided{' everywhere' if len(rest) > 1 else ''}."
+    end = f"; {listing(rest)} it is undecided" if rest else ""
+    return f"Against λ = 1, a λ chosen on other users {listing(parts)}{end}."
+
+
 def _tables(frames: Frames) -> tuple[Table, ...]:
     columns = (
         "paradigm",
@@ -97,4 +132,4 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     return study_table("table-best", "Best λ", caption, columns, frame.drop("group"), block="domain")
 
 
-VIEW = View("Time", _paragraphs, _tables)
+VIEW = View("Time", _paragraphs, _tables, headline=_headline, lead=Lead("curves", 2, {"group": "all"}))

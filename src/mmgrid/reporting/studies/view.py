@@ -6,10 +6,25 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from mmgrid.reporting.tables.table import Table
-from mmgrid.reporting.text.section import Paragraph
+from mmgrid.reporting.text.section import Headline, Paragraph
 
 Frames = Mapping[str, pl.DataFrame]
 """Table name → rows, for every table of the study; a table that is not computed yet has no rows."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A figure of a study that may stand on the first screen.
+
+    Attributes:
+        plot: its name among the plots of the study.
+        weight: of all studies with rows, the figure with the highest weight is shown.
+        keep: column → the only value that is drawn, such as one group of users.
+    """
+
+    plot: str
+    weight: int
+    keep: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,8 @@ class View:
         tables: its numbers.
         plot_rows: (table name, its rows) → the rows for the figures, with the columns that only figures need.
         orders: column → its values in the order in which figures list them.
+        headline: (tables, a paradigm) → what the study found for the paradigm, for the first screen; `None` if nothing.
+        lead: its figure for the first screen, if any.
     """
 
     name: str
@@ -29,3 +46,5 @@ class View:
     tables: Callable[[Frames], tuple[Table, ...]]
     plot_rows: Callable[[str, pl.DataFrame], pl.DataFrame] = lambda table, frame: frame
     orders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    headline: Callable[[Frames, str], Headline | None] = lambda frames, paradigm: None
+    lead: Lead | None = None

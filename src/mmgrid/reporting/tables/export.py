@@ -51,7 +51,8 @@ def to_csv(table: Table) -> str:
     names = [*(["group"] if table.groups else []), *table.csv_only]
     for column in table.columns:
         names += [name for name in (column.name, column.low, column.high) if name]
-    frame = nan_to_null((table.frame if table.export is None else table.export).select(list(dict.fromkeys(names))))
+    rows = table.frame if table.export is None else table.export
+    frame = nan_to_null(rows.select(name for name in dict.fromkeys(names) if name in rows.columns))
     return frame.with_columns(cs.string().map_elements(_safe_field, return_dtype=pl.String)).write_csv()
 
 

@@ -7,7 +7,7 @@ which marks rows shown on demand.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,8 @@ import polars.selectors as cs
 
 from mmgrid.evaluation import GROUPS
 from mmgrid.reporting.tables.numbers import interval, is_number, number
+
+_TONES = {"reproduced": "good", "not reproduced": "bad", "undecided": "open"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Column:
         hint: explains the heading, on hover.
         code: set in a fixed-width font (identifiers).
         prose: may break into lines (sentences).
+        below: the column with a text that is printed below the value, if any.
+        verdict: its values are verdicts on claims, marked by colour.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Column:
     hint: str = ""
     code: bool = False
     prose: bool = False
+    below: str = ""
+    verdict: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -62,7 +68,9 @@ class Column:
         return "" if value is None else str(value)
 
     def interval(self, row: dict[str, Any]) -> str:
-        """The interval as printed, rounded like its value; empty if a bound is missing."""
+        """What is printed below the value: its interval, rounded like the value, or the text of `below`."""
+        if self.below:
+            return str(row[self.below] or "")
         if not self.low or not (is_number(row[self.low]) and is_number(row[self.high])):
             return ""
         if self.format is not None:
@@ -72,7 +80,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One field of a table; `sort` is the key to sort by, `None` last."""
+    """One field of a table.
+
+    Attributes:
+        text, interval: the value, and what is printed below it.
+        sort: the key to sort by, `None` last.
+        tone: `good`, `bad`, `open` or `mixed` for a verdict; empty for other values.
+        repeated: whether it only repeats the label of the row above, in the same block.
+    """
 
     text: str
     interval: str
@@ -81,6 +96,8 @@ class Cell:
     bold: bool
     code: bool
     prose: bool
+    tone: str = ""
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,8 @@ class Table:
         block: the column whose equal values form a block of rows.
         all_rows: show all rows at once; the columns `group` and `minor` are not special.
         csv_only: columns that only the CSV has.
-        export: the rows of the CSV, where they are more than those of `frame`.
+        export: the rows of the CSV, where they are others than those of `frame`; the CSV has those of the columns that
+            they have.
     """
 
     id: str
@@ -175,12 +193,19 @@ class Table:
         frame = self.select(group)
         best = self.best_values(frame)
         rows: list[Row] = []
-        block: object = None
+        names = [column.name for column in self.columns]
+        # A block ends where a label left of its column changes, too: otherwise the new label would be left out.
+        keys = [*(names[: names.index(self.block)] if self.block in names else []), self.block] if self.block else []
+        above: list[Any] | None = None
+        label = ""
         for values in frame.iter_rows(named=True):
-            key = values[self.block] if self.block else None
+            key = [values[name] for name in keys]
             cells = tuple(self._cell(column, values, best) for column in self.columns)
-            rows.append(Row(cells, group, self._is_minor(values), bool(self.block) and key != block))
-            block = key
+            opens = bool(keys) and key != above
+            if keys and not opens and cells[0].text == label:
+                cells = (replace(cells[0], repeated=True), *cells[1:])
+            rows.append(Row(cells, group, self._is_minor(values), opens))
+            above, label = key, cells[0].text
         return rows
 
     def _cell(self, column: Column, row: dict[str, Any], best: dict[tuple[str, Any], float]) -> Cell:
@@ -194,6 +219,7 @@ class Table:
             bold=self.is_bold(column, row, best),
             code=column.code,
             prose=column.prose,
+            tone=_TONES.get(column.text(value), "mixed") if column.verdict and value else "",
         )
 
 

@@ -20,6 +20,14 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """A statement of the first screen: a label of one to three words, and one or two sentences."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the report.
 
