@@ -82,6 +82,7 @@ popularity_gamma = 0.0
 popularity_half_life_days = 30.0
 without_popularity = "kept"
 masked = "own"
+hits = "item"
 
 [paradigms.semid]
 history_length = 25

@@ -1,6 +1,7 @@
-"""Text vectors from a plain language model: the mean of its last hidden states."""
+"""Text vectors from a plain language model: the mean of its last hidden states, or that of the last token."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,16 +14,24 @@ BATCH = 256
 
 @torch.no_grad()
 def text_vectors(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most_tokens: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    most_tokens: int | None,
+    *,
+    pooling: Literal["mean", "last"] = "mean",
+    special_tokens: bool = False,
 ) -> np.ndarray:
-    """Mean-pooled last hidden states: float32 [texts, width]; zeros for a text without tokens.
+    """Pooled last hidden states: float32 [texts, width]; zeros for a text without tokens.
 
     Args:
         model: a language model without its head.
-        most_tokens: maximum tokens per text; the rest is cut off.
+        most_tokens: maximum tokens per text; the rest is cut off. None: no limit.
+        pooling: the mean over a text's tokens, or the state of its last token.
+        special_tokens: add the tokenizer's special tokens, such as one that begins a text.
     """
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
+    encoded = tokenizer(list(texts), add_special_tokens=special_tokens)["input_ids"] if len(texts) else []
     tokens = [row[:most_tokens] for row in encoded]
     order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))  # texts of equal length need no padding
     filled = [row for row in order if tokens[row]]
@@ -37,7 +46,10 @@ def text_vectors(
                 mask[place, : len(tokens[row])] = 1
             ids, mask = ids.to(model.device), mask.to(model.device)
             hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            weights = mask.unsqueeze(-1).float()
-            pooled = (hidden * weights).sum(1) / weights.sum(1)
+            if pooling == "last":
+                pooled = hidden[torch.arange(len(rows), device=hidden.device), mask.sum(1) - 1]
+            else:
+                weights = mask.unsqueeze(-1).float()
+                pooled = (hidden * weights).sum(1) / weights.sum(1)
             vectors[rows] = pooled.cpu().numpy()
     return vectors

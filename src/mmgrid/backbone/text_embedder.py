@@ -1,4 +1,4 @@
-"""Embeds texts: by a language model's mean hidden states, or by a sentence embedding model."""
+"""Embeds texts: by a language model's hidden states, or by a sentence embedding model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class TextEmbedder:
 
     Attributes:
         model: a folder, or an id on the hub.
-        source: "backbone" for a language model, "sentence-transformers" for an embedding model.
+        source: "backbone" for the mean hidden states of a language model; "last-token" for its state at the last token
+            of the whole text, read with the tokenizer's special tokens; "sentence-transformers" for an embedding model.
         revision: of a model on the hub.
     """
 
     model: str | Path
-    source: Literal["backbone", "sentence-transformers"] = "backbone"
+    source: Literal["backbone", "last-token", "sentence-transformers"] = "backbone"
     revision: str | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
@@ -43,4 +44,6 @@ class TextEmbedder:
 
         model, tokenizer = load_model(self.model, head=False), load_tokenizer(self.model)
         model.to(device())  # pyright: ignore[reportArgumentType]
+        if self.source == "last-token":
+            return lambda texts: text_vectors(model, tokenizer, texts, None, pooling="last", special_tokens=True)
         return lambda texts: text_vectors(model, tokenizer, texts, TEXT_TOKENS)

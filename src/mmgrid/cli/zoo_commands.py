@@ -19,7 +19,7 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help=
 
 
 def import_(
-    layout: Annotated[str, typer.Option("--from", metavar="LAYOUT", help="The layout, e.g. hllm.")],
+    layout: Annotated[str, typer.Option("--from", metavar="LAYOUT", help="hllm, lc-rec, bigrec, or a plug-in's.")],
     path: Annotated[
         Path | None, typer.Argument(metavar="PATH", help="The foreign checkpoint: a folder, or its file of weights.")
     ] = None,
@@ -40,7 +40,7 @@ def import_(
 
 
 def export(
-    layout: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="The layout, e.g. hllm.")],
+    layout: Annotated[str, typer.Option("--to", metavar="LAYOUT", help="hllm, lc-rec, bigrec, or a plug-in's.")],
     checkpoint: Annotated[
         str | None,
         typer.Argument(metavar="CHECKPOINT", help="The folder of a checkpoint; with --grid also the name of a cell."),

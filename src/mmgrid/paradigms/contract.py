@@ -65,10 +65,12 @@ class Paradigm(ABC, Generic[Model]):
     Attributes:
         name: the name in grid files, cells and results.
         recipe: its values; those in `EVALUATION` say how a model is evaluated.
+        own_embedder: whether the checkpoint itself names the model that embeds texts, instead of its grid.
     """
 
     name: str
     recipe: Any = None
+    own_embedder: bool = False
 
     # ---- loading and saving ----------------------------------------------------------------------------------
 

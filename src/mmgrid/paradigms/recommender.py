@@ -189,8 +189,8 @@ class Recommender:
             paradigm, model = load_checkpoint(self.folder, self._paradigm, self._values, wanted)
             self._loaded = wanted, paradigm, model.to(device())
         _, paradigm, model = self._loaded
-        needs = evaluation_needs(paradigm.name, known, self._embedder)
-        if PARADIGMS[paradigm.name].evaluation_needs and not needs:
+        needs = {} if paradigm.own_embedder else evaluation_needs(paradigm.name, known, self._embedder)
+        if PARADIGMS[paradigm.name].evaluation_needs and not needs and not paradigm.own_embedder:
             _LOG.warning(
                 "%s: the backbone of its grid is not found, so the checkpoint embeds titles itself; "
                 "figures may differ from the grid's. Name the backbone's folder as the embedder",

@@ -9,6 +9,8 @@ from pydantic import Field
 from mmgrid.frozen import Frozen
 from mmgrid.paradigms.layouts import Layout
 
+EVALUATION_VALUES = {"beam_width": 20, "renormalise": "vocabulary", "hits": "code", "masked": "nothing"}
+
 
 class LcRecImport(Frozen):
     """What an LC-Rec model folder does not say."""

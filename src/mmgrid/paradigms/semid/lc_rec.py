@@ -24,7 +24,7 @@ from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder
 from mmgrid.paradigms.facts import facts
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, level_name
-from mmgrid.paradigms.semid.layouts import LcRecExport, LcRecImport
+from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES, LcRecExport, LcRecImport
 from mmgrid.paradigms.shared.causal_weights import causal_tensors, token_tensors
 from mmgrid.paradigms.shared.foreign_weights import copy_weights, open_weights, read_config
 from mmgrid.semantic_ids.item_codes import NO_CODE, ItemCodes
@@ -63,11 +63,10 @@ def read(source: Path, folder: Path, options: LcRecImport) -> Mapping[str, Any]:
     ours |= {"text_tokens": 64, "title_tokens": 32, "every_position": False, "lc_rec": prompt}
     write_json(folder / "config.json", config | {"vocab_size": rows, "mmgrid": ours})
     rows_of_blocks = [{"name": "backbone", "start": 0, "stop": first}, tokens.entry()]
-    values = {"beam_width": 20, "renormalise": "vocabulary", "hits": "code", "masked": "nothing"}
     return {
         "domain": domain,
         "blocks": {"tensors": tables, "rows": rows_of_blocks},
-        "evaluation": {"values": values},
+        "evaluation": {"values": EVALUATION_VALUES},
     }
 
 

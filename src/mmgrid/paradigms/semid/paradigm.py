@@ -32,6 +32,7 @@ from mmgrid.files import sha256_file
 from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
+from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
 from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
@@ -77,7 +78,7 @@ class Semid(Paradigm[PreTrainedModel]):
         shape = codes.levels, codes.codes_per_level
         self.tokens = tokens or CodeTokens(config["block"], config["first_token"], shape)
         kept = {name: value for name, value in self.config.items() if name in SemidRecipe.model_fields}
-        self.recipe = recipe or SemidRecipe(**kept)
+        self.recipe = recipe or SemidRecipe(**kept, **(EVALUATION_VALUES if self.official else {}))
         self._parts: tuple[Items, PromptParts] | None = None
         self._trie: tuple[Items, ItemTrie] | None = None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Grounding:
     vectors: np.ndarray
     embed: Callable[[Sequence[str]], np.ndarray]
     seed: int = 0
+    embeds_empty: ClassVar[bool] = False  # whether the empty text is embedded, instead of having the zero vector
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or not np.isfinite(self.vectors).all():
@@ -56,8 +58,23 @@ class Grounding:
         centre = vectors[candidates].mean(axis=0)
         return cls(_unit(vectors - centre), lambda texts: _unit(embed(texts) - centre))
 
+    def name(self, title: str) -> str:
+        """The text by which an item's title is compared with generated titles; items with equal names share a vector."""
+        return one_line(title)
+
+    def texts(self, titles: Sequence[str]) -> list[str]:
+        """The texts of a user's generated titles, distinct and at least one; the empty text has the zero vector."""
+        return list(dict.fromkeys(filter(None, map(one_line, titles)))) or [""]
+
     def ranks(
-        self, titles: Titles, histories: Histories, items: Items, targets: np.ndarray, factor: np.ndarray | None = None
+        self,
+        titles: Titles,
+        histories: Histories,
+        items: Items,
+        targets: np.ndarray,
+        factor: np.ndarray | None = None,
+        *,
+        by_title: bool = False,
     ) -> np.ndarray:
         """Full rank of each target, from 0, among the candidates outside the user's history: int64 [U].
 
@@ -65,13 +82,15 @@ class Grounding:
 
         Args:
             factor: float32 [N], divides the distances; items with factor 0 are left out.
+            by_title: no item with the target's title comes before it.
         """
+        name_of = _groups(items, self.name)[1] if by_title else None
         ranks = np.full(len(targets), NOT_RANKED, np.int64)
         for start, distances, nearest in self._blocks(titles, histories, items, factor):
             block = slice(start, start + len(distances))
             target = np.asarray(targets[block], np.int64)[:, None]
             own = np.take_along_axis(distances, target, axis=1)
-            earlier = self._tie_order(histories.users[block], target, nearest)
+            earlier = self._tie_order(histories.users[block], target, nearest, name_of)
             ranks[block] = target_ranks(-distances, -own, earlier)
         return ranks
 
@@ -99,7 +118,7 @@ class Grounding:
         return best, scores
 
     def _tie_order(
-        self, users: np.ndarray, target: np.ndarray, nearest: np.ndarray
+        self, users: np.ndarray, target: np.ndarray, nearest: np.ndarray, name_of: np.ndarray | None
     ) -> Callable[[np.ndarray], np.ndarray]:
         """Which items at the target's distance come before it: by the position of the nearest title, then by tie keys.
 
@@ -107,6 +126,7 @@ class Grounding:
             users: int64 [B], rows of the corpus.
             target: int64 [B, 1].
             nearest: int64 [B, N], the position of each item's nearest title among the user's titles.
+            name_of: int64 [N]; items with the target's number do not come before it. None: they may.
         """
         own_nearest = np.take_along_axis(nearest, target, axis=1)
 
@@ -116,7 +136,7 @@ class Grounding:
             own_item = target[user, 0]
             keys, own_keys = (tie_keys(self.seed, users[user], items) for items in (item, own_item))
             ahead[user, item] = (keys < own_keys) | ((keys == own_keys) & (item < own_item))
-            return ahead
+            return ahead if name_of is None else ahead & (name_of != name_of[target])
 
         return earlier
 
@@ -126,8 +146,8 @@ class Grounding:
         """Yields per block: the first user; distances float32 [B, N], infinite where an item may not be recommended; and
         the position of the nearest title among the user's titles, int64 [B, N]."""
         self._check(titles, histories, items, factor)
-        rows, group_of = _groups(items)
-        generated = _GeneratedTitles.of(titles, self, [one_line(items.titles[row]) for row in rows])
+        rows, group_of = _groups(items, self.name)
+        generated = _GeneratedTitles.of(titles, self, [self.name(items.titles[row]) for row in rows])
         no_candidate = ~items.is_candidate()
         most = max(map(len, titles), default=1) or 1
         at_once = max(1, _BLOCK_ELEMENTS // (max(most, 2) * max(len(items), 1)))
@@ -163,13 +183,12 @@ class _GeneratedTitles:
 
     @classmethod
     def of(cls, titles: Titles, grounding: Grounding, known: list[str]) -> _GeneratedTitles:
-        """Empty titles are ignored; a user without any other title gets the zero vector."""
-        of_users = [list(dict.fromkeys(filter(None, map(one_line, own)))) or [""] for own in titles]
+        of_users = [grounding.texts(own) for own in titles]
         texts = sorted({text for own in of_users for text in own})
         group = {text: number for number, text in enumerate(known)}
         groups = np.array([group.get(text, -1) for text in texts], np.int64)
         vectors = np.zeros((len(texts), grounding.vectors.shape[1]))
-        new = [place for place, text in enumerate(texts) if text and groups[place] < 0]
+        new = [place for place, text in enumerate(texts) if (text or grounding.embeds_empty) and groups[place] < 0]
         if new:
             embedded = np.asarray(grounding.embed([texts[place] for place in new]))
             if embedded.shape != (len(new), vectors.shape[1]) or not np.isfinite(embedded).all():
@@ -248,9 +267,9 @@ def popularity_factor(
     return np.where(np.bincount(items, minlength=n_items) > 0, factor, without).astype(np.float32)
 
 
-def _groups(items: Items) -> tuple[np.ndarray, np.ndarray]:
+def _groups(items: Items, name: Callable[[str], str]) -> tuple[np.ndarray, np.ndarray]:
     """The first item row of each distinct title, int64 [G], and the number of each item's title, int64 [N]."""
     numbers: dict[str, int] = {}
-    group_of = np.array([numbers.setdefault(one_line(title), len(numbers)) for title in items.titles], np.int64)
+    group_of = np.array([numbers.setdefault(name(title), len(numbers)) for title in items.titles], np.int64)
     _, rows = np.unique(group_of, return_index=True)
     return rows.astype(np.int64), group_of

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import HeldOut, Histories, Items, Known, Phase
-from mmgrid.paradigms.contract import Paradigm, TrainingStart
+from mmgrid.paradigms.contract import CannotTrainError, Paradigm, TrainingStart
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, check_packing, collate
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
@@ -31,6 +31,7 @@ from mmgrid.paradigms.shared.targets import Targets, targets
 from mmgrid.paradigms.shared.windows import Windows, windows
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, TitleGenerator, VllmGenerator
 from mmgrid.paradigms.text.grounding import Grounding, popularity_factor
+from mmgrid.paradigms.text.official import Official
 from mmgrid.paradigms.text.spec import MODEL_VALUES, TextRecipe
 
 
@@ -48,6 +49,7 @@ class Text(Paradigm[PreTrainedModel]):
         generator: generates titles. None runs the recipe's `engine` with the given model. For vLLM, every call writes
             the model to a folder and starts an engine on it, while the model itself moves to main memory.
         seed: of sampled titles.
+        official: how BIGRec's official code asks and grounds, for a checkpoint that was imported from it; else None.
     """
 
     name = "text"
@@ -63,7 +65,10 @@ class Text(Paradigm[PreTrainedModel]):
         if missing:
             raise ValueError(f"config.json lacks `mmgrid.{missing[0]}`; is this a text checkpoint?")
         self.tokenizer = tokenizer
-        self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_VALUES})
+        self.official = Official.of(self.config, tokenizer)
+        self.own_embedder = self.official is not None
+        official = {} if self.official is None else self.official.values
+        self.recipe = recipe or TextRecipe(**{name: self.config[name] for name in MODEL_VALUES}, **official)
         self.grounding: Grounding | None = None
         self.popularity: np.ndarray | None = None
         self.others: Histories | None = None
@@ -108,6 +113,10 @@ class Text(Paradigm[PreTrainedModel]):
     def examples(
         self, histories: Histories, items: Items, phase: Phase, seed: int
     ) -> TextExamples | TextWindowExamples:
+        if self.official is not None:
+            raise CannotTrainError(
+                "this checkpoint was imported from BIGRec, whose prompts text can ask and not train; use it as it is"
+            )
         if self.config["every_position"]:
             return TextWindowExamples(windows(histories, phase, self.config["history_length"]), self.prompts(items))
         chosen = targets(
@@ -130,7 +139,7 @@ class Text(Paradigm[PreTrainedModel]):
         """
         self.seed = seed
         self.grounding = self.popularity = self.others = None
-        if "title_vectors" in needs and "embedder" in needs:
+        if self.official is None and "title_vectors" in needs and "embedder" in needs:
             vectors, embed = needs["title_vectors"], needs["embedder"]
             self.grounding = Grounding.centred(vectors, embed, known.items.candidates)
         if self.recipe.popularity_gamma:
@@ -150,7 +159,8 @@ class Text(Paradigm[PreTrainedModel]):
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         grounding = self._grounding(model, items)
         masked = self._masked(histories)
-        return grounding.ranks(self.titles(model, histories, items), masked, items, targets, self._factor())
+        titles, by_title = self.titles(model, histories, items), self.recipe.hits == "title"
+        return grounding.ranks(titles, masked, items, targets, self._factor(), by_title=by_title)
 
     def recommend(
         self, model: PreTrainedModel, histories: Histories, items: Items, k: int
@@ -166,8 +176,15 @@ class Text(Paradigm[PreTrainedModel]):
         the catalogue begins like that.
         """
         check_histories(histories)
-        prompts = self.prompts(items)
         recent = histories.last(self.config["history_length"])
+        if self.official is not None:
+            asked = [
+                self.official.question([items.titles[row] for row in recent.of(user)]) for user in range(len(recent))
+            ]
+            with self._engine(model) as generator:
+                generated = generator.titles(asked, max(self.official.beams, self.recipe.titles))
+            return [titles[: self.recipe.titles] for titles in generated]
+        prompts = self.prompts(items)
         questions = [prompts.question(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
         with self._engine(model) as generator:
             generated = generator.titles(questions, self.recipe.titles)
@@ -185,6 +202,8 @@ class Text(Paradigm[PreTrainedModel]):
     def _engine(self, model: PreTrainedModel) -> Iterator[TitleGenerator]:
         if self.generator is not None:
             yield self.generator
+        elif self.official is not None:
+            yield self.official.generator(model, self.recipe.engine, self.config["title_tokens"])
         elif self.recipe.engine == "huggingface":
             yield HuggingFaceGenerator(model, self.tokenizer, title_tokens=self.config["title_tokens"])
         else:
@@ -199,12 +218,17 @@ class Text(Paradigm[PreTrainedModel]):
                     generator.close()
 
     def _grounding(self, model: PreTrainedModel, items: Items) -> Grounding:
+        if self.grounding is None and self.official is not None:
+            return self.official.grounding(items)
         return self.grounding or own_grounding(model, self.tokenizer, items, self.config["title_tokens"])
 
     def _masked(self, histories: Histories) -> Histories:
         """The histories whose items are left out of the users' lists."""
         if self.recipe.masked == "own":
             return histories
+        if self.recipe.masked == "nothing":
+            nothing = np.zeros(0, histories.items.dtype), np.zeros(0, histories.timestamps.dtype)
+            return Histories(histories.users, np.zeros_like(histories.offsets), *nothing, histories.end)
         if self.others is None or len(self.others) != len(histories):
             raise ValueError("masked = 'others': set `others` to the histories of as many other users")
         return replace(self.others, users=histories.users)  # ties are still broken by the user

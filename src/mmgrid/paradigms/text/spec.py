@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from mmgrid.paradigms.recipe import DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.paradigms.text.layouts import BIGREC
 
 Engine = Literal["huggingface", "vllm"]
 MODEL_VALUES = (
@@ -29,6 +30,7 @@ class TextRecipe(DialogueRecipe):
         "popularity_half_life_days",
         "without_popularity",
         "masked",
+        "hits",
     )
 
     prompt: str = "Recommend the next item to a user who has taken these items, from the oldest to the newest:"
@@ -51,11 +53,24 @@ class TextRecipe(DialogueRecipe):
         json_schema_extra={"absent_means": "kept"},
         description="items without interactions, if a popularity factor is used",
     )
-    masked: Literal["own", "others"] = Field(
+    masked: Literal["own", "others", "nothing"] = Field(
         default="own",
         json_schema_extra={"absent_means": "own"},
-        description="whose history is left out of a user's list: the user's, or another's, as in the official code",
+        description="whose history is left out of a user's list: the user's, another's as in the official code, or none",
     )
+    hits: Literal["item", "title"] = Field(
+        default="item",
+        json_schema_extra={"absent_means": "item"},
+        description="which items count as the target: itself, or all of its title, as in BIGRec's evaluation of games",
+    )
+
+    @model_validator(mode="after")
+    def _hits_fit(self) -> "TextRecipe":
+        if self.hits == "title" and self.masked != "nothing":
+            raise ValueError(
+                f'hits = "title" ranks titles, but masked = "{self.masked}" leaves out items; set masked = "nothing"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _engine_options_fit(self) -> "TextRecipe":
@@ -98,6 +113,7 @@ class TextSpec(ParadigmSpec):
     }
     official_users = 5000
     evaluation_needs = ("title_vectors", "embedder")
+    layouts = (BIGREC,)
     seconds = (4e-3, 2.5e-2)
 
     def base_values(self, recipe: TextRecipe) -> dict[str, Any]:

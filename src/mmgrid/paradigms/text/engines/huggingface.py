@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,7 +37,12 @@ LIMIT_BYTES = {"cpu": 256 << 20, "cuda": 8 << 30}
 
 
 class HuggingFaceGenerator:
-    """See `mmgrid.paradigms.text.engines.TitleGenerator`. Beam search of width n; deterministic."""
+    """See `mmgrid.paradigms.text.engines.TitleGenerator`. Beam search of width n; deterministic.
+
+    may_be_empty: whether an answer may end with its first token.
+    """
+
+    may_be_empty: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -70,8 +75,12 @@ class HuggingFaceGenerator:
             for rows in self._batches(lengths, n):
                 answers = self._generate([prompts[row] for row in rows], n)
                 for row, answer in zip(rows, answers.split(n), strict=True):
-                    found[row] = [as_title(self.tokenizer, tokens) for tokens in answer.tolist()]
+                    found[row] = [self.title(prompts[row], tokens) for tokens in answer.tolist()]
         return found
+
+    def title(self, prompt: Prompt, answer: list[int]) -> str:
+        """The title of an answer's tokens."""
+        return as_title(self.tokenizer, answer)
 
     def _generate(self, prompts: list[Prompt], n: int) -> Tensor:
         """The tokens generated after the prompts: int64 [B · n, at most title_tokens], padded with a stop token."""
@@ -101,7 +110,7 @@ class HuggingFaceGenerator:
             num_beams=n,
             num_return_sequences=n,
             do_sample=False,
-            begin_suppress_tokens=self.stops,
+            begin_suppress_tokens=None if self.may_be_empty else self.stops,
             max_new_tokens=self.title_tokens,
             # Only one of the stop tokens: `generate` widens its beams by each. `EndsWithStopToken` has all of them.
             eos_token_id=self.end,
