@@ -1,6 +1,7 @@
 """BIGRec's official layout: read and written, with prompts, answers and ranks of an independent rewriting of its code."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,11 @@ def test_what_would_score_differently_is_refused(
     fails(changed("empty", weights={"odd": torch.zeros(1)}), "neither LoRA's nor in the model")
     fails(changed("none", weights={}), "holds no weights of LoRA")
     fails(changed("lost", base_model_name_or_path=str(tmp_path / "lost model")), "name it: --option base=FOLDER")
+    eight_bits = shutil.copytree(base, tmp_path / "eight bits")
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.weight"] = weights["lm_head.weight"].to(torch.int8)
+    save_file(weights, eight_bits / "model.safetensors")
+    fails(eight_bits, r"lm_head\.weight is int8, so the model is quantised", base=str(base))
     histories = random_histories(3, N)
     paradigm, model = opened(imported)
     with pytest.raises(CannotTrainError, match="imported from BIGRec"):
@@ -325,7 +331,7 @@ def test_our_own_model_is_exported_on_request_alone(base: Path, tmp_path: Path) 
     assert "mmgrid" not in json.loads((tmp_path / "theirs" / "config.json").read_text())
 
 
-def test_a_grid_takes_an_imported_checkpoint(imported: Path, tmp_path: Path) -> None:
+def test_a_grid_takes_an_imported_checkpoint(imported: Path, tmp_path: Path, caplog) -> None:
     head = TEXT_OF_GRID[: TEXT_OF_GRID.index("[backbone]")].replace('["garden", "kitchen"]', '["garden"]')
     entry = f'[[checkpoints]]\nparadigm = "text"\ndomain = "garden"\nphase = "phase2"\npath = "{imported}"\n'
     file = tmp_path / "grid.toml"
@@ -339,6 +345,7 @@ def test_a_grid_takes_an_imported_checkpoint(imported: Path, tmp_path: Path) -> 
     ids = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
     (found,) = recommender.recommend([ids[:2]], corpus, k=3)
     assert len(found) == 3
+    assert "figures may differ" not in caplog.text, "it names the model that embeds titles"
 
 
 def test_the_command_line_imports_and_exports(adapter: Path, tmp_path: Path) -> None:

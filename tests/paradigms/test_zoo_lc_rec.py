@@ -76,9 +76,9 @@ def reference_score(model, tokenizer, history: list[int], item: int) -> float:
 
 
 def lists(folder: Path, items: Items, histories) -> list[dict[int, float]]:
-    paradigm, model = load_checkpoint(
-        folder, values=json.loads((folder / "mmgrid.json").read_text())["evaluation"]["values"]
-    )
+    paradigm, model = load_checkpoint(folder)
+    declared = json.loads((folder / "mmgrid.json").read_text())["evaluation"]["values"]
+    assert paradigm.recipe.model_dump().items() >= declared.items(), "a grid that says nothing else takes these"
     best, scores = paradigm.recommend(model, histories, items, len(items))
     return [dict(zip(b.tolist(), s.tolist(), strict=True)) for b, s in zip(best, scores, strict=True)]
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import BackboneError, backbone_folder, load_tokenizer
 from mmgrid.files import write_json
+from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, LoraFolder, model_under
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder, Tensors
@@ -55,18 +56,18 @@ def read(source: Path, folder: Path, options: BigrecImport) -> Mapping[str, Any]
     try:
         with _merged(source, base_folder) if is_adapter else open_weights(source) as weights:
             tensors = causal_tensors(weights, config, source)
+            _check_floats(weights, base_folder if is_adapter else source)
             copy_weights(weights, tensors, folder / WEIGHTS_FILE)
             rows = next(weights.info(name).shape[0] for name in tensors if name.endswith("embed_tokens.weight"))
     except MergeError as error:
         raise LayoutError(str(error)) from None
     has_tokenizer = not is_adapter and any(source.glob("tokenizer*"))
     tokenizer = _save_tokenizer(source if has_tokenizer else base_folder, folder)
-    prompt: dict[str, Any] = {name: settings[name] for name in ("instruction", "history", "beams", "hits")} | {
-        "base": base
-    }
+    prompt: dict[str, Any] = {name: settings[name] for name in ("instruction", "history", "beams", "hits")}
+    prompt["base"] = base
     ours = {"paradigm": "text", "prompt": settings["instruction"], "history_length": settings["history_length"]}
     ours |= {"text_tokens": 64, "title_tokens": settings["new_tokens"], "every_position": False, "bigrec": prompt}
-    config.pop("quantization_config", None)  # of a base that was loaded in 8 bits: these weights are plain
+    config.pop("quantization_config", None)  # of a training that read the base in 8 bits: these weights are plain
     write_json(folder / "config.json", config | {"vocab_size": rows, "mmgrid": ours})
     values = Official(tokenizer, **prompt).values
     domain = {"domain": options.domain} if options.domain else {}
@@ -157,6 +158,15 @@ def _merged(adapter: Path, base: Path) -> Iterator[Tensors]:
                     raise LayoutError(f"{adapter / ADAPTER_FILE}: holds no weights of LoRA; save the adapter again")
         with LoraFolder(adapter, base) as merged:
             yield merged
+
+
+def _check_floats(weights: Tensors, source: Path) -> None:
+    quantised = next((name for name in weights if not is_float(weights.info(name).dtype)), None)
+    if quantised:
+        raise LayoutError(
+            f"{source}: {quantised} is {weights.info(quantised).dtype}, so the model is quantised; name one in float16, "
+            "bfloat16 or float32"
+        )
 
 
 def _save_tokenizer(source: Path, folder: Path) -> PreTrainedTokenizerBase:
