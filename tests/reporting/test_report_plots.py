@@ -12,14 +12,17 @@ from made_studies import made_studies
 from page_data import data_set, figure, read_payload
 
 from mmgrid.reporting import write_figures
-from mmgrid.reporting.figures.figure import vegalite_version
+from mmgrid.reporting.figures.figure import METRIC_MARK, vegalite_version
 from mmgrid.reporting.figures.plot_data import data_set as thinned
 from mmgrid.reporting.figures.plots import plot_figure
 from mmgrid.reporting.page.figure_files import sized_spec
+from mmgrid.reporting.page.study_sections import study_figures
 from mmgrid.reporting.studies.registry import view
 from mmgrid.reporting.tables.order import STUDY_METRICS, listing_orders
+from mmgrid.reporting.tables.table import Table
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.registry import STUDIES
+from mmgrid.studies.statistics.curve import best_place
 
 DOMAINS = ("toys", "beauty", "health")
 PLOTS = [(study.name, plot.name) for study in STUDIES.values() for plot in study.plots]
@@ -83,7 +86,7 @@ def test_the_group_follows_the_page_unless_it_is_the_colour():
 def test_data_is_thinned_to_four_metrics_and_five_digits():
     data = drawing("temporal", "curves").data["data"]
     assert set(data["metric"]) == set(STUDY_METRICS)
-    assert "smooth" not in data.columns
+    assert set(data["group"]) == {"all", "active", "non_active"}
     assert data["value"].to_list() == data["value"].round_sig_figs(5).to_list()
 
 
@@ -96,6 +99,51 @@ def test_each_line_has_its_dashed_rule_once():
     found = {(row["domain"], row["group"]): row["_rule curves"] for row in rules.iter_rows(named=True)}
     assert rules.height == len(expected)
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_dot_stands_on_the_maximum_of_the_drawn_curve():
+    """λ* is the maximum of the smoothed curve, not of the measured points, and its interval is drawn."""
+    made = studies(DOMAINS)["temporal"]
+    curves = made["curve"].filter(domain="beauty", group="all", metric="ndcg@20", seed=0)
+    best = best_place(curves["value"].to_numpy()[None], curves["scale"].to_numpy(), seed=0).place
+    marked = made["best"].with_columns(best=pl.lit(best), best_low=pl.lit(best - 0.1), best_high=pl.lit(best + 0.1))
+    frames = {**made, "curve": curves, "best": marked}
+    study = STUDIES["temporal"]
+    (figure,) = study_figures(study, view("temporal"), frames, DOMAINS)
+    data = figure.data["temporal/curve"]
+    (dot,) = data.drop_nulls("_rule curves").iter_rows(named=True)
+    assert dot["scale"] == pytest.approx(best)
+    assert dot["smooth"] == data["smooth"].max()
+    assert (dot["_rule low curves"], dot["_rule high curves"]) == pytest.approx((best - 0.1, best + 0.1))
+    assert data["value"].drop_nulls().len() == curves.height  # the places between have no measured value
+    assert data.height > curves.height
+
+
+def test_axes_name_the_metric_that_is_shown():
+    curves = drawing("temporal", "curves")
+    assert METRIC_MARK in json.dumps(curves.spec, ensure_ascii=False)
+    assert curves.metrics["recall@10"] == "Recall@10"
+    assert '"NDCG@20, %"' in json.dumps(curves.first_spec)
+    one = plot_figure(
+        STUDIES["temporal"].plots[0],
+        "data",
+        curves.data["data"].filter(pl.col("metric") == "ndcg@10"),
+        {},
+        figure_id="x",
+    )
+    assert one is not None
+    assert one.metrics == {}
+    assert '"NDCG@10, %"' in json.dumps(one.spec)
+
+
+@pytest.mark.parametrize(("domains", "said"), [(DOMAINS, True), ("abcd", False)])
+def test_a_line_through_two_or_three_domains_is_no_evidence(domains, said):
+    made = studies(tuple(domains))
+    (recency,) = study_figures(STUDIES["recency"], view("recency"), made["recency"], domains)
+    assert ("A line through 3 domains is no evidence of a trend." in recency.caption) is said
+    fitted = [*view("advise").tables(made["advise"]), *view("advise").paragraphs(made["advise"])]
+    words = " ".join(part.caption if isinstance(part, Table) else part.text for part in fitted)
+    assert words.count(f"A line through {len(domains) - 1} domains is no evidence") == 2
 
 
 def test_each_panel_has_its_crossing_lines_once():

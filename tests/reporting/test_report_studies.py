@@ -200,7 +200,8 @@ def test_recency_names_the_oldest_and_the_youngest():
     findings = rows("recency", "findings", finding)
     assert text("recency", recency=recency, findings=findings) == (
         "semb: of 2 domains, λ* of non-active users is 0.700 [0.500, 0.900] (a, 600 days) where the items are oldest "
-        "and 1.100 (b, 300 days) where they are youngest. Pearson’s r is −0.90 [−1.00, −0.20], p < 0.001, n = 2: "
+        "and 1.100 (b, 300 days) where they are youngest. A line through 2 domains is no evidence of a trend. "
+        "Pearson’s r is −0.90 [−1.00, −0.20], p < 0.001, n = 2: "
         "reproduced."
     )
     assert text("recency", recency=recency.head(1)) == (
@@ -279,7 +280,7 @@ def test_the_first_screen_names_the_verdicts_of_one_paradigm():
     headline = verdicts_headline(found, "semb")
     assert headline is not None
     assert headline.text == (
-        "Of 2 tests for semb, 1 is reproduced (recency), 0 are not reproduced and 1 is undecided. "
+        "Of 2 tests for semb: 1 reproduced (recency); 0 not reproduced; 1 undecided (finding 1). "
         "Over all paradigms: 2 reproduced, 0 not reproduced and 2 undecided."
     )
     assert verdicts_headline(found.clear(), "semb") is None
@@ -299,7 +300,7 @@ def test_the_first_screen_says_what_a_merge_costs():
     assert found is not None
     assert found.text == (
         "Merging semb by weight with the model of another domain changes NDCG@20 by −50.0 % [−60.0, −40.0] (a with b) "
-        "to +2.0 % [−4.0, +8.0], median −24.0 %; 1 of 2 merges is significantly worse, 0 better, 1 undecided. "
+        "to +2.0 % [−4.0, +8.0], median −24.0 %; 1 of 2 is significantly worse and 1 of 2 is undecided. "
         "By subspace: −10.0 % [−20.0, 0.0] (a with b); without p-values it is undecided which changes are more than "
         "chance."
     )

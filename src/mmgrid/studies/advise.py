@@ -63,7 +63,7 @@ PLOTS = (
         name="gains",
         table="comparison",
         mark="point",
-        x=Axis("difference", "λ̂ minus λ = 1", "percentage points"),
+        x=Axis("difference", "{metric} at λ̂ minus λ = 1", "points"),
         y=Axis("domain", "domain"),
         colour=Axis("domain", "domain"),
         x_low="low",

@@ -9,7 +9,7 @@ Mark = Literal["line", "path", "heat", "point", "bar"]
 
 @dataclass(frozen=True)
 class Axis:
-    """A column, and its title and unit for the reader."""
+    """A column, and its title and unit for the reader. `{metric}` in the title stands for the name of the metric shown."""
 
     column: str
     title: str
@@ -31,7 +31,11 @@ class Plot:
         x_low, x_high: the columns with the bounds of x, if any.
         order: the column along which a path runs.
         choices: columns whose value the reader selects; only rows with the selected value are shown.
-        rules: a table and its column of x for dashed vertical lines; panel, colour and choices as for the marks.
+        points: in a line, the column with measured values, drawn as points beside it, if y is not what was measured;
+            `low` and `high` are then the bounds of these.
+        rules: a table and its column of x for dashed vertical lines, each with a dot where it meets its line; panel,
+            colour and choices as for the marks.
+        rule_bounds: the columns of that table with the bounds of the x of a rule, if any.
         label: the column with the labels of points, if any.
         cross: the columns with an x and a y at which each panel gets thin lines, if any.
         keep: column → values; only rows with one of these values are drawn.
@@ -53,7 +57,9 @@ class Plot:
     x_high: str = ""
     order: str = ""
     choices: tuple[str, ...] = ()
+    points: str = ""
     rules: tuple[str, str] | None = None
+    rule_bounds: tuple[str, str] | None = None
     label: str = ""
     cross: tuple[str, str] | None = None
     keep: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

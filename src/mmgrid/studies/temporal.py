@@ -51,17 +51,20 @@ PLOTS = (
         name="curves",
         table="curve",
         mark="line",
-        x=Axis("scale", "λ"),
-        y=Axis("value", "value", "percent"),
+        x=Axis("scale", "λ (0 is t1, 1 is t2)"),
+        y=Axis("smooth", "{metric}", "%"),
         colour=Axis("group", "users"),
         panel="domain",
         low="low",
         high="high",
         choices=("metric",),
+        points="value",
         rules=("best", "best"),
+        rule_bounds=("best_low", "best_high"),
         reference=1.0,
-        caption="Quality of Θ(t1) + λ (Θ(t2) − Θ(t1)); λ = 0 and λ = 1 are the checkpoints at t1 and t2. "
-        "Dashed: the best λ of each group.",
+        caption="Quality of Θ(t1) + λ (Θ(t2) − Θ(t1)); λ = 0 and λ = 1 are the checkpoints at t1 and t2. Points: "
+        "measured, with 95 % intervals as bands. Lines: smoothed; the dot on a line is its maximum, the best λ, and the "
+        "bar through it the 95 % interval.",
     ),
 )
 

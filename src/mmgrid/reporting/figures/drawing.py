@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from mmgrid.reporting.figures.figure import text_pixels
+from mmgrid.reporting.figures.figure import METRIC_MARK, text_pixels
 from mmgrid.reporting.figures.plot_data import HOVER_COLUMNS
 from mmgrid.reporting.tables.labels import column_label, value_label
 from mmgrid.reporting.tables.order import ordered
@@ -46,8 +46,9 @@ def option_text(value: Any) -> str:
 
 
 def titled(axis: Axis) -> str:
-    """`gap, days`."""
-    return f"{axis.title}, {axis.unit}" if axis.unit else axis.title
+    """`gap, days`; the name of the metric is put in once it is known which one is shown."""
+    title = axis.title.replace("{metric}", METRIC_MARK)
+    return f"{title}, {axis.unit}" if axis.unit else title
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Drawing:
         tooltips = {}
         for axis in axes:
             tooltips.setdefault(axis.column, self.tooltip(axis.column, titled(axis)))
+        if plot.points:
+            tooltips[plot.points] = self.tooltip(plot.points, "Measured")
         for low, high in ((plot.x_low, plot.x_high), (plot.low, plot.high)):
             if low and high:
                 tooltips[low] = self.tooltip(low, "Interval from")
@@ -115,20 +118,21 @@ class Drawing:
         position = channel(**self.channel(axis.column, nominal=True)).sort(names)
         heat = self.plot.mark == "heat"
         if channel is alt.Y:
-            return position.title(titled(axis) if heat else None)
+            return position.title(titled(axis))
         if self.plot.mark == "line":  # a scale of names, such as layers: leave some out rather than slant them
             return position.title(titled(axis)).axis(labelAngle=0, labelOverlap="greedy")
         fits = text_pixels(names) <= self.tile_width if heat else len(names) * text_pixels(names) <= 200
         slant = 0 if fits else -35
         look = alt.Axis(labelAngle=slant, labelLimit=180 if slant else 110, labelOverlap=False, orient="bottom")
-        return position.title(titled(axis) if heat else None).axis(look)
+        return position.title(titled(axis)).axis(look)
 
     def colour(self) -> alt.Color:
         """The colour of each value, with a legend unless an axis or a label already names the values."""
         axis = self.plot.colour
         colour = alt.Color(**self.channel(axis.column, nominal=True))
         colour = colour.scale(domain=self.values(axis.column), range="category")
-        if axis.column in (self.plot.x.column, self.plot.y.column, self.plot.label):
+        named = (self.plot.x.column, self.plot.y.column, self.plot.label)
+        if axis.column in named or len(self.plot.keep.get(axis.column, ())) == 1:
             return colour.legend(None)
         look: dict[str, Any] = {"title": None, "orient": "top", "symbolStrokeWidth": 3, "symbolOpacity": 1}
         look["symbolType"] = {"bar": "square", "point": "circle"}.get(self.plot.mark, "stroke")

@@ -5,14 +5,18 @@ A specification names its data and contains none. The page fills in the data and
 ranges `category`, `diverging` and `ordinal` of the theme, so that light and dark share one specification.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
 import polars as pl
 
 from mmgrid.reporting.tables.labels import metric_label
+
+METRIC_MARK = "\ue000"
+"""Stands in the titles of a specification for the name of the metric that is shown (a character for private use)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Figure:
         legend_pixels: width of an entry of the legend.
         max_pixels: width at most, for a figure with one panel; 0 for no limit.
         axis_pixels: width of the axis of each further panel, if each has its own.
+        metrics: metric → its name, which takes the place of `METRIC_MARK` in the specification, if that has any.
         title: its number, set once the order of the figures is known.
     """
 
@@ -67,7 +72,19 @@ class Figure:
     legend_pixels: int = 120
     max_pixels: int = 0
     axis_pixels: int = 0
+    metrics: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+
+    @property
+    def first_spec(self) -> dict[str, Any]:
+        """The specification as it is shown at first, with the name of the metric in its titles."""
+        chosen = next((one["value"] for one in self.spec["params"] if one["name"] == "metric"), "")
+        return with_metric(self.spec, self.metrics.get(chosen, "")) if self.metrics else self.spec
+
+
+def with_metric(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    """The specification with the name of a metric in its titles; the page's script does the same."""
+    return json.loads(json.dumps(spec, ensure_ascii=False).replace(METRIC_MARK, json.dumps(name)[1:-1]))
 
 
 def vegalite_version() -> str:
@@ -82,6 +99,11 @@ def specification(chart: Any, **parameters: str | float) -> dict[str, Any]:
     spec.pop("config", None)
     spec["params"] = [{"name": name, "value": value} for name, value in parameters.items()]
     return spec
+
+
+def metric_labels(metrics: Sequence[str]) -> dict[str, str]:
+    """Metric → its name."""
+    return {metric: metric_label(metric) for metric in metrics}
 
 
 def metric_control(metrics: Sequence[str]) -> Control:

@@ -25,7 +25,7 @@ def losses_figure(curves: pl.DataFrame, domains: Sequence[str], strength: Sequen
         .transform_filter("datum.paradigm === paradigm")
         .encode(
             x=alt.X("epoch:Q").title("epoch").axis(tickCount=4),
-            y=alt.Y("loss:Q").title("loss").scale(zero=False, nice=True).axis(tickCount=5),
+            y=alt.Y("loss:Q").title("training loss").scale(zero=False, nice=True).axis(tickCount=5),
             color=alt.Color("domain:N")
             .scale(domain=names, range="category")
             .legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3),

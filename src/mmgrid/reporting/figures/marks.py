@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from mmgrid.reporting.figures.drawing import Drawing, datum, field, titled
-from mmgrid.reporting.figures.plot_data import SIGNIFICANT, cross_columns, rule_column
+from mmgrid.reporting.figures.plot_data import SIGNIFICANT, cross_columns, rule_bounds, rule_column
 
 _MUTED = "#87919c"
 _PERCENT_LIMITS = (6, 10, 20, 30, 40, 60, 80, 100)
@@ -23,19 +23,41 @@ def _line(drawing: Drawing) -> list[alt.Chart]:
     plot = drawing.plot
     base = drawing.base().encode(color=drawing.colour())
     x, y = drawing.axis(alt.X, plot.x), drawing.axis(alt.Y, plot.y)
-    found = [base.mark_line(strokeWidth=1.8, point="transparent").encode(x=x, y=y)]
+    line = (
+        base.mark_line(strokeWidth=2, aria=False)
+        if plot.points
+        else base.mark_line(strokeWidth=1.8, point="transparent")
+    )
+    found = [line.encode(x=x, y=y)]
     if plot.low and plot.high:
         low = alt.Y(**drawing.channel(plot.low)).title(titled(plot.y))
-        band = base.mark_area(opacity=0.13, stroke=None)
+        band = base.mark_area(opacity=0.13, stroke=None, aria=False).transform_filter(f"isValid({datum(plot.low)})")
         found.insert(0, band.encode(x=x, y=low, y2=alt.Y2(field=field(plot.high))))
-    rule = rule_column(plot)
-    if rule in drawing.frame.columns and drawing.is_numeric(rule):
-        rules = base.mark_rule(strokeDash=[5, 4], strokeWidth=1.8).transform_filter(f"isValid({datum(rule)})")
-        hover = [
-            drawing.tooltip(plot.colour.column, titled(plot.colour)),
-            drawing.tooltip(rule, "Dashed line at", ".3~f"),
-        ]
-        found.append(rules.encode(x=alt.X(**drawing.channel(rule)).title(titled(plot.x)), tooltip=hover))
+    if plot.points:
+        measured = base.mark_point(filled=True, size=22, opacity=0.6).transform_filter(f"isValid({datum(plot.points)})")
+        found.append(measured.encode(x=x, y=alt.Y(**drawing.channel(plot.points)).title(titled(plot.y))))
+    return [*found, *_rules(drawing, base, y)]
+
+
+def _rules(drawing: Drawing, base: alt.Chart, y: alt.Y) -> list[alt.Chart]:
+    """A dashed vertical line for each rule, and where it meets its line, a dot and the interval of its place."""
+    plot, rule, bounds = drawing.plot, rule_column(drawing.plot), rule_bounds(drawing.plot)
+    if rule not in drawing.frame.columns or not drawing.is_numeric(rule):
+        return []
+    hover = [
+        drawing.tooltip(plot.colour.column, titled(plot.colour)),
+        drawing.tooltip(rule, "Dashed line at", ".3~f"),
+        *(drawing.tooltip(name, title, ".3~f") for name, title in zip(bounds, ("Interval from", "to"), strict=False)),
+    ]
+    own = base.encode(tooltip=hover).transform_filter(f"isValid({datum(rule)})")
+    place = alt.X(**drawing.channel(rule)).title(titled(plot.x))
+    found = [own.mark_rule(strokeDash=[4, 4], strokeWidth=1.2, aria=False).encode(x=place)]
+    if bounds:
+        low = alt.X(**drawing.channel(bounds[0])).title(titled(plot.x))
+        bar = own.mark_rule(strokeWidth=4, opacity=0.55, strokeCap="round", aria=False)
+        found.append(bar.encode(x=low, x2=alt.X2(field=field(bounds[1])), y=y))
+    if drawing.is_numeric(plot.y.column):
+        found.append(own.mark_point(filled=True, size=80, opacity=1).encode(x=place, y=y))
     return found
 
 
@@ -89,7 +111,7 @@ def _bar(drawing: Drawing) -> list[alt.Chart]:
     found = [base.mark_bar(cornerRadiusEnd=2).encode(x=x, y=drawing.axis(alt.Y, plot.y, zero=True))]
     if plot.low and plot.high:
         low = alt.Y(**drawing.channel(plot.low)).title(titled(plot.y))
-        rule = base.mark_rule().encode(x=x, y=low, y2=alt.Y2(field=field(plot.high)), color=alt.value(_MUTED))
+        rule = base.mark_rule(aria=False).encode(x=x, y=low, y2=alt.Y2(field=field(plot.high)), color=alt.value(_MUTED))
         found.append(rule)
     return found
 
@@ -137,7 +159,7 @@ def scale_limit(values: pl.Series, *, percent: bool = True) -> float:
 
 def _intervals(base: alt.Chart, drawing: Drawing, *, opacity: float, width: float) -> list[alt.Chart]:
     plot = drawing.plot
-    rule = base.mark_rule(strokeWidth=width, strokeCap="round", opacity=opacity)
+    rule = base.mark_rule(strokeWidth=width, strokeCap="round", opacity=opacity, aria=False)
     found = []
     if plot.x_low and plot.x_high:
         low = alt.X(**drawing.channel(plot.x_low)).title(titled(plot.x))
@@ -153,7 +175,7 @@ def _crossing(drawing: Drawing) -> list[alt.Chart]:
     plot = drawing.plot
     if not plot.cross:
         return []
-    rule = alt.Chart().mark_rule(strokeWidth=1, strokeDash=[2, 3])
+    rule = alt.Chart().mark_rule(strokeWidth=1, strokeDash=[2, 3], aria=False)
     x, y = (drawing.channel(column) for column in cross_columns(plot))
     vertical, horizontal = (rule.transform_filter(f"isValid({datum(column)})") for column in cross_columns(plot))
     return [
@@ -168,4 +190,4 @@ def _reference(drawing: Drawing) -> list[alt.Chart]:
         return []
     # Aggregated to one row per panel: otherwise every row would draw the line again.
     one = alt.Chart().transform_aggregate(rows="count()")
-    return [one.mark_rule(strokeWidth=1, opacity=0.8).encode(x=alt.datum(plot.reference))]
+    return [one.mark_rule(strokeWidth=1, opacity=0.8, aria=False).encode(x=alt.datum(plot.reference))]

@@ -27,7 +27,7 @@ def merges_figure(pairs: pl.DataFrame, domains: Sequence[str]) -> Figure | None:
         mark="heat",
         x=Axis("partner", "merged with"),
         y=Axis("domain", "evaluated on"),
-        colour=Axis("change", "change", "%"),
+        colour=Axis("change", "change in {metric}", "%"),
         low="low",
         high="high",
         panel="paradigm",

@@ -24,8 +24,13 @@ _IMPLIED_CHOICES = ("paradigm", "seed", "metric")
 
 
 def rule_column(plot: Plot) -> str:
-    """The added column with the place of a vertical line, set on one row of each line of the plot that has one."""
+    """The added column with the place of a vertical line, set on the nearest row of each line that has one."""
     return f"_rule {plot.name}"
+
+
+def rule_bounds(plot: Plot) -> tuple[str, ...]:
+    """The added columns with the bounds of that place; empty without bounds."""
+    return (f"_rule low {plot.name}", f"_rule high {plot.name}") if plot.rule_bounds else ()
 
 
 def cross_columns(plot: Plot) -> tuple[str, ...]:
@@ -91,8 +96,12 @@ def data_set(table: str, plots: Sequence[Plot], frames: Mapping[str, pl.DataFram
     for plot in plots:
         keys = [*choices(plot, frame), *([plot.panel] if plot.panel else [])]
         if plot.rules:
-            rules = frames[plot.rules[0]].with_columns(pl.col(plot.rules[1]).alias(rule_column(plot)))
-            frame = _with_rules(frame, rules, rule_column(plot), [*keys, plot.colour.column])
+            table, *columns = (*plot.rules, *(plot.rule_bounds or ()))
+            added = [rule_column(plot), *rule_bounds(plot)]
+            rules = frames[table].with_columns(
+                pl.col(name).alias(new) for new, name in zip(added, columns, strict=True)
+            )
+            frame = _with_rules(frame, rules, added, [*keys, plot.colour.column], plot.x.column)
         if plot.cross:
             # One row per panel is enough; more would draw the lines over themselves.
             frame = frame.with_columns(
@@ -101,13 +110,13 @@ def data_set(table: str, plots: Sequence[Plot], frames: Mapping[str, pl.DataFram
             )
     named = {name for plot in plots for name in (*_drawn_columns(plot), *choices(plot, frame))}
     named |= {SIGNIFICANT, *HOVER_COLUMNS}
-    named |= {name for plot in plots for name in (rule_column(plot), *cross_columns(plot))}
+    named |= {name for plot in plots for name in (rule_column(plot), *rule_bounds(plot), *cross_columns(plot))}
     return frame.select(name for name in frame.columns if name in named).with_columns(cs.float().round_sig_figs(5))
 
 
 def _drawn_columns(plot: Plot) -> set[str]:
     """The columns of the plot's table that its rows are drawn from."""
-    optional = (plot.low, plot.high, plot.x_low, plot.x_high, plot.order, plot.label)
+    optional = (plot.low, plot.high, plot.x_low, plot.x_high, plot.order, plot.label, plot.points)
     return {*positions(plot), *plot.choices, *plot.keep, *(name for name in optional if name)}
 
 
@@ -115,20 +124,35 @@ def _check_columns(plot: Plot, frame: pl.DataFrame, frames: Mapping[str, pl.Data
     missing = sorted({*_drawn_columns(plot), *(plot.cross or ())} - set(frame.columns))
     if missing:
         raise ValueError(f"figure {plot.name!r}: table {plot.table!r} has no column {', '.join(missing)}")
-    if plot.rules and (plot.rules[0] not in frames or plot.rules[1] not in frames[plot.rules[0]].columns):
-        raise ValueError(f"figure {plot.name!r}: there is no column {plot.rules[1]!r} in a table {plot.rules[0]!r}")
+    if plot.rules:
+        table, *columns = (*plot.rules, *(plot.rule_bounds or ()))
+        for column in columns:
+            if table not in frames or column not in frames[table].columns:
+                raise ValueError(f"figure {plot.name!r}: there is no column {column!r} in a table {table!r}")
 
 
-def _with_rules(frame: pl.DataFrame, rules: pl.DataFrame, column: str, keys: Sequence[str]) -> pl.DataFrame:
-    """The frame with the `column` of the rules, matched by the keys that both have."""
+def _with_rules(
+    frame: pl.DataFrame, rules: pl.DataFrame, columns: Sequence[str], keys: Sequence[str], x: str
+) -> pl.DataFrame:
+    """The frame with the `columns` of the rules, matched by the keys that both have.
+
+    The first of the columns is a place on x. They are set on the row of each line that is nearest to it, null elsewhere.
+    """
+    place = columns[0]
     shared = [key for key in dict.fromkeys(keys) if key in rules.columns]
     if shared:
-        found = rules.select(*shared, column).unique(shared, keep="first", maintain_order=True)
+        found = rules.select(*shared, *columns).unique(shared, keep="first", maintain_order=True)
         frame = frame.join(found, on=shared, how="left", maintain_order="left")
     else:
-        places = rules[column].drop_nulls()
-        frame = frame.with_columns(pl.lit(places[0] if len(places) else None).alias(column))
-    return frame.with_columns(_first_only(pl.col(column), keys).alias(column))
+        known = rules.filter(pl.col(place).is_not_null())
+        frame = frame.with_columns(pl.lit(known[name][0] if len(known) else None).alias(name) for name in columns)
+    lines = list(dict.fromkeys(keys))
+    chosen = pl.lit(True)
+    if frame.schema[x].is_numeric() and frame.schema[place].is_numeric():
+        away = (pl.col(x) - pl.col(place)).abs()
+        chosen = (away == (away.min().over(lines) if lines else away.min())).fill_null(False)
+    first = _first_only(chosen, [*lines, chosen])
+    return frame.with_columns(pl.when(chosen & first).then(pl.col(name)).alias(name) for name in columns)
 
 
 def _first_only(value: pl.Expr, keys: Sequence[str]) -> pl.Expr:

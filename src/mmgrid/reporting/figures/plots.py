@@ -8,7 +8,15 @@ import altair as alt
 import polars as pl
 
 from mmgrid.reporting.figures.drawing import TILE_HEIGHT, Drawing, datum, field, option_text, quoted
-from mmgrid.reporting.figures.figure import Control, Figure, panels, specification, text_pixels
+from mmgrid.reporting.figures.figure import (
+    Control,
+    Figure,
+    metric_labels,
+    panels,
+    specification,
+    text_pixels,
+    with_metric,
+)
 from mmgrid.reporting.figures.marks import layers
 from mmgrid.reporting.figures.plot_data import SIGNIFICANT, choices, is_drawn, is_group_of_users, positions
 from mmgrid.reporting.figures.theme import INKS
@@ -63,12 +71,16 @@ def plot_figure(
         chart = _resolved(chart.facet(facet=facet, columns=panels(len(names), _abreast(plot))), drawing)
     chart = chart.transform_filter(_condition(drawing, parameters))
     first = {column: _first(values, (opens or {}).get(column, ())) for column, values in chosen.items()}
+    metrics = metric_labels(drawing.values("metric") if "metric" in rows.columns else [])
     first_values = {parameters[column]: option_text(value) for column, value in first.items()}
+    spec = specification(chart, **first_values, **(INKS["light"] if heat else {}))
     return Figure(
         id=figure_id,
         caption=_caption(drawing),
         alternative=_alternative(plot),
-        spec=specification(chart, **first_values, **(INKS["light"] if heat else {})),
+        # A choice of metrics changes the titles; otherwise they are known here.
+        spec=spec if len(metrics) > 1 else with_metric(spec, next(iter(metrics.values()), "value")),
+        metrics=metrics if len(metrics) > 1 else {},
         data={data_name: frame},
         controls=tuple(
             _control(parameters[column], column, values, first[column])
@@ -153,7 +165,7 @@ def _label_pixels(drawing: Drawing) -> int:
     """The width of the y-axis with its title."""
     axis = drawing.plot.y
     if not drawing.on_scale(axis):
-        return 40 + text_pixels(drawing.values(axis.column))
+        return 58 + text_pixels(drawing.values(axis.column))
     largest = max(abs(float(value)) for value in drawing.frame[axis.column].drop_nulls())
     return 62 if largest >= 0.01 else 84
 
@@ -179,4 +191,5 @@ def _alternative(plot: Plot) -> str:
         text = f"Heatmap of {plot.colour.title} by {plot.y.title} and {plot.x.title}"
     else:
         text = f"{kinds[plot.mark]} of {plot.y.title} against {plot.x.title}, one colour per {plot.colour.title}"
+    text = text.replace("{metric}", "the metric")
     return f"{text}, one panel per {column_words(plot.panel)}" if plot.panel else text

@@ -3,10 +3,11 @@
 import altair as alt
 import polars as pl
 
-from mmgrid.reporting.figures.figure import Figure, metric_control, panels, specification
+from mmgrid.reporting.figures.figure import METRIC_MARK, Figure, metric_control, metric_labels, panels, specification
 from mmgrid.reporting.tables.order import BASELINE, ordered, ordered_metrics
 
 _BASELINE_COLOUR = "#87919c"
+_VALUE = f"{METRIC_MARK}, %"
 
 
 def scores_figure(scored: pl.DataFrame) -> Figure | None:
@@ -17,22 +18,22 @@ def scores_figure(scored: pl.DataFrame) -> Figure | None:
     names = ["domain", "label", "paradigm", "group", "metric", "value", "low", "high", "n_users", "seed"]
     metrics = ordered_metrics(shown["metric"].to_list())
     domains = ordered(shown["domain"].to_list())
-    recommender = alt.Y("label:N").sort(ordered(shown["label"].to_list())).title(None)
+    recommender = alt.Y("label:N").sort(ordered(shown["label"].to_list())).title("recommender")
     paradigms = [name for name in ordered(shown["paradigm"].to_list()) if name != BASELINE]
     paradigm_colour = alt.Color("paradigm:N").scale(domain=paradigms, range="category").legend(None)
     colour = alt.when(alt.datum.paradigm == BASELINE).then(alt.value(_BASELINE_COLOUR)).otherwise(paradigm_colour)
     tooltip = [
         alt.Tooltip("domain:N", title="Domain"),
         alt.Tooltip("label:N", title="Recommender"),
-        alt.Tooltip("value:Q", title="Percent", format=".2f"),
+        alt.Tooltip("value:Q", title=_VALUE, format=".2f"),
         alt.Tooltip("low:Q", title="Interval from", format=".2f"),
         alt.Tooltip("high:Q", title="to", format=".2f"),
         alt.Tooltip("n_users:Q", title="Users", format=",d"),
     ]
     base = alt.Chart().encode(y=recommender, color=colour, tooltip=tooltip)
-    value = alt.X("value:Q").title("percent").scale(zero=True, nice=True).axis(tickCount=4)
+    value = alt.X("value:Q").title(_VALUE).scale(zero=True, nice=True).axis(tickCount=4)
     bounds = base.mark_rule(strokeWidth=2, strokeCap="round", opacity=0.55).encode(
-        x=alt.X("low:Q").title("percent"), x2="high:Q"
+        x=alt.X("low:Q").title(_VALUE), x2="high:Q"
     )
     points = base.mark_point(filled=True, size=64, opacity=1).encode(x=value)
     chart = (
@@ -51,6 +52,7 @@ def scores_figure(scored: pl.DataFrame) -> Figure | None:
         spec=specification(chart, group="all", metric=metrics[0]),
         data={"scores": shown.select(names)},
         controls=(metric_control(metrics),),
+        metrics=metric_labels(metrics),
         panels=panels(len(domains)),
-        label_pixels=14 + 8 * max(len(label) for label in shown["label"].to_list()),
+        label_pixels=38 + 8 * max(len(label) for label in shown["label"].to_list()),
     )

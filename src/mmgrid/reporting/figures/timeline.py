@@ -25,7 +25,7 @@ def timeline_figure(
         alt.Chart(alt.NamedData("months"))
         .mark_line(strokeWidth=1.8, point="transparent")
         .encode(
-            x=alt.X("month:T").title(None).axis(tickCount=6, grid=False),
+            x=alt.X("month:T").title("month").axis(tickCount=6, grid=False),
             y=alt.Y("interactions:Q").title("interactions per month").axis(tickCount=5, format="~s"),
             color=alt.Color("domain:N")
             .scale(domain=names, range="category")

@@ -18,7 +18,7 @@ import vl_convert
 
 from mmgrid.evaluation import GROUPS
 from mmgrid.files import clear_disk_errors, write_bytes
-from mmgrid.reporting.figures.figure import vegalite_version
+from mmgrid.reporting.figures.figure import METRIC_MARK, vegalite_version
 from mmgrid.reporting.figures.theme import INKS, theme
 from mmgrid.reporting.inputs import ReportTables, checked
 from mmgrid.reporting.page.page import Page, report_page
@@ -86,11 +86,13 @@ def payload(page: Page) -> dict[str, Any]:
                 "maxPixels": f.max_pixels,
                 "axisPixels": f.axis_pixels,
                 "label": f.alternative,
+                "metrics": f.metrics,
             }
             for f in figures
         ],
         "themes": {scheme: theme(scheme) for scheme in INKS},
         "inks": INKS,
+        "metricMark": METRIC_MARK,
         "exports": {table.id: _exports(table) for table in tables},
     }
 

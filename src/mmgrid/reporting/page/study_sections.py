@@ -14,6 +14,7 @@ from mmgrid.reporting.studies.claims_table import claims_table
 from mmgrid.reporting.studies.findings import all_findings, verdicts_headline, verdicts_summary
 from mmgrid.reporting.studies.registry import view
 from mmgrid.reporting.studies.view import Frames, View
+from mmgrid.reporting.studies.wording import main_metric
 from mmgrid.reporting.tables.labels import value_label
 from mmgrid.reporting.tables.order import listing_orders
 from mmgrid.reporting.tables.strength import first_of
@@ -70,7 +71,9 @@ def lead_figure(tables: ReportTables, domains: Sequence[str], strength: Sequence
         study, own, frames = STUDIES[name], view(name), tables.studies[name]
         (plot,) = (plot for plot in study.plots if plot.name == lead.plot)
         only = {"paradigm": first_of(strength, _paradigms(frames)), **lead.keep}
-        keep = {**plot.keep, **{column: (value,) for column, value in only.items()}}
+        metric = main_metric(frames[plot.table]) if "metric" in frames[plot.table].columns else ""
+        fixed = {"metric": metric} if metric else {}
+        keep = {**plot.keep, **{column: (value,) for column, value in (only | fixed).items()}}
         (figure,) = study_figures(
             study, own, frames, domains, strength, plots=[replace(plot, keep=keep)], figure_id="figure-lead"
         ) or (None,)
@@ -130,12 +133,13 @@ def study_figures(
     drawn = {plot.table for plot in study.plots}
     rows = {name: own.plot_rows(name, frame) if name in drawn else frame for name, frame in frames.items()}
     orders = {**listing_orders(domains), **own.orders}
+    notes = own.notes(frames)
     try:
         # All figures of a table share its data set, so each is made from all plots of the study.
         data = {table: data_set(table, study.plots, rows) for table in drawn}
         figures = [
             plot_figure(
-                plot,
+                replace(plot, caption=f"{plot.caption} {notes.get(plot.name, '')}".strip()),
                 f"{study.name}/{plot.table}",
                 data[plot.table],
                 orders,

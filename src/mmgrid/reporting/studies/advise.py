@@ -10,6 +10,7 @@ from mmgrid.reporting.studies.wording import (
     extremes_text,
     main_metric_label,
     main_metric_rows,
+    no_evidence,
     row_label,
 )
 from mmgrid.reporting.tables.labels import metric_label
@@ -25,7 +26,7 @@ def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     predictions = frames["predictions"].filter(pl.col("predicted").is_not_null())
     if predictions.is_empty():
         return paragraph("No λ is predicted yet: a line needs the λ* of other domains.")
-    return paragraph(_predictions(predictions), _gains(frames["comparison"]))
+    return paragraph(_predictions(predictions), _few(predictions), _gains(frames["comparison"]))
 
 
 def _predictions(rows: pl.DataFrame) -> str:
@@ -36,6 +37,12 @@ def _predictions(rows: pl.DataFrame) -> str:
     return (
         f"{text}; the error of λ̃, predicted without the domain itself, {_range(errors, 'error', 'is', 'ranges from')}."
     )
+
+
+def _few(predictions: pl.DataFrame) -> str:
+    """Says so if a line is fitted to few domains."""
+    fitted = predictions["n_domains"].drop_nulls().to_list()
+    return no_evidence(max(fitted)) if fitted else ""
 
 
 def _range(rows: pl.DataFrame, column: str, one: str, several: str) -> str:
@@ -70,6 +77,7 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
         Column("n_domains", "Domains", digits=0, hint="on which the line is fitted"),
     )
     caption = "λ predicted for each domain by the line through the others: λ̃ = intercept + slope · gap."
+    caption = " ".join(part for part in (caption, _few(frames["predictions"])) if part)
     predictions = study_table(
         "table-predictions", "Predicted λ", caption, columns, frames["predictions"], block="paradigm"
     )
@@ -93,4 +101,9 @@ def _comparison_table(frame: pl.DataFrame) -> tuple[Table, ...]:
     return study_table("table-advice", "λ̂ against λ = 1", caption, columns, frame, one_metric=False, block="domain")
 
 
-VIEW = View("Advice", _paragraphs, _tables)
+def _notes(frames: Frames) -> dict[str, str]:
+    few = _few(frames["predictions"])
+    return {"gains": few} if few else {}
+
+
+VIEW = View("Advice", _paragraphs, _tables, notes=_notes)

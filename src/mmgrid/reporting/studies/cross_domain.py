@@ -6,7 +6,7 @@ from mmgrid.reporting.studies.study_table import difference, study_table
 from mmgrid.reporting.studies.view import Frames, Lead, View
 from mmgrid.reporting.studies.wording import Quantity, extremes, extremes_text, main_metric_label, main_metric_rows
 from mmgrid.reporting.tables.labels import group_label
-from mmgrid.reporting.tables.numbers import count, is_are, number
+from mmgrid.reporting.tables.numbers import count, is_are, listing, number
 from mmgrid.reporting.tables.order import ordered
 from mmgrid.reporting.tables.significance import count_differences, significance_text
 from mmgrid.reporting.tables.table import Column, Table
@@ -59,11 +59,13 @@ def _cost(rows: pl.DataFrame) -> str:
     counts = count_differences(rows, "change")
     if not counts.tested:
         return f"{span}; without p-values it is undecided which changes are more than chance"
-    undecided = counts.rows - counts.significant_down - counts.significant_up
-    return (
-        f"{span}; {counts.significant_down} of {count(counts.rows, 'merge')} {is_are(counts.significant_down)} "
-        f"significantly worse, {counts.significant_up} better, {undecided} undecided"
-    )
+    parts = [
+        (counts.significant_down, "significantly worse"),
+        (counts.significant_up, "significantly better"),
+        (counts.rows - counts.significant_down - counts.significant_up, "undecided"),
+    ]
+    known = [f"{amount} of {counts.rows} {is_are(amount)} {verdict}" for amount, verdict in parts if amount]
+    return f"{span}; {listing(known)}"
 
 
 def _tables(frames: Frames) -> tuple[Table, ...]:

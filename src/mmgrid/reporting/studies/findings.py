@@ -13,7 +13,7 @@ from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA
 FINDINGS = "findings"
 """The name of the table with a study's findings, if it has any."""
 
-_NAMED = 6
+_NAMED = 8
 """Findings that the first screen names, per verdict."""
 
 VERDICTS = ("reproduced", "not reproduced", "undecided")
@@ -69,10 +69,9 @@ def verdicts_headline(findings: pl.DataFrame, paradigm: str) -> Headline | None:
         parts = []
         for verdict in ordered([*VERDICTS, *own["verdict"].drop_nulls().to_list()], VERDICTS):
             rows = own.filter(pl.col("verdict") == verdict)
-            names = listing(list(dict.fromkeys(rows["finding"].drop_nulls().to_list())), _NAMED)
-            named = f" ({names})" if names and verdict != "undecided" else ""
-            parts.append(f"{rows.height} {is_are(rows.height)} {verdict}{named}")
-        sentences.append(f"Of {count(own.height, 'test')} for {paradigm}, {listing(parts, len(parts))}.")
+            names = list(dict.fromkeys(name.replace(", ", " by ") for name in rows["finding"].drop_nulls()))
+            parts.append(f"{rows.height} {verdict}{f' ({listing(names, _NAMED)})' if names else ''}")
+        sentences.append(f"Of {count(own.height, 'test')} for {paradigm}: {'; '.join(parts)}.")
     if own.height < findings.height:
         counts = dict(findings["verdict"].drop_nulls().value_counts().iter_rows())
         parts = [f"{counts.get(verdict, 0)} {verdict}" for verdict in ordered([*VERDICTS, *counts], VERDICTS)]

@@ -5,7 +5,7 @@ import polars as pl
 from mmgrid.reporting.studies.findings import finding_sentences
 from mmgrid.reporting.studies.study_table import study_table
 from mmgrid.reporting.studies.view import Frames, View
-from mmgrid.reporting.studies.wording import Quantity, Row, extremes
+from mmgrid.reporting.studies.wording import Quantity, Row, extremes, no_evidence
 from mmgrid.reporting.tables.numbers import count, number
 from mmgrid.reporting.tables.table import Column, Table
 from mmgrid.reporting.text.section import Paragraph, paragraph
@@ -21,7 +21,8 @@ def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     for (name, seed), domains in rows.group_by("paradigm", "seed", maintain_order=True):
         run = (pl.col("paradigm") == name) & (pl.col("seed") == seed)
         start = f"{name}, seed {seed}" if rows["seed"].n_unique() > 1 else name
-        found += paragraph(f"{start}: {_summary(domains)}.", *finding_sentences(frames["findings"].filter(run)))
+        few = no_evidence(domains.height) if domains.height > 1 else ""
+        found += paragraph(f"{start}: {_summary(domains)}.", few, *finding_sentences(frames["findings"].filter(run)))
     return tuple(found)
 
 
@@ -54,4 +55,9 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     return study_table("table-recency", "Recency", caption, columns, frames["recency"], block="paradigm")
 
 
-VIEW = View("Recency", _paragraphs, _tables)
+def _notes(frames: Frames) -> dict[str, str]:
+    rows = frames["recency"].filter(pl.col("best").is_not_null() & pl.col("gap_days").is_not_null())
+    return {} if rows.is_empty() else {"recency": no_evidence(rows["domain"].n_unique())}
+
+
+VIEW = View("Recency", _paragraphs, _tables, notes=_notes)

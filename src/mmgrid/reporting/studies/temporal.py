@@ -1,7 +1,9 @@
 """Merging across time: the best λ of each domain and group of users, and its gain over the newest checkpoint."""
 
+import numpy as np
 import polars as pl
 
+from mmgrid.reporting.figures.plot_data import known_metrics
 from mmgrid.reporting.studies.study_table import difference, study_table
 from mmgrid.reporting.studies.view import Frames, Lead, View
 from mmgrid.reporting.studies.wording import (
@@ -17,9 +19,13 @@ from mmgrid.reporting.tables.numbers import count, listing, number
 from mmgrid.reporting.tables.significance import count_differences, is_significant, significance_text
 from mmgrid.reporting.tables.table import Column, Table
 from mmgrid.reporting.text.section import Headline, Paragraph, paragraph, paragraph_per_group
+from mmgrid.studies.statistics.curve import fine_places, smoother
 
 _GAIN = Quantity("gain", "gain_low", "gain_high", unit="points")
 _BEST = Quantity("best", "best_low", "best_high", sign=False)
+_DRAWN = 60
+"""Places of a drawn curve between its ends."""
+
 _FEW = 4
 """Curves that the first screen names one by one."""
 
@@ -132,4 +138,26 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     return study_table("table-best", "Best λ", caption, columns, frame.drop("group"), block="domain")
 
 
-VIEW = View("Time", _paragraphs, _tables, headline=_headline, lead=Lead("curves", 2, {"group": "all"}))
+def _plot_rows(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds rows between the measured ones, without a measured value, so that the smoothed curve shows its maximum."""
+    if table != "curve" or frame.is_empty():
+        return frame
+    frame = known_metrics(frame)
+    curves = ["paradigm", "domain", "group", "metric", "seed"]
+    added = []
+    for key, rows in frame.filter(pl.col("value").is_finite()).group_by(curves, maintain_order=True):
+        places, values = rows["scale"].to_numpy(), rows["value"].to_numpy()
+        fine = fine_places(places)
+        smooth = smoother(places, fine) @ values
+        # Of the places that λ* is chosen from, a few; the best is one of them.
+        wanted = np.union1d(np.arange(0, len(fine), max(1, len(fine) // _DRAWN)), smooth.argmax())
+        wanted = wanted[~np.isclose(fine[wanted][:, None], places).any(axis=1)]
+        added.append(
+            pl.DataFrame({"scale": fine[wanted], "smooth": smooth[wanted]}).with_columns(
+                pl.lit(value).alias(name) for name, value in zip(curves, key, strict=True)
+            )
+        )
+    return pl.concat([frame, *added], how="diagonal_relaxed").sort([*curves, "scale"], maintain_order=True)
+
+
+VIEW = View("Time", _paragraphs, _tables, _plot_rows, headline=_headline, lead=Lead("curves", 2, {"group": "all"}))

@@ -37,6 +37,7 @@ class View:
         tables: its numbers.
         plot_rows: (table name, its rows) → the rows for the figures, with the columns that only figures need.
         orders: column → its values in the order in which figures list them.
+        notes: name of a plot → a sentence about what its numbers cannot show, added to the caption of the figure.
         headline: (tables, a paradigm) → what the study found for the paradigm, for the first screen; `None` if nothing.
         lead: its figure for the first screen, if any.
     """
@@ -46,5 +47,6 @@ class View:
     tables: Callable[[Frames], tuple[Table, ...]]
     plot_rows: Callable[[str, pl.DataFrame], pl.DataFrame] = lambda table, frame: frame
     orders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Callable[[Frames], Mapping[str, str]] = lambda frames: {}
     headline: Callable[[Frames, str], Headline | None] = lambda frames, paradigm: None
     lead: Lead | None = None

@@ -7,10 +7,13 @@ from typing import Any
 import polars as pl
 
 from mmgrid.reporting.tables.labels import metric_label
-from mmgrid.reporting.tables.numbers import with_interval
+from mmgrid.reporting.tables.numbers import count, with_interval
 from mmgrid.reporting.tables.order import STUDY_METRICS, ordered
 
 Row = dict[str, Any]
+
+MOST_WITHOUT_EVIDENCE = 3
+"""Domains through which some line always fits well."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,13 @@ def extremes_text(frame: pl.DataFrame, quantity: Quantity, about: Callable[[Row]
         f"{quantity.text(row)} ({row_label(row, frame, about(row))})" for row in extremes(frame, quantity.column)
     )
     return low, high
+
+
+def no_evidence(points: int) -> str:
+    """What is to be said of a line through so few domains; empty for more than three."""
+    if points > MOST_WITHOUT_EVIDENCE:
+        return ""
+    return f"A line through {count(points, 'domain')} is no evidence of a trend."
 
 
 def row_label(row: Row, frame: pl.DataFrame, about: str) -> str:

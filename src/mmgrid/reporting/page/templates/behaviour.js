@@ -54,9 +54,17 @@
     }
   }
 
+  // As figure.with_metric does in Python: titles name the metric that is shown.
+  function named(figure) {
+    const fallback = figure.spec.params.find((parameter) => parameter.name === "metric");
+    const metric = (chosen[figure.id] || {}).metric || (fallback && fallback.value);
+    const name = JSON.stringify(figure.metrics[metric] || "").slice(1, -1);
+    return JSON.parse(JSON.stringify(figure.spec).replaceAll(shared.metricMark, name));
+  }
+
   async function draw(figure) {
     const holder = document.querySelector(`#${figure.id} .canvas`);
-    const spec = JSON.parse(JSON.stringify(figure.spec));
+    const spec = named(figure);
     spec.datasets = Object.fromEntries(figure.data.map((name) => [name, records[name]]));
     spec.description = figure.label;
     const room = holder.parentElement.clientWidth - figure.labelPixels - 16;
@@ -165,7 +173,9 @@
     else if (control.dataset.parameter) {
       const { figure, parameter } = control.dataset;
       chosen[figure] = Object.assign({}, chosen[figure], { [parameter]: control.value });
-      if (views[figure]) set(views[figure], parameter, control.value);
+      const drawn = shared.figures.find((one) => one.id === figure);
+      if (parameter === "metric" && Object.keys(drawn.metrics).length) drawing = drawing.then(() => draw(drawn));
+      else if (views[figure]) set(views[figure], parameter, control.value);
     }
   });
   systemDark.addEventListener("change", () => { if (!root.dataset.scheme) drawAll(); });
