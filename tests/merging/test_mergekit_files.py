@@ -430,7 +430,6 @@ REFUSED = {
     "- {sources: [{model: a, layer_range: [2, 4]}]}": "must begin at layer 3",
     "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear": "contains 2 merges",
     "merge_method: [": "is not YAML",
-    "merge_method: ties\nbase_model: base+c\nparameters: {weight: 1}\nmodels: [{model: a}]": "a model with an adapter is not supported as a base",
 }
 
 

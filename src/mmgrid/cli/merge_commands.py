@@ -55,6 +55,13 @@ def merge(
     dtype: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Type of the result: source, float32, bfloat16 or float16.")
     ] = None,
+    allow_config_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-config-mismatch",
+            help="Merge models whose configs differ in settings that change what the same weights compute.",
+        ),
+    ] = False,
     mergekit: Annotated[
         Path | None,
         typer.Option(metavar="CONFIG", help="Read a mergekit file instead of a recipe, with mergekit's meanings."),
@@ -93,7 +100,7 @@ def merge(
         raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
     if named != ["--method"] and (model or base or option):
         raise typer.BadParameter("--model, --base and --option need --method; a recipe contains these settings")
-    recipe = _changed(recipe, scale, seed, dtype)
+    recipe = _changed(recipe, scale, seed, dtype, allow_config_mismatch)
     target = out if out is not None else (rest.pop(0) if rest else None)
     if rest:
         raise typer.BadParameter(f"{rest[0]}: one recipe and one output folder are enough")
@@ -213,7 +220,9 @@ def _source(text: str, folder: Folders) -> dict[str, Any]:
     return {**source, "path": folder(source["path"]), **({"name": name} if name else {})}
 
 
-def _changed(recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None) -> "MergeRecipe":
+def _changed(
+    recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None, allow_config_mismatch: bool
+) -> "MergeRecipe":
     """The recipe with the options of the command line."""
     from mmgrid.merging import MergeRecipe
 
@@ -230,6 +239,8 @@ def _changed(recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: 
         changes["seed"] = seed
     if dtype is not None:
         changes["dtype"] = dtype
+    if allow_config_mismatch:
+        changes["allow_config_mismatch"] = True
     return MergeRecipe.load({**recipe.model_dump(mode="json"), **changes}) if changes else recipe
 
 

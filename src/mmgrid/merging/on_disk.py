@@ -16,7 +16,10 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
+from mmgrid.merging.models.quantised import CODES
+from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
+from mmgrid.merging.models.ties import embeddings_in
 from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
@@ -25,6 +28,7 @@ from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, 
 from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.output.tokenizer import TOKENIZER_FILE, fitted_tokenizer
 from mmgrid.merging.plan.block_layout import rows_of
+from mmgrid.merging.plan.plan import Plan
 from mmgrid.merging.plan.prepare import PreparedMerge, paths_of, prepare_merge
 from mmgrid.merging.plan.program import Scale, apply_method
 from mmgrid.merging.plan.recipe import MergeRecipe
@@ -128,7 +132,8 @@ def sweep(
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
     with contextlib.ExitStack() as stack:
         prepared = stack.enter_context(prepare_merge(recipe, workers=workers, digests=digests))
-        common = _Common(prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), tuple(notes))
+        said = (*notes, *prepared.notes)
+        common = _Common(prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), said)
         speed = _speed(prepared, list(changes), workers) if measure else None
         clock = time.monotonic()
         made = [stack.enter_context(_output(common, out, change)) for out, change in changes.items()]
@@ -137,7 +142,7 @@ def sweep(
             output.finish(counts, card or model_card)
         prepared.check_unchanged()
     seconds = time.monotonic() - clock
-    reports = [_report(prepared, out, counts, seconds, tuple(notes)) for out in changes]
+    reports = [_report(prepared, out, counts, seconds, said) for out in changes]
     if speed is None:
         return reports
     bound = speed.bound(read_bytes(prepared), sum(report.bytes_written for report in reports))
@@ -175,9 +180,10 @@ class _Output:
         prepared, notes = self.common.prepared, self.common.notes
         plan = prepared.plan
         types = {info.dtype for info in plan.merged.values()}
-        vocabulary = rows_of(plan.blocks) if plan.blocks else None
+        quantised = any(info.dtype in CODES for info in plan.infos.values())
+        tied = prepared.form.settings.get(TIED)
         dtype = types.pop() if len(types) == 1 else None
-        copy_companions(prepared.companions, self.folder, dtype, vocabulary)
+        copy_companions(prepared.companions, self.folder, dtype, _vocabulary(plan), tied, quantised)
         if self.common.tokenizer is not None:
             (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
         copy_block_files(prepared.block_files, self.folder)
@@ -248,6 +254,14 @@ def _run(
 
     variants = [output.variant for output in outputs]
     return run(prepared.program, prepared.plan, variants, workers=workers, skip=finished, done=done, counts=counts)
+
+
+def _vocabulary(plan: Plan) -> int | None:
+    """Number of token rows of the result; None if it has no embeddings, or several of different length."""
+    if plan.blocks:
+        return rows_of(plan.blocks)
+    rows = {plan.merged[name].shape[0] for name in embeddings_in(plan.merged)}
+    return rows.pop() if len(rows) == 1 else None
 
 
 def _tokenizer(prepared: PreparedMerge) -> str | None:

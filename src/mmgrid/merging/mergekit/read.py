@@ -75,10 +75,12 @@ class _Reader:
         grouped = self._grouped()
         common = max(grouped, key=lambda meaning: len(grouped[meaning]))
         first = json.loads(common)
+        base, under = self._base()
         recipe = MergeRecipe(
             method=first["method"],
             sources=tuple(self._source(model, first["weights"]) for model in sources),
-            base=self._base(),
+            base=base,
+            base_onto=under,
             scale=first["scale"],
             seed=self.seed,
             dtype=self._dtype(),
@@ -131,23 +133,24 @@ class _Reader:
                         f"{name}: is read only under the file's parameters; ignored under a model, as in mergekit"
                     )
 
-    def _base(self) -> Path | None:
+    def _base(self) -> tuple[Path | None, Path | None]:
+        """The folder of the base, or of its adapter and below it of its model."""
         if self.file.base is None or self.method.base == "input":
-            return None
-        if self.file.base.adapter:
-            raise MergeError(
-                f"{self.file.where}: base_model: {self.file.base}: a model with an adapter is not supported as a base; "
-                f"merge the adapter into the model first"
-            )
-        return self.folders[self.file.base]
+            return None, None
+        return self._places(self.file.base)
 
     def _source(self, model: ModelName, weights: Mapping[str, float]) -> MergeSource:
         name = self.names[model]
+        path, onto = self._places(model)
+        return MergeSource(path=path, onto=onto, name=name, weight=weights.get(name))
+
+    def _places(self, model: ModelName) -> tuple[Path, Path | None]:
+        """The folder of a model; for one with an adapter, the adapter's folder and the model's."""
         if model.adapter is None:
-            return MergeSource(path=self.folders[model], name=name, weight=weights.get(name))
+            return self.folders[model], None
         path, _, revision = model.adapter.partition("@")
         adapter = folder_of(ModelName(path, revision or None), Path(self.file.where).absolute().parent, self.file.where)
-        return MergeSource(path=adapter, onto=self.folders[model], name=name, weight=weights.get(name))
+        return adapter, self.folders[model]
 
     def _dtype(self) -> Any:
         for key, given in (("out_dtype", self.file.out_dtype), ("dtype", self.file.dtype)):

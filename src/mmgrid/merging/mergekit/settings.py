@@ -7,6 +7,11 @@ from typing import Any
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.file import Parameters
 
+_TRUTH: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "yes", "on", "1", "1.0"), True),
+    **dict.fromkeys(("false", "no", "off", "0", "0.0"), False),
+}
+
 
 def value_of(
     parameter: str, kind: type, scopes: Iterable[Parameters], tensor: str, depth: float, where: str
@@ -62,20 +67,7 @@ def _spread(values: Sequence[Any], depth: float) -> Any | None:
 def _scalar(value: Any, kind: type, where: str) -> Any:
     """Converts a single value to its type. `1e-3` is a number, although YAML reads it as text."""
     if kind is bool:
-        truth = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        known = truth.get(str(value).lower())
-        if known is None:
-            raise MergeError(f"{where}: {value!r} must be true or false")
-        return known
+        return _truth(value, where)
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -83,6 +75,16 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
     if not math.isfinite(number):
         raise MergeError(f"{where}: {value!r} must be a finite number")
     return number
+
+
+def _truth(value: Any, where: str) -> bool:
+    """A truth value, also as a number or a word; mergekit-evolve writes 1.0."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value != 0
+    known = _TRUTH.get(str(value).strip().lower())
+    if known is None:
+        raise MergeError(f"{where}: {value!r} must be true or false")
+    return known
 
 
 def conditional(parameters: Parameters) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.file_kinds import impostor
 
 # safetensors' name of the type → torch's name, bytes per element. Other types (complex, sub-byte) are not merged.
 DTYPES: dict[str, tuple[str, int]] = {
@@ -176,4 +177,7 @@ def _check_layout(path: Path, entries: Mapping[str, TensorEntry], data_start: in
 
 
 def _broken(path: Path, problem: str) -> MergeError:
+    other = impostor(path)
+    if other is not None:
+        return MergeError(f"{path}: {other}")
     return MergeError(f"{path}: cannot be read as safetensors: {problem}. Fetch or write the file again.")

@@ -23,7 +23,10 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.hub import downloaded
+from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
+from mmgrid.merging.models.ties import holds_vocabulary, implied
+from mmgrid.merging.models.view import SourceView
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -104,17 +107,20 @@ class LoraFolder:
         if not file.is_file():
             pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
             raise MergeError(f"{path}: holds no {ADAPTER_FILE}{pickled}: save the adapter as safetensors")
-        self._model, self._adapter = TensorFolder(model), TensorFolder(file)
+        self._model, self._adapter = open_model(model), TensorFolder(file)
         self._own = [path / ADAPTER_CONFIG, file]
         self._own_stamps = [stamp_of(each) for each in self._own]
-        self._changed, self._replaced = self._match()
+        self._untie()
+        self._replaced: dict[str, str] = {}
+        self._changed: dict[str, _LowRankUpdate] = {}
+        self._match()
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
 
     @property
     def companions(self) -> Path:
         """The folder of config and tokenizer: the model's."""
-        return self._model.path
+        return self._model.companions
 
     @property
     def files(self) -> list[Path]:
@@ -138,10 +144,16 @@ class LoraFolder:
         """Type and shape of a tensor, without reading it."""
         info = self._model.info(name)
         if name in self._changed:
-            return TensorInfo("float32", info.shape, native=info.dtype)
+            return TensorInfo("float32", self._before_update(name).shape, native=info.native or info.dtype)
         if name in self._replaced:
-            return TensorInfo(self._adapter.info(self._replaced[name]).dtype, info.shape, native=info.dtype)
+            own = self._before_update(name)
+            return TensorInfo(own.dtype, own.shape, native=info.native or info.dtype)
         return info
+
+    def _before_update(self, name: str) -> TensorInfo:
+        """Type and shape of a tensor without B A: the adapter's own one, or the model's."""
+        own = self._replaced.get(name)
+        return self._model.info(name) if own is None else self._adapter.info(own)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Elements [start, stop) of a tensor in row-major order, stored as in `floats.STORAGE`."""
@@ -211,25 +223,46 @@ class LoraFolder:
     ) -> None:
         self.close()
 
-    def _match(self) -> tuple[dict[str, _LowRankUpdate], dict[str, str]]:
-        """The updates of the model's tensors, and the names of the adapter's tensors that replace others."""
+    def _untie(self) -> None:
+        """Show a tied head beside the embeddings if the adapter changes one of them: PEFT leaves the other as it was.
+
+        Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
+        """
+        own = {name: _WRAPPED.sub("", name.removeprefix(_PREFIX)) for name in self._adapter}
+        plain = {f"{match['module']}.weight" if (match := _FACTOR.match(name)) else name for name in own.values()}
+        rows = {name: self._adapter.info(stored).shape[:1] for stored, name in own.items()}
+        copies = {
+            twin: first
+            for twin, first in implied(self._model).items()
+            if {twin, first} & plain
+            and (twin in plain or rows.get(first, ()) in ((), self._model.info(first).shape[:1]))
+        }
+        if copies:
+            self._model = SourceView(self._model, copies=copies)
+
+    def _match(self) -> None:
+        """Find the updates of the model's tensors, and the adapter's tensors that replace others."""
         factors: dict[str, dict[str, str]] = {}
-        replaced: dict[str, str] = {}
         for name in self._adapter:
             own = name.removeprefix(_PREFIX)
             match = _FACTOR.match(own)
             if match is not None:
                 factors.setdefault(match["module"], {})[match["kind"]] = name
             elif (plain := _WRAPPED.sub("", own)) in self._model:
-                replaced[plain] = name
+                self._replaced[plain] = name
             else:
                 raise MergeError(
                     f"{self.path}: tensor {name} is neither LoRA's nor in the model {self._model.path}; only plain LoRA "
                     f"is merged on the fly. {_instead(self.path)}"
                 )
-        for own, name in replaced.items():
-            self._check_shape(own, self._adapter.info(name).shape)
-        return {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}, replaced
+        tokens = [name for name in self._model if holds_vocabulary(name)]
+        one_length = len({self._before_update(name).shape[:1] for name in tokens}) == 1
+        for own, name in self._replaced.items():
+            shape, there = self._adapter.info(name).shape, self._model.info(own)
+            resized = one_length and own in tokens and shape[1:] == there.shape[1:]
+            if not resized:
+                self._check_shape(own, shape, there)
+        self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
 
     def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
         embedding = "lora_embedding_A" in found
@@ -241,8 +274,8 @@ class LoraFolder:
             )
         if tensor not in self._model:
             raise MergeError(
-                f"{self.path}: changes {tensor}, which the model {self._model.path} lacks (tied weights are saved once); "
-                f"is it the adapter's model? {_instead(self.path)}"
+                f"{self.path}: changes {tensor}, which the model {self._model.path} lacks; is it the adapter's model? "
+                f"{_instead(self.path)}"
             )
         down, up = self._adapter.info(found[kinds[0]]), self._adapter.info(found[kinds[1]])
         if len(down.shape) != 2 or len(up.shape) != 2 or down.shape[0] != up.shape[1]:
@@ -251,7 +284,14 @@ class LoraFolder:
             )
         transposed = embedding or bool(self._settings.get("fan_in_fan_out"))
         shape = (up.shape[0], down.shape[1])
-        self._check_shape(tensor, shape[::-1] if transposed else shape)
+        shape = shape[::-1] if transposed else shape
+        there = self._before_update(tensor)
+        if shape != there.shape and shape[1:] == there.shape[1:] and holds_vocabulary(tensor):
+            raise MergeError(
+                f"{self.path}: {tensor}: was trained after the vocabulary was resized from {there.shape[0]} to {shape[0]} "
+                f"rows, and the adapter does not hold the rows that it began with. {_instead(self.path)}"
+            )
+        self._check_shape(tensor, shape, there)
         return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
 
     def _scale(self, module: str, rank: int) -> float:
@@ -262,8 +302,7 @@ class LoraFolder:
                 break
         return alpha / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
 
-    def _check_shape(self, tensor: str, shape: tuple[int, ...]) -> None:
-        info = self._model.info(tensor)
+    def _check_shape(self, tensor: str, shape: tuple[int, ...], info: TensorInfo) -> None:
         if info.shape != shape or not is_float(info.dtype):
             raise MergeError(
                 f"{self.path}: tensor {tensor}: the adapter's is {list(shape)}, the model's {info.dtype} "

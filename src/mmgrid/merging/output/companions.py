@@ -1,22 +1,27 @@
 """The files that accompany the weights: config, tokenizer, and the files of token blocks."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmgrid.cards import read_json
 from mmgrid.files import write_json
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.models.companions import companions_in
+from mmgrid.merging.models.quantised import QUANTISATION
+from mmgrid.merging.models.settings import CONFIG_FILE, TIED, embeddings_tied
 from mmgrid.merging.plan.block_files import BlockFile
 
-_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json")
 
-
-def copy_companions(source: Path, folder: Path, dtype: str | None, vocabulary: int | None = None) -> None:
+def copy_companions(
+    source: Path,
+    folder: Path,
+    dtype: str | None,
+    vocabulary: int | None = None,
+    tied: bool | None = None,
+    quantised: bool = False,
+) -> None:
     """Copy config, tokenizer and generation files from a model's folder; not the files of its token blocks.
 
     Args:
@@ -24,25 +29,24 @@ def copy_companions(source: Path, folder: Path, dtype: str | None, vocabulary: i
         folder: the folder to copy them to.
         dtype: the type of all merged tensors, written to the config, because loading would otherwise round the weights
             to the type named there. None if they have several.
-        vocabulary: number of token rows of the result, if it has token blocks.
+        vocabulary: number of token rows of the result, if they may be others than the model's.
+        tied: whether the head of the result is its embeddings; None if it has no head, or nothing says so.
+        quantised: whether the result holds 8-bit codes; otherwise its config declares none.
     """
     if not source.is_dir():
         return
-    table = BlockTable.read(source)
-    excluded = {*_OF_ONE_MODEL, *(table.files if table is not None else ())}
-    for path in sorted(source.iterdir()):
-        wanted = path.suffix in _SUFFIXES and not path.name.endswith(".index.json")
-        if wanted and path.is_file() and path.name not in excluded:
-            shutil.copyfile(path, folder / path.name)
-    config = folder / "config.json"
+    for path in companions_in(source):
+        shutil.copyfile(path, folder / path.name)
+    config = folder / CONFIG_FILE
     if config.exists():
-        try:
-            value = json.loads(config.read_bytes())
-        except ValueError as error:
-            raise MergeError(f"{source / config.name}: is not JSON: {error}") from error
+        value = read_json(config)
         changed = value if dtype is None else _with_dtype(value, dtype)
-        if vocabulary is not None and "vocab_size" in value:
-            changed = changed | {"vocab_size": vocabulary}
+        if vocabulary is not None:
+            changed = _with_value(changed, "vocab_size", vocabulary)
+        if tied is not None and embeddings_tied(value) is not tied:
+            changed = {TIED: tied} | _with_value(changed, TIED, tied)
+        if not quantised:
+            changed = {key: item for key, item in changed.items() if key != QUANTISATION}
         if changed != value:
             config.unlink()
             write_json(config, changed)
@@ -58,6 +62,13 @@ def copy_block_files(files: Mapping[str, BlockFile], folder: Path) -> None:
         if (folder / name).exists():
             raise MergeError(f"{file.path}: the result already has another file called {name}; rename it")
         shutil.copyfile(file.path, folder / name)
+
+
+def _with_value(settings: Any, key: str, value: Any) -> Any:
+    """The settings, parts included, with a value wherever they have the key."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: value if name == key else _with_value(item, key, value) for name, item in settings.items()}
 
 
 def _with_dtype(value: Any, dtype: str) -> Any:

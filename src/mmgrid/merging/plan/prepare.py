@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
-from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest
+from mmgrid.merging.models.companions import check_companions
+from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
+from mmgrid.merging.models.ties import OneForm, one_form
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
 from mmgrid.merging.plan.block_layout import lay_out_sources
+from mmgrid.merging.plan.config_check import compare_settings
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
@@ -34,6 +37,8 @@ class PreparedMerge:
         tables: name of the source (or `(base)`) → the token blocks that its folder declares.
         block_files: name → file, for the files of the result's token blocks.
         companions: the folder whose config and tokenizer are copied.
+        form: how tied tensors were brought to one form.
+        notes: what a user should know about the models.
         digests: name → file → digest and size; empty without digests.
     """
 
@@ -44,6 +49,8 @@ class PreparedMerge:
     tables: dict[str, BlockTable]
     block_files: dict[str, BlockFile]
     companions: Path
+    form: OneForm
+    notes: tuple[str, ...]
     digests: dict[str, Any]
     hashing_seconds: float
 
@@ -67,16 +74,22 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
     recipe = _on_this_machine(recipe)
     with contextlib.ExitStack() as stack:
         opened = _opened(recipe, stack)
+        called = _called(recipe)
+        about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
+        notes = compare_settings(about, allow=recipe.allow_config_mismatch)
+        opened, form = one_form(opened, called)
         clock = time.monotonic()
         files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
         hashing_seconds = time.monotonic() - clock
         recipe = _named(recipe, files)
+        stack.enter_context(_names_for_people(recipe, called))
         sources = {str(source.name): opened[source.path, source.onto] for source in recipe.sources}
-        base = None if recipe.base is None else opened[recipe.base, None]
+        base = None if recipe.base is None else opened[recipe.base, recipe.base_onto]
         program = make_program(sources, _methods(recipe, opened, sources, base), recipe.seed)
         recipe = _resolved(recipe, program)
         tables = _tables(sources, base)
         plan = _plan(recipe, program, tables, base)
+        plan = replace(plan, dropped=dict(sorted({**plan.dropped, **form.dropped}.items())))
         _check_bases(program, plan, base)
         folders = {**sources, **({BASE: base} if base is not None else {})}
         for number, rule in enumerate(recipe.rules):
@@ -89,7 +102,43 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
             known = {name: files[paths[id(folder)]] for name, folder in folders.items()}
             known |= _with_block_files(known, of_blocks, workers)
         companions = _companions(recipe, folders)
-        yield PreparedMerge(recipe, program, plan, folders, tables, of_blocks, companions, known, hashing_seconds)
+        check_companions(companions)
+        said = (*notes, *form.notes)
+        yield PreparedMerge(
+            recipe, program, plan, folders, tables, of_blocks, companions, form, said, known, hashing_seconds
+        )
+
+
+def _base_first(recipe: MergeRecipe, opened: Mapping[_ModelPaths, Source]) -> list[_ModelPaths]:
+    base = (recipe.base, recipe.base_onto)
+    return sorted(opened, key=lambda key: key != base)
+
+
+def _called(recipe: MergeRecipe) -> dict[_ModelPaths, str]:
+    """What a user calls each model: the name of a source, else the shortest unique end of its path."""
+    paths: dict[_ModelPaths, str | None] = {(source.path, source.onto): source.name for source in recipe.sources}
+    if recipe.base is not None:
+        paths.setdefault((recipe.base, recipe.base_onto), None)
+    paths |= {(rule.base, None): None for rule in recipe.rules if rule.base is not None}
+    ends = [short_name_of(path) or str(path) for path, _ in paths]
+    return {
+        key: name or (end if ends.count(end) == 1 else str(key[0]))
+        for (key, name), end in zip(paths.items(), ends, strict=True)
+    }
+
+
+@contextlib.contextmanager
+def _names_for_people(recipe: MergeRecipe, called: Mapping[_ModelPaths, str]) -> Iterator[None]:
+    """Say in errors what the user wrote, where a source is named by its digest."""
+    known = {str(source.name): called[source.path, source.onto] for source in recipe.sources}
+    digests = {name: said for name, said in known.items() if short_name(name, Path(said)) != name}
+    try:
+        yield
+    except MergeError as error:
+        text = str(error)
+        for name, said in digests.items():
+            text = text.replace(name, said)
+        raise MergeError(text) from error
 
 
 def _on_this_machine(recipe: MergeRecipe) -> MergeRecipe:
@@ -113,9 +162,10 @@ def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_ModelPath
         if (source.path, source.onto) not in opened:
             source_opened = open_source(source.path, source.onto, recipe.base)
             opened[source.path, source.onto] = stack.enter_context(source_opened)
-    for base in (recipe.base, *(rule.base for rule in recipe.rules)):
-        if base is not None and (base, None) not in opened:
-            opened[base, None] = stack.enter_context(open_source(base))
+    bases = [(recipe.base, recipe.base_onto), *((rule.base, None) for rule in recipe.rules)]
+    for base, onto in bases:
+        if base is not None and (base, onto) not in opened:
+            opened[base, onto] = stack.enter_context(open_source(base, onto))
     return opened
 
 
@@ -128,11 +178,13 @@ def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeReci
     sources = tuple(
         source if source.name else source.model_copy(update={"name": name_of(source)}) for source in recipe.sources
     )
-    names = [str(source.name) for source in sources]
-    for name in names:
-        if names.count(name) > 1:
+    paths: dict[str, list[Path]] = {}
+    for source in sources:
+        paths.setdefault(str(source.name), []).append(source.path)
+    for twins in paths.values():
+        if len(twins) > 1:
             same = "have the same weights" if digests else "have folders of the same name"
-            raise MergeError(f"two sources {same} ({name}); if this is intended, give each a name")
+            raise MergeError(f"{' and '.join(map(str, twins))} {same}; if this is intended, give each a name")
     return recipe.model_copy(update={"sources": sources})
 
 
@@ -151,7 +203,7 @@ def _methods(
             apply_method(
                 method,
                 sources,
-                None if own_base is None else opened[own_base, None],
+                None if own_base is None else opened[own_base, recipe.base_onto if rule.base is None else None],
                 {**weights, **(rule.weights or {})},
                 inherited if rule.scale is None else rule.scale,
                 options,
@@ -237,6 +289,6 @@ def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Path:
 
 def paths_of(recipe: MergeRecipe) -> list[Path]:
     """All folders that a recipe names."""
-    bases = [recipe.base, *(rule.base for rule in recipe.rules)]
+    bases = [recipe.base, recipe.base_onto, *(rule.base for rule in recipe.rules)]
     models = [path for source in recipe.sources for path in (source.path, source.onto)]
     return [path for path in (*models, *bases) if path is not None]

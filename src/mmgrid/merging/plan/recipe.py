@@ -69,6 +69,7 @@ class MergeRecipe(BaseModel):
         method: a name in `METHODS`.
         sources: at least one; their order does not change merged values.
         base: θ₀, for methods of task vectors.
+        base_onto: for a base that is a LoRA adapter: the model that it is merged into; as `onto` of a source.
         scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
         seed: for methods that draw random numbers.
         dtype: type of the floating-point tensors of the result; "source": for each tensor the widest type among the
@@ -77,6 +78,7 @@ class MergeRecipe(BaseModel):
         rules: other settings for some of the tensors; the first rule that fits a tensor counts.
         blocks: name of a token block, or pattern → merge, keep, keep_all, append or drop; see `lay_out`.
         companions: the source (by name, or "base") whose config and tokenizer are copied. Default: the first source.
+        allow_config_mismatch: merge models whose configs differ in settings that change what the same weights compute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +86,7 @@ class MergeRecipe(BaseModel):
     method: str
     sources: tuple[MergeSource, ...] = Field(min_length=1)
     base: Path | None = None
+    base_onto: Path | None = None
     scale: Scale = 1.0
     seed: int = Field(default=0, ge=0)
     dtype: OutputType = "source"
@@ -91,6 +94,7 @@ class MergeRecipe(BaseModel):
     rules: tuple[MergeRule, ...] = ()
     blocks: dict[str, Action] = {}
     companions: str | None = None
+    allow_config_mismatch: bool = False
 
     @field_validator("sources")
     @classmethod
@@ -142,11 +146,11 @@ class MergeRecipe(BaseModel):
             )
             for source in self.sources
         )
-        base = None if self.base is None else change(self.base)
+        base, under = (None if path is None else change(path) for path in (self.base, self.base_onto))
         rules = tuple(
             rule if rule.base is None else rule.model_copy(update={"base": change(rule.base)}) for rule in self.rules
         )
-        return self.model_copy(update={"sources": sources, "base": base, "rules": rules})
+        return self.model_copy(update={"sources": sources, "base": base, "base_onto": under, "rules": rules})
 
     @classmethod
     def _checked(cls, value: Any, where: str) -> MergeRecipe:

@@ -1,0 +1,78 @@
+"""The settings of a model: its `config.json`, in one form. No transformers: importing it costs more than most merges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgrid.cards import read_json
+
+CONFIG_FILE = "config.json"
+TIED = "tie_word_embeddings"
+# Configs of models with towers keep the language model's settings one level deeper.
+_TEXT_PARTS = ("text_config", "llm_config", "language_config", "decoder")
+# Model types whose class ties the head unless the config says otherwise, and some that do not.
+_TIED_TYPES = ("gpt2", "gpt_neo", "gemma", "t5", "mt5", "bart", "opt", "bloom", "cohere", "bert", "mpt", "starcoder2")
+_UNTIED_TYPES = ("llama", "mistral", "mixtral", "qwen", "phi", "gpt_neox", "gptj", "deepseek", "olmo", "glm", "smollm3")
+# Defaults that the classes of transformers share.
+_DEFAULTS: Mapping[str, Any] = {
+    "rope_theta": 10000.0,
+    "rope_scaling.rope_type": "default",
+    "partial_rotary_factor": 1.0,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "sliding_window": None,
+    "use_sliding_window": False,
+    "scale_embedding": False,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The content of a model's `config.json`; empty if there is none."""
+    return read_json(folder / CONFIG_FILE)
+
+
+def embeddings_tied(settings: Mapping[str, Any]) -> bool | None:
+    """Whether the head shares the memory of the embeddings; None if neither the config nor its type says so."""
+    parts = [settings, *(settings[key] for key in _TEXT_PARTS if isinstance(settings.get(key), Mapping))]
+    for part in parts:
+        if isinstance(part.get(TIED), bool):
+            return part[TIED]
+    types = [str(part.get("model_type", "")) for part in parts]
+    if any(type_.startswith(_TIED_TYPES) for type_ in types):
+        return True
+    return False if any(type_.startswith(_UNTIED_TYPES) for type_ in types) else None
+
+
+def default_of(key: str, settings: Mapping[str, Any]) -> Any:
+    """What most models take where their config lacks a key.
+
+    Raises:
+        KeyError: it depends on the model's class.
+    """
+    if key == "num_key_value_heads":
+        return settings["num_attention_heads"]
+    if key == "head_dim":
+        return settings["hidden_size"] // settings["num_attention_heads"]
+    return _DEFAULTS[key]
+
+
+def in_one_form(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with rotary embeddings written in one way: `rope_theta`, and `rope_scaling` with a `rope_type`.
+
+    transformers 5 writes `rope_parameters`; older versions `rope_theta` and `rope_scaling`, its kind called `type`.
+    """
+    found = {key: in_one_form(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
+    scaling = found.pop("rope_parameters", None) or found.pop("rope_scaling", None)
+    if isinstance(scaling, Mapping) and not any(isinstance(value, Mapping) for value in scaling.values()):
+        scaling = dict(scaling)
+        if "rope_theta" in scaling:
+            found["rope_theta"] = scaling.pop("rope_theta")
+        if "type" in scaling:
+            scaling["rope_type"] = scaling.pop("type")
+    if scaling:
+        found["rope_scaling"] = scaling
+    return found

@@ -1,0 +1,182 @@
+"""What looks like a model and is not, or means something else: quantised, of another architecture, no file of a model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kits.tiny_llama import HIDDEN, INNER, loaded, tiny_llama
+from mmgrid.merging import MergeError, merge
+from mmgrid.merging.models.settings import in_one_form
+from mmgrid.merging.verify import verify
+
+DOWN = "model.layers.0.mlp.down_proj.weight"
+
+
+def _set(folder: Path, **settings: object) -> Path:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    return folder
+
+
+def _linear(*models: Path, **more: object) -> dict[str, object]:
+    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}
+
+
+def _quantised(folder: Path, seed: int, scales: str, block: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Write a model of 8-bit floats; returns what it means."""
+    tensors = loaded(tiny_llama(folder, seed, layers=1))
+    weight = tensors[DOWN] * (1 + 9 * torch.rand(HIDDEN, 1))  # rows of different size
+    if scales == "block":
+        down, across = -(-HIDDEN // block[0]), -(-INNER // block[1])
+        factor = torch.rand(down, across) / 100 + 0.01
+        spread = factor.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)[:HIDDEN, :INNER]
+    else:
+        factor = torch.rand(HIDDEN, 1) / 100 + 0.01 if scales == "row" else torch.tensor(0.02)
+        spread = factor.expand(HIDDEN, INNER)
+    codes = (weight / spread).clamp(-448, 448).to(torch.float8_e4m3fn)
+    name = f"{DOWN}_scale_inv" if scales == "block" else f"{DOWN}_scale"
+    stored = tensors | {DOWN: codes, name: factor, DOWN.replace("weight", "input_scale"): torch.tensor(1.0)}
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    quantised = {"quant_method": "fp8", "weight_block_size": list(block)}
+    _set(folder, quantization_config=quantised, torch_dtype="bfloat16")
+    return tensors | {DOWN: codes.float() * spread}
+
+
+@pytest.mark.parametrize("scales", ["block", "row", "tensor"])
+def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> None:
+    means = [_quantised(tmp_path / name, seed, scales, (5, 7)) for seed, name in enumerate("ab")]
+    merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
+    merged = loaded(tmp_path / "out")
+    torch.testing.assert_close(merged[DOWN], (means[0][DOWN] + means[1][DOWN]) / 2)
+    assert merged.keys() == loaded(tiny_llama(tmp_path / "plain", 0, layers=1)).keys()
+    assert "quantization_config" not in json.loads((tmp_path / "out" / "config.json").read_text())
+    assert verify(tmp_path / "out").equal
+    merge(_linear(tmp_path / "a", tmp_path / "plain"), tmp_path / "mixed")
+    torch.testing.assert_close(
+        loaded(tmp_path / "mixed")[DOWN], (means[0][DOWN] + loaded(tmp_path / "plain")[DOWN]) / 2
+    )
+
+
+QUANTISED = {
+    "gptq": ({"qweight": torch.int32, "scales": torch.float16, "qzeros": torch.int32}, "gptq"),
+    "bitsandbytes": ({"weight": torch.uint8, "weight.absmax": torch.float32}, "bitsandbytes"),
+    "": ({"weight": torch.uint8, "weight.absmax": torch.float32}, "bitsandbytes"),
+    "torchao": ({"weight": torch.int8}, "torchao"),
+}
+
+
+@pytest.mark.parametrize("method", QUANTISED)
+def test_other_quantised_models_are_refused_by_name(method: str, tmp_path: Path) -> None:
+    parts, called = QUANTISED[method]
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    tensors = loaded(model)
+    del tensors[DOWN]
+    stem = DOWN.removesuffix(".weight")
+    tensors |= {f"{stem}.{part}": torch.ones(4, 4).to(dtype) for part, dtype in parts.items()}
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    if method:
+        _set(model, quantization_config={"quant_method": method})
+    with pytest.raises(MergeError, match=rf"model: is quantised \({called}: .*dequantise it first"):
+        merge(_linear(model), tmp_path / "out")
+
+
+def test_scales_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    _quantised(tmp_path / "a", 0, "block", (5, 7))
+    _set(tmp_path / "a", quantization_config={"quant_method": "fp8", "weight_block_size": [3, 7]})
+    with pytest.raises(
+        MergeError, match=r"down_proj.weight_scale_inv is \[4, 4\], which does not fit .* blocks of 3 × 7"
+    ):
+        merge(_linear(tmp_path / "a"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rope_theta": 1e6}, "rope_theta: a has 10000.0, b 1000000.0"),
+        ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, "rope_theta: a has 10000.0, b 500000.0"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling.rope_type: a has default, b linear"),
+        ({"num_attention_heads": 4, "num_key_value_heads": 4}, "num_attention_heads: a has 2, b 4"),
+        ({"hidden_act": "gelu"}, "hidden_act: a has silu, b gelu"),
+        ({"rms_norm_eps": 1e-5}, "rms_norm_eps: a has 1e-06, b 1e-05"),
+        ({"text_config": {"rope_theta": 1e6}}, "text_config.rope_theta: a has 10000.0, b 1000000.0"),
+        ({"model_type": "mistral"}, "model_type: a has llama, b mistral"),
+    ],
+)
+def test_settings_that_change_numbers_stop_the_merge(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+    common = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "text_config": {"rope_theta": 10000.0}}
+    a, b = (_set(tiny_llama(tmp_path / name, seed, layers=1), **common) for seed, name in enumerate("ab"))
+    _set(b, **settings)
+    with pytest.raises(MergeError, match="--allow-config-mismatch") as raised:
+        merge(_linear(a, b), tmp_path / "out")
+    assert said in str(raised.value)
+    report = merge(_linear(a, b, allow_config_mismatch=True), tmp_path / "out")
+    assert any(said in note for note in report.notes)
+    record = json.loads((tmp_path / "out" / "mmgrid.json").read_text())
+    assert record["report"]["notes"] == list(report.notes)
+    assert said in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_other_differences_of_configs_are_noted_or_do_not_matter(tmp_path: Path) -> None:
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
+    _set(b, transformers_version="5.1", use_cache=False, attention_dropout=0.1, rope_theta=10000.0, _name_or_path="x")
+    _set(b, rope_scaling=None, head_dim=HIDDEN // 2, architectures=["LlamaModel"])
+    assert merge(_linear(a, b), tmp_path / "same").notes == ()
+    _set(b, eos_token_id=[2, 3], max_position_embeddings=99)
+    _set(a, eos_token_id=2)
+    assert merge(_linear(a, b), tmp_path / "noted").notes == (
+        "config.json: eos_token_id: a has 2, b [2, 3]",
+        "config.json: max_position_embeddings: a has nothing, b 99",
+    )
+
+
+def test_rotary_settings_of_all_versions_have_one_form() -> None:
+    new = {"rope_parameters": {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4.0}}
+    old = {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0}}
+    assert in_one_form(new) == in_one_form(old)
+    by_layer = {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}
+    assert in_one_form(by_layer)["rope_scaling"] == {"full_attention": {"rope_theta": 1e6}}
+
+
+IMPOSTORS = {
+    "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n": r"pointer of Git LFS.*git lfs pull",
+    "<!DOCTYPE html><html>404": "is a web page",
+    "\n <html>": "is a web page",
+    "<?xml version='1.0'?><Error>": "is XML",
+    "": "is empty; download the file again",
+}
+
+
+@pytest.mark.parametrize("content", IMPOSTORS, ids=[words[:12] for words in IMPOSTORS.values()])
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "tokenizer.json", "config.json", "tokenizer.model", "merges.txt"]
+)
+def test_files_that_are_something_else_are_named(content: str, file: str, tmp_path: Path) -> None:
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
+    (a / file).write_text(content)
+    with pytest.raises(MergeError, match=rf"a/{file}: {IMPOSTORS[content].replace('pointer', '.*pointer')}"):
+        merge(_linear(a, b), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_tokenizer_and_pickled_weights_are_named(tmp_path: Path) -> None:
+    a = tiny_llama(tmp_path / "a", 0, layers=1)
+    whole = (a / "tokenizer.json").read_text()
+    (a / "tokenizer.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(MergeError, match=r"tokenizer\.json: is not JSON .* perhaps cut; download the file again"):
+        merge(_linear(a), tmp_path / "out")
+    torch.save({"x": torch.ones(2)}, a / "model.safetensors")
+    with pytest.raises(MergeError, match=r"a/model\.safetensors: is pickled by PyTorch"):
+        merge(_linear(a), tmp_path / "out")
+
+
+def test_errors_name_what_the_user_wrote(tmp_path: Path) -> None:
+    """A source without a name has a digest for a name; no error shows it."""
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1 + seed) for seed, name in enumerate(("shop-a", "shop-b")))
+    with pytest.raises(MergeError, match=r"source 'shop-a' lacks model\.layers\.1\."):
+        merge(_linear(a, b), tmp_path / "out")
+    twice = [{"path": str(a)}, {"path": str(a)}]
+    with pytest.raises(MergeError, match=rf"{a} and {a} have the same weights; if this is intended, give each a name"):
+        merge({"method": "linear", "sources": twice}, tmp_path / "out")
