@@ -91,7 +91,7 @@ def test_a_run_of_a_built_grid_builds_nothing(built: Built) -> None:
     lines = answer.out.splitlines()
     assert lines[0] == f"tiny: {len(built.cells)} cells, 0 to build in {built.root}"
     assert lines[1].startswith(f"0 built, {len(built.cells)} already there, in ")
-    outcome = mmgrid("run", built.file, "--store", built.root, "--json").json
+    outcome = mmgrid("run", built.file, "--store", built.root, "--json").outcome
     assert outcome == {"built": [], "present": [cell.name for cell in built.cells], "failed": {}, "blocked": {}}
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_record_is_reported_by_every_command_and_breaks_none(copied: B
     assert run.code == 1
     assert f"failed  {RANKED}: {says}" in run.out
     assert f"0 built, {len(copied.cells) - 1} already there" in run.out
-    assert mmgrid("run", copied.file, *store, "--json").json["failed"].keys() == {RANKED}
+    assert mmgrid("run", copied.file, *store, "--json").outcome["failed"].keys() == {RANKED}
 
     why = mmgrid("why", copied.file, RANKED, *store)
     assert why.code == 1

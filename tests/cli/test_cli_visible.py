@@ -9,6 +9,7 @@ import pytest
 
 from kits.tiny_grid import TEXT, Built, mmgrid, write_grid
 from mmgrid.cli import draw
+from mmgrid.cli.progress import Progress
 
 NASTY = (
     "[pack of 2]",
@@ -32,11 +33,11 @@ def test_what_is_drawn_is_text(text: str, capsys: pytest.CaptureFixture[str]) ->
     draw.say("say ", (text, "red"), text)
     draw.print_table(f"title {text}", ("column", text), [(text, 1), (draw.text_of((text, "dim")), 2.0)], left=2)
     draw.print_tree({f"a/{text}": draw.text_of(text), "a": draw.text_of("above")}, text)
-    watch = draw.Progress(2, lambda _: 1.0)
-    for state in ("started", "failed", "built", "present"):
+    watch = Progress(2, lambda _: 1.0)
+    for state in ("started", "failed", "built", "started"):
         watch(SimpleNamespace(cell=text, state=state, message=text, seconds=1.0))
-    watch.running[text] = text
-    draw.console.print(watch._view())
+    draw.say(watch.status_line())
+    draw.console.print(watch.bars.get_renderable())
     out = capsys.readouterr().out
     assert out.count(_shown(text)) >= 13
     assert not [sign for sign in out if (sign < " " and sign != "\n") or "\x7f" <= sign < "\xa0"]

@@ -108,7 +108,7 @@ def test_tuning_on_phase2_ranks_the_open_catalogue_before_t2(copied: Built) -> N
 def test_seeds_share_a_sample_and_are_distinguished(tmp_path: Path) -> None:
     file, store = write_raw_grid(tmp_path), tmp_path / "runs"
     arguments = (file, "--store", store, "--set", "seeds=[3, 5]", "--set", "evaluation.max_users=11")
-    first = mmgrid("run", *arguments, "--only", BASELINES, "--jobs", "1", "--json").json
+    first = mmgrid("run", *arguments, "--only", BASELINES, "--jobs", "1", "--json").outcome
     assert sorted(first["built"]) == sorted(
         ["corpus/garden", "corpus/kitchen"]
         + [
@@ -118,7 +118,7 @@ def test_seeds_share_a_sample_and_are_distinguished(tmp_path: Path) -> None:
             for seed in (3, 5)
         ]
     )
-    again = mmgrid("run", *arguments, "--only", BASELINES, "--json").json
+    again = mmgrid("run", *arguments, "--only", BASELINES, "--json").outcome
     assert (again["built"], sorted(again["present"])) == ([], sorted(first["built"]))
 
     rows = mmgrid("results", *arguments, "--json").json

@@ -29,7 +29,7 @@ def test_studies_are_answered_anew_from_the_old_evaluations(old: Built, tmp_path
     copy = old.copy(tmp_path)
     answer = mmgrid("run", copy.file, "--store", copy.root, "--json")
     assert answer.code == 0, answer.err
-    assert all(name.startswith("study/") for name in answer.json["built"])
+    assert all(name.startswith("study/") for name in answer.outcome["built"])
 
 
 @pytest.mark.parametrize("paradigm", ["text", "semid", "semb", "sasrec"])
@@ -79,5 +79,5 @@ def test_training_goes_on_from_an_old_checkpoint(old: Built, tmp_path: Path) -> 
         "--json",
     )
     assert answer.code == 0, answer.err
-    assert answer.json["built"] == [name]
+    assert answer.outcome["built"] == [name]
     assert named(copy.cells, "checkpoint/semid/garden/phase1").fingerprint

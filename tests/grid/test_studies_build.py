@@ -172,11 +172,11 @@ def test_published_points_of_a_sweep_stay_when_the_rest_is_built(studied: Built,
     points = [f"evaluation/semb/garden/temporal={scale}" for scale in ("-0.5", "0.5", "1.5")]
     for name in (*points, "study/temporal/semb"):
         copy.store.remove(named(copy.cells, name).address)
-    only = mmgrid("run", copy.file, "--store", copy.root, "--only", points[1], "--jobs", 1, "--json").json
+    only = mmgrid("run", copy.file, "--store", copy.root, "--only", points[1], "--jobs", 1, "--json").outcome
     assert only["built"] == [points[1]]
     record = copy.folder(points[1]) / "record.json"
     written = record.read_bytes()
-    rest = mmgrid("run", copy.file, "--store", copy.root, "--only", "study/temporal/*", "--jobs", 1, "--json").json
+    rest = mmgrid("run", copy.file, "--store", copy.root, "--only", "study/temporal/*", "--jobs", 1, "--json").outcome
     assert sorted(rest["built"]) == sorted([points[0], points[2], "study/temporal/semb"])
     assert points[1] in rest["present"]
     assert record.read_bytes() == written
@@ -305,7 +305,7 @@ def test_studies_of_external_checkpoints_train_nothing(studied: Built, tmp_path:
     places += [("pooled", domain, "phase2", other) for domain in DOMAINS]
     studies = STUDIED[STUDIED.index('[[studies]]\nkind   = "temporal"') :]
     file, root = _given(tmp_path / "given", places, studies), tmp_path / "runs"
-    outcome = mmgrid("run", file, "--store", root, "--jobs", 2, "--json").json
+    outcome = mmgrid("run", file, "--store", root, "--jobs", 2, "--json").outcome
     assert not outcome["failed"]
     assert not outcome["blocked"]
     given = Built(file, root)

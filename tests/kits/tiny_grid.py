@@ -212,6 +212,17 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def lines(self) -> list[Any]:
+        """What `run --json` prints: events, and at last the outcome."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def outcome(self) -> Any:
+        """The lists of `run --json`."""
+        assert self.lines[-1]["event"] == "end"
+        return {key: value for key, value in self.lines[-1].items() if key != "event"}
+
 
 def write_grid(folder: Path, text: str = TEXT) -> Path:
     """Writes the grid file to `folder`; returns its path."""

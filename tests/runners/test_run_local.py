@@ -226,7 +226,7 @@ def test_two_runs_on_one_store_build_each_cell_once(bench: Bench, tmp_path: Path
     code, out, err = finish(first)
     assert (code, err) == (0, "")
     assert "corpus/garden" in waited
-    built = json.loads(out)["built"]
+    built = json.loads(out.splitlines()[-1])["built"]
     assert "corpus/garden" in built
     assert second.complete
     assert sorted([*built, *second.built]) == sorted(ALL)

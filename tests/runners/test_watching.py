@@ -1,5 +1,7 @@
 """What a run leaves to be watched: the logs of its cells, and its events."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from kits.processes import accident, finish, start
 from kits.tiny_grid import BASELINES, cells_of, mmgrid, named, write_raw_grid
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import run_local
+from mmgrid.runners import CellEvent, Entries, run_local
+from mmgrid.runners.event_file import EventFile
 from mmgrid.store import Address, Store
 from mmgrid.store.logs import follow_log, log_of, logs_folder, read_log
 
@@ -152,3 +155,99 @@ def test_following_misses_nothing_and_ends_with_the_build(tmp_path: Path) -> Non
 
     assert list(follow_log(log, lambda: bool(added), wait)) == [b"one\n", b"two\n", b"three\n", b"four"]
     assert b"".join(read_log(log)) == b"one\ntwo\nthree\nfour"
+
+
+# ---- events
+
+FIELDS = ["time", "cell", "event", "step", "steps", "loss", "rate", "seconds_left", "message"]
+
+
+def _event_files(root: Path) -> list[Path]:
+    return sorted(logs_folder(root).glob("events-*.jsonl"))
+
+
+def test_a_run_leaves_its_events_and_streams_the_same(file: Path) -> None:
+    (file.parent / "raw" / "garden.csv.gz").write_bytes(b"")
+    answer = mmgrid("run", file, "--only", BASELINES, "--jobs", "1", "--json")
+    assert answer.code == 1
+    (events,) = _event_files(file.parent / "runs")
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    assert answer.lines[:-1] == lines
+    assert answer.outcome["failed"].keys() == {"corpus/garden"}
+    assert all(list(line) == FIELDS for line in lines)
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
+    found = [(line["cell"], line["event"]) for line in lines]
+    assert ("corpus/kitchen", "started") in found
+    assert ("corpus/kitchen", "done") in found
+    assert ("corpus/garden", "failed") in found
+    assert ("evaluation/baseline/garden/random", "blocked") in found
+    (failed,) = (line for line in lines if line["event"] == "failed")
+    assert "(log: " in failed["message"]
+    assert lines[-1]["seconds_left"] == 0.0
+
+    again = mmgrid("run", file, "--only", "corpus/kitchen", "--json")
+    assert again.lines == [{"event": "end", "built": [], "present": ["corpus/kitchen"], "failed": {}, "blocked": {}}]
+    assert _event_files(file.parent / "runs") == [events]  # a run that builds nothing leaves none
+
+
+def test_a_training_reports_its_steps(built) -> None:
+    (events,) = _event_files(built.root)
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    steps = [line for line in lines if line["event"] == "step" and line["cell"] == "checkpoint/sasrec/garden/pretrain"]
+    assert [line["step"] for line in steps] == sorted(line["step"] for line in steps)
+    assert all(0 < line["step"] <= line["steps"] for line in steps)
+    assert any(line["loss"] is not None for line in steps)
+    assert steps[-1]["rate"] > 0
+    assert {line["event"] for line in lines} == {"started", "step", "done"}
+    assert all(line["seconds_left"] is not None for line in steps)
+
+
+def test_two_runs_of_one_second_have_two_files_and_every_line_is_whole_at_any_time(tmp_path: Path) -> None:
+    files = [EventFile(tmp_path) for _ in range(3)]
+    for number, file in enumerate(files):
+        file.write(CellEvent("corpus/a", "started"))
+        for loss in (math.nan, math.inf, 1.5):
+            file.write(CellEvent("corpus/a", "progress", 1.0, "", number + 1, 9, loss, rate=math.inf))
+    assert len({file.path for file in files}) == 3
+    for number, path in enumerate(_event_files(tmp_path)):  # nothing was closed, as after a kill
+        assert number < 3
+        lines = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+        assert [line["loss"] for line in lines] == [None, None, None, 1.5]
+        assert lines[-1]["rate"] is None
+    for file in files:
+        file.close()
+
+
+def test_what_is_and_what_is_not_an_event() -> None:
+    entries = Entries()
+    assert entries.of(CellEvent("corpus/a", "present")) is None
+    assert entries.of(CellEvent("corpus/a", "damaged", 0.0, "a file is missing")) is None
+    started = entries.of(CellEvent("corpus/a", "started"))
+    assert started is not None
+    assert started["message"] == "built again: a file is missing"
+    assert entries.of(CellEvent("corpus/a", "waiting")) is None
+    done = entries.of(CellEvent("corpus/a", "present"))
+    assert done is not None
+    assert (done["event"], done["message"]) == ("done", "built by another process")
+
+
+def test_an_interrupted_run_leaves_a_readable_file(file: Path) -> None:
+    def interrupt(event: CellEvent) -> None:
+        if event.state == "built":
+            raise KeyboardInterrupt
+
+    store = Store(file.parent / "runs")
+    cells = [_cell(file, f"corpus/{domain}") for domain in ("garden", "kitchen")]
+    with pytest.raises(KeyboardInterrupt):
+        run_local(cells, load_grid(file), store, jobs=1, on_event=interrupt)
+    (events,) = _event_files(store.root)
+    assert [json.loads(line)["event"] for line in events.read_text().splitlines()] == ["started", "done"]
+
+
+def test_a_file_of_events_that_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    file = EventFile(tmp_path)
+    for _ in range(2):
+        file.write(CellEvent("corpus/a", "started"))
+    assert len(caplog.records) == 1
+    assert "the events of this run are not written" in caplog.text

@@ -1,4 +1,4 @@
-"""Writes tables, trees, JSON and progress to the terminal; nothing outside the command line prints.
+"""Writes tables, trees and JSON to the terminal; nothing outside the command line prints.
 
 No text is read as markup: what is printed is text, with styles beside it. Names, titles and paths come from files, and
 may hold brackets, emoji codes and control characters.
@@ -7,19 +7,16 @@ may hold brackets, emoji codes and control characters.
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from mmgrid.cli.numbers import column_texts
 from mmgrid.cli.tables import TextTable, laid_out, wrapped
-from mmgrid.quantities import duration
 from mmgrid.visible import visible, visible_json
 
 Part = str | tuple[str, str]
@@ -52,6 +49,11 @@ def _width() -> int | None:
 def print_json(value: Any) -> None:
     """Print plain JSON; NaN and infinity become null."""
     typer.echo(visible_json(json.dumps(_finite(value), indent=2, ensure_ascii=False)))
+
+
+def print_json_line(value: Any) -> None:
+    """Print JSON in one line, for a stream of objects; NaN and infinity become null."""
+    typer.echo(visible_json(json.dumps(_finite(value), ensure_ascii=False)))
 
 
 def _finite(value: Any) -> Any:
@@ -118,78 +120,3 @@ class Bytes:
 
     def __call__(self, done: int, total: int, name: str) -> None:
         self.bar.update(self.task, completed=done, total=total)
-
-
-class Progress:
-    """A live view of the cells being built; for a file or a pipe, one line per finished cell.
-
-    Args:
-        total: cells to build.
-        left: finished cell's name → seconds of work left, or None while that is unknown.
-    """
-
-    def __init__(self, total: int, left: Callable[[str], float | None]):
-        self.total = total
-        self.left = left
-        self.done = 0
-        self.rest = ""
-        self.there: set[str] = set()
-        self.running: dict[str, str] = {}
-        self.live = Live(console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> "Progress":
-        if console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if console.is_terminal:
-            self.live.stop()
-
-    def __call__(self, event: Any) -> None:
-        if event.state == "started":
-            self.running[event.cell] = ""
-        elif event.state == "progress":
-            self.running[event.cell] = _step_text(event)
-        elif event.state == "waiting":
-            self.running.pop(event.cell, None)
-        elif event.state == "damaged":
-            self.total += event.cell in self.there  # it did not count as missing
-            self.there.discard(event.cell)
-            say(("damaged", "red"), f" {event.message}; it is set aside and built again")
-        elif event.state != "present" or event.cell in self.running:  # cells built before the run do not count
-            self.running.pop(event.cell, None)
-            self.there.add(event.cell)
-            self.done += 1
-            seconds = self.left(event.cell)
-            self.rest = "" if seconds is None or self.done == self.total else f"about {duration(seconds)} left"
-            self._say(event)
-        else:
-            self.there.add(event.cell)
-        if console.is_terminal:
-            self.live.update(self._view())
-
-    def _say(self, event: Any) -> None:
-        count = (f"{self.done:>{len(str(self.total))}}/{self.total}", "dim")
-        if event.state == "built":
-            rest = f" · {self.rest}" if self.rest and not console.is_terminal else ""
-            took = (f"{duration(event.seconds)}{rest}", "dim")
-            say(count, " ", ("built", "green"), f"   {event.cell}  ", took)
-        elif event.state == "failed":
-            say(count, " ", ("failed", "red"), f"  {event.cell}: {event.message}")
-        elif event.state == "present":
-            say(count, f" present {event.cell}, built by another process")
-
-    def _view(self) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for name, text in self.running.items():
-            table.add_row(text_of(("building", "cyan")), text_of(name), text_of(text))
-        if self.running and self.rest:
-            table.add_row("", text_of((self.rest, "dim")), "")
-        return table
-
-
-def _step_text(event: Any) -> str:
-    left = event.seconds / max(event.step, 1) * (event.steps - event.step)
-    loss = "" if event.loss is None else f"loss {float(event.loss):.3f}  "
-    return f"step {event.step}/{event.steps}  {loss}{duration(left)} left"

@@ -3,13 +3,18 @@
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
 from mmgrid.quantities import duration
 from mmgrid.visible import visible
+
+if TYPE_CHECKING:
+    from mmgrid.cli.session import Session
+    from mmgrid.grid.cells.cell import Cell
+    from mmgrid.grid.standing.time_left import TimeLeft
 
 
 def plan(
@@ -89,11 +94,14 @@ def run(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the missing cells; continues an interrupted run."""
-    import dataclasses
+    """Build the missing cells; continues an interrupted run.
+
+    With --json, one event a line; the last one has the outcome.
+    """
     import time
 
     from mmgrid.cli import draw
+    from mmgrid.cli.progress import Progress
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.time_left import TimeLeft
     from mmgrid.runners import default_jobs, run_local
@@ -101,21 +109,18 @@ def run(
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
+    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell)
+    left = TimeLeft(cells, session.records, session.store, jobs)
     started = time.monotonic()
     try:
         if as_json:
-            outcome = run_local(cells, session.grid, session.store, jobs=jobs)
-            draw.print_json(
-                {key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"}
-            )
-            raise typer.Exit(0 if outcome.complete else 1)
+            _stream(cells, session, jobs, left)
         draw.say(
             (session.grid.spec.name, "bold"),
             f": {len(cells)} cells, {len(missing)} to build in {session.store.root}",
         )
-        left = TimeLeft(cells, session.records, session.store, jobs or default_jobs(session.grid.spec.threads_per_cell))
-        with draw.Progress(len(missing), left.without) as watch:
-            outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch)
+        with Progress(len(missing), left.seconds) as watch:
+            outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left)
     except KeyboardInterrupt:  # typer would exit silently
         typer.echo("interrupted; finished cells are kept, and the next run continues from them", err=True)
         raise typer.Exit(130) from None
@@ -130,6 +135,25 @@ def run(
             f", {len(outcome.blocked)} blocked; finished cells are kept: fix the problem and run again",
         )
         raise typer.Exit(1)
+
+
+def _stream(cells: "Sequence[Cell]", session: "Session", jobs: int, left: "TimeLeft") -> None:
+    """Run, and print the lines of the event file as they come, and then the outcome. Ends the command."""
+    import dataclasses
+
+    from mmgrid.cli import draw
+    from mmgrid.runners import Entries, run_local
+
+    entries = Entries()
+
+    def show(event: Any) -> None:
+        if (entry := entries.of(event)) is not None:
+            draw.print_json_line(entry)
+
+    outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=show, left=left)
+    lists = {key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"}
+    draw.print_json_line({"event": "end", **lists})
+    raise typer.Exit(0 if outcome.complete else 1)
 
 
 def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:

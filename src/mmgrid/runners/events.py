@@ -18,7 +18,9 @@ class CellEvent:
     """A change in the state of one cell.
 
     cell: its name. seconds: time since it was started. message: the error of a failed cell; what is wrong with a
-    damaged one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training.
+    damaged one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training;
+    rate: its steps per second, if it is known. time: when it happened (UTC, ISO 8601). seconds_left: of the whole run,
+    if that is known.
     """
 
     cell: str
@@ -28,6 +30,9 @@ class CellEvent:
     step: int = 0
     steps: int = 0
     loss: float | None = None
+    rate: float | None = None
+    time: str = ""
+    seconds_left: float | None = None
 
 
 EventCallback = Callable[[CellEvent], None]

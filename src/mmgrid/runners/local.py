@@ -17,8 +17,11 @@ from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.grid.standing.time_left import TimeLeft
 from mmgrid.machine.cores import available_cores
+from mmgrid.runners.event_file import EventFile
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
+from mmgrid.runners.reporting import Reporting
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
 from mmgrid.store import Address, DamagedFilesError, Store, StoreError
@@ -60,6 +63,7 @@ def run_local(
     *,
     jobs: int | None = None,
     on_event: EventCallback | None = None,
+    left: TimeLeft | None = None,
 ) -> RunOutcome:
     """Build those of `cells` that are missing in the store, `jobs` at a time.
 
@@ -70,14 +74,16 @@ def run_local(
         cells: upstream first; the upstream of every cell must be among them.
         jobs: worker processes; None: `default_jobs`.
         on_event: called for every change in the state of a cell.
+        left: estimates the time left, for the events; to be read by the caller meanwhile.
 
     Raises:
         ValueError: an upstream cell is not among `cells`.
     """
-    notify = on_event or (lambda event: None)
+    n_jobs = jobs or default_jobs(grid.spec.threads_per_cell)
+    notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs), EventFile(store.root), on_event)
     schedule = _schedule_missing(cells, store, notify)
     workers: list[_Worker] = []
-    n_jobs = min(jobs or default_jobs(grid.spec.threads_per_cell), max(len(schedule.pending), 1))
+    n_jobs = min(n_jobs, max(len(schedule.pending), 1))
     try:
         while schedule.pending or any(worker.cell for worker in workers):
             _assign_cells(schedule, workers, n_jobs, grid, store, notify)
@@ -87,6 +93,7 @@ def run_local(
             if worker.cell is not None:
                 worker.process.kill()
             worker.stop()
+        notify.close()
     return schedule.outcome()
 
 

@@ -34,7 +34,7 @@ class SasrecSpec(ParadigmSpec):
     in_one_go = True
     model_type = "mmgrid_sasrec"
     auto_classes = "mmgrid.paradigms.sasrec.model"
-    seconds = (2.5e-4, 5e-4)
+    seconds = (1.3e-4, 5e-4)
 
 
 SPEC = SasrecSpec()

@@ -58,7 +58,7 @@ class SembSpec(ParadigmSpec):
     model_type = "mmgrid_semb"
     auto_classes = "mmgrid.paradigms.semb.model"
     layouts = (HLLM,)
-    seconds = (4.5e-3, 1.5e-3)
+    seconds = (1.4e-3, 5e-4)
 
     def base_values(self, recipe: SembRecipe) -> dict[str, Any]:
         return {name: getattr(recipe, name) for name in MODEL_VALUES}

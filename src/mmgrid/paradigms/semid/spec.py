@@ -78,7 +78,7 @@ class SemidSpec(ParadigmSpec):
     training_needs = ("codes",)
     layouts = (LC_REC,)
     own_token_rows = True
-    seconds = (1e-2, 5e-3)
+    seconds = (1.2e-3, 3e-3)
 
     def base_values(self, recipe: SemidRecipe) -> dict[str, Any]:
         drawn = {"weights": recipe.weights} if self.draws_base(recipe) else {}

@@ -114,7 +114,7 @@ class TextSpec(ParadigmSpec):
     official_users = 5000
     evaluation_needs = ("title_vectors", "embedder")
     layouts = (BIGREC,)
-    seconds = (4e-3, 2.5e-2)
+    seconds = (2e-3, 1.5e-2)
 
     def base_values(self, recipe: TextRecipe) -> dict[str, Any]:
         # `every_position` was added later: absent means false
