@@ -8,7 +8,7 @@ import pytest
 
 from kits.processes import accident, finish, start
 from kits.tiny_grid import BASELINES, cells_of, mmgrid, named, write_raw_grid
-from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import CellEvent, Entries, run_local
 from mmgrid.runners.event_file import EventFile
@@ -251,3 +251,19 @@ def test_a_file_of_events_that_cannot_be_written_ends_no_run(tmp_path: Path, cap
         file.write(CellEvent("corpus/a", "started"))
     assert len(caplog.records) == 1
     assert "the events of this run are not written" in caplog.text
+
+
+# ---- trackers
+
+
+def test_a_tracked_cell_is_the_same_and_holds_nothing_of_the_tracker(built, tmp_path: Path) -> None:
+    copy = built.copy(tmp_path)
+    cell = named(copy.cells, "checkpoint/sasrec/garden/pretrain")
+    straight = copy.store.record(cell.address)
+    copy.store.remove(cell.address)
+    grid = load_grid(copy.file, ['tracking.report_to=["tensorboard"]'])
+    outcome = run_local(with_upstream([cell]), grid, copy.store, jobs=1)
+    assert outcome.built == (cell.name,)
+    assert copy.store.record(cell.address).files == straight.files
+    (file,) = copy.root.rglob("*tfevents*")
+    assert file.parent == logs_folder(copy.root) / "tensorboard" / cell.address.folder

@@ -7,6 +7,7 @@ ends with the same weights, bit for bit, as an uninterrupted run.
 
 import logging
 import math
+import os
 import shutil
 import time
 import warnings
@@ -27,6 +28,7 @@ from mmgrid.backbone.device import check_precision, device
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
+from mmgrid.training.tracking import Tracking, tracked
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ def fit(
     seed: int,
     progress: StepProgress | None = None,
     save_seconds: float = SAVE_SECONDS,
+    tracking: Tracking | None = None,
 ) -> TrainingReport:
     """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
 
@@ -69,6 +72,7 @@ def fit(
         step_folder: for step checkpoints.
         progress: called at every logged step.
         save_seconds: minimum time between two step checkpoints; it does not affect the weights.
+        tracking: experiment trackers that follow the training; they do not affect the weights.
 
     Raises:
         DeviceError: the device has not the recipe's precision.
@@ -91,14 +95,28 @@ def fit(
     micro_batch = _micro_batch(recipe)
     steps = math.ceil(len(sequence) / recipe.batch_size)
     every = max(1, steps // LOSS_POINTS)
-    trainer = _LossTrainer(
-        model=model,
-        args=_arguments(recipe, step_folder, seed, steps, every, micro_batch),
-        train_dataset=sequence,
-        data_collator=examples.collate,
-        callbacks=[_StepCallback(progress, every, save_seconds)],
-    )
-    trainer.batch_loss = loss
+    with tracked(tracking):
+        trainer = _LossTrainer(
+            model=model,
+            args=_arguments(recipe, step_folder, seed, steps, every, micro_batch, tracking),
+            train_dataset=sequence,
+            data_collator=examples.collate,
+            callbacks=[_StepCallback(progress, every, save_seconds)],
+        )
+        trainer.batch_loss = loss
+        _train(trainer, step_folder)
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        raise TrainingError("after the last step some weights are not finite; lower the learning rate")
+    losses = [
+        (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return TrainingReport(steps=steps, examples=len(examples), losses=losses)
+
+
+def _train(trainer: "_LossTrainer", step_folder: Path) -> None:
+    """Train to the end, from the newest step checkpoint if there is one."""
     trainer.remove_callback(PrinterCallback)  # progress is reported through the callback only
     with trainer.accelerator.main_process_first():  # it removes broken step checkpoints before the others look
         last = newest_step(step_folder)
@@ -110,14 +128,6 @@ def fit(
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         trainer.train(resume_from_checkpoint=last)
     trainer.accelerator.free_memory()
-    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise TrainingError("after the last step some weights are not finite; lower the learning rate")
-    losses = [
-        (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
-    return TrainingReport(steps=steps, examples=len(examples), losses=losses)
 
 
 def newest_step(folder: Path) -> str | None:
@@ -137,7 +147,13 @@ def newest_step(folder: Path) -> str | None:
 
 
 def _arguments(
-    recipe: TrainingRecipe, folder: Path, seed: int, steps: int, every: int, micro_batch: int
+    recipe: TrainingRecipe,
+    folder: Path,
+    seed: int,
+    steps: int,
+    every: int,
+    micro_batch: int,
+    tracking: Tracking | None,
 ) -> TrainingArguments:
     warmup = recipe.warmup_steps or math.ceil(recipe.warmup_ratio * steps)
     arguments = TrainingArguments(
@@ -162,7 +178,10 @@ def _arguments(
         save_strategy="no",  # the callback requests step checkpoints by time
         save_total_limit=1,
         disable_tqdm=True,
-        report_to=[],
+        report_to=list(tracking.report_to) if tracking else [],
+        run_name=tracking.run if tracking else None,
+        project=tracking.project if tracking else "huggingface",
+        trackio_space_id=os.environ.get("TRACKIO_SPACE_ID"),  # by default it stays on this machine
         dataloader_pin_memory=device() == "cuda",
     )
     # Use one GPU per process; torch's DataParallel would split packed rows at arbitrary places.

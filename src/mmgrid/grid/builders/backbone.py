@@ -70,6 +70,7 @@ def make_tiny(
         seed=seed,
         progress=place.progress,
         save_seconds=place.save_seconds(SAVE_SECONDS),
+        tracking=place.tracking,
     )
     model.save_pretrained(str(place.folder))
     tokenizer.save_pretrained(str(place.folder))

@@ -18,7 +18,9 @@ from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import PretrainedBackbone
 from mmgrid.store import Store
 from mmgrid.store.address import SHORT_DIGITS
+from mmgrid.store.logs import logs_folder
 from mmgrid.training import StepProgress
+from mmgrid.training.tracking import Tracking
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,10 +43,19 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
         nonlocal outcome
         outcome = "built"
         _LOG.info("%s, version %s, is being built", cell.name, cell.fingerprint[:SHORT_DIGITS])
-        return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), Workplace(folder, progress))
+        return BUILDERS[cell.kind](
+            _Inputs.checked(cell, grid, store), Workplace(folder, progress, _tracking(cell, grid, store))
+        )
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)
     return "waiting" if record is None else outcome
+
+
+def _tracking(cell: Cell, grid: Grid, store: Store) -> Tracking | None:
+    report_to = grid.spec.tracking.report_to
+    if not report_to:
+        return None
+    return Tracking(report_to, grid.spec.name, cell.name, logs_folder(store.root), cell.address.folder)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def train(
         seed=own_seed,
         progress=place.progress,
         save_seconds=place.save_seconds(SAVE_SECONDS),
+        tracking=place.tracking,
     )
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}

@@ -1,4 +1,4 @@
-"""Where a cell is built: its folder, the step checkpoints of its training, and a callback for progress."""
+"""Where a cell is built: its folder, the step checkpoints of its training, a callback for progress, and trackers."""
 
 import os
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmgrid.store import STEP_FOLDER
 from mmgrid.training import StepProgress
+from mmgrid.training.tracking import Tracking
 
 SAVE_VARIABLE = "MMGRID_SAVE_SECONDS"
 
@@ -16,6 +17,7 @@ class Workplace:
 
     folder: Path
     progress: StepProgress | None = None
+    tracking: Tracking | None = None
 
     @property
     def step_folder(self) -> Path:

@@ -19,6 +19,7 @@ from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
 from mmgrid.studies.registry import StudySpecs
+from mmgrid.training.tracking import check_trackers
 
 Target = Literal["test", "phase2"]
 MostUsers = Annotated[int, Field(ge=1)]
@@ -229,6 +230,18 @@ class ExternalCheckpoint(Frozen):
     path: str = Field(description="a folder in Hugging Face layout, relative to the grid file's folder")
 
 
+class TrackingSpec(Frozen):
+    """Experiment trackers that follow every training. Never part of a fingerprint."""
+
+    report_to: tuple[str, ...] = Field(default=(), description="names of trackers, as Transformers calls them")
+
+    @field_validator("report_to")
+    @classmethod
+    def _installed(cls, report_to: tuple[str, ...]) -> tuple[str, ...]:
+        check_trackers(report_to)
+        return report_to
+
+
 class GridSpec(Frozen):
     """A whole grid."""
 
@@ -247,6 +260,7 @@ class GridSpec(Frozen):
     merges: tuple[CrossDomainMerges, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
+    tracking: TrackingSpec = TrackingSpec()
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
