@@ -104,7 +104,7 @@ def run(
     from mmgrid.cli.progress import Progress
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.time_left import TimeLeft
-    from mmgrid.runners import default_jobs, run_local
+    from mmgrid.runners import default_jobs, fetch_models, run_local
 
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
@@ -119,6 +119,8 @@ def run(
             (session.grid.spec.name, "bold"),
             f": {len(cells)} cells, {len(missing)} to build in {session.store.root}",
         )
+        if sys.stderr.isatty():
+            fetch_models(missing, session.grid)
         with Progress(len(missing), left.seconds) as watch:
             outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left)
     except KeyboardInterrupt:  # typer would exit silently

@@ -79,8 +79,9 @@ app.command()(zoo_commands.export)
 
 def main() -> None:
     """The entry point of the console script."""
-    # Keep progress bars and warnings of other libraries out of the output.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Keep progress bars and warnings of other libraries out of the output; downloads show theirs in a terminal.
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
     # On a Mac's GPU, torch computes the few operations that it lacks there on the CPU. It reads this when it is imported.

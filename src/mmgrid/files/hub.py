@@ -16,7 +16,7 @@ from mmgrid.files.hub_errors import clear_hub_errors
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 _ABOUT = ("README.md",)  # names the licence; an incomplete cache may lack it
 # Files in subfolders are other formats of the model, or its training; `consolidated` holds the same weights again.
-_NOT_NEEDED = ("*/*", "consolidated*.safetensors")
+_IN_FOLDERS, _OTHER_FORMATS = ("*/*",), ("consolidated*.safetensors",)
 _PART = r"[A-Za-z0-9_](?:[\w.-]*\w)?"
 _REPO = re.compile(rf"(?:{_PART}/)?{_PART}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -76,7 +76,7 @@ def on_hub(path: Path, folder: Path | None = None, *, pinned: bool = False) -> H
     return name if name is not None and (name.is_pinned or not pinned) else None
 
 
-def model_folder(name: HubName, *, more: Iterable[str] = ()) -> Path:
+def model_folder(name: HubName, *, more: Iterable[str] = (), parts: bool = False) -> Path:
     """The folder of a model in the Hub's cache; what is missing there is downloaded.
 
     Only weights in safetensors, configs and the tokenizer are. With `HF_HUB_OFFLINE=1`, or without a network, the
@@ -84,6 +84,7 @@ def model_folder(name: HubName, *, more: Iterable[str] = ()) -> Path:
 
     Args:
         more: further files, or patterns of names.
+        parts: also take the files of subfolders, such as the parts of an embedding model.
 
     Raises:
         HubError: it is neither in the cache nor can it be downloaded; the message says why.
@@ -91,10 +92,12 @@ def model_folder(name: HubName, *, more: Iterable[str] = ()) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    without = _OTHER_FORMATS if parts else (*_IN_FOLDERS, *_OTHER_FORMATS)
+
     def found(patterns: tuple[str, ...]) -> Path:
         return Path(
             snapshot_download(
-                name.repo, revision=name.revision, allow_patterns=list(patterns), ignore_patterns=list(_NOT_NEEDED)
+                name.repo, revision=name.revision, allow_patterns=list(patterns), ignore_patterns=list(without)
             )
         )
 
