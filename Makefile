@@ -17,7 +17,10 @@ endif
 setup: $(READY)
 
 # fusion-bench is an oracle of the tests, which read single files of it: not what it depends on (lightning, tensorboard).
-$(READY): pyproject.toml constraints.txt
+# What the installation builds: the native loops of merging, where there is a C compiler.
+NATIVE := hatch_build.py $(wildcard src/mmgrid/merging/kernels/building.py src/mmgrid/merging/kernels/native/*.[ch])
+
+$(READY): pyproject.toml constraints.txt $(NATIVE)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -81,7 +84,7 @@ bounds-%: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
 	echo "$(HELD)" > .venv-$*/held.txt
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) --constraint .venv-$*/held.txt \
-	  --requirement pyproject.toml --extra fast --extra sentence-transformers 'pytest>=8.3'
+	  --requirement pyproject.toml --extra sentence-transformers 'pytest>=8.3'
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-deps --editable .
 	.venv-$*/bin/pytest -m smoke $(WARNINGS) $(SMOKE)
 

@@ -18,6 +18,7 @@ from mmgrid.cli import doctor_command
 from mmgrid.cli.examples import EXAMPLES, GROUPS
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.file.spec import TinyBackbone
+from mmgrid.merging.kernels.library import NoLibrary
 
 COMMANDS = (
     "init",
@@ -273,7 +274,7 @@ def test_doctor_looks_at_the_machine() -> None:
     assert facts.keys() >= {"python", "torch", "transformers", "cores", "memory_gib", "gpus", "free_disk_gib"}
     assert facts["cores"] >= 1
     assert facts["device"] in ("cpu", "cuda", "mps")
-    assert facts.keys() >= {"platform", "merging_loops", "numba", "vllm", "peft", "missing"}
+    assert facts.keys() >= {"platform", "merging_loops", "vllm", "peft", "missing"}
     text = mmgrid("doctor")
     assert text.code == 0
     for name in ("torch", "cores", "memory_gib"):
@@ -283,9 +284,15 @@ def test_doctor_looks_at_the_machine() -> None:
 def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_command, "_installed", lambda package: None)
     facts = mmgrid("doctor", "--json").json
-    assert [line.partition(",")[0] for line in facts["missing"]] == ["numba", "vllm", "sentence-transformers", "peft"]
-    assert facts["merging_loops"] == "numpy"
-    assert '- numba, for fast merges of large models: pip install "mmgrid[fast]"\n' in mmgrid("doctor").out
+    assert [line.partition(",")[0] for line in facts["missing"]] == ["vllm", "sentence-transformers", "peft"]
+    assert "- peft, for making LoRA adapters: pip install peft (merging them does without)\n" in mmgrid("doctor").out
+
+
+def test_doctor_says_why_merges_have_no_native_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmgrid.merging.kernels.choice._loaded", lambda: NoLibrary("there was no C compiler"))
+    assert mmgrid("doctor", "--json").json["merging_loops"] == "numpy: there was no C compiler"
+    monkeypatch.setenv("MMGRID_KERNELS", "off")
+    assert mmgrid("doctor", "--json").json["merging_loops"] == "numpy (MMGRID_KERNELS is off)"
 
 
 def test_the_version_is_one_line() -> None:

@@ -10,12 +10,8 @@ settings.load_profile("merging")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Caches digests in a new folder for this test run; compiled loops are kept from one run to the next."""
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "mmgrid").mkdir()
-    if request.config.cache is not None:
-        (folder / "mmgrid" / "kernels").symlink_to(request.config.cache.mkdir("kernels"))
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches digests in a new folder for this test run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

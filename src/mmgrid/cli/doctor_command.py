@@ -10,7 +10,6 @@ from mmgrid.cli.options import AsJson
 
 # Packages that are not needed by all, each with what it is for.
 _OPTIONAL = {
-    "numba": 'fast merges of large models: pip install "mmgrid[fast]"',
     "vllm": 'engine = "vllm" of text: pip install "mmgrid[vllm]", on Linux',
     "sentence-transformers": 'item vectors by a sentence model: pip install "mmgrid[sentence-transformers]"',
     "peft": "making LoRA adapters: pip install peft (merging them does without)",
@@ -21,9 +20,10 @@ _LITTLE_DISK = 5 << 30
 def doctor(as_json: AsJson = False) -> None:
     """Show the machine, and what is missing for what."""
     from mmgrid.cli import draw
+    from mmgrid.merging.kernels.choice import standing
 
     facts, packages = _machine(), {name: _installed(name) for name in _OPTIONAL}
-    facts |= {"merging_loops": _loops(packages["numba"]), **packages}
+    facts |= {"merging_loops": standing(), **packages}
     missing = [f"{name}, for {_OPTIONAL[name]}" for name, found in packages.items() if found is None]
     advice = _advice(facts)
     if as_json:
@@ -67,15 +67,6 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _loops(numba: str | None) -> str:
-    """How large merges compute."""
-    from mmgrid.merging.kernels.choice import VARIABLE
-
-    if os.environ.get(VARIABLE) == "off":
-        return f"numpy ({VARIABLE} is off)"
-    return "numpy" if numba is None else "native, compiled by numba"
 
 
 def _advice(facts: dict[str, Any]) -> list[str]:

@@ -1,100 +1,73 @@
-"""The choice of compiled loops: when they are used, where they are cached, and how merges work without them."""
+"""The choice of native loops: when they are used, and what is said without them."""
 
 import subprocess
 import sys
-import threading
-from pathlib import Path
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 
-from mmgrid.merging import merge_state_dicts
+from mmgrid.merging import MergeError, merge_state_dicts
 from mmgrid.merging.kernels import choice
-from mmgrid.merging.kernels.choice import PAYS_FROM, VARIABLE, Choice, is_installed
+from mmgrid.merging.kernels.choice import VARIABLE, loops, standing
+from mmgrid.merging.kernels.library import Loops, NoLibrary
 
 SMALL = {"w": torch.arange(100.0)}
-SCRIPT = """
-import sys
-from mmgrid.cli.main import main
-from mmgrid.merging import merge
-try:
-    main()
-except SystemExit:
-    pass
-assert not {"numba", "llvmlite"} & set(sys.modules), "compilers are imported"
+_SCRIPT = """
+import subprocess, sys
+subprocess.Popen = None
+from mmgrid.merging.kernels.choice import loops
+loops()
+assert "torch" not in sys.modules
 """
 
 
-def test_help_imports_no_compiler() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT, "--help"], check=True, capture_output=True)
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    choice._loaded.cache_clear()
+    yield
+    choice._loaded.cache_clear()
 
 
-def test_small_merges_load_no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(Choice, "_load", lambda self: pytest.fail("loading"))
-    own = Choice()
-    assert not own.begin(PAYS_FROM - 1)
-    assert own.loops is None
+@pytest.fixture
+def _no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> Loops:
+        raise NoLibrary("the native loops were not built")
+
+    monkeypatch.setattr(choice, "load", load)
 
 
-def test_off_disables_loaded_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_starts_no_process_and_imports_no_torch() -> None:
+    subprocess.run([sys.executable, "-c", _SCRIPT], check=True, capture_output=True)
+
+
+def test_off_uses_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "off")
-    own = Choice()
-    own._loops = object()  # pyright: ignore[reportAttributeAccessIssue]
-    assert not own.begin(PAYS_FROM)
-    assert own.loops is None
+    monkeypatch.setattr(choice, "load", lambda: pytest.fail("loading"))
+    assert loops() is None
+    assert standing() == "numpy (MMGRID_KERNELS is off)"
 
 
-def test_without_numba_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_no_library")
+def test_numpy_merges_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert loops() is None
+    assert standing() == "numpy: the native loops were not built"
+    assert merge_state_dicts("linear", {"a": SMALL, "b": SMALL})["w"].equal(SMALL["w"])
+
+
+@pytest.mark.usefixtures("_no_library")
+def test_on_is_an_error_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "on")
-    monkeypatch.setattr(choice, "is_installed", lambda: False)
-    own = Choice()
-    assert not own.begin(PAYS_FROM)
-    assert own.loops is None
+    with pytest.raises(MergeError, match="MMGRID_KERNELS is on, but the native loops were not built"):
+        merge_state_dicts("linear", {"a": SMALL, "b": SMALL})
 
 
-def test_numpy_is_used_if_the_compiler_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def failing(loading: threading.Lock) -> None:
-        raise RuntimeError("compiled loops call foo")
-
-    monkeypatch.setenv(VARIABLE, "on")
-    monkeypatch.setattr(choice, "is_installed", lambda: True)
-    monkeypatch.setattr(choice, "_loaded", failing)
-    own = Choice()
-    own.begin(1)
-    assert own.loops is None
-    assert "continues without compiled loops: compiled loops call foo" in caplog.text
-
-
-@pytest.mark.skipif(not is_installed(), reason="needs numba")
-def test_a_second_process_uses_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "on")
-    assert Choice().begin(1), "compiles if the cache is empty"
-    monkeypatch.setattr(choice, "compile_into", lambda path: pytest.fail("compiling"))
-    again = Choice()
-    again.begin(1)
-    assert again.loops is not None
-
-
-@pytest.mark.skipif(not is_installed(), reason="needs numba")
-def test_damaged_code_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmgrid.merging.kernels.loading import load
-
-    monkeypatch.setenv(VARIABLE, "on")
-    assert Choice().begin(1)
-    (kept, *_) = (choice.cache_folder() / "kernels").glob("*.bin")
-    content = kept.read_bytes()
-    for damaged in (b"", content[:31], content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
-        (tmp_path / "damaged.bin").write_bytes(damaged)
-        assert load(tmp_path / "damaged.bin") is None
-    assert load(tmp_path / "absent.bin") is None
-
-
-def test_numpy_is_used_if_the_cache_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mmgrid").write_text("a file where the folder should be")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(VARIABLE, "on")
-    monkeypatch.setattr("mmgrid.merging.engine.run.CHOICE", Choice())
-    merged = merge_state_dicts("linear", {"a": SMALL, "b": SMALL})
-    np.testing.assert_array_equal(merged["w"].numpy(), SMALL["w"].numpy())
+@pytest.mark.usefixtures("_no_library")
+def test_a_library_that_cannot_be_used_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(choice, "LIBRARY", choice.LIBRARY.parent)  # something is there
+    assert loops() is None
+    assert "merging does without native loops: the native loops were not built" in caplog.text

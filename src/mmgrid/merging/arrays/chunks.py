@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 # A run in float32 fills a core's second-level cache (1 MiB); shorter runs are slower, because Python's overhead grows.
 CHUNK_ELEMENTS = 1 << 18
-# Compiled loops use blocks that fit the first-level cache, so for the length of a run only Python's overhead counts.
-COMPILED_ELEMENTS = 1 << 19
+# The native loops use blocks that fit the first-level cache, so for the length of a run only Python's overhead counts.
+NATIVE_ELEMENTS = 1 << 19
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs of a merge computed by compiled loops, if they are loaded and support the method; bit for bit equal to numpy."""
+"""Runs of a merge computed by the native loops, if there are any and they support the method; bit for bit equal to numpy."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import LARGEST, STORAGE, narrow, widen
 from mmgrid.merging.engine.arithmetic import Computation, MethodVariants, RunThresholds
-from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.choice import loops
 from mmgrid.merging.kernels.operations import KNOWN, Operation, operations_of
 from mmgrid.merging.kernels.tables import RunTable, SearchTable, VariantTable, address_of
 from mmgrid.merging.models.tensors import Tensors
@@ -29,10 +29,10 @@ def is_known(applied: AppliedMethod) -> bool:
 
 
 class CompiledRuns:
-    """Does the work of `Computation` with compiled loops. Threads may share it.
+    """Does the work of `Computation` with the native loops. Threads may share it.
 
     Each method may return None, and numpy then has to do the work: for methods and stages that the loops do not
-    support, before the loops are loaded, and for runs whose values are not finite or do not fit, where numpy raises
+    support, without a library of loops, and for runs whose values are not finite or do not fit, where numpy raises
     the error.
     """
 
@@ -48,9 +48,9 @@ class CompiledRuns:
         methods: MethodVariants,
     ) -> tuple[list[np.ndarray], list[int]] | None:
         """A run of the result under each of `methods`, as `Computation.results` returns it."""
-        loops = CHOICE.loops
+        native = loops()
         info = self._computation.plan.merged[chunk.tensor]
-        if loops is None or (table := self._table(chunk, part, thresholds)) is None:
+        if native is None or (table := self._table(chunk, part, thresholds)) is None:
             return None
         depth = self._computation.depth[chunk.tensor]
         on_deltas = methods[0][0].on_deltas
@@ -65,7 +65,7 @@ class CompiledRuns:
         halves = info.dtype == "bfloat16"
         targets = [take(size, np.uint16 if halves else np.float32) for _ in methods]
         variants, kept = VariantTable(combinations, targets, n), np.zeros(n, np.int64)
-        worst = loops.merged(
+        worst = native.merged(
             table.address, address_of(table.room), variants.address, len(methods), address_of(kept)
         )  # fmt: skip
         if worst >= _INFINITY or not all(size <= LARGEST[info.dtype] for size in variants.sizes):
@@ -78,12 +78,12 @@ class CompiledRuns:
         self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int
     ) -> list[np.ndarray] | None:
         """The bits of the magnitudes of each source after the first `n_stages` stages."""
-        loops = CHOICE.loops
-        if loops is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
+        native = loops()
+        if native is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
             return None
         targets = [take(chunk.stop - chunk.start, np.uint32) for _ in self._computation.names]
         addresses = np.array([address_of(target) for target in targets], np.int64)
-        worst = loops.magnitudes(table.address, address_of(table.room), address_of(addresses))
+        worst = native.magnitudes(table.address, address_of(table.room), address_of(addresses))
         return None if worst >= _INFINITY else targets
 
     def counted(
@@ -95,11 +95,11 @@ class CompiledRuns:
         searches: Sequence[tuple[int, int, int]],
     ) -> SearchTable | None:
         """Counts of the run after the first `n_stages` stages, for searches given as (source, lowest bits, highest bits)."""
-        loops = CHOICE.loops
-        if loops is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
+        native = loops()
+        if native is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
             return None
         found = SearchTable(searches, chunk.stop - chunk.start)
-        worst = loops.counted(table.address, address_of(table.room), found.address, len(searches))
+        worst = native.counted(table.address, address_of(table.room), found.address, len(searches))
         return None if worst >= _INFINITY else found
 
     def _table(

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import frame
-from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, COMPILED_ELEMENTS, chunks_of
+from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, NATIVE_ELEMENTS, chunks_of
 from mmgrid.merging.arrays.exact_sums import DOT_BLOCK
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.engine.arithmetic import Computation
@@ -21,7 +21,7 @@ from mmgrid.merging.engine.inner_products import inner_products_of
 from mmgrid.merging.engine.kept_counts import KeptCounts
 from mmgrid.merging.engine.progress import TensorProgress
 from mmgrid.merging.engine.thresholds import Thresholds, find_thresholds
-from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.choice import loops
 from mmgrid.merging.plan.plan import Plan, PlannedChunk
 from mmgrid.merging.plan.program import AppliedMethod, Program, Scale
 
@@ -165,11 +165,11 @@ class _Writer:
 
 
 def _run_elements(program: Program, plan: Plan, elements: int | None) -> int:
-    """The length of a run; also starts to load the compiled loops if the merge is large enough for them."""
-    compilable = sum(info.size for name, info in plan.merged.items() if is_known(program.applied(name)))
-    will_be_compiled = compilable > 0 and CHOICE.begin(len(program.sources) * compilable)
+    """The length of a run: longer ones for the native loops, if they do most of the merge."""
     if elements is None:
-        elements = COMPILED_ELEMENTS if will_be_compiled else CHUNK_ELEMENTS
+        by_loops = sum(info.size for name, info in plan.merged.items() if is_known(program.applied(name)))
+        is_native = loops() is not None and 2 * by_loops > sum(info.size for info in plan.merged.values())
+        elements = NATIVE_ELEMENTS if is_native else CHUNK_ELEMENTS
     return max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
 
 

@@ -1,9 +1,9 @@
-"""Counting over arrays of bits with compiled loops, if they are loaded."""
+"""Counting over arrays of bits with the native loops, if there are any."""
 
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
-from mmgrid.merging.kernels.choice import CHOICE
+from mmgrid.merging.kernels.choice import loops
 from mmgrid.merging.kernels.layout import SLOTS
 from mmgrid.merging.kernels.tables import address_of
 
@@ -14,24 +14,24 @@ _HALF = 1 << 16
 def distinct(numbers: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The distinct values of `numbers` (uint32 below 2³¹) shifted right by `shift`, and how often each occurs.
 
-    None if the loops are not loaded, or there are too many distinct values.
+    None without native loops, or there are too many distinct values.
     """
-    loops = CHOICE.loops
-    if loops is None:
+    native = loops()
+    if native is None:
         return None
     values, counts = take(SLOTS, np.uint32), take(SLOTS, np.uint32)
-    found = loops.distinct(address_of(numbers), len(numbers), shift, address_of(values), address_of(counts))
+    found = native.distinct(address_of(numbers), len(numbers), shift, address_of(values), address_of(counts))
     return (values[:found].copy(), counts[:found].copy()) if found <= SLOTS // 2 else None
 
 
 def ranked(bits: np.ndarray, rank: int) -> tuple[int, int] | None:
     """The rank-th largest of `bits` (uint32 below 2³¹), and how many of the `rank` largest are equal to it.
 
-    None if the loops are not loaded, or `bits` are too few to gain from them.
+    None without native loops, or `bits` are too few to gain from them.
     """
-    loops = CHOICE.loops
-    if loops is None or len(bits) < _RANKED_FROM:
+    native = loops()
+    if native is None or len(bits) < _RANKED_FROM:
         return None
     equals = np.zeros(1, np.int64)
-    threshold = loops.ranked(address_of(bits), len(bits), rank, address_of(take(_HALF, np.int64)), address_of(equals))
+    threshold = native.ranked(address_of(bits), len(bits), rank, address_of(take(_HALF, np.int64)), address_of(equals))
     return threshold, int(equals[0])

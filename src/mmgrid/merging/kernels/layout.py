@@ -1,12 +1,13 @@
-"""The layout that compiled loops and their callers share: codes, table sizes, and scratch memory."""
+"""The layout that the native loops and their callers share: codes, table sizes, scratch memory; see native/layout.h."""
 
-BLOCK = 2048  # elements processed at once
+BLOCK = 2048  # elements processed at once, unless rows need more
 
 # Operations on a vector, with their factor or their six numbers.
 MULTIPLY = 0  # by the factor
 DIVIDE = 1  # by the factor
 DROP = 2  # key of the first bits (two words), their limit, key of the rest (two words), its limit; see `random.limits`
 WINDOW = 3  # bits of the lower threshold, which kept elements are above, and of the upper one, which they are not above
+ROWS = 4  # key (two words), elements in a row, address of the chances by rank, uint32 [row, 2]; see native/rows.h
 COLUMNS = 6
 ALL = 1 << 62  # as the number of equal elements above a threshold: all of them
 
@@ -16,19 +17,18 @@ SUM = 1  # Σ wᵢ xᵢ, optionally divided
 ELECTED = 2  # as in `methods.consensus.elected`
 
 # Numbers per row in the tables of int64.
-RUN, VARIANT, SEARCH = 13, 10, 6
+RUN, VARIANT, SEARCH = 14, 10, 6
 
 SPARE_WORDS = 16  # after the elements that a search finds, because they are written sixteen at a time
 
-SLOT_BITS = 12
-SLOTS = 1 << SLOT_BITS  # of the hash table of distinct numbers: at most half are used, and all fit in the L1 cache
-NO_VALUE = (1 << 32) - 1
+SLOTS = 1 << 12  # of the hash table of distinct numbers: at most half are used, and all fit in the L1 cache
 
-ELEMENTS_OF_COUNTER = 16  # 16-bit numbers per step of Philox's counter
-COUNTERS = BLOCK // ELEMENTS_OF_COUNTER + 2  # steps for a block that begins and ends in the middle of a step
-_SPARE = 12 * BLOCK  # three vectors
+LINE = 64  # bytes of a cache line, at which scratch memory begins
+_COUNTERS = BLOCK // 8 + 2  # steps of Philox for a block that begins and ends in the middle of a step
+_DRAWS = 8 * (4 * _COUNTERS + 4 * _COUNTERS + 8)
 
 
-def room_bytes(n_sources: int) -> int:
-    """Bytes of scratch memory that a loop needs for one block."""
-    return _SPARE + 64 * COUNTERS + 64 + 6 * BLOCK + 4 * BLOCK * n_sources
+def room_bytes(n_sources: int, block: int) -> int:
+    """Bytes of scratch memory that a loop needs for one block: see `open_room` in native/vectors.h."""
+    numbers_of_rows, vectors, chosen = 3 * 8, 4 * (4 + n_sources), 2
+    return _DRAWS + block * (numbers_of_rows + vectors + chosen)

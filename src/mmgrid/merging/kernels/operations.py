@@ -1,15 +1,16 @@
-"""Translates stages to operations of the compiled loops."""
+"""Translates stages to operations of the native loops."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmgrid.merging.kernels.layout import ALL, DIVIDE, DROP, MULTIPLY, WINDOW
-from mmgrid.merging.methods.stages import Drop, LayerScale, Outliers, Place, RunThreshold, Stage, Trim
-from mmgrid.merging.methods.stages.random import HALVES, REST, key_of, limits
+from mmgrid.merging.kernels.layout import ALL, DIVIDE, DROP, MULTIPLY, ROWS, WINDOW
+from mmgrid.merging.methods.stages import Drop, LayerScale, MagnitudeDrop, Outliers, Place, RunThreshold, Stage, Trim
+from mmgrid.merging.methods.stages.random import HALVES, REST, WORDS, key_of, limits
 
-KNOWN: frozenset[type[Stage]] = frozenset({Drop, LayerScale, Outliers, Trim})
+KNOWN: frozenset[type[Stage]] = frozenset({Drop, LayerScale, MagnitudeDrop, Outliers, Trim})
 _NO_THRESHOLD = RunThreshold(1 << 31, None)  # magnitudes have 31 bits, so nothing is above it
 _WORD = (1 << 64) - 1
 
@@ -20,12 +21,16 @@ class Operation:
 
     Attributes:
         thresholds: number of the stage's thresholds that a window needs, 1 or 2; 0 for other operations.
+        row: elements that must not be parted; 1 for operations on single elements.
+        chances: uint32 [row, 2], what `ROWS` needs by rank; its address is the fourth of the numbers.
     """
 
     kind: int
     numbers: tuple[int, ...] = (0,) * 6
     factor: float = 0.0
     thresholds: int = 0
+    row: int = 1
+    chances: np.ndarray | None = field(default=None, compare=False)
 
 
 def operations_of(stage: Stage, place: Place) -> tuple[Operation, ...] | None:
@@ -41,6 +46,8 @@ def operations_of(stage: Stage, place: Place) -> tuple[Operation, ...] | None:
         return (Operation(WINDOW, thresholds=1), *_divided(stage.density, stage.rescale and bool(stage.density)))
     if type(stage) is Outliers:
         return (Operation(WINDOW, thresholds=2),)
+    if type(stage) is MagnitudeDrop:
+        return () if stage.density == 1 else (_by_rank(stage, place),)
     if type(stage) is LayerScale:
         return (Operation(MULTIPLY, factor=stage.first + (stage.last - stage.first) * place.depth),)
     return None
@@ -53,6 +60,22 @@ def window_of(thresholds: Sequence[RunThreshold]) -> tuple[tuple[int, int], tupl
     """
     lowest, highest = thresholds[-1], thresholds[0] if len(thresholds) > 1 else _NO_THRESHOLD
     return (lowest.bits, highest.bits), (_equals(lowest), _equals(highest))
+
+
+def _by_rank(stage: MagnitudeDrop, place: Place) -> Operation:
+    key, chances = key_of(place, WORDS), _chances(stage.density, stage.epsilon, stage.rescale, place.row)
+    numbers = (key & _WORD, key >> 64, place.row, chances.__array_interface__["data"][0], 0, 0)
+    return Operation(ROWS, numbers, row=place.row, chances=chances)
+
+
+@functools.lru_cache(maxsize=64)
+def _chances(density: float, epsilon: float, rescale: bool, row: int) -> np.ndarray:
+    stage = MagnitudeDrop(density=density, epsilon=epsilon, rescale=rescale)
+    keep_below = stage.keep_below(row)
+    chances = np.empty((row, 2), np.uint32)
+    chances[:, 0] = keep_below
+    chances[:, 1] = (stage.divisors(keep_below) if rescale else np.ones(row, np.float32)).view(np.uint32)
+    return chances
 
 
 def _divided(by: float, wanted: bool) -> tuple[Operation, ...]:

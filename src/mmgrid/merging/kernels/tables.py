@@ -1,12 +1,25 @@
-"""The input of the compiled loops for a run: tables of numbers and addresses, and the arrays that these point to."""
+"""The input of the native loops for a run: tables of numbers and addresses, and the arrays that these point to."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
-from mmgrid.merging.kernels.layout import ALL, COLUMNS, ELECTED, RUN, SEARCH, SPARE_WORDS, SUM, VARIANT, room_bytes
+from mmgrid.merging.kernels.layout import (
+    ALL,
+    BLOCK,
+    COLUMNS,
+    ELECTED,
+    LINE,
+    RUN,
+    SEARCH,
+    SPARE_WORDS,
+    SUM,
+    VARIANT,
+    room_bytes,
+)
 from mmgrid.merging.kernels.operations import Operation, window_of
 from mmgrid.merging.methods.combination import Combination
 from mmgrid.merging.methods.stages import RunThreshold
@@ -40,9 +53,11 @@ class RunTable:
         n = len(sources) - on_deltas
         every = [step for own in steps for step in own]
         k = len(every)
+        row = math.lcm(*(operation.row for operation, _ in every))
+        block = max(BLOCK // row, 1) * row
         # One array holds everything: the table, then addresses, types, bounds, kinds, numbers, equals, factors.
         self._words = words = np.zeros(RUN + 3 * (n + 1) + k * (1 + COLUMNS + 2) + (k + 1) // 2, np.int64)
-        self._alive = list(sources)
+        self._alive = (sources, steps)
         self.address = start = address_of(words)
         at = RUN
         words[at : at + len(sources)] = [address_of(source) for source in sources]
@@ -65,9 +80,10 @@ class RunTable:
                     own_numbers[row, :2] = bits
         places = [at, at + n + 1, at + 2 * n + 2, kinds, numbers, factors, equals]
         words[:RUN] = [
-            len(sources[0]), place, n, k, on_deltas, has_stages, *(start + 8 * number for number in places)
+            len(sources[0]), place, n, k, on_deltas, has_stages, block, *(start + 8 * number for number in places)
         ]  # fmt: skip
-        self.room = take(room_bytes(n), np.uint8)
+        room = take(room_bytes(n, block) + LINE, np.uint8)
+        self.room = room[-address_of(room) % LINE :]
 
 
 class VariantTable:

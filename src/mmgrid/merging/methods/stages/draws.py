@@ -1,5 +1,6 @@
 """Random stages: dropping at random (DARE, random masks) and dropping by magnitude (DELLA)."""
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -63,16 +64,28 @@ class MagnitudeDrop(Stage):
         if not len(values) or self.density == 1:
             return values
         n = place.row
-        low, step = self.density - self.epsilon / 2, self.epsilon / max(n - 1, 1)
-        kept_of = [low + rank * step for rank in range(n)] if n > 1 else [self.density]
-        by_rank = np.array([min(max(round(p * 2**32), 1), 2**32 - 1) for p in kept_of], np.uint32)
         keep_below = take(len(values), np.uint32)
-        keep_below[_ascending(magnitudes(values), n)] = np.tile(by_rank, len(values) // n)
+        keep_below[_ascending(magnitudes(values), n)] = np.tile(self.keep_below(n), len(values) // n)
         kept = np.less(words(place, len(values)), keep_below, out=take(len(values), np.bool_))
         np.multiply(values, kept, out=values)
         if self.rescale:
-            values /= np.multiply(keep_below, np.float32(2**-32), out=take(len(values)), casting="unsafe")
+            values /= self.divisors(keep_below)
         return values
+
+    def keep_below(self, row: int) -> NDArray[np.uint32]:
+        """For each rank in a row, from the smallest: the 32-bit number below which a random one keeps the element."""
+        return _keep_below(self.density, self.epsilon, row)
+
+    def divisors(self, keep_below: NDArray[np.uint32]) -> Floats:
+        """The probabilities that kept elements are divided by."""
+        return np.multiply(keep_below, np.float32(2**-32), out=take(len(keep_below)), casting="unsafe")
+
+
+@functools.lru_cache(maxsize=64)
+def _keep_below(density: float, epsilon: float, row: int) -> NDArray[np.uint32]:
+    low, step = density - epsilon / 2, epsilon / max(row - 1, 1)
+    kept_of = [low + rank * step for rank in range(row)] if row > 1 else [density]
+    return np.array([min(max(round(p * 2**32), 1), 2**32 - 1) for p in kept_of], np.uint32)
 
 
 def _ascending(bits: NDArray[np.uint32], row: int) -> NDArray[np.int64]:

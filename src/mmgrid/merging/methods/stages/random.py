@@ -12,13 +12,14 @@ from numpy.typing import DTypeLike, NDArray
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.methods.stages.place import Place
 
+WORDS = "words"  # the stream of `words`
 HALVES, REST = "halves", "rest"  # the streams of `happens`
 _BLOCK_BITS = 256  # that Philox 4×64 yields per step of its counter
 
 
 def words(place: Place, n: int) -> NDArray[np.uint32]:
     """Uniform 32-bit numbers for the `n` elements from `place` on."""
-    return _numbers(place, place.start, n, "<u4", "words")
+    return _numbers(place, place.start, n, "<u4", WORDS)
 
 
 def happens(place: Place, n: int, probability: float) -> NDArray[np.bool_]:

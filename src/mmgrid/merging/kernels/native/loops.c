@@ -1,0 +1,124 @@
+/* The loops over a run, each from the sources' bytes to its result, block by block.
+ *
+ * Their arguments are addresses of the tables in layout.h and of arrays. They allocate nothing and know nothing of
+ * Python. Loops that read sources return the largest bits, without sign, of all values read and of all differences: if
+ * these bits are not those of a finite number, the result is invalid.
+ *
+ * This file is compiled once for each level of a processor's instructions, with LEVEL in the names of its functions.
+ * The bits of a result are those of numpy: no sum is reordered, and no product fused into a sum (-ffp-contract=off).
+ */
+#include "combining.h"
+#include "counting.h"
+#include "layout.h"
+#include "vectors.h"
+
+#define JOINED(name, level) mmgrid_##name##_##level
+#define OF_LEVEL(name, level) JOINED(name, level)
+#if defined(_WIN32)
+#define LOOP(name) __declspec(dllexport) uint32_t OF_LEVEL(name, LEVEL)
+#else
+#define LOOP(name) __attribute__((visibility("default"))) uint32_t OF_LEVEL(name, LEVEL)
+#endif
+
+/* Computes each variant; with stages, adds the number of nonzero elements of each vector to `kept`, int64 [n_sources].
+ */
+LOOP(merged)(uint64_t run_table, uint64_t room_address, uint64_t variants, int64_t n_variants, uint64_t kept) {
+    const struct run *run = AT(const struct run, run_table);
+    struct variant *every = AT(struct variant, variants);
+    int64_t *counts = AT(int64_t, kept);
+    struct room room = open_room(room_address, run);
+    uint32_t worst = 0;
+    for (int64_t first = 0; first < run->size; first += run->block) {
+        const int64_t n = least(run->block, run->size - first);
+        worst = load_vectors(run, first, n, &room, worst);
+        for (int64_t s = 0; run->has_stages && s < run->n_sources; s++) {
+            const float *restrict values = vector_of(&room, run, s);
+            uint32_t count = 0;
+            for (int64_t i = 0; i < n; i++) count += values[i] != 0.0f;
+            counts[s] += count;
+        }
+        for (int64_t v = 0; v < n_variants; v++) {
+            combine(run, &room, every + v, n);
+            every[v].largest = store(room.total, first, n, every + v, (uint32_t)every[v].largest);
+        }
+    }
+    return worst;
+}
+
+/* Writes the bits of the magnitudes of each vector to uint32 [size] at the n_sources addresses in `targets`. */
+LOOP(magnitudes)(uint64_t run_table, uint64_t room_address, uint64_t targets) {
+    const struct run *run = AT(const struct run, run_table);
+    const uint64_t *addresses = AT(const uint64_t, targets);
+    struct room room = open_room(room_address, run);
+    uint32_t worst = 0;
+    for (int64_t first = 0; first < run->size; first += run->block) {
+        const int64_t n = least(run->block, run->size - first);
+        worst = load_vectors(run, first, n, &room, worst);
+        for (int64_t s = 0; s < run->n_sources; s++) {
+            const float *restrict values = vector_of(&room, run, s);
+            uint32_t *restrict target = AT(uint32_t, addresses[s]) + first;
+            for (int64_t i = 0; i < n; i++) target[i] = magnitude(values[i]);
+        }
+    }
+    return worst;
+}
+
+/* Counts for threshold searches, struct search [n_searches]. */
+LOOP(counted)(uint64_t run_table, uint64_t room_address, uint64_t searches, int64_t n_searches) {
+    const struct run *run = AT(const struct run, run_table);
+    struct search *every = AT(struct search, searches);
+    struct room room = open_room(room_address, run);
+    uint32_t worst = 0;
+    for (int64_t first = 0; first < run->size; first += run->block) {
+        const int64_t n = least(run->block, run->size - first);
+        worst = load_vectors(run, first, n, &room, worst);
+        for (int64_t m = 0; m < n_searches; m++) count(every + m, vector_of(&room, run, every[m].source), n);
+    }
+    return worst;
+}
+
+/* Writes the distinct values of uint32 [n], shifted right, to `values`, and how often each occurs to `counts`, both
+ * uint32 [SLOTS]. Returns the number of distinct values; if it is more than half of SLOTS, there were too many and the
+ * output is invalid. No shifted number may be NO_VALUE. */
+LOOP(distinct)(uint64_t address, int64_t n, int64_t shift, uint64_t values, uint64_t counts) {
+    const uint32_t *restrict numbers = AT(const uint32_t, address);
+    uint32_t *restrict keys = AT(uint32_t, values), *restrict tallies = AT(uint32_t, counts);
+    for (uint32_t slot = 0; slot < SLOTS; slot++) keys[slot] = NO_VALUE, tallies[slot] = 0;
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t number = numbers[i] >> shift;
+        uint32_t slot = (number * UINT32_C(2654435769)) >> (32 - SLOT_BITS);
+        while (keys[slot] != number && keys[slot] != NO_VALUE) slot = (slot + 1) & (SLOTS - 1);
+        if (keys[slot] == NO_VALUE) {
+            keys[slot] = number;
+            if (++found > SLOTS / 2) return found;
+        }
+        tallies[slot]++;
+    }
+    uint32_t end = 0;
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        if (keys[slot] == NO_VALUE) continue;
+        keys[end] = keys[slot];
+        tallies[end++] = tallies[slot];
+    }
+    return found;
+}
+
+/* The rank-th largest of uint32 [n] below 2^31; `equals`, int64 [1], gets how many of the `rank` largest equal it.
+ * `room` is scratch, int64 [1 << 16]. Counts the upper halves of the bits first, then the lower halves of the numbers
+ * with the upper half that was found. */
+LOOP(ranked)(uint64_t address, int64_t n, int64_t rank, uint64_t room, uint64_t equals) {
+    const uint32_t *restrict bits = AT(const uint32_t, address);
+    int64_t *restrict counts = AT(int64_t, room);
+    for (int64_t i = 0; i < 1 << 15; i++) counts[i] = 0;
+    for (int64_t i = 0; i < n; i++) counts[bits[i] >> 16]++;
+    uint32_t upper = (1 << 15) - 1, lower = (1 << 16) - 1;
+    for (; counts[upper] < rank; upper--) rank -= counts[upper];
+    for (int64_t i = 0; i < 1 << 16; i++) counts[i] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (bits[i] >> 16 == upper) counts[bits[i] & 0xFFFF]++;
+    }
+    for (; counts[lower] < rank; lower--) rank -= counts[lower];
+    *AT(int64_t, equals) = rank;
+    return upper << 16 | lower;
+}

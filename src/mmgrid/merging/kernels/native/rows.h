@@ -1,0 +1,97 @@
+/* Dropping by rank within rows, as in DELLA: `MagnitudeDrop` in `methods/stages/draws.py`.
+ *
+ * Ranks come from a radix sort over the bits in which the magnitudes of a row differ: the differences of bfloat16
+ * numbers have few digits, so that two passes are usual. The last pass writes no order but what belongs to each rank.
+ */
+#ifndef MMGRID_ROWS_H
+#define MMGRID_ROWS_H
+
+#include "bits.h"
+#include "layout.h"
+#include "stages.h"
+
+#define MOST_DIGIT_BITS 11
+
+/* For each rank, the number below which a random one keeps the element, and the bits of its divisor. */
+struct chance {
+    uint32_t keep_below, divisor;
+};
+
+/* Scratch for rows, each with room for the elements of a block. */
+struct rows {
+    uint64_t *one, *other; /* magnitude and column, as one number */
+    struct chance *chances;
+};
+
+static int highest_bit(uint32_t bits) {
+    int place = 0;
+    while (bits >>= 1) place++;
+    return place;
+}
+
+/* Writes what belongs to the rank of each of `n` elements; of equal magnitudes, the first ranks lower. */
+static void chances_of(const float *restrict values, int64_t n, const struct chance *restrict by_rank,
+                       struct rows *restrict rows, struct chance *restrict chances) {
+    uint32_t differing = 0, starts[1 << MOST_DIGIT_BITS];
+    const uint32_t any = n ? bits_of(values[0]) : 0;
+    for (int64_t i = 0; i < n; i++) differing |= bits_of(values[i]) ^ any;
+    differing &= WITHOUT_SIGN;
+    if (!differing) {
+        memcpy(chances, by_rank, (size_t)n * sizeof *chances);
+        return;
+    }
+    int low = 0;
+    while (!(differing >> low & 1)) low++;
+    const int width = highest_bit(differing) - low + 1;
+    int most = highest_bit((uint32_t)least(n, 1 << MOST_DIGIT_BITS)) + 1; /* more digits than elements do not pay */
+    most = most < 5 ? 5 : most > MOST_DIGIT_BITS ? MOST_DIGIT_BITS : most;
+    const int n_passes = (width + most - 1) / most, digit_bits = (width + n_passes - 1) / n_passes;
+    const uint32_t mask = (1u << digit_bits) - 1;
+    const uint64_t *from = rows->one;
+    uint64_t *to = rows->other;
+    for (int64_t i = 0; i < n; i++) rows->one[i] = (uint64_t)magnitude(values[i]) << 32 | (uint64_t)i;
+    for (int pass = 0; pass < n_passes; pass++) {
+        const int shift = 32 + low + pass * digit_bits;
+        memset(starts, 0, sizeof(uint32_t) << digit_bits);
+        for (int64_t i = 0; i < n; i++) starts[from[i] >> shift & mask]++;
+        uint32_t start = 0;
+        for (uint32_t digit = 0; digit <= mask; digit++) {
+            const uint32_t count = starts[digit];
+            starts[digit] = start;
+            start += count;
+        }
+        if (pass == n_passes - 1) {
+            for (int64_t i = 0; i < n; i++) chances[(uint32_t)from[i]] = by_rank[starts[from[i] >> shift & mask]++];
+        } else {
+            for (int64_t i = 0; i < n; i++) to[starts[from[i] >> shift & mask]++] = from[i];
+            uint64_t *before = (uint64_t *)from;
+            from = to;
+            to = before;
+        }
+    }
+}
+
+/* Drops elements of whole rows by rank. `numbers` are the key of the random numbers, the length of a row, and the
+ * address of the chances by rank; `place` is the index of the first element. */
+static void drop_by_rank(float *restrict values, int64_t place, int64_t n, const uint64_t *numbers,
+                         struct draws *restrict draws, struct rows *restrict rows) {
+    const int64_t row = (int64_t)numbers[2];
+    const struct chance *by_rank = AT(const struct chance, numbers[3]);
+    struct chance *restrict chances = rows->chances;
+    for (int64_t first = 0; first < n; first += row) {
+        chances_of(values + first, row, by_rank, rows, chances + first);
+    }
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int64_t size = least(BLOCK, n - first), skip = (place + first) % WORDS_PER_COUNTER;
+        draw(numbers, (uint64_t)((place + first) / WORDS_PER_COUNTER),
+             (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->planes, draws->words);
+        const uint32_t *words = (const uint32_t *)draws->words + skip;
+        float *restrict piece = values + first;
+        const struct chance *restrict own = chances + first;
+        for (int64_t i = 0; i < size; i++) {
+            piece[i] = piece[i] * one_if(words[i] < own[i].keep_below) / float_of(own[i].divisor);
+        }
+    }
+}
+
+#endif
