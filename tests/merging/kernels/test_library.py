@@ -42,7 +42,10 @@ def test_every_level_gives_the_same_bits(level: str, monkeypatch: pytest.MonkeyP
 
     base = model(0.02)
     sources = {
-        key: {name: (tensor + more).bfloat16() for (name, tensor), more in zip(base.items(), model(1e-3).values(), strict=True)}
+        key: {
+            name: (tensor + more).bfloat16()
+            for (name, tensor), more in zip(base.items(), model(1e-3).values(), strict=True)
+        }
         for key in "abc"
     }
     weights = {"a": 0.5, "b": -0.3, "c": 1.0}
