@@ -19,6 +19,11 @@ def data_set(payload, name):
     return pl.DataFrame({key: unpacked(column) for key, column in payload["data"][name].items()}, strict=False)
 
 
+def plain(text):
+    """A page without the links to its glossary, so that sentences can be found in it."""
+    return re.sub(r"</?a\b[^>]*>", "", text)
+
+
 def figure(payload, name):
     return next(found for found in payload["figures"] if found["id"] == name)
 

@@ -145,6 +145,6 @@ def test_sections_without_rows_say_so(opened, tables):
     empty = dict.fromkeys(("cells", "statistics", "results", "losses", "changes"), pl.DataFrame())
     page = opened(replace(tables, facts={}, **empty))
     text = page.locator("main").inner_text()
-    assert page.locator("h2").count() == 6
+    assert page.locator("h2").count() == 7
     for sentence in ("no cells", "No domain is prepared", "Nothing is evaluated", "No merge", "No training"):
         assert sentence in text

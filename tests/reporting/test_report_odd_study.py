@@ -112,7 +112,7 @@ def test_without_findings_and_rows_it_says_that_there_is_nothing(odd):
 
 def test_the_page_holds_it_between_the_others(odd, studied):
     text = report_html(replace(odd, studies={**studied.studies, **odd.studies}))
-    assert re.findall(r'<section id="([^"]+)"', text)[-6:-3] == ["advise", "odd", "data"]
+    assert re.findall(r'<section id="([^"]+)"', text)[-7:-4] == ["advise", "odd", "data"]
     payload = read_payload(text)
     assert figure(payload, "figure-odd-growth")["data"] == ["odd/growth"]
     assert "rain" in payload["exports"]["table-findings"]["csv"]

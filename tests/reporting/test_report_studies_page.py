@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 from made_studies import made_months, made_studies
-from page_data import data_set, read_payload
+from page_data import data_set, plain, read_payload
 
 from mmgrid.reporting.page.html import chart_library, report_html
 from mmgrid.studies.registry import STUDIES
@@ -19,13 +19,23 @@ def sections(text):
 
 def test_sections_come_in_the_order_of_the_registry(studied_page):
     studies = [name.replace("_", "-") for name in STUDIES]
-    assert sections(studied_page) == ["findings", "quality", *studies, "data", "training", "grid", "about"]
+    assert sections(studied_page) == ["findings", "quality", *studies, "data", "training", "grid", "glossary", "about"]
 
 
 def test_only_the_studies_of_the_grid_are_shown(studied, tables):
     text = report_html(replace(studied, studies={"recency": studied.studies["recency"]}))
-    assert sections(text) == ["findings", "quality", "merging", "recency", "data", "training", "grid", "about"]
-    assert sections(report_html(tables)) == ["quality", "merging", "data", "training", "grid", "about"]
+    assert sections(text) == [
+        "findings",
+        "quality",
+        "merging",
+        "recency",
+        "data",
+        "training",
+        "grid",
+        "glossary",
+        "about",
+    ]
+    assert sections(report_html(tables)) == ["quality", "merging", "data", "training", "grid", "glossary", "about"]
 
 
 def test_a_study_that_has_no_rows_yet_says_so(studied):
@@ -41,7 +51,7 @@ def test_a_study_that_has_no_rows_yet_says_so(studied):
         "The best λ of non-active users is not known for any domain yet.",
         "No λ is predicted yet",
     ):
-        assert sentence in text
+        assert sentence in plain(text)
 
 
 def test_each_study_names_its_source_and_its_command(studied, studied_page):
@@ -76,7 +86,7 @@ def test_one_domain_alone(studied):
         replace(studied, **{name: only(getattr(studied, name)) for name in names}, studies=made_studies(("beauty",)))
     )
     assert "one domain shows no trend" in text
-    assert "No λ is predicted yet: a line needs the λ* of other domains." in text
+    assert "No λ is predicted yet: a line needs the λ* of other domains." in plain(text)
     assert "No merge of two domains is evaluated" in text
     figures = {figure["id"] for figure in read_payload(text)["figures"]}
     assert {"figure-temporal-curves", "figure-recency-recency", "figure-vectors-norms"} <= figures

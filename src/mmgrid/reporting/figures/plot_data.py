@@ -155,7 +155,7 @@ def _with_rules(
     return frame.with_columns(pl.when(chosen & first).then(pl.col(name)).alias(name) for name in columns)
 
 
-def _first_only(value: pl.Expr, keys: Sequence[str]) -> pl.Expr:
+def _first_only(value: pl.Expr, keys: Sequence[str | pl.Expr]) -> pl.Expr:
     """The value on the first row of each combination of the keys, null on the others."""
     index = pl.int_range(pl.len())
     return pl.when((index.over(list(keys)) if keys else index) == 0).then(value)

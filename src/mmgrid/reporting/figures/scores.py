@@ -32,7 +32,7 @@ def scores_figure(scored: pl.DataFrame) -> Figure | None:
     ]
     base = alt.Chart().encode(y=recommender, color=colour, tooltip=tooltip)
     value = alt.X("value:Q").title(_VALUE).scale(zero=True, nice=True).axis(tickCount=4)
-    bounds = base.mark_rule(strokeWidth=2, strokeCap="round", opacity=0.55).encode(
+    bounds = base.mark_rule(strokeWidth=2, strokeCap="round", opacity=0.55, aria=False).encode(
         x=alt.X("low:Q").title(_VALUE), x2="high:Q"
     )
     points = base.mark_point(filled=True, size=64, opacity=1).encode(x=value)

@@ -25,6 +25,7 @@ from mmgrid.reporting.page.page import Page, report_page
 from mmgrid.reporting.tables.export import to_csv, to_latex
 from mmgrid.reporting.tables.labels import group_label
 from mmgrid.reporting.tables.table import Table, nan_to_null
+from mmgrid.reporting.text.glossary import GLOSSARY, explained, explanation, meaning_html
 
 _GROUP_LABELS = {group: group_label(group).removesuffix(" users").capitalize() for group in GROUPS}
 
@@ -58,6 +59,7 @@ def report_html(tables: ReportTables) -> str:
         command=tables.command,
         facts=tables.facts,
         first=page.first,
+        glossary=GLOSSARY,
         sections=page.sections,
         groups=[(group, _GROUP_LABELS[group]) for group in GROUPS if group in groups],
         style=_asset("style.css"),
@@ -146,13 +148,17 @@ def _policy(scripts: list[str]) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mmgrid.reporting.page"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["explained"] = explained
+    environment.filters["meaning"] = meaning_html
+    environment.globals["explanation"] = explanation
+    return environment
 
 
 @functools.cache

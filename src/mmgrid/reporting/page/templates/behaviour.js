@@ -156,6 +156,51 @@
     setTimeout(() => { button.textContent = label; button.disabled = false; }, 1200);
   }
 
+  // ---- explanations: on hover and on focus; Escape closes them -----------------------------------------------
+  const tip = document.getElementById("tip");
+  let explains = null, tapped = null;
+  for (const button of all("button[title]")) { // the browser's own tooltip is not shown on focus
+    button.dataset.hint = button.title;
+    button.removeAttribute("title");
+  }
+  function explain(element) {
+    const text = element.dataset.hint || document.getElementById(element.getAttribute("href").slice(1)).textContent;
+    if (!text) return;
+    explains = element;
+    tip.textContent = text;
+    tip.hidden = false;
+    if (element.dataset.hint) element.setAttribute("aria-describedby", "tip");
+    const at = element.getBoundingClientRect(), own = tip.getBoundingClientRect();
+    const below = at.bottom + 8 + own.height < window.innerHeight;
+    tip.style.left = `${Math.max(8, Math.min(at.left, root.clientWidth - own.width - 8))}px`;
+    tip.style.top = `${below ? at.bottom + 8 : Math.max(8, at.top - own.height - 8)}px`;
+  }
+  function unexplain() {
+    if (explains && explains.dataset.hint) explains.removeAttribute("aria-describedby");
+    explains = null;
+    tip.hidden = true;
+  }
+  const explainable = (event) => event.target.closest && event.target.closest("a.term, [data-hint]");
+  for (const kind of ["mouseover", "focusin"]) {
+    document.addEventListener(kind, (event) => { const found = explainable(event); if (found) explain(found); });
+  }
+  for (const kind of ["mouseout", "focusout"]) document.addEventListener(kind, unexplain);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") unexplain(); });
+  window.addEventListener("scroll", unexplain, { passive: true });
+  // A finger cannot hover: the first tap explains, and the second goes to the glossary.
+  document.addEventListener("click", (event) => {
+    const found = event.target.closest("a.term");
+    if (!found || !window.matchMedia("(hover: none)").matches || found === tapped) return;
+    tapped = found;
+    event.preventDefault();
+    explain(found);
+  });
+
+  // ---- a cue where something is wider than the page --------------------------------------------------------
+  const cue = (box) => box.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+  const sizes = new ResizeObserver((entries) => { for (const entry of entries) cue(entry.target.closest(".scroll")); });
+  for (const box of all(".scroll")) for (const element of [box, ...box.children]) sizes.observe(element);
+
   // ---- wiring ----------------------------------------------------------------------------------------------
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
