@@ -418,8 +418,8 @@ REFUSED = {
     "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "dtype: 'float64' is not supported",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {source: base}": "there is no base_model",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: c": "'c' is not one of the merged",
-    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 8}": (
-        "pad_to_multiple_of: changing token rows is not supported"
+    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 0}": (
+        "pad_to_multiple_of: 0 must be a positive whole number"
     ),
     "merge_method: linear\nmodules: {one: {models: [{model: a}]}, two: {models: [{model: a}]}}": "only one module",
     "merge_method: linear\nslices: [{sources: [{model: a}]}]": "layer_range: needs two integers",
@@ -439,21 +439,6 @@ def test_unsupported_settings_are_refused_by_name(config: str, words: str, model
     with pytest.raises(MergeError, match=words) as refused:
         read_mergekit(models / "config.yml")
     assert str(refused.value).startswith(str(models / "config.yml"))
-
-
-def test_tokenizer_settings_need_equal_tokenizers(models: Path) -> None:
-    config = "merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]\n"
-    (models / "config.yml").write_text(config + "tokenizer_source: a")
-    assert read_mergekit(models / "config.yml").recipe.companions is None  # the first source
-    (models / "config.yml").write_text(config + "tokenizer: {source: union}")
-    read = read_mergekit(models / "config.yml")
-    assert (read.recipe.companions, read.notes) == ("base", ())
-    tiny_llama(models / "a", 1, near=models / "base", vocabulary={f"t{n}": n ^ 1 for n in range(TOKENS)})
-    with pytest.raises(MergeError, match=f"base differ in {TOKENS} tokens"):
-        read_mergekit(models / "config.yml")
-    for name in ("a", "base"):
-        tiny_llama(models / name, 1, vocabulary={f"t{n}": n for n in range(TOKENS - 4)})
-    assert "token rows beyond the tokenizer's 44 tokens" in read_mergekit(models / "config.yml").notes[0]
 
 
 def test_config_and_tokenizer_come_from_the_base(models: Path) -> None:

@@ -55,6 +55,13 @@ def merge(
     dtype: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Type of the result: source, float32, bfloat16 or float16.")
     ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="base|union|NAME",
+            help="Arrange token rows by the tokens of the base, of all models, or of this source.",
+        ),
+    ] = None,
     allow_config_mismatch: Annotated[
         bool,
         typer.Option(
@@ -100,7 +107,7 @@ def merge(
         raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
     if named != ["--method"] and (model or base or option):
         raise typer.BadParameter("--model, --base and --option need --method; a recipe contains these settings")
-    recipe = _changed(recipe, scale, seed, dtype, allow_config_mismatch)
+    recipe = _changed(recipe, scale, seed, dtype, vocabulary, allow_config_mismatch)
     target = out if out is not None else (rest.pop(0) if rest else None)
     if rest:
         raise typer.BadParameter(f"{rest[0]}: one recipe and one output folder are enough")
@@ -221,7 +228,12 @@ def _source(text: str, folder: Folders) -> dict[str, Any]:
 
 
 def _changed(
-    recipe: "MergeRecipe", scale: str | None, seed: int | None, dtype: str | None, allow_config_mismatch: bool
+    recipe: "MergeRecipe",
+    scale: str | None,
+    seed: int | None,
+    dtype: str | None,
+    vocabulary: str | None,
+    allow_config_mismatch: bool,
 ) -> "MergeRecipe":
     """The recipe with the options of the command line."""
     from mmgrid.merging import MergeRecipe
@@ -239,6 +251,8 @@ def _changed(
         changes["seed"] = seed
     if dtype is not None:
         changes["dtype"] = dtype
+    if vocabulary is not None:
+        changes["vocabulary"] = vocabulary
     if allow_config_mismatch:
         changes["allow_config_mismatch"] = True
     return MergeRecipe.load({**recipe.model_dump(mode="json"), **changes}) if changes else recipe

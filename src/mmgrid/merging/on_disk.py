@@ -20,13 +20,15 @@ from mmgrid.merging.models.quantised import CODES
 from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
 from mmgrid.merging.models.ties import embeddings_in
+from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
 from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, relative_to, write_record
 from mmgrid.merging.output.report import MergeReport
-from mmgrid.merging.output.tokenizer import TOKENIZER_FILE, fitted_tokenizer
+from mmgrid.merging.output.tokenizer import fitted_tokenizer
+from mmgrid.merging.output.vocabulary import use_vocabulary
 from mmgrid.merging.plan.block_layout import rows_of
 from mmgrid.merging.plan.plan import Plan
 from mmgrid.merging.plan.prepare import PreparedMerge, paths_of, prepare_merge
@@ -184,11 +186,22 @@ class _Output:
         tied = prepared.form.settings.get(TIED)
         dtype = types.pop() if len(types) == 1 else None
         copy_companions(prepared.companions, self.folder, dtype, _vocabulary(plan), tied, quantised)
+        if prepared.vocabulary is not None:
+            use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
         if self.common.tokenizer is not None:
             (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
         copy_block_files(prepared.block_files, self.folder)
         from_parent = relative_to(self.recipe, self.place.parent)
-        write_record(self.folder, from_parent, prepared.digests, plan, counts, notes, self.common.made_from)
+        write_record(
+            self.folder,
+            from_parent,
+            prepared.digests,
+            plan,
+            counts,
+            notes,
+            self.common.made_from,
+            None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
+        )
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):
             program = replace(prepared.program, methods=tuple(self.variant.of(applied) for applied in methods))

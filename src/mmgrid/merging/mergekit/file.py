@@ -97,7 +97,7 @@ def parse(path: Path) -> MergekitFile:
     if given == ["modules"]:
         where_module, module = _only_module(value["modules"], where)
         scopes.insert(0, _parameters(module, where_module))
-    base = None if value.get("base_model") is None else _model(value["base_model"], f"{where}: base_model")
+    base = None if value.get("base_model") is None else model_name(value["base_model"], f"{where}: base_model")
     slices = _slices(module, where, base)
     return MergekitFile(
         where=where,
@@ -149,7 +149,7 @@ def _slices(module: Mapping[str, Any], where: str, base: ModelName | None) -> tu
         place = f"{where}: slices[{number}]"
         if not isinstance(item, Mapping) or not item.get("sources"):
             raise MergeError(f"{place}: needs sources")
-        if item.get("base_model") is not None and _model(item["base_model"], f"{place}.base_model") != base:
+        if item.get("base_model") is not None and model_name(item["base_model"], f"{place}.base_model") != base:
             raise MergeError(f"{place}.base_model: all slices share one base; give base_model once for the file")
         inputs = tuple(
             _input(each, f"{place}.sources[{n}]", layers=True) for n, each in enumerate(_list(item, "sources", place))
@@ -161,7 +161,7 @@ def _slices(module: Mapping[str, Any], where: str, base: ModelName | None) -> tu
 def _input(item: Any, where: str, *, layers: bool = False) -> Input:
     if not isinstance(item, Mapping) or item.get("model") is None:
         raise MergeError(f"{where}: needs model")
-    model, parameters = _model(item["model"], f"{where}.model"), _parameters(item, where)
+    model, parameters = model_name(item["model"], f"{where}.model"), _parameters(item, where)
     if not layers:
         return Input(model, None, parameters)
     given = item.get("layer_range")
@@ -170,7 +170,7 @@ def _input(item: Any, where: str, *, layers: bool = False) -> Input:
     return Input(model, (given[0], given[1]), parameters)
 
 
-def _model(value: Any, where: str) -> ModelName:
+def model_name(value: Any, where: str) -> ModelName:
     """Reads a model from `path[@revision][+adapter]`, or from the mapping that mergekit writes."""
     adapter = None
     if isinstance(value, Mapping) and "model" in value:

@@ -12,9 +12,10 @@ from typing import Any
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
 from mmgrid.merging.mergekit.meanings import METHODS, Meaning, MergekitMethod, Parameter, Values
-from mmgrid.merging.mergekit.models import check_tokenizers, folder_of
+from mmgrid.merging.mergekit.models import folder_of
 from mmgrid.merging.mergekit.places import Places, patterns_for
 from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
+from mmgrid.merging.mergekit.vocabulary import vocabulary_of
 from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeRule, MergeSource
 
@@ -87,6 +88,7 @@ class _Reader:
             options=first["options"],
             rules=tuple(self._rules(grouped, common)),
             companions=self._companions(sources),
+            vocabulary=vocabulary_of(self.file, self.names, base is None),
         )
         return MergekitRecipe(recipe, tuple(self.notes))
 
@@ -164,21 +166,8 @@ class _Reader:
         return "source"
 
     def _companions(self, sources: Sequence[ModelName]) -> str | None:
-        """The name of the model whose config and tokenizer are copied; None for the first source."""
+        """The name of the model whose config is copied; None for the first source."""
         chosen = self.file.base or sources[0]
-        if self.file.tokenizer is not None:
-            given = self.file.tokenizer["source"]
-            by_text = {str(model): model for model in self.models}
-            if given == "base" and self.file.base is None:
-                raise MergeError(f"{self.file.where}: tokenizer: source: base: there is no base_model")
-            if given not in ("base", "union"):
-                if str(given) not in by_text:
-                    raise MergeError(
-                        f"{self.file.where}: tokenizer: source: {given!r} is not one of the merged models; known: base, "
-                        f"union, {', '.join(by_text)}"
-                    )
-                chosen = by_text[str(given)]
-            check_tokenizers(self.file, {str(model): self.folders[model] for model in self.models}, self.note)
         if chosen in sources:
             return None if chosen == sources[0] else self.names[chosen]
         return BASE_FILES

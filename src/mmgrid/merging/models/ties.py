@@ -133,7 +133,7 @@ def embeddings_in(names: Iterable[str]) -> list[str]:
 
 def holds_vocabulary(name: str) -> bool:
     """Whether the rows of a tensor stand for tokens, by its name alone."""
-    return bool(_EMBEDDING.match(name) or _HEAD.match(name))
+    return bool(_EMBEDDING.match(name) or _HEAD.match(name.replace(".bias", ".weight")))
 
 
 def _usual_head(embeddings: str) -> str:

@@ -25,12 +25,14 @@ def write_record(
     counts: KeptCounts,
     notes: Sequence[str] = (),
     made_from: Mapping[str, Any] | None = None,
+    vocabulary: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `mmgrid.json`: the recipe with all defaults filled in, digests of the sources, and the report.
 
     Args:
         recipe: with paths relative to the parent of the output folder, so that a tree of models can be moved as a whole.
         made_from: name of the source → what it declares about itself; left out if empty.
+        vocabulary: rows that were made up or left out, if the recipe chose a vocabulary.
     """
     value: dict[str, Any] = {
         "format": FORMAT,
@@ -49,6 +51,8 @@ def write_record(
     if plan.blocks:
         rows = [laid.block.as_json() | {"from": sorted(laid.sources)} for laid in plan.blocks]
         value["blocks"] = {"tensors": list(plan.block_tensors), "rows": rows}
+    if vocabulary is not None:
+        value["report"]["vocabulary"] = dict(vocabulary)
     if made_from:
         value["made_from"] = dict(made_from)
     write_json(folder / MMGRID_FILE, value)

@@ -11,9 +11,9 @@ from typing import Any
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable
+from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.plan.block_layout import OutputBlock, rows_of
 
-TOKENIZER_FILE = "tokenizer.json"
 _FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 

@@ -145,7 +145,10 @@ def _check_same(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ: 
         shapes = ", ".join(f"{source} {list(info.shape)}" for source, info in infos.items())
         hint = ""
         if len({info.shape[1:] for info in infos.values()}) == 1 and not rows_may_differ:
-            hint = "; if these are token rows, name their blocks (blocks in the recipe, or in each mmgrid.json)"
+            hint = (
+                "; if these are token rows, choose one vocabulary, and rows are arranged by their tokens: `vocabulary: base`, "
+                "`union` or a source's name; on the command line --vocabulary"
+            )
         raise MergeError(f"tensor {name}: shapes differ: {shapes}{hint}")
     integers = {info.dtype for info in infos.values() if not is_float(info.dtype)}
     floats = [info for info in infos.values() if is_float(info.dtype)]

@@ -23,6 +23,7 @@ from mmgrid.merging.plan.config_check import compare_settings
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
+from mmgrid.merging.plan.vocabulary import OneVocabulary, check_tokenizers, one_vocabulary
 
 _ModelPaths = tuple[Path, Path | None]  # a source's folder, and for an adapter the folder of its model
 
@@ -38,6 +39,7 @@ class PreparedMerge:
         block_files: name → file, for the files of the result's token blocks.
         companions: the folder whose config and tokenizer are copied.
         form: how tied tensors were brought to one form.
+        vocabulary: the tokens of the result, if the recipe chose them.
         notes: what a user should know about the models.
         digests: name → file → digest and size; empty without digests.
     """
@@ -50,6 +52,7 @@ class PreparedMerge:
     block_files: dict[str, BlockFile]
     companions: Path
     form: OneForm
+    vocabulary: OneVocabulary | None
     notes: tuple[str, ...]
     digests: dict[str, Any]
     hashing_seconds: float
@@ -78,6 +81,8 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
         notes = compare_settings(about, allow=recipe.allow_config_mismatch)
         opened, form = one_form(opened, called)
+        opened, words, more = _of_one_vocabulary(recipe, opened, called)
+        notes += more
         clock = time.monotonic()
         files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
         hashing_seconds = time.monotonic() - clock
@@ -105,8 +110,26 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         check_companions(companions)
         said = (*notes, *form.notes)
         yield PreparedMerge(
-            recipe, program, plan, folders, tables, of_blocks, companions, form, said, known, hashing_seconds
+            recipe, program, plan, folders, tables, of_blocks, companions, form, words, said, known, hashing_seconds
         )
+
+
+def _of_one_vocabulary(
+    recipe: MergeRecipe, opened: dict[_ModelPaths, Source], called: Mapping[_ModelPaths, str]
+) -> tuple[dict[_ModelPaths, Source], OneVocabulary | None, list[str]]:
+    """The models with their token rows in one order, and notes; models with blocks of rows are left as they are."""
+    folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
+    blocks = [name for name, folder in folders.items() if BlockTable.read(folder) is not None]
+    if recipe.vocabulary is None:
+        return opened, None, [] if blocks else check_tokenizers(folders, allow=recipe.allow_config_mismatch)
+    if blocks:
+        raise MergeError(
+            f"vocabulary: {listing(blocks)} declares blocks of token rows in mmgrid.json, which say what rows mean; use "
+            "blocks in the recipe instead"
+        )
+    base = None if recipe.base is None else (recipe.base, recipe.base_onto)
+    views, words = one_vocabulary(recipe.vocabulary, opened, called, base)
+    return views, words, words.notes()
 
 
 def _base_first(recipe: MergeRecipe, opened: Mapping[_ModelPaths, Source]) -> list[_ModelPaths]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from mmgrid.files import on_hub
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.plan.block_layout import Action
+from mmgrid.merging.plan.vocabulary import TokenRow, VocabularyChoice
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Finite | tuple[Finite, ...]
@@ -78,6 +79,8 @@ class MergeRecipe(BaseModel):
         rules: other settings for some of the tensors; the first rule that fits a tensor counts.
         blocks: name of a token block, or pattern → merge, keep, keep_all, append or drop; see `lay_out`.
         companions: the source (by name, or "base") whose config and tokenizer are copied. Default: the first source.
+        vocabulary: "base", "union" or a source's name: token rows are arranged by the tokens of this vocabulary; see
+            `VocabularyChoice` for more.
         allow_config_mismatch: merge models whose configs differ in settings that change what the same weights compute.
     """
 
@@ -95,6 +98,7 @@ class MergeRecipe(BaseModel):
     blocks: dict[str, Action] = {}
     companions: str | None = None
     allow_config_mismatch: bool = False
+    vocabulary: VocabularyChoice | None = None
 
     @field_validator("sources")
     @classmethod
@@ -160,9 +164,11 @@ class MergeRecipe(BaseModel):
             first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            inner = {"sources": MergeSource, "rules": MergeRule}
-            fields = cls.model_fields if len(first["loc"]) == 1 else inner[str(first["loc"][0])].model_fields
-            hint = nearest(str(first["loc"][-1]), fields)
+            *above, key = map(str, first["loc"])
+            inner = {"sources": MergeSource, "rules": MergeRule, "vocabulary": VocabularyChoice}
+            owner = TokenRow if "tokens" in above[:2] else inner.get(above[0], cls) if above else cls
+            fields = owner.model_fields
+            hint = nearest(key, fields)
             raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
         raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
 

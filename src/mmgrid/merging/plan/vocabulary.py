@@ -1,0 +1,307 @@
+"""Brings models with different vocabularies to one, so that every row stands for one token in all of them.
+
+The meaning is that of mergekit's `tokenizer_source` (https://github.com/arcee-ai/mergekit, docs/tokenizer.md): a token
+that a model lacks has, in that model, the row of the base; else the mean of the rows of the models that have it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmgrid.merging.errors import MergeError, listing, nearest
+from mmgrid.merging.models.arranged_rows import MADE, MEAN, Arranged, ArrangedRows
+from mmgrid.merging.models.source import Source
+from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary
+from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
+
+BASE_VOCABULARY, UNION, ZERO = "base", "union", "zero"
+Key = TypeVar("Key", bound=Hashable)
+
+
+class TokenRow(BaseModel):
+    """Where the row of a token comes from.
+
+    Attributes:
+        source: name of a source, "base", or "zero".
+        token: the token of that source whose row is taken. Default: the token itself.
+        row: the row of that source, instead of a token.
+        force: also in models that have the token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None = None
+    token: str | None = None
+    row: Annotated[int, Field(ge=0)] | None = None
+    force: bool = False
+
+
+class VocabularyChoice(BaseModel):
+    """The vocabulary of the result.
+
+    Attributes:
+        source: "base"; "union", the base's and behind it the tokens that only others have; or the name of a source.
+        base: the model whose rows the others have for tokens that they lack. Default: the recipe's base.
+        tokens: token → where its row comes from; unknown tokens are added.
+        pad_to_multiple_of: rows are added up to a multiple of this; they have the mean of the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = UNION
+    base: str | None = None
+    tokens: dict[str, TokenRow] = {}
+    pad_to_multiple_of: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class OneVocabulary:
+    """What the rows of a merge stand for.
+
+    Attributes:
+        rows: number of rows of the result.
+        ids: token → row of the result.
+        tokenizer: the text of its `tokenizer.json`.
+        donor: the folder whose other tokenizer files it has.
+        made_up: model → token → where its row comes from, for tokens that the model lacks.
+        left_out: model → tokens whose rows are not in the result.
+        unnamed: model → rows that no token stands for, and that are not in the result.
+    """
+
+    rows: int
+    ids: Mapping[str, int]
+    tokenizer: str
+    donor: Path
+    made_up: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the record: every row that is made up or left out."""
+        made = {model: dict(tokens) for model, tokens in self.made_up.items()}
+        left = {model: list(tokens) for model, tokens in self.left_out.items()}
+        return {"rows": self.rows, "made_up": made, "left_out": left, "unnamed_rows": dict(self.unnamed)}
+
+    def notes(self) -> list[str]:
+        texts = []
+        for model, tokens in self.made_up.items():
+            by_origin: dict[str, list[str]] = {}
+            for token, origin in tokens.items():
+                by_origin.setdefault(origin, []).append(token)
+            for origin, own in by_origin.items():
+                texts.append(f"vocabulary: {model} lacks {_count(own)}; the row is {origin}: {listing(own)}")
+        for model, tokens in self.left_out.items():
+            texts.append(f"vocabulary: {_count(tokens)} of {model} left out: {listing(tokens)}")
+        for model, rows in self.unnamed.items():
+            texts.append(f"vocabulary: {rows} rows of {model} left out, which no token of its tokenizer stands for")
+        return texts
+
+
+def one_vocabulary(
+    choice: VocabularyChoice, models: Mapping[Key, Source], called: Mapping[Key, str], base: Key | None
+) -> tuple[dict[Key, Source], OneVocabulary]:
+    """The models with their token rows in the order of one vocabulary.
+
+    Args:
+        models: the sources, in their order, then the bases.
+        called: name of each model.
+        base: the recipe's base, if it has one; otherwise the first model takes its place.
+
+    Raises:
+        MergeError: a model has no tokenizer or no embeddings, or the choice names something unknown.
+    """
+    keys = {name: key for key, name in called.items() if key in models} | ({"base": base} if base is not None else {})
+    if choice.base is not None:
+        base = keys["base"] = _known(choice.base, keys, "base")
+    found = {key: _vocabulary(model, called[key]) for key, model in models.items()}
+    rows = {key: _rows(model, called[key]) for key, model in models.items()}
+    first = next(iter(models)) if base is None else base
+    donor = first if choice.source == UNION else _known(choice.source, keys, "source")
+    result = found[donor].within(rows[donor])
+    if choice.source == UNION:
+        result = _union(result, [found[key].within(rows[key]) for key in (first, *models)])
+    result = result.with_tokens(dict.fromkeys(choice.tokens))
+    size = max(result.ids.values(), default=-1) + 1
+    gaps = sorted(set(range(size)) - set(result.ids.values()))
+    padded = -(-size // choice.pad_to_multiple_of) * choice.pad_to_multiple_of if choice.pad_to_multiple_of else size
+    known = {key: {token: row for token, row in words.ids.items() if row < rows[key]} for key, words in found.items()}
+    asked = {token: _asked(token, rule, keys, known, rows) for token, rule in choice.tokens.items()}
+    forced = {token for token, rule in choice.tokens.items() if rule.force}
+    arranged: dict[Key, Source] = {}
+    made_up: dict[str, dict[str, str]] = {}
+    for key, model in models.items():
+        own = np.full(padded, MADE, np.int64)
+        own[size:] = MEAN
+        made: dict[int, tuple[tuple[object, int], ...]] = {}
+        told: dict[str, str] = {}
+        for token, row in result.ids.items():
+            there = known[key].get(token)
+            if there is not None and token not in forced:
+                own[row] = there
+                continue
+            origins = asked.get(token)
+            if origins is None:
+                origins = _default(token, known, base)
+            made[row] = tuple(origins)
+            told[token] = _told(origins, called)
+        for row in gaps:  # reserved rows without a token belong to the tokenizer's model
+            if key == donor:
+                own[row] = row
+            else:
+                made[row] = ((donor, row),)
+                told[f"row {row}"] = _told(made[row], called)
+        if told:
+            made_up[called[key]] = told
+        tensors = [name for name in model if holds_vocabulary(name) and model.info(name).shape[0] == rows[key]]
+        arranged[key] = ArrangedRows(model, tensors, Arranged(own, made), partial(_model_of, models))
+    left_out = {
+        called[key]: left for key in models if (left := [token for token in known[key] if token not in result.ids])
+    }
+    unnamed = {called[key]: spare for key in models if (spare := rows[key] - len(set(known[key].values())))}
+    text = json.dumps(result.content, ensure_ascii=False, indent=2)
+    about = OneVocabulary(padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed)
+    return arranged, about
+
+
+def check_tokenizers(models: Mapping[str, Path], *, allow: bool = False) -> list[str]:
+    """Compare the tokenizers of models whose rows are merged as they are.
+
+    Args:
+        models: name → folder; models without a `tokenizer.json` are left out.
+        allow: note differences that change the meaning of rows, too.
+
+    Returns:
+        A note for each difference.
+
+    Raises:
+        MergeError: the same row stands for different tokens.
+    """
+    files = {name: file for name, folder in models.items() if (file := folder / TOKENIZER_FILE).is_file()}
+    if len({file.read_bytes() for file in files.values()}) < 2:
+        return []
+    found = {name: words for name, file in files.items() if (words := Vocabulary.read(file.parent)) is not None}
+    first, *others = found
+    notes = []
+    for other in others:
+        one, two = found[first].ids, found[other].ids
+        moved = [token for token in one.keys() & two.keys() if one[token] != two[token]]
+        here, there = ({row: token for token, row in ids.items()} for ids in (one, two))
+        renamed = [here[row] for row in here.keys() & there.keys() if here[row] != there[row]]
+        if moved or renamed:
+            text = (
+                f"tokenizer of {other}: {len(moved)} tokens have other rows than in {first}"
+                if moved
+                else f"tokenizer of {other}: {len(renamed)} rows stand for other tokens than in {first}"
+            ) + f" ({listing(map(repr, moved or renamed), 3)})"
+            if not allow:
+                raise MergeError(
+                    f"{text}. Choose one vocabulary, and rows are arranged by their tokens: vocabulary: base, union or a "
+                    "source's name (--vocabulary); or allow it with --allow-config-mismatch"
+                )
+            notes.append(text)
+        elif one.keys() != two.keys():
+            more = [(first, one.keys() - two.keys(), other), (other, two.keys() - one.keys(), first)]
+            notes += [
+                f"tokenizer of {name}: has {_count(tokens)} that {lacking} lacks: {listing(map(repr, tokens), 3)}"
+                for name, tokens, lacking in more
+                if tokens
+            ]
+    return notes
+
+
+def _model_of(models: Mapping[Any, Source], key: object) -> Source:
+    return models[key]
+
+
+def _vocabulary(model: Source, name: str) -> Vocabulary:
+    found = Vocabulary.read(model.companions)
+    if found is None:
+        raise MergeError(
+            f"vocabulary: {name} has no {TOKENIZER_FILE} in {model.companions}; save its tokenizer in the form of the "
+            "tokenizers library (transformers: `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`)"
+        )
+    return found
+
+
+def _rows(model: Source, name: str) -> int:
+    sizes = {model.info(tensor).shape[0] for tensor in embeddings_in(model)}
+    if len(sizes) != 1:
+        what = "embeddings of several lengths" if sizes else "no token embeddings by a known name"
+        raise MergeError(f"vocabulary: {name} has {what}; its rows cannot be arranged")
+    return sizes.pop()
+
+
+def _known(name: str, keys: Mapping[str, Key], where: str) -> Key:
+    if name not in keys:
+        known = [*keys, *([UNION] if where == "source" else [])]
+        reason = "there is no base" if name == BASE_VOCABULARY else f"there is no source {name!r}"
+        raise MergeError(f"vocabulary: {where}: {reason}{nearest(name, known)}; known: {', '.join(known)}")
+    return keys[name]
+
+
+def _union(result: Vocabulary, others: Sequence[Vocabulary]) -> Vocabulary:
+    """The first vocabulary with the tokens of the others behind it: words first, then added tokens, as in mergekit."""
+    words: dict[str, Mapping[str, Any] | None] = {}
+    added: dict[str, Mapping[str, Any] | None] = {}
+    for other in others:
+        for token, _ in sorted(other.ids.items(), key=lambda pair: pair[1]):
+            (added if token in other.added else words).setdefault(token, other.added.get(token))
+    return result.with_tokens({token: None for token in words if token not in added} | added)
+
+
+def _asked(
+    token: str,
+    rule: TokenRow,
+    keys: Mapping[str, Key],
+    known: Mapping[Key, Mapping[str, int]],
+    rows: Mapping[Key, int],
+) -> list[tuple[Key, int]] | None:
+    """The origin that the recipe gives; None if it gives none."""
+    where = f"vocabulary: tokens: {token!r}"
+    if rule.source is None:
+        if rule.token is not None or rule.row is not None or rule.force:
+            raise MergeError(f"{where}: token, row and force need a source")
+        return None
+    if rule.source == ZERO:
+        return []
+    if rule.source not in keys:
+        raise MergeError(f"{where}: there is no source {rule.source!r}; known: {', '.join((*keys, ZERO))}")
+    key = keys[rule.source]
+    row = rule.row if rule.row is not None else known[key].get(rule.token or token)
+    if row is None:
+        raise MergeError(f"{where}: {rule.source} has no token {rule.token or token!r}")
+    if row >= rows[key]:
+        raise MergeError(f"{where}: {rule.source} has {rows[key]} rows, so it has no row {row}")
+    return [(key, row)]
+
+
+def _default(token: str, known: Mapping[Key, Mapping[str, int]], base: Key | None) -> list[tuple[Key, int]]:
+    """The only model that has the token, else the base if it does, else all that do; nothing if none does."""
+    having = [(key, ids[token]) for key, ids in known.items() if token in ids]
+    if len(having) > 1 and base is not None and token in known[base]:
+        return [(base, known[base][token])]
+    return having
+
+
+def _told(origins: Sequence[tuple[Any, int]], called: Mapping[Any, str]) -> str:
+    names = [called[key] for key, _ in origins]
+    if not names:
+        return "zeros"
+    return f"that of {names[0]}" if len(names) == 1 else f"the mean of {', '.join(names)}"
+
+
+def _count(tokens: Sequence[str] | Any) -> str:
+    return f"{len(tokens)} token{'' if len(tokens) == 1 else 's'}"

@@ -1,0 +1,250 @@
+"""Models with different vocabularies are brought to one, with mergekit's meaning of `tokenizer_source`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from kits.tiny_llama import HIDDEN, loaded, tiny_llama
+from mmgrid.merging import MergeError, merge
+from mmgrid.merging.mergekit.read import read_mergekit
+from mmgrid.merging.verify import verify
+
+EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+WORDS = [f"w{n}" for n in range(20)]
+
+
+def _model(
+    folder: Path, seed: int, words: list[str], *, added: tuple[str, ...] = (), rows: int = 0, tied: bool = False
+) -> Path:
+    """A model whose row of each token is drawn by the token and the seed, so that rows can be told apart."""
+    tensors = loaded(tiny_llama(folder, seed, layers=1))
+    tokens = [*words, *added]
+    size = rows or len(tokens)
+    for place, name in enumerate((EMBEDDINGS, HEAD)):
+        tensors[name] = torch.stack(
+            [_row(token, seed, place) for token in tokens] + [_row("", seed, place)] * (size - len(tokens))
+        )
+    if tied:
+        del tensors[HEAD]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"vocab_size": size, "tie_word_embeddings": tied, "eos_token_id": len(words) - 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    entries = [
+        {"id": len(words) + n, "content": token, "single_word": False, "lstrip": False, "rstrip": False}
+        | {"normalized": False, "special": True}
+        for n, token in enumerate(added)
+    ]
+    model = {"type": "WordLevel", "vocab": {word: n for n, word in enumerate(words)}, "unk_token": words[0]}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": entries, "model": model}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    return folder
+
+
+def _row(token: str, seed: int, place: int) -> Tensor:
+    number = sum(ord(letter) * 31**n for n, letter in enumerate(token)) % 10_000
+    return torch.randn(HIDDEN, generator=torch.Generator().manual_seed(number * 10 + seed * 2 + place))
+
+
+def _by_token(folder: Path, name: str = EMBEDDINGS) -> dict[str, Tensor]:
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    tensor = loaded(folder)[name]
+    return {token: tensor[row] for token, row in ids.items()}
+
+
+def _close(found: Tensor, *expected: Tensor) -> None:
+    torch.testing.assert_close(found, sum(expected[1:], start=expected[0]) / len(expected))
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`base`; `a` with the words in another order and two chat tokens; `b` with another chat token and padding."""
+    _model(tmp_path / "base", 0, WORDS)
+    _model(tmp_path / "a", 1, WORDS[::-1], added=("<chat>", "<end>"))
+    _model(tmp_path / "b", 2, WORDS, added=("<chat>", "<tool>"), rows=32)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _recipe(**more: object) -> dict[str, object]:
+    return {"method": "linear", "sources": [{"path": "a", "name": "a"}, {"path": "b", "name": "b"}], **more}
+
+
+def test_the_union_holds_every_token(models: Path) -> None:
+    report = merge(_recipe(vocabulary="union"), models / "out")
+    for place, name in enumerate((EMBEDDINGS, HEAD)):
+        merged = _by_token(models / "out", name)
+        assert merged.keys() == {*WORDS, "<chat>", "<end>", "<tool>"}
+        for word in (*WORDS, "<chat>"):
+            _close(merged[word], _row(word, 1, place), _row(word, 2, place))
+        _close(merged["<end>"], _row("<end>", 1, place))
+        _close(merged["<tool>"], _row("<tool>", 2, place))
+    assert "vocabulary: a lacks 1 token; the row is that of b: <tool>" in report.notes
+    assert "vocabulary: 10 rows of b left out, which no token of its tokenizer stands for" in report.notes
+    record = json.loads((models / "out" / "mmgrid.json").read_text())["report"]["vocabulary"]
+    assert record["made_up"] == {"a": {"<tool>": "that of b"}, "b": {"<end>": "that of a"}}
+    assert verify(models / "out").equal
+    config = json.loads((models / "out" / "config.json").read_text())
+    assert config["vocab_size"] == 23
+    assert config["eos_token_id"] == Tokenizer.from_file("out/tokenizer.json").token_to_id(WORDS[0])
+
+
+def test_a_named_vocabulary_leaves_other_tokens_out(models: Path) -> None:
+    report = merge(_recipe(vocabulary="b"), models / "out")
+    merged = _by_token(models / "out")
+    assert merged.keys() == {*WORDS, "<chat>", "<tool>"}
+    _close(merged["<tool>"], _row("<tool>", 2, 0))
+    assert "vocabulary: 1 token of a left out: <end>" in report.notes
+    tokenizer = Tokenizer.from_file("out/tokenizer.json")
+    assert [tokenizer.token_to_id(word) for word in WORDS] == list(range(20))
+    # Config and ids are those of the first source, whose end was its last word.
+    assert json.loads((models / "out" / "config.json").read_text())["eos_token_id"] == tokenizer.token_to_id("w0")
+
+
+def test_tokens_that_a_model_lacks_have_the_rows_of_the_base(models: Path) -> None:
+    _model(models / "base", 0, WORDS, added=("<tool>",))
+    recipe = _recipe(method="task_arithmetic", base="base", vocabulary="base")
+    merge(recipe, models / "out")
+    merged = _by_token(models / "out")
+    assert merged.keys() == {*WORDS, "<tool>"}
+    base, tuned = _row("<tool>", 0, 0), _row("<tool>", 2, 0)
+    torch.testing.assert_close(merged["<tool>"], base + (tuned - base))  # a has the base's row, so no change
+    word = [_row("w3", seed, 0) for seed in range(3)]
+    torch.testing.assert_close(merged["w3"], word[0] + (word[1] - word[0]) + (word[2] - word[0]))
+
+
+def test_rows_may_be_asked_for(models: Path) -> None:
+    rules = {
+        "<chat>": {"source": "a", "force": True},
+        "<new>": {"source": "b", "token": "<tool>"},
+        "<zero>": {"source": "zero"},
+        "<row>": {"source": "b", "row": 31},
+    }
+    merge(_recipe(vocabulary={"source": "a", "tokens": rules, "pad_to_multiple_of": 16}), models / "out")
+    merged = _by_token(models / "out")
+    _close(merged["<chat>"], _row("<chat>", 1, 0))
+    _close(merged["<new>"], _row("<tool>", 2, 0))
+    _close(merged["<row>"], _row("", 2, 0))
+    assert not merged["<zero>"].any()
+    rows = loaded(models / "out")[EMBEDDINGS]
+    assert len(rows) == 32
+    torch.testing.assert_close(rows[25], rows[:25].mean(dim=0))
+
+
+def test_reserved_rows_of_the_tokenizers_model_stay(models: Path) -> None:
+    words = {word: n + 3 for n, word in enumerate(WORDS)}
+    tiny_llama(models / "a", 1, layers=1, vocabulary=words)
+    tiny_llama(models / "b", 2, layers=1, vocabulary=words)
+    report = merge(_recipe(vocabulary="a"), models / "out")
+    merged, (a, b) = loaded(models / "out")[EMBEDDINGS], (loaded(models / name)[EMBEDDINGS] for name in "ab")
+    torch.testing.assert_close(merged[:3], a[:3])
+    torch.testing.assert_close(merged[3:], ((a + b) / 2)[3:23])
+    assert "vocabulary: b lacks 3 tokens; the row is that of a: row 0, row 1, row 2" in report.notes
+
+
+def test_a_tied_head_is_arranged_once(models: Path) -> None:
+    _model(models / "a", 1, WORDS[::-1], added=("<chat>",), tied=True)
+    _model(models / "b", 2, WORDS, tied=True)
+    merge(_recipe(vocabulary="union"), models / "out")
+    assert HEAD not in loaded(models / "out")
+    _close(_by_token(models / "out")["<chat>"], _row("<chat>", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("bas", "vocabulary: source: there is no source 'bas'.*known: a, b, union"),
+        ("base", "vocabulary: source: there is no base; known: a, b, union"),
+        (
+            {"source": "a", "tokens": {"<x>": {"source": "c"}}},
+            "tokens: '<x>': there is no source 'c'; known: a, b, zero",
+        ),
+        ({"source": "a", "tokens": {"<x>": {"source": "b"}}}, "tokens: '<x>': b has no token '<x>'"),
+        ({"source": "a", "tokens": {"<x>": {"source": "b", "row": 99}}}, "b has 32 rows, so it has no row 99"),
+        ({"source": "a", "tokens": {"<x>": {"force": True}}}, "token, row and force need a source"),
+        ({"sorce": "a"}, "vocabulary.sorce: unknown key; did you mean source"),
+        (
+            {"source": "a", "tokens": {"<x>": {"frm": "b"}}},
+            r"vocabulary.tokens.<x>.frm: unknown key \(known: source, token",
+        ),
+    ],
+)
+def test_wrong_choices_are_named(choice: object, words: str, models: Path) -> None:
+    with pytest.raises(MergeError, match=words):
+        merge(_recipe(vocabulary=choice), models / "out")
+
+
+def test_without_a_choice_other_rows_are_refused(models: Path) -> None:
+    with pytest.raises(MergeError, match="tokenizer of b: 20 tokens have other rows than in a .*--vocabulary"):
+        merge(_recipe(), models / "out")
+    _model(models / "a", 1, WORDS, added=("<chat>",))
+    with pytest.raises(MergeError, match="shapes differ.*choose one vocabulary"):
+        merge(_recipe(), models / "out")
+    _model(models / "b", 2, WORDS, rows=21)
+    report = merge(_recipe(), models / "noted")
+    assert "tokenizer of a: has 1 token that b lacks: '<chat>'" in report.notes
+    (models / "b" / "tokenizer.json").unlink()
+    with pytest.raises(MergeError, match="vocabulary: b has no tokenizer.json in .*save its tokenizer"):
+        merge(_recipe(vocabulary="union"), models / "out")
+    (models / "a" / "mmgrid.json").write_text(
+        json.dumps({"blocks": {"tensors": [EMBEDDINGS], "rows": [{"name": "backbone", "start": 0, "stop": 21}]}})
+    )
+    with pytest.raises(MergeError, match="vocabulary: a declares blocks of token rows"):
+        merge(_recipe(vocabulary="union"), models / "out")
+
+
+MERGEKIT = {
+    "union": "tokenizer: {source: union}",
+    "base": "tokenizer_source: base",
+    "a model": "tokenizer: {source: b}",
+    "rows asked for": """
+tokenizer:
+  source: union
+  pad_to_multiple_of: 8
+  tokens:
+    <chat>: {source: b, force: true}
+    <tool>: {source: {kind: model_token, model: a, token: <end>}}
+    w3: {source: {kind: zero}, force: true}
+    <more>: {source: {kind: model_token, model: base, token_id: 4}}""",
+}
+METHODS = {
+    "linear": "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}, {model: base}]\n",
+    "linear with a base": "merge_method: linear\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n",
+    "ties": "merge_method: ties\nbase_model: base\nparameters: {weight: 1, density: 0.5}\nmodels: [{model: a}, {model: b}]\n",
+}
+
+
+@pytest.mark.parametrize("asked", MERGEKIT)
+@pytest.mark.parametrize("method", METHODS)
+def test_mergekit_arranges_rows_alike(method: str, asked: str, models: Path) -> None:
+    from test_mergekit_files import by_mergekit
+
+    if asked == "base" and method == "linear":
+        return  # no base_model: refused by both
+    text = f"{METHODS[method]}dtype: float32\n{MERGEKIT[asked]}\n"
+    (models / "config.yml").write_text(text)
+    read = read_mergekit(models / "config.yml")
+    merge(read.recipe, models / "ours", notes=read.notes)
+    by_mergekit(text, models / "theirs")
+    for name in (EMBEDDINGS, HEAD):
+        ours, theirs = _by_token(models / "ours", name), _by_token(models / "theirs", name)
+        assert ours.keys() == theirs.keys()
+        for token, row in ours.items():
+            torch.testing.assert_close(
+                row, theirs[token], atol=1e-6, rtol=1e-5, msg=lambda text, t=token: f"{t}: {text}"
+            )
+        assert loaded(models / "ours")[name].shape == loaded(models / "theirs")[name].shape
+    _assert_config(models)
+
+
+def _assert_config(models: Path) -> None:
+    configs: list[Mapping[str, object]] = [
+        json.loads((models / name / "config.json").read_text()) for name in ("ours", "theirs")
+    ]
+    assert configs[0]["vocab_size"] == configs[1]["vocab_size"]
