@@ -225,7 +225,7 @@ def test_different_shapes_without_blocks_get_a_hint(models: Models) -> None:
     for name in ("books", "toys"):
         (models.root / name / "mmgrid.json").unlink()
     with pytest.raises(
-        MergeError, match=r"lm_head\.weight: shapes differ: .*if these are token rows, name their blocks"
+        MergeError, match=r"lm_head\.weight: shapes differ: .*if these are token rows, choose one vocabulary"
     ):
         models.merged()
     with pytest.raises(

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kits.tiny_llama import TOKENS, loaded, tiny_llama
+from kits.tiny_llama import loaded, tiny_llama
 from mmgrid.merging import MergeError, MergeRecipe, merge
 from mmgrid.merging.mergekit import read_mergekit
 

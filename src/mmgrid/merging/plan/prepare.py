@@ -15,7 +15,7 @@ from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
-from mmgrid.merging.models.ties import OneForm, one_form
+from mmgrid.merging.models.ties import OneForm, holds_vocabulary, one_form
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
 from mmgrid.merging.plan.block_layout import lay_out_sources
@@ -121,7 +121,9 @@ def _of_one_vocabulary(
     folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
     blocks = [name for name, folder in folders.items() if BlockTable.read(folder) is not None]
     if recipe.vocabulary is None:
-        return opened, None, [] if blocks else check_tokenizers(folders, allow=recipe.allow_config_mismatch)
+        of_tokens = {called[key] for key, model in opened.items() if any(map(holds_vocabulary, model))}
+        compared = {name: folder for name, folder in folders.items() if name in of_tokens and not blocks}
+        return opened, None, check_tokenizers(compared, allow=recipe.allow_config_mismatch)
     if blocks:
         raise MergeError(
             f"vocabulary: {listing(blocks)} declares blocks of token rows in mmgrid.json, which say what rows mean; use "

@@ -6,6 +6,7 @@ that a model lacks has, in that model, the row of the base; else the mean of the
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -192,7 +193,13 @@ def check_tokenizers(models: Mapping[str, Path], *, allow: bool = False) -> list
     files = {name: file for name, folder in models.items() if (file := folder / TOKENIZER_FILE).is_file()}
     if len({file.read_bytes() for file in files.values()}) < 2:
         return []
-    found = {name: words for name, file in files.items() if (words := Vocabulary.read(file.parent)) is not None}
+    found: dict[str, Vocabulary] = {}
+    for name, file in files.items():
+        with contextlib.suppress(MergeError):  # tokenizers of another library cannot be compared
+            words = Vocabulary.read(file.parent)
+            found |= {} if words is None else {name: words}
+    if len(found) < 2:
+        return []
     first, *others = found
     notes = []
     for other in others:
