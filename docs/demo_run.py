@@ -21,6 +21,7 @@ GRID = ROOT / "grids/demo.toml"
 RECORD = ROOT / "docs/demo_run.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- demo -->\n", "<!-- /demo -->\n"
+METRIC = "ndcg@20"  # that of the temporal study, whose best λ stands in the same table
 STUDIES = ("study/temporal/semb", "study/cross_domain/semb")
 
 
@@ -41,7 +42,8 @@ def record(store: str | None = None) -> dict[str, Any]:
     lambdas = best.filter(semb, group="all").select(
         "domain", "best", "best_low", "best_high", "value_at_one", "n_users"
     )
-    costs = merges.filter(semb, group="all", way="weight").select("domain", "partner", "change", "low", "high")
+    costs = merges.filter(semb, group="all", way="weight", metric=METRIC)
+    costs = costs.select("domain", "partner", "change", "low", "high")
     return {"cells": fingerprints(), "temporal": _rounded(lambdas), "merges": _rounded(costs)}
 
 

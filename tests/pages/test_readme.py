@@ -23,6 +23,8 @@ def test_the_recorded_run_is_one_of_todays_demo(demo_run: ModuleType) -> None:
     recorded = json.loads(demo_run.RECORD.read_text())
     assert set(recorded["cells"]) == set(demo_run.STUDIES)
     assert recorded["cells"] == demo_run.fingerprints(), "run `make readme`"
+    pairs = [(row["domain"], row["partner"]) for row in recorded["merges"]]
+    assert len(set(pairs)) == len(pairs) == 6  # one metric
 
 
 def test_readme_shows_the_recorded_run(demo_run: ModuleType) -> None:
