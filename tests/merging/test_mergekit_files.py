@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kits.tiny_llama import loaded, tiny_llama
-from mmgrid.merging import MergeError, MergeRecipe, merge
+from mmgrid.merging import METHODS, MergeError, MergeRecipe, merge
 from mmgrid.merging.mergekit import read_mergekit
 
 EXAMPLES = os.environ.get("MMGRID_MERGEKIT_EXAMPLES")  # a copy of mergekit's examples folder
@@ -196,6 +196,59 @@ SAME = {
         models: [{model: a}, {model: b}, {model: c}]
         base_model: base
         merge_method: model_stock""",
+    "model stock by filters": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: model_stock
+        parameters: {filter_wise: [{filter: mlp, value: true}, {value: false}]}""",
+    "nuslerp": """
+        models: [{model: a, parameters: {weight: 0.3}}, {model: b, parameters: {weight: [0.2, 1]}}]
+        merge_method: nuslerp""",
+    "nuslerp on a base, by rows": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: nuslerp
+        parameters: {weight: 1, nuslerp_flatten: 0.0}""",
+    "nuslerp by columns, with weights that add up to zero": """
+        models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: -1}}]
+        merge_method: nuslerp
+        parameters: {nuslerp_flatten: "no", nuslerp_row_wise: true}""",
+    "karcher": """
+        models: [{model: a}, {model: b}, {model: c}]
+        merge_method: karcher
+        parameters: {max_iter: "20", tol: 1e-6}""",
+    "karcher: the base is one of the models": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: karcher""",
+    "sce": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: sce
+        parameters: {select_topk: [{filter: mlp, value: 0.25}, {value: 0.5}], int8_mask: true}""",
+    "sce of all elements": """
+        models: [{model: a}, {model: b}]
+        base_model: base
+        merge_method: sce""",
+    "ram": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: ram
+        parameters: {epsilon: 0.1}""",
+    "ramplus_tl": """
+        models: [{model: a}, {model: b}, {model: c}]
+        base_model: base
+        merge_method: ramplus_tl
+        parameters: {epsilon: 0.15, r: [0.1, 0.9], alpha: 2}""",
+    "nearswap": """
+        models: [{model: a}]
+        base_model: base
+        merge_method: nearswap
+        parameters: {t: [0.01, 0.1]}""",
+    "only the base": """
+        models: [{model: base}]
+        base_model: base
+        merge_method: ties""",
     "passthrough": """
         models: [{model: a}]
         merge_method: passthrough
@@ -256,6 +309,12 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "slerp": {"method": "slerp", "weights": {"a": 0.7, "b": 0.3}},
     "multislerp": {"method": "multislerp", "weights": {"a": 0.7, "b": 0.4}, "options": {"normalise": False}},
     "model_stock": {"method": "model_stock"},
+    "model_stock_filters": {"method": "model_stock_filters"},
+    "nuslerp": {"method": "nuslerp", "weights": {"a": 0.7}, "options": {"along": "columns"}},
+    "karcher": {"method": "karcher", "options": {"max_iter": 3}},
+    "sce": {"method": "sce", "options": {"select": 0.5, "floor": 1e-6}},
+    "ram": {"method": "ram", "options": {"epsilon": 0.1}},
+    "ram_plus": {"method": "ram_plus", "options": {"epsilon": 0.1, "cap": 2.0}},
     "another type": {"method": "linear", "dtype": "bfloat16"},
 }
 
@@ -263,7 +322,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
 def _recipe(given: Mapping[str, Any]) -> MergeRecipe:
     weights, method = given.get("weights", {}), given["method"]
     sources = [{"path": name, "name": name, "weight": weights.get(name)} for name in "ab"]
-    base = None if method in ("linear", "velocity", "decay", "slerp", "multislerp") else "base"
+    base = "base" if METHODS[method].base == "required" else None
     kept = {key: value for key, value in given.items() if key != "weights"}
     return MergeRecipe.load({**kept, "sources": sources, "base": base})
 
@@ -388,7 +447,7 @@ def test_notes_give_reasons(models: Path) -> None:
 REFUSED = {
     "merge_methd: linear": "is not a mergekit file",
     "merge_method: linear": "exactly one of models, slices and modules, has none",
-    "merge_method: karcher\nmodels: [{model: a}]": "merge_method: 'karcher' is not supported; known: linear",
+    "merge_method: fisher\nmodels: [{model: a}]": "merge_method: 'fisher' is not supported; known: linear",
     "merge_method: sluerp\nmodels: [{model: a}]": "did you mean",
     "merge_method: linear\nmodels: [{model: a}]": "a: weight: linear needs it",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: 1}]}}]": "needs it for tensor",
@@ -398,7 +457,11 @@ REFUSED = {
     "merge_method: linear\nmodels: [{model: a}, {model: a}]": "a model is named twice",
     "merge_method: linear\nmodels: [{modle: a}]": r"models\[0\]: needs model",
     "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}]": "base_model: ties needs a base_model",
-    "merge_method: ties\nbase_model: base\nmodels: [{model: base}]": "at least 2 models",
+    "merge_method: nuslerp\nmodels: [{model: a}]\nparameters: {weight: 1}": "takes 2 models besides the base, but 1 are given",
+    "merge_method: nuslerp\nbase_model: base\nmodels: [{model: a}]\nparameters: {weight: 1}": "takes 2 models besides",
+    "merge_method: multislerp\nbase_model: base\nmodels: [{model: base}]\nparameters: {weight: 1}": "at least 1 models besides",
+    "merge_method: karcher\nmodels: [{model: a}]\nparameters: {max_iter: 2.5}": "max_iter: 2.5 must be a whole number",
+    "merge_method: ram\nbase_model: base\nmodels: [{model: a}]\nparameters: {epsilon: -1}": "epsilon: is -1; it must",
     "merge_method: ties\nbase_model: base\nparameters: {weight: 1, density: 0.5, rescale: true}\nmodels: [{model: a}]": (
         "rescale: ties cannot scale kept elements to the original L1 norm"
     ),
@@ -407,9 +470,6 @@ REFUSED = {
     ),
     "merge_method: della\nbase_model: base\nparameters: {weight: 1, density: 0.1}\nmodels: [{model: a}]": (
         "epsilon: a: 0.1 ± 0.15 must lie"
-    ),
-    "merge_method: model_stock\nbase_model: base\nparameters: {filter_wise: true}\nmodels: [{model: a}, {model: b}]": (
-        "filter_wise: angles per filter are not supported"
     ),
     "merge_method: model_stock\nbase_model: base\nmodels: [{model: a}]": "at least 3 models",
     "merge_method: slerp\nbase_model: base\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "takes 2 models",
@@ -467,8 +527,7 @@ def test_mergekits_examples_are_merged_or_refused_clearly(tmp_path: Path, monkey
             assert_same(ours, theirs, 3e-6)
             shutil.rmtree(tmp_path / "ours")
             shutil.rmtree(tmp_path / "theirs")
-    assert set(refused) == {"arcee_fusion", "orcamini-platy-44layer"}
-    assert "merge_method" in refused["arcee_fusion"]
+    assert set(refused) == {"orcamini-platy-44layer"}
     assert "moving or stacking layers is not supported" in refused["orcamini-platy-44layer"]
 
 

@@ -123,7 +123,7 @@ class Computation:
         if base is not None and scale == 0:  # not base + 0 · Δ, which turns -0.0 into 0.0
             return rounded(chunk.tensor, base, info.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            combined = combine(applied, vectors, coefficients, info)
+            combined = combine(applied, vectors, coefficients, info, base)
             if base is not None:
                 if scale != 1.0:
                     np.multiply(combined, np.float32(scale), out=combined)
@@ -152,7 +152,11 @@ class Computation:
 
 
 def combine(
-    applied: AppliedMethod, vectors: Sequence[Floats], coefficients: Sequence[float] | None, info: TensorInfo
+    applied: AppliedMethod,
+    vectors: Sequence[Floats],
+    coefficients: Sequence[float] | None,
+    info: TensorInfo,
+    base: Floats | None = None,
 ) -> Floats:
     """The method's result for a run, or for a whole tensor if the method needs one, as a new flat array."""
     if applied.method.takes_gram:
@@ -161,7 +165,9 @@ def combine(
     if applied.method.whole_tensors:
         shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer rows than the tensor
         shaped = [tensor.reshape(shape) for tensor in vectors]
-        return np.array(applied.method.combine(shaped, applied.weights, applied.options), np.float32).reshape(-1)
+        below = None if base is None else base.reshape(shape)
+        merged = applied.method.combine(shaped, applied.weights, applied.options, below)
+        return np.array(merged, np.float32).reshape(-1)
     return applied.method.combine(vectors, applied.weights, applied.options)
 
 

@@ -10,6 +10,11 @@ from typing import Any, Literal
 
 from mmgrid.merging.errors import MergeError
 
+_TINY = 1e-6  # mergekit's least divisor in several methods
+SAMPLED = (
+    "arcee_fusion: quartiles are of all elements; mergekit estimates them from a random sample in tensors of more than "
+    "1,000,000 elements, and computes divergences in float32, so elements near the threshold may differ"
+)
 Scope = Literal["shared", "input", "source"]  # one for all, one for each model, one for each model but the base
 DRAWN = (
     "{method}: elements are drawn by seed, source, tensor and index; mergekit draws in the order in which it processes "
@@ -64,6 +69,7 @@ class MergekitMethod:
         base: "delta": the method needs a base, and merges task vectors; "optional": it merges task vectors if a base
             is given; "input": the base is one of the merged models.
         inputs: minimum and maximum number of models, including the base.
+        others: the same without the base.
         meaning: translates the parameters of a tensor.
     """
 
@@ -71,6 +77,7 @@ class MergekitMethod:
     base: Literal["delta", "optional", "input"]
     inputs: tuple[int, int | None]
     meaning: Callable[[Values], Meaning]
+    others: tuple[int, int | None] = (0, None)
 
 
 def _same(values: Mapping[str, Any]) -> Any:
@@ -104,10 +111,51 @@ def _multislerp(values: Values) -> Meaning:
     return Meaning("multislerp", options, values.each("weight"))
 
 
+def _nuslerp(values: Values) -> Meaning:
+    weights = values.each("weight")
+    if abs(sum(weights.values())) < _TINY:  # mergekit then takes t = 0.5
+        weights = dict.fromkeys(weights, 1.0)
+    along = "columns" if values.shared["nuslerp_row_wise"] else "rows"
+    return Meaning("nuslerp", {"along": "tensor" if values.shared["nuslerp_flatten"] else along}, weights)
+
+
+def _karcher(values: Values) -> Meaning:
+    return Meaning("karcher", {"max_iter": max(values.shared["max_iter"], 0), "tol": max(values.shared["tol"], 0.0)})
+
+
 def _model_stock(values: Values) -> Meaning:
-    if values.shared["filter_wise"]:
-        raise MergeError("filter_wise: angles per filter are not supported, only per tensor; set it to false")
-    return Meaning("model_stock", {})
+    method = "model_stock_filters" if values.shared["filter_wise"] else "model_stock"
+    return Meaning(method, {"eps": _TINY})
+
+
+def _sce(values: Values) -> Meaning:
+    return Meaning("sce", {"select": min(max(values.shared["select_topk"], 0.0), 1.0), "floor": _TINY})
+
+
+def _not_negative(values: Values, *names: str) -> None:
+    for name in names:
+        if values.shared[name] < 0:
+            raise MergeError(f"{name}: is {values.shared[name]:g}; it must be 0 or more")
+
+
+def _ram(values: Values) -> Meaning:
+    _not_negative(values, "epsilon")
+    return Meaning("ram", {"epsilon": values.shared["epsilon"]})
+
+
+def _ram_plus(values: Values) -> Meaning:
+    _not_negative(values, "epsilon", "alpha")
+    shared = values.shared
+    return Meaning("ram_plus", {"reward": shared["r"], "cap": shared["alpha"], "epsilon": shared["epsilon"]})
+
+
+def _nearswap(values: Values) -> Meaning:
+    return Meaning("nearswap", {"t": max(values.shared["t"], 0.0)})
+
+
+def _arcee_fusion(values: Values) -> Meaning:
+    values.note(SAMPLED)
+    return Meaning("arcee_fusion", {})
 
 
 def _delta(values: Values, method: str, options: Mapping[str, Any], *, elects: bool) -> Meaning:
@@ -210,6 +258,7 @@ def _della(elects: bool) -> Callable[[Values], Meaning]:
 _WEIGHT = Parameter("weight", float, "source", needed=True)
 _GAMMA = Parameter("gamma", float, "source", 0.01)
 _EPSILON = Parameter("epsilon", float, "source", 0.15)
+_RAM_EPSILON = Parameter("epsilon", float, "shared", 1e-5)
 
 
 def _of_task_vectors(
@@ -224,7 +273,7 @@ def _of_task_vectors(
         Parameter("int8_mask", bool, "shared", False),
         *more,
     )
-    return MergekitMethod(parameters, "delta", (2, None), meaning)
+    return MergekitMethod(parameters, "delta", (1, None), meaning)
 
 
 METHODS: dict[str, MergekitMethod] = {
@@ -240,9 +289,42 @@ METHODS: dict[str, MergekitMethod] = {
         "optional",
         (1, None),
         _multislerp,
+        others=(1, None),
+    ),
+    "nuslerp": MergekitMethod(
+        (
+            _WEIGHT,
+            Parameter("nuslerp_flatten", bool, "shared", True),
+            Parameter("nuslerp_row_wise", bool, "shared", False),
+        ),
+        "optional",
+        (1, None),
+        _nuslerp,
+        others=(2, 2),
+    ),
+    "karcher": MergekitMethod(
+        (Parameter("max_iter", int, "shared", 10), Parameter("tol", float, "shared", 1e-5)),
+        "input",
+        (1, None),
+        _karcher,
     ),
     "model_stock": MergekitMethod((Parameter("filter_wise", bool, "shared", False),), "delta", (3, None), _model_stock),
     "passthrough": MergekitMethod((Parameter("scale", float, "input"),), "input", (1, 1), _passthrough),
+    "sce": MergekitMethod(
+        (Parameter("select_topk", float, "shared", 1.0), Parameter("int8_mask", bool, "shared", False)),
+        "delta",
+        (1, None),
+        _sce,
+    ),
+    "ram": MergekitMethod((_RAM_EPSILON,), "delta", (1, None), _ram),
+    "ramplus_tl": MergekitMethod(
+        (Parameter("r", float, "shared", 0.1), Parameter("alpha", float, "shared", 0.2), _RAM_EPSILON),
+        "delta",
+        (1, None),
+        _ram_plus,
+    ),
+    "nearswap": MergekitMethod((Parameter("t", float, "shared", needed=True),), "delta", (2, 2), _nearswap),
+    "arcee_fusion": MergekitMethod((), "delta", (2, 2), _arcee_fusion),
     "task_arithmetic": _of_task_vectors(_task_arithmetic),
     "ties": _of_task_vectors(_ties, normalize=True),
     "dare_linear": _of_task_vectors(_dare(elects=False), rescale=True),

@@ -65,6 +65,10 @@ class _Reader:
         self.names = _names(self.models)
         self._check_inputs()
 
+    def _only_base(self) -> bool:
+        """Whether the base is the only source of a method of task vectors; the result is then the base."""
+        return self.method.base == "delta" and set(self.models) == {self.file.base}
+
     def read(self) -> MergekitRecipe:
         for key in self.file.unknown:
             self.note(f"{key}: is not a key of mergekit; ignored, as in mergekit")
@@ -73,6 +77,11 @@ class _Reader:
         self._note_unread()
         inputs = [each.model for each in self.file.slices[0].inputs]
         sources = [model for model in inputs if not (model == self.file.base and self.method.base != "input")]
+        if self._only_base():
+            self.note(f"models: holds only the base, so that {self.file.method} gives the base, as in mergekit")
+            only = self._source(inputs[0], {})
+            recipe = MergeRecipe(method="linear", sources=(only,), seed=self.seed, dtype=self._dtype())
+            return MergekitRecipe(recipe, tuple(self.notes))
         grouped = self._grouped()
         common = max(grouped, key=lambda meaning: len(grouped[meaning]))
         first = json.loads(common)
@@ -113,12 +122,15 @@ class _Reader:
             ):
                 raise MergeError(f"{where}: the base_model must be among the sources of each slice")
             if not least <= len(models) <= (len(models) if most is None else most):
-                many = f"{least}" if least == most else f"at least {least}" if most is None else f"at most {most}"
                 raise MergeError(
-                    f"{where}: {self.file.method} takes {many} models including the base, but {len(models)} are given"
+                    f"{where}: {self.file.method} takes {_many(least, most)} models including the base, but "
+                    f"{len(models)} are given"
                 )
-            if self.method.base != "input" and set(models) == {self.file.base}:
-                raise MergeError(f"{where}: needs a model other than the base")
+            others, (least, most) = sum(model != self.file.base for model in models), self.method.others
+            if not least <= others <= (others if most is None else most):
+                raise MergeError(
+                    f"{where}: {self.file.method} takes {_many(least, most)} models besides the base, but {others} are given"
+                )
 
     def _note_unread(self) -> None:
         """Adds notes on the parameters that mergekit ignores."""
@@ -240,12 +252,18 @@ class _Reader:
             own, names = json.loads(meaning), grouped[meaning]
             patterns = patterns_for(names, taken, tensors, filters)
             taken |= set(names)
+            other = own["method"] != usual["method"]
             yield MergeRule(
                 tensors=patterns,
+                method=own["method"] if other else None,
                 weights=own["weights"] if own["weights"] != usual["weights"] else None,
-                options=own["options"] if own["options"] != usual["options"] else None,
+                options=own["options"] if other or own["options"] != usual["options"] else None,
                 scale=own["scale"] if own["scale"] != usual["scale"] else None,
             )
+
+
+def _many(least: int, most: int | None) -> str:
+    return f"{least}" if least == most else f"at least {least}" if most is None else f"at most {most}"
 
 
 def _names(models: Sequence[ModelName]) -> dict[ModelName, str]:

@@ -42,7 +42,8 @@ def _evaluate(setting: Any, kind: type, tensor: str, depth: float, where: str) -
     if not isinstance(conditions, Sequence) or isinstance(conditions, str):
         return _scalar(setting, kind, where)
     if not any(isinstance(entry, Mapping) for entry in conditions):
-        return _spread([_scalar(entry, kind, where) for entry in conditions], depth)
+        found = _spread([_scalar(entry, kind, where) for entry in conditions], depth)
+        return found if found is None or kind is bool else _scalar(found, kind, where)
     for condition in conditions:
         if not isinstance(condition, Mapping) or "value" not in condition or set(condition) - {"value", "filter"}:
             raise MergeError(f"{where}: each entry needs value and may have filter, but {condition!r} is given")
@@ -61,7 +62,7 @@ def _spread(values: Sequence[Any], depth: float) -> Any | None:
     if isinstance(values[0], bool):
         return values[first]
     share, second = place - first, min(first + 1, len(values) - 1)
-    return type(values[0])((1 - share) * values[first] + share * values[second])
+    return (1 - share) * values[first] + share * values[second]
 
 
 def _scalar(value: Any, kind: type, where: str) -> Any:
@@ -74,6 +75,10 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
         number = math.nan
     if not math.isfinite(number):
         raise MergeError(f"{where}: {value!r} must be a finite number")
+    if kind is int:
+        if number != int(number):
+            raise MergeError(f"{where}: {value!r} must be a whole number")
+        return int(number)
     return number
 
 

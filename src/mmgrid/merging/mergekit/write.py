@@ -24,6 +24,10 @@ _HEAD = """\
 _DRAWN = "# Elements are drawn at random: mergekit draws other ones, and scales what is kept to the tensor's L1 norm.\n"
 
 
+_WITHOUT_WEIGHTS = ("slerp", "model_stock", "karcher", "sce", "ram", "ramplus_tl", "nearswap", "arcee_fusion")
+_FLOOR = 1e-6  # mergekit's least divisor
+
+
 class NoCounterpartError(Exception):
     """mergekit cannot express a merge; the message gives the reason."""
 
@@ -136,7 +140,7 @@ def _translate(applied: AppliedMethod, names: Sequence[str], scale: float) -> _T
     translation = translate(applied, options, scale)
     if not translation.own:
         translation.own = {name: {} for name in names}
-    if translation.method not in ("slerp", "model_stock"):
+    if translation.method not in _WITHOUT_WEIGHTS:
         for name, weight in zip(names, applied.weights, strict=True):
             translation.own[name] = {"weight": float(weight)} | translation.own[name]
     return translation
@@ -181,10 +185,50 @@ def _multislerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]]
     )
 
 
-def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+def _unscaled(scale: float) -> None:
     if scale != 1:
         raise NoCounterpartError("a scale has no counterpart")
-    return _Translation("model_stock")
+
+
+def _model_stock(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    _unscaled(scale)
+    filters = applied.method.name == "model_stock_filters"
+    return _Translation("model_stock", {"filter_wise": True} if filters else {})
+
+
+def _nuslerp(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    _unscaled(scale)
+    along = applied.options["along"]
+    shared = {} if along == "tensor" else {"nuslerp_flatten": False, "nuslerp_row_wise": along == "columns"}
+    return _Translation("nuslerp", shared)
+
+
+def _karcher(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    if len(set(applied.weights)) > 1:
+        raise NoCounterpartError("weights differ")
+    return _Translation("karcher", {"max_iter": applied.options["max_iter"], "tol": applied.options["tol"]})
+
+
+def _sce(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    _unscaled(scale)
+    if applied.options["floor"] != _FLOOR:
+        raise NoCounterpartError(f"the floor is not {_FLOOR:g}")
+    return _Translation("sce", {"select_topk": applied.options["select"]})
+
+
+def _ram(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    _unscaled(scale)
+    own = applied.options
+    if applied.method.name == "ram":
+        return _Translation("ram", {"epsilon": own["epsilon"]})
+    return _Translation("ramplus_tl", {"r": own["reward"], "alpha": own["cap"], "epsilon": own["epsilon"]})
+
+
+def _of_one_source(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
+    _unscaled(scale)
+    if list(applied.weights) != [1.0]:
+        raise NoCounterpartError("there are several sources, or a weight")
+    return _Translation(applied.method.name, {"t": applied.options["t"]} if "t" in applied.options else {})
 
 
 def _task_arithmetic(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
@@ -232,7 +276,15 @@ _METHODS: dict[str, Callable[[AppliedMethod, Mapping[str, Mapping[str, Any]], fl
     "decay": _of_chain,
     "slerp": _slerp,
     "multislerp": _multislerp,
+    "nuslerp": _nuslerp,
+    "karcher": _karcher,
     "model_stock": _model_stock,
+    "model_stock_filters": _model_stock,
+    "sce": _sce,
+    "ram": _ram,
+    "ram_plus": _ram,
+    "nearswap": _of_one_source,
+    "arcee_fusion": _of_one_source,
     "task_arithmetic": _task_arithmetic,
     "ties": _ties,
     "dare": _dare,

@@ -11,7 +11,8 @@ Methods come in three kinds, by the input of the function:
   the method's `stages` have changed each task vector;
 - `coefficients(gram, weights, **options)`: the inner products of a tensor's sources; the result is the linear
   combination of the sources with these coefficients (`needs="tensor"`, but no tensor is held in memory);
-- `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra.
+- `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra. Of
+  these, `combine(tensors, weights, base, **options)` also receives θ₀.
 """
 
 import inspect
@@ -34,7 +35,7 @@ Needs = Literal["element", "row", "tensor", "model"]
 Returns = Literal["delta", "weights"]
 Base = Literal["required", "optional", "none"]
 StageSpec = dict[str, Any]
-_ARGUMENTS = (("tensors", "weights"), ("gram", "weights"))
+_ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("tensors", "weights", "base"))
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Method:
         options: the pydantic model of the options.
         own_stages: builds the method's stages from its options; None if it has none.
         takes_gram: whether `function` computes coefficients from inner products.
+        takes_base: whether `function` also takes θ₀, besides the task vectors.
         presets: named sets of options.
         per_source: options of the stages that may be given per source, as a mapping from source name to value.
         combining: describes `function` in numbers for the compiled loops; None if they cannot compute it.
@@ -74,6 +76,7 @@ class Method:
     options: type[BaseModel]
     own_stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None
     takes_gram: bool = False
+    takes_base: bool = False
     presets: Mapping[str, Preset] = field(default_factory=dict)
     per_source: tuple[str, ...] = ()
     combining: Combining | None = None
@@ -98,10 +101,16 @@ class Method:
         own = () if self.own_stages is None else self.own_stages(options)
         return (*(read_stage(self.name, spec) for spec in options.get("stages", ())), *own)
 
-    def combine(self, tensors: Sequence[Floats], weights: Sequence[float], options: Mapping[str, Any]) -> Floats:
+    def combine(
+        self,
+        tensors: Sequence[Floats],
+        weights: Sequence[float],
+        options: Mapping[str, Any],
+        base: Floats | None = None,
+    ) -> Floats:
         """Combines runs of elements, or whole tensors, after the stages. Not for methods that take a gram matrix."""
         own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
-        return self.function(tensors, weights, **own)
+        return self.function(tensors, weights, *([base] if self.takes_base else []), **own)
 
     def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> Sequence[float]:
         """The coefficient of each source, from the inner products float64 [n, n] of the sources' tensors."""
@@ -212,14 +221,26 @@ def merge_method(
                 fields[parameter.name] = (hints[parameter.name], Field(default=parameter.default))
         positional = tuple(key for key in signature.parameters if key not in fields)
         assert positional in _ARGUMENTS, f"{name}: a method takes one of {_ARGUMENTS}, then keyword-only options"
-        takes_gram = positional[0] == "gram"
+        takes_gram, takes_base = positional[0] == "gram", positional[-1] == "base"
+        assert not takes_base or (needs == "tensor" and returns == "delta" and stages is None), f"{name}: takes no base"
         if returns == "delta" and not takes_gram and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
         assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
         options = create_model(f"{name}_options", __config__=config, **fields)
         return Method(
-            name, needs, returns, base, function, options, stages, takes_gram, presets or {}, per_source, combining
+            name,
+            needs,
+            returns,
+            base,
+            function,
+            options,
+            stages,
+            takes_gram,
+            takes_base,
+            presets or {},
+            per_source,
+            combining,
         )
 
     return declare
@@ -277,3 +298,13 @@ def sum_of_weights(name: str, weights: Sequence[float], remedy: str = "set norma
     if abs(total) <= 1e-12 * math.fsum(map(abs, weights)):
         raise MergeError(f"{name}: the weights add up to zero, so the sum cannot be divided by them; {remedy}")
     return total
+
+
+def refuse_weights(name: str, weights: Sequence[float]) -> None:
+    """For methods that weight the sources themselves.
+
+    Raises:
+        MergeError: weights differ.
+    """
+    if len(set(weights)) > 1:
+        raise MergeError(f"{name}: takes no weights; leave them out")
