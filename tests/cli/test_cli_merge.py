@@ -110,6 +110,32 @@ def test_folders_whose_names_look_like_settings(models: Path) -> None:
     assert [(each["path"], each["weight"]) for each in sources] == [("x=a:0.5", 1.0), ("b", 1.0)]
 
 
+def test_a_folder_named_like_a_merge_is_no_named_source(models: Path) -> None:
+    """Merges of a grid are called `linear=a+b`; a weight behind it makes it no name."""
+    (models / "a").rename(models / "linear=a+b")
+    answer = mmgrid("merge", "--method", "linear", "--model", "linear=a+b:0.25", "--model", "c=b:0.75", "-o", "out")
+    assert answer.code == 0, answer.err
+    sources = json.loads((models / "out" / "mmgrid.json").read_text())["recipe"]["sources"]
+    assert [(source["path"], source["weight"]) for source in sources] == [("linear=a+b", 0.25), ("b", 0.75)]
+    assert sources[1]["name"] == "c"
+    answer = mmgrid("merge", "--method", "linear", "--model", "b:half", "-o", "out2")
+    assert "b:half: 'half' is no weight, which is a number" in answer.err
+
+
+def test_a_vocabulary_and_configs_from_the_command_line(models: Path) -> None:
+    for name, words in (("a", range(48)), ("b", reversed(range(48)))):
+        tokens = {f"t{n}": row for row, n in enumerate(words)}
+        tiny_llama(models / name, 1, near=models / "base", vocabulary=tokens)
+    both = ("merge", "--method", "linear", "--model", "a", "--model", "other=b", "-o")
+    assert "tokenizer of other: 48 tokens have other rows than in a" in mmgrid(*both, "out").err
+    answer = mmgrid(*both, "out", "--vocabulary", "other")
+    assert answer.code == 0, answer.err
+    found, expected = (json.loads((models / name / "tokenizer.json").read_text())["model"] for name in ("out", "b"))
+    assert found == expected
+    answer = mmgrid(*both, "noted", "--allow-config-mismatch")
+    assert "note: tokenizer of other: 48 tokens have other rows" in answer.out
+
+
 def test_a_mergekit_file(models: Path) -> None:
     config = {"merge_method": "dare_ties", "base_model": "base", "parameters": {"weight": 0.5, "density": 0.5}}
     (models / "config.yml").write_text(yaml.safe_dump({**config, "models": [{"model": "a"}, {"model": "b"}]}))

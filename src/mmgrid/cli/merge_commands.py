@@ -1,6 +1,5 @@
 """The commands `merge`, `methods` and `diff`: merge models, list the merge methods, compare models."""
 
-import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,18 +212,31 @@ def _from_options(
 
 
 def _source(text: str, folder: Folders) -> dict[str, Any]:
-    """A source from `[NAME=]PATH[:WEIGHT]`, PATH being a cell's name with a grid; if the whole text is an existing path, it is the path."""
-    if Path(text).exists():
-        return {"path": text}
-    name, separator, path = text.partition("=")
-    if not separator or "/" in name:
-        name, path = "", text
-    source: dict[str, Any] = {"path": path}
-    before, separator, after = path.rpartition(":")
-    if separator and not Path(path).exists():
-        with contextlib.suppress(ValueError):  # otherwise the colon is part of the path
-            source = {"path": before, "weight": float(after)}
-    return {**source, "path": folder(source["path"]), **({"name": name} if name else {})}
+    """A source from `[NAME=]PATH[:WEIGHT]`, PATH being a cell's name with a grid. Paths that exist may hold = and colons."""
+    path, weight = _weighted(text)
+    source: dict[str, Any] = {}
+    name, separator, rest = text.partition("=")
+    if separator and name and "/" not in name and not Path(path).exists():
+        source["name"] = name
+        path, weight = _weighted(rest)
+    if weight is not None:
+        source["weight"] = weight
+    return {**source, "path": folder(path)}
+
+
+def _weighted(text: str) -> tuple[str, float | None]:
+    """A path and the weight behind its last colon, if there is one."""
+    before, separator, after = text.rpartition(":")
+    if not separator or Path(text).exists():
+        return text, None
+    try:
+        return before, float(after)
+    except ValueError:  # the colon is part of the path, as in C:\models
+        if Path(before).exists():
+            raise typer.BadParameter(
+                f"{text}: {after!r} is no weight, which is a number", param_hint="--model"
+            ) from None
+        return text, None
 
 
 def _changed(
