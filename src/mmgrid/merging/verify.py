@@ -180,14 +180,16 @@ def _files(prepared: PreparedMerge, folder: Path) -> dict[str, str]:
 
 
 def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
-    places = {f"source {source.name!r}": source.path for source in recipe.sources}
-    places |= {f"the model under {source.name!r}": source.onto for source in recipe.sources if source.onto is not None}
-    places |= {"the base": recipe.base} if recipe.base is not None else {}
-    places |= {f"the base of rule {n}": rule.base for n, rule in enumerate(recipe.rules) if rule.base is not None}
+    places: list[tuple[str, Path | None]] = []
+    for source in recipe.sources:
+        places += [(f"source {source.name!r}", source.path), (f"the model under {source.name!r}", source.onto)]
+        places += [(f"the stack of {source.name!r}", part.path) for part in source.stack]
+    places += [("the base", recipe.base), *(("the stack of the base", part.path) for part in recipe.base_stack)]
+    places += [(f"the base of rule {number}", rule.base) for number, rule in enumerate(recipe.rules)]
     missing = []
-    for name, path in places.items():
+    for name, path in dict.fromkeys(places):
         try:
-            if not found(path).exists():
+            if path is not None and not found(path).exists():
                 missing.append(f"{name}: {path}")
         except MergeError as error:  # the Hub does not give it
             missing.append(f"{name}: {error}")

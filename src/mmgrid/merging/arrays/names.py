@@ -17,6 +17,21 @@ def layer_of(name: str) -> int | None:
     return next((int(part) for part in name.split(".") if part.isdecimal()), None)
 
 
+def split_layer(name: str) -> tuple[str, int, str] | None:
+    """A tensor's name before its layer's number, the number, and the name behind it; None outside of layers.
+
+    `model.layers.3.mlp.weight` is `model.layers`, 3, `mlp.weight`.
+    """
+    parts = name.split(".")
+    at = next((index for index, part in enumerate(parts) if part.isdecimal()), None)
+    return None if at is None else (".".join(parts[:at]), int(parts[at]), ".".join(parts[at + 1 :]))
+
+
+def is_early(name: str) -> bool:
+    """Whether a tensor outside of layers comes before them, as embeddings do."""
+    return "emb" in name or "wte" in name or "wpe" in name
+
+
 def depths(names: Iterable[str]) -> dict[str, float]:
     """The depth of each tensor in its tower: 0 for the first layer, 1 for the last.
 
@@ -32,5 +47,5 @@ def depths(names: Iterable[str]) -> dict[str, float]:
 def _depth(name: str, last: int) -> float:
     layer = layer_of(name)
     if layer is None:
-        return 0.0 if "emb" in name or "wte" in name or "wpe" in name else 1.0
+        return 0.0 if is_early(name) else 1.0
     return layer / last if last else 1.0

@@ -56,6 +56,8 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     """
     if plan.blocks:
         raise NoCounterpartError("token rows are merged in blocks")
+    if recipe.base_stack or any(source.stack for source in recipe.sources):
+        raise NoCounterpartError("layers are stacked")
     depth = depths(plan.merged)
     translations = {}
     for tensor in plan.merged:

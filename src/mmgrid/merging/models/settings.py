@@ -11,10 +11,13 @@ from mmgrid.cards import read_json
 CONFIG_FILE = "config.json"
 TIED = "tie_word_embeddings"
 # Configs of models with towers keep the language model's settings one level deeper.
-_TEXT_PARTS = ("text_config", "llm_config", "language_config", "decoder")
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "decoder")
 # Model types whose class ties the head unless the config says otherwise, and some that do not.
 _TIED_TYPES = ("gpt2", "gpt_neo", "gemma", "t5", "mt5", "bart", "opt", "bloom", "cohere", "bert", "mpt", "starcoder2")
 _UNTIED_TYPES = ("llama", "mistral", "mixtral", "qwen", "phi", "gpt_neox", "gptj", "deepseek", "olmo", "glm", "smollm3")
+# The names under which configs give the number of layers.
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "depth")
+LAYER_COUNTS += ("encoder_layers", "decoder_layers")
 # Defaults that the classes of transformers share.
 _DEFAULTS: Mapping[str, Any] = {
     "rope_theta": 10000.0,
@@ -37,7 +40,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 def embeddings_tied(settings: Mapping[str, Any]) -> bool | None:
     """Whether the head shares the memory of the embeddings; None if neither the config nor its type says so."""
-    parts = [settings, *(settings[key] for key in _TEXT_PARTS if isinstance(settings.get(key), Mapping))]
+    parts = [settings, *(settings[key] for key in TEXT_PARTS if isinstance(settings.get(key), Mapping))]
     for part in parts:
         if isinstance(part.get(TIED), bool):
             return part[TIED]

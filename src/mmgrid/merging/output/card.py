@@ -12,7 +12,7 @@ from mmgrid.files import HubName
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.digests import short_name
 from mmgrid.merging.plan.plan import BASE
-from mmgrid.merging.plan.recipe import MergeRecipe
+from mmgrid.merging.plan.recipe import MergeRecipe, Stack
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def model_card(facts: CardFacts) -> str:
 def _base_models(recipe: MergeRecipe) -> list[str]:
     """The names on the Hub of base and sources."""
     paths = [recipe.base, *(path for source in recipe.sources for path in (source.onto, source.path))]
+    paths += [part.path for source in recipe.sources for part in source.stack]
     named = [HubName.parse(path.as_posix()) for path in paths if path is not None]
     return list(dict.fromkeys(name.repo for name in named if name is not None and name.is_pinned))
 
@@ -99,15 +100,27 @@ def _loading(model_type: str) -> str:
 def _sources(facts: CardFacts) -> str:
     rows = ["| | model | weight | SHA-256 |", "|---|---|---|---|"]
     if facts.recipe.base is not None:
-        rows.append(f"| base θ₀ | `{facts.recipe.base}` | | {_digest(facts, BASE)} |")
+        layers = _layers(facts.recipe.base_stack)
+        rows.append(f"| base θ₀ | `{facts.recipe.base}`{layers} | | {_digest(facts, BASE)} |")
     for source in facts.recipe.sources:
         name, weight = str(source.name), source.weight
         onto = f" onto `{source.onto}`" if source.onto is not None else ""
         called = short_name(name, source.path)
         rows.append(
-            f"| {called} | `{source.path}`{onto} | {1.0 if weight is None else weight:g} | {_digest(facts, name)} |"
+            f"| {called} | `{source.path}`{onto}{_layers(source.stack)} | {1.0 if weight is None else weight:g} | {_digest(facts, name)} |"
         )
     return "## Sources\n\n" + "\n".join(rows)
+
+
+def _layers(stack: Stack) -> str:
+    """The layers of a stack in words; empty if there is none."""
+    parts = [
+        f"{part.layers[0]} to {part.layers[1] - 1}"
+        + (f" (`{part.of}`)" if part.of else "")
+        + (f" of `{part.path}`" if part.path is not None else "")
+        for part in stack
+    ]
+    return f": layers {', '.join(parts)}" if parts else ""
 
 
 def _digest(facts: CardFacts, name: str) -> str:

@@ -11,6 +11,8 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.companions import companions_in
 from mmgrid.merging.models.quantised import QUANTISATION
 from mmgrid.merging.models.settings import CONFIG_FILE, TIED, embeddings_tied
+from mmgrid.merging.models.stack import StackedSource
+from mmgrid.merging.output.stacked_config import with_stack
 from mmgrid.merging.plan.block_files import BlockFile
 
 
@@ -21,6 +23,7 @@ def copy_companions(
     vocabulary: int | None = None,
     tied: bool | None = None,
     quantised: bool = False,
+    stack: StackedSource | None = None,
 ) -> None:
     """Copy config, tokenizer and generation files from a model's folder; not the files of its token blocks.
 
@@ -32,6 +35,7 @@ def copy_companions(
         vocabulary: number of token rows of the result, if they may be others than the model's.
         tied: whether the head of the result is its embeddings; None if it has no head, or nothing says so.
         quantised: whether the result holds 8-bit codes; otherwise its config declares none.
+        stack: the model, if its layers are stacked.
     """
     if not source.is_dir():
         return
@@ -47,6 +51,12 @@ def copy_companions(
             changed = {TIED: tied} | _with_value(changed, TIED, tied)
         if not quantised:
             changed = {key: item for key, item in changed.items() if key != QUANTISATION}
+        if stack is not None:
+            layers = {
+                place: [(model.companions, layer) for model, layer in origins]
+                for place, origins in stack.origins.items()
+            }
+            changed = with_stack(changed, layers, stack.counts)
         if changed != value:
             config.unlink()
             write_json(config, changed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.merging.errors import MergeError, listing
-from mmgrid.merging.models.settings import CONFIG_FILE, default_of, in_one_form, settings_of
+from mmgrid.merging.models.settings import CONFIG_FILE, LAYER_COUNTS, default_of, in_one_form, settings_of
 
 # Settings that change what the same weights compute, by the last part of their key.
 _CHANGES_NUMBERS = re.compile(
@@ -32,12 +32,13 @@ _OF_NO_MATTER = re.compile(
 )
 
 
-def compare_settings(models: Mapping[str, Path], *, allow: bool = False) -> list[str]:
+def compare_settings(models: Mapping[str, Path], *, allow: bool = False, stacked: bool = False) -> list[str]:
     """Compare the `config.json` of all models with that of the first.
 
     Args:
         models: what a user calls a model → its folder; models without a config are left out.
         allow: note differences that change numbers, too.
+        stacked: leave out numbers of layers and lists with an entry for each, because layers are stacked.
 
     Returns:
         A note for each difference that does not change numbers, or that is allowed.
@@ -53,6 +54,10 @@ def compare_settings(models: Mapping[str, Path], *, allow: bool = False) -> list
     notes: dict[str, list[str]] = {}
     for other in others:
         for key, (here, there) in _differences(found[first], found[other]).items():
+            if stacked and (
+                key.rpartition(".")[2] in LAYER_COUNTS or isinstance(here, tuple) or isinstance(there, tuple)
+            ):
+                continue
             known = here is not _ABSENT and there is not _ABSENT
             told = grave if known and _CHANGES_NUMBERS.match(key.rpartition(".")[2]) else notes
             told.setdefault(f"{key}: {first} has {_shown(here)}", []).append(f"{other} {_shown(there)}")

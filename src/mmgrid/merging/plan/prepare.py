@@ -15,6 +15,7 @@ from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
+from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.models.ties import OneForm, holds_vocabulary, one_form
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
@@ -23,9 +24,8 @@ from mmgrid.merging.plan.config_check import compare_settings
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
+from mmgrid.merging.plan.stacks import ModelPaths, digest_name, is_stacked, models_of, stacked, stacked_files
 from mmgrid.merging.plan.vocabulary import OneVocabulary, check_tokenizers, one_vocabulary
-
-_ModelPaths = tuple[Path, Path | None]  # a source's folder, and for an adapter the folder of its model
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class PreparedMerge:
         tables: name of the source (or `(base)`) → the token blocks that its folder declares.
         block_files: name → file, for the files of the result's token blocks.
         companions: the folder whose config and tokenizer are copied.
+        stack: the model of this config, if its layers are stacked.
         form: how tied tensors were brought to one form.
         vocabulary: the tokens of the result, if the recipe chose them.
         notes: what a user should know about the models.
@@ -51,6 +52,7 @@ class PreparedMerge:
     tables: dict[str, BlockTable]
     block_files: dict[str, BlockFile]
     companions: Path
+    stack: StackedSource | None
     form: OneForm
     vocabulary: OneVocabulary | None
     notes: tuple[str, ...]
@@ -79,7 +81,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         opened = _opened(recipe, stack)
         called = _called(recipe)
         about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
-        notes = compare_settings(about, allow=recipe.allow_config_mismatch)
+        notes = compare_settings(about, allow=recipe.allow_config_mismatch, stacked=is_stacked(recipe))
         opened, form = one_form(opened, called)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         notes += more
@@ -88,8 +90,13 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         hashing_seconds = time.monotonic() - clock
         recipe = _named(recipe, files)
         stack.enter_context(_names_for_people(recipe, called))
-        sources = {str(source.name): opened[source.path, source.onto] for source in recipe.sources}
-        base = None if recipe.base is None else opened[recipe.base, recipe.base_onto]
+        sources = {
+            str(source.name): stacked(opened, source.path, source.onto, source.stack, str(source.name))
+            for source in recipe.sources
+        }
+        base = None
+        if recipe.base is not None:
+            base = stacked(opened, recipe.base, recipe.base_onto, recipe.base_stack, "the base")
         program = make_program(sources, _methods(recipe, opened, sources, base), recipe.seed)
         recipe = _resolved(recipe, program)
         tables = _tables(sources, base)
@@ -103,20 +110,32 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         of_blocks = block_files(plan.blocks, {name: source.companions for name, source in sources.items()})
         known: dict[str, Any] = {}
         if digests:
-            paths = {id(folder): path for path, folder in opened.items()}
-            known = {name: files[paths[id(folder)]] for name, folder in folders.items()}
+            known = _known_files(recipe, files)
             known |= _with_block_files(known, of_blocks, workers)
-        companions = _companions(recipe, folders)
+        like = _companions(recipe, folders)
+        companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
         check_companions(companions)
         said = (*notes, *form.notes)
         yield PreparedMerge(
-            recipe, program, plan, folders, tables, of_blocks, companions, form, words, said, known, hashing_seconds
+            recipe,
+            program,
+            plan,
+            folders,
+            tables,
+            of_blocks,
+            companions,
+            stack_of,
+            form,
+            words,
+            said,
+            known,
+            hashing_seconds,
         )
 
 
 def _of_one_vocabulary(
-    recipe: MergeRecipe, opened: dict[_ModelPaths, Source], called: Mapping[_ModelPaths, str]
-) -> tuple[dict[_ModelPaths, Source], OneVocabulary | None, list[str]]:
+    recipe: MergeRecipe, opened: dict[ModelPaths, Source], called: Mapping[ModelPaths, str]
+) -> tuple[dict[ModelPaths, Source], OneVocabulary | None, list[str]]:
     """The models with their token rows in one order, and notes; models with blocks of rows are left as they are."""
     folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
     blocks = [name for name, folder in folders.items() if BlockTable.read(folder) is not None]
@@ -134,16 +153,30 @@ def _of_one_vocabulary(
     return views, words, words.notes()
 
 
-def _base_first(recipe: MergeRecipe, opened: Mapping[_ModelPaths, Source]) -> list[_ModelPaths]:
+def _base_first(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source]) -> list[ModelPaths]:
     base = (recipe.base, recipe.base_onto)
     return sorted(opened, key=lambda key: key != base)
 
 
-def _called(recipe: MergeRecipe) -> dict[_ModelPaths, str]:
-    """What a user calls each model: the name of a source, else the shortest unique end of its path."""
-    paths: dict[_ModelPaths, str | None] = {(source.path, source.onto): source.name for source in recipe.sources}
+def _known_files(recipe: MergeRecipe, files: Mapping[ModelPaths, Any]) -> dict[str, Any]:
+    """Source, base or base of a rule → the digests of its files."""
+    known = {
+        str(source.name): stacked_files(files, source.path, source.onto, source.stack) for source in recipe.sources
+    }
     if recipe.base is not None:
-        paths.setdefault((recipe.base, recipe.base_onto), None)
+        known[BASE] = stacked_files(files, recipe.base, recipe.base_onto, recipe.base_stack)
+    return known | {
+        f"{BASE} of rule {number}": files[rule.base, None]
+        for number, rule in enumerate(recipe.rules)
+        if rule.base is not None
+    }
+
+
+def _called(recipe: MergeRecipe) -> dict[ModelPaths, str]:
+    """What a user calls each model: the name of a source, else the shortest unique end of its path."""
+    paths: dict[ModelPaths, str | None] = {(source.path, source.onto): source.name for source in recipe.sources}
+    for key in models_of(recipe):
+        paths.setdefault(key, None)
     paths |= {(rule.base, None): None for rule in recipe.rules if rule.base is not None}
     ends = [short_name_of(path) or str(path) for path, _ in paths]
     return {
@@ -153,7 +186,7 @@ def _called(recipe: MergeRecipe) -> dict[_ModelPaths, str]:
 
 
 @contextlib.contextmanager
-def _names_for_people(recipe: MergeRecipe, called: Mapping[_ModelPaths, str]) -> Iterator[None]:
+def _names_for_people(recipe: MergeRecipe, called: Mapping[ModelPaths, str]) -> Iterator[None]:
     """Say in errors what the user wrote, where a source is named by its digest."""
     known = {str(source.name): called[source.path, source.onto] for source in recipe.sources}
     digests = {name: said for name, said in known.items() if short_name(name, Path(said)) != name}
@@ -180,25 +213,26 @@ def _on_this_machine(recipe: MergeRecipe) -> MergeRecipe:
     return recipe.model_copy(update={"sources": tuple(map(with_model, recipe.sources))})
 
 
-def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[_ModelPaths, Source]:
+def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[ModelPaths, Source]:
     """All sources and bases, each opened once."""
-    opened: dict[_ModelPaths, Source] = {}
-    for source in recipe.sources:
-        if (source.path, source.onto) not in opened:
-            source_opened = open_source(source.path, source.onto, recipe.base)
-            opened[source.path, source.onto] = stack.enter_context(source_opened)
-    bases = [(recipe.base, recipe.base_onto), *((rule.base, None) for rule in recipe.rules)]
-    for base, onto in bases:
-        if base is not None and (base, onto) not in opened:
-            opened[base, onto] = stack.enter_context(open_source(base, onto))
+    opened: dict[ModelPaths, Source] = {}
+    base = (recipe.base, recipe.base_onto)
+    for path, onto in models_of(recipe):
+        model = open_source(path, onto, None if (path, onto) == base else recipe.base)
+        opened[path, onto] = stack.enter_context(model)
+    for rule in recipe.rules:
+        if rule.base is not None and (rule.base, None) not in opened:
+            opened[rule.base, None] = stack.enter_context(open_source(rule.base, None))
     return opened
 
 
-def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeRecipe:
+def _named(recipe: MergeRecipe, digests: Mapping[ModelPaths, Any]) -> MergeRecipe:
     """The recipe with a name for every source: by default the digest of its weights."""
 
     def name_of(source: MergeSource) -> str:
-        return joint_digest(digests[source.path, source.onto]) if digests else short_name_of(source.path)
+        if not digests:
+            return short_name_of(source.path)
+        return digest_name(digests, source) if source.stack else joint_digest(digests[source.path, source.onto])
 
     sources = tuple(
         source if source.name else source.model_copy(update={"name": name_of(source)}) for source in recipe.sources
@@ -214,7 +248,7 @@ def _named(recipe: MergeRecipe, digests: Mapping[_ModelPaths, Any]) -> MergeReci
 
 
 def _methods(
-    recipe: MergeRecipe, opened: Mapping[_ModelPaths, Source], sources: Mapping[str, Source], base: Source | None
+    recipe: MergeRecipe, opened: Mapping[ModelPaths, Source], sources: Mapping[str, Source], base: Source | None
 ) -> list[AppliedMethod]:
     """The methods of the rules, then the recipe's own."""
     weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
@@ -228,7 +262,7 @@ def _methods(
             apply_method(
                 method,
                 sources,
-                None if own_base is None else opened[own_base, recipe.base_onto if rule.base is None else None],
+                None if own_base is None else base if rule.base is None else opened[rule.base, None],
                 {**weights, **(rule.weights or {})},
                 inherited if rule.scale is None else rule.scale,
                 options,
@@ -297,23 +331,28 @@ def _with_block_files(digests: Mapping[str, Any], files: Mapping[str, BlockFile]
     return {name: {**digests[name], **own} for name, own in zip(by_source, found, strict=True)}
 
 
-def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Path:
-    """The folder whose config and tokenizer are copied.
+def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Source:
+    """The model whose config and tokenizer are copied.
 
     Raises:
         MergeError: the recipe names an unknown source.
     """
     name = recipe.companions or str(recipe.sources[0].name)
     if recipe.companions == BASE_FILES and BASE in folders:
-        return folders[BASE].companions
+        return folders[BASE]
     if name not in folders:
         known = [*folders, BASE_FILES] if BASE in folders else list(folders)
         raise MergeError(f"companions: there is no source {name!r}{nearest(name, known)}; known: {listing(known)}")
-    return folders[name].companions
+    return folders[name]
 
 
 def paths_of(recipe: MergeRecipe) -> list[Path]:
     """All folders that a recipe names."""
-    bases = [recipe.base, recipe.base_onto, *(rule.base for rule in recipe.rules)]
-    models = [path for source in recipe.sources for path in (source.path, source.onto)]
-    return [path for path in (*models, *bases) if path is not None]
+    found: list[Path] = []
+
+    def seen(path: Path) -> Path:
+        found.append(path)
+        return path
+
+    recipe.with_paths(seen)
+    return found

@@ -25,6 +25,26 @@ BASE_FILES = "base"
 OutputType = Literal["source", "float32", "bfloat16", "float16"]
 
 
+class Layers(BaseModel):
+    """Layers of a model, as a part of a stack.
+
+    Attributes:
+        layers: the first layer, and the one after the last; counted from 0.
+        path, onto: the model, as in `MergeSource`. Default: that of the source.
+        of: the name before the layers' numbers, such as `item_tower.layers`, for models with several such names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+    path: Path | None = None
+    onto: Path | None = None
+    of: str | None = None
+
+
+Stack = tuple[Layers, ...]
+
+
 class MergeSource(BaseModel):
     """One model to merge.
 
@@ -34,6 +54,8 @@ class MergeSource(BaseModel):
         weight: its weight wᵢ. Default: 1, or the weight of the method's preset.
         onto: for a LoRA adapter: the model that it is merged into. Default: the folder that its own configuration names
             if it exists, else the recipe's base, else the name on the Hub in its configuration.
+        stack: layers of this model and of others, in the order that they have in the result; they are renumbered.
+            Embeddings come from the first of them, other tensors outside of layers from the last. Default: all layers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +64,7 @@ class MergeSource(BaseModel):
     name: str | None = Field(default=None, min_length=1)
     weight: Finite | None = None
     onto: Path | None = None
+    stack: Stack = ()
 
 
 class MergeRule(BaseModel):
@@ -71,6 +94,7 @@ class MergeRecipe(BaseModel):
         sources: at least one; their order does not change merged values.
         base: θ₀, for methods of task vectors.
         base_onto: for a base that is a LoRA adapter: the model that it is merged into; as `onto` of a source.
+        base_stack: layers of the base, as `stack` of a source.
         scale: λ, the factor on the delta; a list is spread evenly over the depth of the layers.
         seed: for methods that draw random numbers.
         dtype: type of the floating-point tensors of the result; "source": for each tensor the widest type among the
@@ -90,6 +114,7 @@ class MergeRecipe(BaseModel):
     sources: tuple[MergeSource, ...] = Field(min_length=1)
     base: Path | None = None
     base_onto: Path | None = None
+    base_stack: Stack = ()
     scale: Scale = 1.0
     seed: int = Field(default=0, ge=0)
     dtype: OutputType = "source"
@@ -146,31 +171,57 @@ class MergeRecipe(BaseModel):
         """The recipe with all its paths changed."""
         sources = tuple(
             source.model_copy(
-                update={"path": change(source.path), "onto": None if source.onto is None else change(source.onto)}
+                update={
+                    "path": change(source.path),
+                    "onto": None if source.onto is None else change(source.onto),
+                    "stack": _with_paths(source.stack, change),
+                }
             )
             for source in self.sources
         )
+        below = _with_paths(self.base_stack, change)
         base, under = (None if path is None else change(path) for path in (self.base, self.base_onto))
         rules = tuple(
             rule if rule.base is None else rule.model_copy(update={"base": change(rule.base)}) for rule in self.rules
         )
-        return self.model_copy(update={"sources": sources, "base": base, "base_onto": under, "rules": rules})
+        return self.model_copy(
+            update={"sources": sources, "base": base, "base_onto": under, "base_stack": below, "rules": rules}
+        )
 
     @classmethod
     def _checked(cls, value: Any, where: str) -> MergeRecipe:
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
+            found = error.errors()
+            first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             *above, key = map(str, first["loc"])
-            inner = {"sources": MergeSource, "rules": MergeRule, "vocabulary": VocabularyChoice}
-            owner = TokenRow if "tokens" in above[:2] else inner.get(above[0], cls) if above else cls
+            inner = {
+                "sources": MergeSource,
+                "rules": MergeRule,
+                "vocabulary": VocabularyChoice,
+                "base_stack": Layers,
+            }
+            nested = {"tokens": TokenRow, "stack": Layers}
+            owner = next((nested[part] for part in above if part in nested), inner.get(above[0] if above else "", cls))
             fields = owner.model_fields
             hint = nearest(key, fields)
             raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
         raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
+
+
+def _with_paths(stack: Stack, change: Callable[[Path], Path]) -> Stack:
+    return tuple(
+        part.model_copy(
+            update={
+                "path": None if part.path is None else change(part.path),
+                "onto": None if part.onto is None else change(part.onto),
+            }
+        )
+        for part in stack
+    )
 
 
 def read_yaml(path: Path) -> Any:
