@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise"),
     "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
-    "Merging": ("merge", "methods", "diff"),
+    "Merging": ("merge", "methods", "diff", "extract-lora"),
     "This machine": ("doctor",),
 }
 
@@ -55,6 +55,9 @@ mmgrid push checkpoint/semb/games/phase2 \\
     "export": """\
 mmgrid export checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml --to hllm -o hllm-games""",
+    "extract-lora": """\
+mmgrid extract-lora tuned --base base --rank 16 -o adapter
+mmgrid extract-lora tuned --base base --energy 0.9 -o adapter""",
     "merge": """\
 mmgrid merge recipe.yml merged
 mmgrid merge --method ties --base base \\

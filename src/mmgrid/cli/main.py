@@ -15,6 +15,7 @@ from mmgrid.cli import (
     advise_commands,
     data_commands,
     doctor_command,
+    extract_command,
     grid_commands,
     hub_commands,
     log_commands,
@@ -71,6 +72,7 @@ app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)
 app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
+app.command("extract-lora")(extract_command.extract_lora)
 app.command()(hub_commands.push)
 app.command()(hub_commands.pull)
 app.command("import")(zoo_commands.import_)

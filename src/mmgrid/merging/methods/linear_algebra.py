@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float64]
 _NEGLIGIBLE = 2.0**-23
+_SPARE_DIRECTIONS, _ITERATIONS = 8, 4
 
 
 class Directions(NamedTuple):
@@ -94,6 +95,31 @@ def directions(matrix: Matrix, size: float | None = None) -> Directions:
     if m < n:
         left, right = right.T, left.T
     return Directions(left, sizes, right).top(rank)
+
+
+def leading_directions(matrix: Matrix, k: int, *, seed: int = 0) -> Directions:
+    """The k largest singular directions of a matrix [m, n], found by a randomised search: much faster for k ≪ min(m, n).
+
+    Source: Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 2011, algorithms 4.4 and 5.1,
+    with 8 more directions than asked for and four iterations of the subspace.
+
+    Raises:
+        MergeError: the decomposition does not converge.
+    """
+    rows, columns = matrix.shape
+    wanted = min(k + _SPARE_DIRECTIONS, rows, columns)
+    start = np.random.Generator(np.random.Philox(seed)).standard_normal((columns, wanted))
+    basis = _orthonormal(product(matrix, start))
+    for _ in range(_ITERATIONS):
+        basis = _orthonormal(product(matrix, _orthonormal(product(matrix.T, basis))))
+    left, sizes, right = directions(product(basis.T, matrix))
+    return Directions(product(basis, left), sizes, right).top(k)
+
+
+def _orthonormal(matrix: Matrix) -> Matrix:
+    import torch
+
+    return _on_one_thread(lambda: torch.linalg.qr(_tensor(matrix)).Q).cpu().numpy()
 
 
 def isometry(matrix: Matrix) -> Matrix:

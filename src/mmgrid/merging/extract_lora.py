@@ -1,0 +1,355 @@
+"""Writes the difference of two models as a LoRA adapter: B A ≈ θ − θ₀ for every matrix, by its largest directions.
+
+Source: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022, https://arxiv.org/abs/2106.09685;
+the best B A of rank r is the truncated singular value decomposition (Eckart and Young 1936).
+"""
+
+import contextlib
+import fnmatch
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmgrid.files import clear_disk_errors, name_of, replacing_folder, write_json
+from mmgrid.merging.arrays.floats import LARGEST, is_float, narrow, widen
+from mmgrid.merging.arrays.parallel import default_workers, for_each
+from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
+from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
+from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
+from mmgrid.merging.models.source import Source
+from mmgrid.merging.models.sources import found, open_source
+from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary, one_form
+from mmgrid.merging.output.folder import check_free, check_outside
+
+Search = Literal["auto", "exact", "randomised"]
+_PREFIX = "base_model.model."
+_EXACT_UP_TO = 256  # smaller sides than this are decomposed exactly: the search would gain nothing
+_WORTH = 4  # … and so are matrices of which more than a quarter of the directions is wanted
+_FIRST_RANK = 16  # where a share of the energy is asked for, the search begins with so many directions
+
+
+@dataclass(frozen=True)
+class ExtractedTensor:
+    """One tensor of an adapter.
+
+    Attributes:
+        rank: of its update; 0 for a tensor that is kept whole or left out.
+        energy: share of ‖θ − θ₀‖² that the adapter holds, 0 to 1.
+        norm: ‖θ − θ₀‖.
+    """
+
+    rank: int
+    energy: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """An adapter that was written.
+
+    Attributes:
+        out: its folder.
+        tensors: name → what the adapter holds of it, for all tensors that differ.
+        left_out: name → why it is not in the adapter, for tensors that differ.
+        bytes_written: size of the adapter's weights.
+    """
+
+    out: Path
+    tensors: Mapping[str, ExtractedTensor]
+    left_out: Mapping[str, str]
+    bytes_written: int
+    seconds: float
+
+    @property
+    def error(self) -> float:
+        """‖θ − θ₀ − BA‖ / ‖θ − θ₀‖ over all tensors, those that are left out included."""
+        total = sum(each.norm**2 for each in self.tensors.values())
+        missing = sum((1 - each.energy) * each.norm**2 for each in self.tensors.values())
+        return float(np.sqrt(max(missing, 0.0) / total)) if total else 0.0
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    rank: int
+    energy: float | None
+    ranks: Mapping[str, int]
+    search: Search
+
+    def most(self, name: str, shape: tuple[int, ...]) -> int:
+        own = next((rank for pattern, rank in self.ranks.items() if fnmatch.fnmatchcase(name, pattern)), self.rank)
+        return min(own, *shape)
+
+
+def extract_lora(
+    model: str | Path,
+    base: str | Path,
+    out: str | Path,
+    *,
+    rank: int = 32,
+    energy: float | None = None,
+    ranks: Mapping[str, int] | None = None,
+    search: Search = "auto",
+    dtype: str = "float32",
+    workers: int | None = None,
+    progress: MergeProgress | None = None,
+) -> ExtractReport:
+    """Write the difference of a fine-tuned model and its base as a LoRA adapter of PEFT.
+
+    Matrices become B A; other tensors that differ (norms, biases of norms), and vocabularies that were resized, are kept
+    whole, as `modules_to_save`. Two tensors at a time are in memory for each thread, and the adapter.
+
+    Args:
+        model, base: folders, safetensors files, or names on the Hub.
+        out: the adapter's folder; must be absent or empty.
+        rank: the largest rank of a tensor.
+        energy: the share of each tensor's ‖θ − θ₀‖² to hold, over 0, at most 1; the smallest such rank is taken, up to
+            `rank`.
+        ranks: pattern of tensor names, such as `*.mlp.*` → the largest rank there, instead of `rank`.
+        search: "exact" decomposes every matrix, "randomised" searches for its largest directions, "auto" searches
+            where that is faster.
+        dtype: type of the adapter: float32, bfloat16 or float16.
+        workers: number of threads; does not change the result. Default: one per core.
+        progress: called after each tensor with bytes done, bytes in all, and the tensor's name.
+
+    Raises:
+        MergeError: the models do not fit each other or are equal, or a setting is wrong.
+        FileExistsError: `out` is not empty.
+    """
+    clock = time.monotonic()
+    wanted = _checked(_Wanted(rank, energy, dict(ranks or {}), search), dtype)
+    places = {"model": found(Path(model)), "base": found(Path(base))}
+    target = Path(out).absolute()
+    check_outside(target, list(places.values()))
+    check_free(target)
+    with contextlib.ExitStack() as stack:
+        opened: dict[str, Source] = {
+            name: stack.enter_context(open_source(path, base=places["base"])) for name, path in places.items()
+        }
+        models, _ = one_form(opened, {name: str(path) for name, path in places.items()})
+        _check_fit(models["model"], models["base"])
+        extraction = _Extraction(models["model"], models["base"], wanted, dtype)
+        names = sorted(name for name in models["model"] if name in models["base"] and _is_float(models, name))
+        counter = ByteCounter({name: models["model"].info(name) for name in names}, progress)
+
+        counting = threading.Lock()
+
+        def take(name: str) -> None:
+            extraction.take(name)
+            with counting:
+                counter.add(name)
+
+        for_each(names, take, workers or default_workers())
+        extraction.keep_namesakes()
+        if not extraction.tensors:
+            raise MergeError(f"{model}: has the weights of {base}; there is nothing to extract")
+        size = _write(extraction, places["base"], target)
+        for source in opened.values():
+            source.check_unchanged()
+    order = sorted(extraction.report)
+    return ExtractReport(
+        target, {name: extraction.report[name] for name in order}, extraction.left_out, size, time.monotonic() - clock
+    )
+
+
+def _checked(wanted: _Wanted, dtype: str) -> _Wanted:
+    if min((wanted.rank, *wanted.ranks.values())) < 1:
+        raise MergeError("rank: must be at least 1")
+    if wanted.energy is not None and not 0 < wanted.energy <= 1:
+        raise MergeError(f"energy: {wanted.energy:g} must be over 0 and at most 1")
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise MergeError(f"dtype: {dtype!r} is not supported; known: float32, bfloat16, float16")
+    return wanted
+
+
+def _is_float(models: Mapping[str, Source], name: str) -> bool:
+    return all(is_float(model.info(name).dtype) for model in models.values())
+
+
+def _check_fit(model: Source, base: Source) -> None:
+    lacking = set(model) ^ set(base)
+    if lacking:
+        where = "the base" if next(iter(sorted(lacking))) in model else "the model"
+        raise MergeError(
+            f"{where} lacks {listing(lacking)}; the base must be the model that the other was trained from"
+        )
+    for name in model:
+        one, other = model.info(name), base.info(name)
+        resized = holds_vocabulary(name) and one.shape[1:] == other.shape[1:]
+        if one.shape != other.shape and not resized:
+            raise MergeError(f"tensor {name}: shapes differ: model {list(one.shape)}, base {list(other.shape)}")
+
+
+class _Extraction:
+    """The tensors of an adapter, as they are found. Threads may share it: each tensor is taken once."""
+
+    def __init__(self, model: Source, base: Source, wanted: _Wanted, dtype: str) -> None:
+        self.model, self.base, self.wanted, self.dtype = model, base, wanted, dtype
+        self.tensors: dict[str, np.ndarray] = {}
+        self.report: dict[str, ExtractedTensor] = {}
+        self.left_out: dict[str, str] = {}
+        self.whole: set[str] = set()
+        self._embeddings = set(embeddings_in(model))
+
+    def take(self, name: str) -> None:
+        """Extract one tensor."""
+        info = self.model.info(name)
+        values = _values(self.model, name)
+        if info.shape != self.base.info(name).shape:
+            self._keep(name, values, float(np.linalg.norm(values.astype(np.float64))))
+            return
+        change = values.astype(np.float64) - _values(self.base, name)
+        if not np.isfinite(change).all():
+            raise MergeError(f"tensor {name}: holds NaN or an infinity")
+        norm = float(np.linalg.norm(change))
+        if not norm:
+            return
+        if reason := self._unwanted(name):
+            self.left_out[name] = reason
+            self.report[name] = ExtractedTensor(0, 0.0, norm)
+            return
+        if len(info.shape) != 2:
+            self._keep(name, values, norm)
+            return
+        kept = _largest(change, self.wanted, name, norm)
+        root = np.sqrt(kept.sizes)
+        up, down = kept.left * root, root[:, None] * kept.right
+        stem = _PREFIX + name.removesuffix(".weight")
+        if name in self._embeddings:  # PEFT adds (B A)ᵀ to embeddings
+            pair = {f"{stem}.lora_embedding_A": up.T, f"{stem}.lora_embedding_B": down.T}
+        else:
+            pair = {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+        self.tensors |= {key: np.ascontiguousarray(value, np.float32) for key, value in pair.items()}
+        share = min(float(np.sum(np.square(kept.sizes))) / norm**2, 1.0)
+        self.report[name] = ExtractedTensor(len(kept.sizes), share, norm)
+
+    def _unwanted(self, name: str) -> str:
+        """Why an adapter has no place for a tensor that differs; empty if it has."""
+        if not _module(name):
+            return "belongs to no module that PEFT could save"
+        if name.endswith(".weight"):
+            return ""
+        weight = f"{_module(name)}.weight"
+        matrix = weight in self.model and len(self.model.info(weight).shape) == 2
+        return "a bias beside a matrix: LoRA has none" if matrix else ""
+
+    def keep_namesakes(self) -> None:
+        """PEFT saves all modules of one name, so those that did not change are kept beside those that did."""
+        last = {_module(name).rpartition(".")[2] for name in self.whole}
+        for name in self.model:
+            if _module(name).rpartition(".")[2] in last and name not in self.whole:
+                self.tensors = {key: value for key, value in self.tensors.items() if not _is_of(key, name)}
+                self._keep(name, _values(self.model, name), self.report[name].norm if name in self.report else 0.0)
+
+    def _keep(self, name: str, values: np.ndarray, norm: float) -> None:
+        self.tensors[_PREFIX + name] = values.astype(np.float32)
+        self.whole.add(name)
+        if norm:
+            self.report[name] = ExtractedTensor(0, 1.0, norm)
+
+
+def _largest(change: np.ndarray, wanted: _Wanted, name: str, norm: float) -> Directions:
+    """The directions to keep of a difference."""
+    most = wanted.most(name, change.shape)
+    side = min(change.shape)
+    exact = wanted.search == "exact" or (
+        wanted.search == "auto" and (side <= _EXACT_UP_TO or (most * _WORTH > side and wanted.energy is None))
+    )
+    if exact:
+        return _enough(directions(change).top(most), wanted.energy, norm)
+    rank = most if wanted.energy is None else min(_FIRST_RANK, most)
+    while True:
+        kept = leading_directions(change, rank)
+        holds = float(np.sum(np.square(kept.sizes))) / norm**2
+        if rank == most or (wanted.energy is not None and holds >= wanted.energy):
+            return _enough(kept, wanted.energy, norm)
+        rank = min(2 * rank, most)
+
+
+def _enough(kept: Directions, energy: float | None, norm: float) -> Directions:
+    """The fewest directions that hold a share of ‖θ − θ₀‖²; at least one."""
+    if energy is None:
+        return kept
+    shares = np.cumsum(np.square(kept.sizes)) / norm**2
+    return kept.top(max(int(np.searchsorted(shares, energy * (1 - 1e-12))) + 1, 1))
+
+
+def _values(source: Source, name: str) -> np.ndarray:
+    info = source.info(name)
+    return widen(source.read(name, 0, info.size), info.dtype).reshape(info.shape).copy()
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _is_of(key: str, name: str) -> bool:
+    return key.startswith(f"{_PREFIX}{_module(name)}.lora_")
+
+
+def _write(extraction: _Extraction, base: Path, out: Path) -> int:
+    """Write the adapter's folder; returns the size of its weights."""
+    dtype = extraction.dtype
+    infos = {name: TensorInfo(dtype, value.shape) for name, value in extraction.tensors.items()}
+    for name, value in extraction.tensors.items():
+        if value.size and float(np.abs(value).max()) > LARGEST[dtype]:
+            raise MergeError(f"{name}: its values do not fit {dtype}; choose float32 or bfloat16")
+    with clear_disk_errors(out, remedy="give another output folder"), _folder(out) as folder:
+        with TensorWriter(folder / ADAPTER_FILE, infos) as writer:
+            for name, value in extraction.tensors.items():
+                writer.write(name, 0, narrow(value.reshape(-1), dtype))
+        write_json(folder / ADAPTER_CONFIG, _settings(extraction, base))
+        (folder / "README.md").write_text(_card(base), encoding="utf-8")
+    return sum(info.bytes for info in infos.values())
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(out) as folder:
+        yield folder
+
+
+def _settings(extraction: _Extraction, base: Path) -> dict[str, Any]:
+    """The adapter's configuration. With alpha = r everywhere the scale of B A is 1."""
+    ranks = {_module(name): each.rank for name, each in extraction.report.items() if each.rank}
+    usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
+    other = {module: rank for module, rank in sorted(ranks.items()) if rank != usual}
+    saved = sorted({_module(name).rpartition(".")[2] for name in extraction.whole})
+    hub = name_of(base)
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(hub.repo if hub is not None else base.absolute()),
+        "revision": hub.revision if hub is not None else None,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "bias": "none",
+        "lora_dropout": 0.0,
+        "fan_in_fan_out": False,
+        "use_rslora": False,
+        "use_dora": False,
+        "r": usual,
+        "lora_alpha": usual,
+        "rank_pattern": other,
+        "alpha_pattern": other,
+        "target_modules": sorted(ranks),
+        "modules_to_save": saved or None,
+    }
+
+
+def _card(base: Path) -> str:
+    hub = name_of(base)
+    front = {"library_name": "peft", "tags": ["lora"]} | ({"base_model": hub.repo} if hub is not None else {})
+    lines = [f"{key}: {json.dumps(value)}" for key, value in front.items()]
+    return "\n".join(
+        ["---", *lines, "---", "", "# LoRA adapter", "", "Extracted from a fine-tuned model by MMGRid.", ""]
+    )
