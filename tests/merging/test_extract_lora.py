@@ -72,7 +72,7 @@ def test_the_rank_bounds_the_error_as_theory_says(search: str, base: Path, tmp_p
 def test_the_search_finds_the_largest_directions() -> None:
     generator = np.random.default_rng(0)
     left, right = (np.linalg.qr(generator.normal(size=(n, 60)))[0] for n in (300, 200))
-    matrix = (left * 0.8 ** np.arange(60)) @ right.T
+    matrix = ((left * 0.8 ** np.arange(60)) @ right.T).astype(np.float64)
     exact, searched = directions(matrix).top(12), leading_directions(matrix, 12)
     np.testing.assert_allclose(searched.sizes, exact.sizes, rtol=1e-6)
     np.testing.assert_allclose(searched.matrix(), exact.matrix(), atol=1e-5)
