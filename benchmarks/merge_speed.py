@@ -1,22 +1,29 @@
 """Merging models of the size of Qwen3-0.6B, compared with mergekit on the same files, with a warm page cache.
 
-Prints, for each method, the wall time of the whole process and the peak resident memory (as counted by the kernel) of
-`mmgrid merge` and `mergekit-yaml`, their ratio, and the ratio of our time to the lower bound: one read of all sources
-and one write of the output, measured in the same run. Interpreter start and hashing of the sources are printed apart.
+Prints, for each method, wall and processor seconds of the whole process and the peak resident memory (as counted by
+the kernel) of `mmgrid merge` and `mergekit-yaml`, their ratio, and the ratio of our time to the lower bound: one read of
+all sources and one write of the output, measured in the same run. Interpreter start is printed apart.
+
+The first merge has an empty cache folder, so that it hashes its sources; the later ones find their digests there. On a
+shared machine, processor seconds say more than wall seconds. Instructions do not depend on the machine's load at all:
+they are counted by `perf stat`, or where it cannot, by callgrind (fifty times as slow, and without AVX-512).
 
     python benchmarks/merge_speed.py [--size 0.6B] [--folder DIR] [--mergekit BIN] [--only ties,slerp] [--repeats 1]
+    python benchmarks/merge_speed.py --instructions --size 0.15B
     python benchmarks/merge_speed.py --grow        # 0.15, 0.6, 1.7 B with 2 sources; 2 to 6 sources at 0.6 B
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +73,18 @@ CASES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished process: wall time in seconds, peak resident bytes, output."""
+    """A finished process: wall and processor time in seconds, peak resident bytes, output, errors."""
 
     seconds: float
+    processor: float
     memory: int
     output: str
+    errors: str
+
+    @property
+    def both(self) -> str:
+        """Wall and processor seconds."""
+        return f"{self.seconds:.2f} ({self.processor:.2f})"
 
 
 def main() -> None:
@@ -79,10 +93,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mmgrid-merge-models")
     parser.add_argument("--mergekit", default=shutil.which("mergekit-yaml", path=str(Path(sys.executable).parent)))
     parser.add_argument("--only", default="", help="cases, separated by commas; default: all")
-    parser.add_argument("--repeats", type=int, default=1, help="number of runs; the best counts")
+    parser.add_argument("--repeats", type=int, default=1, help="number of later runs; the best counts")
+    parser.add_argument("--instructions", action="store_true", help="count instructions of later runs, no times")
     parser.add_argument("--grow", action="store_true", help="other sizes and numbers of sources, without mergekit")
     options = parser.parse_args()
-    if options.grow:
+    if options.instructions:
+        count_instructions(options)
+    elif options.grow:
         grow(options.folder, options.repeats)
     else:
         compare(options)
@@ -93,26 +110,57 @@ def compare(options: argparse.Namespace) -> None:
     start = measured([sys.executable, "-c", "import mmgrid.cli.main"])
     torch = measured([sys.executable, "-c", "import torch"])
     print(f"Qwen3 {options.size}, base and two fine-tuned, bfloat16; {os.cpu_count()} cores.")
-    print(
-        f"Interpreter with mmgrid imported: {start.seconds:.2f} s; with torch imported: {torch.memory / MIB:.0f} MiB."
-    )
-    print(f"Hashing the sources: {hashing(list(models.values())):.2f} s.\n")
-    print("| method | seconds | floor | × floor | MiB | mergekit seconds | faster | mergekit MiB |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    chosen = [name.strip() for name in options.only.split(",") if name.strip()] or list(CASES)
-    for name in chosen:
+    print(f"Interpreter with mmgrid imported: {start.both} s; with torch imported: {torch.memory / MIB:.0f} MiB.")
+    print("Seconds: wall (processor).\n")
+    print("| method | first | later | floor | × floor | MiB | mergekit | first faster | mergekit MiB |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for name in chosen(options):
         case = CASES[name]
         read = [models["a"], models["b"], *([models["base"]] if case.base else [])]
         floor = min(floor_of(read, options.folder) for _ in range(2))
-        ours = best(lambda case=case: run_ours(case, models, ["a", "b"], options.folder), options.repeats)
-        inner = json.loads(ours.output)["seconds"]
-        row = [name, f"{ours.seconds:.2f}", f"{floor:.2f}", f"{inner / floor:.1f}", f"{ours.memory / MIB:.0f}"]
+        first = run_ours(case, models, ["a", "b"], options.folder, first=True)
+        later = best(lambda case=case: run_ours(case, models, ["a", "b"], options.folder), options.repeats)
+        inner, memory = json.loads(later.output)["seconds"], max(first.memory, later.memory)
+        row = [name, first.both, later.both, f"{floor:.2f}", f"{inner / floor:.1f}", f"{memory / MIB:.0f}"]
         if options.mergekit and case.mergekit:
             theirs = run_mergekit(options.mergekit, case, models, options.folder)
-            row += [f"{theirs.seconds:.1f}", f"{theirs.seconds / ours.seconds:.1f}×", f"{theirs.memory / MIB:.0f}"]
+            row += [theirs.both, f"{theirs.seconds / first.seconds:.1f}×", f"{theirs.memory / MIB:.0f}"]
         else:
             row += ["–"] * 3
         print("| " + " | ".join(row) + " |", flush=True)
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in options.only.split(",") if name.strip()] or list(CASES)
+
+
+def count_instructions(options: argparse.Namespace) -> None:
+    """Prints the instructions of whole processes, with loops and without."""
+    models = make_models(options.folder, options.size, ["base", "a", "b"])
+    command, pattern = counter()
+    print(f"Qwen3 {options.size}, base and two fine-tuned; billions of instructions, by {command[0]}.\n")
+    print("| method | native | numpy |\n|---|--:|--:|")
+    for name in chosen(options):
+        row = [name]
+        for kernels in ("on", "off"):
+            case, env = CASES[name], {"MMGRID_KERNELS": kernels}
+            run_ours(case, models, ["a", "b"], options.folder)  # digests are cached now
+            run = run_ours(case, models, ["a", "b"], options.folder, under=command, env=env)
+            found = re.findall(pattern, run.errors)
+            row.append(f"{int(found[-1].replace(',', '')) / 1e9:.2f}")
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def counter() -> tuple[list[str], str]:
+    """A command that counts the instructions of another one, and how it prints them to the standard error."""
+    perf = ["perf", "stat", "-x", " ", "-e", "instructions:u"]
+    if shutil.which("perf"):
+        tried = subprocess.run([*perf, "true"], capture_output=True, text=True, check=False)
+        if re.match(r"\d+ ", tried.stderr):
+            return perf, r"(?m)^(\d+) .*instructions"
+    if shutil.which("valgrind"):
+        return ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], r"Collected : (\d+)"
+    raise SystemExit("neither perf nor valgrind can count instructions here")
 
 
 def grow(folder: Path, repeats: int) -> None:
@@ -127,8 +175,20 @@ def grow(folder: Path, repeats: int) -> None:
             print(f"| {size} | {n} | {name} | {inner:.2f} | {ours.memory / MIB:.0f} |", flush=True)
 
 
-def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Path) -> Measured:
-    """Runs `mmgrid merge RECIPE OUT` with named sources and without digests."""
+def run_ours(
+    case: Case,
+    models: dict[str, Path],
+    sources: list[str],
+    folder: Path,
+    *,
+    first: bool = False,
+    under: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Measured:
+    """Runs `mmgrid merge RECIPE OUT`, `under` another command; the `first` merge on a machine has an empty cache."""
+    cache = folder / "cache"
+    if first:
+        shutil.rmtree(cache, ignore_errors=True)
     recipe = {
         "method": case.method,
         "sources": [{"name": name, "path": str(models[name]), "weight": 0.5} for name in sources],
@@ -138,8 +198,8 @@ def run_ours(case: Case, models: dict[str, Path], sources: list[str], folder: Pa
     file, out = folder / "recipe.yml", folder / "out-mmgrid"
     file.write_text(yaml.safe_dump(recipe))
     shutil.rmtree(out, ignore_errors=True)
-    program = [str(Path(sys.executable).with_name("mmgrid")), "merge", str(file), str(out), "--no-digests", "--json"]
-    result = measured(program)
+    program = [*under, sys.executable, "-m", "mmgrid", "merge", str(file), str(out), "--json"]
+    result = measured(program, {"XDG_CACHE_HOME": str(cache), **(env or {})})
     shutil.rmtree(out)
     return result
 
@@ -169,11 +229,11 @@ def best(run, repeats: int) -> Measured:
     return min((run() for _ in range(repeats)), key=lambda result: result.seconds)
 
 
-def measured(program: list[str]) -> Measured:
+def measured(program: list[str], env: Mapping[str, str] | None = None) -> Measured:
     """Runs a process to its end; its memory is as counted by the kernel, mapped pages included."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(program, stdout=output, stderr=errors)
+        process = subprocess.Popen(program, stdout=output, stderr=errors, env={**os.environ, **(env or {})})
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
@@ -181,7 +241,8 @@ def measured(program: list[str]) -> Measured:
         errors.seek(0)
         if process.returncode:
             raise SystemExit(f"{' '.join(program)}: exit code {process.returncode}:\n{errors.read().decode()[-2000:]}")
-        return Measured(seconds, usage.ru_maxrss * 1024, output.read().decode())
+        processor = usage.ru_utime + usage.ru_stime
+        return Measured(seconds, processor, usage.ru_maxrss * 1024, output.read().decode(), errors.read().decode())
 
 
 def floor_of(read: list[Path], folder: Path) -> float:
@@ -221,24 +282,6 @@ def in_threads(file: Path, move, flags: int, block: int = MIB) -> None:
     for thread in threads:
         thread.join()
     os.close(descriptor)
-
-
-def hashing(folders: list[Path]) -> float:
-    import hashlib
-
-    start = time.perf_counter()
-    threads = []
-    for folder in folders:
-
-        def digest(file: Path = folder / "model.safetensors") -> None:
-            with file.open("rb") as stream:
-                hashlib.file_digest(stream, "sha256")
-
-        threads.append(threading.Thread(target=digest))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

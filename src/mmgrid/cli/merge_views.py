@@ -37,7 +37,7 @@ def print_report(report: MergeReport, recipe: MergeRecipe) -> None:
     parts += [f"{len(found):,} {word}" for word, found in (("kept", report.kept), ("dropped", report.dropped)) if found]
     took = f"{duration(report.seconds)}, {size(report.bytes_written)} written"
     if report.hashing_seconds >= 0.1:
-        took += f"; digests {duration(report.hashing_seconds)}"
+        took += f"; {duration(report.hashing_seconds)} of this waiting for digests"
     draw.say(f"{report.out}: {', '.join(parts)} in {took}")
 
 

@@ -68,8 +68,10 @@ class DigestCache:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def sha256(self, file: Path) -> str:
+    def sha256(self, file: Path, progress: Callable[[int], None] | None = None) -> str:
         """The SHA-256 of `file`, from the cache if path, size and modification time are unchanged.
+
+        progress: as for `sha256_file`; what it raises ends the reading.
 
         Raises:
             OSError: the file cannot be read, or it changed while it was read.
@@ -79,7 +81,7 @@ class DigestCache:
         known = self._read().get(str(file))
         if isinstance(known, dict) and (known.get("bytes"), known.get("mtime_ns")) == stamp:
             return str(known["sha256"])
-        digest = sha256_file(file)
+        digest = sha256_file(file) if progress is None else sha256_file(file, progress)
         if _stamp(file) != stamp:
             raise OSError(f"{file}: changed while it was read; run again when no process writes to it")
         if abs(time.time() - stamp[1] / 1e9) > _SETTLED_SECONDS:

@@ -139,7 +139,9 @@ def sweep(
         speed = _speed(prepared, list(changes), workers) if measure else None
         clock = time.monotonic()
         made = [stack.enter_context(_output(common, out, change)) for out, change in changes.items()]
+        prepared.start_hashing()
         counts = _run(prepared, made, workers, progress)
+        prepared.check_unchanged()  # before their digests are asked for, which would fail in other words
         for output in made:
             output.finish(counts, card or model_card)
         prepared.check_unchanged()

@@ -98,6 +98,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
             if elements >= size:
                 counter.add(name)
 
+        prepared.start_hashing()
         run(prepared.program, prepared.plan, [Variant(sink)], workers=workers, skip=unlike, done=done)
         files = _files(prepared, folder)
         there.check_unchanged()

@@ -1,31 +1,84 @@
-"""SHA-256 digests of weight files, and the names that sources get from them."""
+"""SHA-256 digests of weight files, taken while a merge reads them, and the names that people read for digests."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mmgrid.files import DigestCache, short_name_of
 from mmgrid.merging.arrays.cache import cache_folder
 from mmgrid.merging.arrays.parallel import for_each
-from mmgrid.merging.models.sources import Source
+
+_HEXADECIMAL = frozenset("0123456789abcdef")
+Files = dict[str, dict[str, Any]]  # name of a file → its `sha256` and `bytes`
 
 
-def digests_of(folders: Sequence[Source], workers: int) -> list[dict[str, dict[str, Any]]]:
-    """For each folder: name of a weight file → its `sha256` and `bytes`."""
-    return digests_of_files([folder.files for folder in folders], workers)
+class Hashing:
+    """Computes the digests of files in threads of its own, beside the merge that reads them.
 
-
-def digests_of_files(groups: Sequence[Sequence[Path]], workers: int) -> list[dict[str, dict[str, Any]]]:
-    """For each group of files: name of the file → its `sha256` and `bytes`.
-
-    Digests are cached in the user's cache folder by path, size and time, because sources are never written to.
+    Digests are cached in the user's cache folder by path, size and time, because sources are never written to. Files
+    in the Hub's cache are named by their digest. Use as a context manager; its end stops what is not finished.
     """
-    cache = DigestCache(cache_folder() / "digests.json")
-    digests: dict[Path, str] = {}
-    files = sorted({file for group in groups for file in group})
-    for_each(files, lambda file: digests.__setitem__(file, cache.sha256(file)), workers)
-    return [{file.name: {"sha256": digests[file], "bytes": file.stat().st_size} for file in group} for group in groups]
+
+    def __init__(self, files: Collection[Path], workers: int) -> None:
+        self._cache = DigestCache(cache_folder() / "digests.json")
+        self._files, self._workers = sorted(set(files)), workers
+        self._digests: dict[Path, str] = {}
+        self._failure: BaseException | None = None
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.waited_seconds = 0.0  # until the digests were known
+
+    def start(self) -> None:
+        """Begin; `of` does so as well."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="digests", daemon=True)
+            self._thread.start()
+
+    def of(self, files: Collection[Path]) -> Files:
+        """For each file: its name → its `sha256` and `bytes`. Waits until they are known.
+
+        Raises:
+            OSError: a file cannot be read, or was changed while it was read.
+        """
+        clock = time.monotonic()
+        self.start()
+        assert self._thread is not None
+        self._thread.join()
+        self.waited_seconds += time.monotonic() - clock
+        if self._failure is not None:
+            raise self._failure
+        return {file.name: {"sha256": self._digests[file], "bytes": file.stat().st_size} for file in files}
+
+    def _run(self) -> None:
+        try:
+            for_each(self._files, self._digest, self._workers)
+        except BaseException as error:  # raised where the digests are asked for
+            self._failure = error
+
+    def _digest(self, file: Path) -> None:
+        self._digests[file] = digest_by_hub(file) or self._cache.sha256(file, lambda _: self._check_wanted())
+
+    def _check_wanted(self) -> None:
+        if self._stopped.is_set():
+            raise InterruptedError("the merge ended before its sources were hashed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def digest_by_hub(file: Path) -> str | None:
+    """The SHA-256 of a large file in the Hub's cache, which is the name of its blob there; None for other files."""
+    blob = file.resolve()
+    in_cache = blob.parent.name == "blobs" and blob.parent.parent.name.startswith("models--")
+    return blob.name if in_cache and _is_digest(blob.name) else None
 
 
 def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -35,6 +88,9 @@ def joint_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def short_name(name: str, path: Path) -> str:
-    """A source's name for people: its folder's name if the source is named by its digest."""
-    digest = len(name) == 64 and not set(name) - set("0123456789abcdef")
-    return short_name_of(path) or str(path) if digest else name
+    """A source's name for people: its folder's name if the source is named by its content."""
+    return short_name_of(path) or str(path) if _is_digest(name) else name
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and not set(text) - _HEXADECIMAL

@@ -20,7 +20,7 @@ class MergeReport:
         bytes_read: bytes of the sources' and bases' tensors, each counted once.
         bytes_written: bytes of the result's tensors.
         seconds: wall time of reading, computing and writing.
-        hashing_seconds: wall time of the sources' digests, taken before that.
+        hashing_seconds: wall time of waiting for the sources' digests, which are taken beside the merge.
         notes: remarks on anything unexpected.
         bound: seconds that reading and writing these bytes takes on this machine; None if not measured.
     """

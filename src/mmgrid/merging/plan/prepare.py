@@ -1,8 +1,8 @@
 """Opens the sources of a recipe and checks everything that can be checked before a tensor is read."""
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
-from mmgrid.merging.models.digests import digests_of, digests_of_files, joint_digest, short_name
+from mmgrid.merging.models.content_names import content_of
+from mmgrid.merging.models.digests import Hashing, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
 from mmgrid.merging.models.stack import StackedSource
@@ -24,7 +25,7 @@ from mmgrid.merging.plan.config_check import compare_settings
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
-from mmgrid.merging.plan.stacks import ModelPaths, digest_name, is_stacked, models_of, stacked, stacked_files
+from mmgrid.merging.plan.stacks import ModelPaths, digest_name, is_stacked, models_in, models_of, stacked, stacked_files
 from mmgrid.merging.plan.vocabulary import OneVocabulary, check_tokenizers, one_vocabulary
 
 
@@ -34,6 +35,7 @@ class PreparedMerge:
 
     Attributes:
         recipe: with names, weights and all options filled in.
+        models: the open models by their paths.
         folders: name of the source (or `(base)`, or a rule's base) → its tensors.
         tables: name of the source (or `(base)`) → the token blocks that its folder declares.
         block_files: name → file, for the files of the result's token blocks.
@@ -42,12 +44,13 @@ class PreparedMerge:
         form: how tied tensors were brought to one form.
         vocabulary: the tokens of the result, if the recipe chose them.
         notes: what a user should know about the models.
-        digests: name → file → digest and size; empty without digests.
+        hashing: computes the digests of all files; None without digests.
     """
 
     recipe: MergeRecipe
     program: Program
     plan: Plan
+    models: Mapping[ModelPaths, Source]
     folders: dict[str, Source]
     tables: dict[str, BlockTable]
     block_files: dict[str, BlockFile]
@@ -56,8 +59,27 @@ class PreparedMerge:
     form: OneForm
     vocabulary: OneVocabulary | None
     notes: tuple[str, ...]
-    digests: dict[str, Any]
-    hashing_seconds: float
+    hashing: Hashing | None
+
+    @functools.cached_property
+    def digests(self) -> dict[str, Any]:
+        """Name → file → digest and size, with the files of token blocks; empty without digests. Waits for them."""
+        if self.hashing is None:
+            return {}
+        digests = _known_files(self.recipe, {key: self.hashing.of(model.files) for key, model in self.models.items()})
+        for file in self.block_files.values():
+            digests[file.source] = {**digests[file.source], **self.hashing.of([file.path])}
+        return digests
+
+    @property
+    def hashing_seconds(self) -> float:
+        """Wall time of waiting for digests."""
+        return 0.0 if self.hashing is None else self.hashing.waited_seconds
+
+    def start_hashing(self) -> None:
+        """Begin to compute the digests, beside a merge that reads the same files."""
+        if self.hashing is not None:
+            self.hashing.start()
 
     def check_unchanged(self) -> None:
         """Check that nobody has written to a source since it was opened.
@@ -85,10 +107,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         opened, form = one_form(opened, called)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         notes += more
-        clock = time.monotonic()
-        files = dict(zip(opened, digests_of(list(opened.values()), workers), strict=True)) if digests else {}
-        hashing_seconds = time.monotonic() - clock
-        recipe = _named(recipe, files)
+        recipe = _named(recipe, opened, workers, by_content=digests)
         stack.enter_context(_names_for_people(recipe, called))
         sources = {
             str(source.name): stacked(opened, source.path, source.onto, source.stack, str(source.name))
@@ -108,10 +127,11 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
             if rule.base is not None:
                 folders[f"{BASE} of rule {number}"] = opened[rule.base, None]
         of_blocks = block_files(plan.blocks, {name: source.companions for name, source in sources.items()})
-        known: dict[str, Any] = {}
+        hashing = None
         if digests:
-            known = _known_files(recipe, files)
-            known |= _with_block_files(known, of_blocks, workers)
+            files = [file for model in opened.values() for file in model.files]
+            files += [file.path for file in of_blocks.values()]
+            hashing = stack.enter_context(Hashing(files, workers))
         like = _companions(recipe, folders)
         companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
         check_companions(companions)
@@ -120,6 +140,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
             recipe,
             program,
             plan,
+            opened,
             folders,
             tables,
             of_blocks,
@@ -128,8 +149,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
             form,
             words,
             said,
-            known,
-            hashing_seconds,
+            hashing,
         )
 
 
@@ -226,25 +246,42 @@ def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[ModelPaths
     return opened
 
 
-def _named(recipe: MergeRecipe, digests: Mapping[ModelPaths, Any]) -> MergeRecipe:
-    """The recipe with a name for every source: by default the digest of its weights."""
-
-    def name_of(source: MergeSource) -> str:
-        if not digests:
-            return short_name_of(source.path)
-        return digest_name(digests, source) if source.stack else joint_digest(digests[source.path, source.onto])
+def _named(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source], workers: int, *, by_content: bool) -> MergeRecipe:
+    """The recipe with a name for every source: by default from the content of its weights, else from its folder."""
+    unnamed = [source for source in recipe.sources if not source.name]
+    names = _content_names(unnamed, opened, workers) if by_content else [short_name_of(own.path) for own in unnamed]
+    called = iter(names)
 
     sources = tuple(
-        source if source.name else source.model_copy(update={"name": name_of(source)}) for source in recipe.sources
+        source if source.name else source.model_copy(update={"name": next(called)}) for source in recipe.sources
     )
     paths: dict[str, list[Path]] = {}
     for source in sources:
         paths.setdefault(str(source.name), []).append(source.path)
     for twins in paths.values():
         if len(twins) > 1:
-            same = "have the same weights" if digests else "have folders of the same name"
+            same = "have the same weights" if by_content else "have folders of the same name"
             raise MergeError(f"{' and '.join(map(str, twins))} {same}; if this is intended, give each a name")
     return recipe.model_copy(update={"sources": sources})
+
+
+def _content_names(unnamed: Sequence[MergeSource], opened: Mapping[ModelPaths, Source], workers: int) -> list[str]:
+    """The content name of each source; where several share one, the digest of their whole weights."""
+
+    def models(sources: Iterable[MergeSource]) -> set[ModelPaths]:
+        return {key for own in sources for key in models_in(own.path, own.onto, own.stack)}
+
+    def name_of(source: MergeSource, files: Mapping[ModelPaths, Any]) -> str:
+        return digest_name(files, source) if source.stack else joint_digest(files[source.path, source.onto])
+
+    parts = {key: content_of(opened[key].files) for key in models(unnamed)}
+    names = [name_of(source, parts) for source in unnamed]
+    twins = models(source for source, name in zip(unnamed, names, strict=True) if names.count(name) > 1)
+    with Hashing([file for key in twins for file in opened[key].files], workers) as hashing:
+        whole = parts | {key: hashing.of(opened[key].files) for key in twins}
+    return [
+        name_of(source, whole if names.count(name) > 1 else parts) for source, name in zip(unnamed, names, strict=True)
+    ]
 
 
 def _methods(
@@ -320,15 +357,6 @@ def _check_bases(program: Program, plan: Plan, base: Source | None) -> None:
             raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
         if not is_float(there.dtype):
             raise MergeError(f"tensor {name}: types cannot be combined: base of its rule {there.dtype}")
-
-
-def _with_block_files(digests: Mapping[str, Any], files: Mapping[str, BlockFile], workers: int) -> dict[str, Any]:
-    """The digests of the sources that files of blocks are copied from, including these files."""
-    by_source: dict[str, list[Path]] = {}
-    for file in files.values():
-        by_source.setdefault(file.source, []).append(file.path)
-    found = digests_of_files(list(by_source.values()), workers) if by_source else []
-    return {name: {**digests[name], **own} for name, own in zip(by_source, found, strict=True)}
 
 
 def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Source:
