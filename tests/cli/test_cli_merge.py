@@ -136,6 +136,19 @@ def test_a_vocabulary_and_configs_from_the_command_line(models: Path) -> None:
     assert "note: tokenizer of other: 48 tokens have other rows" in answer.out
 
 
+def test_a_mergekit_file_with_several_merges(models: Path) -> None:
+    name = next(path.name for path in sorted(models.iterdir()) if path.is_dir())
+    text = f"name: first\nmerge_method: passthrough\nmodels: [{{model: {name}}}]\n---\n"
+    (models / "config.yml").write_text(text + "merge_method: passthrough\nmodels: [{model: first}]\n")
+    answer = mmgrid("merge", "--mergekit", "config.yml", "out")
+    assert answer.code == 0, answer.err
+    assert (models / "out" / "model.safetensors").is_file()
+    assert (models / "out-parts" / "first" / "model.safetensors").is_file()
+    answer = mmgrid("merge", "--mergekit", "config.yml", "out2", "--plan")
+    assert answer.code == 2
+    assert "holds several merges" in " ".join(answer.err.split())
+
+
 def test_a_mergekit_file(models: Path) -> None:
     config = {"merge_method": "dare_ties", "base_model": "base", "parameters": {"weight": 0.5, "density": 0.5}}
     (models / "config.yml").write_text(yaml.safe_dump({**config, "models": [{"model": "a"}, {"model": "b"}]}))
@@ -144,10 +157,10 @@ def test_a_mergekit_file(models: Path) -> None:
     assert answer.out.startswith("note: dare_ties: elements are drawn by seed")
     recipe = json.loads((models / "out" / "mmgrid.json").read_text())["recipe"]
     assert (recipe["method"], recipe["seed"], recipe["options"]["inner"]) == ("dare", 5, "ties")
-    (models / "config.yml").write_text("merge_method: karcher\nmodels: [{model: a}]")
+    (models / "config.yml").write_text("merge_method: fisher\nmodels: [{model: a}]")
     answer = mmgrid("merge", "--mergekit", "config.yml", "out2")
     assert answer.code == 1
-    assert answer.err.startswith("mmgrid: config.yml: merge_method: 'karcher' is not supported")
+    assert answer.err.startswith("mmgrid: config.yml: merge_method: 'fisher' is not supported")
     answer = mmgrid("merge", "config.yml", "out2")
     assert (answer.code, answer.err) == (1, "mmgrid: config.yml: is a recipe of mergekit; read it with --mergekit\n")
 

@@ -5,6 +5,7 @@ Where mergekit is installed, it runs every file on the same models, and the resu
 
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from kits.tiny_llama import loaded, tiny_llama
 from mmgrid.merging import METHODS, MergeError, MergeRecipe, merge
-from mmgrid.merging.mergekit import read_mergekit
+from mmgrid.merging.mergekit import read_mergekit, read_merges
 
 EXAMPLES = os.environ.get("MMGRID_MERGEKIT_EXAMPLES")  # a copy of mergekit's examples folder
 
@@ -254,6 +255,96 @@ SAME = {
         merge_method: passthrough
         parameters:
           scale: [{filter: o_proj, value: 0.5}, {filter: down_proj, value: 0.25}]""",
+    "stacked layers of two models": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 3]}]
+          - sources: [{model: b, layer_range: [1, 4]}]
+        merge_method: passthrough""",
+    "repeated layers, scaled": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 2]}]
+          - sources: [{model: a, layer_range: [1, 3]}]
+            parameters: {scale: [{filter: o_proj, value: 0}, {filter: down_proj, value: 0}, {value: 1}]}
+          - sources: [{model: a, layer_range: [2, 4]}]
+        merge_method: passthrough""",
+    "layers left out": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 1]}]
+          - sources: [{model: a, layer_range: [3, 4]}]
+        merge_method: passthrough""",
+    "moved layers, with filters on the numbers that they have in each model": """
+        slices:
+          - sources:
+              - {model: a, layer_range: [2, 4], parameters: {weight: [{filter: layers.3., value: 2}, {value: 1}]}}
+              - {model: b, layer_range: [0, 2], parameters: {weight: [{filter: layers.0., value: 3}, {value: 0.5}]}}
+          - sources:
+              - {model: a, layer_range: [0, 1]}
+              - {model: b, layer_range: [3, 4]}
+            parameters: {weight: 0.7}
+        merge_method: linear
+        parameters: {normalize: false}""",
+    "moved layers of sources and base": """
+        slices:
+          - sources:
+              - {model: base, layer_range: [1, 3]}
+              - {model: a, layer_range: [2, 4], parameters: {density: 0.5}}
+              - {model: b, layer_range: [0, 2]}
+          - sources:
+              - {model: a, layer_range: [0, 1]}
+              - {model: b, layer_range: [0, 1]}
+              - {model: base, layer_range: [0, 1]}
+            parameters: {density: 0.25}
+        merge_method: ties
+        base_model: base
+        parameters: {weight: [0.4, 0.9]}""",
+    "slices with their own base": """
+        slices:
+          - base_model: a
+            sources:
+              - {model: a, layer_range: [0, 2]}
+              - {model: b, layer_range: [0, 2]}
+          - base_model: c
+            sources:
+              - {model: b, layer_range: [2, 4]}
+              - {model: c, layer_range: [2, 4]}
+            parameters: {t: [0, 1]}
+        merge_method: slerp
+        parameters: {t: 0.3}""",
+    "task vectors from the base of each slice": """
+        slices:
+          - base_model: base
+            sources:
+              - {model: base, layer_range: [0, 2]}
+              - {model: b, layer_range: [0, 2]}
+          - base_model: c
+            sources:
+              - {model: a, layer_range: [2, 4]}
+              - {model: c, layer_range: [2, 4]}
+        merge_method: task_arithmetic
+        parameters: {weight: 0.6}""",
+    "slices with other numbers of models": """
+        slices:
+          - sources:
+              - {model: a, layer_range: [0, 2]}
+              - {model: b, layer_range: [0, 2]}
+              - {model: c, layer_range: [1, 3]}
+          - sources: [{model: c, layer_range: [2, 4]}]
+        merge_method: linear
+        parameters: {weight: [0.5, 0.8]}""",
+    "a module with slices": """
+        modules:
+          default:
+            slices:
+              - sources: [{model: a, layer_range: [0, 4]}]
+              - sources: [{model: b, layer_range: [2, 4]}]
+            parameters: {scale: 0.5}
+        merge_method: passthrough
+        parameters: {scale: 2}""",
+    "a base of a method that has none": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 4]}]
+        base_model: base
+        merge_method: karcher""",
     "a module, and a model in mergekit's long form": """
         modules:
           default:
@@ -281,6 +372,10 @@ SAME = {
 def test_gives_the_same_weights_as_mergekit(config: str, models: Path) -> None:
     ours = by_us(config, models)
     assert_same(ours, by_mergekit(config, models / "theirs"))
+    numbers = [
+        json.loads((models / name / "config.json").read_text())["num_hidden_layers"] for name in ("ours", "theirs")
+    ]
+    assert numbers[0] == numbers[1] == len({name.split(".")[2] for name in ours if ".layers." in name})
 
 
 WRITTEN: dict[str, dict[str, Any]] = {
@@ -425,20 +520,25 @@ def test_random_methods_keep_the_share_given_by_density(method: str, rescale: bo
 def test_notes_give_reasons(models: Path) -> None:
     (models / "config.yml").write_text(
         """
-        name: mine
+        nmae: mine
         merge_methd: ties
         models:
-          - {model: a, parameters: {weight: 1, t: 0.5, lambda: 2}}
+          - {model: a, density: 0.3, parameters: {weight: 1, t: 0.5, lambda: 2}}
         base_model: base
         merge_method: task_arithmetic
-        chat_template: auto
         parameters: {filter_wise: true}
+        normalize: true
         """
     )
     read = read_mergekit(models / "config.yml")
     assert read.recipe.scale == 1
     notes = "\n".join(read.notes)
-    for words in ("name: is not a key", "did you mean merge_method?", "chat_template: is not applied"):
+    for words in (
+        "line 2: nmae: is not a key",
+        "did you mean merge_method?",
+        "line 5: models[0]: density: stands beside model, where mergekit ignores it; write it under parameters",
+        "line 9: normalize: stands outside of parameters",
+    ):
         assert words in notes
     for words in ("t: is not a parameter of task_arithmetic", "filter_wise: is not a", "lambda: is read only under"):
         assert words in notes
@@ -481,14 +581,18 @@ REFUSED = {
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 0}": (
         "pad_to_multiple_of: 0 must be a positive whole number"
     ),
-    "merge_method: linear\nmodules: {one: {models: [{model: a}]}, two: {models: [{model: a}]}}": "only one module",
+    "merge_method: linear\nparameters: {weight: 1}\nmodules: {encoder: {slices: [{sources: [{model: a, layer_range: [0, 4]}]}]}}": (
+        "modules: none of encoder has model.layers.0.*; mergekit would leave it out.*Give text_decoder, too"
+    ),
     "merge_method: linear\nslices: [{sources: [{model: a}]}]": "layer_range: needs two integers",
-    "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 3]}]}]": "end at layer 3 of 4",
-    "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
-    "- {sources: [{model: b, layer_range: [2, 4]}]}": "moving or stacking layers is not supported",
-    "merge_method: passthrough\nslices:\n- {sources: [{model: a, layer_range: [0, 3]}]}\n"
-    "- {sources: [{model: a, layer_range: [2, 4]}]}": "must begin at layer 3",
-    "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear": "contains 2 merges",
+    "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 5]}]}]": "a has 4 layers",
+    "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [3, 1]}]}]": "must be the first layer and the",
+    "merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 2]}]}]": (
+        "the layer_ranges of its sources have different lengths"
+    ),
+    "merge_method: karcher\nslices:\n- {sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 1]}]}\n"
+    "- {sources: [{model: a, layer_range: [1, 4]}]}": "line 4: slices.1.: has 1 models and another slice 2",
+    "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear\nmodels: [{model: b}]": "two merges have no name",
     "merge_method: [": "is not YAML",
 }
 
@@ -499,6 +603,90 @@ def test_unsupported_settings_are_refused_by_name(config: str, words: str, model
     with pytest.raises(MergeError, match=words) as refused:
         read_mergekit(models / "config.yml")
     assert str(refused.value).startswith(str(models / "config.yml"))
+
+
+SEVERAL = """
+merge_method: linear
+models: [{model: second, parameters: {weight: 1}}, {model: c, parameters: {weight: 3}}]
+---
+name: second
+merge_method: task_arithmetic
+base_model: base
+models: [{model: first, parameters: {weight: 0.5}}, {model: b, parameters: {weight: 1}}]
+---
+name: first
+merge_method: passthrough
+models: [{model: a}]
+parameters: {scale: 2}
+"""
+
+
+def test_several_merges_use_each_other_by_name(models: Path) -> None:
+    (models / "config.yml").write_text(SEVERAL)
+    names = []
+    for one in read_merges("config.yml", "out"):
+        merge(one.read.recipe, one.out, notes=one.read.notes)
+        names.append(one.name)
+    assert names == ["first", "second", None]
+    out, first, second = (loaded(models / name) for name in ("out", "out-parts/first", "out-parts/second"))
+    base, a, b, c = (loaded(models / name) for name in ("base", "a", "b", "c"))
+    for name, tensor in out.items():
+        torch.testing.assert_close(first[name], 2 * a[name])
+        expected = base[name] + 0.5 * (2 * a[name] - base[name]) + b[name] - base[name]
+        torch.testing.assert_close(second[name], expected)
+        torch.testing.assert_close(tensor, (second[name] + 3 * c[name]) / 4)
+    with pytest.raises(MergeError, match="contains 3 merges"):
+        read_mergekit("config.yml")
+
+
+def test_merges_that_all_have_names_are_folders_of_the_output(models: Path) -> None:
+    (models / "config.yml").write_text(SEVERAL.replace("merge_method: linear", "name: third\nmerge_method: linear", 1))
+    folders = []
+    for one in read_merges("config.yml", "out"):
+        merge(one.read.recipe, one.out)
+        folders.append(one.out)
+    assert folders == [models / "out" / name for name in ("first", "second", "third")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("name: first", "name: second"), "two merges are called second"),
+        (("model: a}", "model: second}"), "use each other in a circle"),
+        (("name: first", "name: ../first"), "must be a name for a folder"),
+    ],
+)
+def test_several_merges_that_cannot_be_told_apart_are_refused(
+    change: tuple[str, str], words: str, models: Path
+) -> None:
+    (models / "config.yml").write_text(SEVERAL.replace(*change))
+    with pytest.raises(MergeError, match=words):
+        list(read_merges("config.yml", "out"))
+
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def test_chat_templates(models: Path) -> None:
+    config = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\nchat_template: "
+    (models / "a" / "tokenizer_config.json").write_text(json.dumps({"chat_template": "old"}))
+    (models / "config.yml").write_text(config + json.dumps(TEMPLATE))
+    merge(read_mergekit("config.yml").recipe, "given")
+    assert (models / "given" / "chat_template.jinja").read_text() == TEMPLATE
+    assert json.loads((models / "given" / "tokenizer_config.json").read_text()) == {}
+    for name, text in (("b", "of b"), ("c", "of c"), ("base", "of c")):
+        (models / name / "chat_template.jinja").write_text(text)
+    several = (
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}, {model: c}, {model: base}]\n"
+    )
+    (models / "config.yml").write_text(several + "chat_template: auto")
+    assert read_mergekit("config.yml").recipe.chat_template == "of c"
+    (models / "config.yml").write_text(config + "chatml")
+    with pytest.raises(MergeError, match="chat_template: 'chatml' is a template in mergekit's package"):
+        read_mergekit("config.yml")
+    (models / "config.yml").write_text(config + "short")
+    with pytest.raises(MergeError, match="chat_template: 'short' is no template"):
+        read_mergekit("config.yml")
 
 
 def test_config_and_tokenizer_come_from_the_base(models: Path) -> None:
@@ -512,23 +700,22 @@ def test_mergekits_examples_are_merged_or_refused_clearly(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     refused = {}
     for file in sorted(Path(str(EXAMPLES)).glob("*.yml")):
-        text = file.read_text()
+        text = re.sub("dtype: .*", "dtype: float32", file.read_text())
         value = yaml.safe_load(text)
         named = {each["model"] for each in value.get("models", [])} | {value.get("base_model")}
         named |= {each["model"] for piece in value.get("slices", []) for each in piece["sources"]}
         for seed, name in enumerate(sorted(named - {None})):
             tiny_llama(tmp_path / name, seed, layers=40)
         try:
-            ours = by_us(text.replace("dtype: float16", "dtype: float32"), tmp_path)
+            ours = by_us(text, tmp_path)
         except MergeError as error:
             refused[file.stem] = str(error)
         else:
-            theirs = by_mergekit(text.replace("dtype: float16", "dtype: float32"), tmp_path / "theirs")
+            theirs = by_mergekit(text, tmp_path / "theirs")
             assert_same(ours, theirs, 3e-6)
             shutil.rmtree(tmp_path / "ours")
             shutil.rmtree(tmp_path / "theirs")
-    assert set(refused) == {"orcamini-platy-44layer"}
-    assert "moving or stacking layers is not supported" in refused["orcamini-platy-44layer"]
+    assert not refused
 
 
 def test_a_model_with_an_adapter(models: Path) -> None:

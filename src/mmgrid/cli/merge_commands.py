@@ -99,6 +99,16 @@ def merge(
     if not named and rest:
         recipe, notes = _from_file(rest.pop(0)), ()
     elif named == ["--mergekit"]:
+        if _holds_several(mergekit):
+            target = out if out is not None else (rest.pop(0) if rest else None)
+            if plan or scale or dtype or allow_config_mismatch or rest or target is None or model or base or option:
+                raise typer.BadParameter(
+                    "this file holds several merges: name the new folder, and give no other options than --seed, "
+                    "--workers and --no-digests",
+                    param_hint="--mergekit",
+                )
+            _merge_several(mergekit, target, seed, workers, digests, as_json)
+            return
         recipe, notes = _from_mergekit(mergekit, seed)
     elif named == ["--method"]:
         recipe, notes = _from_options(str(method), model or [], base, option or [], folder), ()
@@ -183,6 +193,24 @@ def _from_mergekit(path: Path | None, seed: int | None) -> "tuple[MergeRecipe, t
     assert path is not None
     read = read_mergekit(path, seed=seed or 0)
     return read.recipe, read.notes
+
+
+def _holds_several(path: Path | None) -> bool:
+    from mmgrid.merging.mergekit import count_merges
+
+    assert path is not None
+    return count_merges(path) > 1
+
+
+def _merge_several(
+    path: Path | None, out: Path, seed: int | None, workers: int | None, digests: bool, as_json: bool
+) -> None:
+    """Merges all merges of a mergekit file, each after those that it uses."""
+    from mmgrid.merging.mergekit import read_merges
+
+    assert path is not None
+    for one in read_merges(path, out, seed=seed or 0):
+        _merge(one.read.recipe, one.out, workers, digests, one.read.notes, as_json)
 
 
 def _from_options(

@@ -22,7 +22,7 @@ from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
 from mmgrid.merging.models.ties import embeddings_in
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.output.card import Card, CardFacts, model_card
-from mmgrid.merging.output.companions import copy_block_files, copy_companions
+from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
 from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, relative_to, write_record
@@ -192,6 +192,8 @@ class _Output:
             use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
         if self.common.tokenizer is not None:
             (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
+        if self.recipe.chat_template is not None:
+            write_chat_template(self.folder, self.recipe.chat_template)
         copy_block_files(prepared.block_files, self.folder)
         from_parent = relative_to(self.recipe, self.place.parent)
         write_record(

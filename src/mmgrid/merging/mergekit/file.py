@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.mergekit.lines import Lined, at, load_lined
 
 KEYS = (
     "merge_method",
@@ -24,6 +25,13 @@ KEYS = (
     "tokenizer_source",
     "tokenizer",
     "chat_template",
+    "name",
+)
+# Parameters of mergekit's methods, which belong under `parameters`.
+_PARAMETERS = (
+    *("weight", "density", "gamma", "epsilon", "lambda", "normalize", "rescale", "int8_mask", "t", "scale", "eps"),
+    *("normalize_weights", "filter_wise", "select_topk", "max_iter", "tol", "r", "alpha"),
+    *("nuslerp_flatten", "nuslerp_row_wise"),
 )
 Parameters = Mapping[str, Any]
 
@@ -51,123 +59,212 @@ class Input:
     model: ModelName
     layers: tuple[int, int] | None
     parameters: Parameters
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A range of layers of the result, merged from one model or several."""
+    """A range of layers of the result, merged from one model or several; `base` is its own base, else the file's."""
 
     inputs: tuple[Input, ...]
     parameters: Parameters
+    base: ModelName | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """A part of the model, such as a tower, with its slices; `name` is None if the file names no modules."""
+
+    name: str | None
+    slices: tuple[Slice, ...]
+    parameters: Parameters
+    where: str
+    sliced: bool
 
 
 @dataclass(frozen=True)
 class MergekitFile:
-    """A mergekit file. `parameters` are the module's, if any, then the file's; the first that sets a value wins."""
+    """A mergekit file.
+
+    Attributes:
+        where: the file's name, for errors.
+        ignored: what stands in the file and mergekit does not read, in words.
+        name: the name of the merge among several in one file.
+    """
 
     where: str
     method: str
-    slices: tuple[Slice, ...]
+    modules: tuple[Module, ...]
     base: ModelName | None
-    parameters: tuple[Parameters, ...]
+    parameters: Parameters
     dtype: str | None
     out_dtype: str | None
     tokenizer: Mapping[str, Any] | None
     chat_template: str | None
-    sliced: bool
-    unknown: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = field(default=())
+    name: str | None = None
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        return tuple(piece for module in self.modules for piece in module.slices)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(each for piece in self.slices for each in piece.inputs)
+
+    @property
+    def scopes(self) -> tuple[Parameters, ...]:
+        """All parameters of the file, of each module, slice and model."""
+        found = [self.parameters, *(module.parameters for module in self.modules)]
+        return (*found, *(one.parameters for one in self.slices), *(one.parameters for one in self.inputs))
 
 
 def parse(path: Path) -> MergekitFile:
-    """Reads a file.
+    """Reads a file with one merge.
 
     Raises:
-        MergeError: the file is missing, is not YAML, or is not a mergekit file; names the key.
+        MergeError: the file is missing, is not YAML, or is not a mergekit file; names the line and the key.
     """
-    where = str(path)
-    value = _document(path)
+    found = parse_all(path)
+    if len(found) != 1:
+        raise MergeError(f"{path}: contains {len(found)} merges, one after another; `read_merges` reads them")
+    return found[0]
+
+
+def parse_all(path: Path) -> list[MergekitFile]:
+    """Reads all merges of a file: one for each YAML document.
+
+    Raises:
+        MergeError: as `parse`, or two merges have the same name.
+    """
+    try:
+        documents = load_lined(path)
+    except FileNotFoundError:
+        raise MergeError(f"{path}: does not exist") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
+    found = [_parsed(value, str(path)) for value in documents or [None]]
+    for number, one in enumerate(found):
+        if one.name in [other.name for other in found[:number]]:
+            called = f"two merges are called {one.name}" if one.name else "two merges have no name"
+            raise MergeError(f"{at(str(path), documents[number], 'name')}: {called}; give each its own name")
+    return found
+
+
+def _parsed(value: Any, path: str) -> MergekitFile:
     if not isinstance(value, Mapping) or "merge_method" not in value:
-        raise MergeError(f"{where}: is not a mergekit file: it has no merge_method")
+        raise MergeError(f"{path}: is not a mergekit file: it has no merge_method")
+    where = at(path, value)
     given = [key for key in ("models", "slices", "modules") if value.get(key)]
     if len(given) != 1:
         raise MergeError(
             f"{where}: needs exactly one of models, slices and modules, has {' and '.join(given) or 'none'}"
         )
-    module, scopes = value, [_parameters(value, where)]
+    ignored: list[str] = []
+    _ignore(value, KEYS, "", ignored)
+    base = None
+    if value.get("base_model") is not None:
+        base = model_name(value["base_model"], f"{at(where, value, 'base_model')}: base_model")
     if given == ["modules"]:
-        where_module, module = _only_module(value["modules"], where)
-        scopes.insert(0, _parameters(module, where_module))
-    base = None if value.get("base_model") is None else model_name(value["base_model"], f"{where}: base_model")
-    slices = _slices(module, where, base)
+        modules = _modules(value, where, base, ignored)
+    else:
+        modules = (_module(None, value, where, base, ignored),)
     return MergekitFile(
-        where=where,
+        where=path,
         method=str(value["merge_method"]),
-        slices=slices,
+        modules=modules,
         base=base,
-        parameters=tuple(scopes),
+        parameters=_parameters(value, where),
         dtype=value.get("dtype"),
         out_dtype=value.get("out_dtype"),
         tokenizer=_tokenizer(value, where),
-        chat_template=value.get("chat_template"),
-        sliced=bool(module.get("slices")),
-        unknown=tuple(f"{key}{nearest(str(key), KEYS)}" for key in value if key not in KEYS),
+        chat_template=_chat_template(value, where),
+        ignored=tuple(ignored),
+        name=None if value.get("name") is None else str(value["name"]),
     )
 
 
-def _document(path: Path) -> Any:
-    try:
-        documents = list(yaml.safe_load_all(path.read_bytes()))
-    except FileNotFoundError:
-        raise MergeError(f"{path}: does not exist") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
-    if len(documents) > 1:
-        raise MergeError(f"{path}: contains {len(documents)} merges (for mergekit-multi); put each in a separate file")
-    return documents[0] if documents else None
+def _ignore(item: Mapping[str, Any], known: Sequence[str], place: str, ignored: list[str]) -> None:
+    """Adds the keys of a mapping that mergekit does not read."""
+    for key in item:
+        if key in known:
+            continue
+        line = f"line {item.lines.get(key, item.line)}: " if isinstance(item, Lined) else ""
+        if key in _PARAMETERS:
+            told = f"stands {'beside model' if place.endswith(']') else 'outside of parameters'}, where mergekit ignores it"
+            ignored.append(f"{line}{place}{': ' if place else ''}{key}: {told}; write it under parameters")
+        else:
+            hint = nearest(str(key), known)
+            ignored.append(
+                f"{line}{place}{': ' if place else ''}{key}: is not a key of mergekit{hint}; ignored, as in mergekit"
+            )
 
 
-def _only_module(modules: Any, where: str) -> tuple[str, Mapping[str, Any]]:
-    if not isinstance(modules, Mapping) or len(modules) != 1:
-        names = ", ".join(modules) if isinstance(modules, Mapping) else modules
-        raise MergeError(f"{where}: modules: {names}: only one module can be merged; use models for a whole model")
-    ((name, module),) = modules.items()
-    if not isinstance(module, Mapping) or bool(module.get("models")) == bool(module.get("slices")):
-        raise MergeError(f"{where}: modules.{name}: needs exactly one of models and slices")
-    return f"{where}: modules.{name}", module
+def _modules(value: Mapping[str, Any], where: str, base: ModelName | None, ignored: list[str]) -> tuple[Module, ...]:
+    modules, where = value["modules"], at(where, value, "modules")
+    if not isinstance(modules, Mapping):
+        raise MergeError(f"{where}: modules: needs names of modules, each with models or slices")
+    found = []
+    for name, module in modules.items():
+        place = f"{at(where, modules, name)}: modules.{name}"
+        if not isinstance(module, Mapping) or bool(module.get("models")) == bool(module.get("slices")):
+            raise MergeError(f"{place}: needs exactly one of models and slices")
+        _ignore(module, ("models", "slices", "parameters"), f"modules.{name}", ignored)
+        found.append(_module(str(name), module, place, base, ignored))
+    return tuple(found)
 
 
-def _slices(module: Mapping[str, Any], where: str, base: ModelName | None) -> tuple[Slice, ...]:
+def _module(
+    name: str | None, module: Mapping[str, Any], where: str, base: ModelName | None, ignored: list[str]
+) -> Module:
+    parameters = {} if name is None else _parameters(module, where)
     if module.get("models"):
         inputs = tuple(
-            _input(item, f"{where}: models[{number}]") for number, item in enumerate(_list(module, "models", where))
+            _input(item, f"{at(where, item)}: models[{number}]", ignored)
+            for number, item in enumerate(_list(module, "models", where))
         )
         if base is not None and base not in [each.model for each in inputs]:
             inputs = (*inputs, Input(base, None, {}))  # mergekit, too, adds the base to the inputs
-        return (Slice(inputs, {}),)
+        place = f"{at(where, module, 'models')}: models"
+        return Module(name, (Slice(inputs, {}, base, place),), parameters, where, sliced=False)
     slices = []
     for number, item in enumerate(_list(module, "slices", where)):
-        place = f"{where}: slices[{number}]"
+        place = f"{at(where, item)}: slices[{number}]"
         if not isinstance(item, Mapping) or not item.get("sources"):
             raise MergeError(f"{place}: needs sources")
-        if item.get("base_model") is not None and model_name(item["base_model"], f"{place}.base_model") != base:
-            raise MergeError(f"{place}.base_model: all slices share one base; give base_model once for the file")
+        _ignore(item, ("sources", "base_model", "residual_weight", "parameters"), f"slices[{number}]", ignored)
+        if item.get("residual_weight") is not None:
+            ignored.append(f"slices[{number}]: residual_weight: has no effect in mergekit, and none here")
+        own = base
+        if item.get("base_model") is not None:
+            own = model_name(item["base_model"], f"{at(place, item, 'base_model')}.base_model")
         inputs = tuple(
-            _input(each, f"{place}.sources[{n}]", layers=True) for n, each in enumerate(_list(item, "sources", place))
+            _input(each, f"{at(place, each)}.sources[{n}]", ignored, layers=True)
+            for n, each in enumerate(_list(item, "sources", place))
         )
-        slices.append(Slice(inputs, _parameters(item, place)))
-    return tuple(slices)
+        slices.append(Slice(inputs, _parameters(item, place), own, place))
+    return Module(name, tuple(slices), parameters, where, sliced=True)
 
 
-def _input(item: Any, where: str, *, layers: bool = False) -> Input:
+def _input(item: Any, where: str, ignored: list[str], *, layers: bool = False) -> Input:
     if not isinstance(item, Mapping) or item.get("model") is None:
         raise MergeError(f"{where}: needs model")
+    place = where.rpartition(": ")[2]
+    _ignore(item, ("model", "parameters", *(("layer_range",) if layers else ())), place, ignored)
     model, parameters = model_name(item["model"], f"{where}.model"), _parameters(item, where)
     if not layers:
-        return Input(model, None, parameters)
+        return Input(model, None, parameters, where)
     given = item.get("layer_range")
     if not isinstance(given, Sequence) or len(given) != 2 or not all(type(number) is int for number in given):
-        raise MergeError(f"{where}.layer_range: needs two integers, the first layer and the one after the last")
-    return Input(model, (given[0], given[1]), parameters)
+        raise MergeError(
+            f"{at(where, item, 'layer_range')}.layer_range: needs two integers, the first layer and the one after the last"
+        )
+    if not 0 <= given[0] <= given[1]:
+        raise MergeError(
+            f"{at(where, item, 'layer_range')}.layer_range: {list(given)} must be the first layer and the one after the last"
+        )
+    return Input(model, (given[0], given[1]), parameters, where)
 
 
 def model_name(value: Any, where: str) -> ModelName:
@@ -195,29 +292,38 @@ def model_name(value: Any, where: str) -> ModelName:
     return ModelName(str(path), str(revision) if revision else None, adapter)
 
 
+def _chat_template(value: Mapping[str, Any], where: str) -> str | None:
+    template = value.get("chat_template")
+    if template is not None and not isinstance(template, str):
+        raise MergeError(
+            f"{at(where, value, 'chat_template')}: chat_template: needs text: auto, or a template in Jinja"
+        )
+    return template or None
+
+
 def _tokenizer(value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
     """The tokenizer settings in the form of the key `tokenizer`."""
     source, tokenizer = value.get("tokenizer_source"), value.get("tokenizer")
     if source is not None and tokenizer is not None:
-        raise MergeError(f"{where}: tokenizer_source and tokenizer cannot both be given")
+        raise MergeError(f"{at(where, value, 'tokenizer_source')}: tokenizer_source and tokenizer cannot both be given")
     if source is not None:
         return {"source": source}
     if tokenizer is None:
         return None
     if not isinstance(tokenizer, Mapping):
-        raise MergeError(f"{where}: tokenizer: needs source, tokens, pad_to_multiple_of")
+        raise MergeError(f"{at(where, value, 'tokenizer')}: tokenizer: needs source, tokens, pad_to_multiple_of")
     return {"source": "union", **tokenizer}
 
 
 def _parameters(item: Mapping[str, Any], where: str) -> Parameters:
     parameters = item.get("parameters") or {}
     if not isinstance(parameters, Mapping):
-        raise MergeError(f"{where}: parameters: needs names and values")
+        raise MergeError(f"{at(where, item, 'parameters')}: parameters: needs names and values")
     return parameters
 
 
 def _list(item: Mapping[str, Any], key: str, where: str) -> Sequence[Any]:
     value = item[key]
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise MergeError(f"{where}: {key}: needs a list")
+        raise MergeError(f"{at(where, item, key)}: {key}: needs a list")
     return value

@@ -3,79 +3,161 @@
 import fnmatch
 import glob
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from mmgrid.merging.arrays.names import is_early, split_layer
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import MergekitFile
+from mmgrid.merging.mergekit.file import Input, MergekitFile, Module, Slice
 
-_LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
+# mergekit's names for the parts of models with several, and where their tensors are.
+_PARTS: Sequence[tuple[str, re.Pattern[str]]] = (
+    (
+        "multi_modal_projector",
+        re.compile(r"(?:^|\.)multi_modal_projector\.|(?:^|\.)visual\.(?:merger|deepstack_merger)"),
+    ),
+    ("vision_tower", re.compile(r"(?:^|\.)(?:visual|vision_tower|vision_model)\.")),
+    ("encoder", re.compile(r"^(?:model\.)?encoder\.")),
+    ("decoder", re.compile(r"^(?:model\.)?decoder\.")),
+    ("shared", re.compile(r"^(?:shared|lm_head|proj_out)\.")),
+)
+_WHOLE = ("default", "text_decoder")  # of models with one part; all that is in no other part
 
 
 def layer_in(tensor: str) -> tuple[str, int] | None:
     """The part of a tensor's name before its layer number (such as `model.layers.`), and the number."""
-    match = _LAYER.search(tensor)
-    return None if match is None else (tensor[: match.start(1)], int(match[1]))
+    found = split_layer(tensor)
+    return None if found is None else (f"{found[0]}." if found[0] else "", found[1])
+
+
+@dataclass(frozen=True)
+class Region:
+    """A slice of the result.
+
+    Attributes:
+        module: the module that it belongs to.
+        base: the base among its inputs, if any.
+        others: its inputs; without the base, for methods that treat it apart.
+        start: its first layer in the result.
+        length: number of layers; None for all.
+    """
+
+    module: Module
+    piece: Slice
+    base: Input | None
+    others: tuple[Input, ...]
+    start: int
+    length: int | None
 
 
 class Places:
-    """The slice of each tensor, and the depth of its layer within that slice.
+    """The region of each tensor, and the depth of its layer within it.
 
     As in mergekit, tensors outside of the layers have depth 0; embeddings belong to the first slice, other tensors to
     the last.
 
     Raises:
-        MergeError: the slices move, repeat or omit layers.
+        MergeError: the layer ranges of a slice have different lengths, or a part of the model has no module.
     """
 
-    def __init__(self, file: MergekitFile, tensors: Sequence[str]) -> None:
-        self.counts: dict[str, int] = {}
+    def __init__(self, file: MergekitFile, base_apart: bool) -> None:
+        self.where = file.where
+        self.named = [module.name for module in file.modules if module.name is not None]
+        self.regions: list[Region] = []
+        for module in file.modules:
+            start = 0
+            for piece in module.slices:
+                lengths = {each.layers[1] - each.layers[0] for each in piece.inputs if each.layers is not None}
+                if len(lengths) > 1:
+                    raise MergeError(f"{piece.where}: the layer_ranges of its sources have different lengths")
+                length = lengths.pop() if lengths else None
+                base = next((each for each in piece.inputs if each.model == piece.base), None) if base_apart else None
+                others = tuple(each for each in piece.inputs if each is not base)
+                self.regions.append(Region(module, piece, base, others, start, length))
+                start += length or 0
+        self._counts: dict[str, int] = {}
+
+    def know(self, tensors: Iterable[str]) -> None:
+        """Take the numbers of layers from the names of the result's tensors."""
         for tensor in tensors:
             if (layer := layer_in(tensor)) is not None:
-                self.counts[layer[0]] = max(self.counts.get(layer[0], 0), layer[1] + 1)
-        self.n_slices = len(file.slices)
-        self.ends: list[int] | None = None
-        if file.sliced:
-            self.ends = _ends(file, max(self.counts.values(), default=0))
+                self._counts[layer[0]] = max(self._counts.get(layer[0], 0), layer[1] + 1)
 
     def of(self, tensor: str) -> tuple[int, float]:
-        """Index of the slice, and depth from 0 to 1."""
+        """Index of the region, and depth from 0 to 1."""
+        own = [number for number, region in enumerate(self.regions) if region.module.name == self.module_of(tensor)]
         layer = layer_in(tensor)
         if layer is None:
-            early = any(part in tensor for part in ("emb", "wte", "wpe"))
-            return (0 if early else self.n_slices - 1), 0.0
+            return own[0 if is_early(tensor) else -1], 0.0
         prefix, number = layer
-        ends = self.ends or [self.counts[prefix]]
-        place = next((n for n, end in enumerate(ends) if number < end), len(ends) - 1)
-        start = ends[place - 1] if place else 0
-        return place, 1.0 if ends[place] - start <= 1 else (number - start) / (ends[place] - start - 1)
+        for index in own:
+            region = self.regions[index]
+            length = self._counts[prefix] if region.length is None else region.length
+            if number < region.start + length:
+                return index, 1.0 if length <= 1 else (number - region.start) / (length - 1)
+        return own[-1], 1.0
 
+    def module_of(self, tensor: str) -> str | None:
+        """The module of a tensor; None if the file names no modules.
 
-def _ends(file: MergekitFile, n_layers: int) -> list[int]:
-    """For each slice, the layer after its last one."""
-    models = {each.model for each in file.slices[0].inputs}
-    ends, start = [], 0
-    for number, piece in enumerate(file.slices):
-        where = f"{file.where}: slices[{number}]"
-        ranges = {each.layers for each in piece.inputs if each.layers is not None}
-        if len(ranges) > 1 or {each.model for each in piece.inputs} != models:
-            raise MergeError(
-                f"{where}: its layer_ranges differ, or its models are not those of slices[0]: moving or stacking "
-                f"layers is not supported; use mergekit"
-            )
-        first, last = ranges.pop()
-        if first != start or last <= first or last > n_layers:
-            raise MergeError(
-                f"{where}.layer_range: [{first}, {last}] must begin at layer {start} and end by {n_layers}: moving, "
-                f"omitting or stacking layers is not supported; use mergekit"
-            )
-        ends.append(last)
-        start = last
-    if start != n_layers:
+        Raises:
+            MergeError: no module of the file has it.
+        """
+        if not self.named:
+            return None
+        part = next((part for part, pattern in _PARTS if pattern.search(tensor)), None)
+        for name in self.named:
+            if name == part or (name in _WHOLE and (part is None or len(self.named) == 1)):
+                return name
+        known = ", ".join(self.named)
         raise MergeError(
-            f"{file.where}: slices: end at layer {start} of {n_layers}: only whole models can be merged; use mergekit "
-            f"to omit layers"
+            f"{self.where}: modules: none of {known} has {tensor}; mergekit would leave it out, and the model could not be "
+            f"loaded. Give {part or 'text_decoder'}, too"
         )
-    return ends
+
+
+def inner_name(tensor: str, region: Region, each: Input) -> str:
+    """The name that a tensor of the result has in an input, whose layers may have other numbers."""
+    found = split_layer(tensor)
+    if found is None or each.layers is None:
+        return tensor
+    place, number, rest = found
+    return ".".join(part for part in (place, str(number - region.start + each.layers[0]), rest) if part)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One source of the recipe: an input of each region, or None where a region has fewer."""
+
+    inputs: tuple[Input | None, ...]
+
+    @property
+    def models(self) -> list[Input]:
+        """One input for each model, in their order."""
+        return list({each.model: each for each in self.inputs if each is not None}.values())
+
+
+def slots_of(regions: Sequence[Region], can_pad: bool, method: str) -> list[Slot]:
+    """The sources of a recipe for regions whose models may differ.
+
+    Raises:
+        MergeError: regions have different numbers of models, and the method cannot leave one out.
+    """
+    first = [each.model for each in regions[0].others]
+    if all({each.model for each in region.others} == set(first) for region in regions):
+        by_model = [{each.model: each for each in region.others} for region in regions]
+        return [Slot(tuple(own[model] for own in by_model)) for model in first]
+    most = max(len(region.others) for region in regions)
+    for region in regions:
+        if len(region.others) < most and not can_pad:
+            raise MergeError(
+                f"{region.piece.where}: has {len(region.others)} models and another slice {most}; with {method} every "
+                "slice must have as many, because one recipe merges all of them. Give each slice the same number of models"
+            )
+    return [
+        Slot(tuple(region.others[number] if number < len(region.others) else None for region in regions))
+        for number in range(most)
+    ]
 
 
 def patterns_for(
@@ -97,3 +179,9 @@ def patterns_for(
             found.append(candidate)
             left -= fitting
     return (*found, *(glob.escape(tensor) for tensor in sorted(left)))
+
+
+def names_of(slots: Sequence[Slot], called: Mapping[object, str]) -> list[str]:
+    """A name for each slot: that of its model, or of its models."""
+    names = ["+".join(called[each.model] for each in slot.models) for slot in slots]
+    return [name if names.count(name) == 1 else f"{name}#{number}" for number, name in enumerate(names, 1)]

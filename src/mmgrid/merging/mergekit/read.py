@@ -3,6 +3,7 @@
 Every parameter is resolved for every tensor, as in mergekit; tensors with equal results share one rule.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
 from mmgrid.merging.mergekit.meanings import METHODS, Meaning, MergekitMethod, Parameter, Values
 from mmgrid.merging.mergekit.models import folder_of
-from mmgrid.merging.mergekit.places import Places, patterns_for
+from mmgrid.merging.mergekit.places import Places, Slot, inner_name, names_of, patterns_for, slots_of
 from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
+from mmgrid.merging.mergekit.stacks import Stacks
+from mmgrid.merging.mergekit.templates import chat_template_of
 from mmgrid.merging.mergekit.vocabulary import vocabulary_of
 from mmgrid.merging.models.sources import open_source
-from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeRule, MergeSource
+from mmgrid.merging.plan.recipe import BASE_FILES, Layers, MergeRecipe, MergeRule, MergeSource
+from mmgrid.merging.plan.stacks import models_in, stacked
 
 _TYPES = ("float32", "bfloat16", "float16")
 
@@ -41,15 +45,28 @@ def read_mergekit(path: str | Path, *, seed: int = 0) -> MergekitRecipe:
         seed: seed of random methods; mergekit takes it from its command line.
 
     Raises:
-        MergeError: the file is not a mergekit file, or contains a setting that is not supported; names the key.
+        MergeError: the file is not a mergekit file, holds several merges (see `read_merges`), or contains a setting that
+            is not supported; names the key and, where it is known, the line.
     """
-    return _Reader(parse(Path(path)), Path(path).absolute().parent, seed).read()
+    return read_parsed(parse(Path(path)), Path(path).absolute().parent, seed)
+
+
+def read_parsed(
+    file: MergekitFile, folder: Path, seed: int, merged: Mapping[str, Path] | None = None
+) -> MergekitRecipe:
+    """As `read_mergekit`, of a file that is parsed.
+
+    Args:
+        folder: the file's.
+        merged: model → folder, for models that are other merges of the same file.
+    """
+    return _Reader(file, folder, seed, merged or {}).read()
 
 
 class _Reader:
-    """The state of reading one file."""
+    """The state of reading one merge."""
 
-    def __init__(self, file: MergekitFile, folder: Path, seed: int) -> None:
+    def __init__(self, file: MergekitFile, folder: Path, seed: int, merged: Mapping[str, Path]) -> None:
         self.file, self.seed = file, seed
         if file.method not in METHODS:
             raise MergeError(
@@ -58,46 +75,72 @@ class _Reader:
             )
         self.method: MergekitMethod = METHODS[file.method]
         self.notes: dict[str, None] = {}
-        self.models = list(dict.fromkeys(each.model for piece in file.slices for each in piece.inputs))
-        if file.base is not None and file.base not in self.models:
-            self.models.append(file.base)
-        self.folders = {model: folder_of(model, folder, file.where) for model in self.models}
-        self.names = _names(self.models)
         self._check_inputs()
+        bases = [piece.base for piece in file.slices if piece.base is not None]
+        self.models = list(dict.fromkeys([*(each.model for each in file.inputs), *bases]))
+        self.folders = {
+            model: merged[model.path] if model.path in merged else folder_of(model, folder, file.where)
+            for model in self.models
+        }
+        self.names = _names(self.models)
+        self.places = Places(file, base_apart=self.method.base != "input")
+        self.slots = slots_of(self.places.regions, self._can_pad(), file.method)
+        self.called = names_of(self.slots, self.names)  # pyright: ignore[reportArgumentType]
+
+    def _can_pad(self) -> bool:
+        """Whether a model of weight 0 changes nothing."""
+        return any(parameter.name == "weight" for parameter in self.method.parameters)
 
     def _only_base(self) -> bool:
         """Whether the base is the only source of a method of task vectors; the result is then the base."""
-        return self.method.base == "delta" and set(self.models) == {self.file.base}
+        return self.method.base == "delta" and not any(region.others for region in self.places.regions)
 
     def read(self) -> MergekitRecipe:
-        for key in self.file.unknown:
-            self.note(f"{key}: is not a key of mergekit; ignored, as in mergekit")
-        if self.file.chat_template:
-            self.note("chat_template: is not applied; the copied tokenizer keeps its template")
+        for text in self.file.ignored:
+            self.note(text)
         self._note_unread()
-        inputs = [each.model for each in self.file.slices[0].inputs]
-        sources = [model for model in inputs if not (model == self.file.base and self.method.base != "input")]
+        stacks = Stacks(self.file, self.places, self.folders, self.models)
+        base_slot = Slot(tuple(region.base for region in self.places.regions))
+        apart = any(each is not None for each in base_slot.inputs)
+        if apart and None in base_slot.inputs:
+            raise MergeError(f"{self.file.where}: base_model: some slices have one and others none; give it to all")
+        chosen = self.file.base or self.models[0]
+        template = chat_template_of(self.file, self.folders)
         if self._only_base():
             self.note(f"models: holds only the base, so that {self.file.method} gives the base, as in mergekit")
-            only = self._source(inputs[0], {})
-            recipe = MergeRecipe(method="linear", sources=(only,), seed=self.seed, dtype=self._dtype())
+            only = self._source(base_slot, self.names[chosen], None, chosen, stacks)
+            recipe = MergeRecipe(
+                method="linear", sources=(only,), seed=self.seed, dtype=self._dtype(), chat_template=template
+            )
             return MergekitRecipe(recipe, tuple(self.notes))
-        grouped = self._grouped()
+        own = {name: stacks.own(slot, chosen) for name, slot in zip(self.called, self.slots, strict=True)}
+        if chosen not in own.values() and not (apart and stacks.own(base_slot, chosen) == chosen):
+            own[self.called[0]] = chosen  # its config is copied, though nothing of it is merged
+        built = {
+            name: self._source(slot, name, None, own[name], stacks)
+            for name, slot in zip(self.called, self.slots, strict=True)
+        }
+        base = self._source(base_slot, "base", None, stacks.own(base_slot, chosen), stacks) if apart else None
+        grouped = self._grouped(next(iter(built.values())))
         common = max(grouped, key=lambda meaning: len(grouped[meaning]))
         first = json.loads(common)
-        base, under = self._base()
+        names = self.names | {model: name for name, model in reversed(own.items())}
         recipe = MergeRecipe(
             method=first["method"],
-            sources=tuple(self._source(model, first["weights"]) for model in sources),
-            base=base,
-            base_onto=under,
+            sources=tuple(
+                source.model_copy(update={"weight": first["weights"].get(name)}) for name, source in built.items()
+            ),
+            base=None if base is None else base.path,
+            base_onto=None if base is None else base.onto,
+            base_stack=() if base is None else base.stack,
             scale=first["scale"],
             seed=self.seed,
             dtype=self._dtype(),
             options=first["options"],
             rules=tuple(self._rules(grouped, common)),
-            companions=self._companions(sources),
-            vocabulary=vocabulary_of(self.file, self.names, base is None),
+            companions=self._companions(own, chosen, base is not None),
+            vocabulary=vocabulary_of(self.file, names, base is None),
+            chat_template=template,
         )
         return MergekitRecipe(recipe, tuple(self.notes))
 
@@ -106,27 +149,22 @@ class _Reader:
 
     def _check_inputs(self) -> None:
         """Checks mergekit's requirements on the models of each slice."""
-        least, most = self.method.inputs
-        for number, piece in enumerate(self.file.slices):
-            where = f"{self.file.where}: slices[{number}]" if self.file.sliced else f"{self.file.where}: models"
+        for piece in self.file.slices:
+            where, (least, most) = piece.where, self.method.inputs
             models = [each.model for each in piece.inputs]
             if len(set(models)) < len(models):
                 raise MergeError(f"{where}: a model is named twice")
             needs_base = self.method.base == "delta" or self.file.method == "slerp"
-            if needs_base and self.file.base is None:
-                raise MergeError(f"{self.file.where}: base_model: {self.file.method} needs a base_model")
-            if (
-                self.file.base is not None
-                and self.file.base not in models
-                and (needs_base or self.method.base == "optional")
-            ):
+            if needs_base and piece.base is None:
+                raise MergeError(f"{where}: base_model: {self.file.method} needs a base_model")
+            if piece.base is not None and piece.base not in models and (needs_base or self.method.base == "optional"):
                 raise MergeError(f"{where}: the base_model must be among the sources of each slice")
             if not least <= len(models) <= (len(models) if most is None else most):
                 raise MergeError(
                     f"{where}: {self.file.method} takes {_many(least, most)} models including the base, but "
                     f"{len(models)} are given"
                 )
-            others, (least, most) = sum(model != self.file.base for model in models), self.method.others
+            others, (least, most) = sum(model != piece.base for model in models), self.method.others
             if not least <= others <= (others if most is None else most):
                 raise MergeError(
                     f"{where}: {self.file.method} takes {_many(least, most)} models besides the base, but {others} are given"
@@ -135,30 +173,27 @@ class _Reader:
     def _note_unread(self) -> None:
         """Adds notes on the parameters that mergekit ignores."""
         known = {parameter.name: parameter for parameter in self.method.parameters}
-        everywhere: list[tuple[Parameters, bool]] = [(scope, False) for scope in self.file.parameters]
-        for piece in self.file.slices:
-            everywhere += [(piece.parameters, False), *((each.parameters, True) for each in piece.inputs)]
-        for parameters, of_model in everywhere:
+        of_models = [id(each.parameters) for each in self.file.inputs]
+        for parameters in self.file.scopes:
             for name in parameters:
                 if name not in known:
                     self.note(f"{name}: is not a parameter of {self.file.method}; ignored, as in mergekit")
-                elif of_model and known[name].scope == "shared":
+                elif id(parameters) in of_models and known[name].scope == "shared":
                     self.note(
                         f"{name}: is read only under the file's parameters; ignored under a model, as in mergekit"
                     )
 
-    def _base(self) -> tuple[Path | None, Path | None]:
-        """The folder of the base, or of its adapter and below it of its model."""
-        if self.file.base is None or self.method.base == "input":
-            return None, None
-        return self._places(self.file.base)
+    def _source(self, slot: Slot, name: str, weight: float | None, own: ModelName, stacks: Stacks) -> MergeSource:
+        path, onto = self._paths(own)
+        stack = tuple(
+            Layers(layers=layers, of=of)
+            if model == own
+            else Layers(layers=layers, of=of, path=self._paths(model)[0], onto=self._paths(model)[1])
+            for model, layers, of in stacks.of(slot, own)
+        )
+        return MergeSource(path=path, onto=onto, name=name, weight=weight, stack=stack)
 
-    def _source(self, model: ModelName, weights: Mapping[str, float]) -> MergeSource:
-        name = self.names[model]
-        path, onto = self._places(model)
-        return MergeSource(path=path, onto=onto, name=name, weight=weights.get(name))
-
-    def _places(self, model: ModelName) -> tuple[Path, Path | None]:
+    def _paths(self, model: ModelName) -> tuple[Path, Path | None]:
         """The folder of a model; for one with an adapter, the adapter's folder and the model's."""
         if model.adapter is None:
             return self.folders[model], None
@@ -177,62 +212,63 @@ class _Reader:
                 return name
         return "source"
 
-    def _companions(self, sources: Sequence[ModelName]) -> str | None:
-        """The name of the model whose config is copied; None for the first source."""
-        chosen = self.file.base or sources[0]
-        if chosen in sources:
-            return None if chosen == sources[0] else self.names[chosen]
-        return BASE_FILES
+    def _companions(self, own: Mapping[str, ModelName], chosen: ModelName, has_base: bool) -> str | None:
+        """The name of the source whose config is copied; None for the first source."""
+        if has_base and self.file.base is not None:
+            return BASE_FILES
+        name = next((name for name, model in own.items() if model == chosen), None)
+        if name is None:
+            return BASE_FILES
+        return None if name == self.called[0] else name
 
-    def _grouped(self) -> dict[str, list[str]]:
+    def _grouped(self, first: MergeSource) -> dict[str, list[str]]:
         """Meaning as JSON → the tensors with this meaning."""
-        several = len(self.file.slices) > 1 or any(
-            conditional(scope)
-            for scope in (
-                *self.file.parameters,
-                *(piece.parameters for piece in self.file.slices),
-                *(each.parameters for piece in self.file.slices for each in piece.inputs),
-            )
-        )
-        if not several and not self.file.sliced:
+        whole = not self.places.named or self.places.named == ["default"]
+        if whole and len(self.places.regions) == 1 and not any(map(conditional, self.file.scopes)):
             return {self._meaning("", 0, 0.0): []}
-        tensors = self._tensors()
-        places = Places(self.file, tensors)
-        if not several:
-            return {self._meaning("", 0, 0.0): []}
+        tensors = self._tensors(first)
+        self.places.know(tensors)
         grouped: dict[str, list[str]] = {}
         for tensor in tensors:
-            grouped.setdefault(self._meaning(tensor, *places.of(tensor)), []).append(tensor)
-        return grouped
+            grouped.setdefault(self._meaning(tensor, *self.places.of(tensor)), []).append(tensor)
+        return {next(iter(grouped)): []} if len(grouped) == 1 else grouped
 
-    def _tensors(self) -> list[str]:
-        model = next((model for model in self.models if not model.adapter), self.models[0])
-        with open_source(self.folders[model]) as opened:
-            return sorted(opened)
+    def _tensors(self, source: MergeSource) -> list[str]:
+        """The names of the result's tensors, from the headers of a source's models."""
+        with contextlib.ExitStack() as stack:
+            opened = {
+                key: stack.enter_context(open_source(key[1] or key[0]))
+                for key in models_in(source.path, source.onto, source.stack)
+            }
+            return sorted(stacked(opened, source.path, source.onto, source.stack, str(source.name)))
 
     def _meaning(self, tensor: str, number: int, depth: float) -> str:
-        piece = self.file.slices[number]
-        outer = (piece.parameters, *self.file.parameters)
-        where = self.file.where
+        region, where = self.places.regions[number], self.file.where
+        outer = (region.piece.parameters, region.module.parameters, self.file.parameters)
 
-        def value(parameter: Parameter, scopes: Iterable[Parameters], place: str) -> Any:
-            found = value_of(parameter.name, parameter.kind, scopes, tensor, depth, place)
+        def value(parameter: Parameter, scopes: Iterable[Parameters], place: str, name: str) -> Any:
+            found = value_of(parameter.name, parameter.kind, scopes, name, depth, place)
             if found is None and parameter.needed:
-                at = f" for tensor {tensor}" if tensor else ""
-                raise MergeError(f"{place}: {parameter.name}: {self.file.method} needs it{at}")
+                at_tensor = f" for tensor {tensor}" if tensor else ""
+                raise MergeError(f"{place}: {parameter.name}: {self.file.method} needs it{at_tensor}")
             return parameter.default if found is None else found
 
-        def own(each: Input) -> dict[str, Any]:
-            place = f"{where}: {each.model}"
-            scopes = (each.parameters, *outer)
-            return {p.name: value(p, scopes, place) for p in self.method.parameters if p.scope != "shared"}
+        def own(each: Input | None) -> dict[str, Any]:
+            if each is None:  # a slice with fewer models than others
+                return {p.name: 0.0 if p.name == "weight" else p.default for p in of_models}
+            name = inner_name(tensor, region, each)
+            scopes, place = (each.parameters, *outer), f"{each.where.partition(': ')[0] or where}: {each.model}"
+            return {p.name: value(p, scopes, place, name) for p in of_models}
 
+        of_models = [p for p in self.method.parameters if p.scope != "shared"]
         shared = {
-            p.name: value(p, outer, f"{where}: parameters") for p in self.method.parameters if p.scope == "shared"
+            p.name: value(p, outer, f"{where}: parameters", tensor)
+            for p in self.method.parameters
+            if p.scope == "shared"
         }
-        models = [each for each in piece.inputs if self.method.base == "input" or each.model != self.file.base]
-        base = None if self.file.base is None else self.names[self.file.base]
-        values = Values(shared, {self.names[each.model]: own(each) for each in models}, base, self.note)
+        inputs = {name: slot.inputs[number] for name, slot in zip(self.called, self.slots, strict=True)}
+        base = next((n for n, each in inputs.items() if each is not None and each.model == region.piece.base), None)
+        values = Values(shared, {name: own(each) for name, each in inputs.items()}, base, self.note)
         try:
             meaning: Meaning = self.method.meaning(values)
         except MergeError as error:
@@ -241,10 +277,7 @@ class _Reader:
 
     def _rules(self, grouped: Mapping[str, Sequence[str]], common: str) -> Iterable[MergeRule]:
         tensors = sorted(name for names in grouped.values() for name in names)
-        scopes = [*self.file.parameters]
-        for piece in self.file.slices:
-            scopes += [piece.parameters, *(each.parameters for each in piece.inputs)]
-        filters = [text for scope in scopes for text in filters_in(scope)]
+        filters = [text for scope in self.file.scopes for text in filters_in(scope)]
         usual, taken = json.loads(common), set[str]()
         for meaning in sorted(grouped, key=lambda meaning: (len(grouped[meaning]), meaning)):
             if meaning == common:

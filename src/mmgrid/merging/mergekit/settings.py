@@ -6,6 +6,7 @@ from typing import Any
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.file import Parameters
+from mmgrid.merging.mergekit.lines import at
 
 _TRUTH: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1", "1.0"), True),
@@ -31,7 +32,7 @@ def value_of(
     """
     for scope in scopes:
         if parameter in scope:
-            value = _evaluate(scope[parameter], kind, tensor, depth, f"{where}: {parameter}")
+            value = _evaluate(scope[parameter], kind, tensor, depth, f"{at(where, scope, parameter)}: {parameter}")
             if value is not None:
                 return value
     return None

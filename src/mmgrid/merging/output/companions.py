@@ -62,6 +62,15 @@ def copy_companions(
             write_json(config, changed)
 
 
+def write_chat_template(folder: Path, template: str) -> None:
+    """Give the tokenizer of a folder another chat template."""
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    config = folder / "tokenizer_config.json"
+    if config.is_file() and "chat_template" in (value := read_json(config)):
+        config.unlink()
+        write_json(config, {key: item for key, item in value.items() if key != "chat_template"})
+
+
 def copy_block_files(files: Mapping[str, BlockFile], folder: Path) -> None:
     """Copy the files of the result's token blocks.
 

@@ -105,6 +105,7 @@ class MergeRecipe(BaseModel):
         companions: the source (by name, or "base") whose config and tokenizer are copied. Default: the first source.
         vocabulary: "base", "union" or a source's name: token rows are arranged by the tokens of this vocabulary; see
             `VocabularyChoice` for more.
+        chat_template: the chat template of the result's tokenizer, in Jinja. Default: that of the companions.
         allow_config_mismatch: merge models whose configs differ in settings that change what the same weights compute.
     """
 
@@ -124,6 +125,7 @@ class MergeRecipe(BaseModel):
     companions: str | None = None
     allow_config_mismatch: bool = False
     vocabulary: VocabularyChoice | None = None
+    chat_template: str | None = None
 
     @field_validator("sources")
     @classmethod

@@ -1,0 +1,48 @@
+"""The chat template that a mergekit file asks for."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgrid.cards import read_json
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.mergekit.file import MergekitFile, ModelName
+
+_FILE = "chat_template.jinja"
+_SHIPPED = ("alpaca", "chatml", "exaone", "llama3", "mistral")  # names of templates in mergekit's package
+
+
+def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> str | None:
+    """The template in Jinja: as given, or with `auto` that of most models; None if the file asks for none.
+
+    Raises:
+        MergeError: the file names a template of mergekit's package, or the text is no template.
+    """
+    given = file.chat_template
+    if given is None:
+        return None
+    if given == "auto":
+        found = Counter(text for folder in folders.values() if (text := template_in(folder)))
+        return found.most_common(1)[0][0] if found else None
+    if given in _SHIPPED:
+        raise MergeError(
+            f"{file.where}: chat_template: {given!r} is a template in mergekit's package, which is not here; write the "
+            "template itself, in Jinja"
+        )
+    if len(given) < 20 or "{" not in given:
+        raise MergeError(f"{file.where}: chat_template: {given!r} is no template; give auto, or a template in Jinja")
+    return given
+
+
+def template_in(folder: Path) -> str | None:
+    """The chat template of a model's tokenizer; of several, the one called `default`."""
+    file = folder / _FILE
+    if file.is_file():
+        return file.read_text(encoding="utf-8").strip() or None
+    value: Any = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(value, list):
+        value = {str(one.get("name")): one.get("template") for one in value if isinstance(one, Mapping)}
+    if isinstance(value, Mapping):
+        value = value.get("default")
+    return value.strip() or None if isinstance(value, str) else None
