@@ -1,5 +1,10 @@
-"""Sums that depend neither on the length of runs nor on threads: float64 sums of fixed blocks, added exactly."""
+"""Sums that depend neither on the length of runs nor on threads: float64 sums of fixed blocks, added exactly.
 
+Within a block the order of an inner product is fixed as well, so that it depends neither on the processor nor on
+numpy's version, and a native loop can add in the same order.
+"""
+
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -8,6 +13,12 @@ import numpy as np
 from mmgrid.merging.arrays.buffers import take
 
 DOT_BLOCK = 8192  # elements per block; runs consist of whole blocks
+_LANES = 64  # sums of a block that are added up side by side
+
+
+def lanes_of(block: int) -> int:
+    """The number of sums that an inner product over `block` elements (a power of two) consists of."""
+    return min(_LANES, block)
 
 
 def in_blocks(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -22,8 +33,20 @@ def in_blocks(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def block_products(blocked: np.ndarray) -> np.ndarray:
-    """Inner products of all pairs in each block: float64 [blocks, n, n]."""
-    return np.einsum("ibe,jbe->bij", blocked, blocked)
+    """Inner products of all pairs in each block: float64 [blocks, n, n].
+
+    Lane l adds the products of elements l, l + 64, l + 128, … in this order; then the upper half of the lanes is added
+    to the lower one, until one is left. A product of two float32 is exact in float64.
+    """
+    n, n_blocks, size = blocked.shape
+    products, each = np.empty((n_blocks, n, n)), take(n_blocks * size, np.float64).reshape(n_blocks, size)
+    for i, j in itertools.combinations_with_replacement(range(n), 2):
+        np.multiply(blocked[i], blocked[j], out=each)
+        lanes = np.add.reduce(each.reshape(n_blocks, -1, lanes_of(size)), axis=1, initial=0.0)
+        while (half := lanes.shape[1] // 2) > 0:
+            lanes = lanes[:, :half] + lanes[:, half:]
+        products[:, i, j] = products[:, j, i] = lanes[:, 0]
+    return products
 
 
 def exact_sum(parts: Sequence[np.ndarray]) -> np.ndarray:

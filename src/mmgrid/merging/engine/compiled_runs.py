@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmgrid.merging.arrays import exact_sums
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import LARGEST, STORAGE, narrow, widen
@@ -101,6 +102,20 @@ class CompiledRuns:
         found = SearchTable(searches, chunk.stop - chunk.start)
         worst = native.counted(table.address, address_of(table.room), found.address, len(searches))
         return None if worst >= _INFINITY else found
+
+    def products(self, chunk: Chunk, part: TensorPart) -> np.ndarray | None:
+        """The inner products of all pairs of sources in each block of the run, as `exact_sums.block_products`."""
+        native = loops()
+        if native is None or (table := self._table(chunk, part, {})) is None:
+            return None
+        n, block = len(self._computation.names), exact_sums.DOT_BLOCK
+        lanes = exact_sums.lanes_of(block)
+        products = np.empty((-(-(chunk.stop - chunk.start) // block), n, n))
+        sums = take(n * n * lanes, np.float64)
+        worst = native.products(
+            table.address, address_of(table.room), address_of(products), address_of(sums), block, lanes
+        )  # fmt: skip
+        return None if worst >= _INFINITY else products
 
     def _table(
         self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int | None = None

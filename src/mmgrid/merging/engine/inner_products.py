@@ -9,10 +9,13 @@ from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.exact_sums import block_products, exact_sum, in_blocks
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.engine.arithmetic import Computation
+from mmgrid.merging.engine.compiled_runs import CompiledRuns
 from mmgrid.merging.plan.plan import PlannedChunk
 
 
-def inner_products_of(computation: Computation, pieces: Sequence[PlannedChunk], workers: int) -> dict[str, np.ndarray]:
+def inner_products_of(
+    computation: Computation, compiled: CompiledRuns, pieces: Sequence[PlannedChunk], workers: int
+) -> dict[str, np.ndarray]:
     """The Gram matrix, float64 [n, n], of each tensor's n sources, for methods that compute coefficients from it."""
     wanted = [
         piece
@@ -23,8 +26,11 @@ def inner_products_of(computation: Computation, pieces: Sequence[PlannedChunk], 
 
     def work(piece: PlannedChunk) -> None:
         with frame():
-            vectors, _ = computation.vectors(*piece, {})
-            partial[piece[0]] = block_products(in_blocks(vectors))
+            products = compiled.products(*piece)
+            if products is None:
+                vectors, _ = computation.vectors(*piece, {})
+                products = block_products(in_blocks(vectors))
+            partial[piece[0]] = products
 
     for_each(wanted, work, workers)
     by_tensor: dict[str, list[np.ndarray]] = {}

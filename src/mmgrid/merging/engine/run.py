@@ -74,7 +74,7 @@ def run(
     merged = _merged_chunks(program, plan, elements)
     thresholds = find_thresholds(computation, compiled, merged, workers)  # over skipped tensors, too: they count
     remaining = [piece for piece in merged if piece[0].tensor not in skipped]
-    inner_products = inner_products_of(computation, remaining, workers)
+    inner_products = inner_products_of(computation, compiled, remaining, workers)
     copies = [piece for piece in _copied_chunks(plan, elements) if piece[0].tensor not in skipped]
     finished = _Finished(plan, KeptCounts() if counts is None else counts, done)
     writer = _Writer(computation, compiled, variants, thresholds, inner_products, finished)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmgrid.merging.kernels.building import LEVELS, LIBRARY, digest
 
 # Name → number of arguments, each an address or a number of 64 bits.
-_ARGUMENTS = {"merged": 5, "magnitudes": 3, "counted": 4, "distinct": 5, "ranked": 5}
+_ARGUMENTS = {"merged": 5, "magnitudes": 3, "counted": 4, "products": 6, "distinct": 5, "ranked": 5}
 
 
 class NoLibrary(Exception):  # noqa: N818
@@ -29,6 +29,7 @@ class Loops:
     merged: Callable[..., int]
     magnitudes: Callable[..., int]
     counted: Callable[..., int]
+    products: Callable[..., int]
     distinct: Callable[..., int]
     ranked: Callable[..., int]
 

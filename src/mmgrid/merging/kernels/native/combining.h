@@ -20,6 +20,24 @@ static void weighted_sum(const struct run *run, const struct room *room, const f
     }
 }
 
+static inline void add_products_in(const float *restrict one, const float *restrict other, int64_t n,
+                                   double *restrict sums, const int64_t lanes) {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) {
+        for (int64_t lane = 0; lane < lanes; lane++) sums[lane] += (double)one[i + lane] * (double)other[i + lane];
+    }
+    for (int64_t lane = 0; i + lane < n; lane++) sums[lane] += (double)one[i + lane] * (double)other[i + lane];
+}
+
+/* Adds the products of `n` elements to `lanes` sums in turn; a product of two floats is exact in double. */
+static void add_products(const float *one, const float *other, int64_t n, double *sums, int64_t lanes) {
+    if (lanes == 64) { /* always, but in tests: the compiler knows the number */
+        add_products_in(one, other, n, sums, 64);
+    } else {
+        add_products_in(one, other, n, sums, lanes);
+    }
+}
+
 /* Zero for negative values, on the bits: what numpy's path does. */
 static inline float positive(float value) {
     const int32_t whole = (int32_t)bits_of(value);

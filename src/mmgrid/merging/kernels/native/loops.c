@@ -77,6 +77,43 @@ LOOP(counted)(uint64_t run_table, uint64_t room_address, uint64_t searches, int6
     return worst;
 }
 
+/* Writes the inner products of all pairs of vectors in each block of `dot_block` elements to `target`, double [blocks,
+ * n_sources, n_sources], in the order of `exact_sums.block_products`. `dot_block` and `lanes` are powers of two, `lanes`
+ * at most BLOCK. `room_of_sums` is scratch, double [n_sources, n_sources, lanes].
+ */
+LOOP(products)(uint64_t run_table, uint64_t room_address, uint64_t target, uint64_t room_of_sums, int64_t dot_block,
+               int64_t lanes) {
+    const struct run *run = AT(const struct run, run_table);
+    const int64_t n_sources = run->n_sources, n_pairs = n_sources * n_sources;
+    double *products = AT(double, target), *sums = AT(double, room_of_sums);
+    struct room room = open_room(room_address, run);
+    uint32_t worst = 0;
+    for (int64_t start = 0; start < run->size; start += dot_block, products += n_pairs) {
+        const int64_t end = least(run->size, start + dot_block);
+        memset(sums, 0, (size_t)(n_pairs * lanes) * sizeof *sums);
+        for (int64_t first = start; first < end; first += run->block) {
+            const int64_t n = least(run->block, end - first);
+            worst = load_vectors(run, first, n, &room, worst);
+            for (int64_t i = 0; i < n_sources; i++) {
+                for (int64_t j = i; j < n_sources; j++) {
+                    add_products(vector_of(&room, run, i), vector_of(&room, run, j), n,
+                                 sums + (i * n_sources + j) * lanes, lanes);
+                }
+            }
+        }
+        for (int64_t i = 0; i < n_sources; i++) {
+            for (int64_t j = i; j < n_sources; j++) {
+                double *own = sums + (i * n_sources + j) * lanes;
+                for (int64_t half = lanes / 2; half > 0; half /= 2) {
+                    for (int64_t lane = 0; lane < half; lane++) own[lane] += own[half + lane];
+                }
+                products[i * n_sources + j] = products[j * n_sources + i] = own[0];
+            }
+        }
+    }
+    return worst;
+}
+
 /* Writes the distinct values of uint32 [n], shifted right, to `values`, and how often each occurs to `counts`, both
  * uint32 [SLOTS]. Returns the number of distinct values; if it is more than half of SLOTS, there were too many and the
  * output is invalid. No shifted number may be NO_VALUE. */

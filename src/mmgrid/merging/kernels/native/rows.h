@@ -1,7 +1,8 @@
 /* Dropping by rank within rows, as in DELLA: `MagnitudeDrop` in `methods/stages/draws.py`.
  *
  * Ranks come from a radix sort over the bits in which the magnitudes of a row differ: the differences of bfloat16
- * numbers have few digits, so that two passes are usual. The last pass writes no order but what belongs to each rank.
+ * numbers have few digits, so that two or three passes are usual. The last one writes no order, but what belongs to each
+ * rank.
  */
 #ifndef MMGRID_ROWS_H
 #define MMGRID_ROWS_H
@@ -10,7 +11,9 @@
 #include "layout.h"
 #include "stages.h"
 
+#define LEAST_DIGIT_BITS 5
 #define MOST_DIGIT_BITS 11
+#define MOST_PLACES (3 << MOST_DIGIT_BITS) /* three digits of 11 bits; more of fewer bits need less */
 
 /* For each rank, the number below which a random one keeps the element, and the bits of its divisor. */
 struct chance {
@@ -29,10 +32,26 @@ static int highest_bit(uint32_t bits) {
     return place;
 }
 
+static int lowest_bit(uint32_t bits) {
+    int place = 0;
+    while (!(bits >> place & 1)) place++;
+    return place;
+}
+
+/* Replaces the counts of digits by the place of the first element with each digit. */
+static void first_places(uint32_t *counts, uint32_t n_digits) {
+    uint32_t place = 0;
+    for (uint32_t digit = 0; digit < n_digits; digit++) {
+        const uint32_t count = counts[digit];
+        counts[digit] = place;
+        place += count;
+    }
+}
+
 /* Writes what belongs to the rank of each of `n` elements; of equal magnitudes, the first ranks lower. */
 static void chances_of(const float *restrict values, int64_t n, const struct chance *restrict by_rank,
                        struct rows *restrict rows, struct chance *restrict chances) {
-    uint32_t differing = 0, starts[1 << MOST_DIGIT_BITS];
+    uint32_t differing = 0, places[MOST_PLACES];
     const uint32_t any = n ? bits_of(values[0]) : 0;
     for (int64_t i = 0; i < n; i++) differing |= bits_of(values[i]) ^ any;
     differing &= WITHOUT_SIGN;
@@ -40,35 +59,36 @@ static void chances_of(const float *restrict values, int64_t n, const struct cha
         memcpy(chances, by_rank, (size_t)n * sizeof *chances);
         return;
     }
-    int low = 0;
-    while (!(differing >> low & 1)) low++;
-    const int width = highest_bit(differing) - low + 1;
+    const int low = lowest_bit(differing), width = highest_bit(differing) - low + 1;
     int most = highest_bit((uint32_t)least(n, 1 << MOST_DIGIT_BITS)) + 1; /* more digits than elements do not pay */
-    most = most < 5 ? 5 : most > MOST_DIGIT_BITS ? MOST_DIGIT_BITS : most;
+    most = most < LEAST_DIGIT_BITS ? LEAST_DIGIT_BITS : most > MOST_DIGIT_BITS ? MOST_DIGIT_BITS : most;
     const int n_passes = (width + most - 1) / most, digit_bits = (width + n_passes - 1) / n_passes;
-    const uint32_t mask = (1u << digit_bits) - 1;
-    const uint64_t *from = rows->one;
-    uint64_t *to = rows->other;
-    for (int64_t i = 0; i < n; i++) rows->one[i] = (uint64_t)magnitude(values[i]) << 32 | (uint64_t)i;
-    for (int pass = 0; pass < n_passes; pass++) {
-        const int shift = 32 + low + pass * digit_bits;
-        memset(starts, 0, sizeof(uint32_t) << digit_bits);
-        for (int64_t i = 0; i < n; i++) starts[from[i] >> shift & mask]++;
-        uint32_t start = 0;
-        for (uint32_t digit = 0; digit <= mask; digit++) {
-            const uint32_t count = starts[digit];
-            starts[digit] = start;
-            start += count;
-        }
-        if (pass == n_passes - 1) {
-            for (int64_t i = 0; i < n; i++) chances[(uint32_t)from[i]] = by_rank[starts[from[i] >> shift & mask]++];
-        } else {
-            for (int64_t i = 0; i < n; i++) to[starts[from[i] >> shift & mask]++] = from[i];
-            uint64_t *before = (uint64_t *)from;
-            from = to;
-            to = before;
-        }
+    const uint32_t n_digits = 1u << digit_bits, mask = n_digits - 1;
+    memset(places, 0, sizeof(uint32_t) * n_digits * (uint32_t)n_passes);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t key = magnitude(values[i]) >> low, *counts = places;
+        for (int pass = 0; pass < n_passes; pass++, counts += n_digits, key >>= digit_bits) counts[key & mask]++;
     }
+    for (int pass = 0; pass < n_passes; pass++) first_places(places + n_digits * (uint32_t)pass, n_digits);
+    uint32_t *own = places;
+    if (n_passes == 1) {
+        for (int64_t i = 0; i < n; i++) chances[i] = by_rank[own[magnitude(values[i]) >> low & mask]++];
+        return;
+    }
+    uint64_t *from = rows->one, *to = rows->other;
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t key = magnitude(values[i]) >> low;
+        from[own[key & mask]++] = (uint64_t)key << 32 | (uint64_t)i;
+    }
+    int shift = 32 + digit_bits;
+    own += n_digits;
+    for (int pass = 1; pass < n_passes - 1; pass++, shift += digit_bits, own += n_digits) {
+        for (int64_t i = 0; i < n; i++) to[own[from[i] >> shift & mask]++] = from[i];
+        uint64_t *before = from;
+        from = to;
+        to = before;
+    }
+    for (int64_t i = 0; i < n; i++) chances[(uint32_t)from[i]] = by_rank[own[from[i] >> shift & mask]++];
 }
 
 /* Drops elements of whole rows by rank. `numbers` are the key of the random numbers, the length of a row, and the
