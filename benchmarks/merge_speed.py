@@ -111,7 +111,7 @@ def compare(options: argparse.Namespace) -> None:
     torch = measured([sys.executable, "-c", "import torch"])
     print(f"Qwen3 {options.size}, base and two fine-tuned, bfloat16; {os.cpu_count()} cores.")
     print(f"Interpreter with mmgrid imported: {start.both} s; with torch imported: {torch.memory / MIB:.0f} MiB.")
-    print("Seconds: wall (processor).\n")
+    print("Seconds, and how much faster the first merge is: wall (processor).\n")
     print("| method | first | later | floor | × floor | MiB | mergekit | first faster | mergekit MiB |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name in chosen(options):
@@ -124,7 +124,8 @@ def compare(options: argparse.Namespace) -> None:
         row = [name, first.both, later.both, f"{floor:.2f}", f"{inner / floor:.1f}", f"{memory / MIB:.0f}"]
         if options.mergekit and case.mergekit:
             theirs = run_mergekit(options.mergekit, case, models, options.folder)
-            row += [theirs.both, f"{theirs.seconds / first.seconds:.1f}×", f"{theirs.memory / MIB:.0f}"]
+            faster = f"{theirs.seconds / first.seconds:.1f}× ({theirs.processor / first.processor:.1f}×)"
+            row += [theirs.both, faster, f"{theirs.memory / MIB:.0f}"]
         else:
             row += ["–"] * 3
         print("| " + " | ".join(row) + " |", flush=True)

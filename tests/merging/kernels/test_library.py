@@ -56,12 +56,15 @@ def test_every_level_gives_the_same_bits(level: str, monkeypatch: pytest.MonkeyP
         ("ties", {"density": 0.4, "normalise": False}),
         ("breadcrumbs", {"gamma": 0.2, "density": 0.5}),
         ("della", {}),
+        ("model_stock", {}),
     ]
     used: list[Loops] = []
     for method, options in cases:
         below = None if method == "linear" else base
 
-        def merged(method=method, options=options, below=below) -> dict[str, torch.Tensor]:
+        own_weights = None if method == "model_stock" else weights
+
+        def merged(method=method, options=options, below=below, weights=own_weights) -> dict[str, torch.Tensor]:
             return merge_state_dicts(method, sources, base=below, weights=weights, **options)
 
         monkeypatch.setenv(VARIABLE, "off")
