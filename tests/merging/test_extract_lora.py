@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,44 @@ def test_peft_reads_the_adapter(base: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(adapted(tokens).logits, whole(tokens).logits, atol=1e-4, rtol=1e-4)
 
 
+def _logits(model: Any, tokens: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(tokens).logits
+
+
+@pytest.mark.parametrize("kind", ["tied llama", "one norm", "gpt2"])
+def test_peft_and_a_merge_give_the_model_back(kind: str, tmp_path: Path) -> None:
+    """A tied head, a norm whose name ends like others, and GPT-2, whose matrices are stored [in, out]."""
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(0)
+        if kind == "gpt2":
+            model: Any = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_positions=16, n_embd=16, n_layer=2, n_head=2))
+        else:
+            sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+            model = LlamaForCausalLM(LlamaConfig(vocab_size=40, tie_word_embeddings=kind == "tied llama", **sizes))
+        model.save_pretrained(tmp_path / "base")
+        changed = ["model.norm.weight", Q] if kind == "one norm" else [name for name, _ in model.named_parameters()]
+        for name, parameter in model.named_parameters():
+            if name in changed and not (kind == "gpt2" and name.endswith("bias") and "ln" not in name):
+                parameter.data += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(tmp_path / "tuned")
+        tokens = torch.arange(12)[None]
+        expected = _logits(model, tokens)
+        report = extract_lora(tmp_path / "tuned", tmp_path / "base", tmp_path / "adapter", rank=64)
+        assert report.error < 1e-5
+        assert not report.left_out
+        base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+        adapted = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
+        torch.testing.assert_close(_logits(adapted, tokens), expected, atol=1e-4, rtol=1e-4)
+        merge({"method": "linear", "sources": [{"path": str(tmp_path / "adapter")}]}, tmp_path / "merged")
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+        torch.testing.assert_close(_logits(merged, tokens), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_resized_vocabulary_is_kept_whole(base: Path, tmp_path: Path) -> None:
     tuned = _tuned(tmp_path / "tuned", base, {Q: _low(HIDDEN, HIDDEN, 1)})
     tensors = loaded(tuned)
@@ -118,7 +157,7 @@ def test_a_resized_vocabulary_is_kept_whole(base: Path, tmp_path: Path) -> None:
     save_file(tensors, tuned / "model.safetensors", {"format": "pt"})
     extract_lora(tuned, base, tmp_path / "adapter")
     settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    assert settings["modules_to_save"] == ["embed_tokens", "lm_head"]
+    assert settings["modules_to_save"] == ["lm_head", "model.embed_tokens"]
     merge({"method": "linear", "sources": [{"path": str(tmp_path / "adapter")}]}, tmp_path / "out")
     assert loaded(tmp_path / "out")[EMBEDDINGS].equal(tensors[EMBEDDINGS])
 
@@ -162,6 +201,10 @@ def test_what_cannot_be_extracted_is_named(base: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(MergeError, match=words):
             extract_lora(other, base, tmp_path / "out", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        MergeError, match=r"in no matrix that LoRA has a place for, only in model\.layers\.0\.input_lay"
+    ):
+        extract_lora(_tuned(tmp_path / "norms", base, {NORM: torch.ones(HIDDEN)}), base, tmp_path / "out")
     with pytest.raises(MergeError, match="NaN or an infinity"):
         extract_lora(_tuned(tmp_path / "nan", base, {Q: torch.tensor(torch.nan)}), base, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -48,7 +48,9 @@ def _quantised(folder: Path, seed: int, scales: str, block: tuple[int, int]) -> 
 @pytest.mark.parametrize("scales", ["block", "row", "tensor"])
 def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> None:
     means = [_quantised(tmp_path / name, seed, scales, (5, 7)) for seed, name in enumerate("ab")]
-    merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
+    report = merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
+    assert report.notes[0] == "a: is quantised; its 8-bit codes are multiplied by their scales"
+    assert any(name.startswith(f"{DOWN}_scale") for name in report.dropped)
     merged = loaded(tmp_path / "out")
     torch.testing.assert_close(merged[DOWN], (means[0][DOWN] + means[1][DOWN]) / 2)
     assert merged.keys() == loaded(tiny_llama(tmp_path / "plain", 0, layers=1)).keys()
@@ -132,12 +134,45 @@ def test_other_differences_of_configs_are_noted_or_do_not_matter(tmp_path: Path)
     )
 
 
+SAME = {
+    "sliding window that is off": (
+        {"sliding_window": 131072, "use_sliding_window": False, "max_window_layers": 28},
+        {"sliding_window": None, "use_sliding_window": False},
+    ),
+    "head size": ({"head_dim": None}, {"head_dim": HIDDEN // 2}),
+    "two kinds of layers": (
+        {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": None},
+        {
+            "rope_parameters": {
+                "full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+                "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+            }
+        },
+    ),
+    "partial rotary": (
+        {"partial_rotary_factor": 0.5, "rope_theta": 1e4},
+        {"rope_parameters": {"partial_rotary_factor": 0.5, "rope_theta": 1e4, "rope_type": "default"}},
+    ),
+    "old names": ({"rotary_pct": 0.25}, {"rope_parameters": {"partial_rotary_factor": 0.25}}),
+    "sections": (
+        {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2]}},
+        {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 2]}},
+    ),
+    "no tower": ({"vision_config": None}, {"vision_config": {"hidden_act": None}}),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_one_model_saved_by_older_and_newer_versions_is_one(case: str, tmp_path: Path) -> None:
+    for name, seed, settings in (("a", 0, SAME[case][0]), ("b", 1, SAME[case][1])):
+        _set(tiny_llama(tmp_path / name, seed, layers=1), **settings)
+    assert merge(_linear(tmp_path / "a", tmp_path / "b"), tmp_path / "out").notes == ()
+
+
 def test_rotary_settings_of_all_versions_have_one_form() -> None:
     new = {"rope_parameters": {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4.0}}
     old = {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0}}
     assert in_one_form(new) == in_one_form(old)
-    by_layer = {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}
-    assert in_one_form(by_layer)["rope_scaling"] == {"full_attention": {"rope_theta": 1e6}}
 
 
 IMPOSTORS = {

@@ -138,6 +138,19 @@ def test_buffers_of_some_files_are_left_out_and_named(tmp_path: Path) -> None:
     )
 
 
+def test_an_encoder_decoder_shares_its_embeddings_even_with_a_head_of_its_own(tmp_path: Path) -> None:
+    """T5 1.1: the head is untied, and files hold the shared embeddings once or three times."""
+    parts = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+    for name, seed in (("a", 1), ("b", 2)):
+        folder = tiny_llama(tmp_path / name, seed, layers=1)
+        tensors = {"shared.weight": torch.randn(TOKENS, HIDDEN), HEAD: torch.randn(TOKENS, HIDDEN)}
+        _write(folder, tensors | (dict.fromkeys(parts, tensors["shared.weight"]) if name == "a" else {}))
+    report = merge({"method": "linear", "sources": [{"path": str(tmp_path / name)} for name in "ab"]}, tmp_path / "out")
+    assert set(report.merged) == {"shared.weight", HEAD}
+    assert set(report.dropped) == set(parts)
+    assert _config(tmp_path / "out")["tie_word_embeddings"] is False
+
+
 def test_names_of_pairs() -> None:
     layers = ["model.layers.0.mlp.weight", "h.0.attn.bias"]
     assert tied_pairs([EMBEDDINGS, HEAD, *layers]) == {HEAD: EMBEDDINGS}

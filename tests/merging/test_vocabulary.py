@@ -148,6 +148,55 @@ def test_reserved_rows_of_the_tokenizers_model_stay(models: Path) -> None:
     assert "vocabulary: b lacks 3 tokens; the row is that of a: row 0, row 1, row 2" in report.notes
 
 
+def test_ids_of_tokens_that_are_left_out_are_those_of_the_tokenizers_model(models: Path) -> None:
+    for name, end in (("a", 21), ("b", 3)):
+        file = models / name / "config.json"
+        settings = {"eos_token_id": end, "suppress_tokens": [0, 1], "image_token_index": None}
+        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    merge(_recipe(vocabulary="b"), models / "out")  # a's end is left out
+    config = json.loads((models / "out" / "config.json").read_text())
+    assert config["eos_token_id"] == 3
+    assert config["suppress_tokens"] == [19, 18]  # a counts its words backwards
+    assert config["image_token_index"] is None
+
+
+def test_words_cannot_follow_a_gap(models: Path) -> None:
+    file = models / "a" / "tokenizer.json"
+    value = json.loads(file.read_text())
+    value["model"]["vocab"] = {word: row + (row > 5) for word, row in value["model"]["vocab"].items()}
+    value["added_tokens"] = []
+    file.write_text(json.dumps(value))
+    with pytest.raises(MergeError, match="its ids have a gap: 20 tokens, the last with the id 20"):
+        merge(_recipe(vocabulary="union"), models / "out")
+
+
+def test_words_of_others_are_said_to_be_cut_out_first(models: Path) -> None:
+    _model(models / "b", 2, [*WORDS, "more"])
+    report = merge(_recipe(vocabulary="union"), models / "out")
+    assert any("1 token of other tokenizers are added ones of the result" in note for note in report.notes)
+
+
+def test_tensors_as_long_as_the_embeddings_are_named(models: Path) -> None:
+    for name in "ab":
+        tensors = loaded(models / name)
+        tensors["final_logits"] = torch.ones(1, len(tensors[EMBEDDINGS]))
+        save_file(tensors, models / name / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MergeError, match="tensor final_logits: shapes differ"):
+        merge(_recipe(vocabulary="union"), models / "out")
+    _model(models / "b", 2, WORDS, added=("<chat>", "<tool>"))
+    tensors = loaded(models / "b") | {"final_logits": torch.ones(1, 22)}
+    save_file(tensors, models / "b" / "model.safetensors", {"format": "pt"})
+    report = merge(_recipe(vocabulary="b"), models / "out")
+    assert any("b: final_logits: as long as the embeddings" in note for note in report.notes) or any(
+        "a: final_logits: as long as the embeddings" in note for note in report.notes
+    )
+
+
+def test_a_vocabulary_has_no_counterpart_file(models: Path) -> None:
+    merge(_recipe(vocabulary="union"), models / "out")
+    assert not (models / "out" / "mergekit_config.yml").exists()
+
+
 def test_a_tied_head_is_arranged_once(models: Path) -> None:
     _model(models / "a", 1, WORDS[::-1], added=("<chat>",), tied=True)
     _model(models / "b", 2, WORDS, tied=True)

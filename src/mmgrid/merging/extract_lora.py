@@ -7,6 +7,7 @@ the best B A of rank r is the truncated singular value decomposition (Eckart and
 import contextlib
 import fnmatch
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -24,14 +25,20 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
+from mmgrid.merging.models.settings import settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import found, open_source
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
-from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary, one_form
+from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary, implied, one_form
 from mmgrid.merging.output.folder import check_free, check_outside
 
 Search = Literal["auto", "exact", "randomised"]
 _PREFIX = "base_model.model."
+_CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+# Matrices that are looked up and not multiplied with, besides the tokens': PEFT has no LoRA for them under these names.
+_LOOKED_UP = re.compile(
+    r"(?:^|\.)(?:wpe|\w*position\w*|token_type_embeddings|relative_attention_bias|embed_tokens_per_layer)\.weight$"
+)
 _EXACT_UP_TO = 256  # smaller sides than this are decomposed exactly: the search would gain nothing
 _WORTH = 4  # … and so are matrices of which more than a quarter of the directions is wanted
 _FIRST_RANK = 16  # where a share of the energy is asked for, the search begins with so many directions
@@ -151,6 +158,11 @@ def extract_lora(
         extraction.keep_namesakes()
         if not extraction.tensors:
             raise MergeError(f"{model}: has the weights of {base}; there is nothing to extract")
+        if not extraction.ranks:
+            raise MergeError(
+                f"{model}: differs from {base} in no matrix that LoRA has a place for, only in "
+                f"{listing(extraction.report)}; PEFT reads no adapter without one"
+            )
         size = _write(extraction, places["base"], target)
         for source in opened.values():
             source.check_unchanged()
@@ -197,7 +209,12 @@ class _Extraction:
         self.report: dict[str, ExtractedTensor] = {}
         self.left_out: dict[str, str] = {}
         self.whole: set[str] = set()
+        self.ranks: dict[str, int] = {}
+        self.fan_in_fan_out = str(settings_of(model.companions).get("model_type", "")) in _CONV1D_TYPES
         self._embeddings = set(embeddings_in(model))
+        self._twins: dict[str, list[str]] = {}
+        for twin, first in implied(model).items():
+            self._twins.setdefault(first, []).append(twin)
 
     def take(self, name: str) -> None:
         """Extract one tensor."""
@@ -216,18 +233,22 @@ class _Extraction:
             self.left_out[name] = reason
             self.report[name] = ExtractedTensor(0, 0.0, norm)
             return
-        if len(info.shape) != 2:
+        if len(info.shape) != 2 or _LOOKED_UP.search(name):
             self._keep(name, values, norm)
             return
         kept = _largest(change, self.wanted, name, norm)
         root = np.sqrt(kept.sizes)
         up, down = kept.left * root, root[:, None] * kept.right
-        stem = _PREFIX + name.removesuffix(".weight")
-        if name in self._embeddings:  # PEFT adds (B A)ᵀ to embeddings
-            pair = {f"{stem}.lora_embedding_A": up.T, f"{stem}.lora_embedding_B": down.T}
-        else:
-            pair = {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
-        self.tensors |= {key: np.ascontiguousarray(value, np.float32) for key, value in pair.items()}
+        if self._is_turned(name):
+            up, down = down.T, up.T
+        for place in (name, *self._twins.get(name, ())):  # PEFT adds to one of two tied tensors only
+            stem = _PREFIX + place.removesuffix(".weight")
+            if place in self._embeddings:  # PEFT adds (B A)ᵀ to embeddings
+                pair = {f"{stem}.lora_embedding_A": up.T, f"{stem}.lora_embedding_B": down.T}
+            else:
+                pair = {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+            self.tensors |= {key: np.ascontiguousarray(value, np.float32) for key, value in pair.items()}
+            self.ranks[_module(place)] = len(kept.sizes)
         share = min(float(np.sum(np.square(kept.sizes))) / norm**2, 1.0)
         self.report[name] = ExtractedTensor(len(kept.sizes), share, norm)
 
@@ -241,17 +262,23 @@ class _Extraction:
         matrix = weight in self.model and len(self.model.info(weight).shape) == 2
         return "a bias beside a matrix: LoRA has none" if matrix else ""
 
+    def _is_turned(self, name: str) -> bool:
+        """Whether a matrix is stored [in, out], as by the Conv1D layers of GPT-2."""
+        return self.fan_in_fan_out and not holds_vocabulary(name)
+
     def keep_namesakes(self) -> None:
-        """PEFT saves all modules of one name, so those that did not change are kept beside those that did."""
-        last = {_module(name).rpartition(".")[2] for name in self.whole}
+        """PEFT saves every module whose name ends with a saved one, and with all of its tensors."""
+        saved = tuple(sorted({_module(name) for name in self.whole}))
         for name in self.model:
-            if _module(name).rpartition(".")[2] in last and name not in self.whole:
+            if saved and _module(name).endswith(saved) and name not in self.whole:
                 self.tensors = {key: value for key, value in self.tensors.items() if not _is_of(key, name)}
+                self.ranks.pop(_module(name), None)
                 self._keep(name, _values(self.model, name), self.report[name].norm if name in self.report else 0.0)
 
     def _keep(self, name: str, values: np.ndarray, norm: float) -> None:
-        self.tensors[_PREFIX + name] = values.astype(np.float32)
-        self.whole.add(name)
+        for place in (name, *self._twins.get(name, ())):
+            self.tensors[_PREFIX + place] = values.astype(np.float32)
+            self.whole.add(place)
         if norm:
             self.report[name] = ExtractedTensor(0, 1.0, norm)
 
@@ -320,10 +347,10 @@ def _folder(out: Path) -> Iterator[Path]:
 
 def _settings(extraction: _Extraction, base: Path) -> dict[str, Any]:
     """The adapter's configuration. With alpha = r everywhere the scale of B A is 1."""
-    ranks = {_module(name): each.rank for name, each in extraction.report.items() if each.rank}
+    ranks = extraction.ranks
     usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
     other = {module: rank for module, rank in sorted(ranks.items()) if rank != usual}
-    saved = sorted({_module(name).rpartition(".")[2] for name in extraction.whole})
+    saved = sorted({_module(name) for name in extraction.whole})
     hub = name_of(base)
     return {
         "peft_type": "LORA",
@@ -334,7 +361,7 @@ def _settings(extraction: _Extraction, base: Path) -> dict[str, Any]:
         "init_lora_weights": True,
         "bias": "none",
         "lora_dropout": 0.0,
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": extraction.fan_in_fan_out,
         "use_rslora": False,
         "use_dora": False,
         "r": usual,

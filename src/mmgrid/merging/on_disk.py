@@ -187,7 +187,17 @@ class _Output:
         quantised = any(info.dtype in CODES for info in plan.infos.values())
         tied = prepared.form.settings.get(TIED)
         dtype = types.pop() if len(types) == 1 else None
-        copy_companions(prepared.companions, self.folder, dtype, _vocabulary(plan), tied, quantised, prepared.stack)
+        arranged = prepared.vocabulary is not None
+        copy_companions(
+            prepared.companions,
+            self.folder,
+            dtype,
+            _vocabulary(plan),
+            tied,
+            quantised,
+            prepared.stack,
+            arranged=arranged,
+        )
         if prepared.vocabulary is not None:
             use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
         if self.common.tokenizer is not None:

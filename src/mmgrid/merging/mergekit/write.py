@@ -56,6 +56,8 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     """
     if plan.blocks:
         raise NoCounterpartError("token rows are merged in blocks")
+    if recipe.vocabulary is not None:
+        raise NoCounterpartError("token rows are arranged by a vocabulary")
     if recipe.base_stack or any(source.stack for source in recipe.sources):
         raise NoCounterpartError("layers are stacked")
     depth = depths(plan.merged)

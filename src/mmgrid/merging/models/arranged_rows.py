@@ -14,6 +14,7 @@ from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.models.view import SourceView
 
+_ROWS_AT_ONCE = 1024
 MEAN = -2  # the mean of the model's other arranged rows
 MADE = -1  # a row of `Arranged.made`
 
@@ -62,6 +63,10 @@ class ArrangedRows(SourceView):
         if name not in self._tensors:
             return super().read(name, start, stop)
         width = int(np.prod(super().info(name).shape[1:], dtype=np.int64))
+        return self._arranged(name, width, start, stop, self._made_rows(name) if self._places else np.zeros((0, width)))
+
+    def _arranged(self, name: str, width: int, start: int, stop: int, made: np.ndarray) -> np.ndarray:
+        """Elements [start, stop), in runs of rows that follow each other in the model, too."""
         first, last = start // width, -(-stop // width)
         values = take(stop - start)
         own = self._rows.own[first:last]
@@ -73,7 +78,7 @@ class ArrangedRows(SourceView):
                 place = int(own[begin]) * width + skipped
                 part = self._floats(name, place, place + high - low)
             else:
-                row = self._made_rows(name)[self._places[first + begin]]
+                row = made[self._places[first + begin]]
                 part = row[skipped : skipped + high - low]
             values[low - start : high - start] = part
         return values
@@ -106,9 +111,11 @@ class ArrangedRows(SourceView):
 
     def _mean(self, name: str, width: int, made: np.ndarray) -> np.ndarray:
         """The mean of all rows but the padding, in float64, rounded once."""
-        total, count = np.zeros(width, np.float64), 0
-        for row, own in enumerate(self._rows.own.tolist()):
-            if own != MEAN:
-                total += self._floats(name, own * width, (own + 1) * width) if own >= 0 else made[self._places[row]]
-                count += 1
-        return (total / max(count, 1)).astype(np.float32)
+        rows = int(np.count_nonzero(self._rows.own != MEAN))
+        total = np.zeros(width, np.float64)
+        for first in range(0, rows, _ROWS_AT_ONCE):
+            last = min(first + _ROWS_AT_ONCE, rows)
+            total += (
+                self._arranged(name, width, first * width, last * width, made).reshape(-1, width).sum(0, np.float64)
+            )
+        return (total / max(rows, 1)).astype(np.float32)

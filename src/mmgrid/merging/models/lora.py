@@ -282,7 +282,8 @@ class LoraFolder:
             raise MergeError(
                 f"{self.path}: {module}: only linear layers and embeddings are merged. {_instead(self.path)}"
             )
-        transposed = embedding or bool(self._settings.get("fan_in_fan_out"))
+        # Only Conv1D layers store [in, out]; PEFT ignores the setting for others, such as the head.
+        transposed = embedding or (bool(self._settings.get("fan_in_fan_out")) and not holds_vocabulary(tensor))
         shape = (up.shape[0], down.shape[1])
         shape = shape[::-1] if transposed else shape
         there = self._before_update(tensor)

@@ -106,6 +106,9 @@ class DequantisedModel(SourceView):
         block: rows and columns that share a scale, where the scales are a matrix of several rows and columns.
         native: the type that the result is stored in.
 
+    Attributes:
+        multiplied: the tensors of scales, which the view does not show.
+
     Raises:
         MergeError: the scales of a tensor do not fit its shape.
     """
@@ -113,6 +116,7 @@ class DequantisedModel(SourceView):
     def __init__(self, folder: TensorFolder, scales: Mapping[str, str], block: tuple[int, int], native: str) -> None:
         unread = {name for name in folder if _OF_ACTIVATIONS.search(name)}
         super().__init__(folder, hidden={*scales.values(), *unread})
+        self.multiplied = sorted({*scales.values(), *unread})
         self._native = native
         self._grids = {name: self._grid(name, scale, block) for name, scale in scales.items()}
 

@@ -10,6 +10,7 @@ from mmgrid.cards import read_json
 
 CONFIG_FILE = "config.json"
 TIED = "tie_word_embeddings"
+VOCABULARY_SIZE = "vocab_size"
 # Configs of models with towers keep the language model's settings one level deeper.
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "decoder")
 # Model types whose class ties the head unless the config says otherwise, and some that do not.
@@ -32,10 +33,17 @@ _DEFAULTS: Mapping[str, Any] = {
     "final_logit_softcapping": None,
 }
 
+_RENAMED = {"partial_rotary_factor": "rotary_pct"}  # new key → old key
+
 
 def settings_of(folder: Path) -> dict[str, Any]:
     """The content of a model's `config.json`; empty if there is none."""
     return read_json(folder / CONFIG_FILE)
+
+
+def text_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of a config that describes the language model: mostly all of it."""
+    return next((settings[key] for key in TEXT_PARTS if isinstance(settings.get(key), dict)), settings)
 
 
 def embeddings_tied(settings: Mapping[str, Any]) -> bool | None:
@@ -69,13 +77,28 @@ def in_one_form(settings: Mapping[str, Any]) -> dict[str, Any]:
     transformers 5 writes `rope_parameters`; older versions `rope_theta` and `rope_scaling`, its kind called `type`.
     """
     found = {key: in_one_form(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
-    scaling = found.pop("rope_parameters", None) or found.pop("rope_scaling", None)
-    if isinstance(scaling, Mapping) and not any(isinstance(value, Mapping) for value in scaling.values()):
+    scaling = found.pop("rope_parameters", None) or found.get("rope_scaling")
+    found.pop("rope_scaling", None)
+    if isinstance(scaling, Mapping):
         scaling = dict(scaling)
-        if "rope_theta" in scaling:
-            found["rope_theta"] = scaling.pop("rope_theta")
+        local = scaling.pop("sliding_attention", None)  # of models whose kinds of layers rotate differently
+        if isinstance(local, Mapping) and "rope_theta" in local:
+            found["rope_local_base_freq"] = local["rope_theta"]
+        full = scaling.pop("full_attention", None)
+        scaling |= full if isinstance(full, Mapping) else {}
+        for key in ("rope_theta", "partial_rotary_factor"):
+            if key in scaling:
+                found[key] = scaling.pop(key)
         if "type" in scaling:
-            scaling["rope_type"] = scaling.pop("type")
+            kind = scaling.pop("type")
+            scaling.setdefault("rope_type", kind)
+        if scaling.get("rope_type") == "mrope":  # sections say so; newer versions call it default
+            scaling["rope_type"] = "default"
     if scaling:
         found["rope_scaling"] = scaling
+    if found.get("use_sliding_window") is False:  # then nothing reads these
+        found = {key: value for key, value in found.items() if key not in ("sliding_window", "max_window_layers")}
+    for new, old in _RENAMED.items():
+        if old in found:
+            found.setdefault(new, found.pop(old))
     return found

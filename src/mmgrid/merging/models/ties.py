@@ -20,9 +20,13 @@ from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.models.view import SourceView
 
-_HEAD = re.compile(r"^(?P<place>(?:.*\.)?)(?:lm_head|embed_out|output)\.weight$")
+_HEAD = re.compile(r"^(?P<place>(?:.*\.)?)(?:lm_head|embed_out|output|cls\.predictions\.decoder)\.weight$")
 _EMBEDDING = re.compile(
     r"^(?P<place>(?:.*\.)?)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|shared)\.weight$"
+)
+# Other tensors with a row for each token.
+_PER_TOKEN = re.compile(
+    r"(?:^|\.)(?:(?:lm_head|embed_out|output|cls\.predictions|predictions\.decoder)\.bias|embed_tokens_per_layer\.weight)$"
 )
 _SHARED = re.compile(r"^(?P<place>(?:.*\.)?)shared\.weight$")
 _OF_SHARED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -70,7 +74,8 @@ def one_form(models: Mapping[Key, Source], called: Mapping[Key, str]) -> tuple[d
     for twin, first in tied_pairs({name for model in models.values() for name in model}).items():
         untied = {key: reason for key, model in models.items() if (reason := _untied(model, first, twin))}
         stored = [key for key, model in models.items() if twin in model]
-        settings[TIED] = not untied
+        if not twin.endswith(_OF_SHARED):
+            settings[TIED] = not untied
         if not untied:
             if stored:
                 dropped[twin] = f"tied to {first}, so it is stored once"
@@ -133,7 +138,7 @@ def embeddings_in(names: Iterable[str]) -> list[str]:
 
 def holds_vocabulary(name: str) -> bool:
     """Whether the rows of a tensor stand for tokens, by its name alone."""
-    return bool(_EMBEDDING.match(name) or _HEAD.match(name.replace(".bias", ".weight")))
+    return bool(_EMBEDDING.match(name) or _HEAD.match(name) or _PER_TOKEN.search(name))
 
 
 def _usual_head(embeddings: str) -> str:
@@ -145,7 +150,12 @@ def _usual_head(embeddings: str) -> str:
 
 def _may_be_tied(model: Source, first: str, twin: str) -> bool:
     """Whether a model holds one of two tensors, and nothing says that it should hold the other."""
-    return (first in model) != (twin in model) and embeddings_tied(settings_of(model.companions)) is not False
+    return (first in model) != (twin in model) and _said_tied(model, twin) is not False
+
+
+def _said_tied(model: Source, twin: str) -> bool | None:
+    """Whether a model's config ties two tensors; the parts of an encoder-decoder share their embeddings in any case."""
+    return None if twin.endswith(_OF_SHARED) else embeddings_tied(settings_of(model.companions))
 
 
 def _untied(model: Source, first: str, twin: str) -> str:
@@ -154,7 +164,7 @@ def _untied(model: Source, first: str, twin: str) -> str:
         return ""
     if model.info(first) != model.info(twin):
         return "config"
-    said = embeddings_tied(settings_of(model.companions))
+    said = _said_tied(model, twin)
     if said is False:
         return "config"
     if _equal(model, first, twin):

@@ -79,10 +79,20 @@ class Vocabulary:
 
         Args:
             tokens: token → the entry of another tokenizer, for its flags, or None. Known ones are left as they are.
+
+        Raises:
+            MergeError: the ids have a gap, so the tokenizers library would give the new tokens ids of others.
         """
+        if tokens.keys() <= self.ids.keys():
+            return self
         ids, added = dict(self.ids), dict(self.added)
         words = self.content["model"]["vocab"]
         row = max((len(words), *(entry["id"] + 1 for entry in added.values())))
+        if row <= max(ids.values(), default=-1):
+            raise MergeError(
+                f"{self.path}: its ids have a gap: {len(ids)} tokens, the last with the id {max(ids.values())}. Tokens cannot "
+                "be added behind them; choose another vocabulary, or number its tokens without a gap"
+            )
         for token, other in tokens.items():
             if token not in ids:
                 ids[token] = row

@@ -10,7 +10,7 @@ from mmgrid.files import write_json
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.companions import companions_in
 from mmgrid.merging.models.quantised import QUANTISATION
-from mmgrid.merging.models.settings import CONFIG_FILE, TIED, embeddings_tied
+from mmgrid.merging.models.settings import CONFIG_FILE, TIED, VOCABULARY_SIZE, embeddings_tied, text_part
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.output.stacked_config import with_stack
 from mmgrid.merging.plan.block_files import BlockFile
@@ -24,6 +24,8 @@ def copy_companions(
     tied: bool | None = None,
     quantised: bool = False,
     stack: StackedSource | None = None,
+    *,
+    arranged: bool = False,
 ) -> None:
     """Copy config, tokenizer and generation files from a model's folder; not the files of its token blocks.
 
@@ -36,6 +38,7 @@ def copy_companions(
         tied: whether the head of the result is its embeddings; None if it has no head, or nothing says so.
         quantised: whether the result holds 8-bit codes; otherwise its config declares none.
         stack: the model, if its layers are stacked.
+        arranged: whether the token rows are those of a chosen vocabulary, so that the config must name their number.
     """
     if not source.is_dir():
         return
@@ -46,7 +49,9 @@ def copy_companions(
         value = read_json(config)
         changed = value if dtype is None else _with_dtype(value, dtype)
         if vocabulary is not None:
-            changed = _with_value(changed, "vocab_size", vocabulary)
+            changed = _with_value(changed, VOCABULARY_SIZE, vocabulary)
+            if arranged and VOCABULARY_SIZE not in text_part(changed):
+                text_part(changed)[VOCABULARY_SIZE] = vocabulary
         if tied is not None and embeddings_tied(value) is not tied:
             changed = {TIED: tied} | _with_value(changed, TIED, tied)
         if not quantised:

@@ -1,7 +1,8 @@
 """Gives the output folder the tokenizer of a chosen vocabulary."""
 
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,13 @@ _OF_TOKENIZERS = (
 )
 
 
+_NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens)$")
+
+
 def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) -> None:
     """Write the tokenizer, and change the ids of tokens in the configs to those of the vocabulary.
+
+    A setting whose token is left out gets the value of the model that the tokenizer comes from.
 
     Args:
         companions: the folder that the configs were copied from.
@@ -40,30 +46,37 @@ def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) ->
                 shutil.copyfile(path, folder / path.name)
     (folder / TOKENIZER_FILE).write_text(vocabulary.tokenizer, encoding="utf-8")
     before = Vocabulary.read(companions)
-    moved = {} if before is None else _moved(before.ids, vocabulary.ids)
+    if before is None:
+        return
+    tokens = {row: token for token, row in before.ids.items()}
     for name in (CONFIG_FILE, "generation_config.json"):
         file = folder / name
-        value = read_json(file)
-        changed = _with_ids(value, moved)
+        value, donor = read_json(file), read_json(vocabulary.donor / name)
+        changed = _with_ids(
+            value, donor, lambda row: vocabulary.ids.get(tokens.get(row, ""), None if row in tokens else row)
+        )
         if changed != value:
             write_json(file, changed)
 
 
-def _moved(before: Mapping[str, int], after: Mapping[str, int]) -> dict[int, int]:
-    """Row → row, for tokens that have another one now."""
-    return {row: after[token] for token, row in before.items() if after.get(token, row) != row}
+def _with_ids(settings: Any, donor: Any, moved: Callable[[int], int | None]) -> Any:
+    """The settings with other ids wherever they name tokens, such as `eos_token_id`.
 
-
-def _with_ids(settings: Any, moved: Mapping[int, int]) -> Any:
-    """The settings with other ids wherever they name tokens, such as `eos_token_id`."""
+    Args:
+        donor: the same settings of the model whose tokenizer the result has, for tokens that are left out.
+        moved: id → its id now; None for a token that is left out.
+    """
     if not isinstance(settings, dict):
         return settings
+    others = donor if isinstance(donor, dict) else {}
 
     def changed(key: str, value: Any) -> Any:
-        if not key.endswith(("_token_id", "_token_ids")):
-            return _with_ids(value, moved)
-        if isinstance(value, list):
-            return [moved.get(one, one) if isinstance(one, int) else one for one in value]
-        return moved.get(value, value) if isinstance(value, int) else value
+        if not _NAMES_TOKENS.search(key):
+            return _with_ids(value, others.get(key), moved)
+        rows = value if isinstance(value, list) else [value]
+        found = [moved(row) if type(row) is int else row for row in rows]
+        if any(now is None and row is not None for row, now in zip(rows, found, strict=True)):
+            return others.get(key)
+        return found if isinstance(value, list) else found[0]
 
     return {key: changed(key, value) for key, value in settings.items()}

@@ -53,10 +53,17 @@ def compare_settings(models: Mapping[str, Path], *, allow: bool = False, stacked
     grave: dict[str, list[str]] = {}
     notes: dict[str, list[str]] = {}
     for other in others:
-        for key, (here, there) in _differences(found[first], found[other]).items():
-            if stacked and (
-                key.rpartition(".")[2] in LAYER_COUNTS or isinstance(here, tuple) or isinstance(there, tuple)
-            ):
+        differences = _differences(found[first], found[other])
+        layers = [_layers(found[name]) for name in (first, other)]
+        of_layers = [
+            pair
+            for pair in differences.values()
+            if any(
+                isinstance(value, tuple) and len(value) in counts for value, counts in zip(pair, layers, strict=True)
+            )
+        ]
+        for key, (here, there) in differences.items():
+            if stacked and (key.rpartition(".")[2] in LAYER_COUNTS or (here, there) in of_layers):
                 continue
             known = here is not _ABSENT and there is not _ABSENT
             told = grave if known and _CHANGES_NUMBERS.match(key.rpartition(".")[2]) else notes
@@ -81,11 +88,19 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, 
     found = {}
     for key in sorted(flat[0].keys() | flat[1].keys()):
         pair = tuple(
-            own[key] if key in own else _default(key, whole) for own, whole in zip(flat, (one, other), strict=True)
+            _default(key, whole) if own.get(key) is None else own[key]
+            for own, whole in zip(flat, (one, other), strict=True)
         )
         if pair[0] != pair[1] and not all(value in (None, _ABSENT) for value in pair):
             found[key] = pair
     return found
+
+
+def _layers(settings: Mapping[str, Any]) -> set[int]:
+    """The numbers of layers that a config names, in all of its parts."""
+    return {
+        value for key, value in _flat(settings) if key.rpartition(".")[2] in LAYER_COUNTS and isinstance(value, int)
+    }
 
 
 def _default(key: str, settings: Mapping[str, Any]) -> Any:
@@ -94,7 +109,7 @@ def _default(key: str, settings: Mapping[str, Any]) -> Any:
     if parts[-1:] == ["rope_scaling"]:
         last, parts = f"rope_scaling.{last}", parts[:-1]
     for part in parts:
-        settings = settings.get(part, {})
+        settings = inner if isinstance(inner := settings.get(part), Mapping) else {}
     try:
         return default_of(last, settings)
     except (KeyError, TypeError, ZeroDivisionError):

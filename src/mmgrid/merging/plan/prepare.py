@@ -15,6 +15,7 @@ from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.digests import Hashing, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
+from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.models.ties import OneForm, holds_vocabulary, one_form
@@ -104,6 +105,17 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         called = _called(recipe)
         about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
         notes = compare_settings(about, allow=recipe.allow_config_mismatch, stacked=is_stacked(recipe))
+        scales = {
+            scale: "multiplied into the weights, which it is the scale of"
+            for key, model in opened.items()
+            if isinstance(model, DequantisedModel)
+            for scale in model.multiplied
+        }
+        notes += [
+            f"{called[key]}: is quantised; its 8-bit codes are multiplied by their scales"
+            for key, model in opened.items()
+            if isinstance(model, DequantisedModel)
+        ]
         opened, form = one_form(opened, called)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         notes += more
@@ -120,7 +132,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         recipe = _resolved(recipe, program)
         tables = _tables(sources, base)
         plan = _plan(recipe, program, tables, base)
-        plan = replace(plan, dropped=dict(sorted({**plan.dropped, **form.dropped}.items())))
+        plan = replace(plan, dropped=dict(sorted({**plan.dropped, **form.dropped, **scales}.items())))
         _check_bases(program, plan, base)
         folders = {**sources, **({BASE: base} if base is not None else {})}
         for number, rule in enumerate(recipe.rules):

@@ -80,6 +80,8 @@ class OneVocabulary:
         made_up: model → token → where its row comes from, for tokens that the model lacks.
         left_out: model → tokens whose rows are not in the result.
         unnamed: model → rows that no token stands for, and that are not in the result.
+        words: words of other tokenizers that have become added tokens.
+        not_arranged: model → other tensors with as many rows as the embeddings.
     """
 
     rows: int
@@ -89,6 +91,8 @@ class OneVocabulary:
     made_up: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     unnamed: Mapping[str, int] = field(default_factory=dict)
+    words: Sequence[str] = ()
+    not_arranged: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For the record: every row that is made up or left out."""
@@ -108,6 +112,16 @@ class OneVocabulary:
             texts.append(f"vocabulary: {_count(tokens)} of {model} left out: {listing(tokens)}")
         for model, rows in self.unnamed.items():
             texts.append(f"vocabulary: {rows} rows of {model} left out, which no token of its tokenizer stands for")
+        if self.words:
+            texts.append(
+                f"vocabulary: {_count(self.words)} of other tokenizers are added ones of the result, which are cut out of a "
+                f"text before all others, so texts may be divided otherwise: {listing(self.words)}"
+            )
+        for model, tensors in self.not_arranged.items():
+            texts.append(
+                f"vocabulary: {model}: {listing(tensors)}: as long as the embeddings, but by no known name, and merged as "
+                "it is"
+            )
         return texts
 
 
@@ -132,8 +146,9 @@ def one_vocabulary(
     first = next(iter(models)) if base is None else base
     donor = first if choice.source == UNION else _known(choice.source, keys, "source")
     result = found[donor].within(rows[donor])
+    words: list[str] = []
     if choice.source == UNION:
-        result = _union(result, [found[key].within(rows[key]) for key in (first, *models)])
+        result, words = _union(result, [found[key].within(rows[key]) for key in (first, *models)])
     result = result.with_tokens(dict.fromkeys(choice.tokens))
     size = max(result.ids.values(), default=-1) + 1
     gaps = sorted(set(range(size)) - set(result.ids.values()))
@@ -143,6 +158,7 @@ def one_vocabulary(
     forced = {token for token, rule in choice.tokens.items() if rule.force}
     arranged: dict[Key, Source] = {}
     made_up: dict[str, dict[str, str]] = {}
+    not_arranged: dict[str, list[str]] = {}
     for key, model in models.items():
         own = np.full(padded, MADE, np.int64)
         own[size:] = MEAN
@@ -167,13 +183,18 @@ def one_vocabulary(
         if told:
             made_up[called[key]] = told
         tensors = [name for name in model if holds_vocabulary(name) and model.info(name).shape[0] == rows[key]]
+        others = [name for name in model if name not in tensors and rows[key] in model.info(name).shape]
+        if others and (rows[key] != padded or told):
+            not_arranged[called[key]] = others
         arranged[key] = ArrangedRows(model, tensors, Arranged(own, made), partial(_model_of, models))
     left_out = {
         called[key]: left for key in models if (left := [token for token in known[key] if token not in result.ids])
     }
     unnamed = {called[key]: spare for key in models if (spare := rows[key] - len(set(known[key].values())))}
     text = json.dumps(result.content, ensure_ascii=False, indent=2)
-    about = OneVocabulary(padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed)
+    about = OneVocabulary(
+        padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed, words, not_arranged
+    )
     return arranged, about
 
 
@@ -259,14 +280,18 @@ def _known(name: str, keys: Mapping[str, Key], where: str) -> Key:
     return keys[name]
 
 
-def _union(result: Vocabulary, others: Sequence[Vocabulary]) -> Vocabulary:
-    """The first vocabulary with the tokens of the others behind it: words first, then added tokens, as in mergekit."""
+def _union(result: Vocabulary, others: Sequence[Vocabulary]) -> tuple[Vocabulary, list[str]]:
+    """The first vocabulary with the tokens of the others behind it: words first, then added tokens, as in mergekit.
+
+    Returns also the words of others, which have become added tokens.
+    """
     words: dict[str, Mapping[str, Any] | None] = {}
     added: dict[str, Mapping[str, Any] | None] = {}
     for other in others:
         for token, _ in sorted(other.ids.items(), key=lambda pair: pair[1]):
             (added if token in other.added else words).setdefault(token, other.added.get(token))
-    return result.with_tokens({token: None for token in words if token not in added} | added)
+    united = result.with_tokens({token: None for token in words if token not in added} | added)
+    return united, [token for token in words if token not in added and token not in result.ids]
 
 
 def _asked(
