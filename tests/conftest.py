@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; see `kits.hub_server` for tests of the Hub
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and what they compute is tiny
 
 from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.file.load import load_grid

@@ -41,7 +41,7 @@ def test_training_uses_mps_without_pinned_memory(mac: pytest.MonkeyPatch, tmp_pa
     given = {}
     mac.setattr(fit_module, "TrainingArguments", lambda **values: given.update(values) or _Arguments())
     recipe = TrainingRecipe(epochs=1, batch_size=2, learning_rate=1e-3)
-    fit_module._arguments(recipe, tmp_path, 0, 3, 1, 2)
+    fit_module._arguments(recipe, tmp_path, 0, 3, 1, 2, None)
     assert (given["use_cpu"], given["dataloader_pin_memory"]) == (False, False)
 
 

@@ -60,7 +60,7 @@ def test_a_plan_does_not_count_an_unknown_cost_as_zero(built: Built, tmp_path: P
     costs = [cell["seconds"] for cell in mmgrid(*arguments, "--json").json]
     assert costs == [1.0] + [None] * 6
     assert mmgrid(*arguments).out.endswith(
-        "7 cells to build: at least 3 s of work on one core; the cost of 6 of them is unknown until their corpus is built\n"
+        "7 cells to build: at least 1 s of work on one core; the cost of 6 of them is unknown until their corpus is built\n"
     )
 
 
