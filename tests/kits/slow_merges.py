@@ -68,9 +68,19 @@ def between_ranks(model: Model, scope: str, cut: Callable[[int], tuple[int, int]
     return kept
 
 
-def trimmed(model: Model, density: float, scope: str) -> Model:
-    """Keeps the ⌊density · n⌋ largest elements of each group."""
-    return between_ranks(model, scope, lambda n: (0, share_of(density, n)))
+def trimmed(model: Model, density: float, scope: str, least: int = 0) -> Model:
+    """Keeps the ⌊density · n⌋ largest elements of each group, but at least `least`."""
+    return between_ranks(model, scope, lambda n: (0, max(share_of(density, n), min(least, n))))
+
+
+def to_norm(kept: Model, before: Model) -> Model:
+    """Scales each tensor to the L1 norm that it had."""
+    sums = {name: (np.abs(before[name]).sum(), np.abs(array).sum()) for name, array in kept.items()}
+    return {name: array * (sums[name][0] / sums[name][1] if sums[name][1] else 1.0) for name, array in kept.items()}
+
+
+def rescaled(kept: Model, before: Model, options: Options) -> Model:
+    return to_norm(kept, before) if options.get("rescale") == "norm" else kept
 
 
 def without_outliers(model: Model, density: float, gamma: float, scope: str) -> Model:
@@ -226,13 +236,19 @@ def ties(sources: Sources, base: Model | None, weights: Weights, options: Option
     deltas = deltas_of(sources, base)
     if options["drop"]:
         deltas = {source: dropped(delta, source, options["drop"]) for source, delta in deltas.items()}
-    deltas = {source: trimmed(delta, options["density"], options["scope"]) for source, delta in deltas.items()}
+    kept = {
+        source: trimmed(delta, options["density"], options["scope"], options.get("least", 0))
+        for source, delta in deltas.items()
+    }
+    factor = 1 / options["density"] if options.get("rescale") is True else 1.0
+    kept = {source: {name: factor * array for name, array in own.items()} for source, own in kept.items()}
+    deltas = {source: rescaled(own, deltas[source], options) for source, own in kept.items()}
     return added(base, elected(deltas, weights, elect=options["elect"], normalise=options["normalise"]))
 
 
 def dare(sources: Sources, base: Model | None, weights: Weights, options: Options) -> Model:
     deltas = {
-        source: dropped(delta, source, options["drop"], rescale=options["rescale"])
+        source: rescaled(dropped(delta, source, options["drop"], rescale=options["rescale"] is True), delta, options)
         for source, delta in deltas_of(sources, base).items()
     }
     return added(base, combined(deltas, weights, options))
@@ -252,7 +268,9 @@ def mask(sources: Sources, base: Model | None, weights: Weights, options: Option
 
 def breadcrumbs(sources: Sources, base: Model | None, weights: Weights, options: Options) -> Model:
     deltas = {
-        source: without_outliers(delta, options["density"], options["gamma"], options["scope"])
+        source: rescaled(
+            without_outliers(delta, options["density"], options["gamma"], options["scope"]), delta, options
+        )
         for source, delta in deltas_of(sources, base).items()
     }
     return added(base, combined(deltas, weights, options))
@@ -260,7 +278,13 @@ def breadcrumbs(sources: Sources, base: Model | None, weights: Weights, options:
 
 def della(sources: Sources, base: Model | None, weights: Weights, options: Options) -> Model:
     deltas = {
-        source: dropped_by_magnitude(delta, source, options["density"], options["epsilon"], rescale=options["rescale"])
+        source: rescaled(
+            dropped_by_magnitude(
+                delta, source, options["density"], options["epsilon"], rescale=options["rescale"] is True
+            ),
+            delta,
+            options,
+        )
         for source, delta in deltas_of(sources, base).items()
     }
     return added(base, combined(deltas, weights, options))

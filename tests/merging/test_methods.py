@@ -63,9 +63,14 @@ CASES = [
     _ties(scope="tensor", elect="plain"),
     _ties(normalise=False, density=0.5),
     _ties(elect="plain", drop=0.3, normalise=False),
+    _ties(scope="tensor", density=0.02, least=2, rescale="norm"),
+    _ties(scope="tensor", density=0.5, rescale=True, normalise=False),
     _masked("dare", {"drop": 0.0}),
     _masked("dare", {"drop": 0.0}, inner="ties", drop=0.4, normalise=True),
     _masked("dare", {"drop": 0.0}, rescale=False, drop=0.9, normalise=True),
+    _masked("dare", {"drop": 0.0}, rescale="norm", drop=0.6),
+    _masked("breadcrumbs", {"density": 1.0, "gamma": 0.0}, rescale="norm", density=0.5, gamma=0.1),
+    _masked("della", {"density": 1.0, "epsilon": 0.0}, rescale="norm", density=0.5),
     _masked("mask", {"drop": 0.0}),
     _masked("mask", {"drop": 0.0}, mask="magnitude", drop=0.9, rescale=True),
     _masked("mask", {"drop": 0.0}, mask="magnitude", scope="model", drop=0.35, inner="ties", normalise=True),
@@ -222,7 +227,8 @@ def test_options_come_from_the_signature() -> None:
 def test_the_preset_has_the_options_of_the_paper() -> None:
     ties = METHODS["ties"]
     resolved = ties.resolve({"preset": "subspace"})
-    subspace = {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False}
+    unused = {"rescale": False, "least": 0}
+    subspace = {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False, **unused}
     assert resolved == subspace
     assert ties.resolve({"preset": "subspace", "density": 0.3}) == {**subspace, "density": 0.3}
     assert ties.weights(["a", "b"], {}, {"preset": "subspace"}) == [0.5, 0.5]

@@ -247,6 +247,6 @@ def _peak(prepared: PreparedMerge, workers: int) -> int:
 
 def _of_thread(applied: AppliedMethod, n: int, run: int, largest: int) -> int:
     """Bytes of the arrays that one thread holds, for `n` models."""
-    if applied.method.whole_tensors:
+    if applied.method.whole_tensors or any(stages[0].unit == "tensor" for stages in applied.steps):
         return 4 * largest * (3 * n + 4)
     return 4 * run * (3 * n + 6 + 4 * len(applied.steps))

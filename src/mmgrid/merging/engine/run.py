@@ -179,7 +179,8 @@ def _merged_chunks(program: Program, plan: Plan, elements: int) -> list[PlannedC
     for name, part in plan.merged_parts():
         applied = program.applied(name)
         by_rows = any(stages[0].unit == "row" for stages in applied.steps)
-        length = max(part.stop - part.start, 1) if applied.method.whole_tensors else elements
+        whole = applied.method.whole_tensors or any(stages[0].unit == "tensor" for stages in applied.steps)
+        length = max(part.stop - part.start, 1) if whole else elements
         shape = plan.merged[name].shape
         pieces += [
             (replace(chunk, start=chunk.start + part.start, stop=chunk.stop + part.start), part)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.methods.stages.base import share_of
 
 _TINY = 1e-6  # mergekit's least divisor in several methods
 SAMPLED = (
@@ -19,10 +20,6 @@ Scope = Literal["shared", "input", "source"]  # one for all, one for each model,
 DRAWN = (
     "{method}: elements are drawn by seed, source, tensor and index; mergekit draws in the order in which it processes "
     "tensors, so other elements are kept"
-)
-RESCALED = (
-    "{method}: rescale: kept elements are divided by their probability of being kept; mergekit scales them to the "
-    "tensor's original L1 norm, which is the same on average"
 )
 
 
@@ -39,12 +36,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Values:
-    """The parameters for one tensor: those shared by all models, and those of each model, by source name."""
+    """The parameters for one tensor: those shared by all models, and those of each model, by source name.
+
+    `size` is the number of elements of the tensor; None if the parameters are the same for all tensors.
+    """
 
     shared: Mapping[str, Any]
     own: Mapping[str, Mapping[str, Any]]
     base: str | None
     note: Callable[[str], None]
+    size: int | None = None
 
     def each(self, parameter: str) -> dict[str, Any]:
         return {source: values[parameter] for source, values in self.own.items()}
@@ -174,17 +175,39 @@ def _clipped(values: Values) -> dict[str, float]:
     return {source: min(max(density, 0.0), 1.0) for source, density in values.each("density").items()}
 
 
-def _refuse_rescale(values: Values, method: str, density: Mapping[str, float]) -> None:
-    if values.shared["rescale"] and any(0 < share < 1 for share in density.values()):
-        raise MergeError(
-            f"rescale: {method} cannot scale kept elements to the original L1 norm; set it to false, or increase lambda"
-        )
+def _rescale(values: Values) -> str | bool:
+    """mergekit scales what is kept of a tensor to its L1 norm."""
+    return "norm" if values.shared["rescale"] else False
+
+
+def _share(count: int, share: float, size: int | None) -> float:
+    """`share` if it stands for `count` of `size` elements, else one close to it that does.
+
+    mergekit multiplies in binary floating point, where 0.29 · 100 is less than 29.
+    """
+    if size is None or share_of(share, size) == count:
+        return share
+    return _least_share(count, size)
+
+
+def _least_share(count: int, size: int) -> float:
+    """A share of `size` elements that stands for `count`, hardly larger than their quotient."""
+    return (count + min(0.25, 4e-10 * size)) / size
 
 
 def _ties(values: Values) -> Meaning:
-    density = _clipped(values)
-    _refuse_rescale(values, "ties", density)
-    options = {"density": _same(density), "scope": "tensor", "elect": "weighted"}
+    size = values.size
+    density = {
+        source: share if size is None or not 0 < share < 1 else _share(int(share * size), share, size)
+        for source, share in _clipped(values).items()
+    }
+    options = {
+        "density": _same(density),
+        "scope": "tensor",
+        "elect": "weighted",
+        "rescale": _rescale(values),
+        "least": 1,
+    }
     return _delta(values, "ties", options, elects=True)
 
 
@@ -200,8 +223,6 @@ def _drawn(values: Values, method: str) -> dict[str, float]:
             raise MergeError(f"density: {source}: is {share:g}, which keeps nothing; set the weight to 0 instead")
     if min(density.values()) < 1:
         values.note(DRAWN.format(method=method))
-        if values.shared["rescale"]:
-            values.note(RESCALED.format(method=method))
     return density
 
 
@@ -211,7 +232,7 @@ def _dare(elects: bool) -> Callable[[Values], Meaning]:
     def meaning(values: Values) -> Meaning:
         density = _drawn(values, name)
         drop = {source: _complement(share) for source, share in density.items()}
-        options = {"drop": _same(drop), "rescale": values.shared["rescale"], **_inner(elects)}
+        options = {"drop": _same(drop), "rescale": _rescale(values), **_inner(elects)}
         return _delta(values, "dare", options, elects=elects)
 
     return meaning
@@ -219,13 +240,24 @@ def _dare(elects: bool) -> Callable[[Values], Meaning]:
 
 def _breadcrumbs(elects: bool) -> Callable[[Values], Meaning]:
     def meaning(values: Values) -> Meaning:
-        density = _clipped(values)
-        _refuse_rescale(values, "breadcrumbs", density)
-        # mergekit gives density precedence, and reduces gamma so that both fit
-        gamma = {
-            source: min(max(share, 0.0), _complement(density[source])) for source, share in values.each("gamma").items()
+        density, gamma, size = _clipped(values), values.each("gamma"), values.size
+        for source, share in density.items():
+            # mergekit gives density precedence, and reduces gamma so that both fit
+            gamma[source] = min(max(gamma[source], 0.0), _complement(share))
+            if size is not None and share < 1:
+                kept = int(share * size)
+                largest = max(min(int(values.own[source]["gamma"] * size), size - kept), 0)
+                density[source] = _share(kept, share, size)
+                gamma[source] = _share(largest, gamma[source], size)
+                if density[source] + gamma[source] > 1:
+                    density[source], gamma[source] = _least_share(kept, size), _least_share(largest, size)
+        options = {
+            "density": _same(density),
+            "gamma": _same(gamma),
+            "scope": "tensor",
+            "rescale": _rescale(values),
+            **_inner(elects),
         }
-        options = {"density": _same(density), "gamma": _same(gamma), "scope": "tensor", **_inner(elects)}
         return _delta(values, "breadcrumbs", options, elects=elects)
 
     return meaning
@@ -247,7 +279,7 @@ def _della(elects: bool) -> Callable[[Values], Meaning]:
         options = {
             "density": _same(density),
             "epsilon": _same(epsilon),
-            "rescale": values.shared["rescale"],
+            "rescale": _rescale(values),
             **_inner(elects),
         }
         return _delta(values, "della", options, elects=elects)
@@ -334,3 +366,5 @@ METHODS: dict[str, MergekitMethod] = {
     "della": _of_task_vectors(_della(elects=True), _EPSILON, normalize=True, rescale=True),
     "della_linear": _of_task_vectors(_della(elects=False), _EPSILON, rescale=True),
 }
+# Methods that keep a number of a tensor's elements, which depends on its size.
+COUNTED = ("ties", "breadcrumbs", "breadcrumbs_ties")

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
-from mmgrid.merging.mergekit.meanings import METHODS, Meaning, MergekitMethod, Parameter, Values
+from mmgrid.merging.mergekit.meanings import COUNTED, METHODS, Meaning, MergekitMethod, Parameter, Values
 from mmgrid.merging.mergekit.models import folder_of
 from mmgrid.merging.mergekit.places import Places, Slot, inner_name, names_of, patterns_for, slots_of
 from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
@@ -224,25 +224,31 @@ class _Reader:
     def _grouped(self, first: MergeSource) -> dict[str, list[str]]:
         """Meaning as JSON → the tensors with this meaning."""
         whole = not self.places.named or self.places.named == ["default"]
-        if whole and len(self.places.regions) == 1 and not any(map(conditional, self.file.scopes)):
-            return {self._meaning("", 0, 0.0): []}
+        if (
+            whole
+            and self.file.method not in COUNTED
+            and len(self.places.regions) == 1
+            and not any(map(conditional, self.file.scopes))
+        ):
+            return {self._meaning("", 0, 0.0, None): []}
         tensors = self._tensors(first)
         self.places.know(tensors)
         grouped: dict[str, list[str]] = {}
-        for tensor in tensors:
-            grouped.setdefault(self._meaning(tensor, *self.places.of(tensor)), []).append(tensor)
+        for tensor, size in tensors.items():
+            grouped.setdefault(self._meaning(tensor, *self.places.of(tensor), size), []).append(tensor)
         return {next(iter(grouped)): []} if len(grouped) == 1 else grouped
 
-    def _tensors(self, source: MergeSource) -> list[str]:
-        """The names of the result's tensors, from the headers of a source's models."""
+    def _tensors(self, source: MergeSource) -> dict[str, int]:
+        """The names of the result's tensors, and their sizes, from the headers of a source's models."""
         with contextlib.ExitStack() as stack:
             opened = {
                 key: stack.enter_context(open_source(key[1] or key[0]))
                 for key in models_in(source.path, source.onto, source.stack)
             }
-            return sorted(stacked(opened, source.path, source.onto, source.stack, str(source.name)))
+            found = stacked(opened, source.path, source.onto, source.stack, str(source.name))
+            return {name: found.info(name).size for name in sorted(found)}
 
-    def _meaning(self, tensor: str, number: int, depth: float) -> str:
+    def _meaning(self, tensor: str, number: int, depth: float, size: int | None) -> str:
         region, where = self.places.regions[number], self.file.where
         outer = (region.piece.parameters, region.module.parameters, self.file.parameters)
 
@@ -268,7 +274,7 @@ class _Reader:
         }
         inputs = {name: slot.inputs[number] for name, slot in zip(self.called, self.slots, strict=True)}
         base = next((n for n, each in inputs.items() if each is not None and each.model == region.piece.base), None)
-        values = Values(shared, {name: own(each) for name, each in inputs.items()}, base, self.note)
+        values = Values(shared, {name: own(each) for name, each in inputs.items()}, base, self.note, size)
         try:
             meaning: Meaning = self.method.meaning(values)
         except MergeError as error:

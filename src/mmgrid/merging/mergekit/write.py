@@ -244,16 +244,22 @@ def _ties(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scal
     _elects(applied)
     if applied.options["drop"]:
         raise NoCounterpartError("elements are dropped before the trim")
-    return _Translation(
-        "ties", _shared(applied, scale), {name: {"density": own["density"]} for name, own in options.items()}
-    )
+    own = {name: {"density": each["density"]} for name, each in options.items()}
+    return _Translation("ties", _shared(applied, scale) | _to_norm(applied, own), own)
+
+
+def _to_norm(applied: AppliedMethod, own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """mergekit's `rescale`, which always scales to the norm."""
+    if applied.options["rescale"] is True and any(each["density"] < 1 for each in own.values()):
+        raise NoCounterpartError("kept elements are divided by the density")
+    return {"rescale": True} if applied.options["rescale"] == "norm" else {}
 
 
 def _dare(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     if applied.options.get("mask", "random") != "random":
         raise NoCounterpartError("the mask is by magnitude")
     own = {name: {"density": round(1 - each["drop"], 12)} for name, each in options.items()}
-    shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
+    shared = _shared(applied, scale) | {"rescale": bool(applied.options["rescale"])}
     return _Translation("dare_ties" if _elects(applied) else "dare_linear", shared, own, drawn=True)
 
 
@@ -262,14 +268,15 @@ def _breadcrumbs(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]
     if any(each["density"] == 1 and each["gamma"] for each in options.values()):
         raise NoCounterpartError("with density 1 mergekit keeps the largest elements, too")
     own = {name: {"density": each["density"], "gamma": each["gamma"]} for name, each in options.items()}
-    return _Translation("breadcrumbs_ties" if _elects(applied) else "breadcrumbs", _shared(applied, scale), own)
+    shared = _shared(applied, scale) | _to_norm(applied, own)
+    return _Translation("breadcrumbs_ties" if _elects(applied) else "breadcrumbs", shared, own)
 
 
 def _della(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     own = {
         name: {"density": each["density"], "epsilon": round(each["epsilon"] / 2, 12)} for name, each in options.items()
     }
-    shared = _shared(applied, scale) | {"rescale": applied.options["rescale"]}
+    shared = _shared(applied, scale) | {"rescale": bool(applied.options["rescale"])}
     return _Translation("della" if _elects(applied) else "della_linear", shared, own, drawn=True)
 
 

@@ -1,20 +1,21 @@
 """`breadcrumbs`: drop the largest and the smallest elements of each task vector."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
-from mmgrid.merging.methods.stages import Outliers, Scope, Stage
+from mmgrid.merging.methods.stages import Outliers, OutliersToNorm, Scope, Stage
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
-    return [Outliers(density=options["density"], gamma=options["gamma"], scope=options["scope"])]
+    kind = OutliersToNorm if options["rescale"] == "norm" else Outliers
+    return [kind(density=options["density"], gamma=options["gamma"], scope=options["scope"])]
 
 
 @merge_method(
@@ -32,6 +33,7 @@ def breadcrumbs(
     density: Share = 0.9,
     gamma: Share = 0.01,
     scope: Scope = "tensor",
+    rescale: Literal[False, "norm"] = False,
     inner: Inner = "linear",
     elect: Elect = "weighted",
     normalise: bool = False,
@@ -50,6 +52,7 @@ def breadcrumbs(
         density: share of the elements to keep.
         gamma: share of the elements to drop as the largest.
         scope: the group that is ranked together: the whole model, a tower, or a tensor.
+        rescale: "norm" scales the kept elements of each tensor to its L1 norm before; false does not scale them.
         inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
         elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
         normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.

@@ -8,10 +8,12 @@ from pydantic import Field
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
-from mmgrid.merging.methods.stages import Drop, Stage
+from mmgrid.merging.methods.stages import Drop, DropToNorm, Rescale, Stage
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
+    if options["rescale"] == "norm":
+        return [DropToNorm(drop=options["drop"])]
     return [Drop(drop=options["drop"], rescale=options["rescale"])]
 
 
@@ -28,7 +30,7 @@ def dare(
     weights: Sequence[float],
     *,
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-    rescale: bool = True,
+    rescale: Rescale = True,
     inner: Inner = "linear",
     elect: Elect = "weighted",
     normalise: bool = False,
@@ -46,7 +48,7 @@ def dare(
         tensors: masked τᵢ, float32, one shape.
         weights: wᵢ, one per tensor.
         drop: p, the probability that an element is dropped.
-        rescale: divide kept elements by 1 − p.
+        rescale: true divides kept elements by 1 − p; "norm" scales those of each tensor to its L1 norm before.
         inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
         elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
         normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.

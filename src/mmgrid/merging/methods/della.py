@@ -8,10 +8,12 @@ from pydantic import Field
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined, combining
-from mmgrid.merging.methods.stages import MagnitudeDrop, Stage
+from mmgrid.merging.methods.stages import MagnitudeDrop, MagnitudeDropToNorm, Rescale, Stage
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
+    if options["rescale"] == "norm":
+        return [MagnitudeDropToNorm(density=options["density"], epsilon=options["epsilon"])]
     return [MagnitudeDrop(density=options["density"], epsilon=options["epsilon"], rescale=options["rescale"])]
 
 
@@ -29,7 +31,7 @@ def della(
     *,
     density: Annotated[float, Field(gt=0, le=1)] = 0.7,
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.2,
-    rescale: bool = True,
+    rescale: Rescale = True,
     inner: Inner = "ties",
     elect: Elect = "weighted",
     normalise: bool = True,
@@ -51,7 +53,8 @@ def della(
         weights: wᵢ, one per tensor.
         density: mean probability that an element is kept.
         epsilon: difference between the largest and the smallest probability.
-        rescale: divide kept elements by their probability.
+        rescale: true divides kept elements by their probability; "norm" scales those of each tensor to its L1 norm
+            before.
         inner: "linear" for the weighted sum; "ties" to sum only the sources that agree with the elected sign.
         elect: for "ties": elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
         normalise: divide by Σ wᵢ; for "ties", by the weights of the sources that agree.

@@ -8,7 +8,7 @@ from pydantic import Field
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.base import Preset, merge_method
 from mmgrid.merging.methods.consensus import Elect, elected, electing
-from mmgrid.merging.methods.stages import Drop, Scope, Stage, Trim
+from mmgrid.merging.methods.stages import Drop, Rescale, Scope, Stage, Trim, TrimToNorm
 
 Share = Annotated[float, Field(ge=0, le=1)]
 SUBSPACE = Preset(
@@ -18,7 +18,10 @@ SUBSPACE = Preset(
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     dropping = [Drop(drop=options["drop"])] if options["drop"] else []
-    return [*dropping, Trim(density=options["density"], scope=options["scope"])]
+    density, scope, least, rescale = (options[name] for name in ("density", "scope", "least", "rescale"))
+    if rescale == "norm":
+        return [*dropping, TrimToNorm(density=density, scope=scope, least=least)]
+    return [*dropping, Trim(density=density, scope=scope, least=least, rescale=rescale is True)]
 
 
 @merge_method(
@@ -39,6 +42,8 @@ def ties(
     elect: Elect = "weighted",
     normalise: bool = True,
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    rescale: Rescale = False,
+    least: Annotated[int, Field(ge=0)] = 0,
 ) -> Floats:
     """Δ = Σ wᵢ TRIM(τᵢ) / Σ wᵢ over the sources that agree with the elected sign, element by element.
 
@@ -58,5 +63,7 @@ def ties(
         elect: elect signs by wᵢ τᵢ ("weighted") or by τᵢ ("plain").
         normalise: divide by the weights of the sources that agree (the disjoint mean).
         drop: probability of dropping an element at random before the trim, as in DARE.
+        rescale: true divides kept elements by the density; "norm" scales those of each tensor to its L1 norm before.
+        least: number of elements of the model, tower or tensor to keep at least, unless the density is 0.
     """
     return elected(tensors, weights, elect=elect, normalise=normalise)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.stages.place import Place
 
-Unit = Literal["element", "row"]
+Unit = Literal["element", "row", "tensor"]
 Scope = Literal["model", "tower", "tensor"]
 
 
@@ -37,7 +37,7 @@ class Stage(BaseModel, ABC):
     """One stage with its options. Subclasses are pydantic models, so recipes can name them.
 
     Attributes:
-        unit: the smallest part that a run must not split: an element or a row.
+        unit: the smallest part that a run must not split: an element, a row, or the tensor.
         scope: the group that is ranked together, for stages with `ranks`.
     """
 

@@ -25,9 +25,10 @@ class Trim(Stage):
     density: float = Field(default=0.2, ge=0, le=1, description="share of the elements to keep")
     rescale: bool = Field(default=False, description="divide kept elements by the density")
     scope: Scope = Field(default="model", description="the group that is ranked together")
+    least: int = Field(default=0, ge=0, description="elements to keep at least, unless the density is 0")
 
     def ranks(self, n: int) -> tuple[int, ...]:
-        return (share_of(self.density, n),)
+        return (max(share_of(self.density, n), min(self.least, n) if self.density else 0),)
 
     def apply(self, values: Floats, place: Place, thresholds: Sequence[RunThreshold]) -> Floats:
         np.multiply(values, above(magnitudes(values), thresholds[0]), out=values)
