@@ -227,10 +227,11 @@ def test_options_come_from_the_signature() -> None:
 def test_the_preset_has_the_options_of_the_paper() -> None:
     ties = METHODS["ties"]
     resolved = ties.resolve({"preset": "subspace"})
-    unused = {"rescale": False, "least": 0}
-    subspace = {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False, **unused}
+    subspace = {"drop": 0.1, "density": 0.2, "scope": "model", "elect": "plain", "normalise": False}
     assert resolved == subspace
     assert ties.resolve({"preset": "subspace", "density": 0.3}) == {**subspace, "density": 0.3}
+    assert ties.resolve({"preset": "subspace", "least": 0, "rescale": False}) == subspace, "as before these options"
+    assert ties.resolve({"preset": "subspace", "least": 1}) == {**subspace, "least": 1}
     assert ties.weights(["a", "b"], {}, {"preset": "subspace"}) == [0.5, 0.5]
     assert ties.weights(["a", "b"], {"a": 0.3}, {"preset": "subspace"}) == [0.3, 0.5]
     with pytest.raises(MergeError, match=r"unknown preset 'subspcae'; did you mean subspace\?"):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from mmgrid.cli import draw
 from mmgrid.merging import MergeRecipe, MergeReport, Method
@@ -164,6 +165,8 @@ def _type_of(annotation: Any) -> str:
     if get_origin(annotation) is list:
         return "list"
     annotation = _of_optional(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_type_of, get_args(annotation)))
     words = {float: "number", int: "whole number", bool: "true | false", str: "text"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

@@ -250,9 +250,9 @@ def _ties(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scal
 
 def _to_norm(applied: AppliedMethod, own: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """mergekit's `rescale`, which always scales to the norm."""
-    if applied.options["rescale"] is True and any(each["density"] < 1 for each in own.values()):
+    if applied.options.get("rescale") is True and any(each["density"] < 1 for each in own.values()):
         raise NoCounterpartError("kept elements are divided by the density")
-    return {"rescale": True} if applied.options["rescale"] == "norm" else {}
+    return {"rescale": True} if applied.options.get("rescale") == "norm" else {}
 
 
 def _dare(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:

@@ -3,7 +3,9 @@
 The engine reads, widens, checks, subtracts the base, runs the stages, adds the base back, rounds and writes. A method
 only combines several tensors into one, so its file reads like the paper's formula. Its options are its keyword-only
 arguments: recipe, command line and documentation take names, types and defaults from the signature, and so cannot
-drift from the code.
+drift from the code. An option that is added after merges have been recorded declares
+`json_schema_extra={"absent_means": default}`, and is left out of the options while it has this value, so that what
+identifies a merge stays the same.
 
 Methods come in three kinds, by the input of the function:
 
@@ -35,6 +37,7 @@ Needs = Literal["element", "row", "tensor", "model"]
 Returns = Literal["delta", "weights"]
 Base = Literal["required", "optional", "none"]
 StageSpec = dict[str, Any]
+_NOTHING = object()
 _ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("tensors", "weights", "base"))
 
 
@@ -178,6 +181,10 @@ class Method:
             resolved = self.options.model_validate(given).model_dump()
             if not resolved.get("stages"):
                 resolved.pop("stages", None)
+            for option, field_of in known.items():
+                extra = field_of.json_schema_extra
+                if isinstance(extra, dict) and extra.get("absent_means", _NOTHING) == resolved.get(option, _NOTHING):
+                    del resolved[option]
             self.stages(resolved)
         except ValidationError as error:
             first = error.errors()[0]

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
-    kind = OutliersToNorm if options["rescale"] == "norm" else Outliers
+    kind = OutliersToNorm if options.get("rescale") == "norm" else Outliers
     return [kind(density=options["density"], gamma=options["gamma"], scope=options["scope"])]
 
 
@@ -33,7 +33,7 @@ def breadcrumbs(
     density: Share = 0.9,
     gamma: Share = 0.01,
     scope: Scope = "tensor",
-    rescale: Literal[False, "norm"] = False,
+    rescale: Annotated[Literal[False, "norm"], Field(json_schema_extra={"absent_means": False})] = False,
     inner: Inner = "linear",
     elect: Elect = "weighted",
     normalise: bool = False,

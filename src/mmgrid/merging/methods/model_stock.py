@@ -17,7 +17,12 @@ Eps = Annotated[float, Field(ge=0)]
 
 
 @merge_method(needs="tensor", returns="delta", base="required")
-def model_stock(gram: np.ndarray, weights: Sequence[float], *, eps: Eps = 0.0) -> list[float]:
+def model_stock(
+    gram: np.ndarray,
+    weights: Sequence[float],
+    *,
+    eps: Annotated[float, Field(ge=0, json_schema_extra={"absent_means": 0.0})] = 0.0,
+) -> list[float]:
     """Δ = t · mean(τᵢ), t = N cos θ / (1 + (N − 1) cos θ), with cos θ the mean cosine between a tensor's task vectors.
 
     Paper: Jang et al., "Model Stock: all we need is just a few fine-tuned models", ECCV 2024,

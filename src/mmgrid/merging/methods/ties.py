@@ -18,7 +18,8 @@ SUBSPACE = Preset(
 
 def _stages(options: Mapping[str, Any]) -> Sequence[Stage]:
     dropping = [Drop(drop=options["drop"])] if options["drop"] else []
-    density, scope, least, rescale = (options[name] for name in ("density", "scope", "least", "rescale"))
+    density, scope, least = options["density"], options["scope"], options.get("least", 0)
+    rescale = options.get("rescale", False)
     if rescale == "norm":
         return [*dropping, TrimToNorm(density=density, scope=scope, least=least)]
     return [*dropping, Trim(density=density, scope=scope, least=least, rescale=rescale is True)]
@@ -42,8 +43,8 @@ def ties(
     elect: Elect = "weighted",
     normalise: bool = True,
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    rescale: Rescale = False,
-    least: Annotated[int, Field(ge=0)] = 0,
+    rescale: Annotated[Rescale, Field(json_schema_extra={"absent_means": False})] = False,
+    least: Annotated[int, Field(ge=0, json_schema_extra={"absent_means": 0})] = 0,
 ) -> Floats:
     """Δ = Σ wᵢ TRIM(τᵢ) / Σ wᵢ over the sources that agree with the elected sign, element by element.
 
