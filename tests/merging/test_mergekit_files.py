@@ -7,24 +7,21 @@ import json
 import os
 import re
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import Tensor
 
+from kits.mergekit_runs import assert_same, by_mergekit, by_us, inject, mergekits_draws
 from kits.tiny_llama import loaded, tiny_llama
 from mmgrid.merging import METHODS, MergeError, MergeRecipe, merge
-from mmgrid.merging.kernels.choice import VARIABLE
 from mmgrid.merging.mergekit import read_mergekit, read_merges
-from mmgrid.merging.methods.stages import Place, draws
+from mmgrid.merging.mergekit.file import KEYS
+from mmgrid.merging.mergekit.meanings import METHODS as KIT_METHODS
 
 EXAMPLES = os.environ.get("MMGRID_MERGEKIT_EXAMPLES")  # a copy of mergekit's examples folder
 
@@ -37,80 +34,6 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tiny_llama(tmp_path / name, seed, near=base)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def by_mergekit(config: str | Path, out: Path) -> dict[str, Tensor]:
-    """What mergekit makes of a file."""
-    pytest.importorskip("mergekit", reason="mergekit is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mergekit.config import MergeConfiguration
-        from mergekit.io.tasks import LoaderCache
-        from mergekit.merge import run_merge
-        from mergekit.options import MergeOptions
-
-        LoaderCache.loaders.clear()
-        text = config.read_text() if isinstance(config, Path) else config
-        value = MergeConfiguration.model_validate(yaml.safe_load(text))
-        options = MergeOptions(
-            quiet=True, copy_tokenizer=False, write_model_card=False, lora_merge_cache=str(out) + ".lora"
-        )
-        run_merge(value, str(out), options)
-    return loaded(out)
-
-
-def by_us(config: str, folder: Path) -> dict[str, Tensor]:
-    (folder / "config.yml").write_text(config)
-    read = read_mergekit(folder / "config.yml")
-    merge(read.recipe, folder / "ours", notes=read.notes)
-    return loaded(folder / "ours")
-
-
-def assert_same(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], atol: float = 1e-6) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert tensor.dtype == theirs[name].dtype, name
-        difference = (tensor.double() - theirs[name].double()).abs().max().item()
-        assert difference <= atol * max(1.0, theirs[name].abs().max().item()), (name, difference)
-
-
-@contextmanager
-def mergekits_draws() -> Iterator[dict[tuple[str, str], np.ndarray]]:
-    """Records what mergekit keeps at random: (source, tensor) → truth values."""
-    gta = pytest.importorskip("mergekit.merge_methods.generalized_task_arithmetic")
-    kept: dict[tuple[str, str], np.ndarray] = {}
-    drawn, places, merge_group = torch.bernoulli, [], gta.GeneralizedTaskArithmeticMerge.merge_group
-
-    def bernoulli(probabilities: Tensor, *arguments: Any, **others: Any) -> Tensor:
-        found = drawn(probabilities, *arguments, **others)
-        kept[places.pop(0)] = found.bool().reshape(-1).numpy()
-        return found
-
-    def with_places(self: Any, group: Any, **parameters: Any) -> Tensor:
-        places[:] = [
-            (str(entry.id), group.metadata.name) for entry in group.non_base if parameters["density"][entry.id] < 1
-        ]
-        return merge_group(self, group, **parameters)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "bernoulli", bernoulli)
-        patch.setattr(gta.GeneralizedTaskArithmeticMerge, "merge_group", with_places)
-        yield kept
-
-
-def inject(kept: Mapping[tuple[str, str], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes our random stages keep these elements."""
-
-    def drops(place: Place, n: int, probability: float) -> np.ndarray:
-        return ~kept[place.source, place.tensor][place.start : place.start + n]
-
-    def numbers(place: Place, n: int) -> np.ndarray:
-        own = kept[place.source, place.tensor][place.start : place.start + n]
-        return np.where(own, 0, 2**32 - 1).astype(np.uint32)
-
-    monkeypatch.setenv(VARIABLE, "off")
-    monkeypatch.setattr(draws, "happens", drops)
-    monkeypatch.setattr(draws, "words", numbers)
 
 
 SAME = {
@@ -299,6 +222,51 @@ SAME = {
         base_model: base
         merge_method: nearswap
         parameters: {t: [0.01, 0.1]}""",
+    "arcee fusion": """
+        models: [{model: a}]
+        base_model: base
+        merge_method: arcee_fusion""",
+    "dare with every parameter": """
+        models: [{model: a, parameters: {density: 1}}, {model: b, parameters: {weight: -0.5}}]
+        base_model: base
+        merge_method: dare_linear
+        parameters: {weight: 0.5, density: "1", lambda: 2, normalize: 1.0, rescale: true, int8_mask: "yes"}""",
+    "dare_ties with every parameter": """
+        models: [{model: a, parameters: {density: 1}}, {model: b, parameters: {weight: -0.5}}]
+        base_model: base
+        merge_method: dare_ties
+        parameters: {weight: 0.5, density: "1", lambda: 2, normalize: 1.0, rescale: true, int8_mask: "yes"}""",
+    "della with every parameter": """
+        models: [{model: a, parameters: {density: 1}}, {model: b, parameters: {weight: -0.5, epsilon: 0.2}}]
+        base_model: base
+        merge_method: della
+        parameters: {weight: 0.5, density: 1, lambda: 2, normalize: false, rescale: true, int8_mask: true}""",
+    "della_linear with every parameter": """
+        models: [{model: a, parameters: {density: 1}}, {model: b, parameters: {weight: -0.2, epsilon: 0.2}}]
+        base_model: base
+        merge_method: della_linear
+        parameters: {weight: 0.5, density: 1, lambda: 2, normalize: true, rescale: false, int8_mask: true}""",
+    "breadcrumbs with every parameter": """
+        models: [{model: a, parameters: {density: 0.5}}, {model: b, parameters: {weight: -0.2, gamma: 0.2}}]
+        base_model: base
+        merge_method: breadcrumbs
+        parameters: {weight: 0.5, lambda: [1, 2], normalize: true, rescale: 1, int8_mask: true}""",
+    "breadcrumbs_ties with every parameter": """
+        models: [{model: a, parameters: {density: 0.5}}, {model: b, parameters: {weight: -0.2, gamma: 0.2}}]
+        base_model: base
+        merge_method: breadcrumbs_ties
+        parameters: {weight: 0.5, lambda: [1, 2], normalize: true, rescale: 1, int8_mask: true}""",
+    "ties with every parameter": """
+        models: [{model: a, parameters: {density: 0.5}}, {model: b, parameters: {weight: -0.2}}]
+        base_model: {model: {path: base}}
+        merge_method: ties
+        parameters: {weight: 0.5, lambda: [1, 2], normalize: off, rescale: 1, int8_mask: true}""",
+    "a slice with a residual weight, which does nothing": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 4]}]
+            residual_weight: 0.5
+        merge_method: passthrough
+        dtype: float32""",
     "only the base": """
         models: [{model: base}]
         base_model: base
@@ -465,6 +433,33 @@ WRITTEN: dict[str, dict[str, Any]] = {
     "ram_plus": {"method": "ram_plus", "options": {"epsilon": 0.1, "cap": 2.0}},
     "another type": {"method": "linear", "dtype": "bfloat16"},
 }
+
+
+# Keys that change no tensor, or that other tests compare with mergekit: test_vocabulary.py for tokenizers.
+ELSEWHERE = {"tokenizer", "tokenizer_source", "chat_template", "name"}
+
+
+def test_these_files_use_every_key_and_every_parameter() -> None:
+    keys, parameters = set(), set()
+
+    def look(value: Any, method: str) -> None:
+        if isinstance(value, Mapping):
+            parameters.update((method, name) for name in value.get("parameters") or {})
+            keys.update(value)
+            for inner in value.values():
+                look(inner, method)
+        elif isinstance(value, list):
+            for inner in value:
+                look(inner, method)
+
+    for text in SAME.values():
+        look(value := yaml.safe_load(text), value["merge_method"])
+    wanted = {(name, parameter.name) for name, method in KIT_METHODS.items() for parameter in method.parameters}
+    odd = {("task_arithmetic", "rescale"), ("task_arithmetic", "density")}  # known, and without effect
+    assert wanted - parameters - odd == set()
+    assert set(KEYS) - keys == ELSEWHERE
+    assert {"residual_weight", "layer_range", "lora", "revision", "filter"} <= keys
+    assert len(SAME) >= 40
 
 
 def _recipe(given: Mapping[str, Any]) -> MergeRecipe:
