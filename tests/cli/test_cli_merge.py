@@ -160,7 +160,7 @@ def test_a_mergekit_file(models: Path) -> None:
     (models / "config.yml").write_text("merge_method: fisher\nmodels: [{model: a}]")
     answer = mmgrid("merge", "--mergekit", "config.yml", "out2")
     assert answer.code == 1
-    assert answer.err.startswith("mmgrid: config.yml: merge_method: 'fisher' is not supported")
+    assert answer.err.startswith("mmgrid: config.yml, line 1: merge_method: 'fisher' is not supported")
     answer = mmgrid("merge", "config.yml", "out2")
     assert (answer.code, answer.err) == (1, "mmgrid: config.yml: is a recipe of mergekit; read it with --mergekit\n")
 

@@ -594,11 +594,11 @@ REFUSED = {
     "merge_method: linear": "exactly one of models, slices and modules, has none",
     "merge_method: fisher\nmodels: [{model: a}]": "merge_method: 'fisher' is not supported; known: linear",
     "merge_method: sluerp\nmodels: [{model: a}]": "did you mean",
-    "merge_method: linear\nmodels: [{model: a}]": "a: weight: linear needs it",
+    "merge_method: linear\nmodels: [{model: a}]": "line 2: a: weight: linear needs it",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: 1}]}}]": "needs it for tensor",
-    "merge_method: linear\nmodels: [{model: a, parameters: {weight: much}}]": "weight: 'much' must be a finite number",
+    "merge_method: linear\nmodels: [{model: a, parameters: {weight: much}}]": "line 2: a: weight: 'much' must be a finite number",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: {valeu: 1}}}]": "each entry needs value",
-    "merge_method: linear\nmodels: [{model: nowhere/to-be-found}]": "hf download nowhere/to-be-found",
+    "merge_method: linear\nmodels: [{model: nowhere/to-be-found}]": "line 2: model.*hf download nowhere/to-be-found",
     "merge_method: linear\nmodels: [{model: a}, {model: a}]": "a model is named twice",
     "merge_method: linear\nmodels: [{modle: a}]": r"models\[0\]: needs model",
     "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}]": "base_model: ties needs a base_model",
@@ -608,7 +608,7 @@ REFUSED = {
     "merge_method: karcher\nmodels: [{model: a}]\nparameters: {max_iter: 2.5}": "max_iter: 2.5 must be a whole number",
     "merge_method: ram\nbase_model: base\nmodels: [{model: a}]\nparameters: {epsilon: -1}": "epsilon: is -1; it must",
     "merge_method: dare_ties\nbase_model: base\nparameters: {weight: 1, density: 0}\nmodels: [{model: a}]": (
-        "density: a: is 0, which keeps nothing"
+        "line 3: density: a: is 0, which keeps nothing"
     ),
     "merge_method: della\nbase_model: base\nparameters: {weight: 1, density: 0.1}\nmodels: [{model: a}]": (
         "epsilon: a: 0.1 ± 0.15 must lie"
@@ -617,7 +617,7 @@ REFUSED = {
     "merge_method: slerp\nbase_model: base\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "takes 2 models",
     "merge_method: slerp\nmodels: [{model: a}, {model: b}]\nparameters: {t: 0.5}": "base_model: slerp needs a base_model",
     "merge_method: passthrough\nmodels: [{model: a}, {model: b}]": "takes 1 models",
-    "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "dtype: 'float64' is not supported",
+    "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "line 2: dtype: 'float64' is not supported",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {source: base}": "there is no base_model",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: c": "'c' is not one of the merged",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 0}": (

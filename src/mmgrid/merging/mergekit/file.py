@@ -91,6 +91,7 @@ class MergekitFile:
         where: the file's name, for errors.
         ignored: what stands in the file and mergekit does not read, in words.
         name: the name of the merge among several in one file.
+        lines: key → its line.
     """
 
     where: str
@@ -104,6 +105,11 @@ class MergekitFile:
     chat_template: str | None
     ignored: tuple[str, ...] = field(default=())
     name: str | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, key: str) -> str:
+        """The file's name, with the line of a key."""
+        return f"{self.where}, line {self.lines[key]}" if key in self.lines else self.where
 
     @property
     def slices(self) -> tuple[Slice, ...]:
@@ -182,6 +188,7 @@ def _parsed(value: Any, path: str) -> MergekitFile:
         chat_template=_chat_template(value, where),
         ignored=tuple(ignored),
         name=None if value.get("name") is None else str(value["name"]),
+        lines=value.lines if isinstance(value, Lined) else {},
     )
 
 

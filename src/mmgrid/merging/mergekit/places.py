@@ -61,7 +61,7 @@ class Places:
     """
 
     def __init__(self, file: MergekitFile, base_apart: bool) -> None:
-        self.where = file.where
+        self.where = file.at("modules")
         self.named = [module.name for module in file.modules if module.name is not None]
         self.regions: list[Region] = []
         for module in file.modules:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
+from mmgrid.merging.mergekit.lines import at
 from mmgrid.merging.mergekit.meanings import COUNTED, METHODS, Meaning, MergekitMethod, Parameter, Values
 from mmgrid.merging.mergekit.models import folder_of
 from mmgrid.merging.mergekit.places import Places, Slot, inner_name, names_of, patterns_for, slots_of
@@ -70,7 +71,7 @@ class _Reader:
         self.file, self.seed = file, seed
         if file.method not in METHODS:
             raise MergeError(
-                f"{file.where}: merge_method: {file.method!r} is not supported{nearest(file.method, METHODS)}; "
+                f"{file.at('merge_method')}: merge_method: {file.method!r} is not supported{nearest(file.method, METHODS)}; "
                 f"known: {', '.join(METHODS)}"
             )
         self.method: MergekitMethod = METHODS[file.method]
@@ -79,13 +80,18 @@ class _Reader:
         bases = [piece.base for piece in file.slices if piece.base is not None]
         self.models = list(dict.fromkeys([*(each.model for each in file.inputs), *bases]))
         self.folders = {
-            model: merged[model.path] if model.path in merged else folder_of(model, folder, file.where)
+            model: merged[model.path] if model.path in merged else folder_of(model, folder, self._line_of(model))
             for model in self.models
         }
         self.names = _names(self.models)
         self.places = Places(file, base_apart=self.method.base != "input")
         self.slots = slots_of(self.places.regions, self._can_pad(), file.method)
         self.called = names_of(self.slots, self.names)  # pyright: ignore[reportArgumentType]
+
+    def _line_of(self, model: ModelName) -> str:
+        """The file's name with the line at which a model stands."""
+        place = next((each.where for each in self.file.inputs if each.model == model and each.where), "")
+        return place.partition(": ")[0] or self.file.at("base_model")
 
     def _can_pad(self) -> bool:
         """Whether a model of weight 0 changes nothing."""
@@ -103,7 +109,9 @@ class _Reader:
         base_slot = Slot(tuple(region.base for region in self.places.regions))
         apart = any(each is not None for each in base_slot.inputs)
         if apart and None in base_slot.inputs:
-            raise MergeError(f"{self.file.where}: base_model: some slices have one and others none; give it to all")
+            raise MergeError(
+                f"{self.file.at('slices')}: base_model: some slices have one and others none; give it to all"
+            )
         chosen = self.file.base or self.models[0]
         template = chat_template_of(self.file, self.folders)
         if self._only_base():
@@ -198,7 +206,8 @@ class _Reader:
         if model.adapter is None:
             return self.folders[model], None
         path, _, revision = model.adapter.partition("@")
-        adapter = folder_of(ModelName(path, revision or None), Path(self.file.where).absolute().parent, self.file.where)
+        name, folder = ModelName(path, revision or None), Path(self.file.where).absolute().parent
+        adapter = folder_of(name, folder, self._line_of(model))
         return adapter, self.folders[model]
 
     def _dtype(self) -> Any:
@@ -207,7 +216,7 @@ class _Reader:
                 name = str(given).removeprefix("torch.")
                 if name not in _TYPES:
                     raise MergeError(
-                        f"{self.file.where}: {key}: {given!r} is not supported; known: {', '.join(_TYPES)}"
+                        f"{self.file.at(key)}: {key}: {given!r} is not supported; known: {', '.join(_TYPES)}"
                     )
                 return name
         return "source"
@@ -268,7 +277,7 @@ class _Reader:
 
         of_models = [p for p in self.method.parameters if p.scope != "shared"]
         shared = {
-            p.name: value(p, outer, f"{where}: parameters", tensor)
+            p.name: value(p, outer, f"{self.file.at('parameters')}: parameters", tensor)
             for p in self.method.parameters
             if p.scope == "shared"
         }
@@ -278,7 +287,10 @@ class _Reader:
         try:
             meaning: Meaning = self.method.meaning(values)
         except MergeError as error:
-            raise MergeError(f"{where}: {error}") from error
+            name = str(error).partition(":")[0]
+            scopes = [each.parameters for each in inputs.values() if each is not None] + list(outer)
+            scope = next((scope for scope in scopes if name in scope), None)
+            raise MergeError(f"{at(where, scope, name)}: {error}") from error
         return json.dumps(vars(meaning), sort_keys=True)
 
     def _rules(self, grouped: Mapping[str, Sequence[str]], common: str) -> Iterable[MergeRule]:

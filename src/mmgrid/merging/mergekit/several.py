@@ -71,5 +71,5 @@ def _models(file: MergekitFile) -> Iterator[ModelName]:
 
 def _folder(within: Path, name: str, file: MergekitFile) -> Path:
     if Path(name).name != name or name in (".", ".."):
-        raise MergeError(f"{file.where}: name: {name!r} must be a name for a folder, without slashes")
+        raise MergeError(f"{file.at('name')}: name: {name!r} must be a name for a folder, without slashes")
     return within / name

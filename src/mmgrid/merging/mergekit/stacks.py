@@ -41,7 +41,7 @@ class Stacks:
         if all(each.layers is None for each, _ in inputs):
             if {each.model for each, _ in inputs} != {own}:
                 raise MergeError(
-                    f"{self.file.where}: modules: each must merge the same models in the same order, because one recipe "
+                    f"{self.file.at('modules')}: modules: each must merge the same models in the same order, because one recipe "
                     "merges all of them"
                 )
             return []

@@ -27,11 +27,13 @@ def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> s
         return found.most_common(1)[0][0] if found else None
     if given in _SHIPPED:
         raise MergeError(
-            f"{file.where}: chat_template: {given!r} is a template in mergekit's package, which is not here; write the "
+            f"{file.at('chat_template')}: chat_template: {given!r} is a template in mergekit's package, which is not here; write the "
             "template itself, in Jinja"
         )
     if len(given) < 20 or "{" not in given:
-        raise MergeError(f"{file.where}: chat_template: {given!r} is no template; give auto, or a template in Jinja")
+        raise MergeError(
+            f"{file.at('chat_template')}: chat_template: {given!r} is no template; give auto, or a template in Jinja"
+        )
     return given
 
 

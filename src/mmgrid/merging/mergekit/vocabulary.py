@@ -20,7 +20,7 @@ def vocabulary_of(file: MergekitFile, names: Mapping[ModelName, str], base_is_so
     """
     if file.tokenizer is None:
         return None
-    where = f"{file.where}: tokenizer"
+    where = f"{file.at('tokenizer' if 'tokenizer' in file.lines else 'tokenizer_source')}: tokenizer"
 
     def name_of(value: Any, place: str) -> str:
         model = model_name(value, place)
