@@ -731,6 +731,56 @@ def test_chat_templates(models: Path) -> None:
         read_mergekit("config.yml")
 
 
+MODULES = """
+merge_method: linear
+modules:
+  text_decoder:
+    slices:
+      - sources: [{model: one, layer_range: [0, 2]}, {model: two, layer_range: [0, 2]}]
+      - sources: [{model: one, layer_range: [1, 2]}, {model: two, layer_range: [0, 1]}]
+        parameters: {weight: 3}
+    parameters: {weight: [1, 2]}
+  vision_tower:
+    models: [{model: one, parameters: {weight: 0.25}}, {model: two, parameters: {weight: 0.75}}]
+  multi_modal_projector:
+    models: [{model: one, parameters: {weight: 0}}, {model: two, parameters: {weight: 1}}]
+"""
+
+
+def test_modules_have_their_own_models_slices_and_parameters(models: Path) -> None:
+    texts = [f"model.layers.{n}.mlp.weight" for n in range(2)] + ["model.embed_tokens.weight", "lm_head.weight"]
+    sights = [f"visual.blocks.{n}.mlp.weight" for n in range(3)] + ["visual.patch_embed.proj.weight"]
+    joints = ["visual.merger.mlp.0.weight", "visual.merger.ln_q.weight"]
+    for seed, name in enumerate(("one", "two")):
+        generator = torch.Generator().manual_seed(seed)
+        (models / name).mkdir()
+        tensors = {key: torch.randn(3, 2, generator=generator) for key in (*texts, *sights, *joints)}
+        save_file(tensors, models / name / "model.safetensors")
+        parts = {"num_hidden_layers": 2, "vision_config": {"depth": 3, "num_layers": 2}}
+        (models / name / "config.json").write_text(json.dumps({"model_type": "qwen2_vl", **parts}))
+    ours = by_us(MODULES, models)
+    one, two = loaded(models / "one"), loaded(models / "two")
+    assert sorted(ours) == sorted([*texts, *sights, *joints, "model.layers.2.mlp.weight"])
+    for name in sights:
+        torch.testing.assert_close(ours[name], 0.25 * one[name] + 0.75 * two[name])
+    for name in joints:
+        torch.testing.assert_close(ours[name], two[name])
+    for name in texts:
+        torch.testing.assert_close(ours[name], (one[name] + two[name]) / 2)
+    moved = (one["model.layers.1.mlp.weight"] + two["model.layers.0.mlp.weight"]) / 2
+    torch.testing.assert_close(ours["model.layers.2.mlp.weight"], moved)
+    config = json.loads((models / "ours" / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["vision_config"]["depth"]) == (3, 3)
+    (models / "config.yml").write_text(MODULES.partition("  multi_modal")[0])
+    with pytest.raises(MergeError, match="none of text_decoder, vision_tower has visual.merger.*Give multi_modal_proj"):
+        read_mergekit("config.yml")
+    (models / "config.yml").write_text(
+        MODULES.replace("model: two, parameters: {weight: 1}", "model: a, parameters: {weight: 1}")
+    )
+    with pytest.raises(MergeError, match="modules: each must merge the same models"):
+        read_mergekit("config.yml")
+
+
 def test_config_and_tokenizer_come_from_the_base(models: Path) -> None:
     (models / "base" / "generation_config.json").write_text('{"of": "base"}')
     by_us("merge_method: task_arithmetic\nbase_model: base\nparameters: {weight: 1}\nmodels: [{model: a}]", models)

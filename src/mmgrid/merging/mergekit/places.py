@@ -21,7 +21,7 @@ _PARTS: Sequence[tuple[str, re.Pattern[str]]] = (
     ("decoder", re.compile(r"^(?:model\.)?decoder\.")),
     ("shared", re.compile(r"^(?:shared|lm_head|proj_out)\.")),
 )
-_WHOLE = ("default", "text_decoder")  # of models with one part; all that is in no other part
+_TEXT = "text_decoder"  # all that is in no other part; `default` is the only part of a model
 
 
 def layer_in(tensor: str) -> tuple[str, int] | None:
@@ -106,13 +106,15 @@ class Places:
         if not self.named:
             return None
         part = next((part for part, pattern in _PARTS if pattern.search(tensor)), None)
+        if part == "shared" and part not in self.named:  # the head of a language model
+            part = None
         for name in self.named:
-            if name == part or (name in _WHOLE and (part is None or len(self.named) == 1)):
+            if name in (part, "default") or (name == _TEXT and part is None):
                 return name
         known = ", ".join(self.named)
         raise MergeError(
             f"{self.where}: modules: none of {known} has {tensor}; mergekit would leave it out, and the model could not be "
-            f"loaded. Give {part or 'text_decoder'}, too"
+            f"loaded. Give {part or _TEXT}, too"
         )
 
 

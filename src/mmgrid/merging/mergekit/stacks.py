@@ -38,12 +38,11 @@ class Stacks:
             (each if each is not None else region.others[0], region)
             for each, region in zip(slot.inputs, self.places.regions, strict=True)
         ]
-        if all(each.layers is None for each, _ in inputs):
-            if {each.model for each, _ in inputs} != {own}:
-                raise MergeError(
-                    f"{self.file.at('modules')}: modules: each must merge the same models in the same order, because one recipe "
-                    "merges all of them"
-                )
+        if len(self.file.modules) > 1 and {each.model for each, _ in inputs} != {own}:
+            raise MergeError(
+                f"{self.file.at('modules')}: modules: each must merge the same models, because one recipe merges all of them"
+            )
+        if all(each.layers is None for each, _ in inputs) and {each.model for each, _ in inputs} == {own}:
             return []
         if self._in_order(inputs, own):
             return []
