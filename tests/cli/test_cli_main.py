@@ -44,6 +44,7 @@ COMMANDS = (
     "pull",
     "import",
     "export",
+    "extract-lora",
 )
 
 pytestmark = pytest.mark.smoke

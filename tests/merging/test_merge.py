@@ -260,7 +260,7 @@ def test_a_full_disk(models: Path, small_disk: Path) -> None:
 
 
 def test_an_injected_full_disk(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **more: object) -> None:
         raise RuntimeError("No space left on device (os error 28)")
 
     monkeypatch.setattr(on_disk, "copy_companions", full)

@@ -56,8 +56,11 @@ mmgrid push checkpoint/semb/games/phase2 \\
 mmgrid export checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml --to hllm -o hllm-games""",
     "extract-lora": """\
-mmgrid extract-lora tuned --base base --rank 16 -o adapter
-mmgrid extract-lora tuned --base base --energy 0.9 -o adapter""",
+mmgrid extract-lora tuned --base base -o adapter
+mmgrid extract-lora tuned --base base --rank 16 \\
+    -o small
+mmgrid extract-lora tuned --base base --energy 0.9 \\
+    -o faithful""",
     "merge": """\
 mmgrid merge recipe.yml merged
 mmgrid merge --method ties --base base \\
