@@ -319,4 +319,4 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", HUNGRY, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert int(result.stdout) < 32, "MiB of memory for a merge of 2 × 48 MiB"
+    assert int(result.stdout) < 40, "MiB of memory for a merge of 2 × 48 MiB"
