@@ -140,6 +140,8 @@ def _values(entry: Mapping[str, Any]) -> str:
         return " or ".join(_values(part) for part in entry["anyOf"] if part["type"] != "null")
     if "enum" in entry:
         return ", ".join(f"`{_value(value)}`" for value in entry["enum"])
+    if "const" in entry:
+        return f"`{_value(entry['const'])}`"
     if entry["type"] == "boolean":
         return "`true`, `false`"
     bounds = {
