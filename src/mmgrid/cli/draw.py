@@ -112,11 +112,13 @@ class Bytes:
         self.task = self.bar.add_task(visible(label), total=None)
 
     def __enter__(self) -> "Bytes":
-        self.bar.start()
+        if not self.bar.disable:
+            self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        if not self.bar.disable:  # older versions of rich end a bar that they do not show with an empty line
+            self.bar.stop()
 
     def __call__(self, done: int, total: int, name: str) -> None:
         self.bar.update(self.task, completed=done, total=total)

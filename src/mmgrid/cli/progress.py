@@ -59,7 +59,8 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
-        self.bars.stop()
+        if not self.bars.disable:  # older versions of rich end a bar that they do not show with an empty line
+            self.bars.stop()
 
     def __call__(self, event: Any) -> None:
         with self._lock:
