@@ -23,8 +23,6 @@ _OF_TOKENIZERS = (
     "sentencepiece",
     "chat_template",
 )
-
-
 _NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens)$")
 
 
