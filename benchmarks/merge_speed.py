@@ -14,6 +14,7 @@ they are counted by `perf stat`, or where it cannot, by callgrind (fifty times a
 """
 
 import argparse
+import compileall
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import yaml
 
+import mmgrid
 from merge_models import make_models
 
 MIB = 1 << 20
@@ -68,6 +70,9 @@ CASES = {
         {"weight": 0.5, "density": 0.9, "gamma": 0.01},
         {},
     ),
+    "nuslerp": Case("nuslerp", {}, False, "nuslerp", {"weight": 0.5}, {}),
+    "karcher": Case("karcher", {}, False, "karcher", {}, {"max_iter": 10, "tol": 1e-5}),
+    "sce": Case("sce", {"select": 0.1}, True, "sce", {}, {"select_topk": 0.1}),
 }
 
 
@@ -97,6 +102,8 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true", help="count instructions without hashing, no times")
     parser.add_argument("--grow", action="store_true", help="other sizes and numbers of sources, without mergekit")
     options = parser.parse_args()
+    # As an installation does; without, the first run would compile mmgrid's modules.
+    compileall.compile_dir(Path(mmgrid.__file__).parent, quiet=2)
     if options.instructions:
         count_instructions(options)
     elif options.grow:

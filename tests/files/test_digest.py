@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from mmgrid.files import DigestCache, sha256_file, sha256_files
+from mmgrid.files import DigestCache, blake3_file, sha256_file, sha256_files
 from mmgrid.files import digest as digest_module
 
 # FIPS 180-2, appendix B.1
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+ABC_BLAKE3 = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
 LONG_AGO = (1_600_000_000, 1_600_000_000)
 
 
 def test_known_digest(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_file(tmp_path / "abc") == ABC
+    assert blake3_file(tmp_path / "abc") == ABC_BLAKE3
+    read: list[int] = []
+    assert blake3_file(tmp_path / "abc", read.append) == ABC_BLAKE3
+    assert sum(read) == 3
 
 
 def test_all_files_of_a_folder_sorted(tmp_path: Path) -> None:
@@ -58,6 +63,16 @@ def test_the_cache_hashes_once_until_the_file_changes(tmp_path: Path, hashed: li
     os.utime(raw, (LONG_AGO[0], LONG_AGO[1] + 1))
     assert DigestCache(memory).sha256(raw) != ABC
     assert len(hashed) == 2
+
+
+def test_the_cache_remembers_both_kinds_of_digests(tmp_path: Path, hashed: list[Path]) -> None:
+    raw, memory = tmp_path / "raw.csv", tmp_path / "digests.json"
+    raw.write_bytes(b"abc")
+    os.utime(raw, LONG_AGO)
+    for _ in range(2):
+        assert DigestCache(memory).sha256(raw) == ABC
+        assert DigestCache(memory).blake3(raw) == ABC_BLAKE3
+    assert len(hashed) == 1
 
 
 def test_a_file_just_written_is_not_cached(tmp_path: Path, hashed: list[Path]) -> None:

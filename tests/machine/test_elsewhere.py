@@ -17,7 +17,7 @@ from kits.elsewhere import deprived_environment
 from kits.tiny_grid import write_grid
 from mmgrid.files import folder as folder_module
 from mmgrid.files import publish, write_bytes
-from mmgrid.machine import claim, memory, positioned, processes
+from mmgrid.machine import claim, cores, memory, positioned, processes
 from mmgrid.store import lock as lock_module
 from mmgrid.store import try_lock
 
@@ -199,3 +199,24 @@ def test_text_files_have_a_named_encoding() -> None:
             if name in ("read_text", "write_text") or opens_text:
                 unnamed.append(f"{file}:{call.lineno}")
     assert unnamed == []
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_are_limited_by_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None
+) -> None:
+    monkeypatch.setattr(cores, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cores.available_cores() == (limit or 8)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import save_file
 
 from mmgrid.files import digest as file_digest
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.models import content_names, digests
 from mmgrid.merging.models.content_names import content_of
-from mmgrid.merging.models.digests import Hashing, digest_by_hub, joint_digest
+from mmgrid.merging.models.digests import Hashing, differs, digest_by_hub, digest_of, joint_digest
 
 HEX = "0123456789abcdef" * 4
 
@@ -105,7 +106,7 @@ def test_names_do_not_depend_on_what_is_cached_and_the_record_has_whole_digests(
     for name, folder in zip(names, folders, strict=True):
         whole = (folder / "model.safetensors").read_bytes()
         assert recorded[name]["files"] == {
-            "model.safetensors": {"sha256": hashlib.sha256(whole).hexdigest(), "bytes": len(whole)}
+            "model.safetensors": {"blake3": blake3(whole).hexdigest(), "bytes": len(whole)}
         }
 
 
@@ -123,8 +124,26 @@ def test_the_hub_names_large_files_by_their_digest(tmp_path: Path) -> None:
     with Hashing([tmp_path / "link", tmp_path / "small"], 2) as hashing:
         found = hashing.of([tmp_path / "link", tmp_path / "small"])
     assert found["link"] == {"sha256": HEX, "bytes": 7}
-    assert found["small"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert found["small"] == {"blake3": blake3(b"weights").hexdigest(), "bytes": 7}
     assert joint_digest({"link": found["link"]}) == HEX
+
+
+def test_both_kinds_of_digests_if_they_are_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_bytes(b"weights")
+    both = {"blake3": blake3(b"weights").hexdigest(), "sha256": hashlib.sha256(b"weights").hexdigest()}
+    for kinds in (["sha256"], ["sha256", "blake3"]):
+        with Hashing([file], 1, kinds) as hashing:
+            assert hashing.of([file]) == {"model": {**{kind: both[kind] for kind in kinds}, "bytes": 7}}
+    assert digest_of({**both, "bytes": 7}) == both["blake3"]
+    assert digest_of({"sha256": both["sha256"]}) == both["sha256"]
+
+
+def test_entries_differ_unless_a_digest_of_one_kind_is_equal() -> None:
+    assert not differs({"sha256": "a", "bytes": 1}, {"sha256": "a", "blake3": "b"})
+    assert differs({"sha256": "a", "blake3": "c"}, {"sha256": "a", "blake3": "b"})
+    assert differs({"sha256": "a"}, {"blake3": "a"})
+    assert differs({}, {"blake3": "a"})
 
 
 def test_what_fails_in_the_background_is_raised_where_digests_are_asked_for(tmp_path: Path) -> None:
@@ -138,15 +157,15 @@ def test_hashing_ends_with_the_merge(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The reading of a large file is stopped, and its thread is gone."""
     file = tmp_path / "large"
     file.write_bytes(bytes(1000))
-    monkeypatch.setattr(file_digest, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(file_digest, "_CACHED_BYTES", 1)
     seen = []
     check = Hashing._check_wanted
 
-    def checked(self: Hashing) -> None:
+    def checked(self: Hashing, n_bytes: int) -> None:
         seen.append(1)
         if len(seen) == 3:
             self._stopped.set()
-        check(self)
+        check(self, n_bytes)
 
     monkeypatch.setattr(digests.Hashing, "_check_wanted", checked)
     clock = time.monotonic()

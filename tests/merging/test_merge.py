@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from blake3 import blake3
 from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull
@@ -101,8 +102,8 @@ def test_config_tokenizer_record_and_card_are_written(models: Path) -> None:
     assert json.loads((out / "config.json").read_text()) == CONFIG
     record = json.loads((out / "mmgrid.json").read_text())
     assert record["recipe"]["options"] == {"normalise": False}
-    assert record["sources"]["books"]["files"]["model.safetensors"]["sha256"] == (
-        hashlib.sha256((models / "books" / "model.safetensors").read_bytes()).hexdigest()
+    assert record["sources"]["books"]["files"]["model.safetensors"]["blake3"] == (
+        blake3((models / "books" / "model.safetensors").read_bytes()).hexdigest()
     )
     assert len(record["sources"]["toys"]["files"]) == 3
     assert record["report"]["kept"] == {"ids": "whole numbers, the same in all sources"}

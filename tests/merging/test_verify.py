@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kits.tiny_llama import tiny_llama
+from mmgrid.files import sha256_file
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.verify import FirstDifference, verify
 
@@ -51,6 +52,21 @@ def test_an_unchanged_merge_is_verified(merged: Path) -> None:
     assert result.compared == size
     assert steps[-1][:2] == (size, size)
     assert {path: path.stat().st_mtime_ns for path in merged.parent.rglob("*")} == before
+
+
+@pytest.mark.parametrize("kept", ["b", "none"])
+def test_digests_of_another_kind_in_the_record_are_compared_too(merged: Path, kept: str) -> None:
+    """Older records hold SHA-256 only; so do those of models that were in the Hub's cache then and are not now."""
+    record = json.loads((merged / "mmgrid.json").read_text())
+    for name in {*record["sources"], "base"} - {kept}:
+        files = (record["base"] if name == "base" else record["sources"][name])["files"]
+        for file, entry in files.items():
+            del entry["blake3"]
+            entry["sha256"] = sha256_file(merged.parent / name / file)
+    (merged / "mmgrid.json").write_text(json.dumps(record))
+    assert verify(merged).changed == {}
+    _change(merged.parent / "a", "model.norm.weight", lambda tensor: tensor + 1)
+    assert verify(merged).changed == {"a": ("model.safetensors",)}
 
 
 def test_a_tree_of_models_may_be_moved(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -6,14 +6,13 @@ import os
 import signal
 from pathlib import Path
 
-import joblib
 import pytest
 
 from kits.processes import accident, finish, living, start, until
 from kits.tiny_grid import BASELINES, bytes_below, cells_of, write_raw_grid
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, run_local
+from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, local, run_local
 from mmgrid.store import Store
 
 EVALUATED = {
@@ -280,5 +279,5 @@ def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_exits(bench: Be
 
 
 def test_default_jobs_are_the_cores_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(local, "available_cores", lambda: 8)
     assert [default_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]

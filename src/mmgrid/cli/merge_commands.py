@@ -78,7 +78,7 @@ def merge(
         Path | None, typer.Option(metavar="OUT", help="Merge again and compare with this folder; write nothing.")
     ] = None,
     digests: Annotated[
-        bool, typer.Option("--digests/--no-digests", help="Compute SHA-256 digests of the models, for the record.")
+        bool, typer.Option("--digests/--no-digests", help="Compute digests of the models, for the record.")
     ] = True,
     workers: Workers = None,
     grid: GridOfCells = None,

@@ -1,6 +1,6 @@
 """Atomic files and folders, digests, safe paths, clear disk errors, and models on the Hub."""
 
-from mmgrid.files.digest import DigestCache, sha256_file, sha256_files
+from mmgrid.files.digest import DigestCache, blake3_file, sha256_file, sha256_files
 from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors
 from mmgrid.files.folder import (
     publish,
@@ -22,6 +22,7 @@ __all__ = [
     "HubError",
     "HubName",
     "NotWritableError",
+    "blake3_file",
     "clear_disk_errors",
     "clear_hub_errors",
     "file_stem",

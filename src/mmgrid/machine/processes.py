@@ -1,13 +1,12 @@
 """Which process a number means: numbers are reused, after a boot and within one.
 
-Linux tells by `/proc`. Other systems have no such folder; there psutil asks the kernel.
+Linux tells by `/proc`. Other systems have no such folder; there psutil asks the kernel. It is imported only then, because
+that takes longer than a question.
 """
 
 import os
 import sys
 from pathlib import Path
-
-import psutil
 
 _PROC = Path("/proc")
 
@@ -21,6 +20,8 @@ def boot() -> str:
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
+        import psutil
+
         return f"{psutil.boot_time():.0f}"
 
 
@@ -45,6 +46,8 @@ def start_of(pid: int) -> str | None:
     except (OSError, ValueError):
         if _has_proc():
             return None
+    import psutil
+
     try:
         return None if _is_zombie(pid) else str(psutil.Process(pid).create_time())
     except (psutil.Error, OSError):
@@ -57,6 +60,8 @@ def lives(pid: int, start: str) -> bool | None:
     if now is not None:
         return now == start
     if sys.platform == "win32":  # os.kill would interrupt the process
+        import psutil
+
         return None if psutil.pid_exists(pid) else False
     try:
         os.kill(pid, 0)
@@ -72,6 +77,8 @@ def _has_proc() -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
+    import psutil
+
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # it has just ended

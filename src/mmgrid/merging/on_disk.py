@@ -79,7 +79,7 @@ def merge(
             merge that was killed.
         workers: number of threads; does not change the result. Default: one per core.
         progress: called after each tensor with bytes written, bytes in all, and the tensor's name.
-        digests: compute SHA-256 digests of the sources, for the record. Without them, a source that has no name is
+        digests: compute digests of the sources, for the record. Without them, a source that has no name is
             named after its folder.
         card: writes the model card from its facts. Default: `card.model_card`.
         notes: remarks to add to record, card and report.

@@ -17,6 +17,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.models.digests import differs
 from mmgrid.merging.models.sources import found
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.plan.plan import BASE
@@ -89,7 +90,10 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
     recorded = {name: entry["files"] for name, entry in (record.get("sources") or {}).items()}
     if record.get("base"):
         recorded[BASE] = record["base"]["files"]
-    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=bool(recorded)) as prepared:
+    entries = [entry for files in recorded.values() for entry in files.values()]
+    is_old = bool(entries) and all("sha256" in entry for entry in entries)
+    digests = ["sha256"] if is_old else bool(recorded)
+    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=digests) as prepared:
         unlike = _unlike(prepared, there)
         sink = _ComparingSink(there)
         counter = ByteCounter(prepared.plan.infos, progress)
@@ -105,7 +109,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
         prepared.check_unchanged()
         return Verification(
             folder=folder,
-            changed=_changed(recorded, prepared.digests),
+            changed=_changed(recorded, prepared, workers),
             unlike=unlike,
             first=sink.first(),
             differing=dict(sorted(sink.differing.items())),
@@ -197,18 +201,25 @@ def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _changed(recorded: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    changed = {}
-    for name, files in recorded.items():
-        now = digests.get(name, {})
-        unequal = [
-            file
-            for file in sorted({*files, *now})
-            if files.get(file, {}).get("sha256") != now.get(file, {}).get("sha256")
-        ]
-        if unequal:
-            changed[name] = tuple(unequal)
-    return changed
+def _changed(
+    recorded: Mapping[str, Mapping[str, Any]], prepared: PreparedMerge, workers: int
+) -> dict[str, tuple[str, ...]]:
+    """Source → its files whose digests differ from the recorded ones."""
+
+    def unlike(digests: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        found = {
+            name: tuple(
+                file
+                for file in sorted({*files, *digests.get(name, {})})
+                if differs(files.get(file, {}), digests.get(name, {}).get(file, {}))
+            )
+            for name, files in recorded.items()
+        }
+        return {name: files for name, files in found.items() if files}
+
+    changed = unlike(prepared.digests)
+    # A model may have moved into the Hub's cache or out of it, and is then known by another kind of digest.
+    return unlike(prepared.all_digests(workers)) if changed else changed
 
 
 def _unlike(prepared: PreparedMerge, there: TensorFolder) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from mmgrid.cards import CardMetadata, usage, without_private_paths
 from mmgrid.files import HubName
 from mmgrid.merging.methods import get_method
-from mmgrid.merging.models.digests import short_name
+from mmgrid.merging.models.digests import digest_of, short_name
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.recipe import MergeRecipe, Stack
 
@@ -125,7 +125,7 @@ def _layers(stack: Stack) -> str:
 
 def _digest(facts: CardFacts, name: str) -> str:
     files = facts.digests.get(name, {})
-    return "<br>".join(f"`{entry['sha256'][:16]}…` {file}" for file, entry in sorted(files.items())) or "–"
+    return "<br>".join(f"`{digest_of(entry)[:16]}…` {file}" for file, entry in sorted(files.items())) or "–"
 
 
 def _settings(recipe: MergeRecipe) -> str:

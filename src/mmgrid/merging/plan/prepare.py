@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.content_names import content_of
-from mmgrid.merging.models.digests import Hashing, joint_digest, short_name
+from mmgrid.merging.models.digests import KINDS, Hashing, joint_digest, short_name
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
@@ -64,13 +64,24 @@ class PreparedMerge:
 
     @functools.cached_property
     def digests(self) -> dict[str, Any]:
-        """Name → file → digest and size, with the files of token blocks; empty without digests. Waits for them."""
-        if self.hashing is None:
-            return {}
-        digests = _known_files(self.recipe, {key: self.hashing.of(model.files) for key, model in self.models.items()})
+        """Name → file → digests and size, with the files of token blocks; empty without digests. Waits for them."""
+        return {} if self.hashing is None else self._digests(self.hashing)
+
+    def all_digests(self, workers: int) -> dict[str, Any]:
+        """As `digests`, with every kind of digest for every file."""
+        with Hashing(self._files, workers, KINDS) as hashing:
+            return self._digests(hashing)
+
+    def _digests(self, hashing: Hashing) -> dict[str, Any]:
+        digests = _known_files(self.recipe, {key: hashing.of(model.files) for key, model in self.models.items()})
         for file in self.block_files.values():
-            digests[file.source] = {**digests[file.source], **self.hashing.of([file.path])}
+            digests[file.source] = {**digests[file.source], **hashing.of([file.path])}
         return digests
+
+    @property
+    def _files(self) -> list[Path]:
+        own = [file for model in self.models.values() for file in model.files]
+        return [*own, *(file.path for file in self.block_files.values())]
 
     @property
     def hashing_seconds(self) -> float:
@@ -93,8 +104,13 @@ class PreparedMerge:
 
 
 @contextlib.contextmanager
-def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) -> Iterator[PreparedMerge]:
+def prepare_merge(
+    recipe: MergeRecipe, *, workers: int, digests: bool | Collection[str] = True
+) -> Iterator[PreparedMerge]:
     """Open the sources of a recipe and check everything that can be checked before a tensor is read.
+
+    Args:
+        digests: whether to compute digests of the sources; or the kinds to compute, as for `Hashing`.
 
     Raises:
         MergeError: recipe and sources do not fit.
@@ -119,7 +135,7 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         opened, form = one_form(opened, called)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         notes += more
-        recipe = _named(recipe, opened, workers, by_content=digests)
+        recipe = _named(recipe, opened, workers, by_content=bool(digests))
         stack.enter_context(_names_for_people(recipe, called))
         sources = {
             str(source.name): stacked(opened, source.path, source.onto, source.stack, str(source.name))
@@ -143,7 +159,8 @@ def prepare_merge(recipe: MergeRecipe, *, workers: int, digests: bool = True) ->
         if digests:
             files = [file for model in opened.values() for file in model.files]
             files += [file.path for file in of_blocks.values()]
-            hashing = stack.enter_context(Hashing(files, workers))
+            kinds = None if isinstance(digests, bool) else digests
+            hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)
         companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
         check_companions(companions)
@@ -289,7 +306,7 @@ def _content_names(unnamed: Sequence[MergeSource], opened: Mapping[ModelPaths, S
     parts = {key: content_of(opened[key].files) for key in models(unnamed)}
     names = [name_of(source, parts) for source in unnamed]
     twins = models(source for source, name in zip(unnamed, names, strict=True) if names.count(name) > 1)
-    with Hashing([file for key in twins for file in opened[key].files], workers) as hashing:
+    with Hashing([file for key in twins for file in opened[key].files], workers, ["sha256"]) as hashing:
         whole = parts | {key: hashing.of(opened[key].files) for key in twins}
     return [
         name_of(source, whole if names.count(name) > 1 else parts) for source, name in zip(unnamed, names, strict=True)
