@@ -6,11 +6,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmgrid.merging.arrays.buffers import like
+from mmgrid.merging.arrays.buffers import frame, like
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods.base import merge_method
 from mmgrid.merging.methods.consensus import Elect, Inner, combined
+from mmgrid.merging.parts.mask import tall_mask
 
 
 @merge_method(needs="element", returns="delta", base="required")
@@ -62,10 +63,9 @@ def consensus(
         )
     total = combined("consensus", tensors, weights, inner=inner, elect=elect, normalise=normalise)
     needed = tensors if task is None else [tensors[task - 1]]
-    votes, rest, own = like(total, np.int32), like(total), like(total)
+    votes = like(total, np.int32)
     votes.fill(0)
     for tensor in needed:
-        np.abs(np.subtract(total, tensor, out=rest), out=rest)
-        rest *= np.float32(threshold)
-        votes += np.greater_equal(np.abs(tensor, out=own), rest)
+        with frame():
+            votes += tall_mask(tensor, total, threshold)
     return np.multiply(total, votes >= (k if task is None else 1), out=total)
