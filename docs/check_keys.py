@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.util import logging
 
-from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms import PARADIGMS, PhaseSteps
 
 PAGES = tuple(Path(__file__).parent / name for name in ("grid-file.md", "merging/recipes.md"))
 ANNOUNCED = re.compile(r"<!-- keys: ([\w.]+)(?: without=([\w,]+))?(?: tiny=(\w+))? -->")
@@ -111,14 +111,21 @@ def _text(value: Any) -> str:
     """A default in TOML, in backticks; a dash if there is none."""
     if value is None or value is PydanticUndefined:
         return "–"
+    if isinstance(value, PhaseSteps):
+        given = {name: steps for name, steps in value.model_dump().items() if steps}
+        return f"`{_inline(given)}`" if given else "`0`"
     if isinstance(value, BaseModel):
         given = value.model_dump(exclude_none=True, by_alias=True)
         if not given:
             return "empty"
-        return f"`{{ {', '.join(f'{name} = {_toml(number)}' for name, number in given.items())} }}`"
+        return f"`{_inline(given)}`"
     if isinstance(value, dict | tuple) and not value:
         return "empty"
     return f"`{_toml(value)}`"
+
+
+def _inline(given: dict[str, Any]) -> str:
+    return f"{{ {', '.join(f'{name} = {_toml(value)}' for name, value in given.items())} }}"
 
 
 def _toml(value: Any) -> str:

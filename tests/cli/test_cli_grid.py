@@ -8,6 +8,7 @@ import pytest
 from kits.processes import kill, start, until
 from kits.tiny_grid import Built, bytes_below, mmgrid, named
 from mmgrid.grid.cells.cell import STEP_VERSIONS
+from mmgrid.paradigms.semb.spec import SPEC as SEMB
 
 NEWEST = "checkpoint/semb/garden/phase2"
 RANKED = "evaluation/semb/garden/phase2"
@@ -186,6 +187,21 @@ def test_the_status_shows_work_in_progress_and_leftovers(copied: Built) -> None:
 # ---- why
 
 
+def test_why_says_that_a_default_changed(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = built.folder(NEWEST)
+    defaults = {**SEMB.tiny_defaults, "weight_decay": 0.25, "least_steps": {"phase2": 40}}
+    monkeypatch.setattr(type(SEMB), "tiny_defaults", defaults)
+    store = ("--store", built.root)
+    assert mmgrid("why", built.file, NEWEST, *store).out.splitlines()[:2] == [
+        "least_steps: '(absent)' when it was built, 40 now, a new default; `paradigms.semb.least_steps.phase2 = 0` in the "
+        "grid file keeps the old one",
+        "weight_decay: 0.001 when it was built, 0.25 now, a new default; `paradigms.semb.weight_decay = 0.001` in the "
+        "grid file keeps the old one",
+    ]
+    pins = ("--set", "paradigms.semb.least_steps.phase2=0", "--set", "paradigms.semb.weight_decay=0.001")
+    assert mmgrid("why", built.file, NEWEST, *store, *pins).out == f"{NEWEST} is built: {folder}\n"
+
+
 def test_why_a_cell_is_built_again(built: Built) -> None:
     store = ("--store", built.root)
     assert mmgrid("why", built.file, NEWEST, *store).out == f"{NEWEST} is built: {built.folder(NEWEST)}\n"
@@ -194,6 +210,9 @@ def test_why_a_cell_is_built_again(built: Built) -> None:
     evaluated = mmgrid("why", built.file, RANKED, *store, *settings).out
     assert evaluated.startswith(f"model: {NEWEST} has changed (")
     assert evaluated.count("\n") == 1
+    assert (
+        "new default" not in mmgrid("why", built.file, NEWEST, *store, "--set", "paradigms.semb.weight_decay=0.5").out
+    )
     untouched = mmgrid("why", built.file, "checkpoint/semb/garden/phase1", *store, *settings, "--json").json
     assert untouched["built"] is True
     games = ("--set", 'data.domains=["games", "garden", "kitchen"]')

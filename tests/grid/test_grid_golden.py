@@ -61,6 +61,7 @@ source = "backbone"
 [paradigms.text]
 history_length = 25
 epochs = { pretrain = 4, phase1 = 2, phase2 = 2 }
+least_steps = 0
 learning_rate = { pretrain = 4e-3, phase1 = 0.001, phase2 = 0.001 }
 batch_size = 32
 weight_decay = 0.0
@@ -87,6 +88,7 @@ hits = "item"
 [paradigms.semid]
 history_length = 25
 epochs = { pretrain = 6, phase1 = 2, phase2 = 2 }
+least_steps = 0
 learning_rate = { pretrain = 0.003, phase1 = 0.0005, phase2 = 0.0005 }
 batch_size = 32
 weight_decay = 0.0
@@ -125,6 +127,7 @@ warmup_ratio = 0.1
 schedule = "cosine"
 precision = "float32"
 epochs        = { pretrain = 3, phase1 = 2, phase2 = 2 }
+least_steps   = 0
 learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4 }
 
 [paradigms.sasrec]
@@ -141,6 +144,7 @@ warmup_ratio = 0.0
 schedule = "constant"
 precision = "float32"
 epochs        = { pretrain = 10, phase1 = 3, phase2 = 3, all = 10 }
+least_steps   = 0
 learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4, all = 1e-3 }
 
 [evaluation]

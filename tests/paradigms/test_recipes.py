@@ -54,6 +54,8 @@ def test_one_number_is_for_all_phases() -> None:
     assert _resolve("semb", "tiny", learning_rate=0.5).learning_rate == PhaseValues(
         pretrain=0.5, phase1=0.5, phase2=0.5
     )
+    assert _resolve("semb", least_steps={"phase1": 7}).training("phase1").least_steps == 7
+    assert _resolve("semb", least_steps=7).training("pretrain").least_steps == 7
     assert _resolve("sasrec", epochs=4).epochs == PhaseValues(pretrain=4, phase1=4, phase2=4, all=4)
 
 

@@ -42,6 +42,13 @@ def test_the_order_of_an_epoch_does_not_depend_on_the_number_of_epochs() -> None
     assert _all(20, 2, seed=3) != _all(20, 2, seed=4)
 
 
+def test_few_examples_are_repeated_up_to_the_least_number() -> None:
+    assert len(EpochSequence(Numbers(20), 3, 0, least=59)) == 60
+    more = EpochSequence(Numbers(20), 3, 0, least=65)
+    assert [more[position] for position in range(65)] == _all(20, 4, seed=0)[:65]
+    assert len(EpochSequence(Numbers(0), 3, 0, least=65)) == 0
+
+
 def test_positions_may_be_read_in_any_order() -> None:
     """A resumed run starts in the middle."""
     expected = _all(20, 3, seed=0)

@@ -14,6 +14,7 @@ CARD_FILE = "README.md"
 _TRAINING = {
     "history_length": "items of a history",
     "epochs": "epochs",
+    "least_steps": "least optimizer steps",
     "learning_rate": "learning rate",
     "batch_size": "batch size",
     "schedule": "schedule",

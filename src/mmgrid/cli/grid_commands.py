@@ -297,7 +297,7 @@ def why(
 
     session = Session.open(grid, store, settings)
     found = session.cell(cell)
-    reasons = reasons_for(found, session.store)
+    reasons = reasons_for(found, session.store, session.grid.spec)
     if as_json:
         draw.print_json({"cell": found.name, "built": session.store.has(found.address), "reasons": reasons})
         return

@@ -6,7 +6,7 @@ Names that need torch are imported when they are first used.
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.recipe import Compat, DialogueRecipe, PhaseValues, Recipe
+from mmgrid.paradigms.recipe import Compat, DialogueRecipe, PhaseSteps, PhaseValues, Recipe
 from mmgrid.paradigms.registry import PARADIGMS
 from mmgrid.paradigms.spec import Need, ParadigmSpec
 
@@ -27,6 +27,7 @@ __all__ = [
     "Need",
     "Paradigm",
     "ParadigmSpec",
+    "PhaseSteps",
     "PhaseValues",
     "Recipe",
     "Recommender",

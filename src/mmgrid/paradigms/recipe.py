@@ -27,6 +27,21 @@ class PhaseValues(Frozen):
         return float(value)
 
 
+class PhaseSteps(Frozen):
+    """A number of optimizer steps for each phase in which a model is trained; `all` as in `PhaseValues`."""
+
+    pretrain: int = Field(default=0, ge=0)
+    phase1: int = Field(default=0, ge=0)
+    phase2: int = Field(default=0, ge=0)
+    all: int = Field(default=0, ge=0)
+
+    def of(self, phase: str) -> int:
+        return int(getattr(self, phase))
+
+
+PER_PHASE = ("epochs", "learning_rate", "least_steps")
+
+
 class Recipe(Frozen):
     """All values of a paradigm, as set by `[paradigms.NAME]` in a grid file; a paradigm adds its own.
 
@@ -37,6 +52,11 @@ class Recipe(Frozen):
 
     history_length: int = Field(default=25, ge=1, description="maximum interactions that a model reads")
     epochs: PhaseValues
+    least_steps: PhaseSteps = Field(
+        default=PhaseSteps(),
+        json_schema_extra={"absent_means": PhaseSteps().model_dump()},
+        description="optimizer steps below which a phase gets more epochs: small domains need steps, not epochs",
+    )
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -49,6 +69,7 @@ class Recipe(Frozen):
         """The values of one phase, for `fit`."""
         return TrainingRecipe(
             epochs=self.epochs.of(phase),
+            least_steps=self.least_steps.of(phase),
             learning_rate=self.learning_rate.of(phase),
             batch_size=self.batch_size,
             weight_decay=self.weight_decay,
@@ -84,14 +105,14 @@ def with_phase_values(recipe: type[BaseModel], values: Mapping[str, Any], given:
     found = dict(values)
     for name, value in given.items():
         field = recipe.model_fields.get(name)
-        if field is not None and field.annotation is PhaseValues:
+        if field is not None and field.annotation in (PhaseValues, PhaseSteps):
             value = _per_phase(value, values.get(name) or field.default)
         found[name] = value
     return found
 
 
 def _per_phase(given: Any, default: Any) -> Any:
-    whole = default.model_dump(exclude_none=True) if isinstance(default, PhaseValues) else dict(default)
+    whole = default.model_dump(exclude_none=True) if isinstance(default, BaseModel) else dict(default)
     if isinstance(given, Mapping):
         return whole | dict(given)
     if isinstance(given, int | float) and not isinstance(given, bool):

@@ -85,7 +85,7 @@ def fit(
             f"{type(model).__name__}.config is a {type(config).__name__}, and Transformers expects a PreTrainedConfig "
             "there; give the attribute another name"
         )
-    sequence = EpochSequence(examples, recipe.epochs, seed)
+    sequence = EpochSequence(examples, recipe.epochs, seed, least=recipe.least_steps * recipe.batch_size)
     if len(sequence) == 0:
         raise TrainingError(
             "no training examples: a recommender needs a user with a target in this phase and an item before it, "
@@ -108,7 +108,7 @@ def fit(
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError("after the last step some weights are not finite; lower the learning rate")
     losses = [
-        (int(entry["step"]), entry["step"] / steps * recipe.epochs, float(entry["loss"]))
+        (int(entry["step"]), entry["step"] / steps * len(sequence) / len(examples), float(entry["loss"]))
         for entry in trainer.state.log_history
         if "loss" in entry
     ]

@@ -14,6 +14,7 @@ class TrainingRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: float = Field(gt=0, description="passes over the examples")
+    least_steps: int = Field(default=0, ge=0, description="optimizer steps; more epochs are run if they give fewer")
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(gt=0, description="examples per optimizer step, over all processes")
     weight_decay: float = Field(default=0.0, ge=0)

@@ -28,12 +28,12 @@ class Examples(Protocol):
 
 
 class EpochSequence(Dataset):
-    """`Examples` over all epochs as one map-style dataset of ⌈epochs · len(examples)⌉ draws."""
+    """`Examples` over all epochs as one map-style dataset of ⌈epochs · len(examples)⌉ draws, or of `least` if more."""
 
-    def __init__(self, examples: Examples, epochs: float, seed: int):
+    def __init__(self, examples: Examples, epochs: float, seed: int, *, least: int = 0):
         self.examples = examples
         self.seed = seed
-        self.draws = int(np.ceil(epochs * len(examples) - 1e-9))
+        self.draws = max(int(np.ceil(epochs * len(examples) - 1e-9)), least) if len(examples) else 0
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from mmgrid.grid.cells.sources import Sources, model_files
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.spec import ExternalCheckpoint
 from mmgrid.paradigms import PARADIGMS, Recipe
+from mmgrid.paradigms.recipe import PER_PHASE
 from mmgrid.store.record import RECORD_FILE
 
 TRAINED = {"test": ("pretrain", "phase1", "phase2"), "phase2": ("pretrain", "phase1")}  # by target phase
@@ -109,6 +110,8 @@ class Chains:
 def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
     """The recipe's values for one phase, so that changing another phase leaves the cells of this one unchanged."""
     values = {name: value for name, value in recipe_values(recipe).items() if name not in recipe.EVALUATION}
-    for name in ("epochs", "learning_rate"):
+    for name in PER_PHASE:
         values[name] = getattr(recipe, name).of(phase)
+    if not values["least_steps"]:  # absent from cells that are older than it
+        del values["least_steps"]
     return values

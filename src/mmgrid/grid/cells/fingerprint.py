@@ -39,10 +39,11 @@ def recipe_values(recipe: BaseModel) -> dict[str, Any]:
     values = {}
     for name, field in type(recipe).model_fields.items():
         value = getattr(recipe, name)
+        value = recipe_values(value) if isinstance(value, BaseModel) else value
         extra = field.json_schema_extra
         if isinstance(extra, dict) and "absent_means" in extra and extra["absent_means"] == value:
             continue
-        values[name] = recipe_values(value) if isinstance(value, BaseModel) else value
+        values[name] = value
     return values
 
 

@@ -178,7 +178,7 @@ def _message(problem: Mapping[str, Any]) -> str:
         listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
         return f"should be {listed} (it is {context['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
     found = _shown(problem["input"])
-    if context.get("class_name") == "PhaseValues":
+    if context.get("class_name") in ("PhaseValues", "PhaseSteps"):
         return f"should be a number, or a table with one for each phase (it is {found})"
     if kind in EXPECTED:
         return f"should be {EXPECTED[kind]} (it is {found})"

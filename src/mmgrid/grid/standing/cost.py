@@ -162,4 +162,6 @@ def _work_on(recipe: Mapping[str, Any], kind: str, statistics: Any) -> float:
     if kind == "evaluation":
         return float(min(statistics["test_users"], recipe["max_users"] or statistics["test_users"]))
     phases = ("pretrain", "phase1", "phase2") if recipe["phase"] == "all" else (recipe["phase"],)
-    return float(sum(statistics["interactions"][phase] for phase in phases) * recipe["epochs"])
+    interactions = sum(statistics["interactions"][phase] for phase in phases)
+    least = recipe.get("least_steps", 0) * recipe["batch_size"] * max(interactions / max(statistics["users"], 1), 1.0)
+    return float(max(interactions * recipe["epochs"], least))

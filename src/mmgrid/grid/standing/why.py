@@ -5,13 +5,16 @@ from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import plain
+from mmgrid.grid.file.spec import GridSpec
+from mmgrid.grid.standing.defaults import ABSENT, pin_of
 from mmgrid.store import Store
 
-ABSENT = "(absent)"
 
+def why(cell: Cell, store: Store, spec: GridSpec | None = None) -> list[str]:
+    """One line for each reason; a single line if the cell is built or was never built.
 
-def why(cell: Cell, store: Store) -> list[str]:
-    """One line for each reason; a single line if the cell is built or was never built."""
+    spec: of the grid; with it, a reason says where a default has changed, and how the grid can keep the old one.
+    """
     if store.has(cell.address):
         return [f"{cell.name} is built: {store.folder(cell.address)}"]
     versions = store.versions_of(cell.name)
@@ -19,7 +22,7 @@ def why(cell: Cell, store: Store) -> list[str]:
         return [f"{cell.name} has never been built in this store"]
     newest = versions[0]
     reasons = [
-        f"{place}: {before!r} when it was built, {now!r} now"
+        f"{place}: {before!r} when it was built, {now!r} now{_about_default(cell, place, before, spec)}"
         for place, before, now in _differences(newest.recipe, plain(cell.recipe), "")
     ]
     for role in sorted(newest.upstream.keys() | cell.upstream.keys()):
@@ -30,6 +33,11 @@ def why(cell: Cell, store: Store) -> list[str]:
         elif before != now:
             reasons.append(f"{role}: {cell.upstream[role].name} has changed ({before[:8]} → {now[:8]})")
     return reasons or ["nothing in its recipe or upstream differs: the code of its kind has a new step version"]
+
+
+def _about_default(cell: Cell, place: str, before: Any, spec: GridSpec | None) -> str:
+    pin = pin_of(cell, place, before, spec) if spec else None
+    return f", a new default; `{pin}` in the grid file keeps the old one" if pin else ""
 
 
 def _differences(before: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
