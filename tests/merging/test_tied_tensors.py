@@ -9,8 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kits.tiny_llama import HIDDEN, TOKENS, loaded, tiny_llama
-from mmgrid.merging import MergeError, merge
-from mmgrid.merging.models.ties import tied_pairs
+from mmgrid.merging import MergeError, merge, merge_state_dicts
 from mmgrid.merging.verify import verify
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -139,7 +138,10 @@ def test_buffers_of_some_files_are_left_out_and_named(tmp_path: Path) -> None:
 
 
 def test_an_encoder_decoder_shares_its_embeddings_even_with_a_head_of_its_own(tmp_path: Path) -> None:
-    """T5 1.1: the head is untied, and files hold the shared embeddings once or three times."""
+    """T5 1.1: the head is untied, and files hold the shared embeddings once or three times.
+
+    Loaders tie the copies only where they tie the head, so all are stored.
+    """
     parts = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
     for name, seed in (("a", 1), ("b", 2)):
         folder = tiny_llama(tmp_path / name, seed, layers=1)
@@ -147,19 +149,67 @@ def test_an_encoder_decoder_shares_its_embeddings_even_with_a_head_of_its_own(tm
         _write(folder, tensors | (dict.fromkeys(parts, tensors["shared.weight"]) if name == "a" else {}))
     report = merge({"method": "linear", "sources": [{"path": str(tmp_path / name)} for name in "ab"]}, tmp_path / "out")
     assert set(report.merged) == {"shared.weight", HEAD}
-    assert set(report.dropped) == set(parts)
+    merged = loaded(tmp_path / "out")
+    assert all(torch.equal(merged[part], merged["shared.weight"]) for part in parts)
+    assert verify(tmp_path / "out").equal
     assert _config(tmp_path / "out")["tie_word_embeddings"] is False
 
 
-def test_names_of_pairs() -> None:
-    layers = ["model.layers.0.mlp.weight", "h.0.attn.bias"]
-    assert tied_pairs([EMBEDDINGS, HEAD, *layers]) == {HEAD: EMBEDDINGS}
-    assert tied_pairs(["transformer.wte.weight", HEAD]) == {HEAD: "transformer.wte.weight"}
-    assert tied_pairs(["item_tower.embed_tokens.weight", "user_tower.embed_tokens.weight"]) == {}
-    parts = ["shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD]
-    assert tied_pairs(parts) == dict.fromkeys(parts[1:], "shared.weight")
-    towers = ["a.model.embed_tokens.weight", "b.model.embed_tokens.weight", "a.lm_head.weight", "b.lm_head.weight"]
-    assert tied_pairs(towers) == {"a.lm_head.weight": towers[0], "b.lm_head.weight": towers[1]}
+def _with_more(folder: Path, seed: int, names: dict[str, Tensor], near: Path | None = None) -> Path:
+    return _write(tiny_llama(folder, seed, layers=1, near=near), loaded(folder) | names)
+
+
+def test_tensors_of_any_name_with_the_same_bytes_in_all_models_are_merged_once(tmp_path: Path) -> None:
+    """Two names that no architecture is known to tie; one mask for both, and both are stored."""
+    constants = {"one.scale": torch.ones(4), "other.scale": torch.ones(4)}
+    for seed, name in enumerate(("base", "a", "b")):
+        table = torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))
+        copies = {"reader.table.weight": table, "writer.table.weight": table}
+        _with_more(tmp_path / name, seed, copies | constants)
+    sources = [{"path": str(tmp_path / name), "name": name} for name in "ab"]
+    recipe = {"method": "dare", "base": str(tmp_path / "base"), "sources": sources, "options": {"drop": 0.5}}
+    report = merge(recipe, tmp_path / "out")
+    note = "writer.table.weight: has the bytes of reader.table.weight in all models; merged once, and stored twice"
+    assert report.notes == (note,)
+    merged = loaded(tmp_path / "out")
+    assert torch.equal(merged["reader.table.weight"], merged["writer.table.weight"])
+    assert "other.scale" in report.merged  # constants are no copies
+    assert verify(tmp_path / "out").equal
+    held = {name: loaded(tmp_path / name) for name in "ab"}
+    in_memory = merge_state_dicts("dare", held, base=loaded(tmp_path / "base"), drop=0.5)
+    assert torch.equal(in_memory["reader.table.weight"], in_memory["writer.table.weight"])
+    assert in_memory["reader.table.weight"].data_ptr() != in_memory["writer.table.weight"].data_ptr()
+    tables = {"reader.table.weight": torch.zeros(6, 4), "writer.table.weight": torch.ones(6, 4)}
+    _with_more(tmp_path / "b", 2, constants | tables)
+    assert "writer.table.weight" in merge(recipe, tmp_path / "apart").merged
+
+
+def test_a_rule_for_a_tensor_that_is_not_merged_by_itself_gets_a_note(tmp_path: Path) -> None:
+    model = _tied(tmp_path / "model", 0, twice=True)
+    rules = [{"tensors": HEAD, "method": "linear"}, {"tensors": "*.mpl.*", "method": "linear"}]
+    rules += [{"tensors": "*", "method": "linear"}, {"tensors": ["*.mlp.*", "x"], "method": "linear"}]
+    recipe = {"method": "linear", "sources": [{"path": str(model)}], "rules": rules}
+    assert merge(recipe, tmp_path / "out").notes == (
+        f"rules[0]: {HEAD}: applies to no tensor: {HEAD} is not merged by itself",
+        "rules[1]: *.mpl.*: applies to no tensor",
+        "rules[3]: *.mlp.*, x: applies to no tensor: earlier rules fit all of them",
+    )
+
+
+def test_the_second_bias_of_a_head_follows_the_first(tmp_path: Path) -> None:
+    """Models of one architecture store it once or twice; loaders of untied models need both."""
+    bias, again = "cls.predictions.bias", "cls.predictions.decoder.bias"
+    for seed, name in enumerate("ab"):
+        own = torch.randn(TOKENS)
+        more = {bias: own, "cls.predictions.decoder.weight": torch.randn(TOKENS, HIDDEN)}
+        _with_more(tmp_path / name, seed, more | ({again: own} if name == "a" else {}))
+    sources = [{"path": str(tmp_path / name)} for name in "ab"]
+    report = merge({"method": "linear", "sources": sources}, tmp_path / "out")
+    merged = loaded(tmp_path / "out")
+    assert torch.equal(merged[bias], merged[again])
+    assert again not in report.merged
+    merge({"method": "linear", "sources": [{"path": str(tmp_path / "b")}]}, tmp_path / "one")
+    assert torch.equal(loaded(tmp_path / "one")[again], loaded(tmp_path / "b")[bias])
 
 
 def _adapter(folder: Path, base: Path, tensors: dict[str, Tensor], **settings: object) -> Path:
@@ -247,3 +297,30 @@ def test_a_base_with_an_adapter(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(tmp_path / "out")[f"{query}.weight"], expected)
     assert verify(tmp_path / "out").equal
     assert load_file(adapter / "adapter_model.safetensors")  # sources are only read
+
+
+def test_an_adapter_of_shared_embeddings_alone_changes_nothing_in_peft(tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", 0, layers=1)
+    _write(base, {"shared.weight": torch.randn(TOKENS, HIDDEN)}, is_encoder_decoder=True, tie_word_embeddings=True)
+    adapter = _adapter(tmp_path / "adapter", base, {"shared.weight": torch.randn(TOKENS, HIDDEN)})
+    with pytest.raises(MergeError, match=r"changes shared.weight, but not the copies .*ensure_weight_tying=True"):
+        merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    head = _adapter(tmp_path / "head", base, {HEAD: torch.randn(TOKENS, HIDDEN)})
+    merge({"method": "linear", "sources": [{"path": str(head)}]}, tmp_path / "out")
+    merged = loaded(tmp_path / "out")
+    assert set(merged) == {"shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", HEAD}
+    assert torch.equal(merged["encoder.embed_tokens.weight"], loaded(base)["shared.weight"])
+
+
+def test_an_adapter_of_conv1d_layers_whose_setting_peft_has_unset(tmp_path: Path) -> None:
+    """PEFT unsets fan_in_fan_out for the whole adapter once it meets a linear layer."""
+    base = tiny_llama(tmp_path / "base", 0, layers=1)
+    wide = "transformer.h.0.attn.c_attn"
+    _write(base, {f"{wide}.weight": torch.randn(HIDDEN, 3 * HIDDEN)}, model_type="gpt2")
+    down, up = torch.randn(2, HIDDEN), torch.randn(3 * HIDDEN, 2)
+    factors = {f"{wide}.lora_A.weight": down, f"{wide}.lora_B.weight": up}
+    adapter = _adapter(tmp_path / "adapter", base, factors, fan_in_fan_out=False)
+    merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    torch.testing.assert_close(
+        loaded(tmp_path / "out")[f"{wide}.weight"], loaded(base)[f"{wide}.weight"] + (up @ down).T
+    )

@@ -104,7 +104,7 @@ def estimate(
         source if source.name else source.model_copy(update={"name": str(source.path)}) for source in recipe.sources
     )
     with prepare_merge(recipe.model_copy(update={"sources": named}), workers=workers, digests=False) as prepared:
-        read, written = read_bytes(prepared), sum(info.bytes for info in prepared.plan.infos.values())
+        read, written = read_bytes(prepared), sum(info.bytes for info in prepared.plan.stored.values())
         speed = None
         if measure:
             speed = disk_speed(list(prepared.folders.values()), _existing_folder(out), read, written, workers)

@@ -25,16 +25,16 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
-from mmgrid.merging.models.settings import settings_of
+from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import found, open_source
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
-from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary, implied, one_form
+from mmgrid.merging.models.ties import implied, one_form
+from mmgrid.merging.models.token_tensors import embeddings_in, holds_vocabulary
 from mmgrid.merging.output.folder import check_free, check_outside
 
 Search = Literal["auto", "exact", "randomised"]
 _PREFIX = "base_model.model."
-_CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Matrices that are looked up and not multiplied with, besides the tokens': PEFT has no LoRA for them under these names.
 _LOOKED_UP = re.compile(
     r"(?:^|\.)(?:wpe|\w*position\w*|token_type_embeddings|relative_attention_bias|embed_tokens_per_layer)\.weight$"
@@ -141,7 +141,7 @@ def extract_lora(
         opened: dict[str, Source] = {
             name: stack.enter_context(open_source(path, base=places["base"])) for name, path in places.items()
         }
-        models, _ = one_form(opened, {name: str(path) for name, path in places.items()})
+        models, _ = one_form(opened, {name: str(path) for name, path in places.items()}, apart=None)
         _check_fit(models["model"], models["base"])
         extraction = _Extraction(models["model"], models["base"], wanted, dtype)
         names = sorted(name for name in models["model"] if name in models["base"] and _is_float(models, name))
@@ -210,7 +210,7 @@ class _Extraction:
         self.left_out: dict[str, str] = {}
         self.whole: set[str] = set()
         self.ranks: dict[str, int] = {}
-        self.fan_in_fan_out = str(settings_of(model.companions).get("model_type", "")) in _CONV1D_TYPES
+        self.fan_in_fan_out = str(settings_of(model.companions).get("model_type", "")) in CONV1D_TYPES
         self._embeddings = set(embeddings_in(model))
         self._twins: dict[str, list[str]] = {}
         for twin, first in implied(model).items():

@@ -15,6 +15,7 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import Method, get_method
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors
 from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.models.twins import twins_in
 from mmgrid.merging.plan.block_layout import Action, OutputBlock, lay_out_sources
 from mmgrid.merging.plan.plan import plan_merge
 from mmgrid.merging.plan.program import Program, Scale, apply_method, make_program
@@ -75,7 +76,8 @@ def merge_state_dicts(
 
     Returns:
         All tensors of the sources, sorted by name, on the sources' device. They share no memory with the sources.
-        Tensors that are tied in all sources (and the base) are tied in the result.
+        Tensors that are tied in all sources (and the base) are tied in the result; tensors outside of layers that have
+        the same bytes in all of them are merged once.
 
     Raises:
         MergeError: method, options, weights or tensors do not fit; the message names the tensor and the source.
@@ -90,8 +92,10 @@ def merge_state_dicts(
     dtype_name = None if dtype is None else str(dtype).removeprefix("torch.")
     plan = plan_merge(program.sources, base_tensors, dtype_name, blocks=output_blocks, block_tensors=in_blocks)
     twins = _twins(program, base_tensors, plan.infos)
-    result = TorchSink(plan.infos, twins)
-    run(program, plan, [Variant(result)], workers=workers or default_workers(), skip=twins)
+    held = [*tensors.values(), *([] if base_tensors is None else [base_tensors])]
+    copies = twins_in(held, {*in_blocks, *twins, *twins.values()})
+    result = TorchSink(plan.infos, twins, copies)
+    run(program, plan, [Variant(result)], workers=workers or default_workers(), skip={**twins, **copies})
     device = next((t.device for held in sources.values() if isinstance(held, Mapping) for t in held.values()), None)
     return result.tensors(device)
 
@@ -137,14 +141,14 @@ class StateDictTensors:
 
 
 class TorchSink:
-    """New tensors that runs are written to; `twins` are tensors that share the memory of another one."""
+    """New tensors that runs are written to; `twins` share the memory of another one, `copies` have its values."""
 
-    def __init__(self, infos: Mapping[str, TensorInfo], twins: Mapping[str, str]) -> None:
-        self._twins = twins
+    def __init__(self, infos: Mapping[str, TensorInfo], twins: Mapping[str, str], copies: Mapping[str, str]) -> None:
+        self._twins, self._copies = twins, copies
         self._tensors = {
             name: torch.empty(info.shape, dtype=getattr(torch, info.dtype))
             for name, info in infos.items()
-            if name not in twins
+            if name not in twins and name not in copies
         }
         self._views = {name: _stored(tensor.reshape(-1)) for name, tensor in self._tensors.items()}
 
@@ -155,6 +159,7 @@ class TorchSink:
         """All tensors by name, sorted."""
         moved = {name: tensor.to(device or "cpu") for name, tensor in self._tensors.items()}
         moved |= {name: moved[first] for name, first in self._twins.items()}
+        moved |= {name: moved[first].clone() for name, first in self._copies.items()}
         return dict(sorted(moved.items()))
 
 

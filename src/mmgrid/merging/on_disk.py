@@ -19,7 +19,7 @@ from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, merge
 from mmgrid.merging.models.quantised import CODES
 from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
-from mmgrid.merging.models.ties import embeddings_in
+from mmgrid.merging.models.token_tensors import embeddings_in
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
@@ -251,7 +251,9 @@ def _output(common: _Common, out: Path, change: Change) -> Iterator[_Output]:
             clear(folder)
             journal = Journal(folder, facts)
             journal.begin()
-        with TensorWriter(folder / WEIGHTS_FILE, prepared.plan.infos, resume=resume) as writer:
+        with TensorWriter(
+            folder / WEIGHTS_FILE, prepared.plan.stored, resume=resume, twins=prepared.plan.twins
+        ) as writer:
             weights = None
             if change.weights is not None:
                 by_name = {str(source.name): source.weight for source in recipe.sources}
@@ -299,7 +301,7 @@ def _tokenizer(prepared: PreparedMerge) -> str | None:
 
 def _speed(prepared: PreparedMerge, outs: Sequence[Path], workers: int) -> DiskSpeed:
     outs[0].parent.mkdir(parents=True, exist_ok=True)
-    read, written = read_bytes(prepared), len(outs) * sum(info.bytes for info in prepared.plan.infos.values())
+    read, written = read_bytes(prepared), len(outs) * sum(info.bytes for info in prepared.plan.stored.values())
     some_read, some_written = (max(size // _MEASURED_SHARE, min(size, _MEASURED_LEAST)) for size in (read, written))
     return disk_speed(list(prepared.folders.values()), outs[0].parent, some_read, some_written, workers)
 
@@ -337,7 +339,7 @@ def _report(
         kept_share=counts.shares(),
         kept_by_tower=counts.by_tower(),
         bytes_read=read_bytes(prepared),
-        bytes_written=sum(info.bytes for info in plan.infos.values()),
+        bytes_written=sum(info.bytes for info in plan.stored.values()),
         seconds=seconds,
         hashing_seconds=prepared.hashing_seconds,
         notes=notes,
@@ -349,6 +351,6 @@ def _facts(prepared: PreparedMerge, recipe: MergeRecipe) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
         "sources": {name: folder.stamps for name, folder in prepared.folders.items()},
-        "tensors": {name: (info.dtype, info.shape) for name, info in prepared.plan.infos.items()},
+        "tensors": {name: (info.dtype, info.shape) for name, info in prepared.plan.stored.items()},
         "blocks": [str(block) for block in prepared.plan.blocks],
     }

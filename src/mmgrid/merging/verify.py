@@ -95,7 +95,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
     digests = ["sha256"] if is_old else bool(recorded)
     with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=digests) as prepared:
         unlike = _unlike(prepared, there)
-        sink = _ComparingSink(there)
+        sink = _ComparingSink(there, prepared.plan.twins)
         counter = ByteCounter(prepared.plan.infos, progress)
 
         def done(name: str, elements: int, size: int) -> None:
@@ -123,14 +123,22 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
 class _ComparingSink:
     """A sink that compares runs with those of a folder."""
 
-    def __init__(self, there: TensorFolder) -> None:
+    def __init__(self, there: TensorFolder, twins: Mapping[str, str]) -> None:
         self.there = there
+        self._names: dict[str, list[str]] = {}
+        for twin, first in twins.items():
+            self._names.setdefault(first, []).append(twin)
         self.differing: dict[str, int] = {}
         self.compared = 0
         self._firsts: dict[str, tuple[int, float, float]] = {}
         self._noting = threading.Lock()
 
     def write(self, name: str, start: int, stored: np.ndarray) -> None:
+        for place in (name, *self._names.get(name, ())):
+            if place in self.there:
+                self._compare(place, start, stored)
+
+    def _compare(self, name: str, start: int, stored: np.ndarray) -> None:
         found = self.there.read(name, start, start + stored.size)
         flat = np.ascontiguousarray(stored).reshape(-1)
         bits = np.dtype(f"u{flat.itemsize}")
@@ -224,7 +232,7 @@ def _changed(
 
 def _unlike(prepared: PreparedMerge, there: TensorFolder) -> dict[str, str]:
     """Tensors whose elements cannot be compared → why."""
-    infos, unlike = prepared.plan.infos, {}
+    infos, unlike = prepared.plan.stored, {}
     for name in sorted({*infos, *there}):
         if name not in there:
             unlike[name] = "is missing"

@@ -24,8 +24,10 @@ from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.quantised import open_model
+from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
-from mmgrid.merging.models.ties import holds_vocabulary, implied
+from mmgrid.merging.models.ties import implied
+from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
 from mmgrid.merging.models.view import SourceView
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -108,6 +110,7 @@ class LoraFolder:
             pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
             raise MergeError(f"{path}: holds no {ADAPTER_FILE}{pickled}: save the adapter as safetensors")
         self._model, self._adapter = open_model(model), TensorFolder(file)
+        self._of_conv1d = settings_of(self._model.companions).get("model_type") in CONV1D_TYPES
         self._own = [path / ADAPTER_CONFIG, file]
         self._own_stamps = [stamp_of(each) for each in self._own]
         self._untie()
@@ -229,16 +232,35 @@ class LoraFolder:
         Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
         """
         own = {name: _WRAPPED.sub("", name.removeprefix(_PREFIX)) for name in self._adapter}
+        self._check_shared(set(own.values()))
         plain = {f"{match['module']}.weight" if (match := _FACTOR.match(name)) else name for name in own.values()}
         rows = {name: self._adapter.info(stored).shape[:1] for stored, name in own.items()}
         copies = {
             twin: first
-            for twin, first in implied(self._model).items()
+            for twin, first in implied(self._model, plain).items()
             if {twin, first} & plain
             and (twin in plain or rows.get(first, ()) in ((), self._model.info(first).shape[:1]))
         }
         if copies:
             self._model = SourceView(self._model, copies=copies)
+
+    def _check_shared(self, own: set[str]) -> None:
+        """Check that embeddings that encoder and decoder share are not changed in one place only.
+
+        Raises:
+            MergeError: they are; PEFT then leaves the parts with the old ones, and no config says so.
+        """
+
+        def changes(tensor: str) -> bool:
+            return tensor in own or any(one.startswith(f"{tensor.removesuffix('.weight')}.lora_") for one in own)
+
+        for name in self._model:
+            parts = parts_of_shared(name)
+            if parts and changes(name) and not all(map(changes, parts)):
+                raise MergeError(
+                    f"{self.path}: changes {name}, but not the copies of it that encoder and decoder read ({listing(parts)}), "
+                    "so it changes nothing in PEFT. Train it with ensure_weight_tying=True"
+                )
 
     def _match(self) -> None:
         """Find the updates of the model's tensors, and the adapter's tensors that replace others."""
@@ -282,8 +304,9 @@ class LoraFolder:
             raise MergeError(
                 f"{self.path}: {module}: only linear layers and embeddings are merged. {_instead(self.path)}"
             )
-        # Only Conv1D layers store [in, out]; PEFT ignores the setting for others, such as the head.
-        transposed = embedding or (bool(self._settings.get("fan_in_fan_out")) and not holds_vocabulary(tensor))
+        # Only Conv1D layers store [in, out]. PEFT ignores the setting for others, such as the head, and unsets it then.
+        turned = self._settings.get("fan_in_fan_out") or self._of_conv1d
+        transposed = embedding or (bool(turned) and not holds_vocabulary(tensor))
         shape = (up.shape[0], down.shape[1])
         shape = shape[::-1] if transposed else shape
         there = self._before_update(tensor)

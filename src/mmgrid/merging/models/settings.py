@@ -13,9 +13,59 @@ TIED = "tie_word_embeddings"
 VOCABULARY_SIZE = "vocab_size"
 # Configs of models with towers keep the language model's settings one level deeper.
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "decoder")
-# Model types whose class ties the head unless the config says otherwise, and some that do not.
-_TIED_TYPES = ("gpt2", "gpt_neo", "gemma", "t5", "mt5", "bart", "opt", "bloom", "cohere", "bert", "mpt", "starcoder2")
-_UNTIED_TYPES = ("llama", "mistral", "mixtral", "qwen", "phi", "gpt_neox", "gptj", "deepseek", "olmo", "glm", "smollm3")
+# Starts of the model types whose class ties the head unless the config says otherwise, and of some that do not; the
+# longest one counts. Configs that transformers writes leave the setting out only where the class ties.
+_TIED_TYPES = (
+    *("gpt2", "gpt_neo", "gpt_bigcode", "openai-gpt", "gemma", "t5", "mt5", "umt5", "longt5", "opt", "bloom", "cohere"),
+    *(
+        "mpt",
+        "starcoder2",
+        "granite_",
+        "falcon",
+        "smollm3",
+        "mistral3",
+        "lfm2",
+        "mamba",
+        "ernie4_5",
+        "deepseek_vl",
+        "whisper",
+        "xglm",
+    ),
+    *("bart", "mbart", "plbart", "pegasus", "marian", "m2m_100", "led", "blenderbot", "prophetnet", "ctrl", "xlnet"),
+    *("bert", "albert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "modernbert", "longformer"),
+)
+_UNTIED_TYPES = (
+    *(
+        "llama",
+        "mistral",
+        "mixtral",
+        "ministral",
+        "qwen",
+        "phi",
+        "gpt_neox",
+        "gptj",
+        "gpt_oss",
+        "deepseek",
+        "olmo",
+        "glm",
+    ),
+    *(
+        "granite",
+        "exaone4",
+        "apertus",
+        "arcee",
+        "stablelm",
+        "nemotron",
+        "dbrx",
+        "bitnet",
+        "internlm",
+        "baichuan",
+        "jamba",
+    ),
+    *("falcon_h1", "mamba2", "cohere_compass", "seed_oss", "minimax", "persimmon", "codegen", "llava", "idefics"),
+)
+# Model types whose linear layers store their matrices as [in, out].
+CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # The names under which configs give the number of layers.
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "depth")
 LAYER_COUNTS += ("encoder_layers", "decoder_layers")
@@ -53,9 +103,13 @@ def embeddings_tied(settings: Mapping[str, Any]) -> bool | None:
         if isinstance(part.get(TIED), bool):
             return part[TIED]
     types = [str(part.get("model_type", "")) for part in parts]
-    if any(type_.startswith(_TIED_TYPES) for type_ in types):
-        return True
-    return False if any(type_.startswith(_UNTIED_TYPES) for type_ in types) else None
+    answers = {_ties_by_default(type_) for type_ in types} - {None}
+    return None if not answers else True in answers
+
+
+def _ties_by_default(type_: str) -> bool | None:
+    start = max((one for one in (*_TIED_TYPES, *_UNTIED_TYPES) if type_.startswith(one)), key=len, default=None)
+    return None if start is None else start in _TIED_TYPES
 
 
 def default_of(key: str, settings: Mapping[str, Any]) -> Any:

@@ -170,11 +170,22 @@ class TensorWriter:
         path: the new file; must not exist, except with `resume`.
         tensors: name → type and shape.
         resume: continue a file that another writer for the same tensors did not finish.
+        twins: tensor → the one whose values it has, too; it is written with it.
     """
 
-    def __init__(self, path: Path, tensors: Mapping[str, TensorInfo], *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tensors: Mapping[str, TensorInfo],
+        *,
+        resume: bool = False,
+        twins: Mapping[str, str] | None = None,
+    ) -> None:
         described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
         self._flusher: Flusher | None = None
+        self._twins: dict[str, list[str]] = {}
+        for twin, first in (twins or {}).items():
+            self._twins.setdefault(first, []).append(twin)
         # transformers refuses files that do not name the framework.
         header, self._entries = plan_header(described, {"format": "pt"})
         self._descriptor = open_to_write(path, new=not resume)
@@ -192,7 +203,8 @@ class TensorWriter:
         entry = self._entries[name]
         assert stored.dtype == STORAGE[entry.dtype], (name, stored.dtype, entry.dtype)
         raw = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
-        self._put(raw.data, entry.start + start * stored.itemsize)
+        for place in (entry, *(self._entries[twin] for twin in self._twins.get(name, ()))):
+            self._put(raw.data, place.start + start * stored.itemsize)
 
     def _put(self, view: memoryview, offset: int) -> None:
         done = 0

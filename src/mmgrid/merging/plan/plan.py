@@ -6,7 +6,7 @@ If one source lacks a tensor, or has it in another shape, the merge stops before
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import is_float
@@ -48,6 +48,7 @@ class Plan:
         parts: name → its parts, for merged tensors.
         blocks: the token blocks of the result.
         block_tensors: the tensors whose rows the blocks describe.
+        twins: name of a tensor that is not merged, but stored → the one whose values it has.
     """
 
     merged: dict[str, TensorInfo]
@@ -56,11 +57,18 @@ class Plan:
     parts: dict[str, tuple[TensorPart, ...]]
     blocks: tuple[OutputBlock, ...] = ()
     block_tensors: tuple[str, ...] = ()
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
-        """All tensors of the result."""
+        """All tensors that are computed or copied."""
         return dict(sorted({**self.merged, **self.kept}.items()))
+
+    @property
+    def stored(self) -> dict[str, TensorInfo]:
+        """All tensors of the result."""
+        infos = self.infos
+        return dict(sorted({**infos, **{twin: infos[first] for twin, first in self.twins.items()}}.items()))
 
     def merged_parts(self) -> Iterator[tuple[str, TensorPart]]:
         """The parts that are computed, in canonical order: tensors by name, elements row by row."""

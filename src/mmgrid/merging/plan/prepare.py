@@ -7,27 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import name_of, short_name_of
+from mmgrid.files import short_name_of
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.digests import KINDS, Hashing, joint_digest, short_name
-from mmgrid.merging.models.lora import model_under
-from mmgrid.merging.models.quantised import DequantisedModel
-from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
+from mmgrid.merging.models.sources import Source
 from mmgrid.merging.models.stack import StackedSource
-from mmgrid.merging.models.ties import OneForm, holds_vocabulary, one_form
+from mmgrid.merging.models.ties import OneForm
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
 from mmgrid.merging.plan.block_layout import lay_out_sources
-from mmgrid.merging.plan.config_check import compare_settings
+from mmgrid.merging.plan.open_models import on_this_machine, open_models
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
-from mmgrid.merging.plan.stacks import ModelPaths, digest_name, is_stacked, models_in, models_of, stacked, stacked_files
-from mmgrid.merging.plan.vocabulary import OneVocabulary, check_tokenizers, one_vocabulary
+from mmgrid.merging.plan.stacks import ModelPaths, digest_name, models_in, stacked, stacked_files
+from mmgrid.merging.plan.vocabulary import OneVocabulary
 
 
 @dataclass(frozen=True)
@@ -115,26 +113,10 @@ def prepare_merge(
     Raises:
         MergeError: recipe and sources do not fit.
     """
-    recipe = _on_this_machine(recipe)
+    recipe = on_this_machine(recipe)
     with contextlib.ExitStack() as stack:
-        opened = _opened(recipe, stack)
-        called = _called(recipe)
-        about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
-        notes = compare_settings(about, allow=recipe.allow_config_mismatch, stacked=is_stacked(recipe))
-        scales = {
-            scale: "multiplied into the weights, which it is the scale of"
-            for key, model in opened.items()
-            if isinstance(model, DequantisedModel)
-            for scale in model.multiplied
-        }
-        notes += [
-            f"{called[key]}: is quantised; its 8-bit codes are multiplied by their scales"
-            for key, model in opened.items()
-            if isinstance(model, DequantisedModel)
-        ]
-        opened, form = one_form(opened, called)
-        opened, words, more = _of_one_vocabulary(recipe, opened, called)
-        notes += more
+        ready = stack.enter_context(open_models(recipe))
+        opened, called = ready.models, ready.called
         recipe = _named(recipe, opened, workers, by_content=bool(digests))
         stack.enter_context(_names_for_people(recipe, called))
         sources = {
@@ -148,7 +130,8 @@ def prepare_merge(
         recipe = _resolved(recipe, program)
         tables = _tables(sources, base)
         plan = _plan(recipe, program, tables, base)
-        plan = replace(plan, dropped=dict(sorted({**plan.dropped, **form.dropped, **scales}.items())))
+        plan = replace(plan, dropped=dict(sorted({**plan.dropped, **ready.dropped}.items())))
+        plan = replace(plan, twins={twin: first for twin, first in ready.form.twins.items() if first in plan.infos})
         _check_bases(program, plan, base)
         folders = {**sources, **({BASE: base} if base is not None else {})}
         for number, rule in enumerate(recipe.rules):
@@ -164,7 +147,6 @@ def prepare_merge(
         like = _companions(recipe, folders)
         companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
         check_companions(companions)
-        said = (*notes, *form.notes)
         yield PreparedMerge(
             recipe,
             program,
@@ -175,36 +157,25 @@ def prepare_merge(
             of_blocks,
             companions,
             stack_of,
-            form,
-            words,
-            said,
+            ready.form,
+            ready.vocabulary,
+            (*ready.notes, *_idle_rules(recipe, plan)),
             hashing,
         )
 
 
-def _of_one_vocabulary(
-    recipe: MergeRecipe, opened: dict[ModelPaths, Source], called: Mapping[ModelPaths, str]
-) -> tuple[dict[ModelPaths, Source], OneVocabulary | None, list[str]]:
-    """The models with their token rows in one order, and notes; models with blocks of rows are left as they are."""
-    folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
-    blocks = [name for name, folder in folders.items() if BlockTable.read(folder) is not None]
-    if recipe.vocabulary is None:
-        of_tokens = {called[key] for key, model in opened.items() if any(map(holds_vocabulary, model))}
-        compared = {name: folder for name, folder in folders.items() if name in of_tokens and not blocks}
-        return opened, None, check_tokenizers(compared, allow=recipe.allow_config_mismatch)
-    if blocks:
-        raise MergeError(
-            f"vocabulary: {listing(blocks)} declares blocks of token rows in mmgrid.json, which say what rows mean; use "
-            "blocks in the recipe instead"
-        )
-    base = None if recipe.base is None else (recipe.base, recipe.base_onto)
-    views, words = one_vocabulary(recipe.vocabulary, opened, called, base)
-    return views, words, words.notes()
-
-
-def _base_first(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source]) -> list[ModelPaths]:
-    base = (recipe.base, recipe.base_onto)
-    return sorted(opened, key=lambda key: key != base)
+def _idle_rules(recipe: MergeRecipe, plan: Plan) -> list[str]:
+    """A note for each rule that no tensor follows."""
+    used = {next((n for n, rule in enumerate(recipe.rules) if rule.fits(name)), None) for name in plan.merged}
+    notes = []
+    for number, rule in enumerate(recipe.rules):
+        if number in used:
+            continue
+        named = [name for name in (*plan.dropped, *plan.twins, *plan.kept) if rule.fits(name)]
+        about = f": {listing(named)} is not merged by itself" if named else ""
+        earlier = "" if named or not any(rule.fits(name) for name in plan.merged) else ": earlier rules fit all of them"
+        notes.append(f"rules[{number}]: {listing(rule.patterns)}: applies to no tensor{about}{earlier}")
+    return notes
 
 
 def _known_files(recipe: MergeRecipe, files: Mapping[ModelPaths, Any]) -> dict[str, Any]:
@@ -221,19 +192,6 @@ def _known_files(recipe: MergeRecipe, files: Mapping[ModelPaths, Any]) -> dict[s
     }
 
 
-def _called(recipe: MergeRecipe) -> dict[ModelPaths, str]:
-    """What a user calls each model: the name of a source, else the shortest unique end of its path."""
-    paths: dict[ModelPaths, str | None] = {(source.path, source.onto): source.name for source in recipe.sources}
-    for key in models_of(recipe):
-        paths.setdefault(key, None)
-    paths |= {(rule.base, None): None for rule in recipe.rules if rule.base is not None}
-    ends = [short_name_of(path) or str(path) for path, _ in paths]
-    return {
-        key: name or (end if ends.count(end) == 1 else str(key[0]))
-        for (key, name), end in zip(paths.items(), ends, strict=True)
-    }
-
-
 @contextlib.contextmanager
 def _names_for_people(recipe: MergeRecipe, called: Mapping[ModelPaths, str]) -> Iterator[None]:
     """Say in errors what the user wrote, where a source is named by its digest."""
@@ -246,33 +204,6 @@ def _names_for_people(recipe: MergeRecipe, called: Mapping[ModelPaths, str]) -> 
         for name, said in digests.items():
             text = text.replace(name, said)
         raise MergeError(text) from error
-
-
-def _on_this_machine(recipe: MergeRecipe) -> MergeRecipe:
-    """The recipe with folders of the Hub's cache instead of names on the Hub, for the models under adapters, too."""
-    recipe = recipe.with_paths(found)
-
-    def with_model(source: MergeSource) -> MergeSource:
-        if source.onto is None and is_adapter(source.path):
-            model = model_under(source.path, None, recipe.base)
-            if name_of(model) is not None:
-                return source.model_copy(update={"onto": model})
-        return source
-
-    return recipe.model_copy(update={"sources": tuple(map(with_model, recipe.sources))})
-
-
-def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[ModelPaths, Source]:
-    """All sources and bases, each opened once."""
-    opened: dict[ModelPaths, Source] = {}
-    base = (recipe.base, recipe.base_onto)
-    for path, onto in models_of(recipe):
-        model = open_source(path, onto, None if (path, onto) == base else recipe.base)
-        opened[path, onto] = stack.enter_context(model)
-    for rule in recipe.rules:
-        if rule.base is not None and (rule.base, None) not in opened:
-            opened[rule.base, None] = stack.enter_context(open_source(rule.base, None))
-    return opened
 
 
 def _named(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source], workers: int, *, by_content: bool) -> MergeRecipe:

@@ -6,6 +6,7 @@ result depends only on the contents of the sources and not on their paths.
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -84,6 +85,13 @@ class MergeRule(BaseModel):
     scale: Scale | None = None
     base: Path | None = None
     weights: dict[str, Finite] | None = None
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (self.tensors,) if isinstance(self.tensors, str) else self.tensors
+
+    def fits(self, tensor: str) -> bool:
+        return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.patterns)
 
 
 class MergeRecipe(BaseModel):

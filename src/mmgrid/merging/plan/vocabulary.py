@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.models.arranged_rows import MADE, MEAN, Arranged, ArrangedRows
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.ties import embeddings_in, holds_vocabulary
+from mmgrid.merging.models.token_tensors import embeddings_in, holds_vocabulary
 from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
 
 BASE_VOCABULARY, UNION, ZERO = "base", "union", "zero"
