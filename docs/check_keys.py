@@ -1,4 +1,4 @@
-"""Checks the tables of keys in grid-file.md and merging/recipes.md against the code.
+"""Checks the tables of keys in grid-file.md, merging/recipes.md and merging/learned.md against the code.
 
 The pages are written by hand, so that they read well. Every build of the documentation runs this check: each table must
 list exactly the keys of a model in the code, with their defaults.
@@ -20,7 +20,7 @@ from sphinx.util import logging
 
 from mmgrid.paradigms import PARADIGMS, PhaseSteps
 
-PAGES = tuple(Path(__file__).parent / name for name in ("grid-file.md", "merging/recipes.md"))
+PAGES = tuple(Path(__file__).parent / name for name in ("grid-file.md", "merging/recipes.md", "merging/learned.md"))
 ANNOUNCED = re.compile(r"<!-- keys: ([\w.]+)(?: without=([\w,]+))?(?: tiny=(\w+))? -->")
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|")
 

@@ -45,6 +45,7 @@ COMMANDS = (
     "import",
     "export",
     "extract-lora",
+    "learn",
 )
 
 pytestmark = pytest.mark.smoke

@@ -122,3 +122,30 @@ class Bytes:
 
     def __call__(self, done: int, total: int, name: str) -> None:
         self.bar.update(self.task, completed=done, total=total)
+
+
+class Steps:
+    """A progress bar in steps; silent where the output is a file or a pipe."""
+
+    def __init__(self, label: str, *, hidden: bool = False):
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        said = TextColumn("{task.description}", markup=False)
+        columns = (said, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+        self.label = visible(label)
+        self.task = self.bar.add_task(self.label, total=None)
+
+    def __enter__(self) -> "Steps":
+        if not self.bar.disable:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self.bar.disable:
+            self.bar.stop()
+
+    def __call__(self, step: int, steps: int, loss: float | None) -> None:
+        said = self.label if loss is None else f"{self.label}, loss {loss:.4g}"
+        self.bar.update(self.task, completed=step, total=steps, description=said)

@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise"),
     "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
-    "Merging": ("merge", "methods", "diff", "extract-lora"),
+    "Merging": ("merge", "learn", "methods", "diff", "extract-lora"),
     "This machine": ("doctor",),
 }
 
@@ -68,6 +68,12 @@ mmgrid merge --method ties --base base \\
 mmgrid merge --method linear --grid grids/demo.toml \\
     --model checkpoint/semb/games/phase1 \\
     --model checkpoint/semb/games/phase2 -o merged""",
+    "learn": """\
+mmgrid learn mergerec --grid grids/demo.toml \\
+    --model checkpoint/semb/garden/phase2 \\
+    --model checkpoint/semb/games/phase2 \\
+    --base base/semb --option per=layer -o learned.yml
+mmgrid merge learned.yml merged""",
     "methods": "mmgrid methods ties",
     "diff": """\
 mmgrid diff garden kitchen --base base

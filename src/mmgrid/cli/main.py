@@ -18,6 +18,7 @@ from mmgrid.cli import (
     extract_command,
     grid_commands,
     hub_commands,
+    learn_command,
     log_commands,
     merge_commands,
     model_commands,
@@ -70,6 +71,7 @@ app.command()(advise_commands.advise)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)
+app.command()(learn_command.learn)
 app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
 app.command("extract-lora")(extract_command.extract_lora)

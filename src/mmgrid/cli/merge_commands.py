@@ -216,30 +216,35 @@ def _merge_several(
 def _from_options(
     method: str, models: list[str], base: Path | None, options: list[str], folder: Folders
 ) -> "MergeRecipe":
-    import yaml
-
     from mmgrid.merging import MergeRecipe
 
     if not models:
         raise typer.BadParameter("name the models to merge: --model PATH[:WEIGHT], several times")
-    values = {}
-    for text in options:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"{text}: must be KEY=VALUE, e.g. density=0.2", param_hint="--option")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(f"{text}: {' '.join(str(error).split())}", param_hint="--option") from error
     recipe: dict[str, Any] = {
         "method": method,
-        "sources": [_source(text, folder) for text in models],
-        "options": values,
+        "sources": [source_of(text, folder) for text in models],
+        "options": options_of(options, "density=0.2"),
     }
     return MergeRecipe.load({**recipe, "base": None if base is None else folder(str(base))})
 
 
-def _source(text: str, folder: Folders) -> dict[str, Any]:
+def options_of(texts: list[str], example: str) -> dict[str, Any]:
+    """Options from `KEY=VALUE`, VALUE being YAML."""
+    import yaml
+
+    values = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{text}: must be KEY=VALUE, e.g. {example}", param_hint="--option")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"{text}: {' '.join(str(error).split())}", param_hint="--option") from error
+    return values
+
+
+def source_of(text: str, folder: Folders) -> dict[str, Any]:
     """A source from `[NAME=]PATH[:WEIGHT]`, PATH being a cell's name with a grid. Paths that exist may hold = and colons."""
     path, weight = _weighted(text)
     source: dict[str, Any] = {}

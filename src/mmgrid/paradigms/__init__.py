@@ -12,7 +12,7 @@ from mmgrid.paradigms.spec import Need, ParadigmSpec
 
 if TYPE_CHECKING:
     from mmgrid.paradigms.checkpoints import load_checkpoint
-    from mmgrid.paradigms.contract import CodesFolder, Paradigm, TrainingStart
+    from mmgrid.paradigms.contract import CodesFolder, Paradigm, Predictions, TrainingStart
     from mmgrid.paradigms.recommender import Recommender
     from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
     from mmgrid.paradigms.shared.targets import Targets, targets
@@ -29,6 +29,7 @@ __all__ = [
     "ParadigmSpec",
     "PhaseSteps",
     "PhaseValues",
+    "Predictions",
     "Recipe",
     "Recommender",
     "Targets",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
-    **dict.fromkeys(("CodesFolder", "Paradigm", "TrainingStart"), "contract"),
+    **dict.fromkeys(("CodesFolder", "Paradigm", "Predictions", "TrainingStart"), "contract"),
     **dict.fromkeys(("check_histories", "dense_ranks", "dense_top"), "shared.dot_product"),
     **dict.fromkeys(("Targets", "targets"), "shared.targets"),
     **dict.fromkeys(("Windows", "windows"), "shared.windows"),

@@ -59,6 +59,19 @@ class TrainingStart:
     needs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a model expected at T places of a batch, and what came there.
+
+    Attributes:
+        logits: float32 [T, C] over C choices; -inf for what is no choice.
+        labels: int64 [T], the choices that came.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+
 class Paradigm(ABC, Generic[Model]):
     """One way to recommend with a model. Item rows index the domain's `Items`; users are rows of `Histories`.
 
@@ -138,6 +151,25 @@ class Paradigm(ABC, Generic[Model]):
         It must call the model itself, `model(...)`, instead of its parts: only then does the recipe's precision apply.
         """
         raise CannotTrainError(f"{self.name} uses models without changing them: there is nothing to train")
+
+    # ---- learning how to merge ---------------------------------------------------------------------------------
+
+    def next_items(self, histories: Histories, items: Items, phase: Phase, *, batch_size: int, seed: int) -> Examples:
+        """Examples that ask for the items of `phase` after those before it, and for nothing else, whatever there is of
+        them before; `batch_size` of them make a batch. Default: the training examples.
+
+        Raises LeakageError if the histories contain an interaction at or after the phase's end.
+        """
+        return self.examples(histories, items, phase, seed)
+
+    def predictions(self, model: Model, batch: dict[str, Any]) -> list[Predictions]:
+        """The distributions whose cross-entropy `loss` averages, with gradients: one entry for each kind of choice.
+
+        Only for paradigms whose models can be merged with learned weights.
+        """
+        raise CannotTrainError(
+            f"{self.name} does not say what its models expect (`predictions`), so nothing is learned"
+        )
 
     # ---- recommending ------------------------------------------------------------------------------------------
 

@@ -178,6 +178,14 @@ class Recommender:
         )
         return Evaluation(rows, known.users.ranks_table(ranks), len(known.everyone))
 
+    def prepared(self, known: Known, *, seed: int | None = None) -> tuple[Paradigm, nn.Module]:
+        """The paradigm and the loaded model, ready to recommend in a domain of which this is known.
+
+        Raises:
+            CheckpointError: the checkpoint cannot recommend in this domain.
+        """
+        return self._prepared(known, known.corpus.name, None, seed)
+
     def _prepared(
         self, known: Known, name: str, part: str | None, seed: int | None = None
     ) -> tuple[Paradigm, nn.Module]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,7 +25,7 @@ from mmgrid.data import Histories, Items, LeakageError, Phase
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.checkpoints import load_checkpoint
-from mmgrid.paradigms.contract import Paradigm, TrainingStart
+from mmgrid.paradigms.contract import CannotTrainError, Paradigm, TrainingStart
 from mmgrid.paradigms.layouts import LayoutError, export_checkpoint, import_checkpoint
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
@@ -120,6 +121,21 @@ class ParadigmKit:
         assert loss.shape == ()
         turned = paradigm.loss(model, examples.collate(drawn[::-1]))
         torch.testing.assert_close(turned, loss, rtol=1e-5, atol=1e-5)
+
+    def test_predictions_are_what_the_loss_averages(self, case, items, histories) -> None:
+        """With few items before, too; a paradigm without `predictions` cannot be merged with learned weights."""
+        paradigm, model = case.make(items)
+        model.eval()
+        short = make_histories([histories.of(user)[:2].tolist() for user in range(N_USERS)])
+        examples = paradigm.next_items(short, items, Phase("phase2", 1, PHASE.end), batch_size=N_USERS, seed=0)
+        assert len(examples) == N_USERS, "one question for each user, whatever there is before"
+        batch = examples.collate([examples.draw(index, 0) for index in range(N_USERS)])
+        try:
+            found = paradigm.predictions(model, batch)
+        except CannotTrainError:
+            return
+        losses = [F.cross_entropy(one.logits, one.labels, reduction="none") for one in found]
+        torch.testing.assert_close(torch.cat(losses).mean(), paradigm.loss(model, batch), rtol=1e-5, atol=1e-5)
 
     def test_every_weight_is_trained(self, case, items, histories) -> None:
         paradigm, model = case.make(items)

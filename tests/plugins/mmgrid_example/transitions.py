@@ -25,6 +25,7 @@ from mmgrid.paradigms import (
     Paradigm,
     ParadigmSpec,
     PhaseValues,
+    Predictions,
     Recipe,
     Targets,
     TrainingStart,
@@ -74,8 +75,12 @@ class TransitionsModel(nn.Module):
 
     def forward(self, items: Tensor, starts: Tensor, shares: Tensor, targets: Tensor, closed: Tensor) -> Tensor:
         """Mean cross-entropy of the targets (item rows [B]) over all items but the `closed` ones (bool [N])."""
+        return F.cross_entropy(self.logits(items, starts, shares, closed), targets)
+
+    def logits(self, items: Tensor, starts: Tensor, shares: Tensor, closed: Tensor) -> Tensor:
+        """Of all items after each history: [B, N]."""
         logits = self.users(items, starts, shares) @ self.after.weight.T
-        return F.cross_entropy(logits.float().masked_fill(closed, float("-inf")), targets)
+        return logits.float().masked_fill(closed, float("-inf"))
 
 
 class Transitions(Paradigm[TransitionsModel]):
@@ -121,6 +126,11 @@ class Transitions(Paradigm[TransitionsModel]):
 
     def loss(self, model: TransitionsModel, batch: dict[str, Tensor]) -> Tensor:
         return model(**batch)
+
+    def predictions(self, model: TransitionsModel, batch: dict[str, Tensor]) -> list[Predictions]:
+        """For merges with learned weights; a paradigm without them leaves it out."""
+        asked = {name: value for name, value in batch.items() if name != "targets"}
+        return [Predictions(model.logits(**asked), batch["targets"])]
 
     # ---- recommending ------------------------------------------------------------------------------------------
 

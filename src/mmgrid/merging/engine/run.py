@@ -71,7 +71,7 @@ def run(
     elements = _run_elements(program, plan, elements)
     computation, skipped = Computation(program, plan), set(skip)
     compiled = CompiledRuns(computation)
-    merged = _merged_chunks(program, plan, elements)
+    merged = merged_chunks(program, plan, elements)
     thresholds = find_thresholds(computation, compiled, merged, workers)  # over skipped tensors, too: they count
     remaining = [piece for piece in merged if piece[0].tensor not in skipped]
     inner_products = inner_products_of(computation, compiled, remaining, workers)
@@ -173,7 +173,7 @@ def _run_elements(program: Program, plan: Plan, elements: int | None) -> int:
     return max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
 
 
-def _merged_chunks(program: Program, plan: Plan, elements: int) -> list[PlannedChunk]:
+def merged_chunks(program: Program, plan: Plan, elements: int) -> list[PlannedChunk]:
     """The elements that are computed, in canonical order, in runs as long as their method allows."""
     pieces = []
     for name, part in plan.merged_parts():

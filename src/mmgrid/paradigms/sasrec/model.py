@@ -80,9 +80,13 @@ class SasrecModel(PreTrainedModel):
             is_target: bool [B, L], whether the next item is a target.
             closed: bool [N], items that are no candidates; the softmax leaves them out.
         """
+        return F.cross_entropy(*self.predictions(sequences, is_target, closed))
+
+    def predictions(self, sequences: Tensor, is_target: Tensor, closed: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of all items [T, N], and the targets [T]; arguments as in `forward`."""
         users = self.encode_users(sequences[:, :-1])[is_target]
         logits = (users @ self.items.weight.T).float().masked_fill(closed, float("-inf"))
-        return F.cross_entropy(logits, sequences[:, 1:][is_target])
+        return logits, sequences[:, 1:][is_target]
 
 
 class _Block(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.contract import Paradigm, TrainingStart
+from mmgrid.paradigms.contract import Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.sasrec.model import SasrecConfig, SasrecModel
 from mmgrid.paradigms.sasrec.spec import SasrecRecipe
 from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
@@ -65,6 +65,9 @@ class Sasrec(Paradigm[SasrecModel]):
 
     def loss(self, model: SasrecModel, batch: dict[str, Any]) -> Tensor:
         return model(**batch)
+
+    def predictions(self, model: SasrecModel, batch: dict[str, Any]) -> list[Predictions]:
+        return [Predictions(*model.predictions(**batch))]
 
     def rank(self, model: SasrecModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         users = self._users(model, histories, items)

@@ -164,6 +164,24 @@ class SembModel(PreTrainedModel):
             log_chance: float32 [M], the log-probability that the item is among the negatives.
             own: bool [B, M], the negatives that occur in a sequence, and do not count for it.
         """
+        logits, masked = self.predictions(
+            input_ids, position_ids, segments, item_places, sequences, is_target, negatives, log_chance, own
+        )
+        return _first_is_right(logits), masked
+
+    def predictions(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        segments: Tensor,
+        item_places: Tensor,
+        sequences: Tensor,
+        is_target: Tensor,
+        negatives: Tensor,
+        log_chance: Tensor,
+        own: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [T, 1 + M] of each target and the negatives, and the share of masked negatives; as in `forward`."""
         if self.training:
             # Project the parameter itself: beyond the limit, a clamp in the loss would have no gradient.
             self.log_scale.data.clamp_(max=LARGEST_SCALE)
@@ -172,7 +190,8 @@ class SembModel(PreTrainedModel):
         positives = vectors[sequences[:, 1:][is_target]]
         own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])
         negative_vectors, log_chance = _gathered(vectors[negatives]), _gathered(log_chance)
-        return contrastive_loss(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
+        with torch.autocast(predicted.device.type, enabled=False):
+            return contrastive_logits(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
 
 
 def contrastive_loss(
@@ -196,12 +215,14 @@ def contrastive_loss(
         The mean loss, and the share of masked negatives among those outside the user's own sequence.
     """
     with torch.autocast(predicted.device.type, enabled=False):
-        return _contrastive_loss(predicted, positives, negatives, log_chance, own, log_scale)
+        logits, masked = contrastive_logits(predicted, positives, negatives, log_chance, own, log_scale)
+        return _first_is_right(logits), masked
 
 
-def _contrastive_loss(
+def contrastive_logits(
     predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """The logits [T, 1 + M] of `contrastive_loss`, the positive's first, and the share of masked negatives."""
     predicted = F.normalize(predicted.float(), dim=-1)
     positives = F.normalize(positives.float(), dim=-1)
     negatives = F.normalize(negatives.float(), dim=-1)
@@ -210,8 +231,13 @@ def _contrastive_loss(
     positive_logit = (predicted * positives).sum(-1, keepdim=True) * scale
     negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item | own, float("-inf"))
     logits = torch.cat([positive_logit, negative_logits], dim=1)
-    loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-    return loss, (same_item & ~own).sum() / (~own).sum().clamp(min=1)
+    return logits, (same_item & ~own).sum() / (~own).sum().clamp(min=1)
+
+
+def _first_is_right(logits: Tensor) -> Tensor:
+    """Mean cross-entropy where the first choice came."""
+    with torch.autocast(logits.device.type, enabled=False):
+        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
 def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[str, Tensor]:

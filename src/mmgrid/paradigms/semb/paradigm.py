@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import load_model, load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.contract import Paradigm, TrainingStart
+from mmgrid.paradigms.contract import Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.semb.model import SAME_ITEM_COSINE, SembConfig, SembModel
 from mmgrid.paradigms.semb.spec import MODEL_VALUES, SembRecipe
 from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
@@ -81,13 +81,15 @@ class Semb(Paradigm[SembModel]):
         self.tokenizer.save_pretrained(str(folder))
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> "SembExamples":
-        return SembExamples(
-            windows(histories, phase, self.config.history_length, self.recipe.targets),
-            self.tokens(items),
-            items.candidates,
-            self.recipe,
-            seed,
-        )
+        found = windows(histories, phase, self.config.history_length, self.recipe.targets)
+        return SembExamples(found, self.tokens(items), items.candidates, self.recipe, seed)
+
+    def next_items(
+        self, histories: Histories, items: Items, phase: Phase, *, batch_size: int, seed: int
+    ) -> "SembExamples":
+        found = windows(histories, phase, self.config.history_length)
+        recipe = self.recipe.model_copy(update={"batch_size": batch_size, "accumulation": 1})
+        return SembExamples(found, self.tokens(items), items.candidates, recipe, seed)
 
     def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
         loss, masked = model(**batch)
@@ -99,6 +101,11 @@ class Semb(Paradigm[SembModel]):
                 "up for longer (warmup_ratio), or pre-train the backbone for longer"
             )
         return loss
+
+    def predictions(self, model: SembModel, batch: dict[str, Any]) -> list[Predictions]:
+        """Among the next item and the batch's negatives; the next item comes first."""
+        logits, _ = model.predictions(**batch)
+        return [Predictions(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))]
 
     def rank(self, model: SembModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         vectors = self.item_vectors(model, items)

@@ -29,7 +29,7 @@ from mmgrid.decoding.lm_head import lm_head_logits
 from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.evaluation import list_ranks
 from mmgrid.files import sha256_file
-from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, TrainingStart
+from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
 from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
@@ -191,11 +191,24 @@ class Semid(Paradigm[PreTrainedModel]):
         return self.tokens.table
 
     def examples(self, histories: Histories, items: Items, phase: Phase, seed: int) -> SemidExamples:
+        replay = 1.0 if phase.name in ("pretrain", "all") else self.recipe.replay
+        return self._examples(histories, items, phase, self.recipe, replay, seed)
+
+    def next_items(
+        self, histories: Histories, items: Items, phase: Phase, *, batch_size: int, seed: int
+    ) -> SemidExamples:
+        only = {"earlier_items": 1, "mixed_tasks": False}
+        known = replace(items, new=items.new[:0])
+        return self._examples(histories, known, phase, self.recipe.model_copy(update=only), 0.0, seed)
+
+    def _examples(
+        self, histories: Histories, items: Items, phase: Phase, recipe: SemidRecipe, replay: float, seed: int
+    ) -> SemidExamples:
         if self.official:
             raise CannotTrainError(
                 "this checkpoint was imported from LC-Rec, whose prompts semid can ask and not train; use it as it is"
             )
-        recipe, length = self.recipe, self.config["history_length"]
+        length = self.config["history_length"]
         coded = self.codes.has_code()
         chosen = targets(
             histories,
@@ -205,7 +218,6 @@ class Semid(Paradigm[PreTrainedModel]):
             seed=seed,
         ).among(coded)
         together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
-        replay = 1.0 if phase.name in ("pretrain", "all") else recipe.replay
         return SemidExamples(chosen, together, self.prompt_parts(items), items, recipe, length, replay, seed)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
@@ -225,11 +237,26 @@ class Semid(Paradigm[PreTrainedModel]):
 
         states: [T, D]. code: int64 [T], numbered from 0 through all levels.
         """
+        logits, labels = self._code_logits(model, states, code)
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def _code_logits(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of the codes of each one's level [T, codes of a level], and its number within the level [T]."""
         levels, per_level = self.level_tokens.shape
         rows = torch.arange(levels * per_level, device=states.device) + self.tokens.first
         found = lm_head_logits(model, states, rows).view(-1, levels, per_level)
         level = (code // per_level)[:, None, None].expand(-1, 1, per_level)
-        return F.cross_entropy(found.gather(1, level)[:, 0], code % per_level, reduction="none")
+        return found.gather(1, level)[:, 0], code % per_level
+
+    def predictions(self, model: PreTrainedModel, batch: dict[str, Any]) -> list[Predictions]:
+        """Among the codes of its level for each code token, and among all tokens for each word."""
+        states, labels = answer_states(model, batch), batch["labels"]
+        code = labels - self.tokens.first
+        is_code = code >= 0
+        found = [Predictions(*self._code_logits(model, states[is_code], code[is_code]))]
+        if not is_code.all():
+            found.append(Predictions(lm_head_logits(model, states[~is_code]), labels[~is_code]))
+        return found
 
     def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
         """The position of each target in the beam search's list; NOT_RANKED for a target that is not in the list."""

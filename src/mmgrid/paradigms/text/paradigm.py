@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import HeldOut, Histories, Items, Known, Phase
-from mmgrid.paradigms.contract import CannotTrainError, Paradigm, TrainingStart
+from mmgrid.paradigms.contract import CannotTrainError, Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, check_packing, collate
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
@@ -128,9 +128,21 @@ class Text(Paradigm[PreTrainedModel]):
         )
         return TextExamples(chosen, self.prompts(items), self.config["history_length"])
 
+    def next_items(
+        self, histories: Histories, items: Items, phase: Phase, *, batch_size: int, seed: int
+    ) -> TextExamples | TextWindowExamples:
+        if self.official is not None or self.config["every_position"]:
+            return self.examples(histories, items, phase, seed)
+        chosen = targets(histories, phase, earlier=1, most_per_user=None, seed=seed)
+        return TextExamples(chosen, self.prompts(items), self.config["history_length"])
+
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Mean cross-entropy of the answers' tokens; only their logits are computed."""
         return F.cross_entropy(answer_logits(model, batch).float(), batch["labels"])
+
+    def predictions(self, model: PreTrainedModel, batch: dict[str, Any]) -> list[Predictions]:
+        """Among all tokens, for each token of the answers."""
+        return [Predictions(answer_logits(model, batch).float(), batch["labels"])]
 
     def prepare(self, known: Known, needs: Mapping[str, Any], seed: int = 0) -> None:
         """Set grounding and popularity from what is known.

@@ -1,0 +1,112 @@
+"""Learns a merge: from sources with their domains to an ordinary recipe, which `merge` runs without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmgrid.learning.domains import LearningDomain, OpenDomain
+from mmgrid.learning.errors import LearningError
+from mmgrid.learning.groups import patterns
+from mmgrid.learning.mixture import Mixture
+from mmgrid.learning.questions import device_of
+from mmgrid.learning.settings import DEFAULTS, LearningSettings
+from mmgrid.learning.weights import MergedLoss, learn_weights
+from mmgrid.merging.arrays.parallel import default_workers
+from mmgrid.merging.engine.vectors import summands
+from mmgrid.merging.errors import listing
+from mmgrid.merging.plan.prepare import prepare_merge
+from mmgrid.merging.plan.recipe import MergeRecipe
+from mmgrid.training.progress import StepProgress
+
+LEARNERS = tuple(DEFAULTS)
+SUMS = ("task_arithmetic", "linear")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned.
+
+    Attributes:
+        recipe: the merge.
+        weights: group of tensors → source → weight; empty for learners of statistics.
+        losses: of each step.
+        users: source → number of users who were asked.
+    """
+
+    recipe: MergeRecipe
+    weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    losses: Sequence[float] = ()
+    users: Mapping[str, int] = field(default_factory=dict)
+
+
+def learn(
+    learner: str,
+    recipe: MergeRecipe | Mapping[str, Any] | str | Path,
+    domains: Mapping[str, LearningDomain],
+    settings: LearningSettings | None = None,
+    *,
+    progress: StepProgress | None = None,
+    workers: int | None = None,
+) -> Learned:
+    """Learn the weights of a recipe.
+
+    Args:
+        learner: a name in `LEARNERS`.
+        recipe: what is merged, by `task_arithmetic` or `linear`; its sources have names. Its weights do not count.
+        domains: name of the source → its domain.
+        settings: default: those of the learner.
+        progress: called after each step.
+        workers: threads that read the sources.
+
+    Raises:
+        LearningError: recipe, domains and settings do not fit together, or the loss is no number.
+        MergeError: the sources cannot be merged.
+    """
+    settings = settings or LearningSettings.of(learner)
+    start = _checked(MergeRecipe.load(recipe).anchored(), domains)
+    opened = [OpenDomain.open(name, domain, settings.seed) for name, domain in sorted(domains.items())]
+    with prepare_merge(start, workers=workers or default_workers(), digests=False) as prepared:
+        read = summands(prepared.program, prepared.plan, workers=workers or default_workers())
+        mixture = Mixture(read, settings.per, device_of(opened[0].model))
+    loss = MergedLoss(mixture, opened, settings)
+    weights, losses = learn_weights(loss, settings, progress)
+    table = mixture.table(weights)
+    return Learned(_with_weights(start, mixture, table, mixture.mean(weights)), table, losses, loss.users())
+
+
+def _checked(recipe: MergeRecipe, domains: Mapping[str, LearningDomain]) -> MergeRecipe:
+    """The recipe as a plain sum, once it is known to be one."""
+    if recipe.method not in SUMS:
+        raise LearningError(
+            f"{recipe.method}: weights are learned for sums of models or of task vectors; use "
+            f"{' or '.join(SUMS)}, with stages if the task vectors should be trimmed first"
+        )
+    if recipe.rules:
+        raise LearningError("rules: the learned weights become rules themselves; leave the recipe's out")
+    if recipe.scale != 1.0:
+        raise LearningError(f"scale: is {recipe.scale}; the learned weights take its place, so leave it out")
+    named = {source.name for source in recipe.sources}
+    if None in named or named != set(domains):
+        known = listing(name for name in named if name is not None) or "none"
+        raise LearningError(f"each source needs a name and a domain; sources: {known}; domains: {listing(domains)}")
+    return recipe.model_copy(update={"options": {**recipe.options, "normalise": False}})
+
+
+def _with_weights(
+    recipe: MergeRecipe, mixture: Mixture, table: Mapping[str, Mapping[str, float]], mean: Mapping[str, float]
+) -> MergeRecipe:
+    """The recipe with learned weights: of the sources where there is one group, else a rule for each group."""
+    everywhere = next(iter(table.values())) if len(table) == 1 else mean
+    value = recipe.model_dump(mode="json")
+    for source in value["sources"]:
+        source["weight"] = everywhere[source["name"]]
+    tensors = [name for members in mixture.members.values() for name in members]
+    if len(table) > 1:
+        value["rules"] = [
+            {"tensors": list(patterns(group, mixture.members[group], tensors)), "weights": dict(weights)}
+            for group, weights in table.items()
+        ]
+    return MergeRecipe.load(value)

@@ -1,0 +1,37 @@
+"""Writes what was learned: an ordinary recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from mmgrid.files import write_bytes
+from mmgrid.learning.errors import LearningError
+from mmgrid.learning.learn import Learned
+from mmgrid.merging.output.record import relative_to
+from mmgrid.merging.plan.recipe import MergeRecipe
+
+
+def check_free(file: Path) -> None:
+    """Check that a recipe can be written there; an older recipe is replaced.
+
+    Raises:
+        LearningError: it is no name of a YAML or JSON file, or its folder is missing.
+    """
+    if file.suffix not in (".yml", ".yaml", ".json") or file.is_dir():
+        raise LearningError(f"{file}: a recipe is a file, and its name ends with .yml, .yaml or .json")
+    if not file.absolute().parent.is_dir():
+        raise LearningError(f"{file}: there is no folder {file.absolute().parent}; create it first")
+
+
+def write_learned(learned: Learned, file: Path) -> list[Path]:
+    """Write what was learned; returns the files, the recipe first."""
+    write_recipe(learned.recipe, file)
+    return [file]
+
+
+def write_recipe(recipe: MergeRecipe, file: Path) -> None:
+    """Write a recipe as YAML, with paths relative to the file, so that a folder of models can be moved as a whole."""
+    value = relative_to(recipe, file.absolute().parent).model_dump(mode="json", exclude_defaults=True)
+    write_bytes(file, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120).encode())
