@@ -61,7 +61,67 @@ WRONG = {
         'merges=[{kind="cross_domain"}, {kind="cross_domain", wieght=0.2}]',
         "merges[1].wieght: unknown key; did you mean weight?",
     ),
-    "a kind of merge": ('merges=[{kind="cross"}]', "merges[0].kind: should be 'cross_domain' (it is 'cross')"),
+    "a kind of merge": (
+        'merges=[{kind="cross"}]',
+        "merges[0].kind: should be 'merge', 'cross_domain' or 'temporal' (it is 'cross')",
+    ),
+    "a merge without a name": ("merges=[{}]", "merges[0].name: is missing"),
+    "the name of a merge": (
+        'merges=[{name="a/b"}]',
+        "merges[0] (a/b): name: 'a/b': a name that becomes part of a path",
+    ),
+    "a name that is a domain": (
+        'merges=[{name="garden"}]',
+        "merges[0] (garden): name: garden is a domain; choose another name",
+    ),
+    "a word as a name": (
+        'merges=[{name="neutral"}]',
+        "merges[0] (neutral): name: 'neutral' has another meaning in a merge; choose another name",
+    ),
+    "two merges of one name": (
+        'merges=[{name="x"}, {name="x"}]',
+        "merges[1] (x): name: merges[0] has the same name; choose another one",
+    ),
+    "a source": (
+        'merges=[{name="x", sources=["gardn"]}]',
+        "merges[0] (x): sources: gardn is no checkpoint; write a dom",
+    ),
+    "a base": (
+        'merges=[{name="x", base="z"}]',
+        "merges[0] (x): base: z is no base; write backbone, historical, neutral",
+    ),
+    "a base of a tower": (
+        'merges=[{name="x", towers={item={base="z"}}}]',
+        "merges[0] (x): towers.item.base: z is no ba",
+    ),
+    "a domain to evaluate on": (
+        'merges=[{name="x", evaluate_on=["toys"]}]',
+        "merges[0] (x): evaluate_on: toys is not in the grid; it has garden, kitchen",
+    ),
+    "a word for a tower": (
+        'merges=[{name="x", towers={item="owm"}}]',
+        "merges[0] (x): towers.item.take: should be 'merge' or 'own' (it is 'owm')",
+    ),
+    "a key of a tower": (
+        'merges=[{name="x", towers={item={scle=2}}}]',
+        "merges[0] (x): towers.item.scle: unknown key; did you mean scale?",
+    ),
+    "a scale of what is not merged": (
+        'merges=[{name="x", towers={item={take="own", scale=2}}}]',
+        'merges[0] (x): towers.item: take = "own" copies the tensors, so scale would have no effect; remove it',
+    ),
+    "a scale that is no number": (
+        'merges=[{kind="temporal", scale="x"}]',
+        "merges[0].scale: should be a number, or a list of numbers that is spread over the depth (it is 'x')",
+    ),
+    "a place of layers": (
+        'merges=[{name="x", layers={top="own"}}]',
+        "merges[0] (x): layers: 'top' is no place; write '0'",
+    ),
+    "layers from the last": (
+        'merges=[{name="x", layers={"3-0"="own"}}]',
+        "merges[0] (x): layers: '3-0': the last layer comes before the first",
+    ),
     "a weight": (
         'merges=[{kind="cross_domain", weight=2}]',
         "merges[0].weight: should be less than or equal to 1 (it is 2)",

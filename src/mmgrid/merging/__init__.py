@@ -12,6 +12,7 @@ from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.on_disk import Change, merge, sweep
 from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
+from mmgrid.merging.plan.rules import Rule
 
 if TYPE_CHECKING:
     from mmgrid.merging.in_memory import Blocks, merge_state_dicts
@@ -30,6 +31,7 @@ __all__ = [
     "MergeSource",
     "Method",
     "Preset",
+    "Rule",
     "TensorFolder",
     "get_method",
     "merge",

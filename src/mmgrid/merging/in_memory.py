@@ -1,7 +1,7 @@
 """Merges state dicts: torch tensors in memory, by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mmgrid.merging.models.twins import twins_in
 from mmgrid.merging.plan.block_layout import Action, OutputBlock, lay_out_sources
 from mmgrid.merging.plan.plan import plan_merge
 from mmgrid.merging.plan.program import Program, Scale, apply_method, make_program
+from mmgrid.merging.plan.rules import Rule, apply_rules, check_bases
 
 StateDict = Mapping[str, Tensor]
 
@@ -57,6 +58,7 @@ def merge_state_dicts(
     dtype: torch.dtype | None = torch.float32,
     workers: int | None = None,
     blocks: Blocks | None = None,
+    rules: Sequence[Rule] = (),
     **options: Any,
 ) -> dict[str, Tensor]:
     """Merge models that are in memory.
@@ -72,6 +74,7 @@ def merge_state_dicts(
         dtype: type of the merged tensors; None for the widest among the sources, at most float32.
         workers: number of threads; does not change the result. Default: one per core.
         blocks: the token blocks of the models, if some have token rows that others lack.
+        rules: other settings for some of the tensors; the first rule that fits a tensor counts.
         options: the method's options.
 
     Returns:
@@ -87,13 +90,18 @@ def merge_state_dicts(
     tensors = {name: _as_tensors(source) for name, source in sources.items()}
     base_tensors = None if base is None else _as_tensors(base)
     applied = apply_method(method, tensors, base_tensors, named_weights, scale, options)
-    program = make_program(tensors, [applied], seed)
+    opened = [rule if rule.base is None else replace(rule, base=_as_tensors(rule.base)) for rule in rules]
+    ruled = apply_rules(opened, method, tensors, base_tensors, named_weights or {}, scale, options)
+    program = make_program(tensors, [*ruled, applied], seed)
     output_blocks, in_blocks = blocks.lay_out(program.sources, base_tensors) if blocks else ((), frozenset())
     dtype_name = None if dtype is None else str(dtype).removeprefix("torch.")
     plan = plan_merge(program.sources, base_tensors, dtype_name, blocks=output_blocks, block_tensors=in_blocks)
+    check_bases(program, plan, base_tensors)
     twins = _twins(program, base_tensors, plan.infos)
-    held = [*tensors.values(), *([] if base_tensors is None else [base_tensors])]
+    bases = [base_tensors, *(rule.base for rule in opened)]
+    held = [*tensors.values(), *(one for one in bases if one is not None)]
     copies = twins_in(held, {*in_blocks, *twins, *twins.values()})
+    copies = {name: first for name, first in copies.items() if program.index_of(name) == program.index_of(first)}
     result = TorchSink(plan.infos, twins, copies)
     run(program, plan, [Variant(result)], workers=workers or default_workers(), skip={**twins, **copies})
     device = next((t.device for held in sources.values() if isinstance(held, Mapping) for t in held.values()), None)
@@ -179,7 +187,7 @@ def _stored(flat: Tensor) -> np.ndarray:
 
 
 def _twins(program: Program, base: Tensors | None, infos: Mapping[str, TensorInfo]) -> dict[str, str]:
-    """Tensor → the earlier tensor that it is tied to in all sources and the base."""
+    """Tensor → the earlier tensor that it is tied to in all sources and bases, if the same rule merges both."""
     held: Sequence[Tensors] = [*program.sources.values(), *([base] if base is not None else [])]
     if not all(isinstance(tensors, StateDictTensors) for tensors in held):
         return {}
@@ -187,9 +195,15 @@ def _twins(program: Program, base: Tensors | None, infos: Mapping[str, TensorInf
     twins = {}
     for name, info in infos.items():
         found = [tensors.tensors[name] for tensors in held if isinstance(tensors, StateDictTensors) and name in tensors]
+        rule = program.index_of(name)
         if any(tensor.is_meta or not tensor.numel() for tensor in found):
             continue
+        own = program.applied(name).base
+        if own is not None and own is not base:
+            if not isinstance(own, StateDictTensors):
+                continue
+            found += [own.tensors[name]] if name in own else []
         place = tuple((tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride()) for tensor in found)
-        if first.setdefault((info.dtype, place), name) != name:
-            twins[name] = first[info.dtype, place]
+        if first.setdefault((info.dtype, rule, place), name) != name:
+            twins[name] = first[info.dtype, rule, place]
     return twins

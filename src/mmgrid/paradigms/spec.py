@@ -44,6 +44,8 @@ class ParadigmSpec:
         training_needs: what the first phase needs for training.
         evaluation_needs: what an evaluation needs.
         own_token_rows: whether each domain keeps its own token rows in a merge (see `mmgrid.merging.BlockTable`).
+        towers: name of a tower → patterns of its tensors' names, for models that consist of towers; tensors that fit none
+            of them belong to no tower.
         model_type: in its `config.json`, if its model has an own architecture.
         auto_classes: the module whose import registers that architecture with Transformers' Auto classes.
         layouts: the layouts of other projects in which its checkpoints can be read and written.
@@ -63,6 +65,7 @@ class ParadigmSpec:
     training_needs: ClassVar[tuple[Need, ...]] = ()
     evaluation_needs: ClassVar[tuple[Need, ...]] = ()
     own_token_rows: ClassVar[bool] = False
+    towers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     model_type: ClassVar[str] = ""
     auto_classes: ClassVar[str] = ""
     layouts: ClassVar[tuple[Layout, ...]] = ()

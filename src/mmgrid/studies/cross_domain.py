@@ -86,6 +86,8 @@ def changes(compared: Iterable[Compared]) -> pl.DataFrame:
         if reference["rank"].null_count():
             raise ValueError(f"{pair.recipe['model']} and {pair.reference}: ranked for different users or targets")
         merge = pair.recipe["merge"]
+        own_name = "rules" in merge  # a merge of the grid file with a name of its own
+        share = None if own_name else merge["weights"].get(pair.recipe["domain"])
         frames.append(
             change_rows(
                 pair.ranks["rank"].to_numpy(),
@@ -96,8 +98,8 @@ def changes(compared: Iterable[Compared]) -> pl.DataFrame:
                 model=pair.recipe["model"],
                 reference=pair.reference,
                 sources=tuple(merge["weights"]),
-                merge=merge["method"],
-                parameter=float(merge["weights"][pair.recipe["domain"]]),
+                merge=pair.recipe["model"] if own_name else merge["method"],
+                parameter=None if share is None else float(share),
                 seed=pair.recipe["seed"],
                 samples=SAMPLES,
             )

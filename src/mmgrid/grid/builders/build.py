@@ -213,9 +213,7 @@ def _merge(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.merge import merge_to_folder
 
     final = inputs.store.folder(inputs.cell.address)
-    return merge_to_folder(
-        inputs.recipe, inputs.named("source"), inputs.folders.get("base"), place.folder, final_place=final
-    )
+    return merge_to_folder(inputs.recipe, inputs.folders, place.folder, final_place=final)
 
 
 def _evaluation(inputs: _Inputs, place: Workplace) -> Summary:

@@ -108,6 +108,8 @@ def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:
         return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}
     merge = recipe.get("merge", {})
     weights = merge.get("weights", {})
+    if "rules" in merge:  # a merge with a name of its own
+        return {"sources": tuple(weights), "merge": recipe["model"], "parameter": None}
     share = weights.get(recipe["domain"])
     parameter = None if share is None else float(share)
     return {"sources": tuple(weights), "merge": merge.get("method", ""), "parameter": parameter}

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mmgrid.merging import Blocks, BlockTable, TensorFolder, get_method, merge, merge_state_dicts
+from mmgrid.grid.builders.merge_rules import engine_rules
+from mmgrid.merging import Blocks, BlockTable, Rule, TensorFolder, get_method, merge, merge_state_dicts
 from mmgrid.merging.models.token_blocks import BACKBONE
 from mmgrid.merging.plan.block_layout import Action
 
@@ -15,16 +16,24 @@ StateDict = Mapping[str, Tensor]
 
 
 def merge_to_folder(
-    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | None, folder: Path, *, final_place: Path
+    recipe: Mapping[str, Any], folders: Mapping[str, Path], folder: Path, *, final_place: Path
 ) -> Mapping[str, Any]:
     """Merge checkpoints into `folder`.
 
-    recipe: method, weights, scale, seed, options. final_place: the final path of the folder, for relative paths.
+    Args:
+        recipe: method, weights, scale, seed, options; and the rules and `token_rows` of a general merge.
+        folders: role (`source:NAME`, `base`, …) → folder of the model.
+        final_place: the final path of the folder, for relative paths.
     """
-    out = folder / "merged"
+    out, sources = folder / "merged", named(folders, "source")
     method = get_method(recipe["method"])
-    # Keep the token rows of every domain's codes, so that the merge can recommend for all of its domains.
-    apart = {"blocks": {BACKBONE: "merge", "*": "keep_all"}} if _tables(sources) else {}
+    more: dict[str, Any] = {}
+    if _tables(sources):
+        # Keep the token rows of every domain's codes, so that the merge can recommend for all of its domains.
+        one_domain = recipe.get("token_rows") == "merge"
+        more["blocks"] = {"*": "merge"} if one_domain else {BACKBONE: "merge", "*": "keep_all"}
+    if rules := _rules(recipe, sources, folders):
+        more["rules"] = [{**rule, "base": str(rule["base"])} if "base" in rule else rule for rule in rules]
     report = merge(
         {
             "method": method.name,
@@ -32,11 +41,11 @@ def merge_to_folder(
                 {"name": name, "path": str(source), "weight": recipe["weights"][name]}
                 for name, source in sources.items()
             ],
-            "base": None if method.base == "none" else str(base),
+            "base": None if method.base == "none" or "base" not in folders else str(folders["base"]),
             "scale": recipe["scale"],
             "seed": recipe["seed"],
             "options": recipe["options"],
-            **apart,
+            **more,
         },
         out,
         place=final_place,
@@ -48,28 +57,61 @@ def merge_to_folder(
 
 
 def merged_weights(
-    recipe: Mapping[str, Any], sources: Mapping[str, Path], base: Path | StateDict | None, *, keep: str
+    recipe: Mapping[str, Any],
+    sources: Mapping[str, Path],
+    base: Path | StateDict | None,
+    *,
+    keep: str,
+    folders: Mapping[str, Path] | None = None,
 ) -> dict[str, Tensor]:
     """The state dict of a merge that is evaluated and not kept.
 
-    recipe: method, weights, seed, options, and scale (default 1).
-    base: the folder of the base, or its weights.
-    keep: the source whose token rows for codes the result contains, if sources have any; those of others are dropped.
+    Args:
+        recipe: method, weights, seed, options, and scale (default 1); and the rules and `token_rows` of a general merge.
+        base: the folder of the base, or its weights.
+        keep: the source whose token rows for codes the result contains, if sources have any; those of others are
+            dropped.
+        folders: role → folder of a model, for rules.
     """
     method = get_method(recipe["method"])
+    below = None if method.base == "none" else base
     with ExitStack() as stack:
-        opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
-        below = stack.enter_context(TensorFolder(base)) if isinstance(base, Path) else base
+
+        def opened(folder: Path) -> TensorFolder:
+            return stack.enter_context(TensorFolder(folder))
+
+        rules = [
+            Rule(**{**rule, "base": opened(rule["base"])} if "base" in rule else rule)
+            for rule in _rules(recipe, sources, folders or {})
+        ]
+        one_domain = recipe.get("token_rows") == "merge"
         return merge_state_dicts(
             method,
-            opened,
-            base=None if method.base == "none" else below,
+            {name: opened(folder) for name, folder in sources.items()},
+            base=opened(below) if isinstance(below, Path) else below,
             weights=recipe.get("weights"),
-            scale=recipe.get("scale", 1.0),
+            scale=_scale(recipe.get("scale", 1.0)),
             seed=recipe.get("seed", 0),
-            blocks=_blocks(sources, base if method.base != "none" and isinstance(base, Path) else None, keep),
+            blocks=None if one_domain else _blocks(sources, below if isinstance(below, Path) else None, keep),
+            rules=rules,
             **recipe.get("options", {}),
         )
+
+
+def _rules(recipe: Mapping[str, Any], sources: Mapping[str, Path], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
+    if not recipe.get("rules"):
+        return []
+    with TensorFolder(next(iter(sources.values()))) as tensors:
+        return [{**rule, "scale": _scale(rule["scale"])} for rule in engine_rules(recipe, tensors, folders)]
+
+
+def _scale(scale: Any) -> Any:
+    return scale if isinstance(scale, int | float) else tuple(scale)
+
+
+def named(folders: Mapping[str, Path], prefix: str) -> dict[str, Path]:
+    """Name → folder, for all roles `prefix:NAME`."""
+    return {role.partition(":")[2]: folder for role, folder in folders.items() if role.startswith(f"{prefix}:")}
 
 
 def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:

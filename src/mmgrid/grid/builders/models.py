@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmgrid.backbone.device import device
-from mmgrid.grid.builders.merge import merged_weights, neutral_base
+from mmgrid.grid.builders.merge import merged_weights, named, neutral_base
+from mmgrid.grid.builders.merge_rules import OWN
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 from mmgrid.merging import BlockTable, Line, MergeError
@@ -49,18 +50,24 @@ def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
     if "model" in folders:
         paradigm, model = _loaded(recipe, folders["model"])
         return paradigm, model.to(device())
-    sources = _named(folders, "source")
-    keep = _source_of(recipe["domain"], sources)
-    paradigm, model = _loaded(recipe, sources[keep])
-    _set_weights(model, merged_weights(recipe["merge"], sources, folders.get("base"), keep=keep))
+    merge, sources = recipe["merge"], named(folders, "source")
+    keep = _source_of(recipe["domain"], merge, sources)
+    paradigm, model = _loaded(recipe, sources[keep] if keep else folders[OWN])
+    _set_weights(model, merged_weights(merge, sources, folders.get("base"), keep=keep, folders=folders))
     return paradigm, model.to(device())
 
 
-def _source_of(domain: str, sources: Folders) -> str:
-    """The source that is a model of the domain: the one of that name, else the first whose path contains the domain."""
+def _source_of(domain: str, merge: Mapping[str, Any], sources: Folders) -> str:
+    """The source whose codes the domain is served with; empty if none is a model of the domain.
+
+    The one that the merge names, the one of the domain's name, else the first whose path contains the domain.
+    """
+    told = merge.get("token_rows")
+    if told in sources:
+        return str(told)
     if domain in sources:
         return domain
-    return next(name for name, folder in sources.items() if domain in folder.parts)
+    return next((name for name, folder in sources.items() if domain in folder.parts), "")
 
 
 def _loaded(recipe: Mapping[str, Any], folder: Path) -> tuple[Paradigm, nn.Module]:
@@ -114,7 +121,7 @@ def line_between_phases(
 
 def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradigm, Line]:
     """Θ⁽⁰⁾′ + α TRIM(τ′ᵢ) + (1 − α) TRIM(τ′ⱼ), eq. 7: linear in α, since the weights are outside of the trim."""
-    line, domain, sources, bases = recipe["line"], recipe["domain"], _named(folders, "source"), _named(folders, "base")
+    line, domain, sources, bases = recipe["line"], recipe["domain"], named(folders, "source"), named(folders, "base")
     paradigm, model = _loaded(recipe, sources[domain])
     if line["base"] == NEUTRAL:
         base: Path | Weights = neutral_base(bases)
@@ -127,11 +134,6 @@ def _line_over_base(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
 
     _set_weights(model, end(0.0))
     return paradigm, _line(model, end(1.0))
-
-
-def _named(folders: Folders, prefix: str) -> dict[str, Path]:
-    """Name → folder, for all roles `prefix:NAME`."""
-    return {role.partition(":")[2]: folder for role, folder in folders.items() if role.startswith(f"{prefix}:")}
 
 
 def _set_weights(model: nn.Module, weights: Weights) -> None:

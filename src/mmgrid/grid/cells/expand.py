@@ -5,10 +5,12 @@ from collections import Counter
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import BASELINE, BASELINES, Model, evaluation
+from mmgrid.grid.cells.general_merges import GeneralMerges
 from mmgrid.grid.cells.merges import Merges
 from mmgrid.grid.cells.sources import Digest, Sources
 from mmgrid.grid.cells.study_cells import study_cells
 from mmgrid.grid.file.load import Grid, GridError
+from mmgrid.grid.file.merges import CrossDomainMerges
 
 
 def expand(grid: Grid, digest: Digest) -> list[Cell]:
@@ -36,6 +38,7 @@ def _own_cells(chains: Chains) -> list[Cell]:
                 cells += [checkpoint, evaluation(sources, model, domain)]
     for domain in sources.corpora:
         cells += [evaluation(sources, Model(BASELINE, name), domain) for name in BASELINES]
-    for number, merges in enumerate(chains.spec.merges):
-        cells += Merges(chains).cells(merges, number)
+    pairs, general = Merges(chains), GeneralMerges(chains)
+    for number, entry in enumerate(chains.spec.merges):
+        cells += pairs.cells(entry, number) if isinstance(entry, CrossDomainMerges) else general.cells(number)
     return cells

@@ -8,7 +8,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import Model, evaluation
 from mmgrid.grid.file.load import GridError
-from mmgrid.grid.file.spec import CrossDomainMerges
+from mmgrid.grid.file.merges import CrossDomainMerges
 
 
 def resolved(method: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from mmgrid.grid.file.merges import place_of
 from mmgrid.grid.file.spec import GridSpec
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
@@ -79,7 +80,7 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
         for paradigm in spec.paradigms:
             _check_recipe(spec, paradigm)
     except ValidationError as error:
-        raise GridError("\n".join(_explain(error, file))) from None
+        raise GridError("\n".join(_explain(error, file, tree))) from None
     return Grid(spec, file.resolve())
 
 
@@ -142,20 +143,32 @@ def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
 
 
 # The position at which pydantic inserts the chosen variant of a union into a location; it is no key of the file.
-_VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2}
+_VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2, "merges": 2}
 
 
-def _explain(error: ValidationError, file: Path) -> list[str]:
+def _explain(error: ValidationError, file: Path, tree: Mapping[str, Any]) -> list[str]:
     """One line for each problem: `file: key: problem; suggestion`."""
     lines = []
     for problem in error.errors():
         loc = [part for place, part in enumerate(problem["loc"]) if place != _VARIANT_AT.get(problem["loc"][0])]
         if problem["type"].startswith("union_tag"):
             loc.append("kind")
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+        key = _key(loc)
+        if loc[:1] == ["merges"] and len(loc) > 1:
+            key = place_of(int(loc[1]), _name_of(tree, int(loc[1])), _key(loc[2:]))
         message = _message(problem)
         lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
     return lines
+
+
+def _key(loc: Sequence[Any]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+def _name_of(tree: Mapping[str, Any], number: int) -> Any:
+    """The name of an entry of `[[merges]]` in the file, if it has one."""
+    entry = tree["merges"][number]
+    return entry.get("name") if isinstance(entry, Mapping) else None
 
 
 def _message(problem: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.merges import MergesSpec, place_of, problems
 from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
@@ -208,19 +209,6 @@ class EvaluationSpec(Frozen):
         return self.max_users_of.get(paradigm, self.max_users)
 
 
-class CrossDomainMerges(Frozen):
-    """Merges of every pair of domains, evaluated on both (Fig. 3)."""
-
-    kind: Literal["cross_domain"]
-    method: str = "linear"
-    weight: float = Field(default=0.5, ge=0, le=1, description="share of the domain that is evaluated")
-    scale: float = 1.0
-    domains: tuple[str, ...] | None = None
-    paradigms: tuple[str, ...] | None = None
-    keep: bool = Field(default=False, description="store the merged checkpoints as cells")
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
 class ExternalCheckpoint(Frozen):
     """A checkpoint that was trained elsewhere."""
 
@@ -257,7 +245,7 @@ class GridSpec(Frozen):
     item_vectors: ItemVectorsSpec = ItemVectorsSpec()
     semantic_ids: SemanticIdsSpec = SemanticIdsSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    merges: tuple[CrossDomainMerges, ...] = ()
+    merges: tuple[MergesSpec, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
     tracking: TrackingSpec = TrackingSpec()
@@ -330,16 +318,16 @@ class GridSpec(Frozen):
             if places.count(place) > 1:
                 raise ValueError(f"checkpoints: {' '.join(place)} is named twice")
         paradigms |= {external.paradigm for external in self.checkpoints}
-        entries = [("merges", number, merge) for number, merge in enumerate(self.merges)]
-        entries += [("studies", number, study) for number, study in enumerate(self.studies)]
-        for kind, number, one in entries:
+        for number, key, problem in problems(self.merges, self.data.domains, paradigms):
+            raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
+        for number, study in enumerate(self.studies):
             for field, known in (("domains", domains), ("paradigms", paradigms)):
-                unknown = sorted(set(getattr(one, field) or ()) - known)
+                unknown = sorted(set(getattr(study, field) or ()) - known)
                 if unknown:
-                    raise ValueError(f"{kind}[{number}].{field}: {', '.join(unknown)} is not in the grid")
-            unknown = sorted({domain for pair in getattr(one, "pairs", None) or () for domain in pair} - domains)
+                    raise ValueError(f"studies[{number}].{field}: {', '.join(unknown)} is not in the grid")
+            unknown = sorted({domain for pair in getattr(study, "pairs", None) or () for domain in pair} - domains)
             if unknown:
-                raise ValueError(f"{kind}[{number}].pairs: {', '.join(unknown)} is not in the grid")
+                raise ValueError(f"studies[{number}].pairs: {', '.join(unknown)} is not in the grid")
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self

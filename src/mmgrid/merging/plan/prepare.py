@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.files import short_name_of
-from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
@@ -24,6 +23,7 @@ from mmgrid.merging.plan.open_models import on_this_machine, open_models
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
+from mmgrid.merging.plan.rules import Rule, apply_rules, check_bases
 from mmgrid.merging.plan.stacks import ModelPaths, digest_name, models_in, stacked, stacked_files
 from mmgrid.merging.plan.vocabulary import OneVocabulary
 
@@ -132,7 +132,7 @@ def prepare_merge(
         plan = _plan(recipe, program, tables, base)
         plan = replace(plan, dropped=dict(sorted({**plan.dropped, **ready.dropped}.items())))
         plan = replace(plan, twins={twin: first for twin, first in ready.form.twins.items() if first in plan.infos})
-        _check_bases(program, plan, base)
+        check_bases(program, plan, base)
         folders = {**sources, **({BASE: base} if base is not None else {})}
         for number, rule in enumerate(recipe.rules):
             if rule.base is not None:
@@ -249,24 +249,22 @@ def _methods(
 ) -> list[AppliedMethod]:
     """The methods of the rules, then the recipe's own."""
     weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
-    methods = []
-    for rule in recipe.rules:
-        method = get_method(rule.method or recipe.method)
-        own_base = rule.base or (recipe.base if method.base != "none" else None)
-        options = rule.options if rule.options is not None else ({} if rule.method else recipe.options)
-        inherited = 1.0 if own_base is None else recipe.scale  # without a base there is no delta to scale
-        methods.append(
-            apply_method(
-                method,
-                sources,
-                None if own_base is None else base if rule.base is None else opened[rule.base, None],
-                {**weights, **(rule.weights or {})},
-                inherited if rule.scale is None else rule.scale,
-                options,
-                rule.tensors,
-            )
+    rules = [
+        Rule(
+            tensors=rule.tensors,
+            method=rule.method,
+            options=rule.options,
+            scale=rule.scale,
+            base=None if rule.base is None else opened[rule.base, None],
+            weights=rule.weights,
         )
-    return [*methods, apply_method(get_method(recipe.method), sources, base, weights, recipe.scale, recipe.options)]
+        for rule in recipe.rules
+    ]
+    method = get_method(recipe.method)
+    return [
+        *apply_rules(rules, method, sources, base, weights, recipe.scale, recipe.options),
+        apply_method(method, sources, base, weights, recipe.scale, recipe.options),
+    ]
 
 
 def _resolved(recipe: MergeRecipe, program: Program) -> MergeRecipe:
@@ -297,26 +295,6 @@ def _plan(recipe: MergeRecipe, program: Program, tables: Mapping[str, BlockTable
     first = str(recipe.sources[0].name)
     blocks, tensors = lay_out_sources(declared, program.sources, base, tables.get(BASE), first, recipe.blocks)
     return plan_merge(program.sources, base, dtype, blocks=blocks, block_tensors=tensors)
-
-
-def _check_bases(program: Program, plan: Plan, base: Source | None) -> None:
-    """Check that a rule's own base has the rule's tensors, in the shape of the recipe's base (or of a source).
-
-    Raises:
-        MergeError: it lacks one, or has it in another shape or type.
-    """
-    reference = next(iter(program.sources.values())) if base is None else base
-    for name in plan.merged:
-        own = program.applied(name).base
-        if own is None or own is base:
-            continue
-        if name not in own:
-            raise MergeError(f"the base of a rule lacks {name}, which the rule covers")
-        there, here = own.info(name), reference.info(name)
-        if there.shape != here.shape:
-            raise MergeError(f"tensor {name}: shapes differ: base of its rule {list(there.shape)}, {list(here.shape)}")
-        if not is_float(there.dtype):
-            raise MergeError(f"tensor {name}: types cannot be combined: base of its rule {there.dtype}")
 
 
 def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Source:

@@ -55,6 +55,7 @@ class SembSpec(ParadigmSpec):
         "precision": "float32",
     }
     official_defaults = {"history_length": 25, "targets": "history"}
+    towers = {"item": ("item_tower.*", "item_token"), "user": ("user_tower.*",)}
     model_type = "mmgrid_semb"
     auto_classes = "mmgrid.paradigms.semb.model"
     layouts = (HLLM,)

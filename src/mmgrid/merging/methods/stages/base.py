@@ -39,10 +39,12 @@ class Stage(BaseModel, ABC):
     Attributes:
         unit: the smallest part that a run must not split: an element, a row, or the tensor.
         scope: the group that is ranked together, for stages with `ranks`.
+        random: whether `apply` draws random numbers, so that another seed gives another result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unit: ClassVar[Unit] = "element"
+    random: ClassVar[bool] = False
     scope: Scope = "model"
 
     def ranks(self, n: int) -> tuple[int, ...]:

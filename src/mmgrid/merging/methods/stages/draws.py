@@ -22,6 +22,7 @@ class Drop(Stage):
     ICML 2024, https://arxiv.org/abs/2311.03099.
     """
 
+    random: ClassVar[bool] = True
     drop: float = Field(default=0.1, ge=0, lt=1, description="probability that an element is dropped")
     rescale: bool = Field(default=True, description="divide kept elements by 1 − drop")
 
@@ -46,6 +47,7 @@ class MagnitudeDrop(Stage):
     """
 
     unit: ClassVar[Unit] = "row"
+    random: ClassVar[bool] = True
     density: float = Field(default=0.7, gt=0, le=1, description="mean probability that an element is kept")
     epsilon: float = Field(
         default=0.2, ge=0, lt=1, description="difference between the largest and the smallest probability"

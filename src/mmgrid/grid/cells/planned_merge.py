@@ -1,0 +1,248 @@
+"""One merge of `[[merges]]`, planned for one paradigm and one served domain: its recipe with all defaults, and its models.
+
+The recipe names its models by role: `source:NAME`, `base`, `base:WORD` (of a rule), and `own`, the newest checkpoint of
+the served domain. It has the keys of a merge of pairs (method, weights, scale, options, seed), `rules`, and where they are
+needed `draw` and `token_rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.file.merges import BACKBONE, HISTORICAL, LAYERS, NEUTRAL, OTHERS, OWN, PHASES, Merge, Rule, Settings
+from mmgrid.paradigms import PARADIGMS
+from mmgrid.seeds import derive
+
+if TYPE_CHECKING:
+    from mmgrid.grid.cells.general_merges import GeneralMerges
+
+AVERAGE = "linear"  # of a neutral base
+_NO_TENSORS: Any = {}  # stands for a base, whose tensors are not read while a grid is planned
+
+
+def takes_own(merge: Merge) -> bool:
+    """Whether some tensors are those of the served domain's own model."""
+    return any(settings.take == OWN for settings in merge.all_settings.values())
+
+
+def bases_of(merge: Merge) -> Iterator[str]:
+    """The bases that a merge and its rules name."""
+    yield from (one.base for one in (merge, *merge.all_settings.values()) if one.base)
+
+
+@dataclass
+class PlannedMerge:
+    """One merge as it serves a domain.
+
+    Attributes:
+        recipe: its values, for a fingerprint.
+        upstream: role → the cell of a model.
+        names: word in the grid file → name of the source in the recipe.
+        domains: name of the source → its domain.
+    """
+
+    merges: GeneralMerges
+    paradigm: str
+    merge: Merge
+    domain: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    upstream: dict[str, Cell] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    domains: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, merges: GeneralMerges, paradigm: str, merge: Merge, domain: str, draw: int = 0) -> PlannedMerge:
+        """Plan a merge. draw: of its random masks.
+
+        Raises:
+            GridError: a model does not exist, or method and settings do not fit; the message names merge and key.
+        """
+        planned = cls(merges, paradigm, merge, domain)
+        planned._add_sources()
+        seed = merges.sources.seed
+        own, random = planned._settings("", merge, base=merge.base, scale=merge.scale)
+        planned.recipe |= own | {"seed": derive(seed, "merges", "draw", draw) if draw else seed}
+        rules = []
+        for place, settings in merge.all_settings.items():
+            found, also = planned._rule(place, settings)
+            rules.append(planned._where(place, settings) | found)
+            random = random or also
+        if merge.draws > 1 and not random:
+            raise planned._wrong(
+                "draws", f"{merge.draws} draws would be alike, since nothing here is random; remove it"
+            )
+        planned.recipe["rules"] = rules
+        planned.recipe |= {"draw": draw} if draw else {}
+        planned.recipe |= planned._token_rows()
+        if takes_own(merge) or domain not in planned.domains.values():
+            planned.upstream[OWN] = planned._checkpoint("evaluate_on", f"{domain}/{merges.chains.phases[-1]}")
+        return planned
+
+    # ---- models by their names -------------------------------------------------------------------------------------
+
+    def _add_sources(self) -> None:
+        given: dict[Cell, str] = {}
+        for word in self.merge.sources or self.merges.domains:
+            cell = self._checkpoint("sources", word)
+            if cell in given:
+                raise self._wrong("sources", f"{given[cell]} and {word} are the same checkpoint")
+            given[cell] = word
+            # Phases are called t0, t1, t2: chains over time run in the order of the names.
+            of, slash, phase = word.rpartition("/")
+            name = f"{of}{slash}t{PHASES.index(phase)}" if phase in PHASES else word
+            self.names[word] = name
+            self.domains[name] = self.domain if word in PHASES else word.partition("/")[0]
+            self.upstream[f"source:{name}"] = cell
+
+    def _checkpoint(self, key: str, word: str) -> Cell:
+        """The checkpoint that a word means for the served domain."""
+        of, _, phase = word.partition("/")
+        if not phase:
+            of, phase = (self.domain, of) if of in PHASES else (of, self.merges.chains.phases[-1])
+        chain = self.merges.chains.checkpoints[self.paradigm].get(of, {})
+        if phase not in chain:
+            has = ", ".join(chain) or "none"
+            raise self._wrong(key, f"{self.paradigm} has no checkpoint of {of} at {phase}; it has {has}")
+        return chain[phase]
+
+    def _base(self, key: str, word: str) -> Cell:
+        """The model that a base means for the served domain."""
+        merges, old = self.merges, self.merges.chains.phases[-2]
+        if word == BACKBONE:
+            if self.paradigm not in merges.chains.bases:
+                section = f"[paradigms.{self.paradigm}]"
+                raise self._wrong(key, f"{self.paradigm} has no base Θ⁽⁰⁾; it needs [backbone] and {section}")
+            return merges.chains.bases[self.paradigm]
+        if word == HISTORICAL:
+            return self._checkpoint(key, f"{self.domain}/{old}")
+        if word == NEUTRAL:
+            return self._average(
+                {one: self._checkpoint(key, f"{one}/{old}") for one in sorted(set(self.domains.values()))}
+            )
+        if word not in merges.named:
+            return self._checkpoint(key, word)
+        start = merges.start_of(self.merge, key, word)
+        if self.paradigm not in merges.paradigms(start):
+            raise self._wrong(key, f"{word} is no merge of {self.paradigm}; add it to the paradigms of {word}")
+        return merges.kept(self.paradigm, start, self.domain)
+
+    def _average(self, checkpoints: Mapping[str, Cell]) -> Cell:
+        """The mean of checkpoints, eq. 8."""
+        from mmgrid.merging import get_method
+
+        sources = self.merges.sources
+        recipe = {
+            "method": AVERAGE,
+            "weights": dict.fromkeys(checkpoints, 1.0),
+            "scale": 1.0,
+            "options": get_method(AVERAGE).resolve({}),
+            "seed": sources.seed,
+        }
+        key = (self.paradigm, f"{NEUTRAL}={'+'.join(checkpoints)}", *sources.suffix)
+        return Cell("merge", key, recipe, {f"source:{domain}": cell for domain, cell in checkpoints.items()})
+
+    # ---- settings ----------------------------------------------------------------------------------------------------
+
+    def _rule(self, place: str, settings: Settings) -> tuple[dict[str, Any], bool]:
+        """The settings of a rule, and whether its masks are random; what it leaves out is the merge's."""
+        from mmgrid.merging import METHODS
+
+        if settings.take == OWN:
+            return {"own": True}, False
+        method = settings.method or self.merge.method
+        takes_base = method not in METHODS or METHODS[method].base != "none"
+        base = settings.base or (self.merge.base if takes_base else None)
+        inherited = 1.0 if not takes_base else self.merge.scale  # without a base there is no delta to scale
+        options = settings.options if settings.options is not None else {} if settings.method else self.merge.options
+        full = Settings(method=method, options=options, weights={**self.merge.weights, **(settings.weights or {})})
+        return self._settings(place, full, base=base, scale=inherited if settings.scale is None else settings.scale)
+
+    def _settings(
+        self, place: str, settings: Merge | Settings, *, base: str | None, scale: Any
+    ) -> tuple[dict[str, Any], bool]:
+        """Method, options, weights and scale with all defaults, the role of the base; and whether masks are random."""
+        from mmgrid.merging import MergeError, get_method
+        from mmgrid.merging.plan.program import apply_method
+
+        try:
+            method = get_method(str(settings.method))
+            word = base or (BACKBONE if method.base == "required" else None)
+            applied = apply_method(
+                method,
+                self.domains,
+                _NO_TENSORS if word else None,
+                self._weights(place, settings.weights or {}),
+                scale,
+                self._named_options(method.per_source, settings.options or {}),
+            )
+        except MergeError as error:
+            raise self._wrong(place, str(error)) from None
+        found = {
+            "method": method.name,
+            "weights": dict(zip(sorted(self.domains), applied.weights, strict=True)),
+            "scale": applied.scale,
+            "options": dict(applied.options),
+        }
+        if word:
+            cell = self._base(f"{place}.base".lstrip("."), word)
+            role = "base" if not place or self.upstream.get("base") == cell else f"base:{word}"
+            self.upstream[role] = cell
+            found |= {"base": role} if place else {}
+        return found, any(stage.random for of_source in applied.stages for stage in of_source)
+
+    def _weights(self, place: str, given: Mapping[str, float]) -> dict[str, float]:
+        unknown = sorted(given.keys() - {*self.names, OWN, OTHERS})
+        if unknown:
+            known = ", ".join(self.names)
+            key = f"{place}.weights".lstrip(".")
+            raise self._wrong(key, f"there is no source {', '.join(unknown)}; write {known}, {OWN} or {OTHERS}")
+        found = {}
+        for word, name in self.names.items():
+            kind = OWN if self.domains[name] == self.domain else OTHERS
+            if word in given or kind in given:
+                found[name] = given[word] if word in given else given[kind]
+        return found
+
+    def _named_options(self, per_source: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, with the names of sources in place of the words of the grid file."""
+        found = dict(options)
+        for option in per_source:
+            value = found.get(option)
+            if isinstance(value, Mapping):
+                found[option] = {self.names.get(word, word): own for word, own in value.items()}
+        return found
+
+    def _where(self, place: str, settings: Settings) -> dict[str, Any]:
+        """The tensors that settings are for: patterns of their names, their layers, or both."""
+        if isinstance(settings, Rule):
+            return {"tensors": [settings.tensors] if isinstance(settings.tensors, str) else list(settings.tensors)}
+        kind, _, name = place.partition(".")
+        towers = PARADIGMS[self.paradigm].towers
+        if kind == "towers":
+            return {"tensors": list(towers[name])}
+        found = LAYERS.fullmatch(name)
+        assert found is not None  # the file is checked
+        first, last = found["first"], found["last"] or found["first"]
+        where: dict[str, Any] = {"layers": [int(first), int(last)] if first else "outside"}
+        return where | ({"tensors": list(towers[found["tower"]])} if found["tower"] else {})
+
+    def _token_rows(self) -> dict[str, Any]:
+        """Whose rows for codes the merge has, if not those of the source that is called like the served domain.
+
+        Checkpoints of one domain have the same codes, so their rows are merged like all others.
+        """
+        if not PARADIGMS[self.paradigm].own_token_rows:
+            return {}
+        starts = [cell for role, cell in self.upstream.items() if role.partition(":")[0] == "base"]
+        of_base = {cell.key[1] if cell.kind == "checkpoint" else "" for cell in starts}
+        if {*self.domains.values(), *of_base} == {self.domain}:
+            return {"token_rows": "merge"}
+        if self.domain in self.domains:
+            return {}
+        return {"token_rows": [name for name, of in self.domains.items() if of == self.domain][-1]}
+
+    def _wrong(self, key: str, problem: str) -> Exception:
+        return self.merges.wrong(self.merge, key, problem)
