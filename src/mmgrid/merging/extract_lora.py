@@ -6,34 +6,32 @@ the best B A of rank r is the truncated singular value decomposition (Eckart and
 
 import contextlib
 import fnmatch
-import json
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from mmgrid.files import clear_disk_errors, name_of, replacing_folder, write_json
-from mmgrid.merging.arrays.floats import LARGEST, is_float, narrow, widen
+from mmgrid.files import name_of
+from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
-from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import found, open_source
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 from mmgrid.merging.models.ties import implied, one_form
 from mmgrid.merging.models.token_tensors import embeddings_in, holds_vocabulary
+from mmgrid.merging.output.adapter import Adapter, write_adapter
 from mmgrid.merging.output.folder import check_free, check_outside
 
 Search = Literal["auto", "exact", "randomised"]
+ADAPTER_TYPES = frozenset({"float32", "bfloat16", "float16"})
 _PREFIX = "base_model.model."
 # Matrices that are looked up and not multiplied with, besides the tokens': PEFT has no LoRA for them under these names.
 _LOOKED_UP = re.compile(
@@ -172,12 +170,53 @@ def extract_lora(
     )
 
 
+def is_linear(model: Source, name: str) -> bool:
+    """Whether a tensor is the matrix of a linear layer, by its name and shape: not of tokens or positions."""
+    if len(model.info(name).shape) != 2 or not name.endswith(".weight") or not _module(name):
+        return False
+    return not (holds_vocabulary(name) or _LOOKED_UP.search(name))
+
+
+def extract_layers(
+    model: Source,
+    base: Source,
+    out: Path,
+    *,
+    ranks: Mapping[str, tuple[int, float | None]],
+    named: str,
+    dtype: str,
+    workers: int,
+) -> Mapping[str, ExtractedTensor]:
+    """Write an adapter for some linear layers of an open model; nothing is written if they equal those of the base.
+
+    Args:
+        out: the adapter's folder.
+        ranks: layer → its largest rank, and the share of its squared change to hold.
+        named: the base, as the adapter's configuration names it.
+        dtype: type of the adapter: float32, bfloat16 or float16.
+        workers: number of threads; does not change the result.
+
+    Raises:
+        MergeError: a layer holds NaN or an infinity, or its update does not fit `dtype`.
+    """
+    extraction = _Extraction(model, base, _Wanted(1, None, {}, "auto"), dtype)
+
+    def take(name: str) -> None:
+        rank, energy = ranks[name]
+        extraction.take(name, _Wanted(rank, energy, {}, "auto"))
+
+    for_each(sorted(ranks), take, workers)
+    if extraction.ranks:
+        _write(extraction, Path(named), out, named)
+    return extraction.report
+
+
 def _checked(wanted: _Wanted, dtype: str) -> _Wanted:
     if min((wanted.rank, *wanted.ranks.values())) < 1:
         raise MergeError("rank: must be at least 1")
     if wanted.energy is not None and not 0 < wanted.energy <= 1:
         raise MergeError(f"energy: {wanted.energy:g} must be over 0 and at most 1")
-    if dtype not in ("float32", "bfloat16", "float16"):
+    if dtype not in ADAPTER_TYPES:
         raise MergeError(f"dtype: {dtype!r} is not supported; known: float32, bfloat16, float16")
     return wanted
 
@@ -216,8 +255,8 @@ class _Extraction:
         for twin, first in implied(model).items():
             self._twins.setdefault(first, []).append(twin)
 
-    def take(self, name: str) -> None:
-        """Extract one tensor."""
+    def take(self, name: str, wanted: _Wanted | None = None) -> None:
+        """Extract one tensor. wanted: of it, if it is not that of the adapter."""
         info = self.model.info(name)
         values = _values(self.model, name)
         if info.shape != self.base.info(name).shape:
@@ -236,7 +275,7 @@ class _Extraction:
         if len(info.shape) != 2 or _LOOKED_UP.search(name):
             self._keep(name, values, norm)
             return
-        kept = _largest(change, self.wanted, name, norm)
+        kept = _largest(change, wanted or self.wanted, name, norm)
         root = np.sqrt(kept.sizes)
         up, down = kept.left * root, root[:, None] * kept.right
         if self._is_turned(name):
@@ -322,61 +361,15 @@ def _is_of(key: str, name: str) -> bool:
     return key.startswith(f"{_PREFIX}{_module(name)}.lora_")
 
 
-def _write(extraction: _Extraction, base: Path, out: Path) -> int:
-    """Write the adapter's folder; returns the size of its weights."""
-    dtype = extraction.dtype
-    infos = {name: TensorInfo(dtype, value.shape) for name, value in extraction.tensors.items()}
-    for name, value in extraction.tensors.items():
-        if value.size and float(np.abs(value).max()) > LARGEST[dtype]:
-            raise MergeError(f"{name}: its values do not fit {dtype}; choose float32 or bfloat16")
-    with clear_disk_errors(out, remedy="give another output folder"), _folder(out) as folder:
-        with TensorWriter(folder / ADAPTER_FILE, infos) as writer:
-            for name, value in extraction.tensors.items():
-                writer.write(name, 0, narrow(value.reshape(-1), dtype))
-        write_json(folder / ADAPTER_CONFIG, _settings(extraction, base))
-        (folder / "README.md").write_text(_card(base), encoding="utf-8")
-    return sum(info.bytes for info in infos.values())
-
-
-@contextlib.contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folder(out) as folder:
-        yield folder
-
-
-def _settings(extraction: _Extraction, base: Path) -> dict[str, Any]:
-    """The adapter's configuration. With alpha = r everywhere the scale of B A is 1."""
-    ranks = extraction.ranks
-    usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
-    other = {module: rank for module, rank in sorted(ranks.items()) if rank != usual}
-    saved = sorted({_module(name) for name in extraction.whole})
+def _write(extraction: _Extraction, base: Path, out: Path, named: str | None = None) -> int:
+    """Write the adapter's folder; returns the size of its weights. named: the base in its configuration."""
     hub = name_of(base)
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(hub.repo if hub is not None else base.absolute()),
-        "revision": hub.revision if hub is not None else None,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "bias": "none",
-        "lora_dropout": 0.0,
-        "fan_in_fan_out": extraction.fan_in_fan_out,
-        "use_rslora": False,
-        "use_dora": False,
-        "r": usual,
-        "lora_alpha": usual,
-        "rank_pattern": other,
-        "alpha_pattern": other,
-        "target_modules": sorted(ranks),
-        "modules_to_save": saved or None,
-    }
-
-
-def _card(base: Path) -> str:
-    hub = name_of(base)
-    front = {"library_name": "peft", "tags": ["lora"]} | ({"base_model": hub.repo} if hub is not None else {})
-    lines = [f"{key}: {json.dumps(value)}" for key, value in front.items()]
-    return "\n".join(
-        ["---", *lines, "---", "", "# LoRA adapter", "", "Extracted from a fine-tuned model by MMGRid.", ""]
+    adapter = Adapter(
+        extraction.tensors,
+        extraction.ranks,
+        saved=sorted({_module(name) for name in extraction.whole}),
+        fan_in_fan_out=extraction.fan_in_fan_out,
+        base=named or str(hub.repo if hub is not None else base.absolute()),
+        hub=hub,
     )
+    return write_adapter(adapter, out, extraction.dtype)

@@ -18,10 +18,12 @@ _TAKEN = "{}: exists already and is not an empty folder; give another output fol
 
 
 @contextlib.contextmanager
-def working(out: Path) -> Iterator[Path]:
+def working(out: Path, last_file: str = MMGRID_FILE) -> Iterator[Path]:
     """The hidden folder to fill: published as `out` at the end of the block, removed if the block raises an error.
 
     It may contain files of a killed merge; `Journal` tells whether that merge can be resumed.
+
+    last_file: the file without which the folder is not complete.
 
     Raises:
         MergeError: `out` is there already, or another process is writing it now.
@@ -35,7 +37,7 @@ def working(out: Path) -> Iterator[Path]:
             raise MergeError(f"{out}: another merge is writing it now; wait, or give another output folder")
         try:
             yield work
-            publish(work, out, last_file=MMGRID_FILE, replace_leftover=False)
+            publish(work, out, last_file=last_file, replace_leftover=False)
         except FileExistsError as error:
             remove_folder(work)
             raise MergeError(_TAKEN.format(out)) from error

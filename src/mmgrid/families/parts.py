@@ -1,0 +1,146 @@
+"""The kinds of parts and their options, as a recipe or a grid file names them: `delta`, or `{kind: delta, bits: 4}`."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+
+from mmgrid.merging.arrays.names import TOWER_SUFFIX, tower_of
+
+Vectors = Literal["own", "part"]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SharedPart(_Options):
+    """The shared model's tensors in place of the domain's, which are lost."""
+
+    kind: Literal["shared"] = "shared"
+
+
+class OwnPart(_Options):
+    """Tensors as they are."""
+
+    kind: Literal["own"] = "own"
+
+
+class ExactPart(_Options):
+    """Every bit, in fewer bytes: the difference from the shared model, byte by byte, compressed."""
+
+    kind: Literal["exact"] = "exact"
+
+
+class MaskPart(_Options):
+    """One bit per weight: which elements of the shared change are the domain's.
+
+    Attributes:
+        rule: "emr", where the signs agree, or "tall", where the domain's change outweighs the rest.
+        threshold: of "tall".
+        rescale: λ per "model" or "tensor", such that Σ|τ| is kept, or "none". Default: model for emr, none for tall.
+        vectors: "own" stores tensors of one axis as they are, "part" masks them too.
+    """
+
+    kind: Literal["mask"] = "mask"
+    rule: Literal["emr", "tall"] = "emr"
+    threshold: float = Field(default=0.4, ge=0, allow_inf_nan=False)
+    rescale: Literal["model", "tensor", "none"] | None = None
+    vectors: Vectors = "own"
+
+    @property
+    def rescaled(self) -> str:
+        return self.rescale or ("model" if self.rule == "emr" else "none")
+
+
+class LowRankPart(_Options):
+    """A LoRA adapter of PEFT for the linear layers; all other tensors are the shared model's.
+
+    Attributes:
+        rank: the largest rank of a layer.
+        energy: the share of a layer's squared change to hold; the smallest such rank is taken, up to `rank`.
+        dtype: of the adapter; "source": that of the layers.
+        vectors: "shared" gives norms and biases up, so that the adapter alone is the domain; "own" keeps them.
+    """
+
+    kind: Literal["low_rank"] = "low_rank"
+    rank: int = Field(default=16, ge=1)
+    energy: float | None = Field(default=None, gt=0, le=1)
+    dtype: Literal["source", "float32", "bfloat16", "float16"] = "source"
+    vectors: Literal["shared", "own"] = "shared"
+
+
+class DeltaPart(_Options):
+    """The difference from the shared model in a few bits per weight.
+
+    Attributes:
+        bits: per weight: 2, 3, 4 or 8.
+        group: elements of a row that share a scale; None for whole rows.
+        vectors: "own" stores tensors of one axis as they are, "part" codes them too.
+    """
+
+    kind: Literal["delta"] = "delta"
+    bits: Literal[2, 3, 4, 8] = 4
+    group: int | None = Field(default=None, ge=8)
+    vectors: Vectors = "own"
+
+
+PartOptions = Annotated[SharedPart | OwnPart | ExactPart | MaskPart | LowRankPart | DeltaPart, Discriminator("kind")]
+KINDS = ("shared", "own", "mask", "low_rank", "delta", "exact")
+
+
+def _as_options(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Part = Annotated[PartOptions, BeforeValidator(_as_options)]
+
+
+class PartRule(_Options):
+    """Another part for some of the tensors.
+
+    Attributes:
+        tensors: a pattern of tensor names, such as `*.mlp.*`, or several.
+        part: for them.
+    """
+
+    tensors: str | tuple[str, ...]
+    part: Part
+
+    def fits(self, name: str) -> bool:
+        patterns = (self.tensors,) if isinstance(self.tensors, str) else self.tensors
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class PartChoice(_Options):
+    """Which part each tensor of a domain gets: the first rule that fits, else that of its tower, else `part`.
+
+    Attributes:
+        part: for all other tensors.
+        towers: tower, such as `item` (of `item_tower.…`) → its part.
+        rules: for single tensors.
+    """
+
+    part: Part = Field(default_factory=DeltaPart)
+    towers: dict[str, Part] = Field(default_factory=dict)
+    rules: tuple[PartRule, ...] = ()
+
+    def of(self, name: str) -> PartOptions:
+        """The part of a tensor."""
+        found = next((rule.part for rule in self.rules if rule.fits(name)), None)
+        return found or self.towers.get(tower_of(name).removesuffix(TOWER_SUFFIX), self.part)
+
+    @property
+    def all(self) -> Iterator[PartOptions]:
+        """Every part that is named."""
+        yield self.part
+        yield from self.towers.values()
+        yield from (rule.part for rule in self.rules)
+
+    @property
+    def masks(self) -> bool:
+        """Whether a part is a mask, which needs the base."""
+        return any(part.kind == "mask" for part in self.all)

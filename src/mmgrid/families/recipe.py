@@ -1,0 +1,139 @@
+"""The recipe of a family: that of a merge, which makes the shared model, with a section `family`.
+
+base: backbone
+method: linear
+sources:
+  - {name: books, path: books-model}
+  - {name: games, path: games-model}
+family:
+  part: {kind: delta, bits: 4}
+  towers: {item: own}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from mmgrid.families.parts import KINDS, PartChoice
+from mmgrid.files import safe_segment, short_name_of
+from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.models.declaration import read_declaration
+from mmgrid.merging.models.hub import found
+from mmgrid.merging.plan.recipe import MergeRecipe, read_yaml
+
+_SECTION = "family"
+
+
+class FamilySpec(PartChoice):
+    """The section `family`.
+
+    Attributes:
+        shared: "merge", the merge of the sources by the recipe's method; or "base", the base itself.
+        chain: the sources are one checkpoint after the other: the first is stored as it is, and each later one as a
+            change of the one before.
+        copy_base: put a copy of the base into the family, where it needs one (as the shared model, or under masks).
+            Otherwise the base is read from where it lies.
+    """
+
+    shared: Literal["merge", "base"] = Field(default="merge")
+    chain: bool = False
+    copy_base: bool = True
+
+
+class FamilyRecipe:
+    """A family's recipe: its sources, base and shared model as a `MergeRecipe`, and the section `family`.
+
+    Attributes:
+        merge: the sources have names, which are those of the domains.
+        spec: the section `family`.
+    """
+
+    def __init__(self, merge: MergeRecipe, spec: FamilySpec) -> None:
+        self.merge, self.spec = merge, spec
+
+    @classmethod
+    def load(cls, recipe: FamilyRecipe | Mapping[str, Any] | str | Path) -> FamilyRecipe:
+        """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
+
+        Raises:
+            MergeError: it is no such recipe; the message names the wrong key.
+        """
+        if isinstance(recipe, FamilyRecipe):
+            return recipe
+        where, folder, value = "recipe", Path.cwd(), recipe
+        if not isinstance(recipe, Mapping):
+            where, folder = str(recipe), Path(recipe).absolute().parent
+            value = read_yaml(Path(recipe))
+        if not isinstance(value, Mapping):
+            raise MergeError(f"{where}: is not a recipe: it must hold sources, family, …")
+        rest = dict(value)
+        spec = _spec(rest.pop(_SECTION, {}), where, "method" in rest)
+        if spec.chain and rest.keys() & {"method", "base"}:
+            raise MergeError(f"{where}: a chain has neither method nor base: its first source is the shared model")
+        if spec.shared == "base" and rest.get("base") is None and not spec.chain:
+            raise MergeError(f"{where}: names no method, so the base is the shared model; name it (base: FOLDER)")
+        if spec.masks and rest.get("base") is None:
+            raise MergeError(f"{where}: masks need a base, the model that the sources were trained from (base: FOLDER)")
+        merge = MergeRecipe.load({"method": "linear", **rest}).anchored(folder)
+        return cls(_named(merge, where, chain=spec.chain), spec)
+
+    @property
+    def domains(self) -> dict[str, Path]:
+        """Name of a domain → the folder of its checkpoint."""
+        return {str(source.name): source.path for source in self.merge.sources}
+
+
+def _spec(value: Any, where: str, has_method: bool) -> FamilySpec:
+    if not isinstance(value, Mapping):
+        raise MergeError(f"{where}: {_SECTION}: must hold part, towers, rules, …")
+    try:
+        return FamilySpec.model_validate({"shared": "merge" if has_method else "base", **value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MergeError(f"{where}: {described(first, _SECTION, FamilySpec.model_fields)}") from error
+
+
+def described(error: Any, section: str, known: Any) -> str:
+    """One line for an error of pydantic in the choice of parts: its place, and what to write."""
+    names = [str(part) for part in error["loc"]]
+    named = [part for part in names if part not in KINDS or part == names[-1]]
+    place = ".".join([section, *named])
+    if error["type"] == "extra_forbidden":
+        known = known if len(named) == 1 else ()
+        hint = nearest(names[-1], known)
+        return f"{place}: unknown key{hint}" + (f" (known: {', '.join(known)})" if known else "")
+    if error["type"].startswith("union_tag"):
+        got = (error.get("ctx") or {}).get("tag")
+        hint = nearest(str(got), KINDS) if got else ""
+        return f"{place}: must name a kind of part{f', not {got!r}' if got else ''}{hint} (known: {', '.join(KINDS)})"
+    return f"{place}: {error['msg']}"
+
+
+def _named(merge: MergeRecipe, where: str, *, chain: bool) -> MergeRecipe:
+    """The recipe with a name for every source: its own, that of the domain (or phase) it declares, or of its folder."""
+    sources = tuple(
+        source.model_copy(update={"name": source.name or _declared(source.path, "phase" if chain else "domain")})
+        for source in merge.sources
+    )
+    names = [str(source.name) for source in sources]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise MergeError(f"{where}: sources: two are called {name!r}; give each its own name")
+        try:
+            fits = safe_segment(name) == name
+        except ValueError as error:
+            raise MergeError(f"{where}: sources: {error}") from error
+        if not fits:
+            raise MergeError(f"{where}: sources: {name!r} cannot name a folder; call it {safe_segment(name)!r}")
+    return merge.model_copy(update={"sources": sources})
+
+
+def _declared(path: Path, key: str) -> str:
+    folder = found(path)
+    told = (read_declaration(folder) or {}).get(key) if folder.is_dir() else None
+    return told if isinstance(told, str) and told else short_name_of(path)
