@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from kits.tiny_llama import HIDDEN, INNER, loaded, tiny_llama
-from mmgrid.merging import MergeError, merge
+from mmgrid.merging import MergeError, merge, merge_state_dicts
 from mmgrid.merging.models.settings import in_one_form
 from mmgrid.merging.verify import verify
 
@@ -49,7 +49,7 @@ def _quantised(folder: Path, seed: int, scales: str, block: tuple[int, int]) -> 
 def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> None:
     means = [_quantised(tmp_path / name, seed, scales, (5, 7)) for seed, name in enumerate("ab")]
     report = merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
-    assert report.notes[0] == "a: is quantised; its 8-bit codes are multiplied by their scales"
+    assert report.notes[0] == "a: is quantised; its codes are multiplied by their scales"
     assert any(name.startswith(f"{DOWN}_scale") for name in report.dropped)
     merged = loaded(tmp_path / "out")
     torch.testing.assert_close(merged[DOWN], (means[0][DOWN] + means[1][DOWN]) / 2)
@@ -62,27 +62,129 @@ def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> No
     )
 
 
-QUANTISED = {
-    "gptq": ({"qweight": torch.int32, "scales": torch.float16, "qzeros": torch.int32}, "gptq"),
-    "bitsandbytes": ({"weight": torch.uint8, "weight.absmax": torch.float32}, "bitsandbytes"),
-    "": ({"weight": torch.uint8, "weight.absmax": torch.float32}, "bitsandbytes"),
-    "torchao": ({"weight": torch.int8}, "torchao"),
+_INT8, _INT32, _UINT8, _FLOAT = torch.int8, torch.int32, torch.uint8, torch.float32
+# Format → the parts of a module, what its config says, and what the error calls it.
+QUANTISED: dict[str, tuple[dict[str, torch.dtype], dict[str, object], str]] = {
+    "GPTQ": (
+        {"qweight": _INT32, "scales": _FLOAT, "qzeros": _INT32},
+        {"quantization_config": {"quant_method": "gptq"}},
+        "gptq",
+    ),
+    "bitsandbytes": ({"weight": _UINT8, "weight.absmax": _FLOAT}, {}, "bitsandbytes"),
+    "bitsandbytes, 8 bits": ({"weight": _INT8, "SCB": _FLOAT}, {}, "bitsandbytes"),
+    "torchao": ({"weight": _INT8}, {"quantization_config": {"quant_method": "torchao"}}, "torchao"),
+    "torchao, flat": ({"weight_qdata": _INT8, "weight_scale": _FLOAT}, {}, "torchao"),
+    "EETQ": ({"weight": _INT8, "weight_scales": _FLOAT}, {}, "codes with scales of an unknown form"),
+    "HQQ": ({"W_q": _UINT8, "scale": _FLOAT, "zero": _FLOAT}, {}, "HQQ"),
+    "AQLM": ({"codes": torch.int16, "codebooks": _FLOAT, "scales": _FLOAT}, {}, "AQLM"),
+    "VPTQ": ({"centroids.weight": _FLOAT, "indices": torch.uint16}, {}, "VPTQ"),
+    "ExLlama": ({"trellis": torch.int16, "suh": _FLOAT}, {}, "ExLlama"),
+    "MLX": (
+        {"weight": torch.uint32, "scales": _FLOAT, "biases": _FLOAT},
+        {"quantization": {"bits": 4}},
+        "codes with scales",
+    ),
+    "NVFP4": (
+        {"weight": _UINT8, "weight_scale": torch.float8_e4m3fn, "weight_scale_2": _FLOAT},
+        {},
+        "codes with scales",
+    ),
+    "MXFP4": ({"gate_blocks": _UINT8, "gate_scales": _UINT8}, {}, "MXFP4"),
+    "packed": ({"weight_packed": _INT32, "weight_scale": _FLOAT}, {"compression_config": {}}, "compressed-tensors"),
+    "in a part": ({"weight": _UINT8}, {"text_config": {"quantization_config": {"quant_method": "new"}}}, "new"),
+    "undeclared": ({"weight": torch.int32}, {}, "integers"),
+    "FP8 of another format": (
+        {"weight": torch.float8_e4m3fn},
+        {"quantization_config": {"quant_method": "new"}},
+        "new",
+    ),
 }
 
 
-@pytest.mark.parametrize("method", QUANTISED)
-def test_other_quantised_models_are_refused_by_name(method: str, tmp_path: Path) -> None:
-    parts, called = QUANTISED[method]
+@pytest.mark.parametrize("format_", QUANTISED)
+def test_other_quantised_models_are_refused_by_name(format_: str, tmp_path: Path) -> None:
+    parts, settings, called = QUANTISED[format_]
     model = tiny_llama(tmp_path / "model", 0, layers=1)
     tensors = loaded(model)
     del tensors[DOWN]
     stem = DOWN.removesuffix(".weight")
     tensors |= {f"{stem}.{part}": torch.ones(4, 4).to(dtype) for part, dtype in parts.items()}
     save_file(tensors, model / "model.safetensors", {"format": "pt"})
-    if method:
-        _set(model, quantization_config={"quant_method": method})
-    with pytest.raises(MergeError, match=rf"model: is quantised \({called}: .*dequantise it first"):
+    _set(model, **settings)
+    with pytest.raises(MergeError, match=rf"model: is quantised \({called}.*dequantise it first"):
         merge(_linear(model), tmp_path / "out")
+
+
+# Scales of codes [2, 10, 12], or of codes [10, 12].
+FITTING = {
+    "per column": ((10, 12), (1, 12), "weight_scale"),
+    "per row": ((10, 12), (10,), "weight_scale"),
+    "per block that the config names": ((10, 12), (4, 2), "weight_scale"),
+    "per tensor, called otherwise": ((10, 12), (), "qscale_weight"),
+    "per expert": ((2, 10, 12), (2,), "weight_scale"),
+    "per column of an expert": ((2, 10, 12), (2, 1, 12), "weight_scale"),
+    "per block of an expert": ((2, 10, 12), (2, 4, 2), "weight_scale_inv"),
+}
+
+
+@pytest.mark.parametrize("case", FITTING)
+@pytest.mark.parametrize("type_", ["int8", "float8_e4m3fn"])
+def test_scales_along_any_axes_are_multiplied_out(case: str, type_: str, tmp_path: Path) -> None:
+    shape, of_scales, name = FITTING[case]
+    if type_ == "int8" and name != "weight_scale":
+        return  # int8 codes have scales of one name
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    codes = torch.randint(-100, 100, shape).to(getattr(torch, type_))
+    scales = torch.rand(of_scales) + 0.5
+    stored = {"experts.weight": codes, f"experts.{name}": scales}
+    save_file(loaded(model) | stored, model / "model.safetensors", {"format": "pt"})
+    groups = {"config_groups": {"group_0": {"weights": {"block_structure": [3, 7]}}}}
+    _set(model, quantization_config={"quant_method": "compressed-tensors", **groups}, torch_dtype="float32")
+    merge(_linear(model), tmp_path / "out")
+    wide = scales.reshape(of_scales + (1,) * (len(shape) - len(of_scales)))
+    for axis, (length, count) in enumerate(zip(shape, wide.shape, strict=True)):
+        of_blocks = {4: 3, 2: 7} if axis >= len(shape) - 2 else {}
+        block = of_blocks[count] if count in of_blocks else length // count
+        wide = torch.repeat_interleave(wide, block, axis).narrow(axis, 0, length)
+    torch.testing.assert_close(loaded(tmp_path / "out")["experts.weight"], codes.float() * wide)
+
+
+def test_groups_of_columns_that_the_config_does_not_name_divide_them_evenly(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    codes, scales = torch.ones(4, 12).to(torch.float8_e4m3fn), torch.arange(1.0, 13).reshape(4, 3)
+    save_file({"a.weight": codes, "a.weight_scale": scales}, model / "model.safetensors", {"format": "pt"})
+    merge(_linear(model, dtype="float32"), tmp_path / "out")
+    assert torch.equal(loaded(tmp_path / "out")["a.weight"], scales.repeat_interleave(4, 1))
+
+
+def test_quantised_models_in_memory_are_refused() -> None:
+    codes = {"a.weight": torch.ones(2, 2).to(torch.float8_e4m3fn), "a.weight_scale": torch.tensor(2.0)}
+    with pytest.raises(MergeError, match="model1: is quantised \\(codes with scales: a.weight"):
+        merge_state_dicts("linear", [codes])
+
+
+def test_integers_that_are_no_weights_are_kept(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    codes = {
+        "item_codes": torch.ones(4, 3, dtype=torch.int32),
+        "scale": torch.ones(1),
+        "attn.bias": torch.ones(1, 1, 2, 2),
+    }
+    save_file(loaded(model) | codes, model / "model.safetensors", {"format": "pt"})
+    assert set(merge(_linear(model), tmp_path / "out").kept) == {"item_codes"}
+
+
+def test_what_a_config_says_of_quantisation_is_left_out_with_it(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    _set(model, quantization={"bits": 4}, text_config={"quantization_config": {"quant_method": "fp8"}, "x": 1})
+    merge(_linear(model), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert "quantization" not in config
+    assert config["text_config"] == {"x": 1}
+    online = {"quant_method": "bitnet", "quantization_mode": "online"}  # of activations; the weights are full numbers
+    _set(model, quantization_config=online)
+    merge(_linear(model), tmp_path / "online")
+    assert json.loads((tmp_path / "online" / "config.json").read_text())["quantization_config"] == online
 
 
 def test_scales_that_do_not_fit_are_named(tmp_path: Path) -> None:
@@ -105,10 +207,43 @@ def test_scales_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({"rms_norm_eps": 1e-5}, "rms_norm_eps: a has 1e-06, b 1e-05"),
         ({"text_config": {"rope_theta": 1e6}}, "text_config.rope_theta: a has 10000.0, b 1000000.0"),
         ({"model_type": "mistral"}, "model_type: a has llama, b mistral"),
+        ({"sliding_window": 4096}, "sliding_window: a has None, b 4096"),
+        ({"layer_types": ["sliding_attention"]}, "layer_types: a has [full_attention], b [sliding_attention]"),
+        ({"attention_bias": True}, "attention_bias: a has False, b True"),
+        ({"mlp_bias": True}, "mlp_bias: a has False, b True"),
+        ({"head_dim": 4}, "head_dim: a has 8, b 4"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: a has 1.0, b 0.5"),
+        (
+            {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+            "partial_rotary_factor: a has 1.0, b 0.5",
+        ),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping: a has None, b 30.0"),
+        ({"query_pre_attn_scalar": 64}, "query_pre_attn_scalar: a has None, b 64"),
+        ({"logits_scaling": 8.0}, "logits_scaling: a has 1.0, b 8.0"),
+        ({"logit_scale": 0.25}, "logit_scale: a has 0.5, b 0.25"),
+        ({"output_multiplier": 0.2}, "output_multiplier: a has 0.5, b 0.2"),
+        ({"is_decoder": True}, "is_decoder: a has False, b True"),
+        ({"num_kv_shared_layers": 1}, "num_kv_shared_layers: a has 0, b 1"),
+        ({"expert_selection_fn": "sigmoid"}, "expert_selection_fn: a has softmax, b sigmoid"),
+        ({"use_post_norm": True}, "use_post_norm: a has False, b True"),
+        ({"vision_feature_layer": -1}, "vision_feature_layer: a has -2, b -1"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e4, "rope_type": "linear", "factor": 8.0}}},
+            "rope_scaling.rope_type: a has default, b linear",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 1e4, "sliding_attention": {"rope_theta": 2e4}}},
+            "rope_local_base_freq: a has 10000.0, b 20000.0",
+        ),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_scaling.rope_type: a has default, b yarn"),
+        ({"language_config": {"hidden_activation": "relu2"}}, "language_config.hidden_activation: a has silu, b relu2"),
     ],
 )
 def test_settings_that_change_numbers_stop_the_merge(settings: dict[str, object], said: str, tmp_path: Path) -> None:
-    common = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "text_config": {"rope_theta": 10000.0}}
+    common = {"hidden_act": "silu", "rms_norm_eps": 1e-6, "text_config": {"rope_theta": 10000.0}, "logit_scale": 0.5}
+    common |= {"layer_types": ["full_attention"], "output_multiplier": 0.5, "num_kv_shared_layers": 0}
+    common |= {"expert_selection_fn": "softmax", "use_post_norm": False, "vision_feature_layer": -2}
+    common |= {"rope_local_base_freq": 10000.0, "language_config": {"hidden_activation": "silu"}}
     a, b = (_set(tiny_llama(tmp_path / name, seed, layers=1), **common) for seed, name in enumerate("ab"))
     _set(b, **settings)
     with pytest.raises(MergeError, match="--allow-config-mismatch") as raised:
@@ -157,6 +292,19 @@ SAME = {
     "sections": (
         {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2]}},
         {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 2]}},
+    ),
+    "two kinds of layers, by other names": (
+        {"global_rope_theta": 1e6, "local_rope_theta": 1e4},
+        {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}},
+    ),
+    "names of one function": (
+        {"hidden_act": "swish", "ff_act": "gelu_new"},
+        {"hidden_act": "silu", "ff_act": "gelu_fast"},
+    ),
+    "scales of one": ({"embedding_multiplier": 1.0}, {}),
+    "training": (
+        {"router_aux_loss_coef": 0.1, "init_std": 0.1, "decoder_layerdrop": 0.1},
+        {"init_std": 1, "loss_type": "x"},
     ),
     "no tower": ({"vision_config": None}, {"vision_config": {"hidden_act": None}}),
 }

@@ -179,6 +179,8 @@ def test_tensors_of_any_name_with_the_same_bytes_in_all_models_are_merged_once(t
     in_memory = merge_state_dicts("dare", held, base=loaded(tmp_path / "base"), drop=0.5)
     assert torch.equal(in_memory["reader.table.weight"], in_memory["writer.table.weight"])
     assert in_memory["reader.table.weight"].data_ptr() != in_memory["writer.table.weight"].data_ptr()
+    apart = recipe | {"rules": [{"tensors": "writer.*", "method": "linear"}]}
+    assert "writer.table.weight" in merge(apart, tmp_path / "by-rules").merged
     tables = {"reader.table.weight": torch.zeros(6, 4), "writer.table.weight": torch.ones(6, 4)}
     _with_more(tmp_path / "b", 2, constants | tables)
     assert "writer.table.weight" in merge(recipe, tmp_path / "apart").merged

@@ -13,11 +13,12 @@ from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import Method, get_method
+from mmgrid.merging.models.quantisation import check_plain
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.models.twins import twins_in
 from mmgrid.merging.plan.block_layout import Action, OutputBlock, lay_out_sources
-from mmgrid.merging.plan.plan import plan_merge
+from mmgrid.merging.plan.plan import BASE, plan_merge
 from mmgrid.merging.plan.program import Program, Scale, apply_method, make_program
 from mmgrid.merging.plan.rules import Rule, apply_rules, check_bases
 
@@ -89,6 +90,8 @@ def merge_state_dicts(
     sources, named_weights = _named(sources, weights)
     tensors = {name: _as_tensors(source) for name, source in sources.items()}
     base_tensors = None if base is None else _as_tensors(base)
+    for name, held in {**tensors, **({} if base_tensors is None else {BASE: base_tensors})}.items():
+        check_plain(held, name)
     applied = apply_method(method, tensors, base_tensors, named_weights, scale, options)
     opened = [rule if rule.base is None else replace(rule, base=_as_tensors(rule.base)) for rule in rules]
     ruled = apply_rules(opened, method, tensors, base_tensors, named_weights or {}, scale, options)
@@ -99,9 +102,8 @@ def merge_state_dicts(
     check_bases(program, plan, base_tensors)
     twins = _twins(program, base_tensors, plan.infos)
     bases = [base_tensors, *(rule.base for rule in opened)]
-    held = [*tensors.values(), *(one for one in bases if one is not None)]
-    copies = twins_in(held, {*in_blocks, *twins, *twins.values()})
-    copies = {name: first for name, first in copies.items() if program.index_of(name) == program.index_of(first)}
+    every = [*tensors.values(), *(one for one in bases if one is not None)]
+    copies = twins_in(every, {*in_blocks, *twins, *twins.values()}, program.index_of)
     result = TorchSink(plan.infos, twins, copies)
     run(program, plan, [Variant(result)], workers=workers or default_workers(), skip={**twins, **copies})
     device = next((t.device for held in sources.values() if isinstance(held, Mapping) for t in held.values()), None)

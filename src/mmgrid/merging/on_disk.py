@@ -16,7 +16,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
-from mmgrid.merging.models.quantised import CODES
+from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
 from mmgrid.merging.models.token_tensors import embeddings_in

@@ -141,7 +141,10 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     except (TypeError, KeyError, ValueError) as error:
         raise _broken(path, f"tensor {name!r}: needs dtype, shape and two data_offsets") from error
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MergeError(f"{path}: tensor {name!r}: type {dtype!r} is not supported; known: {', '.join(DTYPES)}")
+        hint = (
+            ". It is a type of quantised weights; name the model that they were made from" if _is_small(dtype) else ""
+        )
+        raise MergeError(f"{path}: tensor {name!r}: type {dtype!r} is not supported; known: {', '.join(DTYPES)}{hint}")
     numbers = [*shape, start, end] if isinstance(shape, list) else [None]
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise _broken(path, f"tensor {name!r}: shape and offsets must be whole numbers from 0")
@@ -149,6 +152,11 @@ def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     if end - start != _elements(shape) * width:
         raise _broken(path, f"tensor {name!r}: {dtype} {shape} does not fill bytes {start} to {end}")
     return TensorEntry(torch_name, tuple(shape), data_start + start, data_start + end)
+
+
+def _is_small(dtype: Any) -> bool:
+    """Whether a type is one of fewer than 8 bits, or of scales that are powers of two."""
+    return isinstance(dtype, str) and dtype.startswith(("F4", "F6", "F8_E8M0", "I4", "U4"))
 
 
 def _elements(shape: list[int]) -> int:

@@ -81,9 +81,40 @@ _DEFAULTS: Mapping[str, Any] = {
     "scale_embedding": False,
     "attn_logit_softcapping": None,
     "final_logit_softcapping": None,
+    "query_pre_attn_scalar": None,
+    "is_decoder": False,
+    "alibi": False,
+    "no_rope_layers": None,
+    "attention_chunk_size": None,
+    "clip_qkv": None,
+    "use_qk_norm": False,
+    "qk_layernorm": False,
+    **dict.fromkeys(
+        (
+            "attention_multiplier",
+            "embedding_multiplier",
+            "residual_multiplier",
+            "logits_scaling",
+            "routed_scaling_factor",
+        ),
+        1.0,
+    ),
 }
 
-_RENAMED = {"partial_rotary_factor": "rotary_pct"}  # new key → old key
+# New key → old key.
+_RENAMED = {
+    "partial_rotary_factor": "rotary_pct",
+    "rope_theta": "global_rope_theta",
+    "rope_local_base_freq": "local_rope_theta",
+    "rms_norm_eps": "layer_norm_rms_epsilon",
+}
+# Other names of one function.
+_SAME_FUNCTION = {
+    "swish": "silu",
+    "gelu_new": "gelu_pytorch_tanh",
+    "gelu_fast": "gelu_pytorch_tanh",
+    "gelu_python": "gelu",
+}
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -155,4 +186,4 @@ def in_one_form(settings: Mapping[str, Any]) -> dict[str, Any]:
     for new, old in _RENAMED.items():
         if old in found:
             found.setdefault(new, found.pop(old))
-    return found
+    return {key: _SAME_FUNCTION.get(value, value) if isinstance(value, str) else value for key, value in found.items()}

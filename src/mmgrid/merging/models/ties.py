@@ -7,7 +7,7 @@ of them, the others are seen with a copy, and the result is untied.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -46,7 +46,11 @@ class OneForm:
 
 
 def one_form(
-    models: Mapping[Key, Source], called: Mapping[Key, str], *, apart: Collection[str] | None = ()
+    models: Mapping[Key, Source],
+    called: Mapping[Key, str],
+    *,
+    apart: Collection[str] | None = (),
+    group_of: Callable[[str], object] = lambda name: None,
 ) -> tuple[dict[Key, Source], OneForm]:
     """The models with every tied tensor either once in all of them or twice in all of them.
 
@@ -54,6 +58,7 @@ def one_form(
         models: the sources and bases of a merge.
         called: their names for notes.
         apart: names that are merged by themselves though they have the bytes of another tensor; None for all names.
+        group_of: of a name; tensors of different groups are merged by themselves, too.
     """
     form = _Forming(models, called)
     form.drop_buffers()
@@ -62,7 +67,7 @@ def one_form(
     if form.settings.get(TIED) is False:
         form.keep_parts()
     views = form.views()
-    twins = {} if apart is None else twins_in(list(views.values()), apart)
+    twins = {} if apart is None else twins_in(list(views.values()), apart, group_of)
     for twin, first in twins.items():
         form.notes.append(f"{twin}: has the bytes of {first} in all models; merged once, and stored twice")
         for key, model in views.items():

@@ -4,7 +4,7 @@ They are found by their bytes: outside of layers, two equal tensors that are no 
 twice. It is merged once, so that both copies get the same mask and the same threshold, and stored twice.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from mmgrid.merging.models.tensors import TensorInfo, Tensors
 _SAMPLE = 64
 
 
-def twins_in(models: Sequence[Tensors], apart: Collection[str] = ()) -> dict[str, str]:
+def twins_in(
+    models: Sequence[Tensors], apart: Collection[str] = (), group_of: Callable[[str], object] = lambda name: None
+) -> dict[str, str]:
     """Tensor → the one whose bytes it has in all models.
 
     Args:
         apart: names that are left as they are.
+        group_of: of a name; only names of one group are twins.
     """
     if not models:
         return {}
@@ -28,7 +31,7 @@ def twins_in(models: Sequence[Tensors], apart: Collection[str] = ()) -> dict[str
     for name in names:
         infos = [model.info(name) for model in models]
         if split_layer(name) is None and min(info.size for info in infos) > 1:
-            alike.setdefault(tuple(infos), []).append(name)
+            alike.setdefault((*infos, group_of(name)), []).append(name)
     found: dict[str, str] = {}
     for group in alike.values():
         firsts: list[str] = []

@@ -9,7 +9,7 @@ from mmgrid.cards import read_json
 from mmgrid.files import write_json
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.companions import companions_in
-from mmgrid.merging.models.quantised import QUANTISATION
+from mmgrid.merging.models.quantisation import without_declaration
 from mmgrid.merging.models.settings import CONFIG_FILE, TIED, VOCABULARY_SIZE, embeddings_tied, text_part
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.output.stacked_config import with_stack
@@ -55,7 +55,7 @@ def copy_companions(
         if tied is not None and embeddings_tied(value) is not tied:
             changed = {TIED: tied} | _with_value(changed, TIED, tied)
         if not quantised:
-            changed = {key: item for key, item in changed.items() if key != QUANTISATION}
+            changed = without_declaration(changed)
         if stack is not None:
             layers = {
                 place: [(model.companions, layer) for model, layer in origins]

@@ -12,23 +12,51 @@ from typing import Any
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.settings import CONFIG_FILE, LAYER_COUNTS, default_of, in_one_form, settings_of
 
-# Settings that change what the same weights compute, by the last part of their key.
+# Settings that change what the same weights compute, by the last part of their key and by what they are about. They are
+# families of names, so that keys of new architectures belong to one of them.
 _CHANGES_NUMBERS = re.compile(
-    r"^(?:model_type|rope_\w+|rotary_\w+|\w*theta|factor|(?:low|high)_freq_factor|original_max_position_embeddings"
-    r"|beta_(?:fast|slow)|mscale\w*|attention_factor|short_factor|long_factor|partial_rotary_factor|no_rope_layers\w*"
-    r"|(?:num|n)_(?:attention_|key_value_|kv_)?heads?|n_head|num_query_groups|multi_query|head_dim|v_head_dim"
-    r"|qk_\w*head_dim|hidden_act\w*|activation\w*|\w*_activation|\w*_eps|\w*epsilon|eps|norm_type|\w*softcapping"
-    r"|query_pre_attn_scalar|\w*_multiplier|\w*logits?_scal\w+|scale_\w+|attention_scal\w+|use_parallel_residual"
-    r"|parallel_residual|sliding_window\w*|use_sliding_window|max_window_layers|layer_types|alibi|position_embedding_type"
-    r"|is_causal|use_qk_norm|num_experts_per_tok|norm_topk_prob|routed_scaling_factor|scoring_func|topk_\w+|n_group"
-    r"|pooling\w*|classifier_activation|do_layer_norm_before|apply_residual_connection_post_layernorm)$"
+    r"^(?:"
+    + "|".join(
+        (
+            # positions
+            r"\w*rope\w*|\w*rotary\w*|\w*theta|rope_local_base_freq|factor|(?:low|high)_freq_factor|beta_(?:fast|slow)"
+            r"|original_max_position_embeddings|mscale\w*|attention_factor|(?:short|long)_(?:m?scale|factor)|llama_4_\w+|mrope\w*"
+            r"|alibi\w*|\w*position_embeddings?_type|relative_(?:attention|max)\w*|max_relative_positions|pos_att_type"
+            r"|position_biased_input|learned_pos_emb|sinusoidal\w*|log_scaling\w*",
+            # heads, and which tokens see which
+            r"\w*heads?|num_query_groups|multi_query|num_kv_\w+|\w*head_(?:dim|size|ratio)|d_kv|d_head|kv_channels|\w*per_layer"
+            r"|\w*window\w*|\w*attention_chunk_size|local_attention|\w*layer_types|\w*_types?_pattern|sliding\w*_pattern"
+            r"|attention_(?:types?|layers)|block_types|layers_block_type|\w*every_n_layers|\w*layer_(?:period|offset|interval)"
+            r"|causal|is_causal|is_decoder|prefix_lm|use_bidirectional_attention|attention_k_eq_v|block_size|num_random_blocks",
+            # activations, norms, scales and limits
+            r"\w*_act|\w*_act_fn|\w*activation\w*|afn|is_gated_act|feed_forward_proj|gating|swiglu_\w+|\w*_eps|\w*epsilon|eps"
+            r"|\w*eps_\w+|(?:\w+_)?(?:layer|rms|qk|pre|post|sandwich|swin)_?(?:norm|ln)(?!_eps)\w*|norm_(?:type|after)|qk_ln"
+            r"|normalization_type|layernorm_embedding|\w*soft_?cap\w*|\w*_cap|\w*clip\w*|query_pre_attn_scalar"
+            r"|\w*multipliers?|scale|scale_(?!factor_init)\w+|\w*_scale|\w*scal(?:e|ing)_factor|attention_scal\w+|\w*logits?_scal\w+"
+            r"|rescale_\w+|\w*(?:alpha|beta)_factor|mup_\w+|dim_model_base|time_step_limit|token_dropout|softmax_scale",
+            # layers that exist or not, and their order
+            r"use_bias|\w*_bias|bias|no_bias|\w*parallel_(?:residual|attn)|new_decoder_architecture|num_kv_shared_layers"
+            r"|apply_residual_connection_\w+|mlp_only_layers|moe_layers?\w*|\w*sparse_step|first_k_dense_replace|\w*layer_ids"
+            r"|full_attn_idxs|no_rope_layer\w*|cross_attention_(?:layers|frequency)",
+            # routing
+            r"num_experts_per_tok\w*|moe_(?:top_?k|k)|top_k_experts|norm_topk_prob|moe_renorm\w*|topk_\w+|n_group|num_expert_group"
+            r"|scoring_func|expert_(?:selection_fn|capacity)|index_topk\w*",
+            # towers, and what is made of their output
+            r"vision_feature_\w+|\w*patch_size|spatial_\w+|merge_size|downsample_\w+|pixel_shuffle\w*|deepstack\w*|fullatt\w*"
+            r"|classifier_pooling|pooling\w*|summary_type|do_pooling",
+            "model_type",
+        )
+    )
+    + r")$"
 )
 # Settings of training, of files and of programs, which no weight depends on.
 _OF_NO_MATTER = re.compile(
-    r"^(?:_\w+|architectures|auto_map|transformers_version|torch_dtype|dtype|use_cache|\w*dropout\w*|\w*_pdrop"
-    r"|initializer_\w+|output_\w+|return_dict\w*|gradient_checkpointing|pretraining_tp|task_specific_params|unsloth\w*"
-    r"|quantization_config|tie_word_embeddings|vocab_size|mmgrid|id2label|label2id|problem_type|chunk_size_feed_forward"
-    r"|pruned_heads|torchscript|is_decoder|is_encoder_decoder|cross_attention_hidden_size|add_cross_attention)$"
+    r"^(?:_\w+|architectures|auto_map|transformers_version|torch_dtype|dtype|use_cache|(?!token_)\w*dropout\w*|\w*_pdrop"
+    r"|\w*initializer_\w+|\w*init_\w+|\w*initial_scale|rescale_prenorm_residual|\w*_in_fp32|output_(?:attentions|hidden_states|router_logits|scores|past)|return_dict\w*"
+    r"|gradient_\w+|pretraining_tp|task_specific_params|unsloth\w*|\w*layerdrop|drop_path_rate|\w*loss\w*|\w*jitter\w*"
+    r"|freeze_\w+|quantization|quantization_config|compression_config|tie_word_embeddings|vocab_size|mmgrid|id2label|label2id"
+    r"|problem_type|chunk_size_feed_forward|pruned_heads|torchscript|is_encoder_decoder|cross_attention_hidden_size"
+    r"|add_cross_attention|use_\w*kernels|\w*attn_implementation\w*|lambda_std_dev|mask_(?:time|feature)_\w+)$"
 )
 
 

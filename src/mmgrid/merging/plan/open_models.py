@@ -62,12 +62,12 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
             for model in multiplied.values()
             for scale in model.multiplied
         }
-        notes += [f"{called[key]}: is quantised; its 8-bit codes are multiplied by their scales" for key in multiplied]
+        notes += [f"{called[key]}: is quantised; its codes are multiplied by their scales" for key in multiplied]
         first = _of_config(recipe, opened)
         views, renamed = with_names_of_first({first: opened[first], **opened}, called)
         opened = {key: views[key] for key in opened}
         apart = None if is_stacked(recipe) else _in_blocks(opened)
-        opened, form = one_form(opened, called, apart=apart)
+        opened, form = one_form(opened, called, apart=apart, group_of=recipe.rule_of)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         said = (*notes, *renamed, *more, *form.notes)
         yield OpenModels(opened, called, form, words, {**form.dropped, **dropped}, said)

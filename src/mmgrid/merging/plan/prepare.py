@@ -166,7 +166,7 @@ def prepare_merge(
 
 def _idle_rules(recipe: MergeRecipe, plan: Plan) -> list[str]:
     """A note for each rule that no tensor follows."""
-    used = {next((n for n, rule in enumerate(recipe.rules) if rule.fits(name)), None) for name in plan.merged}
+    used = {recipe.rule_of(name) for name in plan.merged}
     notes = []
     for number, rule in enumerate(recipe.rules):
         if number in used:

@@ -144,6 +144,10 @@ class MergeRecipe(BaseModel):
                 raise ValueError(f"two sources are called {name!r}; give each its own name")
         return sources
 
+    def rule_of(self, tensor: str) -> int | None:
+        """The number of the rule that counts for a tensor; None if none does."""
+        return next((number for number, rule in enumerate(self.rules) if rule.fits(tensor)), None)
+
     @classmethod
     def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
         """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
