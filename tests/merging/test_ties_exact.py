@@ -23,7 +23,7 @@ from mmgrid.merging import in_memory, merge_state_dicts
 from mmgrid.merging.arrays import exact_sums
 from mmgrid.merging.engine import run as run_module
 from mmgrid.merging.engine import threshold_search, thresholds
-from mmgrid.merging.engine.threshold_search import ThresholdSearch
+from mmgrid.merging.engine.threshold_search import CountingSearch
 from mmgrid.merging.methods.stages.base import share_of
 
 SHAPES = {
@@ -88,6 +88,7 @@ def searching(*, elements: int, counting: bool, sample: int = 4, bins: int = 1 <
             patch.setattr(module, "DOT_BLOCK", 8)
         patch.setattr(threshold_search, "_BINS", bins)
         patch.setattr(thresholds, "_SAMPLE", sample)
+        patch.setattr(thresholds, "_SAMPLED_FROM", 0)
         patch.setattr(threshold_search, "_HELD", held)
         patch.setattr(thresholds, "SMALL_GROUP", 10 if counting else 1 << 22)
         patch.setattr(in_memory, "run", functools.partial(run_module.run, elements=elements))
@@ -188,13 +189,13 @@ def test_a_misleading_sample_changes_nothing(misleading: str, density: float, mo
             begins[::2] = 1e-6
         source[name] = torch.from_numpy(values)
     misled = []
-    narrow = ThresholdSearch.narrow
+    narrow = CountingSearch.narrow
 
     def watched(looking: Any) -> None:
         misled.append(not looking.beyond < looking.rank <= looking.beyond + int(looking.counts.sum()))
         narrow(looking)
 
-    monkeypatch.setattr(ThresholdSearch, "narrow", watched)
+    monkeypatch.setattr(CountingSearch, "narrow", watched)
     expected = brute_force(source, base, "model", Fraction(0), Fraction(str(density)))
     with searching(elements=run, counting=True, sample=run, bins=1 << 6):
         ours = kept_by("ties", source, base, density=density, workers=2)

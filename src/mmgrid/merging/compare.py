@@ -96,7 +96,7 @@ def _compared(
     first, n = next(iter(models.values())), len(models)
     sizes = {name: first.info(name).size for name in floats}
     collector = SumCollector(models, base, sizes, progress)
-    chunks = [chunk for name in floats for chunk in chunks_of(name, (), sizes[name], CHUNK_ELEMENTS, whole_rows=False)]
+    chunks = [chunk for name in floats for chunk in chunks_of(name, sizes[name], CHUNK_ELEMENTS)]
     for_each(chunks, collector.take, workers)
     tensors = {name: collector.sums.get(name) or no_sums(n) for name in floats}
     towers: dict[str, list[Sums]] = {}

@@ -18,6 +18,7 @@ from mmgrid.files import clear_disk_errors
 from mmgrid.machine.positioned import open_to_read, read_at, write_at
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS
 from mmgrid.merging.arrays.parallel import default_workers, for_each
+from mmgrid.merging.engine.inner_products import needs_pass
 from mmgrid.merging.engine.thresholds import SMALL_GROUP
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.sources import Source
@@ -213,7 +214,7 @@ def _passed_again(prepared: PreparedMerge) -> int:
     for name, part in prepared.plan.merged_parts():
         applied = prepared.program.applied(name)
         times = sum(bool(stages[0].ranks(1)) for stages in applied.steps)
-        times += applied.method.takes_gram and applied.method.needs == "tensor"
+        times += needs_pass(applied)
         widths = [
             source.info(name).bytes // max(source.info(name).size, 1) for source in prepared.program.sources.values()
         ]
@@ -232,16 +233,19 @@ def _peak(prepared: PreparedMerge, workers: int) -> int:
     most = 0
     for number, own in sizes.items():
         applied, largest = prepared.program.methods[number], max(own)
-        most = max(most, workers * _of_thread(applied, n, min(CHUNK_ELEMENTS, largest), largest))
+        run = min(CHUNK_ELEMENTS, largest)
+        most = max(most, workers * _of_thread(applied, n, run, largest))
         scopes = {stages[0].scope for stages in applied.steps if stages[0].ranks(1)}
         if scopes:
             group = largest if scopes == {"tensor"} else sum(own)
             held = (
                 workers * 4 * (n + 1) * min(group, SMALL_GROUP)
             )  # the magnitudes of each source, and a sorted copy of one
-            most = max(most, held + workers * _of_thread(applied, n, min(CHUNK_ELEMENTS, largest), largest))
+            most = max(most, held + workers * _of_thread(applied, n, run, largest))
             if group > SMALL_GROUP:
                 most += 64 << 20  # histograms
+        elif needs_pass(applied):  # a tensor of all models is held while it is read twice
+            most = max(most, workers * (4 * n * min(largest, SMALL_GROUP) + _of_thread(applied, n, run, largest)))
     return most
 
 

@@ -146,6 +146,7 @@ class MergeMethodKit:
         """Sets the number of elements per run, and whether thresholds are found by counting or in memory."""
         monkeypatch.setattr(run_module, "DOT_BLOCK", 8)
         monkeypatch.setattr(exact_sums, "DOT_BLOCK", 8)
+        monkeypatch.setattr(exact_sums, "COLUMN_BLOCK", 16)
         monkeypatch.setattr(threshold_search, "_BINS", 1 << 8)  # several rounds of counting, each of them fast
 
         def cut(elements: int, by_counting: bool) -> None:

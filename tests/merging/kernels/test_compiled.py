@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "linear": ("linear", {}),
     "linear, as given": ("linear", {"normalise": False}),
     "slerp": ("multislerp", {}),
+    "nuslerp": ("nuslerp", {}),
     "task arithmetic": ("task_arithmetic", {}),
     "task arithmetic, mean": ("task_arithmetic", {"normalise": True, "scale": 0.7}),
     "task arithmetic by depth": ("task_arithmetic", {"scale": [0.0, 0.3, 1.0]}),
@@ -129,7 +130,8 @@ def test_every_method_gives_the_same_bits(case: str) -> None:
             (torch.float64, torch.float8_e5m2),
         ]
     ):
-        sources, base = models(dtype, 2 if isinstance(options.get("density", options.get("drop")), dict) else 3, number)
+        two = method == "nuslerp" or isinstance(options.get("density", options.get("drop")), dict)
+        sources, base = models(dtype, 2 if two else 3, number)
         weights = WEIGHTS[number % 3] if case != "slerp" else None
         if weights is not None:
             weights = {name: weights[name] for name in sources}
@@ -180,6 +182,8 @@ def test_thresholds_masks_and_elections_give_the_same_bits(
 def test_numpy_handles_what_the_loops_do_not_support() -> None:
     sources, base = models(torch.bfloat16, 2)
     both(lambda: merge_state_dicts("pcb", sources, base=base), by_loops=False)
+    for along in ("rows", "columns"):
+        both(lambda along=along: merge_state_dicts("nuslerp", sources, along=along), by_loops=False)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

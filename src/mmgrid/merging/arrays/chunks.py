@@ -1,5 +1,6 @@
 """Runs of consecutive elements, the unit of reading, computing and writing."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,9 +19,19 @@ class Chunk:
     stop: int
 
 
-def chunks_of(tensor: str, shape: tuple[int, ...], size: int, elements: int, *, whole_rows: bool) -> Iterator[Chunk]:
-    """Split the first `size` elements of a tensor into runs of about `elements`, with `whole_rows` at the ends of rows."""
-    row = shape[-1] if shape and whole_rows else 1
-    step = max(1, elements // max(row, 1)) * max(row, 1)
+def chunks_of(tensor: str, size: int, elements: int, unit: int = 1) -> Iterator[Chunk]:
+    """Split the first `size` elements of a tensor into runs of about `elements`, in whole units of `unit` elements."""
+    unit = max(unit, 1)
+    step = max(elements // unit, 1) * unit
     for start in range(0, size, step):
         yield Chunk(tensor, start, min(start + step, size))
+
+
+def row_of(shape: tuple[int, ...]) -> int:
+    """The number of elements in a row, which runs along the last dimension."""
+    return shape[-1] if shape else 1
+
+
+def columns_of(shape: tuple[int, ...]) -> int:
+    """The number of columns, which run along the first dimension; a vector is one."""
+    return math.prod(shape[1:])

@@ -6,13 +6,14 @@ numpy's version, and a native loop can add in the same order.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
 
 DOT_BLOCK = 8192  # elements per block; runs consist of whole blocks
+COLUMN_BLOCK = 1 << 16  # elements of the blocks of rows in which inner products of columns are taken
 _LANES = 64  # sums of a block that are added up side by side
 
 
@@ -46,6 +47,37 @@ def block_products(blocked: np.ndarray) -> np.ndarray:
         while (half := lanes.shape[1] // 2) > 0:
             lanes = lanes[:, :half] + lanes[:, half:]
         products[:, i, j] = products[:, j, i] = lanes[:, 0]
+    return products
+
+
+def gram_of_rows(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The inner products of all pairs of n matrices [r, c] in each row: float64 [r, n, n]."""
+    return _pairs(rows, lambda product: product.sum(axis=1))
+
+
+def column_products(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The inner products of all pairs of n matrices [r, c] in each column, for blocks of rows: float64 [blocks, c, n, n].
+
+    The last block may be shorter. A run of rows has to begin with a block.
+    """
+    step = rows_of_block(rows[0].shape[1])
+    blocks = [[matrix[start : start + step] for matrix in rows] for start in range(0, len(rows[0]), step)]
+    return np.stack([_pairs(block, lambda product: product.sum(axis=0)) for block in blocks])
+
+
+def rows_of_block(columns: int) -> int:
+    """The number of rows whose products are added before the exact sum, for rows of so many columns."""
+    return max(COLUMN_BLOCK // max(columns, 1), 1)
+
+
+def _pairs(matrices: Sequence[np.ndarray], add: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """float64 [k, n, n], with `add` giving k sums of the products of two matrices."""
+    n = len(matrices)
+    wide = [matrix.astype(np.float64) for matrix in matrices]
+    found = {pair: add(wide[pair[0]] * wide[pair[1]]) for pair in itertools.combinations_with_replacement(range(n), 2)}
+    products = np.empty((len(found[0, 0]), n, n))
+    for (i, j), sums in found.items():
+        products[:, i, j] = products[:, j, i] = sums
     return products
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import take
-from mmgrid.merging.arrays.chunks import Chunk
+from mmgrid.merging.arrays.chunks import Chunk, row_of
+from mmgrid.merging.arrays.exact_sums import gram_of_rows
 from mmgrid.merging.arrays.floats import LARGEST, Floats, all_finite, largest, narrow, widen
 from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.errors import MergeError
@@ -18,7 +19,8 @@ from mmgrid.merging.plan.program import AppliedMethod, Program
 # (number of the source, number of the stage) → the thresholds of a run
 RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
 # One method with several weights and scales, each with the coefficients of a method that takes a Gram matrix
-MethodVariants = Sequence[tuple[AppliedMethod, Sequence[float] | None]]
+# (float64 [n], or of each column [columns, n]); None for a method of rows, whose coefficients follow from the run
+MethodVariants = Sequence[tuple[AppliedMethod, np.ndarray | None]]
 
 
 class Computation:
@@ -115,7 +117,7 @@ class Computation:
         vectors: Sequence[Floats],
         base: Floats | None,
         applied: AppliedMethod,
-        coefficients: Sequence[float] | None,
+        coefficients: np.ndarray | None,
     ) -> np.ndarray:
         """A run of the result, rounded, stored as in `STORAGE`."""
         info = self.plan.merged[chunk.tensor]
@@ -154,14 +156,13 @@ class Computation:
 def combine(
     applied: AppliedMethod,
     vectors: Sequence[Floats],
-    coefficients: Sequence[float] | None,
+    coefficients: np.ndarray | None,
     info: TensorInfo,
     base: Floats | None = None,
 ) -> Floats:
     """The method's result for a run, or for a whole tensor if the method needs one, as a new flat array."""
     if applied.method.takes_gram:
-        assert coefficients is not None
-        return weighted_sum(vectors, coefficients)
+        return _of_gram(applied, vectors, coefficients, info)
     if applied.method.whole_tensors:
         shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer rows than the tensor
         shaped = [tensor.reshape(shape) for tensor in vectors]
@@ -169,6 +170,21 @@ def combine(
         merged = applied.method.combine(shaped, applied.weights, applied.options, below)
         return np.array(merged, np.float32).reshape(-1)
     return applied.method.combine(vectors, applied.weights, applied.options)
+
+
+def _of_gram(
+    applied: AppliedMethod, vectors: Sequence[Floats], coefficients: np.ndarray | None, info: TensorInfo
+) -> Floats:
+    """The linear combination with the coefficients of the tensor, or of each row or column."""
+    if applied.method.gram_along(applied.options) == "rows":
+        rows = [vector.reshape(-1, row_of(info.shape)) for vector in vectors]
+        coefficients = applied.method.coefficients(gram_of_rows(rows), applied.weights, applied.options)
+        return weighted_sum(rows, list(coefficients.T[..., None])).reshape(-1)
+    assert coefficients is not None
+    if coefficients.ndim == 1:
+        return weighted_sum(vectors, coefficients.tolist())
+    rows = [vector.reshape(-1, len(coefficients)) for vector in vectors]
+    return weighted_sum(rows, list(coefficients.T)).reshape(-1)
 
 
 def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int, *, check: bool = True) -> Floats:

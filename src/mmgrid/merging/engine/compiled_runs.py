@@ -24,9 +24,8 @@ _Steps = tuple[tuple[tuple[Operation, int], ...], ...]  # for each source: opera
 def is_known(applied: AppliedMethod) -> bool:
     """Whether the loops support a method and its stages."""
     method = applied.method
-    return (method.takes_gram or method.combining is not None) and all(
-        type(stage) in KNOWN for own in applied.stages for stage in own
-    )
+    combines = method.gram_along(applied.options) == "tensor" if method.takes_gram else method.combining is not None
+    return combines and all(type(stage) in KNOWN for own in applied.stages for stage in own)
 
 
 class CompiledRuns:

@@ -4,6 +4,7 @@ Memory is bounded by a few runs of elements per thread, whatever the size of the
 sources' names, so neither the order in which sources are listed, nor threads, nor the length of the runs change a bit.
 """
 
+import functools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,15 +13,16 @@ from typing import Protocol
 import numpy as np
 
 from mmgrid.merging.arrays.buffers import frame
-from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, NATIVE_ELEMENTS, chunks_of
-from mmgrid.merging.arrays.exact_sums import DOT_BLOCK
+from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, NATIVE_ELEMENTS, chunks_of, columns_of, row_of
+from mmgrid.merging.arrays.exact_sums import DOT_BLOCK, rows_of_block
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.engine.arithmetic import Computation
 from mmgrid.merging.engine.compiled_runs import CompiledRuns, is_known
-from mmgrid.merging.engine.inner_products import inner_products_of
+from mmgrid.merging.engine.held import HeldProgram
+from mmgrid.merging.engine.inner_products import inner_products_of, needs_pass
 from mmgrid.merging.engine.kept_counts import KeptCounts
 from mmgrid.merging.engine.progress import TensorProgress
-from mmgrid.merging.engine.thresholds import Thresholds, find_thresholds
+from mmgrid.merging.engine.thresholds import Thresholds, find_thresholds, is_small
 from mmgrid.merging.kernels.choice import loops
 from mmgrid.merging.plan.plan import Plan, PlannedChunk
 from mmgrid.merging.plan.program import AppliedMethod, Program, Scale
@@ -68,12 +70,14 @@ def run(
             depends on it. Default: the fastest number.
         counts: counts of the tensors in `skip`; the others are added to it.
     """
+    held = HeldProgram(program)
+    program = held.program
     elements = _run_elements(program, plan, elements)
     computation, skipped = Computation(program, plan), set(skip)
     compiled = CompiledRuns(computation)
-    merged = merged_chunks(program, plan, elements)
-    thresholds = find_thresholds(computation, compiled, merged, workers)  # over skipped tensors, too: they count
-    remaining = [piece for piece in merged if piece[0].tensor not in skipped]
+    alone, together = _parted(program, plan, merged_chunks(program, plan, elements))
+    thresholds = find_thresholds(computation, compiled, together, workers)  # over skipped tensors, too: they count
+    remaining = [piece for piece in together if piece[0].tensor not in skipped]
     inner_products = inner_products_of(computation, compiled, remaining, workers)
     copies = [piece for piece in _copied_chunks(plan, elements) if piece[0].tensor not in skipped]
     finished = _Finished(plan, KeptCounts() if counts is None else counts, done)
@@ -81,7 +85,14 @@ def run(
     for name in plan.kept:
         if name not in skipped:
             writer.keep(name)
-    for_each([*copies, *remaining], writer.write, workers)
+
+    def write_alone(name: str) -> None:
+        with frame(), held.holding(name):
+            writer.write_alone(alone[name])
+
+    todo = [functools.partial(writer.write, piece) for piece in (*copies, *remaining)]
+    todo += [functools.partial(write_alone, name) for name in alone if name not in skipped]
+    for_each(todo, lambda work: work(), workers)
     for name, info in plan.infos.items():
         if not info.size and name not in skipped:
             finished.add_empty(name)
@@ -134,6 +145,17 @@ class _Writer:
             variant.sink.write(name, 0, whole)
         self.finished.add(name, whole.size, {})
 
+    def write_alone(self, pieces: Sequence[PlannedChunk]) -> None:
+        """Gather the statistics of a tensor, and write it."""
+        thresholds = find_thresholds(self.computation, self.compiled, pieces, 1)
+        own = replace(
+            self,
+            thresholds=thresholds,
+            inner_products=inner_products_of(self.computation, self.compiled, pieces, 1),
+        )
+        for piece in pieces:
+            own.write(piece)
+
     def write(self, piece: PlannedChunk) -> None:
         with frame():
             self._write(piece)
@@ -156,8 +178,8 @@ class _Writer:
         kept = dict(zip(self.computation.names, left, strict=True)) if applied.steps else {}
         self.finished.add(chunk.tensor, size, kept)
 
-    def _coefficients(self, applied: AppliedMethod, tensor: str) -> Sequence[float] | None:
-        if not applied.method.takes_gram:
+    def _coefficients(self, applied: AppliedMethod, tensor: str) -> np.ndarray | None:
+        if not applied.method.takes_gram or applied.method.gram_along(applied.options) == "rows":
             return None
         n = len(self.computation.names)
         gram = self.inner_products.get(tensor, np.zeros((n, n)))
@@ -178,15 +200,48 @@ def merged_chunks(program: Program, plan: Plan, elements: int) -> list[PlannedCh
     pieces = []
     for name, part in plan.merged_parts():
         applied = program.applied(name)
-        by_rows = any(stages[0].unit == "row" for stages in applied.steps)
-        whole = applied.method.whole_tensors or any(stages[0].unit == "tensor" for stages in applied.steps)
-        length = max(part.stop - part.start, 1) if whole else elements
-        shape = plan.merged[name].shape
+        length = max(part.stop - part.start, 1) if _is_whole(applied) else elements
+        unit = _unit(applied, plan.merged[name].shape)
         pieces += [
             (replace(chunk, start=chunk.start + part.start, stop=chunk.stop + part.start), part)
-            for chunk in chunks_of(name, shape, part.stop - part.start, length, whole_rows=by_rows)
+            for chunk in chunks_of(name, part.stop - part.start, length, unit)
         ]
     return pieces
+
+
+def _is_whole(applied: AppliedMethod) -> bool:
+    """Whether a method needs tensors as a whole."""
+    return applied.method.whole_tensors or any(stages[0].unit == "tensor" for stages in applied.steps)
+
+
+def _unit(applied: AppliedMethod, shape: tuple[int, ...]) -> int:
+    """The number of elements that a run of a tensor must not part."""
+    along = applied.method.gram_along(applied.options) if applied.method.takes_gram else "tensor"
+    if along == "columns":
+        return rows_of_block(columns_of(shape)) * columns_of(shape)
+    by_rows = along == "rows" or any(stages[0].unit == "row" for stages in applied.steps)
+    return row_of(shape) if by_rows else 1
+
+
+def _parted(
+    program: Program, plan: Plan, pieces: Sequence[PlannedChunk]
+) -> tuple[dict[str, list[PlannedChunk]], list[PlannedChunk]]:
+    """The runs of tensors that one thread finishes alone, tensor by tensor, and all other runs.
+
+    One thread takes a small tensor whose statistics are its own: it stays in the processor's cache from pass to pass,
+    and writing begins at once.
+    """
+    alone: dict[str, list[PlannedChunk]] = {}
+    together = []
+    for chunk, part in pieces:
+        applied = program.applied(chunk.tensor)
+        scopes = {stages[0].scope for stages in applied.steps if stages[0].ranks(1)}
+        needs_statistics = bool(scopes) or needs_pass(applied)
+        if needs_statistics and scopes <= {"tensor"} and is_small(plan.merged[chunk.tensor].size):
+            alone.setdefault(chunk.tensor, []).append((chunk, part))
+        else:
+            together.append((chunk, part))
+    return alone, together
 
 
 def _copied_chunks(plan: Plan, elements: int) -> list[PlannedChunk]:
@@ -196,5 +251,5 @@ def _copied_chunks(plan: Plan, elements: int) -> list[PlannedChunk]:
         for name, parts in plan.parts.items()
         for part in parts
         if not part.merged
-        for chunk in chunks_of(name, (), part.stop - part.start, elements, whole_rows=False)
+        for chunk in chunks_of(name, part.stop - part.start, elements)
     ]

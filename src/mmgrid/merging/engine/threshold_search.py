@@ -2,18 +2,21 @@
 
 The bits of magnitudes, read as whole numbers, have the order of the magnitudes. A histogram of them shows in which bin
 the threshold lies, and the next histogram covers that bin alone. A small sample gives the first interval, so one
-histogram over all elements is usually enough. The result is exact and does not depend on the length of the runs.
+histogram over all elements is usually enough. If the elements are few, those in the interval are remembered instead.
+The result is exact and does not depend on the length of the runs.
 """
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgrid.merging.arrays.buffers import take
-from mmgrid.merging.kernels.counting import distinct
+from mmgrid.merging.kernels.counting import distinct, ranked
 from mmgrid.merging.methods.stages import RunThreshold
 
 Bits = NDArray[np.uint32]
@@ -22,8 +25,10 @@ _BINS = 1 << 21  # enough for the interval that a sample gives: one pass usually
 _HELD = 1 << 22  # counts by run and bin that are remembered, to find the run that the threshold divides
 
 
-class ThresholdSearch:
+class Search(ABC):
     """The search for one threshold of one source, among the magnitudes whose bits are in [low, high].
+
+    All runs are counted, then the search is narrowed, until it is settled.
 
     Args:
         rank: number of elements above the threshold.
@@ -33,17 +38,11 @@ class ThresholdSearch:
         self.rank, self.low, self.high = rank, low, high
         self.threshold: int | None = None
         self.quota = 0  # number of elements that equal the threshold and count as above it
-        self.divides = False  # whether other elements that equal it count as below
-        self.equals: dict[
-            int, int
-        ] = {}  # number of the run → its elements that equal the threshold, if it divides them
-        self._adding = threading.Lock()
-        self._reset()
         if rank <= 0:
             self.threshold = TOP
 
     @classmethod
-    def from_sample(cls, rank: int, size: int, sample: Bits) -> ThresholdSearch:
+    def from_sample(cls, rank: int, size: int, sample: Bits) -> Self:
         """A search among `size` elements, which starts around the sample's quantile with a margin for sampling error."""
         n = len(sample)
         ordered = np.sort(sample)
@@ -51,6 +50,90 @@ class ThresholdSearch:
         high = int(ordered[int(place + margin)]) if place + margin < n else TOP - 1
         low = int(ordered[int(place - margin)]) if place - margin >= 0 else 0
         return cls(rank, low, high)
+
+    @abstractmethod
+    def add(self, number: int, beyond: int, inside: Bits) -> None:
+        """Add the counts of run `number`.
+
+        Args:
+            beyond: number of its elements above the interval.
+            inside: distances of its other elements, those in the interval, from the interval's lowest bits.
+        """
+
+    @property
+    @abstractmethod
+    def settled(self) -> bool:
+        """Whether the threshold of each run is known."""
+
+    @abstractmethod
+    def narrow(self) -> None:
+        """Settle, or continue in another interval, after a pass over all elements."""
+
+    @abstractmethod
+    def by_run(self, n_runs: int) -> list[RunThreshold]:
+        """The threshold of each run, once the search is settled."""
+
+    def _elsewhere(self, beyond: int) -> None:
+        """Continue on the side of the interval where the threshold is; the sample was misleading."""
+        self.low, self.high = (self.high + 1, TOP - 1) if self.rank <= beyond else (0, self.low - 1)
+
+
+def inside(bits: Bits, low: int, high: int) -> tuple[int, Bits]:
+    """The number of elements above an interval, and the distances of those inside it from its lowest bits."""
+    chosen = take(len(bits), np.bool_)
+    beyond = int(np.count_nonzero(np.greater(bits, np.uint32(high), out=chosen)))
+    place = np.subtract(bits, np.uint32(low), out=take(len(bits), np.uint32))  # elements below wrap around
+    return beyond, place[np.less_equal(place, np.uint32(high - low), out=chosen)]
+
+
+class HoldingSearch(Search):
+    """A search that remembers the elements in its interval: one pass usually settles it. For one thread."""
+
+    def __init__(self, rank: int, low: int = 0, high: int = TOP - 1) -> None:
+        super().__init__(rank, low, high)
+        self._reset()
+        self._equals: list[int] | None = None  # of each run, the elements that equal the threshold
+
+    def _reset(self) -> None:
+        self._beyond, self._runs = 0, list[Bits]()
+
+    def add(self, number: int, beyond: int, inside: Bits) -> None:
+        assert number == len(self._runs)
+        self._beyond += beyond
+        self._runs.append(inside.copy())
+
+    @property
+    def settled(self) -> bool:
+        return self.threshold is not None
+
+    def narrow(self) -> None:
+        every = np.concatenate(self._runs)
+        if not self._beyond < self.rank <= self._beyond + len(every):
+            self._elsewhere(self._beyond)
+        else:
+            distance, self.quota = ranked_or_sorted(every, self.rank - self._beyond)
+            self.threshold = self.low + distance
+            self._equals = [int(np.count_nonzero(run == np.uint32(distance))) for run in self._runs]
+        self._reset()
+
+    def by_run(self, n_runs: int) -> list[RunThreshold]:
+        assert self.threshold is not None
+        if self._equals is None:
+            return [RunThreshold(self.threshold, None)] * n_runs
+        return thresholds_by_run(self.threshold, self.quota, self._equals)
+
+
+class CountingSearch(Search):
+    """A search that counts the elements in each bin of its interval, whatever their number. Threads may share it."""
+
+    def __init__(self, rank: int, low: int = 0, high: int = TOP - 1) -> None:
+        super().__init__(rank, low, high)
+        self.divides = False  # whether other elements that equal the threshold count as below
+        self.equals: dict[
+            int, int
+        ] = {}  # number of the run → its elements that equal the threshold, if it divides them
+        self._adding = threading.Lock()
+        self._reset()
 
     def _reset(self) -> None:
         self.beyond = 0  # elements above the interval
@@ -60,22 +143,7 @@ class ThresholdSearch:
         self._n_held = 0
         self._equal: dict[int, int] = {}  # number of the run → its elements that equal the threshold, once it is known
 
-    def count(self, number: int, bits: Bits) -> None:
-        """Count the elements of run `number` above the interval and in each of its bins."""
-        chosen = take(len(bits), np.bool_)
-        beyond = int(np.count_nonzero(np.greater(bits, np.uint32(self.high), out=chosen)))
-        place = np.subtract(
-            bits, np.uint32(self.low), out=take(len(bits), np.uint32)
-        )  # elements below the interval wrap around
-        self.add(number, beyond, place[np.less_equal(place, np.uint32(self.high - self.low), out=chosen)])
-
     def add(self, number: int, beyond: int, inside: Bits) -> None:
-        """Add the counts of run `number`.
-
-        Args:
-            beyond: number of its elements above the interval.
-            inside: distances of its other elements, those in the interval, from the interval's lowest bits.
-        """
         if self.threshold is not None:  # only the number of equal elements in each run is still unknown
             self._equal[number] = len(inside)
             return
@@ -95,17 +163,14 @@ class ThresholdSearch:
 
     @property
     def settled(self) -> bool:
-        """Whether the threshold of each run is known."""
         return self.threshold is not None and (not self.divides or bool(self.equals))
 
     def narrow(self) -> None:
-        """Continue in the bin that contains the threshold, after a pass over all elements."""
         if self.threshold is not None:
             self.equals = self._equal
             return
-        if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):  # the sample was misleading
-            above = self.rank <= self.beyond
-            self.low, self.high = (self.high + 1, TOP - 1) if above else (0, self.low - 1)
+        if not self.beyond < self.rank <= self.beyond + int(self.counts.sum()):
+            self._elsewhere(self.beyond)
             self._reset()
             return
         upward = np.cumsum(self.counts[::-1])  # number of elements in the topmost bins
@@ -123,7 +188,6 @@ class ThresholdSearch:
         self._reset()
 
     def by_run(self, n_runs: int) -> list[RunThreshold]:
-        """The threshold of each run, once the search is settled."""
         assert self.threshold is not None
         if not self.divides:
             return [RunThreshold(self.threshold, None)] * n_runs
@@ -137,6 +201,15 @@ def _counted(inside: Bits, shift: int) -> tuple[Bits, Bits]:
         return done
     bins, counts = np.unique(inside >> np.uint32(shift), return_counts=True)
     return bins, counts.astype(np.uint32)
+
+
+def ranked_or_sorted(bits: Bits, rank: int) -> tuple[int, int]:
+    """The rank-th largest of `bits`, with rank at least 1, and how many of the `rank` largest are equal to it."""
+    if (done := ranked(bits, rank)) is not None:
+        return done
+    ordered = np.partition(bits, len(bits) - rank)
+    threshold = int(ordered[len(bits) - rank])
+    return threshold, rank - int(np.count_nonzero(ordered[len(bits) - rank :] > np.uint32(threshold)))
 
 
 def thresholds_by_run(threshold: int, quota: int, equals: list[int]) -> list[RunThreshold]:

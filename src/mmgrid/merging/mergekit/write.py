@@ -174,7 +174,7 @@ def _linear(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], sc
 def _of_chain(applied: AppliedMethod, options: Mapping[str, Mapping[str, Any]], scale: float) -> _Translation:
     """Methods over time: their coefficients depend only on the options."""
     n = len(options)
-    factors = applied.method.coefficients(np.zeros((n, n)), applied.weights, applied.options)
+    factors = applied.method.coefficients(np.zeros((n, n)), applied.weights, applied.options).tolist()
     own = {name: {"weight": float(factor)} for name, factor in zip(options, factors, strict=True)}
     return _Translation("linear", {"normalize": False}, own)
 

@@ -12,7 +12,8 @@ Methods come in three kinds, by the input of the function:
 - `combine(tensors, weights, **options)`: runs of elements, which may begin and end anywhere (`needs="element"`), after
   the method's `stages` have changed each task vector;
 - `coefficients(gram, weights, **options)`: the inner products of a tensor's sources; the result is the linear
-  combination of the sources with these coefficients (`needs="tensor"`, but no tensor is held in memory);
+  combination of the sources with these coefficients (`needs="tensor"`, but no tensor is held in memory). With `along`,
+  the function takes the inner products of each row or column at once, and gives each its own coefficients;
 - `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra. Of
   these, `combine(tensors, weights, base, **options)` also receives θ₀.
 """
@@ -36,6 +37,7 @@ from mmgrid.merging.methods.stages import STAGES, Stage
 Needs = Literal["element", "row", "tensor", "model"]
 Returns = Literal["delta", "weights"]
 Base = Literal["required", "optional", "none"]
+Along = Literal["tensor", "rows", "columns"]  # what has inner products of its own
 StageSpec = dict[str, Any]
 _NOTHING = object()
 _ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("tensors", "weights", "base"))
@@ -68,6 +70,7 @@ class Method:
         takes_base: whether `function` also takes θ₀, besides the task vectors.
         presets: named sets of options.
         per_source: options of the stages that may be given per source, as a mapping from source name to value.
+        along: what has inner products of its own under resolved options; None for always the tensor.
         combining: describes `function` in numbers for the compiled loops; None if they cannot compute it.
     """
 
@@ -82,6 +85,7 @@ class Method:
     takes_base: bool = False
     presets: Mapping[str, Preset] = field(default_factory=dict)
     per_source: tuple[str, ...] = ()
+    along: Callable[[Mapping[str, Any]], Along] | None = None
     combining: Combining | None = None
 
     @property
@@ -115,19 +119,28 @@ class Method:
         own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
         return self.function(tensors, weights, *([base] if self.takes_base else []), **own)
 
-    def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> Sequence[float]:
-        """The coefficient of each source, from the inner products float64 [n, n] of the sources' tensors."""
-        return self.function(gram, weights, **options)
+    def gram_along(self, options: Mapping[str, Any]) -> Along:
+        """What has inner products of its own, for a method that takes a gram matrix."""
+        return "tensor" if self.along is None else self.along(options)
+
+    def coefficients(self, gram: np.ndarray, weights: Sequence[float], options: Mapping[str, Any]) -> np.ndarray:
+        """The coefficient of each source, float64 [n], from the inner products [n, n] of the sources' tensors.
+
+        For a method with `along` also [rows, n] from [rows, n, n].
+        """
+        return np.asarray(self.function(gram, weights, **options), np.float64)
 
     def combination(
-        self, weights: Sequence[float], options: Mapping[str, Any], coefficients: Sequence[float] | None
+        self, weights: Sequence[float], options: Mapping[str, Any], coefficients: np.ndarray | None
     ) -> Combination | None:
         """The method in numbers for the compiled loops; None if they cannot compute it.
 
         Methods that take a gram matrix pass their `coefficients`, once known.
         """
         if self.takes_gram:
-            return None if coefficients is None else Combination(coefficients)
+            if coefficients is None or coefficients.ndim > 1:
+                return None
+            return Combination(coefficients.tolist())
         return None if self.combining is None else self.combining(weights, options)
 
     def for_source(self, options: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -214,6 +227,7 @@ def merge_method(
     stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None,
     presets: Mapping[str, Preset] | None = None,
     per_source: tuple[str, ...] = (),
+    along: Callable[[Mapping[str, Any]], Along] | None = None,
     combining: Combining | None = None,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Declares a function as a merge method of the same name. Its keyword-only arguments are the options."""
@@ -233,6 +247,7 @@ def merge_method(
         if returns == "delta" and not takes_gram and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+        assert along is None or takes_gram, f"{name}: only inner products have a direction"
         assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
         options = create_model(f"{name}_options", __config__=config, **fields)
         return Method(
@@ -247,6 +262,7 @@ def merge_method(
             takes_base,
             presets or {},
             per_source,
+            along,
             combining,
         )
 
@@ -273,16 +289,16 @@ def read_stage(method: str, spec: Mapping[str, Any]) -> Stage:
         raise MergeError(f"{method}: stage {name}: {place}: {first['msg']} (options: {known})") from error
 
 
-def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """Σ wᵢ xᵢ in the given order, as a new array.
+def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float] | Sequence[np.ndarray]) -> Floats:
+    """Σ wᵢ xᵢ in the given order, as a new array. A weight may be an array that fits the tensors' shape.
 
     Each product is rounded before it is added, which every machine can do: a fused multiply-add would give other bits
     on the processors that have it (measured: in 20 % of elements).
     """
-    total = np.multiply(tensors[0], np.float32(weights[0]), out=like(tensors[0]))
+    total = np.multiply(tensors[0], np.asarray(weights[0], np.float32), out=like(tensors[0]))
     product = like(total)
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
-        total += np.multiply(tensor, np.float32(weight), out=product)
+        total += np.multiply(tensor, np.asarray(weight, np.float32), out=product)
     return total
 
 

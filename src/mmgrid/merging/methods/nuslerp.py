@@ -1,22 +1,17 @@
 """`nuslerp`: spherical interpolation of two models or two task vectors, as a whole, by rows or by columns."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
-from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.methods.base import merge_method, sum_of_weights
+from mmgrid.merging.methods.base import Along, merge_method, sum_of_weights
 
 _PARALLEL = 1e-7  # the sine below which two directions count as one
-_AXES = {"tensor": None, "rows": -1, "columns": 0}
 
 
-@merge_method(needs="tensor", returns="weights", base="optional")
-def nuslerp(
-    tensors: Sequence[Floats], weights: Sequence[float], *, along: Literal["tensor", "rows", "columns"] = "tensor"
-) -> Floats:
+@merge_method(needs="tensor", returns="weights", base="optional", along=lambda options: options["along"])
+def nuslerp(gram: np.ndarray, weights: Sequence[float], *, along: Along = "tensor") -> np.ndarray:
     """θ = sin((1 − t) Ω) / sin Ω · θ₁ + sin(t Ω) / sin Ω · θ₂, with t = w₂ / (w₁ + w₂), Ω the angle between θ₁ and θ₂.
 
     With a base, the task vectors τᵢ take the place of θᵢ, and the base is added. `along` gives each row (or column) its
@@ -31,29 +26,21 @@ def nuslerp(
     first.
 
     Args:
-        tensors: θ₁ and θ₂ (τ₁ and τ₂ with a base), float32, one shape.
+        gram: float64 [..., 2, 2], inner products of θ₁ and θ₂ (τ₁ and τ₂ with a base), of the tensor or of each of its
+            rows or columns.
         weights: w₁, w₂.
         along: what has an angle of its own: the tensor, or each of its rows or columns.
 
     Raises:
         MergeError: there are not two sources, or the weights add up to zero.
     """
-    if len(tensors) != 2:
-        raise MergeError(f"nuslerp: takes two sources, not {len(tensors)}; use multislerp or karcher")
+    if len(weights) != 2:
+        raise MergeError(f"nuslerp: takes two sources, not {len(weights)}; use multislerp or karcher")
     t = weights[1] / sum_of_weights("nuslerp", weights, "change them")
-    one, other = tensors
-    axis = _AXES[along] if one.ndim else None
-
-    def inner(first: Floats, second: Floats) -> np.ndarray:
-        return np.multiply(first, second, dtype=np.float64).sum(axis=axis, keepdims=True)
-
-    lengths = np.sqrt(inner(one, one)) * np.sqrt(inner(other, other))
-    cosine = np.divide(inner(one, other), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    lengths = np.sqrt(gram[..., 0, 0]) * np.sqrt(gram[..., 1, 1])
+    cosine = np.divide(gram[..., 0, 1], lengths, out=np.zeros_like(lengths), where=lengths > 0)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     sine = np.sin(angle)
     linear = sine < _PARALLEL
     divisor = np.where(linear, 1.0, sine)
-    merged = np.zeros(one.shape)
-    for tensor, share in ((one, 1 - t), (other, t)):
-        merged += tensor * np.where(linear, share, np.sin(share * angle) / divisor)
-    return merged.astype(np.float32)
+    return np.stack([np.where(linear, share, np.sin(share * angle) / divisor) for share in (1 - t, t)], axis=-1)
