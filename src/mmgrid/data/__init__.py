@@ -7,6 +7,7 @@ from mmgrid.data.errors import CalendarError, DataError, LeakageError, NoTestUse
 from mmgrid.data.held_out import HeldOut, HeldOutUsers, Known, held_out, held_out_users, known_now
 from mmgrid.data.histories import Histories
 from mmgrid.data.items import Items
+from mmgrid.data.joining import joined
 from mmgrid.data.preparation import Dropped, Preparation, filter_interactions, prepare
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS, read_files
@@ -39,6 +40,7 @@ __all__ = [
     "held_out",
     "held_out_users",
     "interactions_by_month",
+    "joined",
     "known_now",
     "milliseconds",
     "nested_order",

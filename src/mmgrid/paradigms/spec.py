@@ -71,6 +71,11 @@ class ParadigmSpec:
     layouts: ClassVar[tuple[Layout, ...]] = ()
     seconds: ClassVar[tuple[float, float]] = (5e-3, 5e-3)
 
+    @property
+    def any_catalogue(self) -> bool:
+        """Whether its trained models recommend from any catalogue with texts, not only from the one they learned."""
+        return self.from_backbone and not self.own_token_rows
+
     def base_values(self, recipe: Any) -> dict[str, Any]:
         """The recipe's values that the base Θ⁽⁰⁾ depends on."""
         return {}

@@ -93,8 +93,10 @@ class _Inputs:
 
 
 def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
-    from mmgrid.grid.builders.corpus import prepare_corpus, synthetic_raw
+    from mmgrid.grid.builders.corpus import join_corpora, prepare_corpus, synthetic_raw
 
+    if "joint" in inputs.recipe:
+        return join_corpora(inputs.named("corpus"), inputs.recipe["domain"], place.folder, inputs.calendar)
     data, domain, recipe = inputs.grid.spec.data, inputs.recipe["domain"], inputs.recipe
     if data.format == "synthetic":
         raw = synthetic_raw(inputs.grid.spec.world, domain, place.folder)

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmgrid.data import READERS, Calendar, RawDomain, held_out_users, interactions_by_month, prepare, statistics
+from mmgrid.data import (
+    READERS,
+    Calendar,
+    Corpus,
+    RawDomain,
+    held_out_users,
+    interactions_by_month,
+    joined,
+    prepare,
+    statistics,
+)
 from mmgrid.data.held_out import Target
 from mmgrid.data.synthetic import World, write_world
 
@@ -21,6 +31,15 @@ def prepare_corpus(
     prepared.corpus.save(folder)
     interactions_by_month(prepared.corpus).write_parquet(folder / "months.parquet")
     return prepared.summary() | {"statistics": statistics(prepared.corpus, calendar).as_dict()}
+
+
+def join_corpora(folders: Mapping[str, Path], name: str, folder: Path, calendar: Calendar) -> Mapping[str, Any]:
+    """Write the corpora of several domains as one into `folder`, with its statistics."""
+    corpus = joined({domain: Corpus.load(own) for domain, own in folders.items()}, name)
+    corpus.save(folder)
+    interactions_by_month(corpus).write_parquet(folder / "months.parquet")
+    counts = {"users": corpus.n_users, "items": len(corpus.catalogue), "interactions": len(corpus)}
+    return counts | {"statistics": statistics(corpus, calendar).as_dict()}
 
 
 def synthetic_raw(world: World, domain: str, folder: Path) -> RawDomain:

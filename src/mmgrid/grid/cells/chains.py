@@ -40,6 +40,14 @@ class Chains:
             paradigm: {domain: self._chain(paradigm, domain) for domain in self.spec.data.domains} for paradigm in named
         }
 
+    @cached_property
+    def joint(self) -> Mapping[str, Mapping[str, Mapping[str, Cell]]]:
+        """Name of a joint training → paradigm → phase → checkpoint."""
+        return {
+            joint.name: {name: self._chain(name, joint.name) for name in self.spec.joint_paradigms(joint)}
+            for joint in self.spec.joint
+        }
+
     def _base(self, paradigm: str, backbone: Cell) -> Cell:
         spec, values = PARADIGMS[paradigm], self.spec.recipe(paradigm)
         recipe: dict[str, Any] = {"paradigm": paradigm, **spec.base_values(values)}
@@ -82,7 +90,7 @@ class Chains:
             **phase_values(values, phase),
             **spec.more_training_values(values, phase, catalogue),
         }
-        upstream = {"corpus": sources.corpora[domain]} | ({"start": start} if start else {})
+        upstream = {"corpus": sources.corpus(domain)} | ({"start": start} if start else {})
         if start is None or start.kind == "base":  # later phases find their needs in the checkpoint before
             upstream |= sources.needs(spec.training_needs, domain)
         key = (paradigm, domain, phase, *sources.suffix)

@@ -27,6 +27,16 @@ def expand(grid: Grid, digest: Digest) -> list[Cell]:
     return cells
 
 
+def _joint_cells(chains: Chains) -> list[Cell]:
+    """Models that are trained on several domains at once, and their evaluations on each at the end of the last phase."""
+    cells: list[Cell] = []
+    for joint in chains.spec.joint:
+        for paradigm, chain in chains.joint[joint.name].items():
+            model = Model(paradigm, f"{joint.name}-{chains.phases[-1]}", {"model": chain[chains.phases[-1]]})
+            cells += [*chain.values(), *(evaluation(chains.sources, model, domain) for domain in joint.domains)]
+    return cells
+
+
 def _own_cells(chains: Chains) -> list[Cell]:
     """The cells for one seed that belong to no study."""
     sources = chains.sources
@@ -36,6 +46,7 @@ def _own_cells(chains: Chains) -> list[Cell]:
             for phase, checkpoint in chain.items():
                 model = Model(paradigm, phase, {"model": checkpoint})
                 cells += [checkpoint, evaluation(sources, model, domain)]
+    cells += _joint_cells(chains)
     for domain in sources.corpora:
         cells += [evaluation(sources, Model(BASELINE, name), domain) for name in BASELINES]
     pairs, general = Merges(chains), GeneralMerges(chains)

@@ -9,6 +9,7 @@ from mmgrid.data import READERS
 from mmgrid.data.readers import TableOptions
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
+from mmgrid.grid.file.joint import JointTraining
 from mmgrid.grid.file.load import Grid, GridError
 from mmgrid.grid.file.spec import PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import PARADIGMS, Need
@@ -30,6 +31,15 @@ class Sources:
     def corpora(self) -> dict[str, Cell]:
         """Domain → its prepared data."""
         return {domain: self._corpus(domain) for domain in self.spec.data.domains}
+
+    @cached_property
+    def joint_corpora(self) -> dict[str, Cell]:
+        """Name of a joint training → the data of its domains as one corpus."""
+        return {joint.name: self._joint_corpus(joint) for joint in self.spec.joint}
+
+    def corpus(self, domain: str) -> Cell:
+        """The prepared data of a domain, or of a joint training."""
+        return self.corpora[domain] if domain in self.corpora else self.joint_corpora[domain]
 
     @cached_property
     def backbone(self) -> Cell | None:
@@ -124,6 +134,15 @@ class Sources:
             recipe |= options.identity()
             self._check_texts(domain, root, options)
         return Cell("corpus", (domain,), recipe)
+
+    def _joint_corpus(self, joint: JointTraining) -> Cell:
+        recipe = {
+            "joint": sorted(joint.domains),
+            "domain": joint.name,
+            "phases": self.spec.phases.calendar().as_dates(),
+        }
+        upstream = {f"corpus:{domain}": self.corpora[domain] for domain in sorted(joint.domains)}
+        return Cell("corpus", (joint.name,), recipe, upstream)
 
     def _check_texts(self, domain: str, root: Path, options: TableOptions) -> None:
         """Raise GridError if the grid has paradigms that read the texts of items, and the items have none."""

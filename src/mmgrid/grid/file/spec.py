@@ -15,6 +15,7 @@ from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.joint import JointTraining, joint_problems
 from mmgrid.grid.file.merges import MergesSpec, place_of, problems
 from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
@@ -245,6 +246,7 @@ class GridSpec(Frozen):
     item_vectors: ItemVectorsSpec = ItemVectorsSpec()
     semantic_ids: SemanticIdsSpec = SemanticIdsSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    joint: tuple[JointTraining, ...] = ()
     merges: tuple[MergesSpec, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
@@ -275,6 +277,10 @@ class GridSpec(Frozen):
             history_length=None if self._official_lengths else self.evaluation.history_length,
             compat=self.compat,
         )
+
+    def joint_paradigms(self, joint: JointTraining) -> tuple[str, ...]:
+        """The paradigms of a joint training."""
+        return joint.chosen(self.paradigms)
 
     @property
     def _official_lengths(self) -> bool:
@@ -320,6 +326,8 @@ class GridSpec(Frozen):
         paradigms |= {external.paradigm for external in self.checkpoints}
         for number, key, problem in problems(self.merges, self.data.domains, paradigms):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
+        for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):
+            raise ValueError(f"joint[{number}]{key}: {problem}")
         for number, study in enumerate(self.studies):
             for field, known in (("domains", domains), ("paradigms", paradigms)):
                 unknown = sorted(set(getattr(study, field) or ()) - known)
