@@ -137,6 +137,12 @@ def _pcb(changes: list[Array], weights: list[float], options: Options) -> Array:
     return np.where(divisor > 0, total / np.where(divisor > 0, divisor, 1.0), 0.0).reshape(shape)
 
 
+def _emr(changes: list[Array], weights: list[float], options: Options) -> Array:
+    scaled = np.array([weight * change for change, weight in zip(changes, weights, strict=True)])
+    sign = np.where(scaled.sum(axis=0) < 0, -1.0, 1.0)
+    return sign * np.where(sign * scaled > 0, np.abs(scaled), 0.0).max(axis=0)
+
+
 def _tsv_m(changes: list[Array], weights: list[float], options: Options) -> Array:
     if changes[0].ndim < 2:
         return mean(changes, weights)
@@ -198,6 +204,7 @@ def _knots(changes: list[Array], weights: list[float], options: Options) -> Arra
 
 REFERENCES: dict[str, Reference] = {
     "consensus": _of_tensors(_consensus),
+    "emr": _of_tensors(_emr),
     "pcb": _of_tensors(_pcb),
     "tsv_m": _of_tensors(_tsv_m),
     "iso_c": _of_tensors(_iso_c),

@@ -27,6 +27,7 @@ from mmgrid.testing.merge_method import (
 
 METHODS_AND_OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *(("consensus", options) for options in ({}, {"k": 3, "inner": "ties"}, {"task": 2, "threshold": 0.6})),
+    ("emr", {}),
     *(("pcb", options) for options in ({}, {"ratio": 0.5, "clip": 0.1})),
     *(("tsv_m", options) for options in ({}, {"rank": 1.0}, {"rank": 0.4})),
     ("iso_c", {}),
@@ -42,7 +43,7 @@ IDENTITY: dict[str, dict[str, Any]] = {
 
 
 def _case(name: str, options: Mapping[str, Any]) -> MethodCase:
-    scales = name in ("tsv_m", "iso_c", "iso_cts", "pcb") or options.get("normalise") is False
+    scales = name in ("emr", "tsv_m", "iso_c", "iso_cts", "pcb") or options.get("normalise") is False
     return MethodCase(
         METHODS[name],
         REFERENCES[name],

@@ -77,6 +77,16 @@ class FamilyRecipe:
             raise MergeError(f"{where}: a chain has neither method nor base: its first source is the shared model")
         if spec.shared == "base" and rest.get("base") is None and not spec.chain:
             raise MergeError(f"{where}: names no method, so the base is the shared model; name it (base: FOLDER)")
+        bound = sorted({part.kind for part in spec.all} & {"mask", "low_rank"})
+        if spec.chain and bound:
+            raise MergeError(
+                f"{where}: a chain has no part {bound[0]}, which is a change of the shared model and not of the checkpoint "
+                "before; choose delta, exact, own or shared"
+            )
+        if spec.masks and spec.shared == "base":
+            raise MergeError(
+                f"{where}: masks choose from a shared change, and the base has none: name a method, e.g. emr"
+            )
         if spec.masks and rest.get("base") is None:
             raise MergeError(f"{where}: masks need a base, the model that the sources were trained from (base: FOLDER)")
         merge = MergeRecipe.load({"method": "linear", **rest}).anchored(folder)

@@ -31,7 +31,7 @@ METHODS: Plugins[Method] = Plugins(
             "model_stock",
             "model_stock_filters",
         ),
-        *("ties", "dare", "mask", "breadcrumbs", "della", "lines", "consensus", "pcb"),
+        *("ties", "dare", "mask", "breadcrumbs", "della", "lines", "consensus", "emr", "pcb"),
         *("sce", "ram", "ram_plus", "nearswap", "arcee_fusion"),
         *("tsv_m", "iso_c", "iso_cts", "cart", "knots"),
         *("velocity", "acceleration", "decay"),
