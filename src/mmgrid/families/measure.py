@@ -64,11 +64,7 @@ def measured(
             if done is not None and chunk.stop == entry_size(entry, chunk.tensor):
                 done(chunk.tensor)
 
-    chunks = [
-        chunk
-        for name in entry.tensors
-        for chunk in chunks_of(name, (), entry_size(entry, name), CHUNK_ELEMENTS, whole_rows=False)
-    ]
+    chunks = [chunk for name in entry.tensors for chunk in chunks_of(name, entry_size(entry, name), CHUNK_ELEMENTS)]
     for_each(chunks, compare, workers)
     for name in pair.rows:
         runs[name, -1] = _change_of_rows(name, pair)
@@ -128,7 +124,7 @@ def _compare(chunk: Chunk, pair: Pair, member: FamilyMember) -> _Squares:
 def _change_of_rows(name: str, pair: Pair) -> _Squares:
     """The change of the rows that a token table's part has."""
     found = _Squares()
-    for chunk in chunks_of(name, (), math.prod(pair.shape(name)), CHUNK_ELEMENTS, whole_rows=False):
+    for chunk in chunks_of(name, math.prod(pair.shape(name)), CHUNK_ELEMENTS):
         with frame():
             own = pair.values(name, chunk.start, chunk.stop)
             found.changed += _square(own - _reference(name, pair, chunk.start, chunk.stop))

@@ -52,11 +52,7 @@ def write_tensors(tensors: Tensors, file: Path, workers: int) -> None:
 
 def runs_of(tensors: Tensors) -> list[Chunk]:
     """All elements of all tensors, in runs."""
-    return [
-        chunk
-        for name in tensors
-        for chunk in chunks_of(name, (), tensors.info(name).size, CHUNK_ELEMENTS, whole_rows=False)
-    ]
+    return [chunk for name in tensors for chunk in chunks_of(name, tensors.info(name).size, CHUNK_ELEMENTS)]
 
 
 def inside(folder: Path, family: Path, weights: list[Path]) -> ModelPlace:

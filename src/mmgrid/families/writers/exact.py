@@ -36,7 +36,7 @@ def write_exact(
         near[name] = _is_near(pair, name, sizes[name])
 
     for_each(names, compare, workers)
-    blocks = [chunk for name in sizes for chunk in chunks_of(name, (), sizes[name], BLOCK, whole_rows=False)]
+    blocks = [chunk for name in sizes for chunk in chunks_of(name, sizes[name], BLOCK)]
 
     def block_of(chunk: Chunk) -> bytes:
         with frame():

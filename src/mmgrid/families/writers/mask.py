@@ -37,11 +37,7 @@ def write_mask(
                 runs[chunk.tensor, chunk.start] = sums
 
         for_each(
-            [
-                chunk
-                for name, size in sizes.items()
-                for chunk in chunks_of(name, (), size, CHUNK_ELEMENTS, whole_rows=False)
-            ],
+            [chunk for name, size in sizes.items() for chunk in chunks_of(name, size, CHUNK_ELEMENTS)],
             code,
             workers,
         )

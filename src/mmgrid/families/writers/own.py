@@ -33,10 +33,6 @@ def write_own(
                     stored = pair.target.read(name, start, stop)
                 writer.write(name, start, stored)
 
-        runs = [
-            chunk
-            for name, info in infos.items()
-            for chunk in chunks_of(name, (), info.size, CHUNK_ELEMENTS, whole_rows=False)
-        ]
+        runs = [chunk for name, info in infos.items() for chunk in chunks_of(name, info.size, CHUNK_ELEMENTS)]
         for_each(runs, copy, workers)
     return {}
