@@ -18,7 +18,7 @@ from mmgrid.files import clear_disk_errors
 from mmgrid.machine.positioned import open_to_read, read_at, write_at
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS
 from mmgrid.merging.arrays.parallel import default_workers, for_each
-from mmgrid.merging.engine.inner_products import needs_pass
+from mmgrid.merging.engine.preparation import needs_passes
 from mmgrid.merging.engine.thresholds import SMALL_GROUP
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.sources import Source
@@ -214,7 +214,7 @@ def _passed_again(prepared: PreparedMerge) -> int:
     for name, part in prepared.plan.merged_parts():
         applied = prepared.program.applied(name)
         times = sum(bool(stages[0].ranks(1)) for stages in applied.steps)
-        times += needs_pass(applied)
+        times += needs_passes(applied) * (2 if applied.method.takes_passes else 1)
         widths = [
             source.info(name).bytes // max(source.info(name).size, 1) for source in prepared.program.sources.values()
         ]
@@ -244,7 +244,7 @@ def _peak(prepared: PreparedMerge, workers: int) -> int:
             most = max(most, held + workers * _of_thread(applied, n, run, largest))
             if group > SMALL_GROUP:
                 most += 64 << 20  # histograms
-        elif needs_pass(applied):  # a tensor of all models is held while it is read twice
+        elif needs_passes(applied):  # a tensor of all models is held while it is read twice
             most = max(most, workers * (4 * n * min(largest, SMALL_GROUP) + _of_thread(applied, n, run, largest)))
     return most
 

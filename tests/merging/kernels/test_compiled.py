@@ -19,6 +19,7 @@ from mmgrid.merging.engine import run as run_module
 from mmgrid.merging.engine import threshold_search, thresholds
 from mmgrid.merging.engine.compiled_runs import CompiledRuns
 from mmgrid.merging.kernels.choice import VARIABLE, loops
+from mmgrid.merging.methods import selection
 
 pytestmark = pytest.mark.skipif(loops() is None, reason="needs native loops: a C compiler when mmgrid is installed")
 
@@ -184,6 +185,16 @@ def test_numpy_handles_what_the_loops_do_not_support() -> None:
     both(lambda: merge_state_dicts("pcb", sources, base=base), by_loops=False)
     for along in ("rows", "columns"):
         both(lambda along=along: merge_state_dicts("nuslerp", sources, along=along), by_loops=False)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("options", [{}, {"select": 0.3}, {"select": 0.9, "floor": 0.4}])
+def test_spread_gives_the_same_bits(n: int, dtype: torch.dtype, options: dict[str, float]) -> None:
+    sources, base = models(dtype, n)
+    with in_runs_of(2052), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_SAMPLED_FROM", 0)
+        both(lambda: merge_state_dicts("sce", sources, base=base, **options))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

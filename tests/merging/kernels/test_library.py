@@ -8,7 +8,7 @@ import torch
 
 from mmgrid.merging import merge_state_dicts
 from mmgrid.merging.engine import compiled_runs, thresholds
-from mmgrid.merging.kernels import building, counting, library
+from mmgrid.merging.kernels import building, counting, library, spread
 from mmgrid.merging.kernels.building import LEVELS, LIBRARY, CannotBuild, build, digest, is_current
 from mmgrid.merging.kernels.choice import VARIABLE
 from mmgrid.merging.kernels.layout import BLOCK
@@ -57,12 +57,13 @@ def test_every_level_gives_the_same_bits(level: str, monkeypatch: pytest.MonkeyP
         ("breadcrumbs", {"gamma": 0.2, "density": 0.5}),
         ("della", {}),
         ("model_stock", {}),
+        ("sce", {"select": 0.3}),
     ]
     used: list[Loops] = []
     for method, options in cases:
         below = None if method == "linear" else base
 
-        own_weights = None if method == "model_stock" else weights
+        own_weights = None if method in ("model_stock", "sce") else weights
 
         def merged(method=method, options=options, below=below, weights=own_weights) -> dict[str, torch.Tensor]:
             return merge_state_dicts(method, sources, base=below, weights=weights, **options)
@@ -70,7 +71,7 @@ def test_every_level_gives_the_same_bits(level: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(VARIABLE, "off")
         expected = merged()
         with pytest.MonkeyPatch.context() as patch:
-            for module in (compiled_runs, counting):
+            for module in (compiled_runs, counting, spread):
                 patch.setattr(module, "loops", lambda: used.append(own) or own)
             patch.setattr(thresholds, "SMALL_GROUP", 45_000)  # the model's thresholds are counted, the tensors' ranked
             found = merged()

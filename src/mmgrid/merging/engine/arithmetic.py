@@ -11,6 +11,7 @@ from mmgrid.merging.arrays.floats import LARGEST, Floats, all_finite, largest, n
 from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods.base import weighted_sum
+from mmgrid.merging.methods.passes import OfRun
 from mmgrid.merging.methods.stages import Place, RunThreshold
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
 from mmgrid.merging.plan.plan import BASE, Plan, TensorPart
@@ -18,9 +19,11 @@ from mmgrid.merging.plan.program import AppliedMethod, Program
 
 # (number of the source, number of the stage) → the thresholds of a run
 RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
-# One method with several weights and scales, each with the coefficients of a method that takes a Gram matrix
-# (float64 [n], or of each column [columns, n]); None for a method of rows, whose coefficients follow from the run
-MethodVariants = Sequence[tuple[AppliedMethod, np.ndarray | None]]
+# What a method knows about a tensor beforehand: the coefficients of one that takes inner products, float64 [n] or, for
+# each column, [columns, n] (those of rows follow from each run); the function of one that takes passes.
+Prepared = np.ndarray | OfRun | None
+# One method with several weights and scales
+MethodVariants = Sequence[tuple[AppliedMethod, Prepared]]
 
 
 class Computation:
@@ -64,16 +67,21 @@ class Computation:
         ]
         if not applied.on_deltas:
             return tensors, None
+        base = self.base(chunk, part, check=check)
+        for number, values in enumerate(tensors):
+            delta = np.subtract(values, base, out=take(len(values)))  # `values` may be the source's own memory
+            tensors[number] = self._staged(applied, delta, number, chunk, thresholds, n_stages)
+        return tensors, base
+
+    def base(self, chunk: Chunk, part: TensorPart, *, check: bool = True) -> Floats:
+        """The run of θ₀, for a method of task vectors."""
+        applied = self.program.applied(chunk.tensor)
         assert applied.base is not None
         if part.base is None:
             raise MergeError(
                 f"tensor {chunk.tensor}: the base lacks rows that are to be merged; keep, append or drop their block"
             )
-        base = read_values(applied.base, BASE, chunk, part.base - part.start, check=check)
-        for number, values in enumerate(tensors):
-            delta = np.subtract(values, base, out=take(len(values)))  # `values` may be the source's own memory
-            tensors[number] = self._staged(applied, delta, number, chunk, thresholds, n_stages)
-        return tensors, base
+        return read_values(applied.base, BASE, chunk, part.base - part.start, check=check)
 
     def _staged(
         self,
@@ -109,7 +117,7 @@ class Computation:
         vectors, base = self.vectors(chunk, part, thresholds)
         has_stages = bool(methods[0][0].steps)
         kept = [int(np.count_nonzero(vector)) if has_stages else 0 for vector in vectors]
-        return [self.result(chunk, vectors, base, applied, factors) for applied, factors in methods], kept
+        return [self.result(chunk, vectors, base, applied, prepared) for applied, prepared in methods], kept
 
     def result(
         self,
@@ -117,7 +125,7 @@ class Computation:
         vectors: Sequence[Floats],
         base: Floats | None,
         applied: AppliedMethod,
-        coefficients: np.ndarray | None,
+        prepared: Prepared,
     ) -> np.ndarray:
         """A run of the result, rounded, stored as in `STORAGE`."""
         info = self.plan.merged[chunk.tensor]
@@ -125,7 +133,7 @@ class Computation:
         if base is not None and scale == 0:  # not base + 0 · Δ, which turns -0.0 into 0.0
             return rounded(chunk.tensor, base, info.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            combined = combine(applied, vectors, coefficients, info, base)
+            combined = combine(applied, vectors, prepared, info, base, chunk.start)
             if base is not None:
                 if scale != 1.0:
                     np.multiply(combined, np.float32(scale), out=combined)
@@ -156,13 +164,18 @@ class Computation:
 def combine(
     applied: AppliedMethod,
     vectors: Sequence[Floats],
-    coefficients: np.ndarray | None,
+    prepared: Prepared,
     info: TensorInfo,
     base: Floats | None = None,
+    start: int = 0,
 ) -> Floats:
-    """The method's result for a run, or for a whole tensor if the method needs one, as a new flat array."""
+    """The method's result for a run that begins at `start`, or for a whole tensor if the method needs one; flat and new."""
     if applied.method.takes_gram:
-        return _of_gram(applied, vectors, coefficients, info)
+        assert not callable(prepared)
+        return _of_gram(applied, vectors, prepared, info)
+    if applied.method.takes_passes:
+        assert callable(prepared)
+        return prepared(start, vectors)
     if applied.method.whole_tensors:
         shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer rows than the tensor
         shaped = [tensor.reshape(shape) for tensor in vectors]

@@ -48,6 +48,8 @@ class CompiledRuns:
         methods: MethodVariants,
     ) -> tuple[list[np.ndarray], list[int]] | None:
         """A run of the result under each of `methods`, as `Computation.results` returns it."""
+        if methods[0][0].method.takes_passes:
+            return self._by_passes(chunk, part, methods)
         native = loops()
         info = self._computation.plan.merged[chunk.tensor]
         if native is None or (table := self._table(chunk, part, thresholds)) is None:
@@ -55,9 +57,10 @@ class CompiledRuns:
         depth = self._computation.depth[chunk.tensor]
         on_deltas = methods[0][0].on_deltas
         combinations = []
-        for applied, coefficients in methods:
+        for applied, prepared in methods:
+            assert not callable(prepared)
             scale = applied.scale_at(depth)
-            combination = applied.method.combination(applied.weights, applied.options, coefficients)
+            combination = applied.method.combination(applied.weights, applied.options, prepared)
             if combination is None:
                 return None
             combinations.append(None if on_deltas and scale == 0 else (combination, scale))
@@ -73,6 +76,27 @@ class CompiledRuns:
         if not halves:
             targets = [narrow(target, info.dtype) for target in targets]
         return targets, kept.tolist()
+
+    def _by_passes(
+        self, chunk: Chunk, part: TensorPart, methods: MethodVariants
+    ) -> tuple[list[np.ndarray], list[int]] | None:
+        """As `results`, for methods that compute runs by functions of their own."""
+        vectors = self.vectors(chunk, part)
+        if vectors is None:
+            return None
+        base = self._computation.base(chunk, part) if methods[0][0].on_deltas else None
+        results = [self._computation.result(chunk, vectors, base, applied, prepared) for applied, prepared in methods]
+        return results, [0] * len(vectors)
+
+    def vectors(self, chunk: Chunk, part: TensorPart) -> list[np.ndarray] | None:
+        """The method's input for a run, float32, for a method without stages."""
+        native = loops()
+        if native is None or (table := self._table(chunk, part, {})) is None:
+            return None
+        targets = [take(chunk.stop - chunk.start) for _ in self._computation.names]
+        addresses = np.array([address_of(target) for target in targets], np.int64)
+        worst = native.loaded(table.address, address_of(table.room), address_of(addresses))
+        return None if worst >= _INFINITY else targets
 
     def magnitudes(
         self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int

@@ -21,7 +21,7 @@ def inner_products_of(
 
     For methods that take the inner products of columns [columns, n, n]. Those of rows are computed with each run.
     """
-    wanted = [piece for piece in pieces if needs_pass(computation.program.applied(piece[0].tensor))]
+    wanted = [piece for piece in pieces if needs_inner_products(computation.program.applied(piece[0].tensor))]
     partial: dict[Chunk, np.ndarray] = {}
 
     def work(piece: PlannedChunk) -> None:
@@ -35,10 +35,15 @@ def inner_products_of(
     return {name: exact_sum(blocks) for name, blocks in by_tensor.items()}
 
 
-def needs_pass(applied: AppliedMethod) -> bool:
+def needs_inner_products(applied: AppliedMethod) -> bool:
     """Whether a method takes inner products that a pass before the merge has to compute."""
     is_of_rows = applied.method.gram_along(applied.options) == "rows"
     return applied.method.takes_gram and applied.method.needs == "tensor" and not is_of_rows
+
+
+def no_inner_products(n: int) -> np.ndarray:
+    """For methods whose coefficients do not depend on the inner products of n sources."""
+    return np.zeros((n, n))
 
 
 def _products(computation: Computation, compiled: CompiledRuns, piece: PlannedChunk) -> np.ndarray:

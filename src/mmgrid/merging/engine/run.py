@@ -16,11 +16,11 @@ from mmgrid.merging.arrays.buffers import frame
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, NATIVE_ELEMENTS, chunks_of, columns_of, row_of
 from mmgrid.merging.arrays.exact_sums import DOT_BLOCK, rows_of_block
 from mmgrid.merging.arrays.parallel import for_each
-from mmgrid.merging.engine.arithmetic import Computation
+from mmgrid.merging.engine.arithmetic import Computation, MethodVariants
 from mmgrid.merging.engine.compiled_runs import CompiledRuns, is_known
 from mmgrid.merging.engine.held import HeldProgram
-from mmgrid.merging.engine.inner_products import inner_products_of, needs_pass
 from mmgrid.merging.engine.kept_counts import KeptCounts
+from mmgrid.merging.engine.preparation import needs_passes, prepare_methods
 from mmgrid.merging.engine.progress import TensorProgress
 from mmgrid.merging.engine.thresholds import Thresholds, find_thresholds, is_small
 from mmgrid.merging.kernels.choice import loops
@@ -78,10 +78,10 @@ def run(
     alone, together = _parted(program, plan, merged_chunks(program, plan, elements))
     thresholds = find_thresholds(computation, compiled, together, workers)  # over skipped tensors, too: they count
     remaining = [piece for piece in together if piece[0].tensor not in skipped]
-    inner_products = inner_products_of(computation, compiled, remaining, workers)
+    methods = prepare_methods(computation, compiled, remaining, [variant.of for variant in variants], workers)
     copies = [piece for piece in _copied_chunks(plan, elements) if piece[0].tensor not in skipped]
     finished = _Finished(plan, KeptCounts() if counts is None else counts, done)
-    writer = _Writer(computation, compiled, variants, thresholds, inner_products, finished)
+    writer = _Writer(computation, compiled, variants, thresholds, methods, finished)
     for name in plan.kept:
         if name not in skipped:
             writer.keep(name)
@@ -135,7 +135,7 @@ class _Writer:
     compiled: CompiledRuns
     variants: Sequence[Variant]
     thresholds: Thresholds
-    inner_products: Mapping[str, np.ndarray]
+    methods: Mapping[str, MethodVariants]
     finished: _Finished
 
     def keep(self, name: str) -> None:
@@ -148,11 +148,9 @@ class _Writer:
     def write_alone(self, pieces: Sequence[PlannedChunk]) -> None:
         """Gather the statistics of a tensor, and write it."""
         thresholds = find_thresholds(self.computation, self.compiled, pieces, 1)
-        own = replace(
-            self,
-            thresholds=thresholds,
-            inner_products=inner_products_of(self.computation, self.compiled, pieces, 1),
-        )
+        of_variants = [variant.of for variant in self.variants]
+        methods = prepare_methods(self.computation, self.compiled, pieces, of_variants, 1)
+        own = replace(self, thresholds=thresholds, methods=methods)
         for piece in pieces:
             own.write(piece)
 
@@ -170,20 +168,13 @@ class _Writer:
             self.finished.add(chunk.tensor, size, {})
             return
         applied, thresholds = self.computation.program.applied(chunk.tensor), self.thresholds[chunk.tensor, chunk.start]
-        each = [(own, self._coefficients(own, chunk.tensor)) for own in (v.of(applied) for v in self.variants)]
+        each = self.methods[chunk.tensor]
         done = self.compiled.results(chunk, part, thresholds, each)
         results, left = done if done is not None else self.computation.results(chunk, part, thresholds, each)
         for variant, result in zip(self.variants, results, strict=True):
             variant.sink.write(chunk.tensor, chunk.start, result)
         kept = dict(zip(self.computation.names, left, strict=True)) if applied.steps else {}
         self.finished.add(chunk.tensor, size, kept)
-
-    def _coefficients(self, applied: AppliedMethod, tensor: str) -> np.ndarray | None:
-        if not applied.method.takes_gram or applied.method.gram_along(applied.options) == "rows":
-            return None
-        n = len(self.computation.names)
-        gram = self.inner_products.get(tensor, np.zeros((n, n)))
-        return applied.method.coefficients(gram, applied.weights, applied.options)
 
 
 def _run_elements(program: Program, plan: Plan, elements: int | None) -> int:
@@ -236,7 +227,7 @@ def _parted(
     for chunk, part in pieces:
         applied = program.applied(chunk.tensor)
         scopes = {stages[0].scope for stages in applied.steps if stages[0].ranks(1)}
-        needs_statistics = bool(scopes) or needs_pass(applied)
+        needs_statistics = bool(scopes) or needs_passes(applied)
         if needs_statistics and scopes <= {"tensor"} and is_small(plan.merged[chunk.tensor].size):
             alone.setdefault(chunk.tensor, []).append((chunk, part))
         else:

@@ -11,7 +11,19 @@ from pathlib import Path
 from mmgrid.merging.kernels.building import LEVELS, LIBRARY, digest
 
 # Name → number of arguments, each an address or a number of 64 bits.
-_ARGUMENTS = {"merged": 5, "magnitudes": 3, "counted": 4, "products": 6, "distinct": 5, "ranked": 5}
+_ARGUMENTS = {
+    "merged": 5,
+    "magnitudes": 3,
+    "loaded": 3,
+    "counted": 4,
+    "products": 6,
+    "distinct": 5,
+    "ranked": 5,
+    "variance": 4,
+    "between": 5,
+    "squares": 5,
+    "agreed": 5,
+}
 
 
 class NoLibrary(Exception):  # noqa: N818
@@ -28,10 +40,15 @@ class Loops:
     level: str
     merged: Callable[..., int]
     magnitudes: Callable[..., int]
+    loaded: Callable[..., int]
     counted: Callable[..., int]
     products: Callable[..., int]
     distinct: Callable[..., int]
     ranked: Callable[..., int]
+    variance: Callable[..., int]
+    between: Callable[..., int]
+    squares: Callable[..., int]
+    agreed: Callable[..., int]
 
 
 def load(path: Path = LIBRARY, level: str | None = None) -> Loops:

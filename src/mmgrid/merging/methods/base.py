@@ -7,13 +7,15 @@ drift from the code. An option that is added after merges have been recorded dec
 `json_schema_extra={"absent_means": default}`, and is left out of the options while it has this value, so that what
 identifies a merge stays the same.
 
-Methods come in three kinds, by the input of the function:
+Methods come in four kinds, by the input of the function:
 
 - `combine(tensors, weights, **options)`: runs of elements, which may begin and end anywhere (`needs="element"`), after
   the method's `stages` have changed each task vector;
 - `coefficients(gram, weights, **options)`: the inner products of a tensor's sources; the result is the linear
   combination of the sources with these coefficients (`needs="tensor"`, but no tensor is held in memory). With `along`,
   the function takes the inner products of each row or column at once, and gives each its own coefficients;
+- `prepare(passes, weights, **options)`: goes over a tensor's runs as often as it has to (`passes`), and returns the
+  function that computes a run of the result (`needs="tensor"`, but no tensor is held in memory);
 - `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra. Of
   these, `combine(tensors, weights, base, **options)` also receives θ₀.
 """
@@ -32,6 +34,7 @@ from mmgrid.merging.arrays.buffers import like
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods.combination import Combination, Combining
+from mmgrid.merging.methods.passes import OfRun, Passes
 from mmgrid.merging.methods.stages import STAGES, Stage
 
 Needs = Literal["element", "row", "tensor", "model"]
@@ -40,7 +43,7 @@ Base = Literal["required", "optional", "none"]
 Along = Literal["tensor", "rows", "columns"]  # what has inner products of its own
 StageSpec = dict[str, Any]
 _NOTHING = object()
-_ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("tensors", "weights", "base"))
+_ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("passes", "weights"), ("tensors", "weights", "base"))
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Method:
         own_stages: builds the method's stages from its options; None if it has none.
         takes_gram: whether `function` computes coefficients from inner products.
         takes_base: whether `function` also takes θ₀, besides the task vectors.
+        takes_passes: whether `function` goes over a tensor's runs itself, and returns a function of runs.
         presets: named sets of options.
         per_source: options of the stages that may be given per source, as a mapping from source name to value.
         along: what has inner products of its own under resolved options; None for always the tensor.
@@ -83,6 +87,7 @@ class Method:
     own_stages: Callable[[Mapping[str, Any]], Sequence[Stage]] | None = None
     takes_gram: bool = False
     takes_base: bool = False
+    takes_passes: bool = False
     presets: Mapping[str, Preset] = field(default_factory=dict)
     per_source: tuple[str, ...] = ()
     along: Callable[[Mapping[str, Any]], Along] | None = None
@@ -96,12 +101,12 @@ class Method:
     @property
     def whole_tensors(self) -> bool:
         """Whether `function` needs whole tensors in their shape."""
-        return self.needs == "tensor" and not self.takes_gram and self.own_stages is None
+        return self.needs == "tensor" and not self.takes_gram and not self.takes_passes and self.own_stages is None
 
     @property
     def takes_stages(self) -> bool:
         """Whether stages may change the task vectors first."""
-        return self.returns == "delta" and not self.whole_tensors and not self.takes_gram
+        return self.returns == "delta" and not (self.whole_tensors or self.takes_gram or self.takes_passes)
 
     def stages(self, options: Mapping[str, Any]) -> tuple[Stage, ...]:
         """All stages under resolved `options`: the recipe's, then the method's."""
@@ -115,7 +120,7 @@ class Method:
         options: Mapping[str, Any],
         base: Floats | None = None,
     ) -> Floats:
-        """Combines runs of elements, or whole tensors, after the stages. Not for methods that take a gram matrix."""
+        """Combines runs of elements, or whole tensors, after the stages. Not for methods that take something else."""
         own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
         return self.function(tensors, weights, *([base] if self.takes_base else []), **own)
 
@@ -129,6 +134,10 @@ class Method:
         For a method with `along` also [rows, n] from [rows, n, n].
         """
         return np.asarray(self.function(gram, weights, **options), np.float64)
+
+    def prepare(self, passes: Passes, weights: Sequence[float], options: Mapping[str, Any]) -> OfRun:
+        """The function that computes a run of the result, for a method that takes passes."""
+        return self.function(passes, weights, **options)
 
     def combination(
         self, weights: Sequence[float], options: Mapping[str, Any], coefficients: np.ndarray | None
@@ -242,9 +251,11 @@ def merge_method(
                 fields[parameter.name] = (hints[parameter.name], Field(default=parameter.default))
         positional = tuple(key for key in signature.parameters if key not in fields)
         assert positional in _ARGUMENTS, f"{name}: a method takes one of {_ARGUMENTS}, then keyword-only options"
-        takes_gram, takes_base = positional[0] == "gram", positional[-1] == "base"
+        takes_gram, takes_passes = positional[0] == "gram", positional[0] == "passes"
+        takes_base = positional[-1] == "base"
+        assert not takes_passes or needs == "tensor", f"{name}: passes are over tensors"
         assert not takes_base or (needs == "tensor" and returns == "delta" and stages is None), f"{name}: takes no base"
-        if returns == "delta" and not takes_gram and (needs != "tensor" or stages is not None):
+        if returns == "delta" and not takes_gram and not takes_passes and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
         assert along is None or takes_gram, f"{name}: only inner products have a direction"
@@ -260,6 +271,7 @@ def merge_method(
             stages,
             takes_gram,
             takes_base,
+            takes_passes,
             presets or {},
             per_source,
             along,

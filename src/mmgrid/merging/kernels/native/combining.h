@@ -20,6 +20,8 @@ static void weighted_sum(const struct run *run, const struct room *room, const f
     }
 }
 
+#define MOST_LANES 64 /* sums side by side, as in exact_sums */
+
 static inline void add_products_in(const float *restrict one, const float *restrict other, int64_t n,
                                    double *restrict sums, const int64_t lanes) {
     int64_t i = 0;
@@ -31,11 +33,19 @@ static inline void add_products_in(const float *restrict one, const float *restr
 
 /* Adds the products of `n` elements to `lanes` sums in turn; a product of two floats is exact in double. */
 static void add_products(const float *one, const float *other, int64_t n, double *sums, int64_t lanes) {
-    if (lanes == 64) { /* always, but in tests: the compiler knows the number */
-        add_products_in(one, other, n, sums, 64);
+    if (lanes == MOST_LANES) { /* always, but in tests: the compiler knows the number */
+        add_products_in(one, other, n, sums, MOST_LANES);
     } else {
         add_products_in(one, other, n, sums, lanes);
     }
+}
+
+/* The sum of `lanes` sums: the upper half is added to the lower one until one is left. */
+static double added_lanes(double *sums, int64_t lanes) {
+    for (int64_t half = lanes / 2; half > 0; half /= 2) {
+        for (int64_t lane = 0; lane < half; lane++) sums[lane] += sums[half + lane];
+    }
+    return sums[0];
 }
 
 /* Zero for negative values, on the bits: what numpy's path does. */

@@ -10,6 +10,7 @@
 #include "combining.h"
 #include "counting.h"
 #include "layout.h"
+#include "spread.h"
 #include "vectors.h"
 
 #define JOINED(name, level) mmgrid_##name##_##level
@@ -63,6 +64,22 @@ LOOP(magnitudes)(uint64_t run_table, uint64_t room_address, uint64_t targets) {
     return worst;
 }
 
+/* Writes each vector to float [size] at the n_sources addresses in `targets`. */
+LOOP(loaded)(uint64_t run_table, uint64_t room_address, uint64_t targets) {
+    const struct run *run = AT(const struct run, run_table);
+    const uint64_t *addresses = AT(const uint64_t, targets);
+    struct room room = open_room(room_address, run);
+    uint32_t worst = 0;
+    for (int64_t first = 0; first < run->size; first += run->block) {
+        const int64_t n = least(run->block, run->size - first);
+        worst = load_vectors(run, first, n, &room, worst);
+        for (int64_t s = 0; s < run->n_sources; s++) {
+            memcpy(AT(float, addresses[s]) + first, vector_of(&room, run, s), (size_t)n * sizeof(float));
+        }
+    }
+    return worst;
+}
+
 /* Counts for threshold searches, struct search [n_searches]. */
 LOOP(counted)(uint64_t run_table, uint64_t room_address, uint64_t searches, int64_t n_searches) {
     const struct run *run = AT(const struct run, run_table);
@@ -103,11 +120,8 @@ LOOP(products)(uint64_t run_table, uint64_t room_address, uint64_t target, uint6
         }
         for (int64_t i = 0; i < n_sources; i++) {
             for (int64_t j = i; j < n_sources; j++) {
-                double *own = sums + (i * n_sources + j) * lanes;
-                for (int64_t half = lanes / 2; half > 0; half /= 2) {
-                    for (int64_t lane = 0; lane < half; lane++) own[lane] += own[half + lane];
-                }
-                products[i * n_sources + j] = products[j * n_sources + i] = own[0];
+                const double sum = added_lanes(sums + (i * n_sources + j) * lanes, lanes);
+                products[i * n_sources + j] = products[j * n_sources + i] = sum;
             }
         }
     }
@@ -158,4 +172,49 @@ LOOP(ranked)(uint64_t address, int64_t n, int64_t rank, uint64_t room, uint64_t 
     for (; counts[lower] < rank; lower--) rank -= counts[lower];
     *AT(int64_t, equals) = rank;
     return upper << 16 | lower;
+}
+
+/* Writes the variance over the sources, float [size] at `n_sources` addresses, to double [size]. */
+LOOP(variance)(uint64_t addresses, int64_t n_sources, int64_t size, uint64_t target) {
+    for (int64_t first = 0; first < size; first += PIECE) {
+        variance_piece(AT(const uint64_t, addresses), n_sources, first, least(PIECE, size - first),
+                       AT(double, target) + first);
+    }
+    return 0;
+}
+
+/* Counts double [size] of at least 0: `counts`, int64 [3], gets the number of those that are not zero, of those above
+ * the second of `bounds`, and of those between them, which are written to `target`, double [size + 16]. */
+LOOP(between)(uint64_t address, int64_t size, uint64_t bounds, uint64_t target, uint64_t counts) {
+    const double *restrict values = AT(const double, address), low = AT(const double, bounds)[0],
+                           high = AT(const double, bounds)[1];
+    int64_t *found = AT(int64_t, counts), nonzero = 0, above = 0;
+    for (int64_t i = 0; i < size; i++) {
+        nonzero += values[i] != 0.0;
+        above += values[i] > high;
+    }
+    found[0] = nonzero, found[1] = above, found[2] = values_between(values, size, low, high, AT(double, target));
+    return 0;
+}
+
+/* Writes the sum of the squares of each block of float [size] to double [blocks], as LOOP(products) adds. */
+LOOP(squares)(uint64_t address, int64_t size, int64_t block, int64_t lanes, uint64_t target) {
+    const float *values = AT(const float, address);
+    double sums[MOST_LANES], *squares = AT(double, target);
+    for (int64_t start = 0; start < size; start += block) {
+        memset(sums, 0, sizeof sums);
+        add_products(values + start, values + start, least(block, size - start), sums, lanes);
+        *squares++ = added_lanes(sums, lanes);
+    }
+    return 0;
+}
+
+/* Writes the agreed sum of float [size] at `n_sources` addresses to float [size]; `shares`, double [n_sources + 1], end
+ * with the least divisor. */
+LOOP(agreed)(uint64_t addresses, int64_t n_sources, int64_t size, uint64_t shares, uint64_t target) {
+    for (int64_t first = 0; first < size; first += PIECE) {
+        agreed_piece(AT(const uint64_t, addresses), n_sources, first, least(PIECE, size - first),
+                     AT(const double, shares), AT(float, target) + first);
+    }
+    return 0;
 }
