@@ -8,7 +8,7 @@ import pytest
 from kits.processes import kill, start, until
 from kits.tiny_grid import Built, bytes_below, mmgrid, named
 from mmgrid.grid.cells.cell import STEP_VERSIONS
-from mmgrid.paradigms.semb.spec import SPEC as SEMB
+from mmgrid.paradigms.sasrec.spec import SPEC as SASREC
 
 NEWEST = "checkpoint/semb/garden/phase2"
 RANKED = "evaluation/semb/garden/phase2"
@@ -188,18 +188,17 @@ def test_the_status_shows_work_in_progress_and_leftovers(copied: Built) -> None:
 
 
 def test_why_says_that_a_default_changed(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = built.folder(NEWEST)
-    defaults = {**SEMB.tiny_defaults, "weight_decay": 0.25, "least_steps": {"phase2": 40}}
-    monkeypatch.setattr(type(SEMB), "tiny_defaults", defaults)
-    store = ("--store", built.root)
-    assert mmgrid("why", built.file, NEWEST, *store).out.splitlines()[:2] == [
-        "least_steps: '(absent)' when it was built, 40 now, a new default; `paradigms.semb.least_steps.phase2 = 0` in the "
+    in_one_go = "checkpoint/sasrec/garden/all"
+    folder, store = built.folder(in_one_go), ("--store", built.root)
+    monkeypatch.setattr(type(SASREC), "tiny_defaults", {"weight_decay": 0.25, "least_steps": {"all": 40}})
+    assert mmgrid("why", built.file, in_one_go, *store).out.splitlines() == [
+        "least_steps: '(absent)' when it was built, 40 now, a new default; `paradigms.sasrec.least_steps.all = 0` in the "
         "grid file keeps the old one",
-        "weight_decay: 0.001 when it was built, 0.25 now, a new default; `paradigms.semb.weight_decay = 0.001` in the "
-        "grid file keeps the old one",
+        "weight_decay: 0 when it was built, 0.25 now, a new default; `paradigms.sasrec.weight_decay = 0` in the grid file "
+        "keeps the old one",
     ]
-    pins = ("--set", "paradigms.semb.least_steps.phase2=0", "--set", "paradigms.semb.weight_decay=0.001")
-    assert mmgrid("why", built.file, NEWEST, *store, *pins).out == f"{NEWEST} is built: {folder}\n"
+    pins = ("--set", "paradigms.sasrec.least_steps.all=0", "--set", "paradigms.sasrec.weight_decay=0")
+    assert mmgrid("why", built.file, in_one_go, *store, *pins).out == f"{in_one_go} is built: {folder}\n"
 
 
 def test_why_a_cell_is_built_again(built: Built) -> None:

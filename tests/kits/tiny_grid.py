@@ -61,6 +61,7 @@ title_tokens = 32
 negatives = 16
 batch_size = 4
 epochs = 1
+least_steps = 0
 
 [paradigms.sasrec]
 epochs = 2

@@ -163,5 +163,8 @@ def _work_on(recipe: Mapping[str, Any], kind: str, statistics: Any) -> float:
         return float(min(statistics["test_users"], recipe["max_users"] or statistics["test_users"]))
     phases = ("pretrain", "phase1", "phase2") if recipe["phase"] == "all" else (recipe["phase"],)
     interactions = sum(statistics["interactions"][phase] for phase in phases)
-    least = recipe.get("least_steps", 0) * recipe["batch_size"] * max(interactions / max(statistics["users"], 1), 1.0)
+    if "least_steps" not in recipe:
+        return float(interactions * recipe["epochs"])
+    of_an_example = max(interactions / max(statistics["users"], 1), 1.0)
+    least = recipe["least_steps"] * recipe["batch_size"] * of_an_example
     return float(max(interactions * recipe["epochs"], least))

@@ -50,6 +50,7 @@ class SembSpec(ParadigmSpec):
         "negatives": 64,
         "batch_negatives": True,
         "epochs": {"pretrain": 3, "phase1": 2, "phase2": 2},
+        "least_steps": {"pretrain": 2500, "phase1": 250, "phase2": 250},
         "learning_rate": {"pretrain": 3e-4, "phase1": 1.5e-4, "phase2": 1.5e-4},
         "batch_size": 16,
         "precision": "float32",
