@@ -56,6 +56,7 @@ def method_text(method: Method) -> str:
     assert not missing, f"{method.name}: its docstring does not explain {', '.join(missing)}"
     facts = f"Base: {_BASE[method.base]}. Works on {_NEEDS[method.needs]}"
     facts += " and takes [stages](#stages)." if "stages" in schema else "."
+    facts += " Takes [statistics](learned.md#statistics)." if method.statistics else ""
     return "\n\n".join(
         [
             f"### {method.name}",

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,23 @@ SHARES = st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 0.9, 1.0, 2.0])
 WEIGHTS = st.fixed_dictionaries(dict.fromkeys(NAMES, SHARES))
 
 
+def measured(kind: str | None, names: Iterable[str]) -> dict[str, Model] | None:
+    """Statistics of sources by their names, for the methods that take them."""
+    if kind is None:
+        return None
+    draws = {name: np.random.default_rng(NAMES.index(name)) for name in names}
+    if kind == "fisher":
+        return {
+            name: {
+                f"fisher:{tensor}": torch.from_numpy(np.asarray(draw.random(shape), np.float32))
+                for tensor, shape in SHAPES.items()
+            }
+            for name, draw in draws.items()
+        }
+    inputs = {name: torch.from_numpy(draw.standard_normal((40, 7)).astype(np.float32)) for name, draw in draws.items()}
+    return {name: {"gram:layers.0.weight": x.T @ x / 40} for name, x in inputs.items()}
+
+
 def merged(name: str, sources: Mapping[str, Model], base: Model, **arguments: Any) -> Model:
     """Merges with the number of sources, the weights, the base and the options that the method takes."""
     method = METHODS[name]
@@ -68,7 +85,8 @@ def merged(name: str, sources: Mapping[str, Model], base: Model, **arguments: An
         key: value for key, value in arguments.items() if key not in OFF or key in method.options.model_fields
     }
     try:
-        return merge_state_dicts(method, sources, base=below, weights=weights, **known)
+        statistics = measured(method.statistics, sources)
+        return merge_state_dicts(method, sources, base=below, weights=weights, statistics=statistics, **known)
     except MergeError as error:
         if "the sources cancel out" in str(error):
             reject()  # multislerp refuses to merge these

@@ -72,7 +72,7 @@ def learn(
     folder = Folders(grid, store, settings)
     asked = LearningSettings.of(learner, options_of(option or [], "per=layer"))
     check_free(out)
-    start = _recipe(recipe, model or [], base, folder)
+    start = _recipe(learner, recipe, model or [], base, folder)
     domains = _domains(start, domain_dir or [], folder)
     with draw.Steps(f"learning {learner}", hidden=as_json) as bar:
         learned = run(learner, start, domains, asked, progress=bar)
@@ -85,8 +85,9 @@ def learn(
         _print(learner, learned, asked.users, files)
 
 
-def _recipe(file: Path | None, models: list[str], base: Path | None, folder: Folders) -> Any:
+def _recipe(learner: str, file: Path | None, models: list[str], base: Path | None, folder: Folders) -> Any:
     from mmgrid.cli.merge_commands import source_of
+    from mmgrid.learning.statistics import KINDS
     from mmgrid.merging import MergeRecipe
     from mmgrid.paradigms.facts import CheckpointFacts
 
@@ -103,7 +104,8 @@ def _recipe(file: Path | None, models: list[str], base: Path | None, folder: Fol
             if len(domains) != 1 or trained_on.count(domains) > 1:
                 raise typer.BadParameter(f"{text}: give it a name: --model NAME={text}", param_hint="--model")
             one["name"] = domains[0]
-    method = "linear" if base is None else "task_arithmetic"
+    summed = "linear" if base is None else "task_arithmetic"
+    method = learner if learner in KINDS else summed
     return MergeRecipe.load({"method": method, "sources": sources, "base": None if base is None else folder(str(base))})
 
 

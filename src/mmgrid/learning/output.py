@@ -1,12 +1,13 @@
-"""Writes what was learned: an ordinary recipe."""
+"""Writes what was learned: an ordinary recipe, and beside it a file of statistics for each source."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import yaml
+from safetensors.torch import save
 
-from mmgrid.files import write_bytes
+from mmgrid.files import file_stem, write_bytes
 from mmgrid.learning.errors import LearningError
 from mmgrid.learning.learn import Learned
 from mmgrid.merging.output.record import relative_to
@@ -27,8 +28,18 @@ def check_free(file: Path) -> None:
 
 def write_learned(learned: Learned, file: Path) -> list[Path]:
     """Write what was learned; returns the files, the recipe first."""
-    write_recipe(learned.recipe, file)
-    return [file]
+    recipe, written = learned.recipe, []
+    if learned.statistics:
+        kind = next(iter(next(iter(learned.statistics.values())))).partition(":")[0]
+        sources = []
+        for source in recipe.sources:
+            place = file.with_name(f"{file.stem}-{file_stem(str(source.name))}.{kind}.safetensors")
+            write_bytes(place, save(dict(learned.statistics[str(source.name)])))
+            sources.append(source.model_copy(update={"statistics": place.absolute()}))
+            written.append(place)
+        recipe = recipe.model_copy(update={"sources": tuple(sources)})
+    write_recipe(recipe, file)
+    return [file, *written]
 
 
 def write_recipe(recipe: MergeRecipe, file: Path) -> None:

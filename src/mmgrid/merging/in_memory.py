@@ -60,6 +60,7 @@ def merge_state_dicts(
     workers: int | None = None,
     blocks: Blocks | None = None,
     rules: Sequence[Rule] = (),
+    statistics: Mapping[str, StateDict | TensorFolder] | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Merge models that are in memory.
@@ -76,6 +77,7 @@ def merge_state_dicts(
         workers: number of threads; does not change the result. Default: one per core.
         blocks: the token blocks of the models, if some have token rows that others lack.
         rules: other settings for some of the tensors; the first rule that fits a tensor counts.
+        statistics: name of the source → what was measured of it (`KIND:TENSOR`), for methods that take that.
         options: the method's options.
 
     Returns:
@@ -95,7 +97,8 @@ def merge_state_dicts(
     applied = apply_method(method, tensors, base_tensors, named_weights, scale, options)
     opened = [rule if rule.base is None else replace(rule, base=_as_tensors(rule.base)) for rule in rules]
     ruled = apply_rules(opened, method, tensors, base_tensors, named_weights or {}, scale, options)
-    program = make_program(tensors, [*ruled, applied], seed)
+    measured = {name: _as_tensors(found) for name, found in (statistics or {}).items()}
+    program = make_program(tensors, [*ruled, applied], seed, measured)
     output_blocks, in_blocks = blocks.lay_out(program.sources, base_tensors) if blocks else ((), frozenset())
     dtype_name = None if dtype is None else str(dtype).removeprefix("torch.")
     plan = plan_merge(program.sources, base_tensors, dtype_name, blocks=output_blocks, block_tensors=in_blocks)

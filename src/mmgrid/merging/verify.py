@@ -197,6 +197,7 @@ def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
     for source in recipe.sources:
         places += [(f"source {source.name!r}", source.path), (f"the model under {source.name!r}", source.onto)]
         places += [(f"the stack of {source.name!r}", part.path) for part in source.stack]
+        places += [(f"the statistics of {source.name!r}", source.statistics)]
     places += [("the base", recipe.base), *(("the stack of the base", part.path) for part in recipe.base_stack)]
     places += [(f"the base of rule {number}", rule.base) for number, rule in enumerate(recipe.rules)]
     missing = []

@@ -41,6 +41,8 @@ Reference = Callable[
     dict[str, np.ndarray],
 ]
 Model = dict[str, Tensor]
+# statistics(source, tensor, its shape) → what was measured, or None for a tensor without
+Statistics = Callable[[str, str, tuple[int, ...]], np.ndarray | None]
 
 # Two towers, several kinds of layers, tensors of zero to three dimensions, one of them empty.
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -75,6 +77,7 @@ class MethodCase:
         weighted: whether the sources' weights may differ.
         scaled_weights: the effect of a common factor of all weights on the delta (without a base, on the parameters).
         sparse: whether the reference drops elements; the same elements must keep the base's bits.
+        statistics: for a method that takes them; the reference gets the same ones by calling it.
     """
 
     method: Method
@@ -86,6 +89,7 @@ class MethodCase:
     weighted: bool = True
     scaled_weights: Literal["scale it", "change nothing"] = "change nothing"
     sparse: bool = False
+    statistics: Statistics | None = None
 
     @property
     def has_base(self) -> bool:
@@ -104,7 +108,17 @@ class MethodCase:
 
     def merge(self, sources: Mapping[str, Model], base: Model | None, **arguments: Any) -> Model:
         """Merges with the engine; `arguments` as for `merge_state_dicts`."""
-        return merge_state_dicts(self.method, sources, base=base, **{**self.options, **arguments})
+        measured = None if self.statistics is None else {name: self._measured(name, sources[name]) for name in sources}
+        return merge_state_dicts(self.method, sources, base=base, statistics=measured, **{**self.options, **arguments})
+
+    def _measured(self, source: str, model: Model) -> Model:
+        """The file of statistics of a source."""
+        assert self.statistics is not None
+        found = {name: self.statistics(source, name, tuple(tensor.shape)) for name, tensor in sorted(model.items())}
+        kind = self.method.statistics
+        return {
+            f"{kind}:{name}": torch.tensor(one, dtype=torch.float32) for name, one in found.items() if one is not None
+        }
 
 
 def random_model(seed: int, dtype: torch.dtype = torch.float32) -> Model:

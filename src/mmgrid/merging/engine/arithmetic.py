@@ -16,6 +16,7 @@ from mmgrid.merging.methods.stages import Place, RunThreshold
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
 from mmgrid.merging.plan.plan import BASE, Plan, TensorPart
 from mmgrid.merging.plan.program import AppliedMethod, Program
+from mmgrid.merging.plan.statistics import statistics_name
 
 # (number of the source, number of the stage) → the thresholds of a run
 RunThresholds = Mapping[tuple[int, int], Sequence[RunThreshold]]
@@ -115,9 +116,30 @@ class Computation:
             The runs, stored as in `STORAGE`, and the numbers, which are 0 without stages.
         """
         vectors, base = self.vectors(chunk, part, thresholds)
+        statistics = self.statistics(chunk, part)
         has_stages = bool(methods[0][0].steps)
         kept = [int(np.count_nonzero(vector)) if has_stages else 0 for vector in vectors]
-        return [self.result(chunk, vectors, base, applied, prepared) for applied, prepared in methods], kept
+        return [self.result(chunk, vectors, base, applied, prepared, statistics) for applied, prepared in methods], kept
+
+    def statistics(self, chunk: Chunk, part: TensorPart) -> list[Floats] | None:
+        """The statistics of each source for a run: of its elements, or, for a method of whole tensors, all of them.
+
+        None for a method without statistics, and for tensors that have none.
+        """
+        method = self.program.applied(chunk.tensor).method
+        if method.statistics is None:
+            return None
+        name = statistics_name(method.statistics, chunk.tensor)
+        found = []
+        for source in self.names:
+            held = self.program.statistics[source]
+            if name not in held:
+                return None
+            info, offset = held.info(name), part.sources[source] - part.start
+            start, stop = (0, info.size) if method.whole_tensors else (chunk.start + offset, chunk.stop + offset)
+            values = read_values(held, f"statistics of {source}", Chunk(name, start, stop), 0)
+            found.append(values.reshape(info.shape) if method.whole_tensors else values)
+        return found
 
     def result(
         self,
@@ -126,6 +148,7 @@ class Computation:
         base: Floats | None,
         applied: AppliedMethod,
         prepared: Prepared,
+        statistics: Sequence[Floats] | None = None,
     ) -> np.ndarray:
         """A run of the result, rounded, stored as in `STORAGE`."""
         info = self.plan.merged[chunk.tensor]
@@ -133,7 +156,7 @@ class Computation:
         if base is not None and scale == 0:  # not base + 0 · Δ, which turns -0.0 into 0.0
             return rounded(chunk.tensor, base, info.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            combined = combine(applied, vectors, prepared, info, base, chunk.start)
+            combined = combine(applied, vectors, prepared, info, base, chunk.start, statistics)
             if base is not None:
                 if scale != 1.0:
                     np.multiply(combined, np.float32(scale), out=combined)
@@ -168,6 +191,7 @@ def combine(
     info: TensorInfo,
     base: Floats | None = None,
     start: int = 0,
+    statistics: Sequence[Floats] | None = None,
 ) -> Floats:
     """The method's result for a run that begins at `start`, or for a whole tensor if the method needs one; flat and new."""
     if applied.method.takes_gram:
@@ -180,9 +204,9 @@ def combine(
         shape = (-1, *info.shape[1:]) if info.shape else ()  # a block of token rows has fewer rows than the tensor
         shaped = [tensor.reshape(shape) for tensor in vectors]
         below = None if base is None else base.reshape(shape)
-        merged = applied.method.combine(shaped, applied.weights, applied.options, below)
+        merged = applied.method.combine(shaped, applied.weights, applied.options, below, statistics)
         return np.array(merged, np.float32).reshape(-1)
-    return applied.method.combine(vectors, applied.weights, applied.options)
+    return applied.method.combine(vectors, applied.weights, applied.options, statistics=statistics)
 
 
 def _of_gram(

@@ -52,7 +52,7 @@ class CompiledRuns:
             return self._by_passes(chunk, part, methods)
         native = loops()
         info = self._computation.plan.merged[chunk.tensor]
-        if native is None or (table := self._table(chunk, part, thresholds)) is None:
+        if native is None or not is_known(methods[0][0]) or (table := self._table(chunk, part, thresholds)) is None:
             return None
         depth = self._computation.depth[chunk.tensor]
         on_deltas = methods[0][0].on_deltas

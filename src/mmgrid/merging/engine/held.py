@@ -56,7 +56,7 @@ class HeldProgram:
             replace(applied, base=None if applied.base is None else held[id(applied.base)])
             for applied in program.methods
         ]
-        self.program = Program(dict[str, Tensors](sources), tuple(methods), program.seed)
+        self.program = Program(dict[str, Tensors](sources), tuple(methods), program.seed, program.statistics)
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:

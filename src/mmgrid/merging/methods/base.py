@@ -18,6 +18,9 @@ Methods come in four kinds, by the input of the function:
   function that computes a run of the result (`needs="tensor"`, but no tensor is held in memory);
 - `combine` with `needs="tensor"` and no stages of the method: whole tensors in their shape, for linear algebra. Of
   these, `combine(tensors, weights, base, **options)` also receives θ₀.
+
+`combine(tensors, weights, statistics, **options)` also receives what was measured of each source beforehand, from its
+file of statistics: runs of the same elements for a method of elements, whole tensors for a method of tensors.
 """
 
 import inspect
@@ -43,7 +46,13 @@ Base = Literal["required", "optional", "none"]
 Along = Literal["tensor", "rows", "columns"]  # what has inner products of its own
 StageSpec = dict[str, Any]
 _NOTHING = object()
-_ARGUMENTS = (("tensors", "weights"), ("gram", "weights"), ("passes", "weights"), ("tensors", "weights", "base"))
+_ARGUMENTS = (
+    ("tensors", "weights"),
+    ("gram", "weights"),
+    ("passes", "weights"),
+    ("tensors", "weights", "base"),
+    ("tensors", "weights", "statistics"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Method:
         per_source: options of the stages that may be given per source, as a mapping from source name to value.
         along: what has inner products of its own under resolved options; None for always the tensor.
         combining: describes `function` in numbers for the compiled loops; None if they cannot compute it.
+        statistics: the kind of statistics that `function` takes, the prefix of their names; None if it takes none.
     """
 
     name: str
@@ -92,6 +102,7 @@ class Method:
     per_source: tuple[str, ...] = ()
     along: Callable[[Mapping[str, Any]], Along] | None = None
     combining: Combining | None = None
+    statistics: str | None = None
 
     @property
     def formula(self) -> str:
@@ -119,10 +130,12 @@ class Method:
         weights: Sequence[float],
         options: Mapping[str, Any],
         base: Floats | None = None,
+        statistics: Sequence[Floats] | None = None,
     ) -> Floats:
         """Combines runs of elements, or whole tensors, after the stages. Not for methods that take something else."""
         own = {name: value for name, value in options.items() if name != "stages" and name not in self.per_source}
-        return self.function(tensors, weights, *([base] if self.takes_base else []), **own)
+        more = [base] if self.takes_base else [] if self.statistics is None else [statistics]
+        return self.function(tensors, weights, *more, **own)
 
     def gram_along(self, options: Mapping[str, Any]) -> Along:
         """What has inner products of its own, for a method that takes a gram matrix."""
@@ -238,6 +251,7 @@ def merge_method(
     per_source: tuple[str, ...] = (),
     along: Callable[[Mapping[str, Any]], Along] | None = None,
     combining: Combining | None = None,
+    statistics: str | None = None,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Declares a function as a merge method of the same name. Its keyword-only arguments are the options."""
 
@@ -255,6 +269,9 @@ def merge_method(
         takes_base = positional[-1] == "base"
         assert not takes_passes or needs == "tensor", f"{name}: passes are over tensors"
         assert not takes_base or (needs == "tensor" and returns == "delta" and stages is None), f"{name}: takes no base"
+        assert (positional[-1] == "statistics") == (statistics is not None), (
+            f"{name}: statistics are one of its arguments"
+        )
         if returns == "delta" and not takes_gram and not takes_passes and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -276,6 +293,7 @@ def merge_method(
             per_source,
             along,
             combining,
+            statistics,
         )
 
     return declare

@@ -135,6 +135,21 @@ def product(one: Matrix, other: Matrix) -> Matrix:
     return _on_one_thread(lambda: _tensor(one) @ _tensor(other)).cpu().numpy()
 
 
+def solution(matrix: Matrix, right: Matrix) -> Matrix:
+    """x [n, k] with matrix [n, n] · x = right [n, k].
+
+    Raises:
+        MergeError: the matrix is singular.
+    """
+    import torch
+
+    try:
+        return _on_one_thread(lambda: torch.linalg.solve(_tensor(matrix), _tensor(right))).cpu().numpy()
+    except torch.linalg.LinAlgError as error:
+        n = len(matrix)
+        raise MergeError(f"a system of {n} linear equations has no single solution; raise damping ({error})") from error
+
+
 def _tensor(matrix: Matrix) -> torch.Tensor:
     """A copy on the computing device. torch aligns its memory; otherwise MKL's bits may differ from run to run."""
     import torch

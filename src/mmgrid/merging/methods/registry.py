@@ -34,6 +34,7 @@ METHODS: Plugins[Method] = Plugins(
         *("ties", "dare", "mask", "breadcrumbs", "della", "lines", "consensus", "emr", "pcb"),
         *("sce", "ram", "ram_plus", "nearswap", "arcee_fusion"),
         *("tsv_m", "iso_c", "iso_cts", "cart", "knots"),
+        *("fisher", "regmean"),
         *("velocity", "acceleration", "decay"),
     ),
 )

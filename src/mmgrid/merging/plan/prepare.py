@@ -15,6 +15,7 @@ from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.digests import KINDS, Hashing, joint_digest, short_name
 from mmgrid.merging.models.sources import Source
 from mmgrid.merging.models.stack import StackedSource
+from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.ties import OneForm
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
@@ -72,6 +73,8 @@ class PreparedMerge:
 
     def _digests(self, hashing: Hashing) -> dict[str, Any]:
         digests = _known_files(self.recipe, {key: hashing.of(model.files) for key, model in self.models.items()})
+        for name, held in self.statistics.items():
+            digests[f"statistics of {name}"] = hashing.of(held.files)
         for file in self.block_files.values():
             digests[file.source] = {**digests[file.source], **hashing.of([file.path])}
         return digests
@@ -79,7 +82,14 @@ class PreparedMerge:
     @property
     def _files(self) -> list[Path]:
         own = [file for model in self.models.values() for file in model.files]
+        own += [file for held in self.statistics.values() for file in held.files]
         return [*own, *(file.path for file in self.block_files.values())]
+
+    @property
+    def statistics(self) -> Mapping[str, Source]:
+        """Name of the source → its open file of statistics."""
+        names = ((str(source.name), f"statistics of {source.name}") for source in self.recipe.sources)
+        return {name: self.folders[held] for name, held in names if held in self.folders}
 
     @property
     def hashing_seconds(self) -> float:
@@ -126,7 +136,12 @@ def prepare_merge(
         base = None
         if recipe.base is not None:
             base = stacked(opened, recipe.base, recipe.base_onto, recipe.base_stack, "the base")
-        program = make_program(sources, _methods(recipe, opened, sources, base), recipe.seed)
+        statistics = {
+            str(source.name): stack.enter_context(TensorFolder(source.statistics))
+            for source in recipe.sources
+            if source.statistics is not None
+        }
+        program = make_program(sources, _methods(recipe, opened, sources, base), recipe.seed, statistics)
         recipe = _resolved(recipe, program)
         tables = _tables(sources, base)
         plan = _plan(recipe, program, tables, base)
@@ -137,11 +152,13 @@ def prepare_merge(
         for number, rule in enumerate(recipe.rules):
             if rule.base is not None:
                 folders[f"{BASE} of rule {number}"] = opened[rule.base, None]
+        folders |= {f"statistics of {name}": held for name, held in statistics.items()}
         of_blocks = block_files(plan.blocks, {name: source.companions for name, source in sources.items()})
         hashing = None
         if digests:
             files = [file for model in opened.values() for file in model.files]
             files += [file.path for file in of_blocks.values()]
+            files += [file for held in statistics.values() for file in held.files]
             kinds = None if isinstance(digests, bool) else digests
             hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)

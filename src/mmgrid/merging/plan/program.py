@@ -12,6 +12,7 @@ from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import Method
 from mmgrid.merging.methods.stages import Stage
 from mmgrid.merging.models.tensors import Tensors
+from mmgrid.merging.plan.statistics import check_statistics
 
 Scale = float | Sequence[float]
 
@@ -61,11 +62,14 @@ class Program:
     """The sources, sorted by name, and the methods for their tensors.
 
     For each tensor the first method that fits counts; the last one fits every tensor.
+
+    statistics: name of a source → what was measured of it, for the methods that take that.
     """
 
     sources: dict[str, Tensors]
     methods: tuple[AppliedMethod, ...]
     seed: int
+    statistics: Mapping[str, Tensors] = field(default_factory=dict)
     _indices: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def index_of(self, tensor: str) -> int:
@@ -79,17 +83,23 @@ class Program:
         return self.methods[self.index_of(tensor)]
 
 
-def make_program(sources: Mapping[str, Tensors], methods: Sequence[AppliedMethod], seed: int) -> Program:
+def make_program(
+    sources: Mapping[str, Tensors],
+    methods: Sequence[AppliedMethod],
+    seed: int,
+    statistics: Mapping[str, Tensors] | None = None,
+) -> Program:
     """A program for sources in any order.
 
     Raises:
-        MergeError: there are no sources, or the seed is negative.
+        MergeError: there are no sources, the seed is negative, or statistics are missing or do not fit.
     """
     if not sources:
         raise MergeError(f"{methods[-1].method.name}: there are no sources to merge")
     if seed < 0:
         raise MergeError(f"{methods[-1].method.name}: seed is {seed}; it must be 0 or more")
-    return Program({name: sources[name] for name in sorted(sources)}, tuple(methods), seed)
+    check_statistics(sources, methods, statistics or {})
+    return Program({name: sources[name] for name in sorted(sources)}, tuple(methods), seed, statistics or {})
 
 
 def apply_method(

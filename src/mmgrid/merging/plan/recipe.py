@@ -57,6 +57,7 @@ class MergeSource(BaseModel):
             if it exists, else the recipe's base, else the name on the Hub in its configuration.
         stack: layers of this model and of others, in the order that they have in the result; they are renumbered.
             Embeddings come from the first of them, other tensors outside of layers from the last. Default: all layers.
+        statistics: a safetensors file of what was measured of the model, for the methods that take that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class MergeSource(BaseModel):
     weight: Finite | None = None
     onto: Path | None = None
     stack: Stack = ()
+    statistics: Path | None = None
 
 
 class MergeRule(BaseModel):
@@ -189,6 +191,7 @@ class MergeRecipe(BaseModel):
                     "path": change(source.path),
                     "onto": None if source.onto is None else change(source.onto),
                     "stack": _with_paths(source.stack, change),
+                    "statistics": None if source.statistics is None else change(source.statistics),
                 }
             )
             for source in self.sources

@@ -8,8 +8,9 @@ itself, with a fraction of the tokens.
 Shape letters: R rows, W row width, U distinct items, P tokens of the prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,12 @@ def pack(table: TokenTable, items: np.ndarray, row_width: int = ROW_WIDTH) -> Pa
         torch.from_numpy(segments),
         torch.from_numpy(item_places),
     )
+
+
+def real_places(batch: Mapping[str, Any]) -> Tensor | None:
+    """Which places of a packed batch hold tokens and no padding: bool [R, W]; None for a batch that is not packed."""
+    segments = batch.get("segments")
+    return None if segments is None else segments != PADDING_SEGMENT
 
 
 def attention_mask(segments: Tensor) -> Tensor:
