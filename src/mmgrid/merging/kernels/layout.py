@@ -1,6 +1,6 @@
 """The layout that the native loops and their callers share: codes, table sizes, scratch memory; see native/layout.h."""
 
-BLOCK = 2048  # elements processed at once, unless rows need more
+BLOCK = 512  # elements processed at once, unless rows need more
 
 # Operations on a vector, with their factor or their six numbers.
 MULTIPLY = 0  # by the factor
@@ -24,8 +24,8 @@ SPARE_WORDS = 16  # after the elements that a search finds, because they are wri
 SLOTS = 1 << 12  # of the hash table of distinct numbers: at most half are used, and all fit in the L1 cache
 
 LINE = 64  # bytes of a cache line, at which scratch memory begins
-_COUNTERS = BLOCK // 8 + 2  # steps of Philox for a block that begins and ends in the middle of a step
-_DRAWS = 8 * (4 * _COUNTERS + 4 * _COUNTERS + 8)
+_COUNTERS = BLOCK // 8 + 2 + 7  # steps of Philox for a block
+_DRAWS = 8 * (4 * _COUNTERS + 4 * 8)
 
 
 def room_bytes(n_sources: int, block: int) -> int:

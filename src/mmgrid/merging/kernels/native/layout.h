@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define BLOCK 2048 /* elements that are processed at once, unless rows need more */
+#define BLOCK 512 /* elements that are processed at once, unless rows need more */
 
 /* Operations on a vector, with their factor or their numbers. */
 enum { MULTIPLY, DIVIDE, DROP, WINDOW, ROWS };
@@ -21,7 +21,8 @@ enum { BASE, SUM, ELECTED };
 #define SLOTS (1 << SLOT_BITS) /* of the hash table of distinct numbers */
 #define NO_VALUE UINT32_MAX
 
-#define COUNTERS (BLOCK / 8 + 2) /* steps of Philox for a block that begins and ends in the middle of a step */
+/* Steps of Philox for a block that begins and ends in the middle of a step, and the rest of a vector of them. */
+#define COUNTERS (BLOCK / 8 + 2 + 7)
 
 /* A run of the sources. */
 struct run {

@@ -104,7 +104,7 @@ static void drop_by_rank(float *restrict values, int64_t place, int64_t n, const
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t size = least(BLOCK, n - first), skip = (place + first) % WORDS_PER_COUNTER;
         draw(numbers, (uint64_t)((place + first) / WORDS_PER_COUNTER),
-             (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->planes, draws->words);
+             (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->words);
         const uint32_t *words = (const uint32_t *)draws->words + skip;
         float *restrict piece = values + first;
         const struct chance *restrict own = chances + first;

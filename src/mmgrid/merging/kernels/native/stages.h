@@ -12,7 +12,7 @@
 
 /* Random numbers of one block. */
 struct draws {
-    uint64_t planes[4 * COUNTERS], words[4 * COUNTERS], own[8];
+    uint64_t words[4 * COUNTERS], own[4 * 8];
 };
 
 /* Multiplies by zero where `random.happens` is true; `place` is the index of the first element, `n` at most BLOCK. */
@@ -25,7 +25,7 @@ static void drop_piece(float *restrict values, int64_t place, int64_t n, const u
     }
     const int64_t skip = place % HALVES_PER_COUNTER;
     draw(numbers, (uint64_t)(place / HALVES_PER_COUNTER), (skip + n + HALVES_PER_COUNTER - 1) / HALVES_PER_COUNTER,
-         draws->planes, draws->words);
+         draws->words);
     const uint16_t *halves = (const uint16_t *)draws->words + skip, limit = (uint16_t)first;
     for (int64_t i = 0; i < n; i++) values[i] *= one_if(halves[i] >= limit);
     uint32_t n_open = 0;
@@ -34,7 +34,7 @@ static void drop_piece(float *restrict values, int64_t place, int64_t n, const u
     for (int64_t i = 0; i < n; i++) { /* those are kept so far; 32 more bits decide */
         if (halves[i] != limit) continue;
         const int64_t element = place + i;
-        draw(numbers + 3, (uint64_t)(element / WORDS_PER_COUNTER), 1, draws->planes, draws->own);
+        draw(numbers + 3, (uint64_t)(element / WORDS_PER_COUNTER), 1, draws->own);
         if (((const uint32_t *)draws->own)[element % WORDS_PER_COUNTER] < rest) values[i] *= 0.0f;
     }
 }
