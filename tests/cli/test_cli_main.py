@@ -46,6 +46,7 @@ COMMANDS = (
     "export",
     "extract-lora",
     "learn",
+    "search",
 )
 
 pytestmark = pytest.mark.smoke
@@ -286,7 +287,7 @@ def test_doctor_looks_at_the_machine() -> None:
 def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_command, "_installed", lambda package: None)
     facts = mmgrid("doctor", "--json").json
-    assert [line.partition(",")[0] for line in facts["missing"]] == ["vllm", "sentence-transformers", "peft"]
+    assert [line.partition(",")[0] for line in facts["missing"]] == ["vllm", "sentence-transformers", "optuna", "peft"]
     assert "- peft, for making LoRA adapters: pip install peft (merging them does without)\n" in mmgrid("doctor").out
 
 

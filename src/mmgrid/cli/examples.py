@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise"),
     "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
-    "Merging": ("merge", "learn", "methods", "diff", "extract-lora"),
+    "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora"),
     "This machine": ("doctor",),
 }
 
@@ -74,6 +74,10 @@ mmgrid learn mergerec --grid grids/demo.toml \\
     --model checkpoint/semb/games/phase2 \\
     --base base/semb --option per=layer -o learned.yml
 mmgrid merge learned.yml merged""",
+    "search": """\
+mmgrid search grids/demo.toml shared --trials 40 \\
+    --over scale=0.2..1.5 \\
+    --over options.density=0.01..1:log -o best.yml""",
     "methods": "mmgrid methods ties",
     "diff": """\
 mmgrid diff garden kitchen --base base

@@ -23,6 +23,7 @@ from mmgrid.cli import (
     merge_commands,
     model_commands,
     result_commands,
+    search_command,
     setup_commands,
     store_commands,
     zoo_commands,
@@ -72,6 +73,7 @@ app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)
 app.command()(learn_command.learn)
+app.command()(search_command.search)
 app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
 app.command("extract-lora")(extract_command.extract_lora)

@@ -12,6 +12,7 @@ from mmgrid.store.lock import LOCK_SUFFIX
 from mmgrid.store.record import RECORD_FILE
 
 LOGS_FOLDER = "logs"
+SEARCHES_FOLDER = "searches"  # of the numbers of merges
 _ASIDE_INFIX = ".damaged-"
 _ASIDE_NAME = re.compile(rf"{re.escape(_ASIDE_INFIX)}[0-9a-f]{{8}}$")
 _SHORT = re.compile(rf"[0-9a-f]{{{SHORT_DIGITS}}}")
@@ -46,7 +47,7 @@ def walk(root: Path) -> Iterator[Path]:
     """Everything in the store at `root`, sorted, except its logs and the contents of cells, work folders, and folders that
     were removed or set aside."""
     for path in listed(root):
-        if path.name != LOGS_FOLDER:  # no kind of cell has this name
+        if path.name not in (LOGS_FOLDER, SEARCHES_FOLDER):  # no kind of cell has these names
             yield from _walk(path)
 
 

@@ -25,7 +25,17 @@ def merge_to_folder(
         folders: role (`source:NAME`, `base`, …) → folder of the model.
         final_place: the final path of the folder, for relative paths.
     """
-    out, sources = folder / "merged", named(folders, "source")
+    out = folder / "merged"
+    report = merge(recipe_of_folders(recipe, folders), out, place=final_place)
+    for path in out.iterdir():  # the cell itself is the model's folder
+        path.rename(folder / path.name)
+    out.rmdir()
+    return {"tensors": len(report.merged), "bytes": report.bytes_written}
+
+
+def recipe_of_folders(recipe: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The merge as a recipe of `mmgrid merge`; arguments as for `merge_to_folder`."""
+    sources = named(folders, "source")
     method = get_method(recipe["method"])
     more: dict[str, Any] = {}
     if _tables(sources):
@@ -34,26 +44,17 @@ def merge_to_folder(
         more["blocks"] = {"*": "merge"} if one_domain else {BACKBONE: "merge", "*": "keep_all"}
     if rules := _rules(recipe, sources, folders):
         more["rules"] = [{**rule, "base": str(rule["base"])} if "base" in rule else rule for rule in rules]
-    report = merge(
-        {
-            "method": method.name,
-            "sources": [
-                {"name": name, "path": str(source), "weight": recipe["weights"][name]}
-                for name, source in sources.items()
-            ],
-            "base": None if method.base == "none" or "base" not in folders else str(folders["base"]),
-            "scale": recipe["scale"],
-            "seed": recipe["seed"],
-            "options": recipe["options"],
-            **more,
-        },
-        out,
-        place=final_place,
-    )
-    for path in out.iterdir():  # the cell itself is the model's folder
-        path.rename(folder / path.name)
-    out.rmdir()
-    return {"tensors": len(report.merged), "bytes": report.bytes_written}
+    return {
+        "method": method.name,
+        "sources": [
+            {"name": name, "path": str(source), "weight": recipe["weights"][name]} for name, source in sources.items()
+        ],
+        "base": None if method.base == "none" or "base" not in folders else str(folders["base"]),
+        "scale": recipe["scale"],
+        "seed": recipe["seed"],
+        "options": recipe["options"],
+        **more,
+    }
 
 
 def merged_weights(

@@ -1,0 +1,73 @@
+"""The trials of a search, one line of JSON each, so that a search that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgrid.files import clear_disk_errors, write_json
+
+TRIALS_FILE = "trials.jsonl"
+SEARCH_FILE = "search.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Numbers that were tried, and what came of them on the users that choose.
+
+    Attributes:
+        number: from 0.
+        values: key → number.
+        quality: domain → the metric.
+    """
+
+    number: int
+    values: Mapping[str, float]
+    quality: Mapping[str, float]
+
+
+class TrialLog:
+    """The file of trials in a folder of the store."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """about: what is searched, for readers of the folder."""
+        self.folder = folder
+        with clear_disk_errors(folder, remedy="free some space, or name another store (--store)"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / SEARCH_FILE, dict(about))
+        self.trials = self._read()
+
+    def add(self, values: Mapping[str, float], quality: Mapping[str, float]) -> Trial:
+        """Append a trial; it is on the disk when this returns."""
+        trial = Trial(len(self.trials), dict(values), dict(quality))
+        line = json.dumps({"number": trial.number, "values": trial.values, "quality": trial.quality})
+        with clear_disk_errors(self.folder, remedy="free some space, or name another store (--store)"):
+            with (self.folder / TRIALS_FILE).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self.trials.append(trial)
+        return trial
+
+    def _read(self) -> list[Trial]:
+        """All whole lines; the last one may be cut off by a kill, and is then dropped from the file."""
+        file = self.folder / TRIALS_FILE
+        found: list[Trial] = []
+        if not file.exists():
+            return found
+        lines = file.read_bytes().splitlines(keepends=True)
+        for line in lines:
+            try:
+                value = json.loads(line)
+                found.append(Trial(len(found), value["values"], value["quality"]))
+                assert line.endswith(b"\n")
+            except (ValueError, KeyError, AssertionError):
+                kept = b"".join(lines[: lines.index(line)])
+                del found[len(kept.splitlines()) :]
+                file.write_bytes(kept)
+                break
+        return found
