@@ -71,7 +71,9 @@ def test_the_cache_remembers_both_kinds_of_digests(tmp_path: Path, hashed: list[
     os.utime(raw, LONG_AGO)
     for _ in range(2):
         assert DigestCache(memory).sha256(raw) == ABC
-        assert DigestCache(memory).blake3(raw) == ABC_BLAKE3
+        assert DigestCache(memory).of(raw, "blake3", blake3_file) == ABC_BLAKE3
+    assert DigestCache(memory).known(raw, "blake3") == ABC_BLAKE3
+    assert DigestCache(memory).known(raw, "crc") is None
     assert len(hashed) == 1
 
 

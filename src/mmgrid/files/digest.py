@@ -16,8 +16,6 @@ from typing import Any
 
 from mmgrid.files.folder import write_json
 
-_Compute = Callable[..., str]
-
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 22
@@ -97,24 +95,38 @@ class DigestCache:
         Raises:
             OSError: the file cannot be read, or it changed while it was read.
         """
-        return self._digest(file, "sha256", sha256_file, progress)
+        return self.of(
+            file, "sha256", lambda file: sha256_file(file) if progress is None else sha256_file(file, progress)
+        )
 
-    def blake3(self, file: Path, progress: Callable[[int], None] | None = None) -> str:
-        """The BLAKE3 digest of `file`, otherwise as `sha256`."""
-        return self._digest(file, "blake3", blake3_file, progress)
+    def of(self, file: Path, kind: str, compute: Callable[[Path], str]) -> str:
+        """The digest of a kind of `file`, from the cache if path, size and modification time are unchanged.
 
-    def _digest(self, file: Path, kind: str, compute: _Compute, progress: Callable[[int], None] | None) -> str:
+        compute: computes it otherwise, from the path without links.
+
+        Raises:
+            OSError: the file cannot be read, or it changed while it was read.
+        """
         file = file.resolve()
         stamp = _stamp(file)
         known = self._known(file, stamp)
         if kind in known:
             return str(known[kind])
-        digest = compute(file) if progress is None else compute(file, progress)
+        digest = compute(file)
         if _stamp(file) != stamp:
             raise OSError(f"{file}: changed while it was read; run again when no process writes to it")
         if abs(time.time() - stamp[1] / 1e9) > _SETTLED_SECONDS:
             self._remember(file, {**known, "bytes": stamp[0], "mtime_ns": stamp[1], kind: digest})
         return digest
+
+    def known(self, file: Path, kind: str) -> str | None:
+        """The digest of a kind of `file`, if it is in the cache.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        file = file.resolve()
+        return self._known(file, _stamp(file)).get(kind)
 
     def _known(self, file: Path, stamp: tuple[int, int]) -> dict[str, Any]:
         """What is remembered about a file in this state."""
@@ -137,7 +149,7 @@ class DigestCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing:
-                write_json(self.path, {**self._read(), str(file): entry})
+                write_json(self.path, {**self._read(), str(file): entry}, sync=False)
         except OSError as error:
             log.warning("%s: cannot be written (%s); digests are not remembered", self.path, error)
 

@@ -105,39 +105,49 @@ def sync_folder(folder: Path) -> None:
         sync_path(Path(parent))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically; an existing one stays until the new one is on disk."""
-    with replacing_file(path, data):
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file atomically; an existing one stays until the new one is on disk.
+
+    sync: False for files that may be lost or damaged when the machine crashes; no process sees half of them either.
+    """
+    with replacing_file(path, data, sync=sync):
         pass
 
 
 @contextlib.contextmanager
-def replacing_file(path: Path, data: bytes) -> Iterator[None]:
-    """Write a file beside `path` at once, and put it in its place at the end, unless there was an error."""
+def replacing_file(path: Path, data: bytes, *, sync: bool = True) -> Iterator[None]:
+    """Write a file beside `path` at once, and put it in its place at the end, unless there was an error.
+
+    sync: as for `write_bytes`.
+    """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         yield
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
-    sync_path(path.parent)
+    if sync:
+        sync_path(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
     """Write `value` atomically as indented JSON (UTF-8, keys in the given order).
+
+    sync: as for `write_bytes`.
 
     Raises:
         ValueError: `value` holds NaN or an infinity.
         TypeError: `value` holds a type that JSON lacks.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, text.encode() + b"\n", sync=sync)
 
 
 def sync_path(path: Path) -> None:

@@ -7,21 +7,23 @@ SHA-256, which is its name there. Older records hold SHA-256 for all files.
 import hashlib
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mmgrid.files import DigestCache, short_name_of
+from mmgrid.files import DigestCache, blake3_file, sha256_file, short_name_of
 from mmgrid.merging.arrays.cache import cache_folder
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.passing import Followed, PassingDigest
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 KINDS = ("blake3", "sha256")
+_FOLLOWED_BYTES = 1 << 22  # smaller files are read again, which takes no time
 Files = dict[str, dict[str, Any]]  # name of a file → its `blake3`, its `sha256` or both, and its `bytes`
 
 
 class Hashing:
-    """Computes the digests of files in threads of its own, beside the merge that reads them.
+    """Computes the digests of files: from what others read of them, the rest in threads of its own.
 
     Digests are cached in the user's cache folder by path, size and time, because sources are never written to. Use as a
     context manager; its end stops what is not finished.
@@ -35,19 +37,35 @@ class Hashing:
         self._cache = DigestCache(cache_folder() / "digests.json")
         self._files, self._workers, self._kinds = sorted(set(files)), workers, kinds
         self._digests: dict[Path, dict[str, str]] = {}
+        self._passing: dict[Path, PassingDigest] = {}
         self._failure: BaseException | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self.waited_seconds = 0.0  # until the digests were known
 
+    def follow(self, sources: Iterable[object]) -> None:
+        """Take the digests of large files from what `sources` read of them, as far as they can be followed."""
+        for source in sources:
+            if isinstance(source, Followed):
+                source.follow(self._passing_digest)
+
+    def _passing_digest(self, file: Path) -> PassingDigest | None:
+        if file not in self._passing:
+            is_wanted = file in self._files and "blake3" in self._kinds_of(file)
+            if not is_wanted or file.stat().st_size < _FOLLOWED_BYTES or self._cache.known(file, "blake3"):
+                return None
+            self._passing[file] = PassingDigest(file)
+        return self._passing[file]
+
     def start(self) -> None:
-        """Begin; `of` does so as well."""
+        """Begin with the files that are not followed; `of` does so as well."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="digests", daemon=True)
+            files = [file for file in self._files if file not in self._passing]
+            self._thread = threading.Thread(target=self._run, args=(files,), name="digests", daemon=True)
             self._thread.start()
 
     def of(self, files: Collection[Path]) -> Files:
-        """For each file: its name → its digests and `bytes`. Waits until they are known.
+        """For each file: its name → its digests and `bytes`. Waits until they are known; nobody may read any more.
 
         Raises:
             OSError: a file cannot be read, or was changed while it was read.
@@ -56,29 +74,38 @@ class Hashing:
         self.start()
         assert self._thread is not None
         self._thread.join()
+        self._run([file for file in self._passing if file not in self._digests])
         self.waited_seconds += time.monotonic() - clock
         if self._failure is not None:
             raise self._failure
         return {file.name: {**self._digests[file], "bytes": file.stat().st_size} for file in files}
 
-    def _run(self) -> None:
+    def _run(self, files: Sequence[Path]) -> None:
         try:
-            for_each(self._files, self._digest, self._workers)
+            for_each(files, self._digest, self._workers)
         except BaseException as error:  # raised where the digests are asked for
             self._failure = error
 
+    def _kinds_of(self, file: Path) -> Collection[str]:
+        if self._kinds is not None:
+            return self._kinds
+        return ["sha256" if digest_by_hub(file) else "blake3"]
+
     def _digest(self, file: Path) -> None:
-        by_hub = digest_by_hub(file)
-        kinds = self._kinds if self._kinds is not None else ("sha256" if by_hub else "blake3",)
         found: dict[str, str] = {}
         for kind in KINDS:
-            if kind not in kinds:
+            if kind not in self._kinds_of(file):
                 continue
-            if kind == "blake3":
-                found[kind] = self._cache.blake3(file, self._check_wanted)
-            else:
-                found[kind] = by_hub or self._cache.sha256(file, self._check_wanted)
+            found[kind] = (kind == "sha256" and digest_by_hub(file)) or self._cache.of(
+                file, kind, lambda target, kind=kind: self._computed(file, target, kind)
+            )
         self._digests[file] = found
+
+    def _computed(self, file: Path, target: Path, kind: str) -> str:
+        if kind == "sha256":
+            return sha256_file(target, self._check_wanted)
+        passing = self._passing.get(file)
+        return blake3_file(target, self._check_wanted) if passing is None else passing.finish(self._check_wanted)
 
     def _check_wanted(self, _: int) -> None:
         if self._stopped.is_set():
@@ -91,6 +118,8 @@ class Hashing:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
+        for passing in self._passing.values():
+            passing.close()
 
 
 def digest_by_hub(file: Path) -> str | None:

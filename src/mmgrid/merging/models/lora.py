@@ -10,7 +10,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.hub import downloaded
+from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
@@ -202,6 +203,11 @@ class LoraFolder:
         info = self._adapter.info(name)
         values = widen(self._adapter.read(name, 0, info.size), info.dtype)
         return values.reshape(info.shape).astype(np.float64)
+
+    def follow(self, digest_of: Callable[[Path], PassingDigest | None]) -> None:
+        """Add what is read of the model's files to their digests."""
+        if isinstance(self._model, Followed):
+            self._model.follow(digest_of)
 
     def check_unchanged(self) -> None:
         """Check that nobody has written to the files since they were opened.

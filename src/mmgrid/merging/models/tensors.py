@@ -12,7 +12,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
 from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
+from mmgrid.merging.models.passing import PassingDigest
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -99,6 +100,7 @@ class TensorFolder:
             raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
         self._descriptors: dict[int, int] = {}
         self._opening = threading.Lock()
+        self._digests: dict[int, PassingDigest] = {}
 
     @property
     def companions(self) -> Path:
@@ -115,14 +117,28 @@ class TensorFolder:
         number, entry = self._entries[name]
         each = width(entry.dtype)
         raw = take((stop - start) * each, np.uint8)
-        view, first = raw.data, entry.start + start * each
+        first = entry.start + start * each
+        digest = self._digests.get(number)
+        if digest is None:
+            self._fill(raw.data, number, first, name)
+        else:
+            with digest.reading(first, first + len(raw)):
+                self._fill(raw.data, number, first, name)
+                digest.add(first, raw.data)
+        return raw.view(STORAGE[entry.dtype])
+
+    def _fill(self, view: memoryview, number: int, first: int, name: str) -> None:
         done = 0
         while done < len(view):
             got = read_at(self._descriptor(number), view[done:], first + done)
             if not got:
                 raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
             done += got
-        return raw.view(STORAGE[entry.dtype])
+
+    def follow(self, digest_of: Callable[[Path], PassingDigest | None]) -> None:
+        """From now on, add what is read of each file to its digest, if it has one."""
+        digests = {number: digest_of(file) for number, file in enumerate(self.files)}
+        self._digests = {number: digest for number, digest in digests.items() if digest is not None}
 
     def _descriptor(self, number: int) -> int:
         with self._opening:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class SourceView:
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         return self.inner.read(self._copies.get(name, name), start, stop)
+
+    def follow(self, digest_of: Callable[[Path], PassingDigest | None]) -> None:
+        if isinstance(self.inner, Followed):
+            self.inner.follow(digest_of)
 
     def check_unchanged(self) -> None:
         self.inner.check_unchanged()

@@ -55,7 +55,7 @@ def write_record(
         value["report"]["vocabulary"] = dict(vocabulary)
     if made_from:
         value["made_from"] = dict(made_from)
-    write_json(folder / MMGRID_FILE, value)
+    write_json(folder / MMGRID_FILE, value, sync=False)  # the folder is, before it is published
 
 
 def declarations_of(sources: Iterable[MergeSource]) -> dict[str, dict[str, Any]]:

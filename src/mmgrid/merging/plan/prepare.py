@@ -97,8 +97,9 @@ class PreparedMerge:
         return 0.0 if self.hashing is None else self.hashing.waited_seconds
 
     def start_hashing(self) -> None:
-        """Begin to compute the digests, beside a merge that reads the same files."""
+        """Begin to compute the digests, from what a merge reads of the same files."""
         if self.hashing is not None:
+            self.hashing.follow(self.models.values())
             self.hashing.start()
 
     def check_unchanged(self) -> None:

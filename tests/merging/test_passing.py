@@ -1,0 +1,126 @@
+"""The digest of a file from the runs that others read of it: right in any order, and read once in the usual one."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from mmgrid.merging import merge
+from mmgrid.merging.models import digests, passing
+from mmgrid.merging.models.passing import PassingDigest
+from mmgrid.merging.models.tensors import TensorFolder
+
+CONTENT = bytes(range(256)) * 8
+
+
+def _add(digest: PassingDigest, start: int, stop: int) -> None:
+    with digest.reading(start, stop):
+        digest.add(start, memoryview(CONTENT)[start:stop])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("passing") / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@given(
+    runs=st.lists(st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 400)), max_size=12),
+    gap=st.sampled_from([0, 50, 1 << 20]),
+)
+def test_any_runs_in_any_order_give_the_digest(file: Path, runs: list[tuple[int, int]], gap: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passing, "_LARGEST_GAP", gap)
+        digest = PassingDigest(file)
+        for start, size in runs:
+            _add(digest, start, min(start + size, len(CONTENT)))
+        assert digest.finish(lambda _: None) == blake3(CONTENT).hexdigest()
+        digest.close()
+
+
+def test_runs_in_order_are_not_read_again(file: Path) -> None:
+    digest = PassingDigest(file)
+    for start in range(100, len(CONTENT), 100):
+        _add(digest, start, min(start + 100, len(CONTENT)))
+        _add(digest, start, min(start + 100, len(CONTENT)))  # a second pass adds nothing
+    read: list[int] = []
+    assert digest.finish(read.append) == blake3(CONTENT).hexdigest()
+    assert read == []
+    digest.close()
+
+
+def test_a_run_waits_for_the_one_before_it(file: Path) -> None:
+    digest, begun = PassingDigest(file), threading.Event()
+
+    def later() -> None:
+        with digest.reading(1000, 2000):
+            begun.set()
+            digest.add(1000, memoryview(CONTENT)[1000:2000])
+
+    with digest.reading(0, 1000):
+        thread = threading.Thread(target=later)
+        thread.start()
+        begun.wait()
+        digest.add(0, memoryview(CONTENT)[:1000])
+    thread.join()
+    read: list[int] = []
+    assert digest.finish(read.append) == blake3(CONTENT).hexdigest()
+    assert read == [len(CONTENT) - 2000]
+    digest.close()
+
+
+def test_a_run_that_never_comes_is_not_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passing, "_PATIENCE_SECONDS", 0.0)
+    digest = PassingDigest(file)
+    with digest.reading(0, 1000):
+        _add(digest, 1000, 2000)
+    assert digest.finish(lambda _: None) == blake3(CONTENT).hexdigest()
+    digest.close()
+
+
+def test_a_file_that_became_shorter_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    digest = PassingDigest(path)
+    _add(digest, 0, 10)
+    os.truncate(path, 20)
+    _add(digest, 100, 200)
+    assert digest.finish(lambda _: None) == blake3(CONTENT[:20]).hexdigest()
+    digest.close()
+
+
+@pytest.mark.parametrize("method", ["linear", "ties", "slerp"])
+def test_a_merge_reads_its_sources_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(digests, "_FOLLOWED_BYTES", 1)
+    monkeypatch.setattr(digests, "blake3_file", lambda *_: pytest.fail("a whole file is read for its digest"))
+    generator = np.random.default_rng(0)
+    for name in ("a", "b", "base"):
+        (tmp_path / name).mkdir()
+        tensors = {f"layers.{n}.w": generator.normal(size=(40, 300)).astype(np.float32) for n in range(5)}
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    read: list[int] = []
+    fill = TensorFolder._fill
+
+    def counted(self: TensorFolder, view: memoryview, *rest: object) -> None:
+        read.append(len(view))
+        fill(self, view, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(TensorFolder, "_fill", counted)
+    recipe = {
+        "method": method,
+        "sources": [{"name": name, "path": str(tmp_path / name)} for name in "ab"],
+        "options": {"scope": "tensor"} if method == "ties" else {},
+    }
+    merge(recipe | ({"base": str(tmp_path / "base")} if method == "ties" else {}), tmp_path / "out", workers=2)
+    names = ("a", "b", "base") if method == "ties" else ("a", "b")
+    record = (tmp_path / "out" / "mmgrid.json").read_text(encoding="utf-8")
+    for name in names:
+        assert blake3((tmp_path / name / "model.safetensors").read_bytes()).hexdigest() in record
+    assert sum(read) == len(names) * 5 * 40 * 300 * 4
