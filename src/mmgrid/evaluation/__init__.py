@@ -7,6 +7,7 @@ from mmgrid.evaluation.intervals import (
     Difference,
     Interval,
     bootstrap_interval,
+    mean_over_draws,
     paired_difference,
     resampled_means,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "group_masks",
     "holm",
     "list_ranks",
+    "mean_over_draws",
     "paired_difference",
     "parse_metric",
     "per_user",

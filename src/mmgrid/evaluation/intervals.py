@@ -9,7 +9,10 @@ Allan and Carterette, CIKM 2007).
 A resample depends only on the seed and the number of users, so intervals of several metrics, and of several models
 over the same users, are based on the same resamples.
 
-Shapes: `B` users, `M` metrics (a vector [B] counts as one metric), `S` resamples.
+A merge with random masks is one of many that could have been drawn. If several were, its value is the mean over the
+draws, and each resample of the users also resamples the draws, so the interval holds the variance of both.
+
+Shapes: `B` users, `M` metrics (a vector [B] counts as one metric), `D` draws (without this axis, one), `S` resamples.
 """
 
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from mmgrid.seeds import generator
 
 _CHUNK_ELEMENTS = 1 << 20
+_SLACK = 1e-12  # sums in another order differ in the last digits, so "at least as far" needs a small tolerance
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Difference:
     """Mean of (a − b) over users; every array is float64[M].
 
     `p_bootstrap` is two-sided: twice the smaller share of resamples on either side of zero.
-    `p_permutation` is the share of sign flips with a mean at least as far from zero. Both count the observed data as
-    one resample, so neither is ever 0.
+    `p_permutation` is the share of sign flips with a mean at least as far from zero; with several draws, the largest of
+    them. Both count the observed data as one resample, so neither is ever 0.
     """
 
     difference: npt.NDArray[np.float64]
@@ -56,8 +60,8 @@ def bootstrap_interval(
     """Mean over users with a percentile bootstrap interval.
 
     Args:
-        values: float[B] or float[B, M], one row per user.
-        seed: determines the resamples, together with B.
+        values: float[B], float[B, M] or float[B, M, D], one row per user.
+        seed: determines the resamples, together with B and D.
         samples: number of resamples S.
         level: the interval's nominal coverage, in (0, 1).
 
@@ -74,7 +78,7 @@ def bootstrap_interval(
         return Interval(empty, empty, empty, 0)
     means = resampled_means(table, seed=seed, samples=samples)
     low, high = _percentiles(means, level)
-    return Interval(table.mean(axis=0), low, high, table.shape[0])
+    return Interval(mean_over_draws(table), low, high, table.shape[0])
 
 
 def paired_difference(
@@ -88,31 +92,38 @@ def paired_difference(
     """Mean of a − b over the same users in the same order, with interval and two p-values.
 
     Args:
-        a, b: float[B] or float[B, M] of equal shape; row i of both is the same user.
+        a, b: float[B], float[B, M] or float[B, M, D] of equal shape; row i of both is the same user. One of them may
+            have a single draw, which is compared with each of the other's.
         seed, samples, level: as for `bootstrap_interval`.
 
     Raises:
         ValueError: shapes differ, values are not finite, or settings are out of range.
     """
     first, second = _as_table("a", a), _as_table("b", b)
-    if first.shape != second.shape:
-        raise ValueError(f"a {first.shape} and b {second.shape}: a paired comparison needs the same users")
+    draws = {first.shape[2], second.shape[2]} - {1}
+    if first.shape[:2] != second.shape[:2] or len(draws) > 1:
+        raise ValueError(f"a {np.shape(a)} and b {np.shape(b)}: a paired comparison needs the same users and draws")
     change = first - second
-    n_users, n_metrics = change.shape
+    n_users, n_metrics, _ = change.shape
     if n_users == 0:
         empty = np.full(n_metrics, np.nan)
         return Difference(empty, empty, empty, empty, empty, 0)
-    observed = change.mean(axis=0)
+    observed = mean_over_draws(change)
     means = resampled_means(change, seed=seed, samples=samples)
     low, high = _percentiles(means, level)
-    # Sums in another order differ in the last digits, so "at least as far" needs a small tolerance.
-    slack = 1e-12 * (1.0 + np.abs(change).max(axis=0))
+    slack = _SLACK * (1.0 + np.abs(change).max(axis=(0, 2)))
     at_most, at_least = (means <= slack).sum(axis=0), (means >= -slack).sum(axis=0)
     p_bootstrap = np.minimum(1.0, 2.0 * (np.minimum(at_most, at_least) + 1) / (samples + 1))
+    by_draw = [_sign_flip_p(change[:, :, draw], seed, samples) for draw in range(change.shape[2])]
+    return Difference(observed, low, high, p_bootstrap, np.max(by_draw, axis=0), n_users)
+
+
+def _sign_flip_p(change: npt.NDArray[np.float64], seed: int, samples: int) -> npt.NDArray[np.float64]:
+    """float64[M]: the p of flipped signs for the differences [B, M] of one draw."""
+    n_users, slack = len(change), _SLACK * (1.0 + np.abs(change).max(axis=0))
     flipped = np.concatenate([_weighted_sums(signs, change) for signs in _signs(n_users, seed, samples)])
-    extreme = (np.abs(flipped / n_users) >= np.abs(observed) - slack).sum(axis=0)
-    p_permutation = np.minimum((extreme + 1) / (samples + 1), _sign_flip_bound(change))
-    return Difference(observed, low, high, p_bootstrap, p_permutation, n_users)
+    extreme = (np.abs(flipped / n_users) >= np.abs(change.mean(axis=0)) - slack).sum(axis=0)
+    return np.minimum((extreme + 1) / (samples + 1), _sign_flip_bound(change))
 
 
 def _sign_flip_bound(change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -125,19 +136,50 @@ def _sign_flip_bound(change: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return np.minimum(1.0, 2.0 * np.exp(-exponent))
 
 
-def resampled_means(values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000) -> npt.NDArray[np.float64]:
-    """float64[S, M]: the means over S resamples of the users, for statistics other than intervals.
+def resampled_means(
+    values: npt.NDArray[np.floating], *, seed: int, samples: int = 1000, draws_seed: int | None = None
+) -> npt.NDArray[np.float64]:
+    """float64[S, M]: the means over S resamples of the users (and draws), for statistics other than intervals.
 
     Row s is the same resample for every call with the same number of users and the same seed.
+
+    Args:
+        values: float[B], float[B, M] or float[B, M, D].
+        draws_seed: determines the resamples of the draws; default: `seed`. Models that share their masks, such as one
+            merge evaluated on the users of two domains, need the same.
     """
     table = _as_table("values", values)
-    n_users = table.shape[0]
+    n_users, n_metrics, n_draws = table.shape
     if samples < 1:
         raise ValueError(f"samples {samples}: must be 1 or more")
     if n_users == 0:
-        return np.full((samples, table.shape[1]), np.nan)
-    sums = np.concatenate([_weighted_sums(counts, table) for counts in _counts(n_users, seed, samples)])
-    return sums / n_users
+        return np.full((samples, n_metrics), np.nan)
+    flat = table.reshape(n_users, -1)
+    means = np.concatenate([_weighted_sums(counts, flat) for counts in _counts(n_users, seed, samples)]) / n_users
+    if n_draws == 1:
+        return means
+    weights = _draw_weights(n_draws, seed if draws_seed is None else draws_seed, samples)
+    return np.einsum("smd,sd->sm", means.reshape(samples, n_metrics, n_draws), weights)
+
+
+def mean_over_draws(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """float64[M]: the mean over users and draws of float[B], float[B, M] or float[B, M, D]."""
+    table = _as_table("values", values)
+    by_draw = [table[:, :, draw].mean(axis=0) for draw in range(table.shape[2])]
+    return np.mean(by_draw, axis=0)
+
+
+def _draw_weights(n_draws: int, seed: int, samples: int) -> npt.NDArray[np.float64]:
+    """float64[S, D]: the weight of each draw in each resample; rows sum to 1.
+
+    D values resampled with replacement have a variance that is too small by (D − 1) / D, which matters for so few, so
+    the deviations from equal weights are widened by the root of D / (D − 1) (Davison and Hinkley, *Bootstrap Methods
+    and their Application*, 1997, section 2.5).
+    """
+    draw = generator(seed, "evaluation", "draws")
+    chosen = draw.integers(n_draws, size=(samples, n_draws))
+    counts = np.stack([(chosen == one).sum(axis=1) for one in range(n_draws)], axis=1)
+    return 1 / n_draws + np.sqrt(n_draws / (n_draws - 1)) * (counts - 1) / n_draws
 
 
 def _weighted_sums(weights: npt.NDArray[np.float64], table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -185,11 +227,11 @@ def _percentiles(
 
 
 def _as_table(name: str, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """float64[B, M, D]."""
     table = np.asarray(values, np.float64)
-    if table.ndim == 1:
-        table = table[:, None]
-    if table.ndim != 2:
-        raise ValueError(f"{name}: expected [users] or [users, metrics], got shape {table.shape}")
+    if not 1 <= table.ndim <= 3:
+        raise ValueError(f"{name}: expected [users], [users, metrics] or [users, metrics, draws], got {table.shape}")
+    table = table.reshape(*table.shape, *[1] * (3 - table.ndim))
     if not np.isfinite(table).all():
         raise ValueError(f"{name}: contains NaN or infinities; every user needs a finite number (0 for a miss)")
     return table

@@ -102,8 +102,10 @@ def parse_metric(name: str) -> Metric:
 
 
 def per_user(ranks: npt.NDArray[np.integer], names: Sequence[str] = DEFAULT_METRICS) -> npt.NDArray[np.float64]:
-    """float64[B, len(names)]: one column per metric, in the given order."""
+    """float64[B, len(names)]: one column per metric, in the given order; float64[B, len(names), D] for ranks [B, D]."""
     ranks = np.asarray(ranks)
+    if ranks.ndim == 2:
+        return np.stack([per_user(draw, names) for draw in ranks.T], axis=2)
     if not names:
         return np.empty((len(ranks), 0), np.float64)
     return np.column_stack([parse_metric(name)(ranks) for name in names])

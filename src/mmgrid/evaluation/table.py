@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mmgrid.evaluation.groups import group_masks
-from mmgrid.evaluation.intervals import bootstrap_interval, paired_difference, resampled_means
+from mmgrid.evaluation.intervals import bootstrap_interval, mean_over_draws, paired_difference, resampled_means
 from mmgrid.evaluation.metrics import DEFAULT_METRICS, per_user
 
 PERCENT = 100.0
@@ -89,7 +89,7 @@ def result_rows(
     """Result rows of one model on one domain, for every group and metric.
 
     Args:
-        ranks: int[B] ranks of the targets.
+        ranks: int[B] ranks of the targets, or int[B, D] for D draws of a random merge.
         active: bool[B].
         paradigm, domain, model, sources, merge, parameter: as in `RESULTS_SCHEMA`.
         seed: of the grid; recorded, and determines the resamples.
@@ -141,7 +141,7 @@ def change_rows(
     """Rows that compare a model with another on the same users in the same order, for every group and metric.
 
     Args:
-        ranks, reference_ranks: int[B]; position i of both is the same user.
+        ranks, reference_ranks: int[B], or int[B, D] for D draws of a random merge; position i of both is the same user.
         reference: name of the other model, for example `phase2`.
         The rest: as for `result_rows`.
 
@@ -186,7 +186,7 @@ def _relative(
     base_means = resampled_means(base, seed=seed, samples=samples)
     tail = (1.0 - level) / 2.0
     bounds = np.quantile(_ratio(means, base_means), [tail, 1.0 - tail], axis=0)
-    return np.vstack([_ratio(values.mean(axis=0), base.mean(axis=0)), bounds])
+    return np.vstack([_ratio(mean_over_draws(values), mean_over_draws(base)), bounds])
 
 
 def _ratio(value: npt.NDArray[np.float64], base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

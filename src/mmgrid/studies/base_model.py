@@ -11,11 +11,21 @@ from pydantic import Field, field_validator
 
 from mmgrid.evaluation import bootstrap_interval
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Context, Steps, Study, StudyGrid, StudySpec
+from mmgrid.studies.contract import Context, Draws, Steps, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
-from mmgrid.studies.statistics.kept_share import PERCENT, PairSweep, best_alpha, judged_share, ratio, two_sided
+from mmgrid.studies.statistics.kept_share import (
+    PERCENT,
+    Estimate,
+    PairSweep,
+    best_alpha,
+    judged_shares,
+    pareto_area,
+    ratio,
+    shares,
+    two_sided,
+)
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 Base = Literal["backbone", "historical", "neutral"]
@@ -36,33 +46,53 @@ CURVE_SCHEMA = pl.Schema(
         "first_single",
         "second_single",
         "kept",
+        "kept_low",
+        "kept_high",
+        "kept_mean",
     )
-    | counts("first_users", "second_users", "seed")
+    | counts("first_users", "second_users", "draws", "seed")
 )
 """One row per pair of domains, base, α and metric.
 
 `base` is `backbone`, `historical: <domain>` (the checkpoint of that domain at t1) or `neutral`. `alpha` is the weight
 of `first`. `*_value` with bounds is the merge on each domain, in percent; `*_single` is the domain's own model at t2 on
-the same users. `kept` is the mean over both domains of value / single, in percent; NaN if a single model finds nothing.
+the same users. Of the two shares value / single, in percent, `kept` with bounds is the smaller one, which both domains
+keep, and `kept_mean` the mean; NaN if a single model finds nothing. `draws`: how often random masks were drawn; values
+are means over the draws, and bounds hold their variance.
 """
 
 BEST_SCHEMA = pl.Schema(
     texts("paradigm", "first", "second", "base", "metric")
-    | numbers(
-        "alpha", "alpha_low", "alpha_high", "kept", "low", "high", "gain", "gain_low", "gain_high", "p", "p_adjusted"
-    )
-    | counts("seed")
+    | numbers("alpha", "alpha_low", "alpha_high", "kept", "low", "high", "mean", "mean_low", "mean_high")
+    | numbers("area", "area_low", "area_high", "gain", "gain_low", "gain_high", "p", "p_adjusted")
+    | counts("draws", "seed")
 )
 """One row per pair and base.
 
-`alpha` is the α that keeps most, over all users, with its interval. `kept` is the share that an α chosen on one half of
-the users keeps on the other half (both ways, averaged), in percent. `gain` is `kept` minus that of the backbone as
+`alpha` is the α at which the smaller of the two domains' shares is largest, over all users, with its interval. `kept` is
+this smaller share, `mean` that of both, for an α chosen on one half of the users and judged on the other (both ways,
+averaged), in percent. `area` is the area below the curve of both shares over α, in percent of the square in which both
+domains keep 100 %. `gain` is `kept` minus that of the backbone as
 base, in percentage points, paired by user; null for the backbone itself. `p_adjusted` is after Holm over the rows of a
 paradigm. NaN if a single model finds nothing for the users of a half or of a resample.
 """
 
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
+    Plot(
+        name="kept",
+        table="curve",
+        mark="line",
+        x=Axis("alpha", "α, weight of the first domain"),
+        y=Axis("kept", "{metric} kept by both domains", "%"),
+        colour=Axis("base", "base"),
+        panel="pair",
+        choices=("metric",),
+        low="kept_low",
+        high="kept_high",
+        caption="The smaller of the shares that the two domains keep of their own models’ quality: what both are served "
+        "with.",
+    ),
     Plot(
         name="joint",
         table="curve",
@@ -102,7 +132,9 @@ def answer(sweeps: Iterable[PairSweep]) -> dict[str, pl.DataFrame]:
 def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
     rows = []
     for metric in METRICS:
-        first, second = (bootstrap_interval(users.values(metric), seed=sweep.seed) for users in sweep.both)
+        values = [users.draws(metric) for users in sweep.both]
+        first, second = (bootstrap_interval(of, seed=sweep.seed) for of in values)
+        drawn, draws = shares(sweep.resampled(values)).min(axis=0), values[0].shape[2]
         for place, alpha in enumerate(sweep.alphas, start=1):  # place 0 is the single model
             row = {
                 "paradigm": sweep.paradigm,
@@ -115,7 +147,6 @@ def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
                 "second_users": second.n_users,
                 "seed": sweep.seed,
             }
-            shares = []
             for side, found in (("first", first), ("second", second)):
                 row |= {
                     f"{side}_value": PERCENT * found.value[place],
@@ -123,58 +154,58 @@ def _curve_rows(sweep: PairSweep) -> list[dict[str, Any]]:
                     f"{side}_high": PERCENT * found.high[place],
                     f"{side}_single": PERCENT * found.value[0],
                 }
-                shares.append(ratio(found.value[place], found.value[0]))
-            rows.append(row | {"kept": PERCENT * float(np.mean(shares))})
+            kept = [PERCENT * ratio(found.value[place], found.value[0]) for found in (first, second)]
+            low, high = np.quantile(drawn[:, place - 1], [0.025, 0.975])
+            row |= {"kept": float(np.min(kept)), "kept_mean": float(np.mean(kept))}
+            rows.append(row | {"kept_low": float(low), "kept_high": float(high), "draws": draws})
     return rows
 
 
 @dataclass(frozen=True, eq=False)
 class _Gain:
-    """The difference in kept share between a base and the backbone, and its resamples."""
+    """The difference in kept share between a base and the backbone."""
 
     paradigm: str
     seed: int
     base: str
-    value: float
-    drawn: np.ndarray
+    points: Estimate
 
 
 def _best_rows(by_base: Mapping[str, PairSweep]) -> tuple[list[dict[str, Any]], list[_Gain]]:
-    judged = {base: judged_share(sweep) for base, sweep in by_base.items()}
+    judged = {base: judged_shares(sweep) for base, sweep in by_base.items()}
     rows, gains = [], []
     for base, sweep in by_base.items():
-        value, drawn = judged[base]
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        alpha, alpha_low, alpha_high = best_alpha(sweep)
-        row = {
+        row: dict[str, Any] = {
             "paradigm": sweep.paradigm,
             "first": sweep.first,
             "second": sweep.second,
             "base": base,
             "metric": MAIN_METRIC,
-            "alpha": alpha,
-            "alpha_low": alpha_low,
-            "alpha_high": alpha_high,
-            "kept": value,
-            "low": float(low),
-            "high": float(high),
+            **dict(zip(("alpha", "alpha_low", "alpha_high"), best_alpha(sweep), strict=True)),
+            **_columns(judged[base].least, "kept", "low", "high"),
+            **_columns(judged[base].mean, "mean", "mean_low", "mean_high"),
+            **_columns(pareto_area(sweep), "area", "area_low", "area_high"),
+            "draws": sweep.on_first.draws(MAIN_METRIC).shape[2],
             "seed": sweep.seed,
         } | dict.fromkeys(("gain", "gain_low", "gain_high", "p", "p_adjusted"))
         if base != BACKBONE and BACKBONE in judged:
-            gain = _Gain(sweep.paradigm, sweep.seed, base, value - judged[BACKBONE][0], drawn - judged[BACKBONE][1])
-            gains.append(gain)
-            low, high = np.quantile(gain.drawn, [0.025, 0.975])
-            row |= {"gain": gain.value, "gain_low": float(low), "gain_high": float(high), "p": two_sided(gain.drawn)}
+            gain = judged[base].least - judged[BACKBONE].least
+            gains.append(_Gain(sweep.paradigm, sweep.seed, base, gain))
+            row |= _columns(gain, "gain", "gain_low", "gain_high") | {"p": two_sided(gain.drawn)}
         rows.append(row)
     return rows, gains
+
+
+def _columns(found: Estimate, value: str, low: str, high: str) -> dict[str, float]:
+    return dict(zip((value, low, high), (found.value, *found.bounds), strict=True))
 
 
 def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
     rows = []
     for (paradigm, seed), group in groupby(gains, key=lambda gain: (gain.paradigm, gain.seed)):
         own = list(group)
-        old = [gain for gain in own if gain.base.startswith(HISTORICAL)]
-        neutral = [gain for gain in own if gain.base == NEUTRAL]
+        old = [gain.points for gain in own if gain.base.startswith(HISTORICAL)]
+        neutral = [gain.points for gain in own if gain.base == NEUTRAL]
         found = []
         if old:
             found.append(
@@ -182,7 +213,7 @@ def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
                     "base replacement",
                     "With a historical checkpoint as the base, a merge of two domains keeps more than with the backbone.",
                     "historical minus backbone",
-                    *_mean(old),
+                    _mean(old),
                     len(old),
                 )
             )
@@ -192,19 +223,17 @@ def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
                     "neutral base",
                     "With the average of the historical checkpoints as the base, a merge keeps more than with the backbone.",
                     "neutral minus backbone",
-                    *_mean(neutral),
+                    _mean(neutral),
                     len(neutral),
                 )
             )
         if old and neutral:
-            (value, drawn), (old_value, old_drawn) = _mean(neutral), _mean(old)
             found.append(
                 _finding(
                     "neutral against historical",
                     "The neutral base keeps more than a historical checkpoint of one of the domains.",
                     "neutral minus historical",
-                    value - old_value,
-                    drawn - old_drawn,
+                    _mean(neutral) - _mean(old),
                     len(neutral),
                 )
             )
@@ -212,23 +241,23 @@ def _findings(gains: Sequence[_Gain]) -> list[dict[str, Any]]:
     return rows
 
 
-def _mean(gains: Sequence[_Gain]) -> tuple[float, np.ndarray]:
-    """The mean over pairs (and bases), and its resamples."""
-    return float(np.mean([gain.value for gain in gains])), np.mean([gain.drawn for gain in gains], axis=0)
+def _mean(gains: Sequence[Estimate]) -> Estimate:
+    """The mean over pairs (and bases)."""
+    return Estimate(float(np.mean([gain.value for gain in gains])), np.mean([gain.drawn for gain in gains], axis=0))
 
 
-def _finding(finding: str, claim: str, difference: str, value: float, drawn: np.ndarray, n: int) -> dict[str, Any]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
+def _finding(finding: str, claim: str, difference: str, points: Estimate, n: int) -> dict[str, Any]:
+    low, high = points.bounds
     return {
         "finding": finding,
         "claim": claim,
-        "statistic": f"percentage points of the single models' NDCG@20 kept, {difference}",
-        "value": value,
-        "low": float(low),
-        "high": float(high),
-        "p": two_sided(drawn),
+        "statistic": f"percentage points of the single models' NDCG@20 that both domains keep, {difference}",
+        "value": points.value,
+        "low": low,
+        "high": high,
+        "p": two_sided(points.drawn),
         "n": n,
-        "verdict": verdict(float(low), float(high), "positive"),
+        "verdict": verdict(low, high, "positive"),
     }
 
 
@@ -239,6 +268,7 @@ class BaseModelSpec(StudySpec):
     bases: tuple[Base, ...] = Field(default=("backbone", "historical", "neutral"), min_length=1)
     alphas: Steps = Steps.model_validate({"from": 0.0, "to": 1.0, "step": 0.1})
     pairs: tuple[tuple[str, str], ...] | None = Field(default=None, min_length=1, description="default: every pair")
+    draws: Draws = 4
 
     @field_validator("pairs")
     @classmethod
@@ -253,10 +283,10 @@ class BaseModelSpec(StudySpec):
 
 @dataclass(frozen=True)
 class BaseModelParts:
-    """singles: by domain. points: by pair and base (three names), then by evaluated domain and α."""
+    """singles: by domain. points: by pair and base (three names), then by evaluated domain and α; one for each draw."""
 
     singles: Mapping[str, Any]
-    points: Mapping[tuple[str, str, str], Mapping[str, Mapping[float, Any]]]
+    points: Mapping[tuple[str, str, str], Mapping[str, Mapping[float, Sequence[Any]]]]
 
 
 class BaseModel(Study):
@@ -269,7 +299,7 @@ class BaseModel(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.base_model:VIEW"
-    version = 3  # same resamples of a domain in all pairs; NaN in place of a share of zero; smaller p-values
+    version = 4  # the smaller share, and the area; several draws
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -287,7 +317,10 @@ class BaseModel(Study):
         points = {
             (*pair, base): {
                 domain: {
-                    alpha: grid.over_base(domain, *pair, base, alpha, spec.max_users) for alpha in spec.alphas.values()
+                    alpha: [
+                        grid.over_base(domain, *pair, base, alpha, spec.max_users, draw) for draw in range(spec.draws)
+                    ]
+                    for alpha in spec.alphas.values()
                 }
                 for domain in pair
             }
@@ -302,8 +335,8 @@ class BaseModel(Study):
             alphas = sorted(by_domain[first])
             ranked = []
             for domain in (first, second):
-                frames = {SINGLE: parts.singles[domain].ranks()}
-                frames |= {repr(alpha): by_domain[domain][alpha].ranks() for alpha in alphas}
+                frames = {SINGLE: [parts.singles[domain].ranks()]}
+                frames |= {repr(alpha): [part.ranks() for part in by_domain[domain][alpha]] for alpha in alphas}
                 ranked.append(Ranked.of(frames))
             sweeps.append(PairSweep(context.paradigm, context.seed, first, second, base, np.array(alphas), *ranked))
         return answer(sweeps)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +21,7 @@ from mmgrid.frozen import Frozen
 from mmgrid.studies.plot import Plot
 
 MOST_POINTS = 1001
+Draws = Annotated[int, Field(ge=1, le=64, description="how often random masks are drawn")]
 RANKS_FILE = "ranks.parquet"  # in an evaluation, one row per user: user_id, target, active, rank
 ROWS_FILE = "rows.parquet"  # in an evaluation: its results rows
 VECTORS_FILE = "vectors.npy"  # float32 [items, width]; rows as in the corpus
@@ -114,12 +115,35 @@ class StudyGrid(Protocol):
         ...
 
     def pair(
-        self, domain: str, partner: str, method: str, called: str, options: Mapping[str, Any], max_users: int | None
+        self,
+        domain: str,
+        partner: str,
+        method: str,
+        called: str,
+        options: Mapping[str, Any],
+        max_users: int | None,
+        draw: int = 0,
     ) -> Any:
         """The evaluation on `domain` of its newest model merged with that of `partner`, with equal weights.
 
-        method, options: the merge. called: the name of the merge in results, such as `subspace`.
+        Args:
+            method, options: the merge.
+            called: the name of the merge in results, such as `subspace`.
+            draw: which of several draws of random masks; 0 has the seed of the grid.
         """
+        ...
+
+    def together(
+        self,
+        domain: str,
+        domains: Sequence[str],
+        method: str,
+        called: str,
+        options: Mapping[str, Any],
+        max_users: int | None,
+        draw: int = 0,
+    ) -> Any:
+        """The evaluation on `domain` of the newest models of several domains, merged with equal weights; as `pair`."""
         ...
 
     def between_phases(self, domain: str, scale: float, max_users: int | None = None) -> Any:
@@ -127,13 +151,21 @@ class StudyGrid(Protocol):
         ...
 
     def over_base(
-        self, domain: str, first: str, second: str, base: str, alpha: float, max_users: int | None = None
+        self,
+        domain: str,
+        first: str,
+        second: str,
+        base: str,
+        alpha: float,
+        max_users: int | None = None,
+        draw: int = 0,
     ) -> Any:
         """The evaluation on `domain` of the newest models of two domains, merged over another base, eq. 7.
 
         base: `backbone`; `historical: DOMAIN`, the model of that domain at t1; or `neutral`, the mean of both models at
             t1 (eq. 8).
         alpha: the weight of `first`; `second` has the rest.
+        draw: as for `pair`.
         """
         ...
 
@@ -149,6 +181,7 @@ class StudyGrid(Protocol):
         scale: float = 1.0,
         options: Mapping[str, Any] | None = None,
         max_users: int | None = None,
+        draw: int = 0,
     ) -> Any:
         """The evaluation on `domain` of a merge of this grid's checkpoints by any installed method.
 
@@ -159,6 +192,7 @@ class StudyGrid(Protocol):
             base: the checkpoint or base that task vectors start from; ignored by a method that takes none.
             scale: factor on the merged task vector.
             options: the options of the method.
+            draw: as for `pair`; draws other than 0 have `-draw1`, … behind their name.
 
         Raises:
             ValueError: no source is a checkpoint of `domain`, the method or an option is unknown, or a base is missing.

@@ -1,51 +1,75 @@
-"""Cross-domain merging (Fig. 3): the change in quality on each of two domains when their models are merged."""
+"""Cross-domain merging (Fig. 3): the change in quality on each of several domains when their models are merged."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations, groupby
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mmgrid.evaluation import CHANGES_SCHEMA, change_rows
-from mmgrid.seeds import generator
+from mmgrid.evaluation import change_rows
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import VECTORS_FILE, Context, Part, Study, StudyGrid, StudySpec
+from mmgrid.studies.contract import VECTORS_FILE, Context, Draws, Part, Study, StudyGrid, StudySpec
+from mmgrid.studies.likeness import cosine, likeness
 from mmgrid.studies.plot import Axis, Plot
-from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
+from mmgrid.studies.set_tables import (
+    PREDICTORS_SCHEMA,
+    SETS_SCHEMA,
+    SIZES_SCHEMA,
+    draws_of,
+    growth,
+    predictor_rows,
+    set_rows,
+    size_rows,
+)
+from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.kept_share import ratio
+from mmgrid.studies.statistics.merged_sets import (
+    MERGED,
+    SINGLE,
+    Measure,
+    MergedSet,
+    chosen_sets,
+)
 from mmgrid.studies.statistics.over_domains import judged_mean
-from mmgrid.studies.statistics.permutation import labels_p, rank_correlation
+from mmgrid.studies.statistics.pairs import correlated
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
-LEAST_DOMAINS = 4  # with fewer, a correlation over pairs means nothing
 SAMPLES = 1000
 NEARLY = 0.8  # share of the merges that counts as "nearly everywhere"
-MERGED, SINGLE = "merged", "single"
 Way = Literal["weight", "subspace"]
 # Method, its name in results, and options. Subspace merging is DARE, then TIES, as in the paper.
 WAYS: dict[Way, tuple[str, str, dict[str, Any]]] = {
     "weight": ("linear", "linear", {}),
     "subspace": ("ties", "subspace", {"preset": "subspace"}),
 }
+RANDOM = ("subspace",)  # the ways with random masks
+WEIGHT = "weight"
 
 MERGES_SCHEMA = pl.Schema(
     texts("paradigm", "way", "domain", "partner", "group", "metric")
     | numbers("single", "merged", "change", "low", "high", "p", "p_adjusted")
-    | counts("n_users", "seed")
+    | counts("n_users", "draws", "seed")
 )
 """One row per way (`weight` or `subspace`), evaluated domain, partner, group and metric.
 
 `single` (the domain's own model at t2) and `merged` are in percent, `change` with its bounds in percent of `single`,
 paired by user. `p` is that of the sign-flip test, `p_adjusted` after Holm over the rows of a paradigm, group and
-metric.
+metric. `draws`: how often random masks were drawn; values are means over the draws, bounds hold their variance, and `p`
+is the largest of all draws.
 """
 
-TABLES = {"merges": MERGES_SCHEMA, "findings": FINDINGS_SCHEMA}
+TABLES = {
+    "merges": MERGES_SCHEMA,
+    "sets": SETS_SCHEMA,
+    "sizes": SIZES_SCHEMA,
+    "predictors": PREDICTORS_SCHEMA,
+    "findings": FINDINGS_SCHEMA,
+}
 PLOTS = (
     Plot(
         name="changes",
@@ -60,83 +84,38 @@ PLOTS = (
         choices=("group", "metric"),
         caption="Change when the models of two domains at t2 are merged, in percent of the domain's own model.",
     ),
+    Plot(
+        name="sizes",
+        table="sizes",
+        mark="line",
+        x=Axis("size", "number of merged domains"),
+        y=Axis("kept", "{metric} kept", "%"),
+        colour=Axis("way", "merged by"),
+        choices=("metric",),
+        low="low",
+        high="high",
+        caption="The share of its own model's quality that a domain keeps when the models of N domains are merged into "
+        "one, averaged over domains and sets.",
+    ),
 )
 
 
-@dataclass(frozen=True)
-class Compared:
-    """The ranks of a merge on one domain, and those of the domain's own model for at least the same users."""
-
-    recipe: Mapping[str, Any]  # of the evaluation of the merge
-    ranks: pl.DataFrame  # user_id, target, active, rank
-    reference_ranks: pl.DataFrame
-    reference: str  # the domain's own model
-
-
-def changes(compared: Iterable[Compared]) -> pl.DataFrame:
-    """The change from the domain's own model to each merge, paired by user: `CHANGES_SCHEMA`.
-
-    Raises:
-        ValueError: a user of the merge has no rank by the domain's own model, or one for another target.
-    """
-    frames = []
-    for pair in compared:
-        same = ["user_id", "target"]
-        reference = pair.ranks.select(same).join(pair.reference_ranks, on=same, how="left", maintain_order="left")
-        if reference["rank"].null_count():
-            raise ValueError(f"{pair.recipe['model']} and {pair.reference}: ranked for different users or targets")
-        merge = pair.recipe["merge"]
-        own_name = "rules" in merge  # a merge of the grid file with a name of its own
-        share = None if own_name else merge["weights"].get(pair.recipe["domain"])
-        frames.append(
-            change_rows(
-                pair.ranks["rank"].to_numpy(),
-                reference["rank"].to_numpy(),
-                pair.ranks["active"].to_numpy(),
-                paradigm=pair.recipe["paradigm"],
-                domain=pair.recipe["domain"],
-                model=pair.recipe["model"],
-                reference=pair.reference,
-                sources=tuple(merge["weights"]),
-                merge=pair.recipe["model"] if own_name else merge["method"],
-                parameter=None if share is None else float(share),
-                seed=pair.recipe["seed"],
-                samples=SAMPLES,
-            )
-        )
-    return pl.concat([CHANGES_SCHEMA.to_frame(), *frames])
-
-
-@dataclass(frozen=True, eq=False)
-class MergedPair:
-    """A merge of the models of two domains, evaluated on one of them.
-
-    way: `weight` or `subspace`. ranked: the users of `domain`, ranked by the models `single` and `merged`.
-    """
-
-    paradigm: str
-    seed: int
-    way: str
-    domain: str
-    partner: str
-    ranked: Ranked
-
-    @property
-    def run(self) -> tuple[str, int, str]:
-        return self.paradigm, self.seed, self.way
-
-
 def answer(
-    pairs: Iterable[MergedPair], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
+    merged: Iterable[MergedSet],
+    interactions: Mapping[str, int],
+    centres: Mapping[str, np.ndarray],
+    measures: Mapping[str, Measure],
 ) -> dict[str, pl.DataFrame]:
     """The tables of the study.
 
     Args:
-        pairs: every pair of domains, merged in each way and evaluated on both.
+        merged: sets of domains, merged in each way and evaluated on each of them.
         interactions: domain → number of training interactions, before t2 (Finding 3).
         centres: domain → mean vector of its items (Finding 1); empty if the grid has no item vectors.
+        measures: predictor → (domain, partner) → value, see `likeness`.
     """
-    pairs = list(pairs)
+    merged = list(merged)
+    pairs = [one for one in merged if len(one.domains) == 2]
     rows = [row for pair in pairs for row in _merge_rows(pair)]
     merges = with_holm(pl.DataFrame(rows, schema=MERGES_SCHEMA), "group")
     main = merges.filter((pl.col("group") == "all") & (pl.col("metric") == MAIN_METRIC))
@@ -148,11 +127,23 @@ def answer(
         found = _findings(list(own), interactions, centres)
         findings += [row | {"paradigm": paradigm, "seed": seed, "finding": f"{row['finding']}, {way}"} for row in found]
     findings += _subspace_against_weight(pairs)
-    return {"merges": merges, "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA)}
+    runs: dict[tuple[str, int, str], list[MergedSet]] = {}
+    for one in merged:
+        runs.setdefault((one.paradigm, one.seed, one.way), []).append(one)
+    findings += [row for run in runs.values() for row in growth(run)]
+    sizes = [row for run in runs.values() for row in size_rows(run)]
+    predictors = [row for run in runs.values() for row in predictor_rows(run, measures)]
+    return {
+        "merges": merges,
+        "sets": pl.DataFrame([row for one in merged for row in set_rows(one)], schema=SETS_SCHEMA),
+        "sizes": pl.DataFrame(sizes, schema=SIZES_SCHEMA),
+        "predictors": with_holm(pl.DataFrame(predictors, schema=PREDICTORS_SCHEMA), "way"),
+        "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
+    }
 
 
-def _merge_rows(pair: MergedPair) -> list[dict[str, Any]]:
-    users = pair.ranked
+def _merge_rows(pair: MergedSet) -> list[dict[str, Any]]:
+    users, (partner,) = pair.ranked, pair.others
     compared = change_rows(
         users.ranks[MERGED],
         users.ranks[SINGLE],
@@ -176,7 +167,7 @@ def _merge_rows(pair: MergedPair) -> list[dict[str, Any]]:
             "paradigm": pair.paradigm,
             "way": pair.way,
             "domain": pair.domain,
-            "partner": pair.partner,
+            "partner": partner,
             "group": row["group"],
             "metric": row["metric"],
             "single": float(means[row["group"], row["metric"]][0]),
@@ -186,6 +177,7 @@ def _merge_rows(pair: MergedPair) -> list[dict[str, Any]]:
             "high": row["relative_high"],
             "p": row["p_permutation"],
             "n_users": row["n_users"],
+            "draws": draws_of(pair),
             "seed": pair.seed,
         }
         for row in compared.iter_rows(named=True)
@@ -200,16 +192,16 @@ def _findings(
     domains = sorted({row["domain"] for row in rows})
     if set(domains) <= set(centres):
         found.append(
-            _correlated(
+            correlated(
                 rows,
-                lambda domain, partner: _cosine(centres[domain], centres[partner]),
+                lambda domain, partner: cosine(centres[domain], centres[partner]),
                 "finding 1",
                 "The more similar the texts of two domains, the better their merge.",
                 "Spearman's ρ of the change and the cosine of the domains' mean item vectors",
             )
         )
     found.append(
-        _correlated(
+        correlated(
             rows,
             lambda domain, partner: math.log(interactions[domain] / interactions[partner]),
             "finding 3",
@@ -238,15 +230,16 @@ def _conflicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _subspace_against_weight(pairs: Sequence[MergedPair]) -> list[dict[str, Any]]:
+def _subspace_against_weight(pairs: Sequence[MergedSet]) -> list[dict[str, Any]]:
     """Section 4.3: the subspace merge, used from there on, loses less than the average."""
-    ways = {(pair.paradigm, pair.seed, pair.domain, pair.partner, pair.way): pair.ranked for pair in pairs}
+    ways = {(pair.paradigm, pair.seed, pair.domain, *pair.others, pair.way): pair.ranked for pair in pairs}
     runs: dict[tuple[str, int], dict[tuple[str, ...], np.ndarray]] = {}
     for (paradigm, seed, domain, partner, way), subspace in ways.items():
         weight = ways.get((paradigm, seed, domain, partner, "weight"))
         if way == "subspace" and weight is not None:
-            columns = (subspace.values(MAIN_METRIC, (SINGLE, MERGED)), weight.values(MAIN_METRIC, (MERGED,)))
-            runs.setdefault((paradigm, seed), {})[domain, partner] = np.hstack(columns)
+            ranks = {**subspace.ranks, WEIGHT: weight.ranks[MERGED]}
+            both = replace(subspace, ranks=ranks).draws(MAIN_METRIC, (SINGLE, MERGED, WEIGHT))
+            runs.setdefault((paradigm, seed), {})[domain, partner] = both
     return [
         {
             "finding": "subspace or weight",
@@ -260,75 +253,52 @@ def _subspace_against_weight(pairs: Sequence[MergedPair]) -> list[dict[str, Any]
     ]
 
 
-def _correlated(
-    rows: Sequence[Mapping[str, Any]],
-    predictor: Callable[[str, str], float],
-    finding: str,
-    claim: str,
-    statistic: str,
-) -> dict[str, Any] | None:
-    """Rank correlation of the changes with a predictor over (domain, partner); its p comes from exchanging domains."""
-    domains = sorted({row["domain"] for row in rows})
-    if len(domains) < LEAST_DOMAINS:
-        return None
-    changes = np.array([row["change"] for row in rows])
-    places = [(row["domain"], row["partner"]) for row in rows]
-
-    def over(names: Mapping[str, str]) -> float:
-        return rank_correlation(np.array([predictor(names[a], names[b]) for a, b in places]), changes)
-
-    predicted = np.array([predictor(a, b) for a, b in places])
-    low, high = _over_domains(places, predicted, changes)
-    p = labels_p(domains, over)
-    return {
-        "finding": finding,
-        "claim": claim,
-        "statistic": statistic,
-        "value": rank_correlation(predicted, changes),
-        "low": low,
-        "high": high,
-        "p": p,
-        "n": len(rows),
-        "verdict": verdict(low, high, "positive", p),
-    }
-
-
-def _over_domains(places: Sequence[tuple[str, str]], x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the rank correlation from resampling domains, each with all of its pairs."""
-    at = {place: index for index, place in enumerate(places)}
-    domains = sorted({domain for place in places for domain in place})
-    draw = generator(0, "studies", "domains")
-    values = []
-    for _ in range(SAMPLES):
-        drawn = [domains[place] for place in draw.integers(len(domains), size=len(domains))]
-        chosen = [at[one, other] for one in drawn for other in drawn if (one, other) in at]
-        values.append(rank_correlation(x[chosen], y[chosen]) if chosen else math.nan)
-    return bounds(np.array(values))
-
-
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
 class CrossDomainSpec(StudySpec):
-    """Fig. 3: every pair of domains merged and evaluated on both."""
+    """Fig. 3: pairs of domains, and larger sets, merged and evaluated on each."""
 
     kind: Literal["cross_domain"]
     ways: tuple[Way, ...] = Field(default=("weight", "subspace"), min_length=1)
+    sizes: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        default=(2,), min_length=1, description="numbers of domains that are merged into one model"
+    )
+    sets: tuple[tuple[str, ...], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="default: every pair, all domains at once, and as many others as domains",
+    )
+    draws: Draws = 4
+
+    @model_validator(mode="after")
+    def _sets_fit(self) -> "CrossDomainSpec":
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"sizes: one is named twice in {', '.join(map(str, self.sizes))}")
+        for one in self.sets or ():
+            if len(set(one)) < len(one):
+                raise ValueError(f"sets: {', '.join(one)}: a domain is named twice")
+            if len(one) not in self.sizes:
+                raise ValueError(f"sets: {', '.join(one)}: {len(one)} is not among sizes; add it there")
+        if len({frozenset(one) for one in self.sets or ()}) < len(self.sets or ()):
+            raise ValueError("sets: one is named twice")
+        return self
 
 
 @dataclass(frozen=True)
 class CrossDomainParts:
-    """singles, corpora, item_vectors: by domain. merged: by way, evaluated domain and partner."""
+    """singles, corpora, item_vectors, checkpoints: by domain. base: Θ⁽⁰⁾.
+
+    merged: by way, set of domains and evaluated domain; one for each draw.
+    """
 
     singles: Mapping[str, Any]
-    merged: Mapping[tuple[str, str, str], Any]
+    merged: Mapping[tuple[str, tuple[str, ...], str], Sequence[Any]]
     corpora: Mapping[str, Any]
     item_vectors: Mapping[str, Any]
+    checkpoints: Mapping[str, Any]
+    base: Any
 
 
 class CrossDomain(Study):
-    """The change in quality on each of two merged domains."""
+    """The change in quality on each of several merged domains."""
 
     name = "cross_domain"
     title = "Merging across domains"
@@ -337,7 +307,7 @@ class CrossDomain(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.cross_domain:VIEW"
-    version = 4  # the two ways against each other
+    version = 5  # several draws; sets of more than two domains, and what predicts the kept share
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -345,27 +315,46 @@ class CrossDomain(Study):
     def needs(self, spec: CrossDomainSpec, grid: StudyGrid) -> CrossDomainParts | None:
         if len(grid.domains) < 2:
             return None
-        grid.base()  # an error here if there is none: merging needs a common base
+        base = grid.base()  # an error here if there is none: merging needs a common base
         vectors = {domain: grid.item_vectors(domain) for domain in grid.domains}
         return CrossDomainParts(
             singles={domain: grid.evaluation(domain, grid.phases[-1]) for domain in grid.domains},
             merged={
-                (way, domain, partner): grid.pair(domain, partner, *WAYS[way], spec.max_users)
+                (way, domains, domain): [
+                    grid.together(domain, domains, *WAYS[way], spec.max_users, draw)
+                    for draw in range(spec.draws if way in RANDOM else 1)
+                ]
                 for way in spec.ways
-                for pair in combinations(sorted(grid.domains), 2)
-                for domain, partner in (pair, pair[::-1])
+                for domains in self._sets(spec, grid)
+                for domain in domains
             },
             corpora={domain: grid.corpus(domain) for domain in grid.domains},
             item_vectors={domain: cell for domain, cell in vectors.items() if cell is not None},
+            checkpoints={domain: grid.checkpoint(domain, grid.phases[-1]) for domain in grid.domains},
+            base=base,
         )
 
+    def _sets(self, spec: CrossDomainSpec, grid: StudyGrid) -> list[tuple[str, ...]]:
+        unknown = sorted({domain for one in spec.sets or () for domain in one} - set(grid.domains))
+        if unknown:
+            raise grid.wrong(f"sets: {', '.join(unknown)} is not among the domains of this study; add it to `domains`")
+        if max(spec.sizes) > len(grid.domains):
+            raise grid.wrong(
+                f"sizes: there are {len(grid.domains)} domains, so none can be merged {max(spec.sizes)} at a time"
+            )
+        return [one for size in sorted(spec.sizes) for one in chosen_sets(grid.domains, size, spec.sets)]
+
     def answer(self, parts: CrossDomainParts, context: Context) -> dict[str, pl.DataFrame]:
-        pairs = []
-        for (way, domain, partner), part in parts.merged.items():
-            frames = {SINGLE: parts.singles[domain].ranks(), MERGED: part.ranks()}
-            pairs.append(MergedPair(context.paradigm, context.seed, way, domain, partner, Ranked.of(frames)))
+        merged = []
+        for (way, domains, domain), draws in parts.merged.items():
+            frames = {SINGLE: [parts.singles[domain].ranks()], MERGED: [part.ranks() for part in draws]}
+            ranked = Ranked.of(frames)
+            merged.append(MergedSet(context.paradigm, context.seed, way, domains, domain, ranked))
         centres = {name: np.load(part.folder / VECTORS_FILE).mean(axis=0) for name, part in parts.item_vectors.items()}
-        return answer(pairs, _interactions(parts.corpora, context), centres)
+        interactions = _interactions(parts.corpora, context)
+        folders = {domain: part.folder for domain, part in parts.checkpoints.items()}
+        measures = likeness(folders, parts.base.folder, context.paradigm, interactions, centres)
+        return answer(merged, interactions, centres, measures)
 
 
 def _interactions(corpora: Mapping[str, Part], context: Context) -> dict[str, int]:

@@ -4,22 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from mmgrid.merging.compare import Comparison, Sums, compare
-from mmgrid.merging.models.tensors import Tensors
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
+from mmgrid.studies.opened_models import Model, opened_models
 from mmgrid.studies.paper_order import PAPER_ORDER, below
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, Verdict
-
-Model = Path | Tensors  # a folder, or opened tensors
 
 _PART = ("part", "tower", "layer")
 
@@ -275,7 +272,7 @@ class Vectors(Study):
             about["lower"] = _lower_norms(parts, stack)
             if spec.own_token_rows:
                 about["tokens"] = spec.load().moved_token_rows(folders, base.folder, context.seed)
-            opened = {phase: _opened(by_domain, context.paradigm, stack) for phase, by_domain in folders.items()}
+            opened = {phase: opened_models(by_domain, context.paradigm, stack) for phase, by_domain in folders.items()}
             return answer(opened, base.folder, **about)
 
 
@@ -285,26 +282,10 @@ def _lower_norms(parts: VectorsParts, stack: ExitStack) -> dict[str, float]:
         return {}
     folders = {domain: part.folder for domain, part in parts.below_checkpoints.items()}
     found = answer(
-        {"newest": _opened(folders, parts.below, stack)}, parts.below_base.folder, paradigm=parts.below, seed=0
+        {"newest": opened_models(folders, parts.below, stack)}, parts.below_base.folder, paradigm=parts.below, seed=0
     )
     whole = found["norms"].filter(pl.col("part") == "whole")
     return dict(whole.select("domain", "l1_mean").iter_rows())
-
-
-def _opened(folders: Mapping[str, Path], paradigm: str, stack: ExitStack) -> dict[str, Model]:
-    """Domain → its weights, without the domain's own token rows."""
-    own = PARADIGMS[paradigm].own_token_rows
-    return {domain: _without_own_rows(folder, stack) if own else folder for domain, folder in folders.items()}
-
-
-def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:
-    """The tensors of a checkpoint without the domain's own token rows."""
-    from mmgrid.merging import BlockTable, TensorFolder
-    from mmgrid.merging.models.token_blocks import BackboneRows
-
-    table = BlockTable.read(folder)
-    assert table is not None  # every checkpoint with its own token rows has a table of blocks
-    return BackboneRows(stack.enter_context(TensorFolder(folder)), table)
 
 
 STUDY = Vectors()

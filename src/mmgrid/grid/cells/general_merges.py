@@ -10,6 +10,7 @@ from functools import cached_property
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import Model, evaluation
+from mmgrid.grid.cells.merges import draw_name
 from mmgrid.grid.cells.planned_merge import PlannedMerge, bases_of, takes_own
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.merges import (
@@ -90,7 +91,7 @@ class GeneralMerges:
         draw: which of several draws of its random masks; the first, 0, has the grid's seed.
         """
         planned = PlannedMerge.of(self, paradigm, merge, domain, draw)
-        name = f"{merge.name}-draw{draw}" if draw else merge.name
+        name = draw_name(merge.name, draw)
         kept = {"model": self._kept(planned, name)} if merge.keep else {}
         return Model(paradigm, name, {**planned.upstream, **kept}, {"merge": planned.recipe})
 

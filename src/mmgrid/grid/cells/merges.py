@@ -9,6 +9,7 @@ from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import Model, evaluation
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.merges import CrossDomainMerges
+from mmgrid.seeds import derive
 
 
 def resolved(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +55,7 @@ class Merges:
         options: Mapping[str, Any],
         scale: float = 1.0,
         keep: bool = False,
+        draw: int = 0,
     ) -> Model:
         """A merge of the newest models of several domains.
 
@@ -64,7 +66,7 @@ class Merges:
         sources = {domain: checkpoints[domain][newest] for domain in sorted(weights)}
         name = merge_name(called, scale, weights)
         base = self.chains.bases[paradigm]
-        return self.merge(paradigm, name, method, sources, weights, options, scale, base=base, keep=keep)
+        return self.merge(paradigm, name, method, sources, weights, options, scale, base=base, keep=keep, draw=draw)
 
     def merge(
         self,
@@ -78,15 +80,21 @@ class Merges:
         *,
         base: Cell | None,
         keep: bool = False,
+        draw: int = 0,
     ) -> Model:
-        """A merge of checkpoints of one paradigm. options: resolved, with defaults."""
+        """A merge of checkpoints of one paradigm.
+
+        options: resolved, with defaults. draw: of its random masks; the first, 0, has the seed of the grid.
+        """
         recipe = {
             "method": method,
             "weights": {source: weights[source] for source in sorted(weights)},
             "scale": scale,
             "options": dict(options),
-            "seed": self.sources.seed,
+            "seed": drawn_by(self.sources.seed, draw),
         }
+        if draw:
+            recipe["draw"], name = draw, draw_name(name, draw)
         upstream = {f"source:{source}": cell for source, cell in sources.items()}
         upstream |= {"base": base} if base else {}
         if keep:
@@ -106,6 +114,16 @@ class Merges:
             return resolved(merges.method, merges.options)
         except MergeError as error:
             raise GridError(f"{self.sources.grid.file}: merges[{number}]: {error}") from None
+
+
+def drawn_by(seed: int, draw: int) -> int:
+    """The seed of the random masks of a draw: that of the grid for the first."""
+    return derive(seed, "merges", "draw", draw) if draw else seed
+
+
+def draw_name(name: str, draw: int) -> str:
+    """The name of a merge's draw in results."""
+    return f"{name}-draw{draw}" if draw else name
 
 
 def merge_name(called: str, scale: float, weights: Mapping[str, float]) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.merges import drawn_by
 from mmgrid.grid.file.merges import BACKBONE, HISTORICAL, LAYERS, NEUTRAL, OTHERS, OWN, PHASES, Merge, Rule, Settings
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.seeds import derive
 
 if TYPE_CHECKING:
     from mmgrid.grid.cells.general_merges import GeneralMerges
@@ -62,9 +62,8 @@ class PlannedMerge:
         """
         planned = cls(merges, paradigm, merge, domain)
         planned._add_sources()
-        seed = merges.sources.seed
         own, random = planned._settings("", merge, base=merge.base, scale=merge.scale)
-        planned.recipe |= own | {"seed": derive(seed, "merges", "draw", draw) if draw else seed}
+        planned.recipe |= own | {"seed": drawn_by(merges.sources.seed, draw)}
         rules = []
         for place, settings in merge.all_settings.items():
             found, also = planned._rule(place, settings)

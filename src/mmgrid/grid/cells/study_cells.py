@@ -7,7 +7,7 @@ from typing import Any
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.chains import IN_ONE_GO, Chains
 from mmgrid.grid.cells.evaluations import BASELINE, Model, evaluation
-from mmgrid.grid.cells.merges import Merges, resolved
+from mmgrid.grid.cells.merges import Merges, draw_name, drawn_by, resolved
 from mmgrid.grid.file.load import GridError
 from mmgrid.merging.errors import MergeError
 from mmgrid.paradigms import PARADIGMS
@@ -95,11 +95,30 @@ class PlannedStudyGrid:
         return {label: evaluation(self._sources, model, domain, max_users) for label, model in models.items()}
 
     def pair(
-        self, domain: str, partner: str, method: str, called: str, options: Mapping[str, Any], max_users: int | None
+        self,
+        domain: str,
+        partner: str,
+        method: str,
+        called: str,
+        options: Mapping[str, Any],
+        max_users: int | None,
+        draw: int = 0,
+    ) -> Cell:
+        return self.together(domain, (domain, partner), method, called, options, max_users, draw)
+
+    def together(
+        self,
+        domain: str,
+        domains: Sequence[str],
+        method: str,
+        called: str,
+        options: Mapping[str, Any],
+        max_users: int | None,
+        draw: int = 0,
     ) -> Cell:
         self.base()  # models without one cannot be merged across domains
-        weights = {domain: 0.5, partner: 0.5}
-        model = self._merges.pair(self.paradigm, method, called, weights, resolved(method, options))
+        weights = dict.fromkeys(domains, 1 / len(domains))
+        model = self._merges.pair(self.paradigm, method, called, weights, resolved(method, options), draw=draw)
         return evaluation(self._sources, model, domain, max_users)
 
     def evaluate_merge(
@@ -114,6 +133,7 @@ class PlannedStudyGrid:
         scale: float = 1.0,
         options: Mapping[str, Any] | None = None,
         max_users: int | None = None,
+        draw: int = 0,
     ) -> Cell:
         if not any(cell.key[1] == domain for cell in sources.values()):
             raise self.wrong(
@@ -130,7 +150,7 @@ class PlannedStudyGrid:
             raise self.wrong(f"the merge {name}: {method} needs a base, the model that its sources were trained from")
         given = dict(zip(names, declared.weights(names, weights or {}, options or {}), strict=True))
         below = None if declared.base == "none" else base
-        model = self._merges.merge(self.paradigm, name, method, sources, given, filled, scale, base=below)
+        model = self._merges.merge(self.paradigm, name, method, sources, given, filled, scale, base=below, draw=draw)
         return evaluation(self._sources, model, domain, max_users)
 
     def between_phases(self, domain: str, scale: float, max_users: int | None = None) -> Cell:
@@ -142,7 +162,14 @@ class PlannedStudyGrid:
         return evaluation(self._sources, model, domain, max_users)
 
     def over_base(
-        self, domain: str, first: str, second: str, base: str, alpha: float, max_users: int | None = None
+        self,
+        domain: str,
+        first: str,
+        second: str,
+        base: str,
+        alpha: float,
+        max_users: int | None = None,
+        draw: int = 0,
     ) -> Cell:
         kind, _, owner = base.partition(": ")
         line = {
@@ -151,13 +178,13 @@ class PlannedStudyGrid:
             "first": first,
             "second": second,
             "at": alpha,
-            "seed": self.seed,
+            "seed": drawn_by(self.seed, draw),
             "method": SUBSPACE["method"],
             "options": self._subspace,
         }
-        family = f"{self.paradigm}/{first}+{second}/{base}/{self.seed}"
+        family = draw_name(f"{self.paradigm}/{first}+{second}/{base}/{self.seed}", draw)
         if PARADIGMS[self.paradigm].own_token_rows:  # then each domain has its own line
-            family += f"/{domain}"
+            family += f" {domain}"
         share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
         upstream = {f"source:{one}": self.checkpoint(one, self.phases[-1]) for one in (first, second)}
         if kind == "backbone":
@@ -165,7 +192,8 @@ class PlannedStudyGrid:
         else:
             owners = [owner] if owner else [first, second]
             upstream |= {f"base:{one}": self.checkpoint(one, self.phases[-2]) for one in owners}
-        model = Model(self.paradigm, f"subspace-{owner or kind}={share}", upstream, {"line": line}, family)
+        name = draw_name(f"subspace-{owner or kind}={share}", draw)
+        model = Model(self.paradigm, name, upstream, {"line": line}, family)
         return evaluation(self._sources, model, domain, max_users)
 
     # ---- the grid file -----------------------------------------------------------------------------------------

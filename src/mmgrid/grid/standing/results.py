@@ -11,7 +11,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.standing.cell_tables import read_facts, read_table
 from mmgrid.grid.standing.state import CellState
 from mmgrid.store import Record, Store, StoreError
-from mmgrid.studies import cross_domain
+from mmgrid.studies import merge_changes
 from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 from mmgrid.studies.registry import STUDIES
 
@@ -140,8 +140,8 @@ def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
         single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
         if single:
             ranks, reference = (read_table(store, c, RANKS_FILE) for c in (cell, single))
-            compared.append(cross_domain.Compared(recipe, ranks, reference, single.recipe["model"]))
-    return cross_domain.changes(compared)
+            compared.append(merge_changes.Compared(recipe, ranks, reference, single.recipe["model"]))
+    return merge_changes.changes(compared)
 
 
 def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:

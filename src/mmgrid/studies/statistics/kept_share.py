@@ -1,6 +1,8 @@
-"""The kept share of a merge of two domains: its quality relative to each domain's own model, averaged over both.
+"""What a merge of two domains keeps of each domain's own model, as a function of α: smoothed, chosen, and judged.
 
-The share is a function of α and is smoothed as in `curve`. Shapes: P values of α, S resamples.
+The kept share of a merge is the smaller of its two: a merge that gives one domain up serves nobody. Beside it stand the
+mean of both, and the area below the curve of both shares, for which no α has to be chosen.
+Shapes: P values of α, F fine ones, S resamples, B users, D draws of random masks.
 """
 
 from collections.abc import Sequence
@@ -8,14 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mmgrid.evaluation import resampled_means
+from mmgrid.evaluation import mean_over_draws, resampled_means
 from mmgrid.seeds import derive
 from mmgrid.studies.statistics.curve import fine_places, nearest, smoother
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, Ranked
 
 PERCENT = 100.0
 SAMPLES = 1000
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class PairSweep:
         base: the base, as the column `base` names it.
         alphas: float64[P], the weight of `first`, ascending.
         on_first, on_second: the users of each domain, ranked by its own model at t2 and then by the P merges in the
-            order of `alphas`.
+            order of `alphas`; each merge with D draws of its random masks.
     """
 
     paradigm: str
@@ -46,56 +50,125 @@ class PairSweep:
     def pair(self) -> tuple[str, int, str, str]:
         return self.paradigm, self.seed, self.first, self.second
 
+    def resampled(self, values: Sequence[Floats]) -> Floats:
+        """float64[2, S, M]: resampled means of float64[B, M, D] for each domain.
+
+        A domain is resampled in the same way for every base and pair, and so are the draws of all merges.
+        """
+        draws = derive(self.seed, "studies", "draws")
+        return np.stack(
+            [
+                resampled_means(
+                    of, seed=derive(self.seed, "studies", "users", domain), samples=SAMPLES, draws_seed=draws
+                )
+                for domain, of in zip((self.first, self.second), values, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number, and its resamples, float64[S]."""
+
+    value: float
+    drawn: Floats
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval; NaN if a resample is NaN."""
+        low, high = np.quantile(self.drawn, [0.025, 0.975])
+        return float(low), float(high)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.value - other.value, self.drawn - other.drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The kept shares at an α that was chosen on other users, in percent: the smaller one, and the mean of both."""
+
+    least: Estimate
+    mean: Estimate
+
 
 def best_alpha(sweep: PairSweep) -> tuple[float, float, float]:
-    """The α that keeps most, over all users, and the bounds of its 95 % interval."""
+    """The α at which the smaller share is largest, over all users, and the bounds of its 95 % interval."""
     fine = fine_places(sweep.alphas)
-    weights = smoother(sweep.alphas, fine)
-    kept = _kept(*(users.values(MAIN_METRIC).mean(axis=0)[None] for users in sweep.both))
-    drawn = _kept(*_resampled(sweep, [users.values(MAIN_METRIC) for users in sweep.both]))
-    low, high = np.quantile(_best(drawn, weights, fine), [0.025, 0.975])
-    return float(_best(kept, weights, fine)[0]), float(low), float(high)
+    values = [users.draws(MAIN_METRIC) for users in sweep.both]
+    observed = _best(_smooth(shares(_means(values)), sweep.alphas, fine), fine)
+    drawn = _best(_smooth(shares(sweep.resampled(values)), sweep.alphas, fine), fine)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(observed[0]), float(low), float(high)
 
 
-def _best(curves: np.ndarray, weights: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """float64[S]: the α at which each curve [S, P] is highest after smoothing; NaN for a curve with NaN."""
-    smooth = np.einsum("sp,fp->sf", curves, weights)
-    return np.where(np.isnan(smooth).any(axis=1), np.nan, fine[smooth.argmax(axis=1)])
-
-
-def judged_share(sweep: PairSweep) -> tuple[float, np.ndarray]:
-    """The crossfitted share in percent, and its resamples [S]: each half takes the best α of the other half.
+def judged_shares(sweep: PairSweep) -> Judged:
+    """The crossfitted shares: each half of the users takes the best α of the other half.
 
     NaN if a single model finds nothing for one half.
     """
     fine = fine_places(sweep.alphas)
-    weights = smoother(sweep.alphas, fine)
-    values = [users.values(MAIN_METRIC) for users in sweep.both]
+    values = [users.draws(MAIN_METRIC) for users in sweep.both]
     halves = [users.first_half(sweep.seed) for users in sweep.both]
-    judged = [np.empty((len(of), 2)) for of in values]  # single, merged
+    judged = [np.empty((len(of), 2, of.shape[2])) for of in values]  # single, merged
     for flip in (False, True):
         here = [half ^ flip for half in halves]
         others = [of[~mask] if (~mask).any() else of for of, mask in zip(values, here, strict=True)]
-        best = _best(_kept(*(of.mean(axis=0)[None] for of in others)), weights, fine)[0]
+        best = _best(_smooth(shares(_means(others)), sweep.alphas, fine), fine)[0]
         if np.isnan(best):  # a single model finds nothing for the other half: no share can be computed
-            return np.nan, np.full(SAMPLES, np.nan)
+            unknown = Estimate(np.nan, np.full(SAMPLES, np.nan))
+            return Judged(unknown, unknown)
         chosen = nearest(sweep.alphas, float(best))
         for of, mask, into in zip(values, here, judged, strict=True):
             into[mask] = of[mask][:, [0, chosen + 1]]
-    value = _kept(*(of.mean(axis=0)[None] for of in judged))
-    return float(value[0, 0]), _kept(*_resampled(sweep, judged))[:, 0]
+    observed, drawn = shares(_means(judged))[:, :, 0], shares(sweep.resampled(judged))[:, :, 0]
+    return Judged(
+        Estimate(float(observed.min(axis=0)[0]), drawn.min(axis=0)),
+        Estimate(float(observed.mean(axis=0)[0]), drawn.mean(axis=0)),
+    )
 
 
-def _resampled(sweep: PairSweep, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Resampled means for both domains; a domain is resampled in the same way for every base and pair."""
-    domains = (sweep.first, sweep.second)
-    seeds = (derive(sweep.seed, "studies", "users", domain) for domain in domains)
-    return [resampled_means(of, seed=seed, samples=SAMPLES) for seed, of in zip(seeds, values, strict=True)]
+def pareto_area(sweep: PairSweep) -> Estimate:
+    """The area below the smoothed curve of both shares, in percent of the square in which both domains keep 100 %.
+
+    It is the area of all pairs of shares that some α reaches or exceeds. A merge that serves one domain or the other,
+    but never both, has next to none.
+    """
+    fine = fine_places(sweep.alphas)
+    values = [users.draws(MAIN_METRIC) for users in sweep.both]
+    observed, drawn = (
+        _area(_smooth(shares(means), sweep.alphas, fine)) for means in (_means(values), sweep.resampled(values))
+    )
+    return Estimate(float(observed[0]), drawn)
 
 
-def _kept(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[S, P]: the kept share in percent, from means [S, 1 + P] with the single model in the first column."""
-    return PERCENT * (ratio(first[:, 1:], first[:, :1]) + ratio(second[:, 1:], second[:, :1])) / 2
+def _area(curves: Floats) -> Floats:
+    """float64[S]: the area below curves [2, S, F] in percent of 100 × 100; NaN for a curve with NaN."""
+    x, y = np.clip(curves, 0, None)
+    order = np.argsort(-x, axis=1, kind="stable")
+    x, y = np.take_along_axis(x, order, axis=1), np.take_along_axis(y, order, axis=1)
+    width = x - np.concatenate([x[:, 1:], np.zeros((len(x), 1))], axis=1)
+    return (width * np.maximum.accumulate(y, axis=1)).sum(axis=1) / PERCENT
+
+
+def _means(values: Sequence[Floats]) -> Floats:
+    """float64[2, 1, M]: the means of each domain over users and draws."""
+    return np.stack([mean_over_draws(of)[None] for of in values])
+
+
+def shares(means: Floats) -> Floats:
+    """float64[2, S, P]: each domain's share in percent, from means [2, S, 1 + P] with the single model first."""
+    return PERCENT * ratio(means[:, :, 1:], means[:, :, :1])
+
+
+def _smooth(curves: Floats, alphas: Floats, fine: Floats) -> Floats:
+    """float64[2, S, F]: the smoothed shares."""
+    return np.einsum("dsp,fp->dsf", curves, smoother(alphas, fine))
+
+
+def _best(curves: Floats, fine: Floats) -> Floats:
+    """float64[S]: the α at which the smaller of the shares [2, S, F] is largest; NaN if a share is."""
+    least = curves.min(axis=0)
+    return np.where(np.isnan(least).any(axis=1), np.nan, fine[least.argmax(axis=1)])
 
 
 def ratio(value: Any, single: Any) -> Any:

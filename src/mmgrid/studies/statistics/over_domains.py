@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmgrid.evaluation import resampled_means
+from mmgrid.evaluation import mean_over_draws, resampled_means
 from mmgrid.seeds import derive
 from mmgrid.studies.statistics.findings import bounds, verdict
 from mmgrid.studies.statistics.kept_share import two_sided
@@ -26,20 +26,22 @@ def judged_mean(
     """The mean of a statistic over domains (or pairs of them), for the claim that it is positive.
 
     Args:
-        values: (domain, …) → float64[B] or [B, M], one row per user of the domain. The users of a domain are resampled
-            in the same way in all its entries.
+        values: (domain, …) → float64[B], [B, M] or [B, M, D], one row per user of the domain. The users of a domain are
+            resampled in the same way in all its entries, and the draws in the same way in all entries.
         seed: of the run.
         statistic: from the means of the M columns, float64[S, M], to float64[S].
 
     Returns:
         The columns `value`, `low`, `high`, `p`, `n` (the entries) and `verdict` of a finding.
     """
-    tables = {key: table if table.ndim > 1 else table[:, None] for key, table in values.items()}
-    found = [float(statistic(table.mean(axis=0)[None])[0]) for table in tables.values()]
+    found = [float(statistic(mean_over_draws(table)[None])[0]) for table in values.values()]
+    draws = derive(seed, "studies", "draws")
     drawn = np.mean(
         [
-            statistic(resampled_means(table, seed=derive(seed, "studies", "users", key[0]), samples=SAMPLES))
-            for key, table in tables.items()
+            statistic(
+                resampled_means(table, seed=derive(seed, "studies", "users", key[0]), samples=SAMPLES, draws_seed=draws)
+            )
+            for key, table in values.items()
         ],
         axis=0,
     )
