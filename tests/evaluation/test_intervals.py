@@ -114,7 +114,7 @@ def test_equal_models_do_not_differ():
     ("values", "settings", "message"),
     [
         (np.array([1.0, np.nan]), {}, "NaN"),
-        (np.zeros((2, 2, 2)), {}, "expected"),
+        (np.zeros((2, 2, 2, 2)), {}, "expected"),
         (np.ones(3), {"samples": 0}, "samples"),
         (np.ones(3), {"level": 1.0}, "level"),
     ],
@@ -142,3 +142,40 @@ def test_the_bound_is_never_below_the_exact_p(change):
     signs = np.array(list(itertools.product([-1, 1], repeat=len(change))))
     exact = np.mean(np.abs(signs @ change) >= abs(change.sum()) - 1e-9)
     assert _sign_flip_bound(change[:, None])[0] >= exact - 1e-12
+
+
+def test_a_resample_of_one_draw_is_one_of_its_users():
+    values = np.random.default_rng(0).random((50, 3))
+    assert np.array_equal(resampled_means(values[:, :, None], seed=1), resampled_means(values, seed=1))
+
+
+def test_the_interval_holds_the_variance_of_users_and_draws():
+    """The variance of resampled means is σ²/B of the users plus s²/D of the draws, with s² unbiased."""
+    random = np.random.default_rng(5)
+    users, draws = random.normal(size=(400, 1)), 0.2 * random.normal(size=4)
+    values = (users + draws)[:, None, :]
+    found = resampled_means(values, seed=0, samples=4000)[:, 0].var()
+    expected = users.var() / 400 + draws.var(ddof=1) / 4
+    assert abs(found / expected - 1) < 0.08
+    assert bootstrap_interval(values, seed=0).value[0] == pytest.approx(values.mean())
+
+
+def test_draws_that_agree_change_nothing():
+    values = np.random.default_rng(1).random((80, 2))
+    same = np.repeat(values[:, :, None], 3, axis=2)
+    np.testing.assert_allclose(resampled_means(same, seed=2), resampled_means(values, seed=2))
+    one, several = paired_difference(values, values[::-1], seed=0), paired_difference(same, values[::-1], seed=0)
+    np.testing.assert_allclose(several.p_permutation, one.p_permutation)
+
+
+def test_a_difference_is_only_as_sure_as_its_least_sure_draw():
+    base = np.zeros(200)
+    sure, unsure = np.full(200, 0.5), np.tile([0.5, -0.5], 100)
+    both = paired_difference(np.stack([sure, unsure], axis=-1)[:, None], base, seed=0)
+    assert both.difference[0] == pytest.approx(0.25)
+    assert both.p_permutation[0] == paired_difference(unsure, base, seed=0).p_permutation[0]
+
+
+def test_models_are_compared_by_equally_many_draws():
+    with pytest.raises(ValueError, match="same users and draws"):
+        paired_difference(np.zeros((5, 1, 2)), np.zeros((5, 1, 3)), seed=0)

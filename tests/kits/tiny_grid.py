@@ -83,11 +83,13 @@ kind = "baselines"
 kind = "vectors"
 
 [[studies]]
-kind = "cross_domain"
+kind  = "cross_domain"
+draws = 1
 
 [[studies]]
 kind   = "base_model"
 alphas = { from = 0.0, to = 1.0, step = 0.5 }
+draws  = 1
 pairs  = [["garden", "kitchen"]]
 
 [[studies]]
@@ -135,11 +137,13 @@ kind = "baselines"
 kind = "vectors"
 
 [[studies]]
-kind = "cross_domain"
+kind  = "cross_domain"
+draws = 1
 
 [[studies]]
 kind   = "base_model"
 alphas = { from = 0.0, to = 1.0, step = 0.5 }
+draws  = 1
 
 [[studies]]
 kind   = "temporal"

@@ -68,7 +68,9 @@ def test_the_joint_curve_has_both_domains_and_the_kept_share(tables) -> None:
             assert row[f"{side}_single"] == pytest.approx(50, abs=0.5)
             assert row[f"{side}_users"] == users
         shares = [row[f"{side}_value"] / row[f"{side}_single"] for side in ("first", "second")]
-        assert row["kept"] == pytest.approx(100 * np.mean(shares))
+        assert row["kept"] == pytest.approx(100 * min(shares))
+        assert row["kept_low"] <= row["kept"] <= row["kept_high"]
+        assert row["kept_mean"] == pytest.approx(100 * np.mean(shares))
 
 
 def test_the_planted_alpha_and_its_kept_share_are_found(tables) -> None:
@@ -155,3 +157,50 @@ def test_a_single_model_that_finds_nothing_gives_nan() -> None:
     for row in tables["best"].to_dicts():
         assert not [value for name in ("kept", "gain", "p_adjusted") if np.isfinite(value := row[name] or np.nan)]
     assert set(_verdicts(tables).values()) == {"undecided"}
+
+
+def _curve(first_hits, second_hits, n: int = 400) -> PairSweep:
+    """The domains' shares of hits are functions of α; a single model has half of all."""
+    ranked = [
+        Ranked.of({SINGLE: frame(hits(0.5, n))} | {repr(float(x)): frame(hits(share(x), n)) for x in ALPHAS})
+        for share in (first_hits, second_hits)
+    ]
+    return PairSweep("semb", 0, "a", "b", BACKBONE, ALPHAS, *ranked)
+
+
+def test_a_merge_that_gives_one_domain_up_keeps_nothing_of_both() -> None:
+    """The mean of the shares is 50 % at every α, the smaller one at most at α = 0.5; below the straight line is half."""
+    (row,) = base_model.answer([_curve(lambda x: 0.5 * x, lambda x: 0.5 * (1 - x))])["best"].to_dicts()
+    assert row["alpha"] == pytest.approx(0.5, abs=0.02)
+    assert row["kept"] == pytest.approx(50, abs=3)
+    assert row["mean"] == pytest.approx(50, abs=3)
+    assert row["area"] == pytest.approx(50, abs=3)
+    assert row["area_low"] < row["area"] < row["area_high"]
+
+
+def test_the_smaller_share_decides_where_the_mean_would_not() -> None:
+    """The mean is largest at α = 1, where the second domain has nothing."""
+    (row,) = base_model.answer([_curve(lambda x: 0.5 * x**0.25, lambda x: 0.25 * (1 - x))])["best"].to_dicts()
+    assert row["alpha"] < 0.2
+    assert row["kept"] == pytest.approx(50, abs=8)
+
+
+def test_a_merge_that_keeps_all_of_both_has_the_whole_area() -> None:
+    (row,) = base_model.answer([_curve(lambda x: 0.5, lambda x: 0.5)])["best"].to_dicts()
+    assert (row["kept"], row["mean"], row["area"]) == pytest.approx((100, 100, 100), abs=2)
+
+
+def test_several_draws_are_averaged_and_widen_the_interval() -> None:
+    def answered(shares: list[float]) -> dict:
+        ranked = Ranked.of(
+            {SINGLE: [frame(hits(0.5, 300))]}
+            | {repr(float(x)): [frame(hits(share, 300)) for share in shares] for x in ALPHAS}
+        )
+        sweep = PairSweep("semb", 0, "a", "b", BACKBONE, ALPHAS, ranked, ranked)
+        (row,) = base_model.answer([sweep])["best"].to_dicts()
+        return row
+
+    one, several = answered([0.25]), answered([0.15, 0.2, 0.3, 0.35])
+    assert several["draws"] == 4
+    assert several["kept"] == pytest.approx(one["kept"], abs=2)
+    assert several["high"] - several["low"] > 1.5 * (one["high"] - one["low"])

@@ -9,8 +9,8 @@ import pytest
 
 from kits.planted import frame, hits, schemas_hold
 from mmgrid.evaluation import holm
-from mmgrid.studies import cross_domain
-from mmgrid.studies.cross_domain import MERGED, SINGLE, MergedPair
+from mmgrid.studies import cross_domain, merge_changes
+from mmgrid.studies.statistics.merged_sets import MERGED, SINGLE, MergedSet
 from mmgrid.studies.statistics.ranked import Ranked
 
 SIZES = {"a": 1000, "b": 3000, "c": 9000, "d": 27000, "e": 81000}
@@ -20,23 +20,23 @@ COSINES = {(a, b): math.cos(ANGLES[a] - ANGLES[b]) for a, b in permutations(SIZE
 RATIOS = {(a, b): math.log(SIZES[a] / SIZES[b]) for a, b in permutations(SIZES, 2)}
 
 
-def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[MergedPair]:
+def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, active=None) -> list[MergedSet]:
     """`merged(domain, partner)`: the share of users for whom the merge finds the target."""
     return [
-        MergedPair(
+        MergedSet(
             "semb",
             seed,
             way,
+            (min(one, other), max(one, other)),
             one,
-            other,
             Ranked.of({SINGLE: frame(hits(single, n), active), MERGED: frame(hits(merged(one, other), n), active)}),
         )
         for one, other in permutations(domains, 2)
     ]
 
 
-def _answer(pairs: list[MergedPair], centres=CENTRES) -> dict[str, pl.DataFrame]:
-    tables = cross_domain.answer(pairs, SIZES, centres)
+def _answer(pairs: list[MergedSet], centres=CENTRES, measures=None) -> dict[str, pl.DataFrame]:
+    tables = cross_domain.answer(pairs, SIZES, centres, measures or {})
     schemas_hold(tables, cross_domain.TABLES)
     return tables
 
@@ -131,18 +131,18 @@ def test_seeds_are_kept_apart_and_no_pairs_give_empty_tables() -> None:
 
 
 def test_a_merge_evaluated_on_a_sample_is_compared_on_the_sample() -> None:
-    recipe = {"model": "linear=a+b", "paradigm": "semb", "domain": "a", "seed": 0}
-    recipe |= {"merge": {"method": "linear", "weights": {"a": 0.5, "b": 0.5}}}
+    recipe = {"paradigm": "semb", "domain": "a", "seed": 0}
+    about = {"model": "linear=a+b", "sources": ("a", "b"), "merge": "linear", "parameter": 0.5}
     merged, single = frame(hits(0.2, 160)), frame(hits(0.5, 160))
     sample = merged[::2]
     found, same = (
-        cross_domain.changes([cross_domain.Compared(recipe, sample, reference, "phase2")])
+        merge_changes.changes([merge_changes.Compared(recipe, about, [sample], reference, "phase2")])
         for reference in (single, single[::2])
     )
     assert found.equals(same)
     assert found["n_users"].max() == 80
     with pytest.raises(ValueError, match="linear=a\\+b and phase2: ranked for different users"):
-        cross_domain.changes([cross_domain.Compared(recipe, merged, single[::2], "phase2")])
+        merge_changes.changes([merge_changes.Compared(recipe, about, [merged], single[::2], "phase2")])
 
 
 @pytest.mark.parametrize(("subspace", "verdict"), [(0.4, "reproduced"), (0.1, "not reproduced"), (0.25, "undecided")])

@@ -9,7 +9,7 @@ import numpy as np
 from mmgrid.data import Calendar, HeldOut, held_out
 from mmgrid.evaluation import NOT_RANKED, popularity_ranks, random_ranks, result_rows
 from mmgrid.grid.cells.evaluations import BASELINE
-from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
+from mmgrid.grid.cells.result_columns import merge_columns
 from mmgrid.grid.file.load import Grid
 from mmgrid.seeds import derive
 from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
@@ -91,7 +91,7 @@ def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: 
         domain=recipe["domain"],
         model=recipe["model"],
         seed=recipe["seed"],
-        **_merged(recipe),
+        **merge_columns(recipe),
     ).write_parquet(folder / ROWS_FILE)
     return {
         "users": len(users),
@@ -99,20 +99,6 @@ def write(recipe: Mapping[str, Any], known: HeldOut, ranks: np.ndarray, folder: 
         "not_ranked": float(np.mean(ranks == NOT_RANKED)),
         "targets_outside_catalogue": float(np.mean(~known.items.is_candidate()[users.targets])),
     }
-
-
-def _merged(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge columns of a results row: sources, method, and λ, α or the weight of the evaluated domain."""
-    if line := recipe.get("line"):
-        sources = ("t1", "t2") if line["kind"] == BETWEEN_PHASES else (line["first"], line["second"])
-        return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}
-    merge = recipe.get("merge", {})
-    weights = merge.get("weights", {})
-    if "rules" in merge:  # a merge with a name of its own
-        return {"sources": tuple(weights), "merge": recipe["model"], "parameter": None}
-    share = weights.get(recipe["domain"])
-    parameter = None if share is None else float(share)
-    return {"sources": tuple(weights), "merge": merge.get("method", ""), "parameter": parameter}
 
 
 def _cached(cache: dict[Any, Any], key: Any, make: Any) -> Any:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mmgrid.data import PHASES
-from mmgrid.evaluation import RESULTS_SCHEMA
+from mmgrid.evaluation import RESULTS_SCHEMA, result_rows
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.result_columns import by_draws, merge_columns, model_name
 from mmgrid.grid.standing.cell_tables import read_facts, read_table
+from mmgrid.grid.standing.kept import newest_models
 from mmgrid.grid.standing.state import CellState
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import merge_changes
@@ -96,10 +99,29 @@ def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
-    """All results rows, in the order of the cells; points of sweeps are included only with `points`."""
+    """All results rows, in the order of the cells; points of sweeps are included only with `points`.
+
+    A merge whose random masks were drawn several times has the mean over its draws.
+    """
     scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
-    frames = [read_table(store, cell, ROWS_FILE) for cell in scored]
+    frames = [
+        read_table(store, draws[0], ROWS_FILE) if len(draws) == 1 else _rows_of_draws(draws, store)
+        for draws in by_draws(scored)
+    ]
     return pl.concat([RESULTS_SCHEMA.to_frame(), *frames])
+
+
+def _rows_of_draws(draws: Sequence[Cell], store: Store) -> pl.DataFrame:
+    recipe, tables = draws[0].recipe, [read_table(store, cell, RANKS_FILE) for cell in draws]
+    return result_rows(
+        np.column_stack([table["rank"].to_numpy() for table in tables]),
+        tables[0]["active"].to_numpy(),
+        paradigm=recipe["paradigm"],
+        domain=recipe["domain"],
+        model=model_name(recipe),
+        seed=recipe["seed"],
+        **merge_columns(recipe),
+    )
 
 
 def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict[str, pl.DataFrame]]:
@@ -128,19 +150,16 @@ def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
 def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Each merge compared with the newest checkpoint of the domain on which it is evaluated, paired by user."""
     scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
-    singles = {
-        (cell.recipe["paradigm"], cell.recipe["domain"], cell.recipe["seed"], cell.upstream["model"]): cell
-        for cell in scored
-        if "model" in cell.upstream and "merge" not in cell.recipe
-    }
+    newest = newest_models(scored)
     compared = []
-    for cell in scored:
-        recipe = cell.recipe
-        source = cell.upstream.get(f"source:{recipe['domain']}")
-        single = source and singles.get((recipe["paradigm"], recipe["domain"], recipe["seed"], source))
-        if single:
-            ranks, reference = (read_table(store, c, RANKS_FILE) for c in (cell, single))
-            compared.append(merge_changes.Compared(recipe, ranks, reference, single.recipe["model"]))
+    for draws in by_draws(cell for cell in scored if "merge" in cell.recipe):
+        recipe = draws[0].recipe
+        single = newest.get((recipe["paradigm"], recipe["domain"], recipe["seed"]))
+        if single is not None:
+            ranks = [read_table(store, cell, RANKS_FILE) for cell in draws]
+            about = {"model": model_name(recipe), **merge_columns(recipe)}
+            reference = read_table(store, single, RANKS_FILE)
+            compared.append(merge_changes.Compared(recipe, about, ranks, reference, single.recipe["model"]))
     return merge_changes.changes(compared)
 
 

@@ -1,4 +1,4 @@
-"""Another base: how much two domains keep of their models' quality, by the base of the task vectors."""
+"""Another base: how much two domains both keep of their models' quality, by the base of the task vectors."""
 
 import polars as pl
 
@@ -25,12 +25,12 @@ def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
         counts = count_differences(rows.filter(pl.col("base").str.starts_with(kind)), "gain", "gain_low", "gain_high")
         if counts.rows:
             parts.append(
-                f"{start}, {counts.up} of {count(counts.rows, 'merge')} kept more {main_metric_label(rows)} than with "
-                f"the backbone and {counts.down} less; {significance_text(counts)}."
+                f"{start}, {counts.up} of {count(counts.rows, 'merge')} kept more {main_metric_label(rows)} for both "
+                f"domains than with the backbone and {counts.down} less; {significance_text(counts)}."
             )
     low, high = extremes_text(rows, _KEPT, lambda row: f"{row['first']} and {row['second']}, base {row['base']}")
     kept = low if low == high else f"between {low} and {high}"
-    parts.append(f"At an α chosen on other users, a merge keeps, averaged over its two domains, {kept}.")
+    parts.append(f"At an α chosen on other users, the domain that keeps less keeps {kept}.")
     return paragraph(*parts)
 
 
@@ -40,18 +40,29 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
         Column("pair", "Domains"),
         Column("base", "Base"),
         Column("alpha", "Best α", digits=2, low="alpha_low", high="alpha_high", hint="weight of the first domain"),
-        Column("kept", "Kept, %", digits=1, low="low", high="high", hint="mean over both domains"),
+        Column("kept", "Both keep, %", digits=1, low="low", high="high", hint="the smaller share of the two domains"),
+        Column("mean", "Mean, %", digits=1, low="mean_low", high="mean_high", hint="the mean of both shares"),
+        Column(
+            "area",
+            "Area, %",
+            digits=1,
+            low="area_low",
+            high="area_high",
+            hint="below the curve of both shares over α; 100 where both domains keep all",
+        ),
         difference(
             "gain",
             "Gain, points",
             1,
             low="gain_low",
             high="gain_high",
-            hint="kept, minus kept with the backbone as base",
+            hint="the share that both keep, minus that with the backbone as base",
         ),
         "p_adjusted",
     )
-    caption = "The share of their own models’ values that two domains keep, at an α chosen on other users."
+    caption = (
+        "The share of its own model’s value that each of two domains keeps at least, at an α chosen on other users."
+    )
     frame = _with_pair(frames["best"])
     return study_table("table-bases", "Kept by base", caption, columns, frame, block="pair")
 

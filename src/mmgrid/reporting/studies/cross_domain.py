@@ -14,12 +14,29 @@ from mmgrid.reporting.text.headlines import MERGE
 from mmgrid.reporting.text.section import Headline, Paragraph, paragraph, paragraph_per_group
 
 _CHANGE = Quantity("change", digits=1, unit="%")
+_KEPT = Quantity("kept", digits=1, unit="%", sign=False)
 _WAYS = ("weight", "subspace")
 
 
 def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     rows = main_metric_rows(frames["merges"], "change")
-    return paragraph_per_group(rows, _summary) or paragraph("No merge of two domains is evaluated yet.")
+    pairs = paragraph_per_group(rows, _summary)
+    return (*pairs, *_by_size(frames)) or paragraph("No merge of domains is evaluated yet.")
+
+
+def _by_size(frames: Frames) -> tuple[Paragraph, ...]:
+    """What is kept by the smallest and the largest merges; nothing if all have the same number of domains."""
+    rows = main_metric_rows(frames["sizes"], "kept")
+    if rows["size"].n_unique() < 2:
+        return ()
+    parts = []
+    for (paradigm, way), own in rows.group_by("paradigm", "way", maintain_order=True):
+        few, many = (own.sort("size").row(place, named=True) for place in (0, -1))
+        parts.append(
+            f"Merged by {way}, a domain keeps on average {_KEPT.text(few)} of {paradigm}’s {main_metric_label(rows)} "
+            f"among {few['size']} domains and {_KEPT.text(many)} among {many['size']}."
+        )
+    return paragraph(*parts)
 
 
 def _summary(rows: pl.DataFrame, group: str) -> str:
@@ -83,7 +100,45 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     caption = (
         "Quality before and after merging two domains’ models, and the change in percent of the own model’s value."
     )
-    return study_table("table-changes", "Changes", caption, columns, frames["merges"], orders={"way": _WAYS})
+    changes = study_table("table-changes", "Changes", caption, columns, frames["merges"], orders={"way": _WAYS})
+    return (*changes, *_size_tables(frames))
+
+
+def _size_tables(frames: Frames) -> tuple[Table, ...]:
+    """What merges of more domains keep, and what predicts it; nothing if all merges are pairs."""
+    orders = {"way": _WAYS}
+    sizes, predictors = frames["sizes"], frames["predictors"]
+    found: tuple[Table, ...] = ()
+    if sizes["size"].n_unique() > 1:
+        columns = (
+            "paradigm",
+            Column("way", "Merged by"),
+            Column("size", "Domains", digits=0, hint="merged into one model"),
+            Column("sets", "Sets", digits=0),
+            Column("kept", "Kept, %", digits=1, low="low", high="high", hint="mean over domains and sets"),
+            Column(
+                "least",
+                "All keep, %",
+                digits=1,
+                low="least_low",
+                high="least_high",
+                hint="the share of the domain that keeps least, mean over sets",
+            ),
+        )
+        caption = (
+            "The share of its own model’s value that a domain keeps when the models of several are merged into one."
+        )
+        found += study_table("table-sizes", "Kept by number of domains", caption, columns, sizes, orders=orders)
+    columns = (
+        "paradigm",
+        Column("way", "Merged by"),
+        Column("predictor", "Predictor"),
+        Column("value", "Spearman’s ρ", digits=2, low="low", high="high", sign=True),
+        "p_adjusted",
+        Column("n", "n", digits=0, hint="merges"),
+    )
+    caption = "How well measures of the models, known before a merge, order what the domains keep, within one size."
+    return found + study_table("table-predictors", "Predictors", caption, columns, predictors, orders=orders)
 
 
 VIEW = View(
