@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kits.tiny_grid import STUDIED, Built, named, planned, write_grid
+from kits.tiny_grid import STUDIED, Built, mmgrid, named, planned, write_grid
+from mmgrid.evaluation import per_user
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import GridError
@@ -208,3 +211,53 @@ def test_paradigms_that_cannot_be_merged_so_are_left_out(tmp_path: Path) -> None
     assert found == [f"evaluation/semb/{domain}/x" for domain in ("attic", "garden", "kitchen")]
     found = [cell.name for cell in _planned(tmp_path, merges + 'paradigms = ["sasrec"]\n') if cell.name.endswith("/x")]
     assert found == [f"evaluation/sasrec/{domain}/x" for domain in ("attic", "garden", "kitchen")]
+
+
+# ---- what results say of them --------------------------------------------------------------------------------------
+
+
+def _ranks(merged: Built, name: str) -> np.ndarray:
+    return pl.read_parquet(merged.folder(f"evaluation/semb/{name}") / "ranks.parquet")["rank"].to_numpy()
+
+
+def test_results_have_the_mean_over_the_draws_of_a_merge(merged: Built) -> None:
+    rows = pl.DataFrame(mmgrid("results", merged.file, "--store", merged.root, "--json").json).filter(group="all")
+    drawn = [_ranks(merged, f"kitchen/{name}") for name in ("drawn", "drawn-draw1", "drawn-draw2")]
+    (row,) = rows.filter(model="drawn", metric="ndcg@10").to_dicts()
+    values = [100 * per_user(ranks, ("ndcg@10",))[:, 0] for ranks in drawn]
+    assert row["value"] == pytest.approx(np.mean(values))
+    assert row["low"] < row["value"] < row["high"]
+    assert (row["merge"], row["sources"], row["parameter"]) == ("drawn", "attic+garden+kitchen", None)
+    assert not rows.filter(pl.col("model").str.contains("draw[0-9]")).height
+
+
+def test_what_merges_keep_is_shown_per_domain_and_over_all(merged: Built) -> None:
+    arguments = ("results", merged.file, "--store", merged.root)
+    found = mmgrid(*arguments, "--merges", "--json").json
+    own, served = _ranks(merged, "garden/phase2"), _ranks(merged, "garden/shared_users")
+    (row,) = (
+        row
+        for row in found["kept"]
+        if (row["merge"], row["domain"], row["metric"]) == ("shared_users", "garden", "recall@20")
+    )
+    single, after = (100 * per_user(ranks, ("recall@20",)).mean() for ranks in (own, served))
+    assert (row["single"], row["merged"]) == pytest.approx((single, after))
+    assert row["kept"] == pytest.approx(100 * after / single)
+    assert row["low"] <= row["kept"] <= row["high"]
+    shares = [row["kept"] for row in found["kept"] if (row["merge"], row["metric"]) == ("shared_users", "recall@20")]
+    (row,) = (row for row in found["served"] if (row["merge"], row["metric"]) == ("shared_users", "recall@20"))
+    assert (row["domains"], row["least"], row["mean"]) == pytest.approx((3, min(shares), np.mean(shares)))
+    assert {row["draws"] for row in found["served"] if row["merge"] == "drawn"} == {3}
+    text = mmgrid(*arguments).out
+    assert "shared_users" in text[text.index("percent of the own model's ndcg@10 that is kept") :]
+    assert "recall@20 that is kept" in mmgrid(*arguments, "--merges", "--metric", "recall@20", "--group", "active").out
+
+
+def test_the_report_shows_the_merges(merged: Built, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    mmgrid("report", merged.file, "--store", merged.root, "--out", out, "--no-figures")
+    page = out.read_text()
+    assert "Merges of this grid" in page
+    table = page[page.index('id="table-kept"') :]
+    assert all(name in table for name in ("shared_users", "left_out", "upon", "half_way", "in_parts", TEMPORAL))
+    assert "by the domain that keeps least" in page

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mmgrid.cli.completion import studies
+from mmgrid.cli.kept_views import print_merges
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
 STUDY_METRICS = ("ndcg@20",)
@@ -27,6 +28,9 @@ def results(
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Print the tables of this study instead.", autocompletion=studies)
     ] = None,
+    merges: Annotated[
+        bool, typer.Option("--merges", help="Print what merges keep of each domain's own model instead.")
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,6 +54,10 @@ def results(
     if study is not None:
         _study(session, study, group, metric or STUDY_METRICS, as_json)
         return
+    if merges:
+        session.warn_of_damage()
+        print_merges(session, group, metric or (), as_json=as_json)
+        return
     table = results_table(session.records, session.store)
     session.warn_of_damage()
     if as_json:
@@ -69,6 +77,8 @@ def results(
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
+    if session.grid.spec.merges:
+        print_merges(session, group, metric or ())
 
 
 def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json: bool) -> None:

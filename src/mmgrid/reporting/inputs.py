@@ -11,6 +11,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mmgrid.evaluation import CHANGES_SCHEMA, RESULTS_SCHEMA
+from mmgrid.studies.kept_tables import KEPT_SCHEMA, SERVED_SCHEMA
 from mmgrid.studies.registry import STUDIES
 
 STATES = ("built", "missing", "failed", "blocked")
@@ -81,6 +82,8 @@ class ReportTables:
         losses: `LOSSES_SCHEMA`.
         changes: `mmgrid.evaluation.CHANGES_SCHEMA`: merges against the model `phase2` of the domain, paired by user.
             Without it the heatmap has no intervals.
+        kept, served: `KEPT_SCHEMA` and `SERVED_SCHEMA` of `mmgrid.studies.kept_tables`, of the merges that the grid file
+            names.
         codes: `CODES_SCHEMA`, of domains with semantic IDs.
         months: `MONTHS_SCHEMA`, for the figure of interactions over time.
         phases: phase → (first day, day after the last) in ISO 8601, for the same figure.
@@ -97,6 +100,8 @@ class ReportTables:
     results: pl.DataFrame
     losses: pl.DataFrame
     changes: pl.DataFrame = field(default_factory=pl.DataFrame)
+    kept: pl.DataFrame = field(default_factory=pl.DataFrame)
+    served: pl.DataFrame = field(default_factory=pl.DataFrame)
     codes: pl.DataFrame = field(default_factory=pl.DataFrame)
     months: pl.DataFrame = field(default_factory=pl.DataFrame)
     phases: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -120,6 +125,8 @@ def checked(tables: ReportTables) -> ReportTables:
         "results": RESULTS_SCHEMA,
         "losses": LOSSES_SCHEMA,
         "changes": CHANGES_SCHEMA,
+        "kept": KEPT_SCHEMA,
+        "served": SERVED_SCHEMA,
         "codes": CODES_SCHEMA,
         "months": MONTHS_SCHEMA,
     }

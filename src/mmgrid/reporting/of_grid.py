@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmgrid.grid.standing import results
 from mmgrid.grid.standing.grid_store import GridStore
+from mmgrid.grid.standing.kept import kept_tables
 from mmgrid.quantities import duration
 from mmgrid.reporting.inputs import ReportTables
 
@@ -29,6 +30,7 @@ def grid_tables(view: GridStore, file: str | Path) -> ReportTables:
         "Cells built": f"{len(records)} of {len(view.cells)}, {duration(seconds)} of work",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+    kept, served = kept_tables(records, view.store, own_names=True)
     return ReportTables(
         name=spec.name,
         command=f"mmgrid run {file} && mmgrid report {file}",
@@ -38,6 +40,8 @@ def grid_tables(view: GridStore, file: str | Path) -> ReportTables:
         results=results.results_table(records, view.store),
         losses=results.losses_table(records, view.store),
         changes=results.changes_table(records, view.store),
+        kept=kept,
+        served=served,
         studies=results.study_tables(records, view.store),
         codes=results.codes_table(records),
         months=results.months_table(records, view.store),

@@ -1,9 +1,7 @@
 """What a grid's merges keep of each domain's own model, with intervals: per domain, and over all domains of a merge."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mmgrid.data import PHASES
@@ -11,26 +9,10 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.result_columns import by_draws, model_name
 from mmgrid.grid.standing.cell_tables import read_table
 from mmgrid.store import Record, Store
-from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import RANKS_FILE
-from mmgrid.studies.statistics.findings import bounds
+from mmgrid.studies.kept_tables import KEPT_SCHEMA, SERVED_SCHEMA, kept_rows, served_rows
 from mmgrid.studies.statistics.merged_sets import MERGED, SINGLE, MergedSet
-from mmgrid.studies.statistics.ranked import METRICS, Ranked
-
-KEPT_SCHEMA = pl.Schema(
-    texts("paradigm", "merge", "domain", "metric")
-    | numbers("single", "merged", "kept", "low", "high")
-    | counts("n_users", "draws", "seed")
-)
-"""One row per merge, evaluated domain and metric: `merged` in percent of `single`, the domain's newest own model."""
-
-SERVED_SCHEMA = pl.Schema(
-    texts("paradigm", "merge", "metric")
-    | counts("domains")
-    | numbers("least", "least_low", "least_high", "mean", "mean_low", "mean_high")
-    | counts("draws", "seed")
-)
-"""One row per merge and metric: the smallest kept share of its domains, and the mean over them."""
+from mmgrid.studies.statistics.ranked import Ranked
 
 
 def kept_tables(
@@ -59,8 +41,8 @@ def kept_tables(
         of = MergedSet(recipe["paradigm"], recipe["seed"], name, (), recipe["domain"], users)
         if len(users):
             merges.setdefault((recipe["paradigm"], name, recipe["seed"]), []).append((of, len(draws)))
-    kept = [row for group_of in merges.values() for of, draws in group_of for row in _kept_rows(of, draws)]
-    served = [row for group_of in merges.values() for row in _served_rows(group_of)]
+    kept = [row for group_of in merges.values() for of, draws in group_of for row in kept_rows(of, draws)]
+    served = [row for group_of in merges.values() for row in served_rows(group_of)]
     return pl.DataFrame(kept, schema=KEPT_SCHEMA), pl.DataFrame(served, schema=SERVED_SCHEMA)
 
 
@@ -78,27 +60,3 @@ def newest_models(evaluations: Sequence[Cell]) -> dict[tuple[str, str, int], Cel
         if later or more:  # of two samples of users, the grid's, which holds the others
             found[key] = cell
     return found
-
-
-def _kept_rows(of: MergedSet, draws: int) -> list[dict[str, Any]]:
-    rows = []
-    for metric in METRICS:
-        (single, merged, kept), (low, high) = of.kept(metric), bounds(of.resampled(metric))
-        about = {"paradigm": of.paradigm, "merge": of.way, "domain": of.domain, "metric": metric, "seed": of.seed}
-        values = {"single": single, "merged": merged, "kept": kept, "low": low, "high": high}
-        rows.append(about | values | {"n_users": len(of.ranked), "draws": draws})
-    return rows
-
-
-def _served_rows(merges: Sequence[tuple[MergedSet, int]]) -> list[dict[str, Any]]:
-    first, draws = merges[0][0], max(number for _, number in merges)
-    rows = []
-    for metric in METRICS:
-        values = np.array([of.kept(metric)[2] for of, _ in merges])
-        drawn = np.stack([of.resampled(metric) for of, _ in merges])
-        row: dict[str, Any] = {"paradigm": first.paradigm, "merge": first.way, "metric": metric, "seed": first.seed}
-        row |= {"domains": len(merges), "draws": draws, "least": float(values.min()), "mean": float(values.mean())}
-        for name, of_resamples in (("least", drawn.min(axis=0)), ("mean", drawn.mean(axis=0))):
-            row |= dict(zip((f"{name}_low", f"{name}_high"), bounds(of_resamples), strict=True))
-        rows.append(row)
-    return rows

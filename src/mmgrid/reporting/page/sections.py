@@ -19,11 +19,12 @@ from mmgrid.reporting.tables.comparison import comparison_table, scores
 from mmgrid.reporting.tables.domains import statistics_table
 from mmgrid.reporting.tables.grid_cells import cells_table, kinds_table
 from mmgrid.reporting.tables.losses import thinned
-from mmgrid.reporting.tables.merges import pairs, pairs_table
+from mmgrid.reporting.tables.merges import kept_table, pairs, pairs_table, served_table
 from mmgrid.reporting.tables.order import ordered_metrics
 from mmgrid.reporting.text.section import Section, paragraph, paragraph_per_group
 from mmgrid.reporting.text.summaries import (
     cells_summary,
+    kept_summary,
     losses_summary,
     merges_summary,
     scores_summary,
@@ -47,6 +48,7 @@ def report_sections(tables: ReportTables, strength: Sequence[str] = ()) -> list[
         _quality_section(tables, domains),
         # The study of merges across domains has the same numbers, and more.
         *([_merging_section(tables, domains)] if merges is None or merges.is_empty() else []),
+        *_kept_section(tables),
         *study_sections(tables, domains, strength),
         _data_section(tables, domains),
         _training_section(tables, domains, strength),
@@ -110,6 +112,21 @@ def _merging_section(tables: ReportTables, domains: list[str]) -> Section:
         figures=_present(merges_figure(rows, domains)),
         details=_present(pairs_table(rows, metrics[0]) if metrics else None),
     )
+
+
+def _kept_section(tables: ReportTables) -> list[Section]:
+    """The merges that the grid file names; nothing without them."""
+    if tables.kept.is_empty():
+        return []
+    return [
+        Section(
+            "kept",
+            "Merges",
+            "Merges of this grid",
+            paragraph(kept_summary(tables.served)),
+            tables=_present(served_table(tables.served)) + _present(kept_table(tables.kept)),
+        )
+    ]
 
 
 def _training_section(tables: ReportTables, domains: list[str], strength: Sequence[str]) -> Section:

@@ -11,6 +11,7 @@ import polars as pl
 
 from mmgrid.reporting.tables.comparison import REFERENCE_MODEL
 from mmgrid.reporting.tables.labels import metric_label
+from mmgrid.reporting.tables.order import STUDY_METRICS, ordered
 from mmgrid.reporting.tables.table import Column, Table
 
 PAIRS_SCHEMA = pl.Schema(
@@ -131,3 +132,55 @@ def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
         "own model’s value."
     )
     return Table("table-merges", "The changes as a table", caption, tuple(columns), frame)
+
+
+def kept_table(kept: pl.DataFrame) -> Table | None:
+    """What each merge keeps of each domain's own model, for one metric; `None` without rows.
+
+    Args:
+        kept: `mmgrid.studies.kept_tables.KEPT_SCHEMA`.
+    """
+    if kept.is_empty():
+        return None
+    metric = ordered(kept["metric"].to_list(), STUDY_METRICS)[0]
+    columns = [
+        Column("merge", "Merge"),
+        Column("paradigm", "Paradigm"),
+        Column("domain", "Domain"),
+        Column("single", "Own model, %", digits=2),
+        Column("merged", "Merged, %", digits=2),
+        Column("kept", "Kept, %", digits=1, low="low", high="high"),
+        Column("n_users", "Users", digits=0),
+        Column("draws", "Draws", digits=0, hint="of random masks, averaged; the interval holds their variance"),
+    ]
+    columns += [Column("seed", "Seed", digits=0)] if kept["seed"].n_unique() > 1 else []
+    caption = (
+        f"{metric_label(metric)} of each domain’s own newest model and of the merge that serves it, and the share that is "
+        "kept, with 95 % bootstrap intervals over users (the CSV has every metric)."
+    )
+    rows = kept.filter(metric=metric)
+    return Table("table-kept", "Kept", caption, tuple(columns), rows, block="merge", csv_only=("metric",), export=kept)
+
+
+def served_table(served: pl.DataFrame) -> Table | None:
+    """The smallest share of each merge's domains, and the mean; `None` without rows.
+
+    Args:
+        served: `mmgrid.studies.kept_tables.SERVED_SCHEMA`.
+    """
+    if served.is_empty():
+        return None
+    metric = ordered(served["metric"].to_list(), STUDY_METRICS)[0]
+    columns = [
+        Column("merge", "Merge"),
+        Column("paradigm", "Paradigm"),
+        Column("domains", "Domains", digits=0),
+        Column("least", "All keep, %", digits=1, low="least_low", high="least_high", hint="the smallest share"),
+        Column("mean", "Mean, %", digits=1, low="mean_low", high="mean_high"),
+    ]
+    columns += [Column("seed", "Seed", digits=0)] if served["seed"].n_unique() > 1 else []
+    caption = f"What all domains of a merge keep at least of their own models’ {metric_label(metric)}, and the mean."
+    rows = served.filter(metric=metric)
+    return Table(
+        "table-served", "Kept by all", caption, tuple(columns), rows, csv_only=("metric", "draws"), export=served
+    )

@@ -13,7 +13,7 @@ from mmgrid.quantities import duration
 from mmgrid.reporting.tables.labels import group_label, metric_label
 from mmgrid.reporting.tables.losses import ends
 from mmgrid.reporting.tables.numbers import count, is_are, is_number, listing, number, with_interval
-from mmgrid.reporting.tables.order import BASELINE, ordered_metrics
+from mmgrid.reporting.tables.order import BASELINE, STUDY_METRICS, ordered, ordered_metrics
 
 
 def cells_summary(cells: pl.DataFrame) -> str:
@@ -154,6 +154,28 @@ def merges_summary(pairs: pl.DataFrame, group: str) -> str:
 def _change(row: dict[str, Any]) -> str:
     change = with_interval(row["change"], row["low"], row["high"], 1, sign=True, unit="%")
     return f"{change} ({row['paradigm']}, {row['domain']} merged with {row['partner']} by {row['recipe']})"
+
+
+def kept_summary(served: pl.DataFrame) -> str:
+    """Which merge of each paradigm serves all of its domains best.
+
+    Args:
+        served: `mmgrid.studies.kept_tables.SERVED_SCHEMA`.
+    """
+    metric = ordered(served["metric"].to_list(), STUDY_METRICS)[0]
+    parts = []
+    for (paradigm,), rows in served.filter(metric=metric).group_by("paradigm", maintain_order=True):
+        known = rows.filter(pl.col("least").is_finite()).sort("least", descending=True, maintain_order=True)
+        if known.is_empty():
+            continue
+        best = known.row(0, named=True)
+        share = with_interval(best["least"], best["least_low"], best["least_high"], 1, unit="%")
+        among = f" of {count(rows.height, 'merge')}" if rows.height > 1 else ""
+        parts.append(
+            f"{paradigm}: by the domain that keeps least, {best['merge']} keeps most{among}, {share} of its own model’s "
+            f"{metric_label(metric)}."
+        )
+    return " ".join(parts) or "No named merge is evaluated yet."
 
 
 def losses_summary(losses: pl.DataFrame) -> str:

@@ -1,0 +1,49 @@
+"""Prints what the merges of a grid keep of each domain's own model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+METRIC = "ndcg@10"
+
+
+def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: bool = False) -> None:
+    """Print the kept shares of all merges, per domain and over the domains of each merge.
+
+    Args:
+        session: of the grid.
+        group: of users.
+        metrics: that the user asked for; the first that is known of merges is shown. JSON has all of them.
+    """
+    from mmgrid.cli import draw
+    from mmgrid.grid.standing.kept import kept_tables
+    from mmgrid.studies.statistics.ranked import METRICS
+
+    kept, served = kept_tables(session.records, session.store, group=group)
+    if as_json:
+        draw.print_json({"kept": kept.to_dicts(), "served": served.to_dicts()})
+        return
+    metric = next((one for one in metrics if one in METRICS), METRIC)
+    if kept.is_empty():
+        draw.say(("Merges", "bold"), ": none is evaluated yet")
+        return
+    several_seeds = kept["seed"].n_unique() > 1
+    for title, table in (
+        (f"Merges, group {group}: percent of the own model's {metric} that is kept", kept),
+        ("All domains of a merge: the smallest share, and the mean", served),
+    ):
+        rows = [_row(row, several_seeds) for row in table.filter(metric=metric).to_dicts()]
+        columns = list(rows[0])
+        draw.print_table(title, columns, [list(row.values()) for row in rows], left=3 if "domain" in columns else 2)
+
+
+def _row(row: dict[str, Any], several_seeds: bool) -> dict[str, Any]:
+    from mmgrid.cli.numbers import Interval
+
+    shown: dict[str, Any] = {"paradigm": row["paradigm"], "merge": row["merge"]}
+    if several_seeds:
+        shown["merge"] += f" seed={row['seed']}"
+    if "domain" in row:
+        shown |= {"domain": row["domain"], "own": row["single"], "merged": row["merged"]}
+        return shown | {"kept": Interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
+    shown |= {name: Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
+    return shown | {"domains": row["domains"], "draws": row["draws"]}
