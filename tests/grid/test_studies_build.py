@@ -39,7 +39,7 @@ def test_every_study_has_its_tables(studied: Built) -> None:
         for table, schema in study.tables.items():
             found = _table(studied, name, table)
             assert found.schema == schema
-            if table != "findings":
+            if table not in ("findings", "predictors"):  # predictors need four domains
                 assert found.height
     assert set(_table(studied, "temporal", "best")["domain"]) == set(DOMAINS)
     assert _table(studied, "advise", "predictions").height == 3
