@@ -144,10 +144,10 @@ def test_bases_are_compared_with_the_backbone():
         second="b",
     )
     assert text("base_model", best=best) == (
-        "With the neutral base, 1 of 1 merge kept more NDCG@20 than with the backbone and 0 less; significant after "
-        "Holm’s correction: 1 of 1 increase. With a historical checkpoint as base, 0 of 1 merge kept more NDCG@20 than "
-        "with the backbone and 1 less; none of these differences is significant after Holm’s correction. At an α "
-        "chosen on other users, a merge keeps, averaged over its two domains, between 58.0 % (a and b, base "
+        "With the neutral base, 1 of 1 merge kept more NDCG@20 for both domains than with the backbone and 0 less; "
+        "significant after Holm’s correction: 1 of 1 increase. With a historical checkpoint as base, 0 of 1 merge kept "
+        "more NDCG@20 for both domains than with the backbone and 1 less; none of these differences is significant after "
+        "Holm’s correction. At an α chosen on other users, the domain that keeps less keeps between 58.0 % (a and b, base "
         "historical: a) and 70.0 % [65.0, 75.0] (a and b, base neutral)."
     )
 
