@@ -121,6 +121,11 @@ def test_a_folder_named_like_a_merge_is_no_named_source(models: Path) -> None:
     assert sources[1]["name"] == "c"
     answer = mmgrid("merge", "--method", "linear", "--model", "b:half", "-o", "out2")
     assert "b:half: 'half' is no weight, which is a number" in answer.err
+    answer = mmgrid("merge", "--method", "linear", "--model", "b=0.5", "out")
+    assert "b=0.5: a weight stands behind a colon: b:0.5" in " ".join(answer.err.split())
+    twice = ["--option", "normalise=true", "--option", "normalise=false"]
+    answer = mmgrid("merge", "--method", "linear", "--model", "b", *twice, "out")
+    assert "normalise is given twice" in answer.err
 
 
 def test_a_vocabulary_and_configs_from_the_command_line(models: Path) -> None:

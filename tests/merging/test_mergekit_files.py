@@ -380,6 +380,22 @@ SAME = {
         parameters: {weight: 0.5}
         dtype: float32
         out_dtype: bfloat16""",
+    "numbers and truth values in other forms": """
+        slices:
+          - sources:
+              - {model: a, layer_range: ["0", 2.0]}
+              - {model: b, layer_range: [false, "2"]}
+          - sources:
+              - {model: a, layer_range: [2, 4], parameters: {weight: "3e-1"}}
+              - {model: b, layer_range: [2, 4]}
+        merge_method: linear
+        dtype: ""
+        parameters: {normalize: "n", weight: true}""",
+    "a slice without layers, whose model gives the head": """
+        slices:
+          - sources: [{model: a, layer_range: [0, 4]}]
+          - sources: [{model: b, layer_range: [2, 2]}]
+        merge_method: passthrough""",
     "one tokenizer": """
         models: [{model: a}, {model: b}]
         base_model: base
@@ -568,11 +584,13 @@ def test_notes_give_reasons(models: Path) -> None:
         nmae: mine
         merge_methd: ties
         models:
-          - {model: a, density: 0.3, parameters: {weight: 1, t: 0.5, lambda: 2}}
+          - {model: {model: a, lroa: x}, density: 0.3, parameters: {weight: 1, t: 0.5, lambda: 2}}
         base_model: base
         merge_method: task_arithmetic
-        parameters: {filter_wise: true}
+        parameters: {filter_wise: true, density: [{value: 1, fliter: mlp}]}
         normalize: true
+        tokenizer: {sorce: base, tokens: {x: {source: {kind: zero}, forced: true}}}
+        tokenizer: {sorce: base, tokens: {x: {source: {kind: zero}, forced: true}}}
         """
     )
     read = read_mergekit(models / "config.yml")
@@ -583,6 +601,11 @@ def test_notes_give_reasons(models: Path) -> None:
         "did you mean merge_method?",
         "line 5: models[0]: density: stands beside model, where mergekit ignores it; write it under parameters",
         "line 9: normalize: stands outside of parameters",
+        "line 5: models[0].model: lroa: is not a key of mergekit; did you mean lora?",
+        "line 8: parameters: density: fliter: is not a key of mergekit; did you mean filter?",
+        "line 11: tokenizer: is given more than once; the last one counts",
+        "line 11: tokenizer: sorce: is not a key of mergekit; did you mean source?",
+        "line 11: tokenizer: tokens: x: forced: is not a key of mergekit; did you mean force?",
     ):
         assert words in notes
     for words in ("t: is not a parameter of task_arithmetic", "filter_wise: is not a", "lambda: is read only under"):
@@ -620,8 +643,8 @@ REFUSED = {
     "merge_method: linear\ndtype: float64\nparameters: {weight: 1}\nmodels: [{model: a}]": "line 2: dtype: 'float64' is not supported",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {source: base}": "there is no base_model",
     "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer_source: c": "'c' is not one of the merged",
-    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: 0}": (
-        "pad_to_multiple_of: 0 must be a positive whole number"
+    "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}]\ntokenizer: {pad_to_multiple_of: -8}": (
+        "pad_to_multiple_of: -8 must be a positive whole number"
     ),
     "merge_method: linear\nparameters: {weight: 1}\nmodules: {encoder: {slices: [{sources: [{model: a, layer_range: [0, 4]}]}]}}": (
         "modules: none of encoder has model.layers.0.*; mergekit would leave it out.*Give text_decoder, too"
@@ -636,6 +659,10 @@ REFUSED = {
     "- {sources: [{model: a, layer_range: [1, 4]}]}": "line 4: slices.1.: has 1 models and another slice 2",
     "merge_method: linear\nmodels: [{model: a}]\n---\nmerge_method: linear\nmodels: [{model: b}]": "two merges have no name",
     "merge_method: [": "is not YAML",
+    "merge_method: linear\nmodels: [{model: a}]\nparameters: {weight: 1, normalize: 0.5}": "normalize: 0.5 must be true or false",
+    "merge_method: linear\nmodels: [{model: a}]\nparameters: {weight: 1, normalize: maybe}": "'maybe' must be true or false",
+    "version https://git-lfs.github.com/spec/v1\noid sha256:0": "is a pointer of Git LFS",
+    "<!doctype html>": "is a web page",
 }
 
 
@@ -723,8 +750,13 @@ def test_chat_templates(models: Path) -> None:
     )
     (models / "config.yml").write_text(several + "chat_template: auto")
     assert read_mergekit("config.yml").recipe.chat_template == "of c"
-    (models / "config.yml").write_text(config + "chatml")
-    with pytest.raises(MergeError, match="chat_template: 'chatml' is a template in mergekit's package"):
+    (models / "config.yml").write_text(config + "llama3")
+    read = read_mergekit("config.yml")
+    assert "chat_template: llama3: has the white space of mergekit's template, which the format lacks" in read.notes
+    merge(read.recipe, "named")
+    assert "<|eot_id|>\\n" in (models / "named" / "chat_template.jinja").read_text()
+    (models / "config.yml").write_text(config + "chatmll")
+    with pytest.raises(MergeError, match="line 3: chat_template: 'chatmll' is no template; did you mean chatml"):
         read_mergekit("config.yml")
     (models / "config.yml").write_text(config + "short")
     with pytest.raises(MergeError, match="chat_template: 'short' is no template"):

@@ -192,6 +192,22 @@ def test_tensors_as_long_as_the_embeddings_are_named(models: Path) -> None:
     )
 
 
+def test_a_row_with_an_element_for_each_token_is_arranged(models: Path) -> None:
+    """`final_logits_bias` of BART and Marian is [1, tokens]."""
+    bias = {}
+    for name in ("a", "b"):
+        rows = len(loaded(models / name)[EMBEDDINGS])
+        bias[name] = torch.arange(rows, dtype=torch.float32)
+        tensors = loaded(models / name) | {"final_logits_bias": bias[name][None]}
+        save_file(tensors, models / name / "model.safetensors", {"format": "pt"})
+    merge(_recipe(vocabulary="a"), models / "out")
+    merged = loaded(models / "out")["final_logits_bias"]
+    ids = [Tokenizer.from_file(str(models / name / "tokenizer.json")).get_vocab() for name in ("a", "b")]
+    assert merged.shape == (1, len(loaded(models / "out")[EMBEDDINGS]))
+    for token in ids[0].keys() & ids[1].keys():
+        assert merged[0, ids[0][token]] == (bias["a"][ids[0][token]] + bias["b"][ids[1][token]]) / 2
+
+
 def test_a_vocabulary_has_no_counterpart_file(models: Path) -> None:
     merge(_recipe(vocabulary="union"), models / "out")
     assert not (models / "out" / "mergekit_config.yml").exists()
@@ -238,6 +254,10 @@ def test_without_a_choice_other_rows_are_refused(models: Path) -> None:
     _model(models / "b", 2, WORDS, rows=21)
     report = merge(_recipe(), models / "noted")
     assert "tokenizer of a: has 1 token that b lacks: '<chat>'" in report.notes
+    (models / "b" / "tokenizer.json").unlink()
+    report = merge(_recipe(vocabulary="union"), models / "assumed")
+    assert "vocabulary: b has no tokenizer.json, and is taken to have that of a" in report.notes
+    _model(models / "b", 2, WORDS, rows=22)
     (models / "b" / "tokenizer.json").unlink()
     with pytest.raises(MergeError, match="vocabulary: b has no tokenizer.json in .*save its tokenizer"):
         merge(_recipe(vocabulary="union"), models / "out")

@@ -237,6 +237,8 @@ def options_of(texts: list[str], example: str) -> dict[str, Any]:
         key, separator, value = text.partition("=")
         if not separator:
             raise typer.BadParameter(f"{text}: must be KEY=VALUE, e.g. {example}", param_hint="--option")
+        if key.strip() in values:
+            raise typer.BadParameter(f"{key.strip()} is given twice", param_hint="--option")
         try:
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -249,12 +251,22 @@ def source_of(text: str, folder: Folders) -> dict[str, Any]:
     path, weight = _weighted(text)
     source: dict[str, Any] = {}
     name, separator, rest = text.partition("=")
+    if separator and Path(name).exists() and not Path(path).exists() and _is_number(rest):
+        raise typer.BadParameter(f"{text}: a weight stands behind a colon: {name}:{rest}", param_hint="--model")
     if separator and name and "/" not in name and not Path(path).exists():
         source["name"] = name
         path, weight = _weighted(rest)
     if weight is not None:
         source["weight"] = weight
     return {**source, "path": folder(path)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _weighted(text: str) -> tuple[str, float | None]:

@@ -16,6 +16,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
+from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
@@ -203,7 +204,7 @@ class _Output:
         if self.common.tokenizer is not None:
             (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
         if self.recipe.chat_template is not None:
-            write_chat_template(self.folder, self.recipe.chat_template)
+            write_chat_template(self.folder, chat_template(self.recipe.chat_template))
         copy_block_files(prepared.block_files, self.folder)
         from_parent = relative_to(self.recipe, self.place.parent)
         write_record(

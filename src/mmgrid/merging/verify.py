@@ -17,7 +17,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.digests import differs
+from mmgrid.merging.models.digests import differs, short_name
 from mmgrid.merging.models.sources import found
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.plan.plan import BASE
@@ -42,7 +42,8 @@ class Verification:
     Attributes:
         folder: the folder that was verified.
         missing: sources and bases that are not at their recorded paths; if there are any, nothing was compared.
-        changed: source (or `(base)`) → its files whose digests differ from the recorded ones.
+        changed: source (or `(base)`) → its files whose digests differ from the recorded ones. A source that is named by its
+            content is called like its folder.
         unlike: tensor → how its type or shape differs, or that it is missing or unexpected.
         first: the first element that differs.
         differing: tensor → number of elements that differ.
@@ -109,7 +110,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
         prepared.check_unchanged()
         return Verification(
             folder=folder,
-            changed=_changed(recorded, prepared, workers),
+            changed=_for_people(_changed(recorded, prepared, workers), recipe),
             unlike=unlike,
             first=sink.first(),
             differing=dict(sorted(sink.differing.items())),
@@ -229,6 +230,16 @@ def _changed(
     changed = unlike(prepared.digests)
     # A model may have moved into the Hub's cache or out of it, and is then known by another kind of digest.
     return unlike(prepared.all_digests(workers)) if changed else changed
+
+
+def _for_people(changed: Mapping[str, tuple[str, ...]], recipe: MergeRecipe) -> dict[str, tuple[str, ...]]:
+    paths = {str(source.name): source.path for source in recipe.sources}
+    names = {name: short_name(name, paths[name]) if name in paths else name for name in changed}
+    called = list(names.values())
+    return {
+        names[name] if called.count(names[name]) == 1 else str(paths.get(name, name)): files
+        for name, files in changed.items()
+    }
 
 
 def _unlike(prepared: PreparedMerge, there: TensorFolder) -> dict[str, str]:

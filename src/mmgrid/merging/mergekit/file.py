@@ -10,8 +10,12 @@ from typing import Any
 
 import yaml
 
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError
+from mmgrid.merging.mergekit.ignored import ignore
 from mmgrid.merging.mergekit.lines import Lined, at, load_lined
+from mmgrid.merging.mergekit.model_name import ModelName, model_name
+from mmgrid.merging.mergekit.scalars import whole
+from mmgrid.merging.models.file_kinds import impostor
 
 KEYS = (
     "merge_method",
@@ -27,29 +31,7 @@ KEYS = (
     "chat_template",
     "name",
 )
-# Parameters of mergekit's methods, which belong under `parameters`.
-_PARAMETERS = (
-    *("weight", "density", "gamma", "epsilon", "lambda", "normalize", "rescale", "int8_mask", "t", "scale", "eps"),
-    *("normalize_weights", "filter_wise", "select_topk", "max_iter", "tol", "r", "alpha"),
-    *("nuslerp_flatten", "nuslerp_row_wise"),
-)
 Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """A model as named in the file: a folder or a name on the hub, with an optional revision and LoRA adapter.
-
-    The adapter may have a revision, too: `ORG/NAME@REVISION`.
-    """
-
-    path: str
-    revision: str | None = None
-    adapter: str | None = None
-
-    def __str__(self) -> str:
-        revision = f"@{self.revision}" if self.revision else ""
-        return self.path + revision + (f"+{self.adapter}" if self.adapter else "")
 
 
 @dataclass(frozen=True)
@@ -149,8 +131,10 @@ def parse_all(path: Path) -> list[MergekitFile]:
     except FileNotFoundError:
         raise MergeError(f"{path}: does not exist") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
-    found = [_parsed(value, str(path)) for value in documents or [None]]
+        problem = impostor(path) or f"is not YAML ({' '.join(str(error).split())})"
+        raise MergeError(f"{path}: {problem}") from error
+    documents = [value for value in documents if value is not None] or [None]
+    found = [_parsed(value, str(path)) for value in documents]
     for number, one in enumerate(found):
         if one.name in [other.name for other in found[:number]]:
             called = f"two merges are called {one.name}" if one.name else "two merges have no name"
@@ -160,7 +144,8 @@ def parse_all(path: Path) -> list[MergekitFile]:
 
 def _parsed(value: Any, path: str) -> MergekitFile:
     if not isinstance(value, Mapping) or "merge_method" not in value:
-        raise MergeError(f"{path}: is not a mergekit file: it has no merge_method")
+        problem = impostor(Path(path)) or "is not a mergekit file: it has no merge_method"
+        raise MergeError(f"{path}: {problem}")
     where = at(path, value)
     given = [key for key in ("models", "slices", "modules") if value.get(key)]
     if len(given) != 1:
@@ -168,10 +153,10 @@ def _parsed(value: Any, path: str) -> MergekitFile:
             f"{where}: needs exactly one of models, slices and modules, has {' and '.join(given) or 'none'}"
         )
     ignored: list[str] = []
-    _ignore(value, KEYS, "", ignored)
+    ignore(value, KEYS, "", ignored)
     base = None
     if value.get("base_model") is not None:
-        base = model_name(value["base_model"], f"{at(where, value, 'base_model')}: base_model")
+        base = model_name(value["base_model"], f"{at(where, value, 'base_model')}: base_model", ignored)
     if given == ["modules"]:
         modules = _modules(value, where, base, ignored)
     else:
@@ -181,31 +166,15 @@ def _parsed(value: Any, path: str) -> MergekitFile:
         method=str(value["merge_method"]),
         modules=modules,
         base=base,
-        parameters=_parameters(value, where),
-        dtype=value.get("dtype"),
-        out_dtype=value.get("out_dtype"),
-        tokenizer=_tokenizer(value, where),
+        parameters=_parameters(value, where, ignored),
+        dtype=value.get("dtype") or None,
+        out_dtype=value.get("out_dtype") or None,
+        tokenizer=_tokenizer(value, where, ignored),
         chat_template=_chat_template(value, where),
         ignored=tuple(ignored),
         name=None if value.get("name") is None else str(value["name"]),
         lines=value.lines if isinstance(value, Lined) else {},
     )
-
-
-def _ignore(item: Mapping[str, Any], known: Sequence[str], place: str, ignored: list[str]) -> None:
-    """Adds the keys of a mapping that mergekit does not read."""
-    for key in item:
-        if key in known:
-            continue
-        line = f"line {item.lines.get(key, item.line)}: " if isinstance(item, Lined) else ""
-        if key in _PARAMETERS:
-            told = f"stands {'beside model' if place.endswith(']') else 'outside of parameters'}, where mergekit ignores it"
-            ignored.append(f"{line}{place}{': ' if place else ''}{key}: {told}; write it under parameters")
-        else:
-            hint = nearest(str(key), known)
-            ignored.append(
-                f"{line}{place}{': ' if place else ''}{key}: is not a key of mergekit{hint}; ignored, as in mergekit"
-            )
 
 
 def _modules(value: Mapping[str, Any], where: str, base: ModelName | None, ignored: list[str]) -> tuple[Module, ...]:
@@ -217,7 +186,7 @@ def _modules(value: Mapping[str, Any], where: str, base: ModelName | None, ignor
         place = f"{at(where, modules, name)}: modules.{name}"
         if not isinstance(module, Mapping) or bool(module.get("models")) == bool(module.get("slices")):
             raise MergeError(f"{place}: needs exactly one of models and slices")
-        _ignore(module, ("models", "slices", "parameters"), f"modules.{name}", ignored)
+        ignore(module, ("models", "slices", "parameters"), f"modules.{name}", ignored)
         found.append(_module(str(name), module, place, base, ignored))
     return tuple(found)
 
@@ -225,7 +194,7 @@ def _modules(value: Mapping[str, Any], where: str, base: ModelName | None, ignor
 def _module(
     name: str | None, module: Mapping[str, Any], where: str, base: ModelName | None, ignored: list[str]
 ) -> Module:
-    parameters = {} if name is None else _parameters(module, where)
+    parameters = {} if name is None else _parameters(module, where, ignored, f"modules.{name}")
     if module.get("models"):
         inputs = tuple(
             _input(item, f"{at(where, item)}: models[{number}]", ignored)
@@ -240,17 +209,17 @@ def _module(
         place = f"{at(where, item)}: slices[{number}]"
         if not isinstance(item, Mapping) or not item.get("sources"):
             raise MergeError(f"{place}: needs sources")
-        _ignore(item, ("sources", "base_model", "residual_weight", "parameters"), f"slices[{number}]", ignored)
+        ignore(item, ("sources", "base_model", "residual_weight", "parameters"), f"slices[{number}]", ignored)
         if item.get("residual_weight") is not None:
             ignored.append(f"slices[{number}]: residual_weight: has no effect in mergekit, and none here")
         own = base
         if item.get("base_model") is not None:
-            own = model_name(item["base_model"], f"{at(place, item, 'base_model')}.base_model")
+            own = model_name(item["base_model"], f"{at(place, item, 'base_model')}.base_model", ignored)
         inputs = tuple(
             _input(each, f"{at(place, each)}.sources[{n}]", ignored, layers=True)
             for n, each in enumerate(_list(item, "sources", place))
         )
-        slices.append(Slice(inputs, _parameters(item, place), own, place))
+        slices.append(Slice(inputs, _parameters(item, place, ignored, f"slices[{number}]"), own, place))
     return Module(name, tuple(slices), parameters, where, sliced=True)
 
 
@@ -258,45 +227,23 @@ def _input(item: Any, where: str, ignored: list[str], *, layers: bool = False) -
     if not isinstance(item, Mapping) or item.get("model") is None:
         raise MergeError(f"{where}: needs model")
     place = where.rpartition(": ")[2]
-    _ignore(item, ("model", "parameters", *(("layer_range",) if layers else ())), place, ignored)
-    model, parameters = model_name(item["model"], f"{where}.model"), _parameters(item, where)
+    ignore(item, ("model", "parameters", *(("layer_range",) if layers else ())), place, ignored)
+    model = model_name(item["model"], f"{where}.model", ignored)
+    parameters = _parameters(item, where, ignored, place)
     if not layers:
         return Input(model, None, parameters, where)
     given = item.get("layer_range")
-    if not isinstance(given, Sequence) or len(given) != 2 or not all(type(number) is int for number in given):
+    numbers = [whole(number) for number in given] if isinstance(given, list) and len(given) == 2 else [None, None]
+    first, last = numbers
+    if first is None or last is None:
         raise MergeError(
             f"{at(where, item, 'layer_range')}.layer_range: needs two integers, the first layer and the one after the last"
         )
-    if not 0 <= given[0] <= given[1]:
+    if not 0 <= first <= last:
         raise MergeError(
-            f"{at(where, item, 'layer_range')}.layer_range: {list(given)} must be the first layer and the one after the last"
+            f"{at(where, item, 'layer_range')}.layer_range: {numbers} must be the first layer and the one after the last"
         )
-    return Input(model, (given[0], given[1]), parameters, where)
-
-
-def model_name(value: Any, where: str) -> ModelName:
-    """Reads a model from `path[@revision][+adapter]`, or from the mapping that mergekit writes."""
-    adapter = None
-    if isinstance(value, Mapping) and "model" in value:
-        if value.get("override_architecture") is not None:
-            raise MergeError(
-                f"{where}: override_architecture is not supported: tensors are matched by name; leave it out"
-            )
-        value, adapter = value["model"], value.get("lora")
-    elif isinstance(value, str) and "+" in value:
-        value, _, adapter = value.partition("+")
-    if isinstance(adapter, Mapping):
-        at = f"@{adapter['revision']}" if adapter.get("revision") else ""
-        adapter = f"{adapter.get('path') or ''}{at}"
-    if isinstance(value, Mapping):
-        path, revision = value.get("path"), value.get("revision")
-    else:
-        path, _, revision = str(value).partition("@")
-    if not path or "+" in str(adapter) or "@" in str(revision):
-        raise MergeError(f"{where}: {value!r} is not a model; give a folder or a name on the hub")
-    if adapter is not None and (not adapter.partition("@")[0] or adapter.count("@") > 1):
-        raise MergeError(f"{where}: {adapter!r} is not an adapter; give a folder or a name on the hub")
-    return ModelName(str(path), str(revision) if revision else None, adapter)
+    return Input(model, (first, last), parameters, where)
 
 
 def _chat_template(value: Mapping[str, Any], where: str) -> str | None:
@@ -308,7 +255,7 @@ def _chat_template(value: Mapping[str, Any], where: str) -> str | None:
     return template or None
 
 
-def _tokenizer(value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
+def _tokenizer(value: Mapping[str, Any], where: str, ignored: list[str]) -> Mapping[str, Any] | None:
     """The tokenizer settings in the form of the key `tokenizer`."""
     source, tokenizer = value.get("tokenizer_source"), value.get("tokenizer")
     if source is not None and tokenizer is not None:
@@ -319,13 +266,22 @@ def _tokenizer(value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None
         return None
     if not isinstance(tokenizer, Mapping):
         raise MergeError(f"{at(where, value, 'tokenizer')}: tokenizer: needs source, tokens, pad_to_multiple_of")
+    ignore(tokenizer, ("source", "tokens", "pad_to_multiple_of"), "tokenizer", ignored)
+    for token, rule in tokens.items() if isinstance(tokens := tokenizer.get("tokens"), Mapping) else ():
+        if isinstance(rule, Mapping):
+            ignore(rule, ("source", "force"), f"tokenizer: tokens: {token}", ignored)
     return {"source": "union", **tokenizer}
 
 
-def _parameters(item: Mapping[str, Any], where: str) -> Parameters:
+def _parameters(item: Mapping[str, Any], where: str, ignored: list[str], place: str = "") -> Parameters:
     parameters = item.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise MergeError(f"{at(where, item, 'parameters')}: parameters: needs names and values")
+    ignore(parameters, list(parameters), f"{place}{'.' if place else ''}parameters", ignored)
+    for name, value in parameters.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, Mapping):
+                ignore(entry, ("value", "filter"), f"{place}{'.' if place else ''}parameters: {name}", ignored)
     return parameters
 
 

@@ -13,11 +13,13 @@ class Lined(dict[Any, Any]):
         file: the file.
         line: the line at which it begins.
         lines: key → its line.
+        twice: keys that are given more than once; the last one counts.
     """
 
     file: str
     line: int
     lines: dict[Any, int]
+    twice: tuple[str, ...]
 
 
 def load_lined(path: Path) -> list[Any]:
@@ -34,6 +36,8 @@ def load_lined(path: Path) -> list[Any]:
         value = Lined()
         value.file, value.line = str(path), node.start_mark.line + 1
         yield value  # first, so that an alias may lead back to it
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        value.twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
         loader.flatten_mapping(node)
         value.update(loader.construct_mapping(node))
         value.lines = {loader.construct_object(key): key.start_mark.line + 1 for key, _ in node.value}

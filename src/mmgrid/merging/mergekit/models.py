@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmgrid.files import HubError, HubName
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import ModelName
+from mmgrid.merging.mergekit.model_name import ModelName
 from mmgrid.merging.models.hub import downloaded
 
 

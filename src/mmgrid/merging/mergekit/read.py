@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.merging.errors import MergeError, nearest
-from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName, Parameters, parse
+from mmgrid.merging.mergekit.file import Input, MergekitFile, Parameters, parse
 from mmgrid.merging.mergekit.lines import at
 from mmgrid.merging.mergekit.meanings import COUNTED, METHODS, Meaning, MergekitMethod, Parameter, Values
+from mmgrid.merging.mergekit.model_name import ModelName
 from mmgrid.merging.mergekit.models import folder_of
 from mmgrid.merging.mergekit.places import Places, Slot, inner_name, names_of, patterns_for, slots_of
 from mmgrid.merging.mergekit.settings import conditional, filters_in, value_of
 from mmgrid.merging.mergekit.stacks import Stacks
 from mmgrid.merging.mergekit.templates import chat_template_of
 from mmgrid.merging.mergekit.vocabulary import vocabulary_of
+from mmgrid.merging.models.chat_formats import CHAT_FORMATS, chat_template
 from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.plan.recipe import BASE_FILES, Layers, MergeRecipe, MergeRule, MergeSource
 from mmgrid.merging.plan.stacks import models_in, stacked
@@ -114,6 +116,8 @@ class _Reader:
             )
         chosen = self.file.base or self.models[0]
         template = chat_template_of(self.file, self.folders)
+        if (given := self.file.chat_template) in CHAT_FORMATS and template != chat_template(str(given)):
+            self.note(f"chat_template: {given}: has the white space of mergekit's template, which the format lacks")
         if self._only_base():
             self.note(f"models: holds only the base, so that {self.file.method} gives the base, as in mergekit")
             only = self._source(base_slot, self.names[chosen], None, chosen, stacks)

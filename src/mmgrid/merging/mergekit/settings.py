@@ -1,17 +1,12 @@
 """Evaluates a mergekit parameter for one tensor: scopes, filters, and lists interpolated over the layers."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.file import Parameters
 from mmgrid.merging.mergekit.lines import at
-
-_TRUTH: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "yes", "on", "1", "1.0"), True),
-    **dict.fromkeys(("false", "no", "off", "0", "0.0"), False),
-}
+from mmgrid.merging.mergekit.scalars import scalar_of
 
 
 def value_of(
@@ -41,12 +36,12 @@ def value_of(
 def _evaluate(setting: Any, kind: type, tensor: str, depth: float, where: str) -> Any | None:
     conditions = [setting] if isinstance(setting, Mapping) else setting
     if not isinstance(conditions, Sequence) or isinstance(conditions, str):
-        return _scalar(setting, kind, where)
+        return scalar_of(setting, kind, where)
     if not any(isinstance(entry, Mapping) for entry in conditions):
-        found = _spread([_scalar(entry, kind, where) for entry in conditions], depth)
-        return found if found is None or kind is bool else _scalar(found, kind, where)
+        found = _spread([scalar_of(entry, kind, where) for entry in conditions], depth)
+        return found if found is None or kind is bool else scalar_of(found, kind, where)
     for condition in conditions:
-        if not isinstance(condition, Mapping) or "value" not in condition or set(condition) - {"value", "filter"}:
+        if not isinstance(condition, Mapping) or "value" not in condition:
             raise MergeError(f"{where}: each entry needs value and may have filter, but {condition!r} is given")
         part = condition.get("filter")
         if part in (None, "*") or str(part) in tensor:
@@ -64,33 +59,6 @@ def _spread(values: Sequence[Any], depth: float) -> Any | None:
         return values[first]
     share, second = place - first, min(first + 1, len(values) - 1)
     return (1 - share) * values[first] + share * values[second]
-
-
-def _scalar(value: Any, kind: type, where: str) -> Any:
-    """Converts a single value to its type. `1e-3` is a number, although YAML reads it as text."""
-    if kind is bool:
-        return _truth(value, where)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise MergeError(f"{where}: {value!r} must be a finite number")
-    if kind is int:
-        if number != int(number):
-            raise MergeError(f"{where}: {value!r} must be a whole number")
-        return int(number)
-    return number
-
-
-def _truth(value: Any, where: str) -> bool:
-    """A truth value, also as a number or a word; mergekit-evolve writes 1.0."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return value != 0
-    known = _TRUTH.get(str(value).strip().lower())
-    if known is None:
-        raise MergeError(f"{where}: {value!r} must be true or false")
-    return known
 
 
 def conditional(parameters: Parameters) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import MergekitFile, ModelName, parse_all
+from mmgrid.merging.mergekit.file import MergekitFile, parse_all
+from mmgrid.merging.mergekit.model_name import ModelName
 from mmgrid.merging.mergekit.read import MergekitRecipe, read_parsed
 
 

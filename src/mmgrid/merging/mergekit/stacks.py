@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mmgrid.merging.arrays.names import split_layer
 from mmgrid.merging.errors import MergeError, listing
-from mmgrid.merging.mergekit.file import Input, MergekitFile, ModelName
+from mmgrid.merging.mergekit.file import Input, MergekitFile
+from mmgrid.merging.mergekit.model_name import ModelName
 from mmgrid.merging.mergekit.places import Places, Region, Slot
 from mmgrid.merging.models.sources import open_source
 

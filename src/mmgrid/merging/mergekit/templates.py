@@ -7,17 +7,20 @@ from typing import Any
 
 from mmgrid.cards import read_json
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import MergekitFile, ModelName
+from mmgrid.merging.mergekit.file import MergekitFile
+from mmgrid.merging.mergekit.model_name import ModelName
+from mmgrid.merging.models.chat_formats import chat_template
 
 _FILE = "chat_template.jinja"
-_SHIPPED = ("alpaca", "chatml", "exaone", "llama3", "mistral")  # names of templates in mergekit's package
 
 
 def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> str | None:
-    """The template in Jinja: as given, or with `auto` that of most models; None if the file asks for none.
+    """The template in Jinja: as given, of a format by its name, or with `auto` that of most models.
+
+    None if the file asks for none.
 
     Raises:
-        MergeError: the file names a template of mergekit's package, or the text is no template.
+        MergeError: the text is no template.
     """
     given = file.chat_template
     if given is None:
@@ -25,16 +28,10 @@ def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> s
     if given == "auto":
         found = Counter(text for folder in folders.values() if (text := template_in(folder)))
         return found.most_common(1)[0][0] if found else None
-    if given in _SHIPPED:
-        raise MergeError(
-            f"{file.at('chat_template')}: chat_template: {given!r} is a template in mergekit's package, which is not here; write the "
-            "template itself, in Jinja"
-        )
-    if len(given) < 20 or "{" not in given:
-        raise MergeError(
-            f"{file.at('chat_template')}: chat_template: {given!r} is no template; give auto, or a template in Jinja"
-        )
-    return given
+    try:
+        return chat_template(given, as_mergekit=True)
+    except MergeError as error:
+        raise MergeError(f"{file.at('chat_template')}: {error}, or auto") from error
 
 
 def template_in(folder: Path) -> str | None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import MergekitFile, ModelName, model_name
+from mmgrid.merging.mergekit.file import MergekitFile
+from mmgrid.merging.mergekit.model_name import ModelName, model_name
+from mmgrid.merging.mergekit.scalars import truth, whole
 from mmgrid.merging.plan.vocabulary import BASE_VOCABULARY, UNION, ZERO, TokenRow, VocabularyChoice
 
 
@@ -35,7 +37,8 @@ def vocabulary_of(file: MergekitFile, names: Mapping[ModelName, str], base_is_so
             raise MergeError(f"{where}: source: base: there is no base_model")
         source = str(file.base)
     pad = file.tokenizer.get("pad_to_multiple_of")
-    if pad is not None and (type(pad) is not int or pad < 1):
+    rows = whole(pad) if pad is not None else 0
+    if rows is None or rows < 0:
         raise MergeError(f"{where}: pad_to_multiple_of: {pad!r} must be a positive whole number")
     tokens = file.tokenizer.get("tokens") or {}
     if not isinstance(tokens, Mapping):
@@ -44,15 +47,15 @@ def vocabulary_of(file: MergekitFile, names: Mapping[ModelName, str], base_is_so
         source=source if source == UNION else name_of(source, f"{where}: source"),
         base=names[file.base] if file.base is not None and base_is_source else None,
         tokens={str(token): _row(rule, f"{where}: tokens: {token}", name_of) for token, rule in tokens.items()},
-        pad_to_multiple_of=pad,
+        pad_to_multiple_of=rows or None,
     )
 
 
 def _row(rule: Any, where: str, name_of: Any) -> TokenRow:
     """Where a token's row comes from, by mergekit's forms: a model, `kind: zero`, or `kind: model_token`."""
-    if not isinstance(rule, Mapping) or set(rule) - {"source", "force"}:
+    if not isinstance(rule, Mapping):
         raise MergeError(f"{where}: needs source, and may have force, but {rule!r} is given")
-    source, force = rule.get("source"), rule.get("force") is True
+    source, force = rule.get("source"), truth(rule.get("force", False), f"{where}: force")
     kind = source.get("kind") if isinstance(source, Mapping) else None
     if source is None:
         return TokenRow()

@@ -57,12 +57,14 @@ class ArrangedRows(SourceView):
         info = super().info(name)
         if name not in self._tensors:
             return info
-        return TensorInfo("float32", (len(self._rows.own), *info.shape[1:]), native=info.native or info.dtype)
+        rows = len(self._rows.own)
+        shape = (1, rows) if self._is_row(name) else (rows, *info.shape[1:])
+        return TensorInfo("float32", shape, native=info.native or info.dtype)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         if name not in self._tensors:
             return super().read(name, start, stop)
-        width = int(np.prod(super().info(name).shape[1:], dtype=np.int64))
+        width = self._width(name)
         return self._arranged(name, width, start, stop, self._made_rows(name) if self._places else np.zeros((0, width)))
 
     def _arranged(self, name: str, width: int, start: int, stop: int, made: np.ndarray) -> np.ndarray:
@@ -83,6 +85,15 @@ class ArrangedRows(SourceView):
             values[low - start : high - start] = part
         return values
 
+    def _width(self, name: str) -> int:
+        """Elements for each token."""
+        return 1 if self._is_row(name) else int(np.prod(self.inner.info(name).shape[1:], dtype=np.int64))
+
+    def _is_row(self, name: str) -> bool:
+        """Whether a tensor is one row with an element for each token, such as `final_logits_bias`."""
+        shape = self.inner.info(name).shape
+        return len(shape) == 2 and shape[0] == 1 < shape[1]
+
     def _floats(self, name: str, start: int, stop: int) -> np.ndarray:
         return widen(self.inner.read(name, start, stop), self.inner.info(name).dtype)
 
@@ -94,7 +105,7 @@ class ArrangedRows(SourceView):
             return self._extra[name]
 
     def _make_rows(self, name: str) -> np.ndarray:
-        width = int(np.prod(self.inner.info(name).shape[1:], dtype=np.int64))
+        width = self._width(name)
         made = np.zeros((len(self._places), width), np.float32)
         for row, place in self._places.items():
             origins = self._rows.made.get(row, ())

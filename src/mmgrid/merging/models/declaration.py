@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.file_kinds import impostor
 
 MMGRID_FILE = "mmgrid.json"
 
@@ -21,5 +22,5 @@ def read_declaration(folder: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise MergeError(f"{file}: is not JSON: {error}") from error
+        raise MergeError(f"{file}: {impostor(file) or f'is not JSON: {error}'}") from error
     return value if isinstance(value, dict) else None

@@ -1,42 +1,106 @@
-"""Recognises files that are not what their name says: pointers of Git LFS, error pages, empty and cut files.
+"""Recognises files that are not what their name says: pointers of Git LFS, error pages, empty, packed and cut files.
 
 A clone without Git LFS, a download through a proxy and an interrupted copy leave files with the right name.
 """
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 from mmgrid.merging.errors import MergeError
 
 _READ = 512
 _AGAIN = "download the file again"
+_BOM = b"\xef\xbb\xbf"
+_LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.")
+_WEB_PAGE = re.compile(rb"<(?:!doctype html|!--|html|head|title|meta|body|script)\b|<!--")
+_XML = re.compile(rb"<(?:\?xml|error>)")
+# What servers say instead of a file.
+_MESSAGE = re.compile(
+    rb"(?:entry|repository|file|page|not) not found|not found|[45]\d\d[: ]|access (?:to|denied)|access ?denied|forbidden"
+    rb"|unauthori[sz]ed|invalid (?:username|credentials)|internal (?:server )?error|bad gateway|we had to rate limit|too many req"
+)
+_KEYS_OF_ERRORS = {"error", "errors", "message", "detail", "code", "status", "statusCode", "documentation_url"}
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"\xfd7zXZ": "xz",
+    b"BZh": "bzip2",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+}
+_OTHERS = {
+    b"\x89HDF\r\n": "an HDF5 file, as Keras writes",
+    b"\x93NUMPY": "a file of NumPy",
+    b"lmgg": "a GGML file",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+}
 
 
 def impostor(path: Path) -> str | None:
-    """What a file is, and what to do, if it is surely no file of a model; None otherwise, also for absent files."""
+    """What a file is, and what to do, if it is surely no file of a model; None otherwise, also for absent files.
+
+    Ask only for files that could not be read as what they should be, or for texts: weights may begin with any bytes.
+    """
     try:
         with path.open("rb") as stream:
             start = stream.read(_READ)
     except OSError:
         return None
-    text = start.lstrip().lower()
-    if not start:
-        return f"is empty; {_AGAIN}"
-    if start.startswith(b"version https://git-lfs"):
+    text = start.removeprefix(_BOM).lstrip().lower()
+    return _pointer(text) or _answer(text) or _other_format(start)
+
+
+def _pointer(text: bytes) -> str | None:
+    if _LFS.match(text):
         return "is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder"
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return f"is a web page, such as the error page of a failed download; {_AGAIN}"
-    if text.startswith(b"<?xml"):
-        return f"is XML, such as the error message of a file store; {_AGAIN}"
-    if start.startswith(b"GGUF"):
-        return "is a GGUF file; only safetensors are merged, so name the model that it was made from"
-    if start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and start[2:3] != b"\0"):
-        return "is pickled by PyTorch, and never read: save the model as safetensors"
+    if text.startswith(b"# xet version"):
+        return f"is a pointer of Xet, not the file itself; {_AGAIN}, with a newer huggingface_hub"
+    if b"annex/objects/" in text and text.startswith((b"/annex", b".", b"/")):
+        return "is a pointer of git-annex, not the file itself; run `git annex get` in its folder"
     return None
 
 
+def _answer(text: bytes) -> str | None:
+    """What a server or an interrupted program has left."""
+    if not text:
+        return f"is empty; {_AGAIN}"
+    if not text.strip(b"\0"):
+        return f"holds only zeros, as an interrupted download leaves; {_AGAIN}"
+    if _WEB_PAGE.match(text):
+        return f"is a web page, such as the error page of a failed download; {_AGAIN}"
+    if _XML.match(text):
+        return f"is XML, such as the error message of a file store; {_AGAIN}"
+    if _MESSAGE.match(text) or re.match(rb'\{\s*"(?:error|message)"\s*:\s*["{]', text):
+        said = text.splitlines()[0][:80].decode(errors="replace")
+        return f"is the error message of a server ({said}); {_AGAIN}"
+    if text.startswith(b"<<<<<<< "):
+        return "holds the marks of a conflict of Git; resolve it"
+    return None
+
+
+def _other_format(start: bytes) -> str | None:
+    if start.startswith(b"GGUF"):
+        return "is a GGUF file; only safetensors are merged, so name the model that it was made from"
+    if start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and start[2:3] != b"\0":
+        return "is pickled, and never read: save the model as safetensors"
+    if start.startswith(b"PK\x03\x04"):
+        if b"data.pkl" in start or b"/version" in start or b"/byteorder" in start:
+            return "is pickled by PyTorch, and never read: save the model as safetensors"
+        return "is a ZIP archive; unpack it"
+    packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), None)
+    if packed is not None:
+        return f"is packed ({packed}); unpack it"
+    if start[257:262] == b"ustar":
+        return "is a tar archive; unpack it"
+    other = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), None)
+    return None if other is None else f"is {other}; save the model as safetensors"
+
+
 def check_companion(path: Path) -> None:
-    """Check a file of config or tokenizer that is to be copied.
+    """Check a file of config or tokenizer, if it is there.
 
     Raises:
         MergeError: it is surely something else, or cut.
@@ -44,8 +108,19 @@ def check_companion(path: Path) -> None:
     problem = impostor(path)
     if problem is not None:
         raise MergeError(f"{path}: {problem}")
-    if path.suffix == ".json":
+    if path.suffix == ".json" and path.is_file():
         try:
-            json.loads(path.read_bytes())
+            value = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
             raise MergeError(f"{path}: is not JSON ({error}), perhaps cut; {_AGAIN}") from error
+        if _is_error(value):
+            raise MergeError(f"{path}: is the error message of a server ({str(value)[:80]}); {_AGAIN}")
+        if path.name in _OBJECTS and not isinstance(value, dict):
+            raise MergeError(f"{path}: is not a JSON object; {_AGAIN}")
+
+
+_OBJECTS = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and value.keys() <= _KEYS_OF_ERRORS

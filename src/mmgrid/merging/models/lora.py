@@ -22,6 +22,7 @@ from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
@@ -345,7 +346,7 @@ def _config(adapter: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_bytes())
     except ValueError as error:
-        raise MergeError(f"{file}: is not JSON: {error}") from error
+        raise MergeError(f"{file}: {impostor(file) or f'is not JSON: {error}'}") from error
     if not isinstance(value, dict):
         raise MergeError(f"{file}: is not a JSON object")
     return value

@@ -60,12 +60,11 @@ class StackedSource:
         self.counts = _counts(own)
         counts = {id(model): _counts(model) for model in self.models}
         self.origins: dict[str, list[tuple[Source, int]]] = {}
+        ends = dict.fromkeys(counts[id(own)], (own, own))
         for piece in pieces:
             place = _place(piece, counts[id(piece.model)], called)
+            ends[place] = (ends[place][0] if place in self.origins else piece.model, piece.model)
             self.origins.setdefault(place, []).extend((piece.model, layer) for layer in range(piece.first, piece.last))
-        ends = dict.fromkeys(counts[id(own)], (own, own)) | {
-            place: (layers[0][0], layers[-1][0]) for place, layers in self.origins.items() if layers
-        }
         self._places: dict[str, tuple[Source, str]] = {}
         layers_of = {id(model): _by_layer(model) for model in self.models}
         for place in {*ends, *self.origins}:

@@ -25,6 +25,7 @@ from mmgrid.machine.positioned import open_to_read, open_to_write, read_at, writ
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
 from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
 from mmgrid.merging.models.passing import PassingDigest
@@ -283,7 +284,8 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
         places = json.loads(index.read_bytes())["weight_map"]
         shards = sorted({inside(path, shard, allow_links=True) for shard in places.values()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MergeError(f"{index}: is not an index of shards ({error!r}); fetch the file again") from error
+        problem = impostor(index) or f"is not an index of shards ({error!r}); fetch the file again"
+        raise MergeError(f"{index}: {problem}") from error
     absent = [shard.name for shard in shards if not _is_file(shard)]
     if absent or not shards:
         raise MergeError(f"{index}: shards are missing: {listing(absent) or 'it names none'}; fetch them again")

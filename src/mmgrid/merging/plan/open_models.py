@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.other_names import with_names_of_first
 from mmgrid.merging.models.quantised import DequantisedModel
+from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.sources import Source, found, is_adapter, open_source
 from mmgrid.merging.models.ties import OneForm, one_form
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.models.token_tensors import holds_vocabulary
+from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.plan.config_check import compare_settings
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
 from mmgrid.merging.plan.stacks import ModelPaths, is_stacked, models_of
@@ -55,6 +58,9 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
         opened = _opened(recipe, stack)
         called = _called(recipe)
         about = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
+        for folder in dict.fromkeys(about.values()):
+            for name in (CONFIG_FILE, TOKENIZER_FILE):
+                check_companion(folder / name)
         notes = compare_settings(about, allow=recipe.allow_config_mismatch, stacked=is_stacked(recipe))
         multiplied = {key: model for key, model in opened.items() if isinstance(model, DequantisedModel)}
         dropped = {

@@ -128,7 +128,9 @@ def prepare_merge(
     with contextlib.ExitStack() as stack:
         ready = stack.enter_context(open_models(recipe))
         opened, called = ready.models, ready.called
-        recipe = _named(recipe, opened, workers, by_content=bool(digests))
+        named = _named(recipe, opened, workers, by_content=bool(digests))
+        pairs = zip(recipe.sources, named.sources, strict=True)
+        recipe = named.renamed({called[own.path, own.onto]: str(new.name) for own, new in pairs if own.name is None})
         stack.enter_context(_names_for_people(recipe, called))
         sources = {
             str(source.name): stacked(opened, source.path, source.onto, source.stack, str(source.name))

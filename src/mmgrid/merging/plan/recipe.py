@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from mmgrid.files import on_hub
 from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.methods import METHODS
+from mmgrid.merging.models.chat_formats import chat_template
+from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.plan.block_layout import Action
 from mmgrid.merging.plan.vocabulary import TokenRow, VocabularyChoice
 
@@ -115,7 +118,8 @@ class MergeRecipe(BaseModel):
         companions: the source (by name, or "base") whose config and tokenizer are copied. Default: the first source.
         vocabulary: "base", "union" or a source's name: token rows are arranged by the tokens of this vocabulary; see
             `VocabularyChoice` for more.
-        chat_template: the chat template of the result's tokenizer, in Jinja. Default: that of the companions.
+        chat_template: the chat template of the result's tokenizer: in Jinja, or the name of a format (`chatml`, `llama3`,
+            `mistral`, `alpaca`, `exaone`). Default: that of the companions.
         allow_config_mismatch: merge models whose configs differ in settings that change what the same weights compute.
     """
 
@@ -150,6 +154,13 @@ class MergeRecipe(BaseModel):
         """The number of the rule that counts for a tensor; None if none does."""
         return next((number for number, rule in enumerate(self.rules) if rule.fits(tensor)), None)
 
+    @field_validator("chat_template")
+    @classmethod
+    def _is_template(cls, text: str | None) -> str | None:
+        if text is not None:
+            chat_template(text)  # raises for a name that is not known
+        return text
+
     @classmethod
     def load(cls, recipe: MergeRecipe | Mapping[str, Any] | str | Path) -> MergeRecipe:
         """A recipe from a dict (paths relative to the working folder) or a YAML or JSON file (relative to that file).
@@ -166,7 +177,7 @@ class MergeRecipe(BaseModel):
         path = Path(recipe)
         value = read_yaml(path)
         if not isinstance(value, Mapping):
-            raise MergeError(f"{path}: is not a recipe: it must hold method, sources, …")
+            raise MergeError(f"{path}: {impostor(path) or 'is not a recipe: it must hold method, sources, …'}")
         if (
             "recipe" in value and "format" in value
         ):  # a merge's mmgrid.json; paths are relative to the parent of its folder
@@ -205,6 +216,24 @@ class MergeRecipe(BaseModel):
             update={"sources": sources, "base": base, "base_onto": under, "base_stack": below, "rules": rules}
         )
 
+    def renamed(self, names: Mapping[str, str]) -> MergeRecipe:
+        """The recipe with other names of sources, wherever it refers to one."""
+
+        def options(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
+            return {
+                key: {names.get(name, name): own for name, own in value.items()} if isinstance(value, dict) else value
+                for key, value in given.items()
+            }
+
+        def changed(rule: MergeRule) -> MergeRule:
+            weights = None if rule.weights is None else {names.get(n, n): w for n, w in rule.weights.items()}
+            own = None if rule.options is None else options(rule.options)
+            return rule.model_copy(update={"weights": weights, "options": own})
+
+        rules = tuple(map(changed, self.rules))
+        companions = None if self.companions is None else names.get(self.companions, self.companions)
+        return self.model_copy(update={"options": options(self.options), "rules": rules, "companions": companions})
+
     @classmethod
     def _checked(cls, value: Any, where: str) -> MergeRecipe:
         try:
@@ -224,7 +253,7 @@ class MergeRecipe(BaseModel):
             nested = {"tokens": TokenRow, "stack": Layers}
             owner = next((nested[part] for part in above if part in nested), inner.get(above[0] if above else "", cls))
             fields = owner.model_fields
-            hint = nearest(key, fields)
+            hint = _belongs(key, owner) or nearest(key, fields)
             raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
         raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
 
@@ -241,15 +270,45 @@ def _with_paths(stack: Stack, change: Callable[[Path], Path]) -> Stack:
     )
 
 
+# What mergekit calls the keys of a recipe.
+_OF_MERGEKIT = {"models": "sources", "base_model": "base", "parameters": "options", "lambda": "scale"}
+
+
+def _belongs(key: str, owner: type[BaseModel]) -> str:
+    """Where a key of another place belongs, for errors; empty if no place has it."""
+    options = {name for method in METHODS.working().values() for name in method.options.model_fields}
+    option = next((one for one in (key, key.replace("ize", "ise")) if one in options), None)
+    if option is not None and owner is MergeSource:
+        return f"; an option of a method stands under options, for one source as `{option}: {{NAME: …}}`"
+    if option is not None:
+        return f"; it is an option of a method, which stands under options: {option}"
+    if key in _OF_MERGEKIT and owner is MergeRecipe:
+        return f"; a recipe has {_OF_MERGEKIT[key]} (a mergekit file is read with --mergekit)"
+    return ""
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    text = f"{key.value} is given more than once"
+                    raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML (or JSON) file of plain values.
 
     Raises:
-        MergeError: the file is missing, or not YAML; the message names the line.
+        MergeError: the file is missing, is not YAML, or gives a key twice; the message names the line.
     """
     try:
-        return yaml.safe_load(path.read_bytes())
+        return yaml.load(path.read_bytes(), _EachKeyOnce)
     except FileNotFoundError:
         raise MergeError(f"{path}: does not exist") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MergeError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
+        problem = impostor(path) or f"is not YAML ({' '.join(str(error).split())})"
+        raise MergeError(f"{path}: {problem}") from error

@@ -82,6 +82,7 @@ class OneVocabulary:
         unnamed: model → rows that no token stands for, and that are not in the result.
         words: words of other tokenizers that have become added tokens.
         not_arranged: model → other tensors with as many rows as the embeddings.
+        assumed: notes on models whose tokenizer is not known.
     """
 
     rows: int
@@ -93,6 +94,7 @@ class OneVocabulary:
     unnamed: Mapping[str, int] = field(default_factory=dict)
     words: Sequence[str] = ()
     not_arranged: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For the record: every row that is made up or left out."""
@@ -101,7 +103,7 @@ class OneVocabulary:
         return {"rows": self.rows, "made_up": made, "left_out": left, "unnamed_rows": dict(self.unnamed)}
 
     def notes(self) -> list[str]:
-        texts = []
+        texts = list(self.assumed)
         for model, tokens in self.made_up.items():
             by_origin: dict[str, list[str]] = {}
             for token, origin in tokens.items():
@@ -141,9 +143,9 @@ def one_vocabulary(
     keys = {name: key for key, name in called.items() if key in models} | ({"base": base} if base is not None else {})
     if choice.base is not None:
         base = keys["base"] = _known(choice.base, keys, "base")
-    found = {key: _vocabulary(model, called[key]) for key, model in models.items()}
     rows = {key: _rows(model, called[key]) for key, model in models.items()}
     first = next(iter(models)) if base is None else base
+    found, assumed = _vocabularies(models, rows, called, first)
     donor = first if choice.source == UNION else _known(choice.source, keys, "source")
     result = found[donor].within(rows[donor])
     words: list[str] = []
@@ -182,7 +184,7 @@ def one_vocabulary(
                 told[f"row {row}"] = _told(made[row], called)
         if told:
             made_up[called[key]] = told
-        tensors = [name for name in model if holds_vocabulary(name) and model.info(name).shape[0] == rows[key]]
+        tensors = [name for name in model if holds_vocabulary(name) and _has_rows(model, name, rows[key])]
         others = [name for name in model if name not in tensors and rows[key] in model.info(name).shape]
         if others and (rows[key] != padded or told):
             not_arranged[called[key]] = others
@@ -193,7 +195,7 @@ def one_vocabulary(
     unnamed = {called[key]: spare for key in models if (spare := rows[key] - len(set(known[key].values())))}
     text = json.dumps(result.content, ensure_ascii=False, indent=2)
     about = OneVocabulary(
-        padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed, words, not_arranged
+        padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed, words, not_arranged, assumed
     )
     return arranged, about
 
@@ -254,6 +256,23 @@ def _model_of(models: Mapping[Any, Source], key: object) -> Source:
     return models[key]
 
 
+def _vocabularies(
+    models: Mapping[Key, Source], rows: Mapping[Key, int], called: Mapping[Key, str], first: Key
+) -> tuple[dict[Key, Vocabulary], tuple[str, ...]]:
+    """The vocabulary of each model, and notes: one without a tokenizer, and as many rows as the first, has the first's."""
+    own = _vocabulary(models[first], called[first])
+    found, notes = {first: own}, []
+    for key, model in models.items():
+        if rows[key] == rows[first] and not (model.companions / TOKENIZER_FILE).is_file():
+            found[key] = own
+            notes.append(
+                f"vocabulary: {called[key]} has no {TOKENIZER_FILE}, and is taken to have that of {called[first]}"
+            )
+        elif key != first:
+            found[key] = _vocabulary(model, called[key])
+    return {key: found[key] for key in models}, tuple(notes)
+
+
 def _vocabulary(model: Source, name: str) -> Vocabulary:
     found = Vocabulary.read(model.companions)
     if found is None:
@@ -270,6 +289,11 @@ def _rows(model: Source, name: str) -> int:
         what = "embeddings of several lengths" if sizes else "no token embeddings by a known name"
         raise MergeError(f"vocabulary: {name} has {what}; its rows cannot be arranged")
     return sizes.pop()
+
+
+def _has_rows(model: Source, name: str, rows: int) -> bool:
+    shape = model.info(name).shape
+    return shape[:1] == (rows,) or shape == (1, rows)
 
 
 def _known(name: str, keys: Mapping[str, Key], where: str) -> Key:

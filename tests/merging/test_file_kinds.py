@@ -1,0 +1,92 @@
+"""Files that are no files of a model: pointers, error pages, empty, packed and cut ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kits.tiny_llama import tiny_llama
+from mmgrid.merging import MergeError, merge
+
+DOWN = "model.layers.0.mlp.down_proj.weight"
+
+
+def _set(folder: Path, **settings: object) -> Path:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    return folder
+
+
+def _linear(*models: Path, **more: object) -> dict[str, object]:
+    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}
+
+
+IMPOSTORS: dict[str | bytes, str] = {
+    "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n": r"pointer of Git LFS.*git lfs pull",
+    "\ufeffversion https://hawser.github.com/spec/v1\r\n": r"pointer of Git LFS",
+    "# xet version 0\nfilesize = 3": "pointer of Xet",
+    "../.git/annex/objects/x/y": "pointer of git-annex.*git annex get",
+    "<!DOCTYPE html><html>404": "is a web page",
+    "\n <html>": "is a web page",
+    "<!-- proxy --><title>Sign in</title>": "is a web page",
+    "<?xml version='1.0'?><Error>": "is XML",
+    "<Error><Code>AccessDenied</Code>": "is XML",
+    "Entry not found": r"error message of a server \(entry not found\)",
+    "404: Not Found": "error message of a server",
+    '{"error": "Repository not found"}': "error message of a server",
+    "": "is empty; download the file again",
+    " \n": "is empty",
+    b"\0" * 99: "holds only zeros",
+    b"\x1f\x8b\x08": r"is packed \(gzip\); unpack it",
+    b"PK\x03\x04\x14\0": "is a ZIP archive",
+    b"\x89HDF\r\n": "is an HDF5 file",
+    b"GGUF\x03": "is a GGUF file",
+    "<<<<<<< HEAD\n{}": "marks of a conflict of Git",
+}
+FILES = ("model.safetensors", "tokenizer.json", "config.json", "tokenizer.model", "merges.txt", "tokenizer_config.json")
+
+
+@pytest.mark.parametrize("content", IMPOSTORS, ids=[words[:20] for words in IMPOSTORS.values()])
+def test_files_that_are_something_else_are_named(content: str | bytes, tmp_path: Path) -> None:
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
+    for file in FILES:
+        before = (a / file).read_bytes() if (a / file).exists() else None
+        (a / file).write_bytes(content.encode() if isinstance(content, str) else content)
+        with pytest.raises(MergeError, match=rf"a/{file}: .*{IMPOSTORS[content]}"):
+            merge(_linear(a, b), tmp_path / "out")
+        (a / file).unlink() if before is None else (a / file).write_bytes(before)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_the_files_of_every_model_are_looked_at(file: str, tmp_path: Path) -> None:
+    """Otherwise its settings and tokens would not be compared, without a word."""
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
+    (b / file).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(MergeError, match=rf"b/{file}: is a pointer of Git LFS"):
+        merge(_linear(a, b), tmp_path / "out")
+    (b / file).write_text("[]")
+    with pytest.raises(MergeError, match=rf"b/{file}: is not a JSON object"):
+        merge(_linear(a, b), tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors.index.json", "adapter_config.json", "mmgrid.json", "recipe.yml"])
+def test_other_files_are_looked_at_when_they_cannot_be_read(file: str, tmp_path: Path) -> None:
+    a = tiny_llama(tmp_path / "a", 0, layers=1)
+    if file != "mmgrid.json":
+        (a / "model.safetensors").unlink()
+    (a / file).write_text("<!doctype html>")
+    with pytest.raises(MergeError, match=rf"{file}: is a web page"):
+        merge(a / file if file == "recipe.yml" else _linear(a), tmp_path / "out")
+
+
+def test_a_cut_tokenizer_and_pickled_weights_are_named(tmp_path: Path) -> None:
+    a = tiny_llama(tmp_path / "a", 0, layers=1)
+    whole = (a / "tokenizer.json").read_text()
+    (a / "tokenizer.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(MergeError, match=r"tokenizer\.json: is not JSON .* perhaps cut; download the file again"):
+        merge(_linear(a), tmp_path / "out")
+    torch.save({"x": torch.ones(2)}, a / "model.safetensors")
+    with pytest.raises(MergeError, match=r"a/model\.safetensors: is pickled by PyTorch"):
+        merge(_linear(a), tmp_path / "out")
