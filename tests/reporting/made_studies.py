@@ -38,7 +38,7 @@ def made_studies(domains=("beauty", "health", "toys"), paradigms=("semb",), seed
     tables = {
         "baselines": {"comparisons": made.comparisons()},
         "vectors": {"norms": made.norms(), "pairs": made.pairs()},
-        "cross_domain": {"merges": made.merges()},
+        "cross_domain": {"merges": made.merges(), "sizes": made.sizes()},
         "base_model": {"curve": made.joint_curves(), "best": made.best_bases()},
         "temporal": {"curve": made.curves(scales), "best": made.best()},
         "recency": {"recency": made.recency(), "findings": made.findings("recency")},
@@ -112,6 +112,14 @@ class Maker:
                 single, change = self.draw.uniform(2, 4), self.draw.normal(-30 if row["way"] == "weight" else -8, 12)
                 about = {"domain": first, "partner": second, "single": single, "merged": single * (1 + change / 100)}
                 rows.append(row | about | {"change": change, "n_users": 900} | self.judged(change, 12.0))
+        return rows
+
+    def sizes(self):
+        rows = []
+        for row in self.each(("way", ("weight", "subspace")), ("size", (2, 3)), ("metric", self.metrics)):
+            kept = 120 / row["size"] + self.draw.normal()
+            bounds = {"low": kept - 5, "high": kept + 5, "least_low": kept - 12, "least_high": kept - 8}
+            rows.append(row | bounds | {"kept": kept, "least": kept - 10, "sets": 3, "draws": 4})
         return rows
 
     def joint_curves(self):

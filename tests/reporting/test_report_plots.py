@@ -188,7 +188,7 @@ def test_long_names_of_pairs_take_two_lines():
 def test_writes_every_figure_as_svg_and_pdf(studied, tmp_path):
     small = replace(studied, studies={name: studied.studies[name] for name in ("recency", "cross_domain")})
     paths = write_figures(small, tmp_path / "figures")
-    names = ["lead", "scores", "cross-domain-changes", "recency-recency", "months", "losses"]
+    names = ["lead", "scores", "cross-domain-changes", "cross-domain-sizes", "recency-recency", "months", "losses"]
     assert [path.name for path in paths] == [f"figure-{name}.{kind}" for name in names for kind in ("svg", "pdf")]
     assert sorted(entry.name for entry in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
     for path in paths:

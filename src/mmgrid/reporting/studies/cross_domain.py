@@ -21,7 +21,7 @@ _WAYS = ("weight", "subspace")
 def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     rows = main_metric_rows(frames["merges"], "change")
     pairs = paragraph_per_group(rows, _summary)
-    return (*pairs, *_by_size(frames)) or paragraph("No merge of domains is evaluated yet.")
+    return (*pairs, *_by_size(frames)) or paragraph("No merge of two domains is evaluated yet.")
 
 
 def _by_size(frames: Frames) -> tuple[Paragraph, ...]:
