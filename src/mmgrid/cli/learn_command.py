@@ -87,7 +87,7 @@ def learn(
 
 def _recipe(learner: str, file: Path | None, models: list[str], base: Path | None, folder: Folders) -> Any:
     from mmgrid.cli.merge_commands import source_of
-    from mmgrid.learning.statistics import KINDS
+    from mmgrid.learning.settings import KINDS
     from mmgrid.merging import MergeRecipe
     from mmgrid.paradigms.facts import CheckpointFacts
 

@@ -14,8 +14,8 @@ from mmgrid.learning.errors import LearningError
 from mmgrid.learning.groups import patterns
 from mmgrid.learning.mixture import Mixture
 from mmgrid.learning.questions import device_of
-from mmgrid.learning.settings import DEFAULTS, LearningSettings
-from mmgrid.learning.statistics import KINDS, measure
+from mmgrid.learning.settings import KINDS, LearningSettings
+from mmgrid.learning.statistics import measure
 from mmgrid.learning.weights import MergedLoss, learn_weights
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.vectors import summands
@@ -25,7 +25,6 @@ from mmgrid.merging.plan.prepare import prepare_merge
 from mmgrid.merging.plan.recipe import MergeRecipe
 from mmgrid.training.progress import StepProgress
 
-LEARNERS = tuple(DEFAULTS)
 SUMS = ("task_arithmetic", "linear")
 
 

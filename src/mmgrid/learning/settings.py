@@ -27,6 +27,11 @@ the models' own temperature. adamerging: the public code keeps the weights betwe
 """
 
 
+LEARNERS = tuple(DEFAULTS)
+KINDS: Mapping[str, str] = {"fisher": "fisher", "regmean": "gram"}
+"""Learner of statistics → the kind that it measures, and that the method of its name takes."""
+
+
 class LearningSettings(Frozen):
     """How a merge is learned."""
 

@@ -18,7 +18,7 @@ from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.learning.domains import OpenDomain
 from mmgrid.learning.errors import LearningError
 from mmgrid.learning.questions import Questions, device_of
-from mmgrid.learning.settings import LearningSettings
+from mmgrid.learning.settings import KINDS, LearningSettings
 from mmgrid.merging.plan.statistics import statistics_name
 from mmgrid.paradigms.shared.packing import real_places
 from mmgrid.seeds import derive
@@ -27,8 +27,6 @@ Measured = dict[str, Tensor]
 Progress = Callable[[int], None]
 
 FISHER, GRAM = "fisher", "gram"
-KINDS: Mapping[str, str] = {"fisher": FISHER, "regmean": GRAM}
-"""Learner → the kind of statistics that it measures, and that the method of its name takes."""
 
 
 def measure(

@@ -218,6 +218,15 @@ def _merge(inputs: _Inputs, place: Workplace) -> Summary:
     return merge_to_folder(inputs.recipe, inputs.folders, place.folder, final_place=final)
 
 
+def _learned(inputs: _Inputs, place: Workplace) -> Summary:
+    from mmgrid.grid.builders.learned import learn_merge
+    from mmgrid.grid.builders.merge import recipe_of_folders
+
+    sources, corpora = inputs.named("source"), inputs.named("corpus")
+    start = recipe_of_folders(inputs.recipe, inputs.folders)
+    return learn_merge(inputs.recipe, start, sources, corpora, place.folder, place.progress)
+
+
 def _evaluation(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import evaluation
 
@@ -270,6 +279,7 @@ BUILDERS: dict[str, Builder] = {
     "base": _base,
     "checkpoint": _checkpoint,
     "merge": _merge,
+    "learned": _learned,
     "evaluation": _evaluation,
     "vectors": _vectors,
     "codes": _codes,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmgrid.grid.builders.learned import with_learned
 from mmgrid.grid.builders.merge_rules import engine_rules
 from mmgrid.merging import Blocks, BlockTable, Rule, TensorFolder, get_method, merge, merge_state_dicts
 from mmgrid.merging.models.token_blocks import BACKBONE
@@ -35,6 +36,7 @@ def merge_to_folder(
 
 def recipe_of_folders(recipe: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Any]:
     """The merge as a recipe of `mmgrid merge`; arguments as for `merge_to_folder`."""
+    recipe = with_learned(recipe, folders)
     sources = named(folders, "source")
     method = get_method(recipe["method"])
     more: dict[str, Any] = {}
@@ -47,7 +49,9 @@ def recipe_of_folders(recipe: Mapping[str, Any], folders: Mapping[str, Path]) ->
     return {
         "method": method.name,
         "sources": [
-            {"name": name, "path": str(source), "weight": recipe["weights"][name]} for name, source in sources.items()
+            {"name": name, "path": str(source), "weight": recipe["weights"][name]}
+            | ({"statistics": str(recipe["statistics"][name])} if recipe.get("statistics") else {})
+            for name, source in sources.items()
         ],
         "base": None if method.base == "none" or "base" not in folders else str(folders["base"]),
         "scale": recipe["scale"],
@@ -95,6 +99,7 @@ def merged_weights(
             seed=recipe.get("seed", 0),
             blocks=None if one_domain else _blocks(sources, below if isinstance(below, Path) else None, keep),
             rules=rules,
+            statistics={name: opened(file) for name, file in recipe.get("statistics", {}).items()},
             **recipe.get("options", {}),
         )
 

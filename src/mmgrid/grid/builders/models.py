@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmgrid.backbone.device import device
+from mmgrid.grid.builders.learned import with_learned
 from mmgrid.grid.builders.merge import merged_weights, named, neutral_base
 from mmgrid.grid.builders.merge_rules import OWN
 from mmgrid.grid.cells.fingerprint import canonical
@@ -50,7 +51,7 @@ def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
     if "model" in folders:
         paradigm, model = _loaded(recipe, folders["model"])
         return paradigm, model.to(device())
-    merge, sources = recipe["merge"], named(folders, "source")
+    merge, sources = with_learned(recipe["merge"], folders), named(folders, "source")
     keep = _source_of(recipe["domain"], merge, sources)
     paradigm, model = _loaded(recipe, sources[keep] if keep else folders[OWN])
     _set_weights(model, merged_weights(merge, sources, folders.get("base"), keep=keep, folders=folders))

@@ -20,12 +20,24 @@ if TYPE_CHECKING:
     from mmgrid.grid.cells.general_merges import GeneralMerges
 
 AVERAGE = "linear"  # of a neutral base
+LEARNED = "learned"  # the role, and the kind, of the cell in which weights or statistics are learned
+SUMS = ("task_arithmetic", "linear")  # the methods whose weights can be learned
 _NO_TENSORS: Any = {}  # stands for a base, whose tensors are not read while a grid is planned
 
 
 def takes_own(merge: Merge) -> bool:
     """Whether some tensors are those of the served domain's own model."""
     return any(settings.take == OWN for settings in merge.all_settings.values())
+
+
+def with_learner(merge: Merge) -> Merge:
+    """A learned merge with the method that its learner is for, unless it names one."""
+    if merge.learn is None or "method" in merge.model_fields_set:
+        return merge
+    from mmgrid.learning.settings import KINDS
+
+    learner = str(merge.learn["by"])
+    return merge.model_copy(update={"method": learner if learner in KINDS else SUMS[0]})
 
 
 def bases_of(merge: Merge) -> Iterator[str]:
@@ -60,6 +72,7 @@ class PlannedMerge:
         Raises:
             GridError: a model does not exist, or method and settings do not fit; the message names merge and key.
         """
+        merge = with_learner(merge)
         planned = cls(merges, paradigm, merge, domain)
         planned._add_sources()
         own, random = planned._settings("", merge, base=merge.base, scale=merge.scale)
@@ -76,9 +89,36 @@ class PlannedMerge:
         planned.recipe["rules"] = rules
         planned.recipe |= {"draw": draw} if draw else {}
         planned.recipe |= planned._token_rows()
+        if merge.learn is not None:
+            planned._learn()
         if takes_own(merge) or domain not in planned.domains.values():
             planned.upstream[OWN] = planned._checkpoint("evaluate_on", f"{domain}/{merges.chains.phases[-1]}")
         return planned
+
+    def _learn(self) -> None:
+        """Let the weights or statistics be learned, in a cell of their own, from the domains of the sources."""
+        from mmgrid.learning.errors import LearningError
+        from mmgrid.learning.settings import KINDS, LearningSettings
+
+        merge, sources = self.merge, self.merges.sources
+        values = {"seed": sources.seed, **(merge.learn or {})}
+        learner = str(values.pop("by"))
+        try:
+            settings = LearningSettings.of(learner, values)
+        except LearningError as error:
+            raise self._wrong("learn", str(error)) from None
+        for key, default in (("weights", {}), ("draws", 1), ("all_settings", {}), ("scale", 1.0)):
+            if getattr(merge, key) != default:
+                told = "rules, towers and layers" if key == "all_settings" else key
+                raise self._wrong("learn", f"{told}: a learned merge has its own; leave them out")
+        if learner not in KINDS and merge.method not in SUMS:
+            raise self._wrong("learn", f"{learner} learns the weights of {' or '.join(SUMS)}, not of {merge.method}")
+        told = {"by": learner, "domains": dict(self.domains), **settings.model_dump(mode="json")}
+        self.recipe["learn"] = told
+        whose = (self.domain,) if self.merges.per_domain(merge) else ()
+        corpora = {f"corpus:{domain}": sources.corpora[domain] for domain in sorted(set(self.domains.values()))}
+        key = (self.paradigm, merge.name, *whose, *sources.suffix)
+        self.upstream[LEARNED] = Cell(LEARNED, key, dict(self.recipe), {**self.upstream, **corpora})
 
     # ---- models by their names -------------------------------------------------------------------------------------
 

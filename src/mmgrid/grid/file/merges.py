@@ -99,6 +99,14 @@ class Merge(Frozen):
     paradigms: tuple[str, ...] | None = Field(default=None, min_length=1)
     draws: int = Field(default=1, ge=1, le=64)
     keep: bool = Field(default=False, description="store the merged checkpoints as cells")
+    learn: dict[str, JsonValue] | None = Field(default=None, description="`by` a learner, and its settings")
+
+    @field_validator("learn")
+    @classmethod
+    def _by_whom(cls, learn: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if learn is not None and not isinstance(learn.get("by"), str):
+            raise ValueError('needs a learner: learn = { by = "mergerec" }')
+        return learn
 
     @field_validator("name")
     @classmethod
