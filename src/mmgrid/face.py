@@ -173,13 +173,18 @@ def cell_folder(grid: Grid | str | Path, cell: str, *, store: str | Path | None 
 
 
 def open_checkpoint(
-    checkpoint: str | Path, *, grid: Grid | str | Path | None = None, store: str | Path | None = None
+    checkpoint: str | Path,
+    *,
+    domain: str | None = None,
+    grid: Grid | str | Path | None = None,
+    store: str | Path | None = None,
 ) -> Recommender:
-    """Open a checkpoint, or a merge of several, of any paradigm. Its weights are read when they are first needed.
+    """Open a checkpoint, a merge of several, or a domain of a family. Its weights are read when they are first needed.
 
     Args:
         checkpoint: its folder, or its name on the Hub, `ORG/NAME[@REVISION]`; with `grid` the name of a cell of the grid,
             such as "checkpoint/semb/garden/phase2".
+        domain: of a family of several domains: the one whose checkpoint is put together, in memory.
         grid: from `load_grid`, or the grid file. The cell is then evaluated exactly as the grid evaluates it.
         store: the folder of the grid's built cells. Default: as for `run`.
 
@@ -187,8 +192,9 @@ def open_checkpoint(
         A recommender: `recommend` takes histories of item ids, `evaluate` ranks the held-out interactions of a domain.
 
     Raises:
-        CheckpointError: there is no such folder.
+        CheckpointError: there is no such folder, or a domain is named and it is no family.
         HubError: the Hub gives no such model.
+        MergeError: the family has no such domain, or several and none is named.
         GridError: the grid file is wrong, the grid has no such cell, or the cell is not a checkpoint or a merge.
         FileNotFoundError: the cell is not built.
         StoreError: `store` is not a store.
@@ -197,7 +203,7 @@ def open_checkpoint(
     from mmgrid.paradigms.recommender import Recommender
 
     if grid is None:
-        return Recommender(checkpoint)
+        return Recommender(checkpoint, domain=domain)
     return open_cell(_view(grid, store), str(checkpoint))
 
 
@@ -319,8 +325,8 @@ def export_checkpoint(
     """
     from mmgrid.paradigms.layouts import export_checkpoint as convert
 
-    place = open_checkpoint(checkpoint, grid=grid, store=store).folder
-    return convert(place, out, layout, options)
+    opened = open_checkpoint(checkpoint, grid=grid, store=store)
+    return convert(opened.folder, out, layout, options)
 
 
 def _view(grid: Grid | str | Path, store: str | Path | None) -> GridStore:

@@ -45,6 +45,8 @@ COMMANDS = (
     "import",
     "export",
     "extract-lora",
+    "expand",
+    "compress",
     "learn",
     "search",
 )

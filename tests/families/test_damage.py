@@ -174,6 +174,14 @@ def test_nothing_is_overwritten(whole: Path, tmp_path: Path) -> None:
         expand(whole / "family", whole / "family/out", domain="garden")
 
 
+def test_a_file_with_the_name_of_a_part_is_refused(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "garden", tmp_path / "garden")
+    (tmp_path / "garden/delta.safetensors").write_bytes(b"")
+    recipe = {"base": str(whole / "base"), "sources": [{"path": str(tmp_path / "garden")}]}
+    with pytest.raises(MergeError, match=r"delta.safetensors: a part of a family has a file of this name, too"):
+        build(recipe, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("family", "problem"),
     [

@@ -7,14 +7,19 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 
+from mmgrid.families.in_memory import state_dict
 from mmgrid.files import HubName, model_folder
+from mmgrid.merging.models.family.file import family_of
 
 
 class BackboneError(ValueError):
@@ -67,16 +72,35 @@ def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
 
     Transformers by itself would initialise a missing or misshapen weight at random and continue.
 
+    The weights of a checkpoint that is part of a family are put together in memory.
+
     Raises one of LOAD_ERRORS.
     """
-    model, about = factory.from_pretrained(
-        str(source), use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True, **options
-    )
+    options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    if family_of(Path(source)) is None:
+        model, about = factory.from_pretrained(str(source), **options)
+    else:
+        model, about = _from_family(factory, Path(source), options)
     missing = sorted({*about["missing_keys"], *(name for name, *_ in about["mismatched_keys"])})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"its weights lack {missing[0]}{more} in the shape that its config requires")
     return model
+
+
+def _from_family(factory: Any, folder: Path, options: dict[str, Any]) -> Any:
+    """`factory.from_pretrained` of a folder whose weights are part of a family."""
+    if hasattr(factory, "from_config"):  # an Auto class, which only the config turns into a model's class
+        config = AutoConfig.from_pretrained(str(folder))
+        with torch.device("meta"):
+            factory = type(factory.from_config(config))
+    else:
+        config = factory.config_class.from_pretrained(str(folder))
+    options.pop("trust_remote_code", None)
+    model, about = factory.from_pretrained(None, config=config, state_dict=state_dict(folder), **options)
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(str(folder))
+    return model, about
 
 
 def _cannot_load(source: str | Path, error: Exception) -> BackboneError:

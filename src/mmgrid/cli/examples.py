@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise"),
     "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
-    "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora"),
+    "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora", "expand", "compress"),
     "This machine": ("doctor",),
 }
 
@@ -61,8 +61,13 @@ mmgrid extract-lora tuned --base base --rank 16 \\
     -o small
 mmgrid extract-lora tuned --base base --energy 0.9 \\
     -o faithful""",
+    "expand": "mmgrid expand family --domain games -o games",
+    "compress": """\
+mmgrid compress tuned --base base --bits 4
+mmgrid compress tuned --base base --exact -o packed""",
     "merge": """\
 mmgrid merge recipe.yml merged
+mmgrid merge --family recipe.yml family
 mmgrid merge --method ties --base base \\
     --model garden:0.5 --model kitchen:0.5 -o merged
 mmgrid merge --method linear --grid grids/demo.toml \\

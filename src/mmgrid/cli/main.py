@@ -16,6 +16,7 @@ from mmgrid.cli import (
     data_commands,
     doctor_command,
     extract_command,
+    family_commands,
     grid_commands,
     hub_commands,
     learn_command,
@@ -77,6 +78,8 @@ app.command()(search_command.search)
 app.command()(merge_commands.methods)
 app.command()(merge_commands.diff)
 app.command("extract-lora")(extract_command.extract_lora)
+app.command()(family_commands.expand)
+app.command()(family_commands.compress)
 app.command()(hub_commands.push)
 app.command()(hub_commands.pull)
 app.command("import")(zoo_commands.import_)

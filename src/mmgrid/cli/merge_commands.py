@@ -72,6 +72,12 @@ def merge(
         Path | None,
         typer.Option(metavar="CONFIG", help="Read a mergekit file instead of a recipe, with mergekit's meanings."),
     ] = None,
+    family: Annotated[
+        bool,
+        typer.Option(
+            "--family", help="Write a family: the shared model, and a small part for each source (section `family`)."
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="OUT", help="The new folder.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the cost of the merge; write nothing.")] = False,
     verify: Annotated[
@@ -94,6 +100,10 @@ def merge(
         _verify(Path(folder(str(verify))), workers, as_json)
         return
     rest = list(paths or [])
+    if family:
+        others = (method, mergekit, plan, model, base, option, scale, seed, dtype, vocabulary, allow_config_mismatch)
+        _family(rest, out, any(others), workers, digests, as_json)
+        return
     origins = {"--method": method, "--mergekit": mergekit}
     named = [name for name, value in origins.items() if value is not None]
     if not named and rest:
@@ -126,6 +136,16 @@ def merge(
     if target is None:
         raise typer.BadParameter("name the new folder: OUT, or -o OUT")
     _merge(recipe, target, workers, digests, notes, as_json)
+
+
+def _family(paths: list[Path], out: Path | None, more: bool, workers: int | None, digests: bool, as_json: bool) -> None:
+    """Writes a family by the recipe that is the first path."""
+    from mmgrid.cli.family_commands import merge_family
+
+    target = out if out is not None else (paths[1] if len(paths) > 1 else None)
+    if more or target is None or not paths or len(paths) > 1 + (out is None):
+        raise typer.BadParameter("takes a recipe and the new folder, and no other options", param_hint="--family")
+    merge_family(paths[0], target, workers, digests, as_json)
 
 
 def methods(

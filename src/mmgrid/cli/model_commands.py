@@ -19,7 +19,7 @@ Checkpoint = Annotated[
     str,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="The folder of a checkpoint; with --grid also the name of a cell.",
+        help="The folder of a checkpoint or of a family; with --grid also the name of a cell.",
         autocompletion=cells,
     ),
 ]
@@ -31,7 +31,9 @@ DomainFolder = Annotated[
 ]
 DomainName = Annotated[
     str | None,
-    typer.Option("--domain", metavar="NAME", help="The domain to recommend for, if the model is a merge of several."),
+    typer.Option(
+        "--domain", metavar="NAME", help="The domain to recommend for, if the model is a merge or a family of several."
+    ),
 ]
 GridOption = Annotated[
     Path | None,
@@ -75,7 +77,7 @@ def recommend(
         raise ValueError(f"--history: {', '.join(unknown)} is not among the items of {model.corpus}")
     if not named:
         raise ValueError("--history: names no item")
-    (best,) = model.recommender.recommend([named], corpus, k, part=domain)
+    (best,) = model.recommender.recommend([named], corpus, k, part=model.part)
     found = [
         {"rank": rank, "item_id": one.item_id, "title": one.title, "score": one.score}
         for rank, one in enumerate(best, start=1)
@@ -131,7 +133,7 @@ def evaluate(
         all_users=all_users,
         sample_seed=seed,
         seed=seed,
-        part=domain,
+        part=model.part,
     )
     rows = found.rows.to_dicts()
     if as_json:
@@ -150,10 +152,11 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Opened:
-    """A recommender, and the folder of the domain's data."""
+    """A recommender, the folder of the domain's data, and which domain's part of a merge it uses."""
 
     recommender: Recommender
     corpus: Path
+    part: str | None
 
 
 def _open(
@@ -167,6 +170,7 @@ def _open(
 ) -> _Opened:
     """Open the checkpoint in a folder, or the one of a grid's cell."""
     from mmgrid.backbone.text_embedder import TextEmbedder
+    from mmgrid.merging.models.family.file import family_of
     from mmgrid.paradigms.recommender import Recommender
 
     folder = Folders(grid, store, settings)
@@ -180,17 +184,19 @@ def _open(
                 "give the folder of the domain's data, or a grid file (--grid) and the name of a cell",
                 param_hint="--domain-dir",
             )
-        return _Opened(Recommender(checkpoint, embedder=TextEmbedder(embedder) if embedder else None), domain_dir)
+        of_family = domain if family_of(Path(checkpoint)) is not None else None
+        opened = Recommender(checkpoint, domain=of_family, embedder=TextEmbedder(embedder) if embedder else None)
+        return _Opened(opened, domain_dir, None if of_family else domain)
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.open_cell import corpus_folder, domains_of, open_cell
 
     session = Session.open(grid, store, settings)
     recommender = open_cell(session, checkpoint)
     if domain_dir is not None:
-        return _Opened(recommender, domain_dir)
+        return _Opened(recommender, domain_dir, domain)
     domains = [domain] if domain else domains_of(session, checkpoint)
     if len(domains) > 1:
         raise typer.BadParameter(
             f"{checkpoint} is a merge of {' and '.join(domains)}; choose one", param_hint="--domain"
         )
-    return _Opened(recommender, corpus_folder(session, domains[0]))
+    return _Opened(recommender, corpus_folder(session, domains[0]), domain)

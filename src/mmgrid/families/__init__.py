@@ -4,7 +4,9 @@ Everything works on folders of checkpoints: `build` writes a family, `expand` a 
 """
 
 from mmgrid.families.build import build
+from mmgrid.families.compress import compress
 from mmgrid.families.expand import ExpandReport, expand
+from mmgrid.families.in_memory import state_dict
 from mmgrid.families.recipe import FamilyRecipe, FamilySpec
 from mmgrid.families.report import DomainReport, FamilyReport
 
@@ -15,5 +17,7 @@ __all__ = [
     "FamilyReport",
     "FamilySpec",
     "build",
+    "compress",
     "expand",
+    "state_dict",
 ]

@@ -14,7 +14,7 @@ from mmgrid.families.domain import DomainTask, write_domain
 from mmgrid.families.files import Lockers
 from mmgrid.families.models import elsewhere, inside, put_model
 from mmgrid.families.recipe import FamilyRecipe
-from mmgrid.families.report import DomainReport, FamilyReport
+from mmgrid.families.report import FamilyReport, report_of
 from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.progress import MergeProgress
@@ -34,7 +34,6 @@ from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import is_adapter, open_source
-from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable
 from mmgrid.merging.on_disk import merge
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
@@ -87,18 +86,6 @@ def build(
         time.monotonic() - clock,
         tuple(builder.notes),
     )
-
-
-def report_of(entry: DomainEntry) -> DomainReport:
-    """What was written of a domain."""
-    own = sum(facts.bytes for name, facts in entry.files.items() if name not in entry.places)
-    weights = sum(facts.bytes for facts in entry.weights.values())
-    return DomainReport(entry.parts, weights, own, plain_bytes_of(entry))
-
-
-def plain_bytes_of(entry: DomainEntry) -> int:
-    """The bytes of a domain's tensors as a plain checkpoint."""
-    return sum(TensorInfo(each.dtype, each.shape).bytes for each in entry.tensors.values())
 
 
 @dataclass

@@ -13,7 +13,7 @@ from mmgrid.families.pair import Pair, Stored
 from mmgrid.families.parts import PartChoice, PartOptions
 from mmgrid.families.plan import plan_domain
 from mmgrid.families.writers import WRITERS
-from mmgrid.merging.models.family.file import LOW_RANK_FOLDER, DomainEntry
+from mmgrid.merging.models.family.file import LOW_RANK_FOLDER, PART_FILES, DomainEntry
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.header import read_header
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
@@ -102,7 +102,7 @@ def _write_parts(pair: Pair, parts: list[PartOptions], folder: Path, workers: in
 
 
 def _weight_files(folder: Path) -> list[str]:
-    found = [file.name for file in sorted(folder.glob("*.safetensors"))]
+    found = [name for name in sorted(PART_FILES) if (folder / name).is_file()]
     adapter = [f"{LOW_RANK_FOLDER}/{name}" for name in (ADAPTER_CONFIG, ADAPTER_FILE)]
     return found + [name for name in adapter if (folder / name).is_file()]
 

@@ -8,17 +8,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mmgrid.files import blake3_file
+from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.companions import companions_in
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.family.file import FAMILY_FILE, FileFacts
+from mmgrid.merging.models.family.file import EXPANSION_FILE, FAMILY_FILE, PART_FILES, FileFacts
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.lora import ADAPTER_CONFIG
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import INDEX_FILE
 
 _RECORD = "record.json"  # of a store's cell: names the digest of weights that are not stored
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_WEIGHTS = (".bin", ".pt", ".pth", ".gguf")  # of other formats
+_MODELS = (
+    "model",
+    "consolidated",
+)  # files of weights in safetensors begin so; others hold something else, such as codes
 
 
 def files_of(source: Source, path: Path) -> dict[str, Path]:
@@ -28,6 +33,9 @@ def files_of(source: Source, path: Path) -> dict[str, Path]:
         source: the open checkpoint.
         path: as the recipe names it. The folder of an adapter adds only its own declaration to its model's config and
             tokenizer.
+
+    Raises:
+        MergeError: a file has the name of a part's.
     """
     if isinstance(source, FamilyMember):
         return {name: source.file(name) for name in source.entry.files}
@@ -37,13 +45,20 @@ def files_of(source: Source, path: Path) -> dict[str, Path]:
     folder = source.companions
     if not folder.is_dir():
         return {}
-    return {file.name: file for file in sorted(folder.iterdir()) if _belongs(file)}
+    weights = set(source.files)
+    found = {file.name: file for file in sorted(folder.iterdir()) if file not in weights and _belongs(file)}
+    taken = sorted(found.keys() & PART_FILES)
+    if taken:
+        raise MergeError(f"{found[taken[0]]}: a part of a family has a file of this name, too; rename it")
+    return found
 
 
 def _belongs(file: Path) -> bool:
     if not file.is_file() or file.name.startswith("."):
         return False
-    return file.suffix not in _WEIGHTS and file.name not in (_RECORD, FAMILY_FILE, INDEX_FILE)
+    if file.suffix == ".safetensors" and file.name.startswith(_MODELS):
+        return False
+    return file.suffix not in _WEIGHTS and file.name not in (_RECORD, FAMILY_FILE, INDEX_FILE, EXPANSION_FILE)
 
 
 def sample_of(file: Path) -> str:

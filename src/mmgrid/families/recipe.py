@@ -127,7 +127,7 @@ def described(error: Any, section: str, known: Any) -> str:
 def _named(merge: MergeRecipe, where: str, *, chain: bool) -> MergeRecipe:
     """The recipe with a name for every source: its own, that of the domain (or phase) it declares, or of its folder."""
     sources = tuple(
-        source.model_copy(update={"name": source.name or _declared(source.path, "phase" if chain else "domain")})
+        source.model_copy(update={"name": source.name or declared_name(source.path, "phase" if chain else "domain")})
         for source in merge.sources
     )
     names = [str(source.name) for source in sources]
@@ -143,7 +143,8 @@ def _named(merge: MergeRecipe, where: str, *, chain: bool) -> MergeRecipe:
     return merge.model_copy(update={"sources": sources})
 
 
-def _declared(path: Path, key: str) -> str:
+def declared_name(path: Path, key: str) -> str:
+    """What a checkpoint declares of itself under a key, such as `domain`; else the name of its folder."""
     folder = found(path)
     told = (read_declaration(folder) or {}).get(key) if folder.is_dir() else None
     return told if isinstance(told, str) and told else short_name_of(path)

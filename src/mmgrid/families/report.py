@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmgrid.merging.models.family.file import PartEntry
+from mmgrid.merging.models.family.file import DomainEntry, PartEntry
+from mmgrid.merging.models.tensors import TensorInfo
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,15 @@ class FamilyReport:
     def plain_bytes(self) -> int:
         """Of the weights of all domains as plain checkpoints."""
         return sum(domain.plain_bytes for domain in self.domains.values())
+
+
+def report_of(entry: DomainEntry) -> DomainReport:
+    """What was written of a domain."""
+    own = sum(facts.bytes for name, facts in entry.files.items() if name not in entry.places)
+    weights = sum(facts.bytes for facts in entry.weights.values())
+    return DomainReport(entry.parts, weights, own, plain_bytes_of(entry))
+
+
+def plain_bytes_of(entry: DomainEntry) -> int:
+    """The bytes of a domain's tensors as a plain checkpoint."""
+    return sum(TensorInfo(each.dtype, each.shape).bytes for each in entry.tensors.values())

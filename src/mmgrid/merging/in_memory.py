@@ -14,7 +14,7 @@ from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import Method, get_method
 from mmgrid.merging.models.quantisation import check_plain
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors
+from mmgrid.merging.models.tensors import TensorInfo, Tensors
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.models.twins import twins_in
 from mmgrid.merging.plan.block_layout import Action, OutputBlock, lay_out_sources
@@ -50,9 +50,9 @@ class Blocks:
 
 def merge_state_dicts(
     method: str | Method,
-    sources: Mapping[str, StateDict | TensorFolder] | Sequence[StateDict | TensorFolder],
+    sources: Mapping[str, StateDict | Tensors] | Sequence[StateDict | Tensors],
     *,
-    base: StateDict | TensorFolder | None = None,
+    base: StateDict | Tensors | None = None,
     weights: Mapping[str, float] | Sequence[float] | None = None,
     scale: Scale = 1.0,
     seed: int = 0,
@@ -60,7 +60,7 @@ def merge_state_dicts(
     workers: int | None = None,
     blocks: Blocks | None = None,
     rules: Sequence[Rule] = (),
-    statistics: Mapping[str, StateDict | TensorFolder] | None = None,
+    statistics: Mapping[str, StateDict | Tensors] | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Merge models that are in memory.
@@ -114,9 +114,9 @@ def merge_state_dicts(
 
 
 def _named(
-    sources: Mapping[str, StateDict | TensorFolder] | Sequence[StateDict | TensorFolder],
+    sources: Mapping[str, StateDict | Tensors] | Sequence[StateDict | Tensors],
     weights: Mapping[str, float] | Sequence[float] | None,
-) -> tuple[Mapping[str, StateDict | TensorFolder], Mapping[str, float] | None]:
+) -> tuple[Mapping[str, StateDict | Tensors], Mapping[str, float] | None]:
     """Sources and weights by name."""
     if not isinstance(sources, Mapping):
         digits = len(str(len(sources)))  # sums and chains over time run in the order of names
@@ -176,8 +176,8 @@ class TorchSink:
         return dict(sorted(moved.items()))
 
 
-def _as_tensors(tensors: StateDict | TensorFolder) -> Tensors:
-    return tensors if isinstance(tensors, TensorFolder) else StateDictTensors(tensors)
+def _as_tensors(tensors: StateDict | Tensors) -> Tensors:
+    return StateDictTensors(tensors) if isinstance(tensors, Mapping) else tensors
 
 
 def _stored(flat: Tensor) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Any
 from torch import nn
 
 from mmgrid.backbone.load import LOAD_ERRORS
+from mmgrid.merging.models.family.file import family_of
+from mmgrid.merging.models.family.member import open_member
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.registry import PARADIGMS
@@ -22,16 +24,22 @@ def load_checkpoint(
     values: Mapping[str, Any] | None = None,
     domain: str | None = None,
 ) -> tuple[Paradigm, nn.Module]:
-    """The paradigm and the model of a checkpoint folder.
+    """The paradigm and the model of a checkpoint folder, or of a domain of a family.
 
     Args:
         paradigm: use the folder's model in this paradigm; only for paradigms that train nothing, such as `pooled`.
             Default: the paradigm that the folder declares.
         values: of the recipe's `EVALUATION`, instead of the saved ones.
-        domain: the domain to recommend for, if a merge keeps parts of several domains.
+        domain: the domain to recommend for, if a merge keeps parts of several domains; of a family of several domains,
+            the one whose checkpoint to load.
 
-    Raises CheckpointError if the folder is no checkpoint, or cannot be loaded.
+    Raises:
+        CheckpointError: the folder is no checkpoint, or cannot be loaded.
+        MergeError: it is a family without such a domain, or its files are damaged.
     """
+    if (place := family_of(folder)) is not None and not place.is_checkpoint(folder):
+        with open_member(folder, domain) as member:
+            return load_checkpoint(member.checkpoint(), paradigm, values)
     spec, kind = _declared(folder)
     if paradigm is not None and PARADIGMS[paradigm].recipe is None:  # trains nothing
         spec = PARADIGMS[paradigm]

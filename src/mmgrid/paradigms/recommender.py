@@ -6,6 +6,7 @@ Grids, the command line and Python use the same functions, so that their figures
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_ou
 from mmgrid.data.held_out import HeldOut, Target
 from mmgrid.evaluation import result_rows
 from mmgrid.files import on_hub
+from mmgrid.merging.models.family.file import family_of
+from mmgrid.merging.models.family.member import open_member
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
@@ -60,12 +63,13 @@ class Evaluation:
 
 
 class Recommender:
-    """A checkpoint of any paradigm, or a merge of several, ready to recommend."""
+    """A checkpoint of any paradigm, a merge of several, or a domain of a family, ready to recommend."""
 
     def __init__(
         self,
         folder: str | Path,
         *,
+        domain: str | None = None,
         paradigm: str | None = None,
         values: Mapping[str, Any] | None = None,
         embedder: TextEmbedder | None = None,
@@ -74,23 +78,35 @@ class Recommender:
         """Reads only `mmgrid.json`; the model is loaded when it is needed.
 
         Args:
-            folder: of the checkpoint; or its name on the Hub, `ORG/NAME[@REVISION]`.
+            folder: of the checkpoint or family; or its name on the Hub, `ORG/NAME[@REVISION]`.
+            domain: of a family of several domains: the one whose checkpoint is put together, in memory.
             paradigm: use the folder's model in this paradigm; needed only for `pooled`.
             values: of the recipe's `EVALUATION`, instead of those that the checkpoint declares.
             embedder: embeds titles if the paradigm needs that; default: the backbone or embedding model of the
                 checkpoint's grid.
             facts: replace the facts of `mmgrid.json`.
 
-        Raises CheckpointError if there is no such folder, HubError if the Hub has no such model.
+        Raises:
+            CheckpointError: there is no such folder, or a domain is named and it is no family.
+            HubError: the Hub has no such model.
+            MergeError: the family has no such domain, or several and none is named.
         """
         name = on_hub(Path(folder))
         self.folder = Path(folder) if name is None else downloaded(name)
         if not self.folder.is_dir():
             raise CheckpointError(f"{folder}: no such folder")
+        near = self.folder
+        if family_of(self.folder) is not None:
+            member = open_member(self.folder, domain)
+            weakref.finalize(self, member.close)
+            self.folder = member.checkpoint()
+        elif domain is not None:
+            raise CheckpointError(f"{folder}: is one checkpoint and no family, so it has no domain to choose")
+        self._called = folder
         self.facts = facts or CheckpointFacts.read(self.folder)
         self._paradigm = paradigm
         self._values = {**self.facts.evaluation.get("values", {}), **(values or {})}
-        self._embedder = embedder or _embedder_of(self.folder, self.facts)
+        self._embedder = embedder or _embedder_of(self.folder, self.facts, near)
         self._loaded: tuple[str | None, Paradigm, nn.Module] | None = None
 
     def recommend(
@@ -154,7 +170,7 @@ class Recommender:
         calendar = calendar or self.facts.calendar
         protocol = self.facts.evaluation
         if calendar is None:
-            raise ValueError(f"{self.folder}: {FACTS_FILE} declares no phases; name a grid file that does (--grid)")
+            raise ValueError(f"{self._called}: {FACTS_FILE} declares no phases; name a grid file that does (--grid)")
         target = target or protocol.get("target") or "test"
         assert target is not None
         self._check_unseen(calendar, target)
@@ -173,7 +189,7 @@ class Recommender:
             known.users.active,
             paradigm=paradigm.name,
             domain=name,
-            model=self.facts.phase or self.folder.name,
+            model=self.facts.phase or Path(self._called).name,
             seed=seed,
         )
         return Evaluation(rows, known.users.ranks_table(ranks), len(known.everyone))
@@ -202,7 +218,7 @@ class Recommender:
             _LOG.warning(
                 "%s: the backbone of its grid is not found, so the checkpoint embeds titles itself; "
                 "figures may differ from the grid's. Name the backbone's folder as the embedder",
-                self.folder,
+                self._called,
             )
         paradigm.prepare(known, needs, self.facts.seed or 0 if seed is None else seed)
         return paradigm, model
@@ -220,7 +236,7 @@ class Recommender:
         if end is not None and end > phase.start:
             instead = "evaluate it with --target test" if target == "phase2" else "name another grid file (--grid)"
             raise ValueError(
-                f"{self.folder}: was trained on interactions up to {format_time(end)}, and {phase} begins before that: "
+                f"{self._called}: was trained on interactions up to {format_time(end)}, and {phase} begins before that: "
                 f"it would be evaluated on its training data. Use a checkpoint that was trained up to "
                 f"{format_time(phase.start)} at most, or {instead}"
             )
@@ -243,12 +259,15 @@ def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None)
     return found
 
 
-def _embedder_of(folder: Path, about: CheckpointFacts) -> TextEmbedder | None:
-    """The embedder of a checkpoint's grid: the one that it declares, else the backbone that it was built from."""
+def _embedder_of(folder: Path, about: CheckpointFacts, near: Path) -> TextEmbedder | None:
+    """The embedder of a checkpoint's grid: the one that it declares, else the backbone that it was built from.
+
+    near: where the checkpoint lies, which is another folder for a domain of a family.
+    """
     if declared := about.evaluation.get("embedder"):
         return TextEmbedder(declared["model"], declared["source"], declared.get("revision"))
     sources = source_folders(declared_by(folder), folder) if (folder / FACTS_FILE).is_file() else {}
-    for place in (folder, *sources.values()):
+    for place in (near, *sources.values()):
         if backbone := ancestor(place, "backbone"):
             return TextEmbedder(backbone)
     return None

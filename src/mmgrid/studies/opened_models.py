@@ -17,9 +17,10 @@ def opened_models(folders: Mapping[str, Path], paradigm: str, stack: ExitStack) 
 
 
 def _without_own_rows(folder: Path, stack: ExitStack) -> Tensors:
-    from mmgrid.merging import BlockTable, TensorFolder
+    from mmgrid.merging import BlockTable
+    from mmgrid.merging.models.sources import open_source
     from mmgrid.merging.models.token_blocks import BackboneRows
 
     table = BlockTable.read(folder)
     assert table is not None  # every checkpoint with its own token rows has a table of blocks
-    return BackboneRows(stack.enter_context(TensorFolder(folder)), table)
+    return BackboneRows(stack.enter_context(open_source(folder)), table)

@@ -12,6 +12,7 @@ from mmgrid.merging.arrays.buffers import frame, take
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import CODES, LEVELS, SCALES_OF
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 from mmgrid.merging.parts.delta import SCALES, Grid, Levels, best_levels, encoded, sampled_rows
@@ -31,7 +32,7 @@ def write_delta(
         infos[name + SCALES_OF] = TensorInfo(SCALES, (grid.rows, grid.groups_per_row))
         infos[name + LEVELS] = TensorInfo("float32", (2**bits,))
     levels: dict[str, Levels] = {}
-    with TensorWriter(folder / "delta.safetensors", infos) as writer:
+    with TensorWriter(folder / FILE_OF_KIND["delta"], infos) as writer:
 
         def choose(name: str) -> None:
             levels[name] = _levels(pair, name, grids[name], options[name].bits)

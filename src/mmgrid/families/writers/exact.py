@@ -13,6 +13,7 @@ from mmgrid.merging.arrays.buffers import frame
 from mmgrid.merging.arrays.chunks import Chunk, chunks_of
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import BLOCKS, ENDS
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 from mmgrid.merging.parts.exact import BLOCK, compressed
@@ -53,7 +54,7 @@ def write_exact(
             stream.write(block)
             lengths[chunk.tensor].append(len(block))
         stream.seek(0)
-        _assemble(stream, lengths, folder / "exact.safetensors")
+        _assemble(stream, lengths, folder / FILE_OF_KIND["exact"])
     spool.unlink()
     return {name: {"difference": near[name]} for name in names}
 

@@ -12,6 +12,7 @@ from mmgrid.families.parts import MaskPart, PartOptions
 from mmgrid.merging.arrays.buffers import frame, take
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import CODES, FACTOR
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 from mmgrid.merging.parts.mask import BITS, MaskSums, emr_mask, tall_mask
@@ -28,7 +29,7 @@ def write_mask(
     infos |= {name + FACTOR: TensorInfo("float32", (1,)) for name in options}
     runs: dict[tuple[str, int], MaskSums] = {}
     adding = Lock()
-    with TensorWriter(folder / "mask.safetensors", infos) as writer:
+    with TensorWriter(folder / FILE_OF_KIND["mask"], infos) as writer:
 
         def code(chunk: Chunk) -> None:
             with frame():

@@ -8,6 +8,7 @@ from mmgrid.families.parts import PartOptions
 from mmgrid.merging.arrays.buffers import frame
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.rows import read_spans
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 
@@ -22,7 +23,7 @@ def write_own(
         name: TensorInfo(pair.target.info(name).dtype, (own.count("own"), *pair.target.info(name).shape[1:]))
         for name, own in rows.items()
     }
-    with TensorWriter(folder / "own.safetensors", infos) as writer:
+    with TensorWriter(folder / FILE_OF_KIND["own"], infos) as writer:
 
         def copy(chunk: Chunk) -> None:
             name, start, stop = chunk.tensor, chunk.start, chunk.stop

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mmgrid.grid.builders.learned import with_learned
 from mmgrid.grid.builders.merge_rules import engine_rules
-from mmgrid.merging import Blocks, BlockTable, Rule, TensorFolder, get_method, merge, merge_state_dicts
+from mmgrid.merging import Blocks, BlockTable, Rule, get_method, merge, merge_state_dicts
+from mmgrid.merging.models.sources import Source, open_source
 from mmgrid.merging.models.token_blocks import BACKBONE
 from mmgrid.merging.plan.block_layout import Action
 
@@ -82,8 +83,8 @@ def merged_weights(
     below = None if method.base == "none" else base
     with ExitStack() as stack:
 
-        def opened(folder: Path) -> TensorFolder:
-            return stack.enter_context(TensorFolder(folder))
+        def opened(folder: Path) -> Source:
+            return stack.enter_context(open_source(folder))
 
         rules = [
             Rule(**{**rule, "base": opened(rule["base"])} if "base" in rule else rule)
@@ -107,7 +108,7 @@ def merged_weights(
 def _rules(recipe: Mapping[str, Any], sources: Mapping[str, Path], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
     if not recipe.get("rules"):
         return []
-    with TensorFolder(next(iter(sources.values()))) as tensors:
+    with open_source(next(iter(sources.values()))) as tensors:
         return [{**rule, "scale": _scale(rule["scale"])} for rule in engine_rules(recipe, tensors, folders)]
 
 
@@ -124,7 +125,7 @@ def neutral_base(sources: Mapping[str, Path]) -> dict[str, Tensor]:
     """The average of checkpoints, eq. 8, with only the backbone's token rows."""
     tables = _tables(sources)
     with ExitStack() as stack:
-        opened = {name: stack.enter_context(TensorFolder(folder)) for name, folder in sources.items()}
+        opened = {name: stack.enter_context(open_source(folder)) for name, folder in sources.items()}
         rules: dict[str, Action] = {BACKBONE: "merge", "*": "drop"}
         return merge_state_dicts("linear", opened, blocks=Blocks(tables, min(sources), rules) if tables else None)
 

@@ -267,6 +267,10 @@ def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
             f"{path}: is a LoRA adapter, not a model. Merge it into its base first (peft: "
             f"`PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)`)"
         )
+    if (path / "family.json").exists() or (path / "member.json").exists():
+        raise MergeError(
+            f"{path}: holds a family of models; write the checkpoint first: mmgrid expand {path} -o FOLDER"
+        )
     found = sorted(path.glob("*.safetensors"))
     if len(found) == 1:
         return found, set()

@@ -17,7 +17,8 @@ import yaml
 from transformers import AutoConfig, PreTrainedConfig
 
 from mmgrid.backbone.load import LOAD_ERRORS, BackboneError, load_tokenizer
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder, Tensors
+from mmgrid.merging.models.sources import open_source
+from mmgrid.merging.models.tensors import WEIGHTS_FILE, Tensors
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.semb.layouts import ITEM_FOLDER, SETTINGS_FILE, USER_FOLDER, HllmImport
 from mmgrid.paradigms.semb.model import SembConfig, SembModel
@@ -75,7 +76,7 @@ def write(checkpoint: Path, folder: Path, options: Any) -> list[str]:
         raise LayoutError(f"{checkpoint}: its config or tokenizer cannot be read ({error})") from None
     assert isinstance(config, SembConfig)
     settings, notes = _official_settings(config, tokenizer, checkpoint)
-    with TensorFolder(checkpoint) as tensors:
+    with open_source(checkpoint) as tensors:
         pickle_weights(tensors, _theirs(tensors), folder / "pytorch_model.bin")
     for name, part in ((ITEM_FOLDER, config.item_config), (USER_FOLDER, config.user_config)):
         (folder / name).mkdir()

@@ -20,7 +20,8 @@ import polars as pl
 
 from mmgrid.backbone.load import BackboneError, load_tokenizer
 from mmgrid.files import sha256_file, write_json
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder
+from mmgrid.merging.models.sources import open_source
+from mmgrid.merging.models.tensors import WEIGHTS_FILE
 from mmgrid.paradigms.facts import facts
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, level_name
@@ -85,7 +86,7 @@ def write(checkpoint: Path, folder: Path, options: LcRecExport) -> list[str]:
         )
     if not tokens.names:
         raise LayoutError(f"{checkpoint}: an older checkpoint, whose code tokens have no names; train it again")
-    with TensorFolder(checkpoint) as tensors:
+    with open_source(checkpoint) as tensors:
         copy_weights(tensors, causal_tensors(tensors, config, checkpoint), folder / WEIGHTS_FILE)
     write_json(folder / "config.json", config)
     plain = {name: f"<{name.rpartition(':')[2]}" for name in tokens.names}

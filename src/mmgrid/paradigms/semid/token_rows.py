@@ -9,8 +9,10 @@ import numpy as np
 
 from mmgrid.backbone.load import load_model
 from mmgrid.backbone.token_rows import append_token_rows, token_tables
-from mmgrid.merging import BlockTable, TensorFolder
+from mmgrid.merging import BlockTable
 from mmgrid.merging.arrays.floats import widen
+from mmgrid.merging.models.sources import open_source
+from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.models.token_blocks import TokenBlock
 from mmgrid.seeds import derive
 
@@ -46,11 +48,11 @@ def moved_rows(
 
 
 def _rows(folder: Path, table: BlockTable, block: TokenBlock) -> np.ndarray:
-    with TensorFolder(folder) as tensors:
+    with open_source(folder) as tensors:
         return np.concatenate([_table_rows(tensors, name, block) for name in table.tensors])
 
 
-def _table_rows(tensors: TensorFolder, name: str, block: TokenBlock) -> np.ndarray:
+def _table_rows(tensors: Tensors, name: str, block: TokenBlock) -> np.ndarray:
     info = tensors.info(name)
     width = info.shape[1]
     stored = tensors.read(name, block.start * width, block.stop * width)

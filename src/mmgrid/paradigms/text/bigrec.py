@@ -20,6 +20,7 @@ from mmgrid.files import write_json
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, LoraFolder, model_under
+from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder, Tensors
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.shared.causal_weights import causal_tensors
@@ -84,7 +85,7 @@ def write(checkpoint: Path, folder: Path, options: BigrecExport) -> list[str]:
             f"{checkpoint}: was trained with the prompts of text, and BIGRec asks with others, so it would score "
             "differently there; to export it all the same, for code that asks as text does: --option own_prompts=true"
         )
-    with TensorFolder(checkpoint) as tensors:
+    with open_source(checkpoint) as tensors:
         copy_weights(tensors, causal_tensors(tensors, config, checkpoint), folder / WEIGHTS_FILE)
     write_json(folder / "config.json", config)
     _save_tokenizer(checkpoint, folder)

@@ -17,10 +17,12 @@ from mmgrid.merging.arrays.floats import STORAGE, Floats, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.family.file import (
+    FILE_OF_KIND,
     LOW_RANK_FOLDER,
     DomainEntry,
     FamilyFile,
     FileFacts,
+    MemberPlace,
     ModelPlace,
     PartEntry,
     TensorEntry,
@@ -41,8 +43,6 @@ from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorInfo, stamp_of
 
-_FILES = {kind: f"{kind}.safetensors" for kind in ("own", "mask", "delta", "exact")}
-
 
 def open_member(
     path: Path, domain: str | None = None, *, shared: Path | None = None, base: Path | None = None
@@ -57,9 +57,9 @@ def open_member(
     place = family_of(path)
     if place is None:
         raise MergeError(f"{path}: is no family of mmgrid: it has no family.json")
-    folder, own = place
-    family = FamilyFile.read(folder)
-    return FamilyMember(folder, family, family.domain(domain or own, path), shared=shared, base=base)
+    family = FamilyFile.read(place.family)
+    name = family.domain(domain or place.domain, path)
+    return FamilyMember(place.family, family, name, shared=shared or place.shared, base=base or place.base)
 
 
 class FamilyMember:
@@ -81,6 +81,7 @@ class FamilyMember:
         self.family_folder, self.family, self.domain = folder, family, domain
         self.entry: DomainEntry = family.domains[domain]
         self.path = folder / self.entry.folder
+        self._place = MemberPlace(folder.absolute(), domain, shared, base)
         self._closing = contextlib.ExitStack()
         self._temporary: Path | None = None
         self._digests: dict[Path, str] = {}
@@ -94,11 +95,19 @@ class FamilyMember:
     @property
     def companions(self) -> Path:
         """A folder with config, tokenizer and declarations; a temporary one, if they lie in several."""
-        if not self.entry.places:
+        return self.checkpoint() if self.entry.places else self.path
+
+    def checkpoint(self) -> Path:
+        """A folder that stands for the domain's checkpoint: with its files, and a note where the weights are.
+
+        Unless the family's folder is that already, it is a temporary one, which ends with `close`.
+        """
+        if self.entry.folder == ".":
             return self.path
         if self._temporary is None:
             self._temporary = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmgrid-")))
             self.copy_files(self._temporary)
+            self._place.write(self._temporary)
         return self._temporary
 
     @property
@@ -192,25 +201,27 @@ class FamilyMember:
             self._before = stack.enter_context(
                 FamilyMember(self.family_folder, family, entry.after, shared=shared, base=below)
             )
-        place = self._place(family.shared, shared)
+        place = self._model_place(family.shared, shared)
         self._shared = stack.enter_context(open_model(place))
         self._shared_files = [*self._shared.files]
         self._base: Source | None = None
         if "mask" in used:
             if family.base is None:
                 raise MergeError(f"{self.family_folder}: names no base, which masks need; write the family again")
-            self._base = stack.enter_context(open_model(self._place(family.base, below)))
+            self._base = stack.enter_context(open_model(self._model_place(family.base, below)))
             self._shared_files += self._base.files
         self._own_files = [self.path / name for name in entry.weights]
         for file, facts in zip(self._own_files, entry.weights.values(), strict=True):
             check_size(file, facts)
             self._digests[file] = facts.blake3
-        opened = {kind: PartFile(self.path / file) for kind, file in _FILES.items() if file in entry.weights}
+        opened = {kind: PartFile(self.path / file) for kind, file in FILE_OF_KIND.items() if file in entry.weights}
         for each in opened.values():
             stack.callback(each.folder.close)
-        lacking = sorted((used & _FILES.keys()) - opened.keys())
+        lacking = sorted((used & FILE_OF_KIND.keys()) - opened.keys())
         if lacking:
-            raise MergeError(f"{self.path}: lacks {listing(_FILES[kind] for kind in lacking)}; write the family again")
+            raise MergeError(
+                f"{self.path}: lacks {listing(FILE_OF_KIND[kind] for kind in lacking)}; write the family again"
+            )
         self._own = opened.get("own")
         self._adapter: Source | None = None
         if "low_rank" in used:
@@ -224,7 +235,7 @@ class FamilyMember:
             self._readers["exact"] = ExactReader(opened["exact"], self._stored_reference)
         self._check_tensors()
 
-    def _place(self, model: ModelPlace, instead: Path | None) -> Path:
+    def _model_place(self, model: ModelPlace, instead: Path | None) -> Path:
         """The folder of a model that parts build on, checked by the content of its files."""
         folder = instead or self.family_folder / model.path
         name = HubName.parse(model.path)

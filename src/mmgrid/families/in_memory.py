@@ -1,0 +1,41 @@
+"""The checkpoint of a domain as torch tensors, without a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmgrid.families.models import runs_of
+from mmgrid.merging.arrays.buffers import frame
+from mmgrid.merging.arrays.chunks import Chunk
+from mmgrid.merging.arrays.parallel import default_workers, for_each
+from mmgrid.merging.models.family.member import open_member
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def state_dict(family: Path, domain: str | None = None, *, workers: int | None = None) -> dict[str, Tensor]:
+    """The tensors of one domain's checkpoint, by name, in their types.
+
+    Args:
+        family: its folder, or that of one of its parts.
+        domain: of the family; may be left out if there is one.
+        workers: number of threads; does not change the result. Default: one per core.
+
+    Raises:
+        MergeError: there is no such family or domain, or a file is missing or damaged.
+    """
+    from mmgrid.merging.in_memory import TorchSink
+
+    with open_member(family, domain) as member:
+        twins = {name: str(each.like) for name, each in member.entry.tensors.items() if each.kind == "twin"}
+        sink = TorchSink({name: member.info(name) for name in member}, {}, twins)
+
+        def read(chunk: Chunk) -> None:
+            with frame():
+                sink.write(chunk.tensor, chunk.start, member.read(chunk.tensor, chunk.start, chunk.stop))
+
+        for_each([chunk for chunk in runs_of(member) if chunk.tensor not in twins], read, workers or default_workers())
+        member.check_unchanged()
+        return sink.tensors(None)
