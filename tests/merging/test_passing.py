@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from mmgrid.merging import merge
+from mmgrid.merging.arrays.buffers import at_end_of_frame, frame, take
 from mmgrid.merging.models import digests, passing
 from mmgrid.merging.models.passing import PassingDigest
 from mmgrid.merging.models.tensors import TensorFolder
@@ -20,8 +21,8 @@ CONTENT = bytes(range(256)) * 8
 
 
 def _add(digest: PassingDigest, start: int, stop: int) -> None:
-    with digest.reading(start, stop):
-        digest.add(start, memoryview(CONTENT)[start:stop])
+    digest.announce(start, stop)
+    assert digest.add(start, memoryview(CONTENT)[start:stop], wait=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(
     runs=st.lists(st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 400)), max_size=12),
-    gap=st.sampled_from([0, 50, 1 << 20]),
+    gap=st.sampled_from([0, 50, 1 << 16]),
 )
 def test_any_runs_in_any_order_give_the_digest(file: Path, runs: list[tuple[int, int]], gap: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passing, "_LARGEST_GAP", gap)
+        patch.setattr(passing, "_SMALL_GAP", gap)
         digest = PassingDigest(file)
         for start, size in runs:
             _add(digest, start, min(start + size, len(CONTENT)))
@@ -60,15 +61,16 @@ def test_a_run_waits_for_the_one_before_it(file: Path) -> None:
     digest, begun = PassingDigest(file), threading.Event()
 
     def later() -> None:
-        with digest.reading(1000, 2000):
-            begun.set()
-            digest.add(1000, memoryview(CONTENT)[1000:2000])
+        digest.announce(1000, 2000)
+        assert not digest.add(1000, memoryview(CONTENT)[1000:2000], wait=False)
+        begun.set()
+        assert digest.add(1000, memoryview(CONTENT)[1000:2000], wait=True)
 
-    with digest.reading(0, 1000):
-        thread = threading.Thread(target=later)
-        thread.start()
-        begun.wait()
-        digest.add(0, memoryview(CONTENT)[:1000])
+    digest.announce(0, 1000)
+    thread = threading.Thread(target=later)
+    thread.start()
+    begun.wait()
+    assert digest.add(0, memoryview(CONTENT)[:1000], wait=False)
     thread.join()
     read: list[int] = []
     assert digest.finish(read.append) == blake3(CONTENT).hexdigest()
@@ -79,8 +81,9 @@ def test_a_run_waits_for_the_one_before_it(file: Path) -> None:
 def test_a_run_that_never_comes_is_not_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passing, "_PATIENCE_SECONDS", 0.0)
     digest = PassingDigest(file)
-    with digest.reading(0, 1000):
-        _add(digest, 1000, 2000)
+    digest.announce(0, 1000)
+    _add(digest, 1000, 2000)
+    digest.withdraw(0, 1000)
     assert digest.finish(lambda _: None) == blake3(CONTENT).hexdigest()
     digest.close()
 
@@ -94,6 +97,35 @@ def test_a_file_that_became_shorter_is_read_again(tmp_path: Path) -> None:
     _add(digest, 100, 200)
     assert digest.finish(lambda _: None) == blake3(CONTENT[:20]).hexdigest()
     digest.close()
+
+
+def test_what_is_to_be_done_at_the_end_of_a_frame_is_done_before_its_arrays_are_used_again() -> None:
+    done: list[str] = []
+
+    def call(name: str, array: np.ndarray, *, waits: bool = False) -> None:
+        def at_end(wait: bool) -> bool:
+            if waits and not wait:
+                return False
+            done.append(f"{name} {array.sum():g}")
+            return True
+
+        at_end_of_frame(at_end)
+
+    def failing() -> None:
+        with frame():
+            call("inner", np.ones(2))
+            raise ValueError("inner")
+
+    assert not at_end_of_frame(lambda _: True)
+    with frame():
+        outer = take(4)
+        outer[:] = 1
+        call("waits", outer, waits=True)
+        call("does not", outer)
+        with pytest.raises(ValueError, match="inner"):
+            failing()
+        assert done == ["inner 2"]
+    assert done == ["inner 2", "does not 4", "waits 4"]
 
 
 @pytest.mark.parametrize("method", ["linear", "ties", "slerp"])

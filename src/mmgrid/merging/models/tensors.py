@@ -22,7 +22,7 @@ import numpy as np
 
 from mmgrid.files import inside
 from mmgrid.machine.positioned import open_to_read, open_to_write, read_at, write_at
-from mmgrid.merging.arrays.buffers import take
+from mmgrid.merging.arrays.buffers import at_end_of_frame, take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.file_kinds import impostor
@@ -123,10 +123,21 @@ class TensorFolder:
         if digest is None:
             self._fill(raw.data, number, first, name)
         else:
-            with digest.reading(first, first + len(raw)):
-                self._fill(raw.data, number, first, name)
-                digest.add(first, raw.data)
+            self._fill_and_add(digest, raw.data, number, first, name)
         return raw.view(STORAGE[entry.dtype])
+
+    def _fill_and_add(self, digest: PassingDigest, view: memoryview, number: int, first: int, name: str) -> None:
+        stop = first + len(view)
+        digest.announce(first, stop)
+        try:
+            self._fill(view, number, first, name)
+        except BaseException:
+            digest.withdraw(first, stop)
+            raise
+        if digest.add(first, view, wait=False):
+            return
+        if not at_end_of_frame(lambda wait: digest.add(first, view, wait=wait)):
+            digest.withdraw(first, stop)
 
     def _fill(self, view: memoryview, number: int, first: int, name: str) -> None:
         done = 0
