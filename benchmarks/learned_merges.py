@@ -25,7 +25,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "average": {"method": "linear"},
     "task arithmetic, λ = 0.3 each": {"method": "task_arithmetic", "scale": 0.3},
     "TIES, density 0.2": {"method": "ties", "options": {"density": 0.2}},
-    "subspace (TSV)": {"method": "tsv_m"},
+    "the paper's subspace": {"method": "ties", "options": {"preset": "subspace"}},
+    "singular vectors (TSV-M)": {"method": "tsv_m"},
 }
 LEARNED: dict[str, tuple[str, dict[str, Any]]] = {
     "mergerec, per domain": ("mergerec", FAST),
