@@ -415,6 +415,33 @@ def test_gives_the_same_weights_as_mergekit(config: str, models: Path) -> None:
     assert numbers[0] == numbers[1] == len({name.split(".")[2] for name in ours if ".layers." in name})
 
 
+STACKED = [name for name, text in SAME.items() if "slices:" in text and "layer_range" in text]
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_the_file_of_a_stack_gives_the_same_weights_again(
+    name: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, config = by_us(SAME[name], models), models / "ours" / "mergekit_config.yml"
+    if name in WITHOUT_A_FILE:
+        assert not config.exists()
+        return
+    merge(read_mergekit(config).recipe, models / "again")
+    assert_same(loaded(models / "again"), ours, 3e-7)
+    monkeypatch.chdir(models / "ours")
+    assert_same(ours, by_mergekit(config, models / "theirs"))
+
+
+# Their settings differ between tensors, or a part has no layers.
+WITHOUT_A_FILE = (
+    "repeated layers, scaled",
+    "moved layers, with filters on the numbers that they have in each model",
+    "moved layers of sources and base",
+    "slices with other numbers of models",
+    "a slice without layers, whose model gives the head",
+)
+
+
 WRITTEN: dict[str, dict[str, Any]] = {
     "linear": {"method": "linear", "weights": {"a": 2.0, "b": 0.5}},
     "velocity": {"method": "velocity", "options": {"step": 0.3}},
@@ -533,6 +560,31 @@ def test_no_file_is_written_for_merges_without_a_counterpart(given: dict[str, An
     merge(_recipe(given), models / "ours")
     assert not (models / "ours" / "mergekit_config.yml").exists()
     assert "mergekit" not in (models / "ours" / "README.md").read_text()
+
+
+def test_the_written_file_names_adapters_templates_and_no_quantised_models(models: Path) -> None:
+    module = "base_model.model.model.layers.1.self_attn.q_proj"
+    (models / "adapter").mkdir()
+    factors = {f"{module}.lora_A.weight": torch.ones(2, 16), f"{module}.lora_B.weight": torch.ones(16, 2)}
+    save_file(factors, models / "adapter" / "adapter_model.safetensors")
+    (models / "adapter" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    for name in ("base", "a"):  # a tied head that is stored puts a view before the models
+        tensors = loaded(models / name)
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        save_file(tensors, models / name / "model.safetensors", {"format": "pt"})
+        config = json.loads((models / name / "config.json").read_text()) | {"tie_word_embeddings": True}
+        (models / name / "config.json").write_text(json.dumps(config))
+    recipe = {"method": "task_arithmetic", "base": "adapter", "base_onto": "base", "chat_template": "chatml"}
+    merge({**recipe, "sources": [{"path": "adapter", "onto": "a", "name": "x"}]}, "ours")
+    value = yaml.safe_load((models / "ours" / "mergekit_config.yml").read_text())
+    assert value["base_model"] == "../base+../adapter"
+    assert value["models"][0]["model"] == "../a+../adapter"
+    assert value["chat_template"].startswith("{%- for message")
+    stem = "model.layers.0.mlp.up_proj.weight"
+    codes = {stem: torch.ones(24, 16).to(torch.float8_e4m3fn), f"{stem}_scale": torch.tensor(0.5)}
+    save_file(loaded(models / "b") | codes, models / "b" / "model.safetensors", {"format": "pt"})
+    merge({"method": "linear", "sources": [{"path": "b", "name": "b"}, {"path": "c", "name": "c"}]}, "quantised")
+    assert not (models / "quantised" / "mergekit_config.yml").exists()
 
 
 def test_the_written_dtype_makes_mergekit_compute_in_float32(models: Path) -> None:

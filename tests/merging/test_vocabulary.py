@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -317,3 +318,43 @@ def _assert_config(models: Path) -> None:
         json.loads((models / name / "config.json").read_text()) for name in ("ours", "theirs")
     ]
     assert configs[0]["vocab_size"] == configs[1]["vocab_size"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "written"),
+    [
+        ({"vocabulary": "b"}, {"source": "../b"}),
+        ({"vocabulary": {"source": "a", "pad_to_multiple_of": 8}}, {"source": "../a", "pad_to_multiple_of": 8}),
+        (
+            {
+                "method": "task_arithmetic",
+                "base": "base",
+                "vocabulary": {"source": "base", "tokens": {"<new>": {"source": "a", "row": 3}}},
+            },
+            {
+                "source": "../base",
+                "tokens": {"<new>": {"source": {"kind": "model_token", "model": "../a", "token_id": 3}}},
+            },
+        ),
+        ({"vocabulary": "union"}, None),  # without a base, mergekit's order differs from run to run
+        ({"method": "task_arithmetic", "base": "base", "vocabulary": "union"}, None),
+    ],
+)
+def test_a_vocabulary_is_written_for_mergekit_where_its_rows_are_the_same(
+    recipe: dict[str, object], written: object, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_mergekit_files import by_mergekit
+
+    merge(_recipe(dtype="float32", **recipe), models / "ours")
+    file = models / "ours" / "mergekit_config.yml"
+    if written is None:
+        assert not file.exists()
+        return
+    assert yaml.safe_load(file.read_text())["tokenizer"] == written
+    merge(read_mergekit(file).recipe, models / "again")
+    monkeypatch.chdir(models / "ours")
+    by_mergekit(file, models / "theirs")
+    for name in (EMBEDDINGS, HEAD):
+        ours = loaded(models / "ours")[name]
+        torch.testing.assert_close(loaded(models / "again")[name], ours)
+        torch.testing.assert_close(loaded(models / "theirs")[name], ours)

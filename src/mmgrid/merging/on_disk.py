@@ -15,7 +15,8 @@ from mmgrid.merging.engine.kept_counts import KeptCounts
 from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.write import CONFIG_FILE, NoCounterpartError, mergekit_config
+from mmgrid.merging.mergekit.write import CONFIG_FILE, mergekit_config
+from mmgrid.merging.mergekit.write_models import NoCounterpartError
 from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
@@ -220,7 +221,8 @@ class _Output:
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):
             program = replace(prepared.program, methods=tuple(self.variant.of(applied) for applied in methods))
-            (self.folder / CONFIG_FILE).write_text(mergekit_config(recipe, program, plan), encoding="utf-8")
+            text = mergekit_config(recipe, program, plan, prepared.vocabulary)
+            (self.folder / CONFIG_FILE).write_text(text, encoding="utf-8")
         facts = CardFacts(
             name=self.place.name,
             recipe=recipe,

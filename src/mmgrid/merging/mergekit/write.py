@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmgrid.files import HubName
 from mmgrid.merging.arrays.names import depths
 from mmgrid.merging.mergekit.places import layer_in
 from mmgrid.merging.mergekit.settings import value_of
-from mmgrid.merging.models.lora import LoraFolder
+from mmgrid.merging.mergekit.write_models import NoCounterpartError, layers_of, named_model, slices_of
+from mmgrid.merging.mergekit.write_tokenizer import tokenizer_of
+from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.plan.plan import Plan
 from mmgrid.merging.plan.program import AppliedMethod, Program
 from mmgrid.merging.plan.recipe import MergeRecipe
+from mmgrid.merging.plan.vocabulary import OneVocabulary
 
 CONFIG_FILE = "mergekit_config.yml"
 _HEAD = """\
@@ -26,10 +28,6 @@ _DRAWN = "# Elements are drawn at random: mergekit draws other ones, and scales 
 
 _WITHOUT_WEIGHTS = ("slerp", "model_stock", "karcher", "sce", "ram", "ramplus_tl", "nearswap", "arcee_fusion")
 _FLOOR = 1e-6  # mergekit's least divisor
-
-
-class NoCounterpartError(Exception):
-    """mergekit cannot express a merge; the message gives the reason."""
 
 
 @dataclass
@@ -43,23 +41,20 @@ class _Translation:
     drawn: bool = False
 
 
-def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
+def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan, vocabulary: OneVocabulary | None = None) -> str:
     """The text of the file.
 
     Args:
         recipe: the recipe, with named sources, and paths as they should appear in the file.
         program: the recipe's program, with its sources open.
         plan: what is done with each tensor.
+        vocabulary: the tokens of the result, if the recipe chose them.
 
     Raises:
         NoCounterpartError: mergekit cannot express this merge.
     """
     if plan.blocks:
         raise NoCounterpartError("token rows are merged in blocks")
-    if recipe.vocabulary is not None:
-        raise NoCounterpartError("token rows are arranged by a vocabulary")
-    if recipe.base_stack or any(source.stack for source in recipe.sources):
-        raise NoCounterpartError("layers are stacked")
     depth = depths(plan.merged)
     translations = {}
     for tensor in plan.merged:
@@ -69,22 +64,7 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
     if len({each.method for each in translations.values()}) > 1 or len(bases) > 1:
         raise NoCounterpartError("rules use different methods or bases")
     one = next(iter(translations.values()))
-    models = {
-        str(source.name): _model(source.path, source.onto, program.sources[str(source.name)])
-        for source in recipe.sources
-    }
-    value: dict[str, Any] = {"merge_method": one.method}
-    if one.first is not None:
-        value["base_model"] = models[one.first]
-    elif program.methods[-1].base is not None and recipe.base is not None:
-        value["base_model"] = _model(recipe.base, None, program.methods[-1].base)
-    value["models"] = []
-    for source, model in models.items():
-        names = one.own.get(source, {})
-        own = {
-            name: _setting({tensor: each.own[source][name] for tensor, each in translations.items()}) for name in names
-        }
-        value["models"].append({"model": model, **({"parameters": own} if own else {})})
+    value = {"merge_method": one.method, **_inputs(recipe, program, translations)}
     shared = {
         name: _setting({tensor: each.shared[name] for tensor, each in translations.items()}) for name in one.shared
     }
@@ -92,9 +72,50 @@ def mergekit_config(recipe: MergeRecipe, program: Program, plan: Plan) -> str:
         del shared["lambda"]
     if shared:
         value["parameters"] = shared
+    if vocabulary is not None:
+        value |= tokenizer_of(recipe, program, vocabulary, value)
+    if recipe.chat_template is not None:
+        value["chat_template"] = chat_template(recipe.chat_template)
     value |= _types(plan)
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
     return _HEAD + (_DRAWN if one.drawn else "") + text
+
+
+def _inputs(recipe: MergeRecipe, program: Program, translations: Mapping[str, _Translation]) -> dict[str, Any]:
+    """`base_model`, and `models` or `slices`."""
+    one = next(iter(translations.values()))
+    base = program.methods[-1].base if recipe.base is not None and one.first is None else None
+    stacked = recipe.base_stack or any(source.stack for source in recipe.sources)
+    own: dict[str, dict[str, Any]] = {}
+    for source in recipe.sources:
+        name = str(source.name)
+        own[name] = {
+            key: _setting({tensor: each.own[name][key] for tensor, each in translations.items()})
+            for key in one.own.get(name, {})
+        }
+    if not stacked:
+        models = {
+            str(source.name): named_model(source.path, source.onto, program.sources[str(source.name)])
+            for source in recipe.sources
+        }
+        value: dict[str, Any] = {}
+        if one.first is not None:
+            value["base_model"] = models[one.first]
+        elif base is not None and recipe.base is not None:
+            value["base_model"] = named_model(recipe.base, recipe.base_onto, base)
+        value["models"] = [
+            {"model": model, **({"parameters": own[name]} if own[name] else {})} for name, model in models.items()
+        ]
+        return value
+    if any(isinstance(setting, list) for settings in own.values() for setting in settings.values()):
+        raise NoCounterpartError("layers are stacked, and rules change what single tensors are merged with")
+    layers = {
+        str(source.name): layers_of(source.path, source.onto, source.stack, program.sources[str(source.name)])
+        for source in recipe.sources
+    }
+    if base is not None and recipe.base is not None:
+        layers = {"(base)": layers_of(recipe.base, recipe.base_onto, recipe.base_stack, base), **layers}
+    return {"slices": slices_of(layers, own, "(base)" if base is not None else one.first)}
 
 
 def _types(plan: Plan) -> dict[str, str]:
@@ -106,30 +127,6 @@ def _types(plan: Plan) -> dict[str, str]:
     if dtype not in ("float32", "bfloat16", "float16"):
         raise NoCounterpartError(f"the result is {dtype}")
     return {"dtype": "float32"} | ({} if dtype == "float32" else {"out_dtype": dtype})
-
-
-def _model(path: Any, onto: Any, source: Any) -> str | dict[str, Any]:
-    if not (source.companions / "config.json").is_file():
-        raise NoCounterpartError(f"{path} has no config.json")
-    adapter = None
-    if isinstance(source, LoraFolder):
-        if onto is None:
-            raise NoCounterpartError(f"{path} is an adapter whose model the recipe does not name")
-        path, adapter = onto, path
-    text = str(path) + ("" if adapter is None else f"+{adapter}")
-    place = _place(path)
-    if adapter is None and "revision" in place:
-        return text
-    if "@" in text or text.count("+") != (adapter is not None):
-        return {"model": place} if adapter is None else {"model": place, "lora": _place(adapter)}
-    return text
-
-
-def _place(path: Any) -> dict[str, str]:
-    name = HubName.parse(str(path))
-    if name is None or name.revision is None or not name.is_pinned:
-        return {"path": str(path)}
-    return {"path": name.repo, "revision": name.revision}
 
 
 def _translate(applied: AppliedMethod, names: Sequence[str], scale: float) -> _Translation:

@@ -27,6 +27,7 @@ from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
+from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
@@ -121,6 +122,11 @@ class LoraFolder:
         self._match()
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
+
+    @property
+    def under(self) -> Source:
+        """The model that it is merged into."""
+        return self._model
 
     @property
     def companions(self) -> Path:

@@ -47,6 +47,7 @@ class StackedSource:
         called: the name of the source, for errors.
 
     Attributes:
+        pieces: as given.
         origins: name before the layers' numbers → model and number of each layer of the result.
         counts: the same name → number of layers of `own`.
 
@@ -55,7 +56,7 @@ class StackedSource:
     """
 
     def __init__(self, own: Source, pieces: Sequence[Piece], called: str) -> None:
-        self.own = own
+        self.own, self.pieces = own, tuple(pieces)
         self.models = list({id(model): model for model in (own, *(piece.model for piece in pieces))}.values())
         self.counts = _counts(own)
         counts = {id(model): _counts(model) for model in self.models}

@@ -83,6 +83,7 @@ class OneVocabulary:
         words: words of other tokenizers that have become added tokens.
         not_arranged: model → other tensors with as many rows as the embeddings.
         assumed: notes on models whose tokenizer is not known.
+        in_mergekits_order: whether mergekit would give every row the same number.
     """
 
     rows: int
@@ -95,6 +96,7 @@ class OneVocabulary:
     words: Sequence[str] = ()
     not_arranged: Mapping[str, Sequence[str]] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    in_mergekits_order: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """For the record: every row that is made up or left out."""
@@ -151,6 +153,7 @@ def one_vocabulary(
     words: list[str] = []
     if choice.source == UNION:
         result, words = _union(result, [found[key].within(rows[key]) for key in (first, *models)])
+    in_order = found[donor].ids.items() <= result.ids.items() and len(result.ids) <= len(found[donor].ids) + 1
     result = result.with_tokens(dict.fromkeys(choice.tokens))
     size = max(result.ids.values(), default=-1) + 1
     gaps = sorted(set(range(size)) - set(result.ids.values()))
@@ -195,7 +198,17 @@ def one_vocabulary(
     unnamed = {called[key]: spare for key in models if (spare := rows[key] - len(set(known[key].values())))}
     text = json.dumps(result.content, ensure_ascii=False, indent=2)
     about = OneVocabulary(
-        padded, result.ids, text, models[donor].companions, made_up, left_out, unnamed, words, not_arranged, assumed
+        padded,
+        result.ids,
+        text,
+        models[donor].companions,
+        made_up,
+        left_out,
+        unnamed,
+        words,
+        not_arranged,
+        assumed,
+        in_order and not gaps,
     )
     return arranged, about
 
