@@ -32,6 +32,6 @@ def ranked(bits: np.ndarray, rank: int) -> tuple[int, int] | None:
     native = loops()
     if native is None or len(bits) < _RANKED_FROM:
         return None
-    equals = np.zeros(1, np.int64)
-    threshold = native.ranked(address_of(bits), len(bits), rank, address_of(take(_HALF, np.int64)), address_of(equals))
+    equals, room = np.zeros(1, np.int64), take(_HALF, np.int64)  # held by a name until the loop has returned
+    threshold = native.ranked(address_of(bits), len(bits), rank, address_of(room), address_of(equals))
     return threshold, int(equals[0])
