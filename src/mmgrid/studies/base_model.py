@@ -80,20 +80,6 @@ paradigm. NaN if a single model finds nothing for the users of a half or of a re
 TABLES = {"curve": CURVE_SCHEMA, "best": BEST_SCHEMA, "findings": FINDINGS_SCHEMA}
 PLOTS = (
     Plot(
-        name="kept",
-        table="curve",
-        mark="line",
-        x=Axis("alpha", "α, weight of the first domain"),
-        y=Axis("kept", "{metric} kept by both domains", "%"),
-        colour=Axis("base", "base"),
-        panel="pair",
-        choices=("metric",),
-        low="kept_low",
-        high="kept_high",
-        caption="The smaller of the shares that the two domains keep of their own models’ quality: what both are served "
-        "with.",
-    ),
-    Plot(
         name="joint",
         table="curve",
         mark="path",
