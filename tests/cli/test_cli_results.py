@@ -87,7 +87,7 @@ def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[di
         }
         assert {tuple(line[:3]): tuple(line[3:]) for line in table} == wanted
         assert "…" not in text
-        assert max(map(len, text.splitlines())) < 80
+        assert max(map(len, text.splitlines())) <= 80
     wrong = mmgrid("results", built.file, "--store", built.root, "--group", "everybody")
     assert wrong.code == 2
     assert "everybody: must be one of all, active, non_active" in wrong.err

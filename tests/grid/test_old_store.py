@@ -16,6 +16,9 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    file = folder / "old.toml"
+    pinned = file.read_text().replace("[paradigms.semb]\n", "[paradigms.semb]\nleast_steps = 0\n")
+    file.write_text(pinned)  # the default of the store's version
     return Built(folder / "old.toml", folder / "runs")
 
 

@@ -48,7 +48,7 @@ def test_layers_are_renumbered_and_the_config_is_mended(models: Path) -> None:
     assert config["num_hidden_layers"] == 6
     assert config["layer_types"] == ["full", "slid", "full", "slid", "slid", "full"]
     assert "layers 0 to 2, 1 to 3 of `../b`" in (models / "out" / "README.md").read_text()
-    assert not (models / "out" / "mergekit_config.yml").exists()
+    assert (models / "out" / "mergekit_config.yml").exists()
 
 
 def test_transformers_loads_a_stack(models: Path) -> None:

@@ -26,24 +26,32 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     if kept.is_empty():
         draw.say(("Merges", "bold"), ": none is evaluated yet")
         return
-    several_seeds = kept["seed"].n_unique() > 1
+    several_seeds, several_draws = kept["seed"].n_unique() > 1, served["draws"].max() > 1
     for title, table in (
         (f"Merges, group {group}: percent of the own model's {metric} that is kept", kept),
         ("All domains of a merge: the smallest share, and the mean", served),
     ):
-        rows = [_row(row, several_seeds) for row in table.filter(metric=metric).to_dicts()]
+        rows = [_row(row, several_seeds, several_draws) for row in table.filter(metric=metric).to_dicts()]
         columns = list(rows[0])
         draw.print_table(title, columns, [list(row.values()) for row in rows], left=3 if "domain" in columns else 2)
 
 
-def _row(row: dict[str, Any], several_seeds: bool) -> dict[str, Any]:
-    from mmgrid.cli.numbers import Interval
-
+def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {"paradigm": row["paradigm"], "merge": row["merge"]}
     if several_seeds:
         shown["merge"] += f" seed={row['seed']}"
     if "domain" in row:
         shown |= {"domain": row["domain"], "own": row["single"], "merged": row["merged"]}
-        return shown | {"kept": Interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
-    shown |= {name: Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
-    return shown | {"domains": row["domains"], "draws": row["draws"]}
+        return shown | {"kept": _interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
+    shown |= {name: _interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
+    return shown | {"domains": row["domains"]} | ({"draws": row["draws"]} if several_draws else {})
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> Any:
+    """`54.2 48.1–60.3`, as in the table of results."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.numbers import short_number
+    from mmgrid.quantities import UNKNOWN
+
+    middle, lower, upper = (UNKNOWN if one is None else short_number(one) for one in (value, low, high))
+    return middle if lower == UNKNOWN else draw.text_of(middle, (f" {lower}–{upper}", "dim"))

@@ -20,15 +20,20 @@ _WAYS = ("weight", "subspace")
 
 def _paragraphs(frames: Frames) -> tuple[Paragraph, ...]:
     rows = main_metric_rows(frames["merges"], "change")
-    pairs = paragraph_per_group(rows, _summary)
-    return (*pairs, *_by_size(frames)) or paragraph("No merge of two domains is evaluated yet.")
+    by_size = _by_size(frames)
+
+    def summary(rows: pl.DataFrame, group: str) -> str:
+        return " ".join([_summary(rows, group), *(by_size if group == "all" else ())])
+
+    pairs = paragraph_per_group(rows, summary)
+    return pairs or paragraph(*by_size) or paragraph("No merge of two domains is evaluated yet.")
 
 
-def _by_size(frames: Frames) -> tuple[Paragraph, ...]:
+def _by_size(frames: Frames) -> list[str]:
     """What is kept by the smallest and the largest merges; nothing if all have the same number of domains."""
     rows = main_metric_rows(frames["sizes"], "kept")
     if rows["size"].n_unique() < 2:
-        return ()
+        return []
     parts = []
     for (paradigm, way), own in rows.group_by("paradigm", "way", maintain_order=True):
         few, many = (own.sort("size").row(place, named=True) for place in (0, -1))
@@ -36,7 +41,7 @@ def _by_size(frames: Frames) -> tuple[Paragraph, ...]:
             f"Merged by {way}, a domain keeps on average {_KEPT.text(few)} of {paradigm}’s {main_metric_label(rows)} "
             f"among {few['size']} domains and {_KEPT.text(many)} among {many['size']}."
         )
-    return paragraph(*parts)
+    return parts
 
 
 def _summary(rows: pl.DataFrame, group: str) -> str:
