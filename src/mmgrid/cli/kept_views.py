@@ -41,7 +41,7 @@ def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[
     if several_seeds:
         shown["merge"] += f" seed={row['seed']}"
     if "domain" in row:
-        shown |= {"domain": row["domain"], "own": row["single"], "merged": row["merged"]}
+        shown |= {"domain": row["domain"], "own": _short(row["single"]), "merged": _short(row["merged"])}
         return shown | {"kept": _interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
     shown |= {name: _interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
     return shown | {"domains": row["domains"]} | ({"draws": row["draws"]} if several_draws else {})
@@ -50,8 +50,14 @@ def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[
 def _interval(value: float | None, low: float | None, high: float | None) -> Any:
     """`54.2 48.1–60.3`, as in the table of results."""
     from mmgrid.cli import draw
+    from mmgrid.quantities import UNKNOWN
+
+    middle, lower, upper = map(_short, (value, low, high))
+    return middle if lower == UNKNOWN else draw.text_of(middle, (f" {lower}–{upper}", "dim"))
+
+
+def _short(value: float | None) -> str:
     from mmgrid.cli.numbers import short_number
     from mmgrid.quantities import UNKNOWN
 
-    middle, lower, upper = (UNKNOWN if one is None else short_number(one) for one in (value, low, high))
-    return middle if lower == UNKNOWN else draw.text_of(middle, (f" {lower}–{upper}", "dim"))
+    return UNKNOWN if value is None else short_number(value)

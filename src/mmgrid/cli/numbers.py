@@ -38,10 +38,11 @@ def number_text(value: Any) -> str:
 
 
 def short_number(value: float) -> str:
-    """A percentage with three digits at most: `34.1`, `3.42`, `0.34`; a dash for NaN."""
+    """A percentage with three digits: `249`, `34.1`, `3.42`, `0.34`; a dash for NaN."""
     if not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+    size = abs(value)
+    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"
 
 
 def on_the_point(texts: Sequence[str]) -> list[str]:
