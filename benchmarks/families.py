@@ -9,7 +9,6 @@ and speed and no useful error, and `exact` the least that is saved.
 """
 
 import argparse
-import os
 import resource
 import shutil
 import tempfile
@@ -19,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from disk_floor import seconds_of_bytes
 from merge_models import make_models
-from merge_speed import in_threads
 from mmgrid.families import build, expand
 from mmgrid.families.pair import Pair, Stored
 from mmgrid.families.parts import MaskPart, PartChoice
@@ -103,29 +102,13 @@ def measured(name: str, models: Mapping[str, Path], place: Path, options: argpar
         files = member.files
     floors, seconds = [], []
     for _ in range(options.repeats):
-        floors.append(floor(files, place, domain.plain_bytes))
+        floors.append(seconds_of_bytes(files, place, domain.plain_bytes))
         seconds.append(timed(lambda: expand(family, out, domain="a", workers=options.workers, digests=False)))
         shutil.rmtree(out)
     note = masking(models, family / "shared", place, options) if "mask" in name else ""
     shutil.rmtree(family)
     error = max(part.error for part in domain.parts)
     return Row(name, domain.bytes, domain.plain_bytes, error, report.seconds, min(seconds), min(floors), note)
-
-
-def floor(files: list[Path], folder: Path, written: int) -> float:
-    """Seconds to read some files once and to write so many bytes once, flushed to disk, with two threads."""
-    start = time.perf_counter()
-    for file in files:
-        in_threads(file, lambda descriptor, buffer, offset: os.preadv(descriptor, [buffer], offset), os.O_RDONLY)
-    target = folder / "floor"
-    with target.open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, written)
-    in_threads(target, lambda descriptor, buffer, offset: os.pwrite(descriptor, buffer, offset), os.O_WRONLY)
-    with target.open("rb") as stream:
-        os.fsync(stream.fileno())
-    seconds = time.perf_counter() - start
-    target.unlink()
-    return seconds
 
 
 def masking(models: Mapping[str, Path], shared: Path, place: Path, options: argparse.Namespace) -> str:
@@ -138,7 +121,7 @@ def masking(models: Mapping[str, Path], shared: Path, place: Path, options: argp
         files = [*own.files, *model.files, *base.files]
         floors, seconds = [], []
         for _ in range(options.repeats):
-            floors.append(floor(files, place, sum(own.info(name).size for name in names) // 8))
+            floors.append(seconds_of_bytes(files, place, sum(own.info(name).size for name in names) // 8))
             seconds.append(timed(lambda: write_mask(pair, names, place, options.workers or 2)))
             (place / "mask.safetensors").unlink()
     return f"masking: {min(seconds):.2f} s, floor {min(floors):.2f} s, {min(seconds) / min(floors):.2f} × floor"

@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from pathlib import Path
 import yaml
 
 import mmgrid
+from disk_floor import seconds_of_bytes
 from merge_models import make_models
 
 MIB = 1 << 20
@@ -123,8 +123,8 @@ def compare(options: argparse.Namespace) -> None:
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name in chosen(options):
         case = CASES[name]
-        read = [models["a"], models["b"], *([models["base"]] if case.base else [])]
-        floor = min(floor_of(read, options.folder) for _ in range(2))
+        files = [models[one] / "model.safetensors" for one in ("a", "b", *(["base"] if case.base else []))]
+        floor = min(seconds_of_bytes(files, options.folder, files[0].stat().st_size) for _ in range(2))
         first = run_ours(case, models, ["a", "b"], options.folder, first=True)
         later = best(lambda case=case: run_ours(case, models, ["a", "b"], options.folder), options.repeats)
         inner, memory = json.loads(later.output)["seconds"], max(first.memory, later.memory)
@@ -252,45 +252,6 @@ def measured(program: list[str], env: Mapping[str, str] | None = None) -> Measur
             raise SystemExit(f"{' '.join(program)}: exit code {process.returncode}:\n{errors.read().decode()[-2000:]}")
         processor = usage.ru_utime + usage.ru_stime
         return Measured(seconds, processor, usage.ru_maxrss * 1024, output.read().decode(), errors.read().decode())
-
-
-def floor_of(read: list[Path], folder: Path) -> float:
-    """Seconds to read all sources once and to write one of them once, flushed to disk, with two threads."""
-    start = time.perf_counter()
-    files = [path / "model.safetensors" for path in read]
-    for file in files:
-        in_threads(file, lambda descriptor, buffer, offset: os.preadv(descriptor, [buffer], offset), os.O_RDONLY)
-    target = folder / "floor"
-    size = files[0].stat().st_size
-    with target.open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, size)
-    in_threads(target, lambda descriptor, buffer, offset: os.pwrite(descriptor, buffer, offset), os.O_WRONLY)
-    with target.open("rb") as stream:
-        os.fsync(stream.fileno())
-    seconds = time.perf_counter() - start
-    target.unlink()
-    return seconds
-
-
-def in_threads(file: Path, move, flags: int, block: int = MIB) -> None:
-    descriptor, size = os.open(file, flags), file.stat().st_size
-    offsets, taking = iter(range(0, size, block)), threading.Lock()
-
-    def work() -> None:
-        buffer = memoryview(bytearray(block))
-        while True:
-            with taking:
-                offset = next(offsets, None)
-            if offset is None:
-                return
-            move(descriptor, buffer[: min(block, size - offset)], offset)
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    os.close(descriptor)
 
 
 if __name__ == "__main__":
