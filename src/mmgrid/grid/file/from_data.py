@@ -1,6 +1,5 @@
 """Writes a grid file for data that nobody described: what was guessed, and how to change it."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from mmgrid.data.calendar import format_time
 from mmgrid.data.looking import Found
 from mmgrid.data.planning import Plan
+from mmgrid.grid.file.toml_value import toml_value
 
 _MOST_USERS = 4000  # of a domain; a first grid should not take a night
 
@@ -76,7 +76,7 @@ scales = { from = -0.5, to = 2.0, step = 0.25 }
 
 def grid_text(found: Found, plan: Plan, file: Path) -> str:
     """The content of a grid file at `file`."""
-    parts = [_HEAD.format(root=_comment(str(found.root)), name=_toml(file.stem))]
+    parts = [_HEAD.format(root=_comment(str(found.root)), name=toml_value(file.stem))]
     parts += [_line(key, value, note) for key, value, note in _data(found, plan, file)]
     tenths = "the last three tenths of the " + ("time" if plan.of_time else "interactions")
     dates = plan.calendar.as_dates()
@@ -128,20 +128,12 @@ def _data(found: Found, plan: Plan, file: Path) -> list[tuple[str, Any, str]]:
 
 
 def _line(key: str, value: Any, note: str) -> str:
-    text = f"{key:<7} = {_toml(value)}"
+    text = f"{key:<7} = {toml_value(value)}"
     return f"{text:<35} # {note}\n" if note else f"{text}\n"
 
 
 def _plain(value: Any) -> Any:
     return (value[0] if len(value) == 1 else list(value)) if isinstance(value, tuple) else value
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _relative(root: Path, folder: Path) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.spec import GridSpec
+from mmgrid.grid.file.toml_value import toml_value
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.recipe import PER_PHASE
 
@@ -31,7 +32,7 @@ def pin_of(cell: Cell, name: str, before: Any, spec: GridSpec) -> str | None:
         before = before.get(phase) if phase and isinstance(before, dict) else before
     if before is None:
         return None
-    return f"{section}.{name}{f'.{phase}' if phase else ''} = {_toml(before)}"
+    return f"{section}.{name}{f'.{phase}' if phase else ''} = {toml_value(before)}"
 
 
 def _section(cell: Cell, spec: GridSpec) -> tuple[str, type[BaseModel] | None, Collection[str]]:
@@ -50,7 +51,3 @@ def _section(cell: Cell, spec: GridSpec) -> tuple[str, type[BaseModel] | None, C
 def _phases(given: Any) -> Collection[Any]:
     """The phases for which a value is given; a single number is for all."""
     return given.keys() if isinstance(given, Mapping) else ("pretrain", "phase1", "phase2", "all")
-
-
-def _toml(value: Any) -> str:
-    return f"{value}".lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else f"{value}"
