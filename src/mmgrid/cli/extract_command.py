@@ -8,7 +8,7 @@ import typer
 
 from mmgrid.cli.completion import cells
 from mmgrid.cli.folders import Folders
-from mmgrid.cli.merge_commands import Workers
+from mmgrid.cli.merge_arguments import Workers
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridOfCells, Settings, StoreRoot
 
 

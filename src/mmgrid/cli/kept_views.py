@@ -26,7 +26,7 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     if kept.is_empty():
         draw.say(("Merges", "bold"), ": none is evaluated yet")
         return
-    several_seeds, several_draws = kept["seed"].n_unique() > 1, served["draws"].max() > 1
+    several_seeds, several_draws = kept["seed"].n_unique() > 1, bool((served["draws"] > 1).any())
     for title, table in (
         (f"Merges, group {group}: percent of the own model's {metric} that is kept", kept),
         ("All domains of a merge: the smallest share, and the mean", served),

@@ -9,6 +9,7 @@ import typer
 
 from mmgrid.cli.completion import cells
 from mmgrid.cli.folders import Folders
+from mmgrid.cli.merge_arguments import options_of, source_of
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridOfCells, Settings, StoreRoot
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ def learn(
 ) -> None:
     """Learn a merge from pseudo-users or unlabelled histories, and write it as a recipe."""
     from mmgrid.cli import draw
-    from mmgrid.cli.merge_commands import options_of
     from mmgrid.learning import LearningSettings
     from mmgrid.learning import learn as run
     from mmgrid.learning.output import check_free, write_learned
@@ -86,7 +86,6 @@ def learn(
 
 
 def _recipe(learner: str, file: Path | None, models: list[str], base: Path | None, folder: Folders) -> Any:
-    from mmgrid.cli.merge_commands import source_of
     from mmgrid.learning.settings import KINDS
     from mmgrid.merging import MergeRecipe
     from mmgrid.paradigms.facts import CheckpointFacts

@@ -44,7 +44,7 @@ class Chains:
     def joint(self) -> Mapping[str, Mapping[str, Mapping[str, Cell]]]:
         """Name of a joint training → paradigm → phase → checkpoint."""
         return {
-            joint.name: {name: self._chain(name, joint.name) for name in self.spec.joint_paradigms(joint)}
+            joint.name: {name: self._chain(name, joint.name) for name in joint.chosen(self.spec.paradigms)}
             for joint in self.spec.joint
         }
 

@@ -278,10 +278,6 @@ class GridSpec(Frozen):
             compat=self.compat,
         )
 
-    def joint_paradigms(self, joint: JointTraining) -> tuple[str, ...]:
-        """The paradigms of a joint training."""
-        return joint.chosen(self.paradigms)
-
     @property
     def _official_lengths(self) -> bool:
         """Whether history lengths are those of the official code: if `compat` asks for it and no length is set."""

@@ -28,7 +28,7 @@ from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, stamp_of
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, check_stamp, stamp_of
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
 from mmgrid.merging.models.view import SourceView
@@ -223,8 +223,7 @@ class LoraFolder:
             MergeError: somebody has.
         """
         for file, stamp in zip(self._own, self._own_stamps, strict=True):
-            if not file.exists() or stamp_of(file) != stamp:
-                raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
+            check_stamp(file, stamp)
         self._model.check_unchanged()
 
     def close(self) -> None:

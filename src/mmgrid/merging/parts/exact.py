@@ -16,7 +16,7 @@ else:
     from backports import zstd
 
 BLOCK = 1 << 18  # elements that are compressed together
-_LEVEL = 1  # higher ones are slower and hardly smaller on such bytes (docs/BENCHMARKS.md)
+_LEVEL = 1  # the fastest
 _OPTIONS = {zstd.CompressionParameter.compression_level: _LEVEL, zstd.CompressionParameter.checksum_flag: 1}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.tensors import INDEX_FILE, WEIGHTS_FILE, stamp_of
+from mmgrid.merging.models.tensors import INDEX_FILE, WEIGHTS_FILE, check_stamp, stamp_of
 from mmgrid.merging.plan.block_layout import OutputBlock
 
 _OTHER_FILES = (WEIGHTS_FILE, INDEX_FILE, MMGRID_FILE, "config.json", "tokenizer.json", "README.md")
@@ -27,8 +27,7 @@ class BlockFile:
         Raises:
             MergeError: somebody has.
         """
-        if not self.path.exists() or stamp_of(self.path) != self.stamp:
-            raise MergeError(f"{self.path}: was changed while it was read; run again when nothing writes to it")
+        check_stamp(self.path, self.stamp)
 
 
 def block_files(blocks: Iterable[OutputBlock], folders: Mapping[str, Path]) -> dict[str, BlockFile]:

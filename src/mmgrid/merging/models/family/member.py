@@ -41,7 +41,7 @@ from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import TensorInfo, stamp_of
+from mmgrid.merging.models.tensors import TensorInfo, check_stamp, stamp_of
 
 
 def open_member(
@@ -154,8 +154,7 @@ class FamilyMember:
             MergeError: somebody has.
         """
         for file, stamp in zip(self.files, self.stamps, strict=True):
-            if not file.exists() or stamp_of(file) != stamp:
-                raise MergeError(f"{file}: was changed while it was read; run again when nothing writes to it")
+            check_stamp(file, stamp)
 
     def close(self) -> None:
         self._closing.close()
