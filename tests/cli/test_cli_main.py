@@ -35,6 +35,7 @@ COMMANDS = (
     "results",
     "report",
     "advise",
+    "predictors",
     "recommend",
     "evaluate",
     "merge",

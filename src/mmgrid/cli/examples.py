@@ -6,7 +6,7 @@ A line has at most 56 signs, so that it fits a terminal of 60 columns.
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
-    "Results": ("results", "report", "advise"),
+    "Results": ("results", "report", "advise", "predictors"),
     "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
     "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora", "expand", "compress"),
     "This machine": ("doctor",),
@@ -40,6 +40,9 @@ mmgrid results grids/demo.toml --metric ndcg@20
 mmgrid results grids/demo.toml --study temporal""",
     "report": "mmgrid report grids/demo.toml -o demo.html",
     "advise": "mmgrid advise grids/demo.toml --domain games",
+    "predictors": """\
+mmgrid predictors grids/demo.toml
+mmgrid predictors grids/windows/*.toml""",
     "recommend": """\
 mmgrid recommend checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml --history ITEM,ITEM -k 3""",

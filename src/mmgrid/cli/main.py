@@ -23,6 +23,7 @@ from mmgrid.cli import (
     log_commands,
     merge_commands,
     model_commands,
+    predictors_command,
     result_commands,
     search_command,
     setup_commands,
@@ -70,6 +71,7 @@ app.command()(grid_commands.gc)
 app.command()(result_commands.results)
 app.command()(result_commands.report)
 app.command()(advise_commands.advise)
+app.command()(predictors_command.predictors)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
 app.command()(merge_commands.merge)
