@@ -57,6 +57,12 @@ class Recipe(Frozen):
         json_schema_extra={"absent_means": PhaseSteps().model_dump()},
         description="optimizer steps below which a phase gets more epochs: small domains need steps, not epochs",
     )
+    rehearsal: float = Field(
+        default=0.0,
+        ge=0,
+        json_schema_extra={"absent_means": 0.0},
+        description="examples of earlier phases that later phases mix in, as a share of their own",
+    )
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)

@@ -150,7 +150,7 @@ def _origin(inputs: _Inputs) -> dict[str, Any]:
 def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import checkpoint
 
-    name, domain, phase = inputs.cell.key[:3]
+    name, domain, phase = inputs.cell.key[0], inputs.cell.key[1], inputs.recipe["phase"]
     if "files" in inputs.recipe:
         from mmgrid.grid.builders.external_checkpoint import take_over
 
@@ -161,7 +161,7 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
     folders = dict(inputs.folders)
     return checkpoint.train(
         checkpoint.TrainingTask(name, domain, phase, inputs.recipe["until"], inputs.recipe["catalogue"]),
-        inputs.grid.spec.recipe(name),
+        inputs.grid.spec.recipe(name, inputs.grid.spec.variant(inputs.cell.key[2])),
         corpus=folders.pop("corpus"),
         start=folders.pop("start", None),
         needs=checkpoint.training_needs(folders, shared_codebook=inputs.grid.spec.semantic_ids.codebook == "shared"),

@@ -21,6 +21,7 @@ from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.seeds import derive
 from mmgrid.training.fit import SAVE_SECONDS, fit
+from mmgrid.training.rehearsal import Rehearsal, rehearsed
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,17 @@ def train(
     beginning = TrainingStart(start, items, task.domain, own_seed, seed, needs)
     paradigm, model = PARADIGMS[task.paradigm].load().start(recipe, beginning)
     training = recipe.training(task.phase)
+    examples, loss = paradigm.examples(histories, items, phase, own_seed), paradigm.loss
+    if recipe.rehearsal and task.end_of_the_phase_before(calendar) is not None:
+        earlier = Phase("pretrain", calendar.pretrain.start, phase.start)
+        old = paradigm.examples(known.histories(phase.start), items, earlier, own_seed)
+        examples, loss = Rehearsal(examples, old, recipe.rehearsal, own_seed), rehearsed(paradigm.loss)
     torch.manual_seed(own_seed)  # only dropout draws from torch's global generator
     model.train()
     report = fit(
         model,
-        paradigm.examples(histories, items, phase, own_seed),
-        paradigm.loss,
+        examples,
+        loss,
         training,
         place.step_folder,
         seed=own_seed,

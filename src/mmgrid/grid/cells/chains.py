@@ -9,6 +9,7 @@ from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.cells.sources import Sources, model_files
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.spec import ExternalCheckpoint
+from mmgrid.grid.file.variants import Variant
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.recipe import PER_PHASE
 from mmgrid.store.record import RECORD_FILE
@@ -48,6 +49,25 @@ class Chains:
             for joint in self.spec.joint
         }
 
+    @cached_property
+    def variants(self) -> Mapping[str, Mapping[str, Mapping[str, Cell]]]:
+        """Name of a variant → paradigm → domain → checkpoint of the newest phase."""
+        return {
+            variant.name: {
+                paradigm: {
+                    domain: self._variant(variant, paradigm, domain)
+                    for domain in variant.domains or self.spec.data.domains
+                }
+                for paradigm in variant.chosen(self.spec.paradigms)
+            }
+            for variant in self.spec.variants
+        }
+
+    def _variant(self, variant: Variant, paradigm: str, domain: str) -> Cell:
+        chain, phase = self.checkpoints[paradigm][domain], self.phases[-1]
+        start = chain[phase if variant.start == "newest" else self.phases[-2]]
+        return self._checkpoint(paradigm, domain, phase, start, variant)
+
     def _base(self, paradigm: str, backbone: Cell) -> Cell:
         spec, values = PARADIGMS[paradigm], self.spec.recipe(paradigm)
         recipe: dict[str, Any] = {"paradigm": paradigm, **spec.base_values(values)}
@@ -77,8 +97,10 @@ class Chains:
             chain[self.phases[-1]] = newest
         return chain
 
-    def _checkpoint(self, paradigm: str, domain: str, phase: str, start: Cell | None) -> Cell:
-        spec, values, sources = PARADIGMS[paradigm], self.spec.recipe(paradigm), self.sources
+    def _checkpoint(
+        self, paradigm: str, domain: str, phase: str, start: Cell | None, variant: Variant | None = None
+    ) -> Cell:
+        spec, values, sources = PARADIGMS[paradigm], self.spec.recipe(paradigm, variant), self.sources
         catalogue = self.spec.data.catalogue
         recipe = {
             "paradigm": paradigm,
@@ -93,7 +115,7 @@ class Chains:
         upstream = {"corpus": sources.corpus(domain)} | ({"start": start} if start else {})
         if start is None or start.kind == "base":  # later phases find their needs in the checkpoint before
             upstream |= sources.needs(spec.training_needs, domain)
-        key = (paradigm, domain, phase, *sources.suffix)
+        key = (paradigm, domain, variant.name if variant else phase, *sources.suffix)
         return Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
 
     def _external(self, spec: ExternalCheckpoint) -> Cell:
@@ -122,4 +144,6 @@ def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
         values[name] = getattr(recipe, name).of(phase)
     if not values["least_steps"]:  # absent from cells that are older than it
         del values["least_steps"]
+    if phase in ("pretrain", IN_ONE_GO):  # nothing comes before that could be rehearsed
+        values.pop("rehearsal", None)
     return values

@@ -37,6 +37,17 @@ def _joint_cells(chains: Chains) -> list[Cell]:
     return cells
 
 
+def _variant_cells(chains: Chains) -> list[Cell]:
+    """Models of the newest phase that are trained in another way, and their evaluations."""
+    cells: list[Cell] = []
+    for name, by_paradigm in chains.variants.items():
+        for paradigm, by_domain in by_paradigm.items():
+            for domain, checkpoint in by_domain.items():
+                model = Model(paradigm, name, {"model": checkpoint})
+                cells += [checkpoint, evaluation(chains.sources, model, domain)]
+    return cells
+
+
 def _own_cells(chains: Chains) -> list[Cell]:
     """The cells for one seed that belong to no study."""
     sources = chains.sources
@@ -46,7 +57,7 @@ def _own_cells(chains: Chains) -> list[Cell]:
             for phase, checkpoint in chain.items():
                 model = Model(paradigm, phase, {"model": checkpoint})
                 cells += [checkpoint, evaluation(sources, model, domain)]
-    cells += _joint_cells(chains)
+    cells += [*_joint_cells(chains), *_variant_cells(chains)]
     for domain in sources.corpora:
         cells += [evaluation(sources, Model(BASELINE, name), domain) for name in BASELINES]
     pairs, general = Merges(chains), GeneralMerges(chains)

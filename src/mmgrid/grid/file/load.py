@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from mmgrid.grid.file.merges import place_of
 from mmgrid.grid.file.spec import GridSpec
+from mmgrid.grid.file.variants import Variant
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
 
@@ -78,17 +79,20 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
     try:
         spec = GridSpec.model_validate(tree)
         for paradigm in spec.paradigms:
-            _check_recipe(spec, paradigm)
+            _check_recipe(spec, ("paradigms", paradigm), paradigm)
+        for number, variant in enumerate(spec.variants):
+            for paradigm in variant.chosen(spec.paradigms):
+                _check_recipe(spec, ("variants", number, "set"), paradigm, variant)
     except ValidationError as error:
         raise GridError("\n".join(_explain(error, file, tree))) from None
     return Grid(spec, file.resolve())
 
 
-def _check_recipe(spec: GridSpec, paradigm: str) -> None:
+def _check_recipe(spec: GridSpec, place: tuple[str | int, ...], paradigm: str, variant: Variant | None = None) -> None:
     try:
-        spec.recipe(paradigm)
+        spec.recipe(paradigm, variant)
     except ValidationError as error:
-        lines = [dict(line, loc=("paradigms", paradigm, *line["loc"])) for line in error.errors()]
+        lines = [dict(line, loc=(*place, *line["loc"])) for line in error.errors()]
         raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
 
 

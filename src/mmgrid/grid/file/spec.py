@@ -17,6 +17,7 @@ from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
 from mmgrid.grid.file.joint import JointTraining, joint_problems
 from mmgrid.grid.file.merges import MergesSpec, place_of, problems
+from mmgrid.grid.file.variants import Variant, variant_problems
 from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
 from mmgrid.semantic_ids.recipes import QuantiserRecipe, ResidualKMeansRecipe
@@ -247,6 +248,7 @@ class GridSpec(Frozen):
     semantic_ids: SemanticIdsSpec = SemanticIdsSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     joint: tuple[JointTraining, ...] = ()
+    variants: tuple[Variant, ...] = ()
     merges: tuple[MergesSpec, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
@@ -269,14 +271,23 @@ class GridSpec(Frozen):
         named = self.backbone.corpus if isinstance(self.backbone, TinyBackbone) else None
         return named or self.data.domains
 
-    def recipe(self, paradigm: str) -> Any:
-        """The complete recipe of a paradigm: the defaults, overridden by the values of this grid."""
+    def recipe(self, paradigm: str, variant: Variant | None = None) -> Any:
+        """The complete recipe of a paradigm: the defaults, overridden by the values of this grid and of a variant."""
         return PARADIGMS[paradigm].resolve(
-            self.paradigms[paradigm],
+            {**self.paradigms[paradigm], **(variant.set if variant else {})},
             backbone_kind=self.backbone.kind if self.backbone else "pretrained",
             history_length=None if self._official_lengths else self.evaluation.history_length,
             compat=self.compat,
         )
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of this name; None if it is a phase's."""
+        return next((one for one in self.variants if one.name == name), None)
+
+    @property
+    def _names_of_models(self) -> set[str]:
+        merges = {name for one in self.merges if (name := getattr(one, "name", None))}
+        return {"pretrain", "phase1", "phase2", "all", "popularity", "random", *merges}
 
     @property
     def _official_lengths(self) -> bool:
@@ -324,6 +335,9 @@ class GridSpec(Frozen):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
         for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):
             raise ValueError(f"joint[{number}]{key}: {problem}")
+        recipes = {name: PARADIGMS[name].recipe.model_fields for name in self.paradigms}
+        for number, key, problem in variant_problems(self.variants, self.data.domains, recipes, self._names_of_models):
+            raise ValueError(f"variants[{number}]{key}: {problem}")
         for number, study in enumerate(self.studies):
             for field, known in (("domains", domains), ("paradigms", paradigms)):
                 unknown = sorted(set(getattr(study, field) or ()) - known)
