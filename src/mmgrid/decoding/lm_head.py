@@ -1,8 +1,16 @@
 """Logits from a language model's head, for the whole vocabulary or for selected tokens only."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """How many tokens a language model chooses from; also of one within DistributedDataParallel."""
+    inner: Any = getattr(model, "module", model)
+    return len(inner.get_output_embeddings().weight)
 
 
 def lm_head_logits(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ Source: experience rehearsal, as in Robins 1995 (Catastrophic forgetting, rehear
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmgrid.seeds import generator
@@ -49,6 +50,6 @@ def rehearsed(loss: Callable[[nn.Module, dict[str, Any]], Tensor]) -> Callable[[
 
     def of_parts(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         losses = [size * loss(model, part) for part, size in zip(batch["parts"], batch["sizes"], strict=True)]
-        return sum(losses[1:], losses[0]) / sum(batch["sizes"])
+        return torch.stack(losses).sum() / sum(batch["sizes"])
 
     return of_parts

@@ -174,6 +174,7 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
             "evaluation": checkpoint.evaluation_protocol(inputs.grid, name),
             **_origin(inputs),
         },
+        recompute=inputs.grid.spec.training.recompute_activations,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.seeds import derive
 from mmgrid.training.fit import SAVE_SECONDS, fit
+from mmgrid.training.recomputation import recomputed
 from mmgrid.training.rehearsal import Rehearsal, rehearsed
 
 
@@ -56,6 +58,7 @@ def train(
     seed: int,
     place: Workplace,
     declared: Mapping[str, Any],
+    recompute: bool = False,
 ) -> Mapping[str, Any]:
     """Train a checkpoint and write it.
 
@@ -65,6 +68,7 @@ def train(
         start, needs: see `TrainingStart`.
         seed: the seed of the grid.
         declared: facts for the checkpoint's `mmgrid.json`.
+        recompute: whether layers compute their activations again in the backward pass, instead of keeping them.
     """
     phase = task.interval(calendar)
     # Nothing at or after the end of the phase is read, so nothing can leak.
@@ -82,17 +86,18 @@ def train(
         examples, loss = Rehearsal(examples, old, recipe.rehearsal, own_seed), rehearsed(paradigm.loss)
     torch.manual_seed(own_seed)  # only dropout draws from torch's global generator
     model.train()
-    report = fit(
-        model,
-        examples,
-        loss,
-        training,
-        place.step_folder,
-        seed=own_seed,
-        progress=place.progress,
-        save_seconds=place.save_seconds(SAVE_SECONDS),
-        tracking=place.tracking,
-    )
+    with recomputed(model) if recompute else nullcontext():
+        report = fit(
+            model,
+            examples,
+            loss,
+            training,
+            place.step_folder,
+            seed=own_seed,
+            progress=place.progress,
+            save_seconds=place.save_seconds(SAVE_SECONDS),
+            tracking=place.tracking,
+        )
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}
     write_facts(place.folder, {**about, **declared, **paradigm.facts(model)})

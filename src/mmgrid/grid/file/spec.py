@@ -232,6 +232,14 @@ class TrackingSpec(Frozen):
         return report_to
 
 
+class TrainingSpec(Frozen):
+    """How trainings run, without a change of their results. Never part of a fingerprint."""
+
+    recompute_activations: bool = Field(
+        default=False, description="whether layers compute their activations again in the backward pass"
+    )
+
+
 class GridSpec(Frozen):
     """A whole grid."""
 
@@ -253,6 +261,7 @@ class GridSpec(Frozen):
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
     tracking: TrackingSpec = TrackingSpec()
+    training: TrainingSpec = TrainingSpec()
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -335,7 +344,7 @@ class GridSpec(Frozen):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
         for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):
             raise ValueError(f"joint[{number}]{key}: {problem}")
-        recipes = {name: PARADIGMS[name].recipe.model_fields for name in self.paradigms}
+        recipes = {name: recipe.model_fields for name in self.paradigms if (recipe := PARADIGMS[name].recipe)}
         for number, key, problem in variant_problems(self.variants, self.data.domains, recipes, self._names_of_models):
             raise ValueError(f"variants[{number}]{key}: {problem}")
         for number, study in enumerate(self.studies):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 MODEL_TYPE = "mmgrid_sasrec"
 
@@ -46,6 +47,7 @@ class SasrecModel(PreTrainedModel):
 
     config_class = SasrecConfig
     base_model_prefix = ""
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: SasrecConfig):
         super().__init__(config)
@@ -55,6 +57,9 @@ class SasrecModel(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.items
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -89,7 +94,7 @@ class SasrecModel(PreTrainedModel):
         return logits, sequences[:, 1:][is_target]
 
 
-class _Block(nn.Module):
+class _Block(GradientCheckpointingLayer):
     """Causal self-attention and a two-layer network, each followed by dropout, residual and norm."""
 
     def __init__(self, config: SasrecConfig):

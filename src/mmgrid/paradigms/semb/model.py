@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mmgrid.backbone.load import BackboneError
@@ -67,12 +68,16 @@ class SembConfig(PreTrainedConfig):
 
 
 class SembModel(PreTrainedModel):
-    """Item tower, user tower, the [ITEM] vector, and the logarithm of the cosine's scale (1 / temperature)."""
+    """Item tower, user tower, the [ITEM] vector, and the logarithm of the cosine's scale (1 / temperature).
+
+    rows_at_once: packed rows whose activations training holds at once; None for all of a batch.
+    """
 
     config_class = SembConfig
     config: SembConfig
     base_model_prefix = ""
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: SembConfig):
         super().__init__(config)
@@ -81,7 +86,11 @@ class SembModel(PreTrainedModel):
         self.user_tower.set_input_embeddings(nn.Identity())  # it reads vectors, never tokens
         self.item_token = nn.Parameter(torch.zeros(config.item_config.hidden_size))
         self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.rows_at_once: int | None = None
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.item_tower.get_input_embeddings()
 
     @classmethod
     def over(cls, backbone: PreTrainedModel, seed: int, **options: Any) -> "SembModel":
@@ -138,6 +147,26 @@ class SembModel(PreTrainedModel):
         ).last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[item_places]
 
+    def _encode_in_chunks(
+        self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor, rows: int
+    ) -> Tensor:
+        """The same as `encode_items`, with the activations of `rows` rows at a time.
+
+        Each chunk is encoded again in the backward pass, with the gradients of its vectors: what GradCache does (Gao et
+        al. 2021, arXiv 2101.06983).
+        """
+        width = input_ids.shape[1]
+        row_of = item_places // width
+        vectors, places = [], []
+        for start in range(0, len(input_ids), rows):
+            inside = ((row_of >= start) & (row_of < start + rows)).nonzero()[:, 0]
+            chunk = [part[start : start + rows] for part in (input_ids, position_ids, segments)]
+            vectors.append(
+                checkpoint(self.encode_items, *chunk, item_places[inside] - start * width, use_reentrant=False)
+            )
+            places.append(inside)
+        return torch.cat(vectors)[torch.cat(places).argsort()]
+
     def encode_users(self, history: Tensor) -> Tensor:
         """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""
         return self.user_tower(inputs_embeds=history, use_cache=False).last_hidden_state
@@ -185,7 +214,8 @@ class SembModel(PreTrainedModel):
         if self.training:
             # Project the parameter itself: beyond the limit, a clamp in the loss would have no gradient.
             self.log_scale.data.clamp_(max=LARGEST_SCALE)
-        vectors = self.encode_items(input_ids, position_ids, segments, item_places)
+        items = (input_ids, position_ids, segments, item_places)
+        vectors = self._encode_in_chunks(*items, self.rows_at_once) if self.rows_at_once else self.encode_items(*items)
         predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
         positives = vectors[sequences[:, 1:][is_target]]
         own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])

@@ -67,7 +67,9 @@ class Semb(Paradigm[SembModel]):
     @classmethod
     def start(cls, recipe: SembRecipe, start: TrainingStart) -> tuple["Semb", SembModel]:
         assert start.folder is not None  # at least its base
-        return cls.load(start.folder, recipe)
+        paradigm, model = cls.load(start.folder, recipe)
+        model.rows_at_once = recipe.rows_at_once
+        return paradigm, model
 
     @classmethod
     def load(

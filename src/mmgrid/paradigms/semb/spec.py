@@ -27,6 +27,12 @@ class SembRecipe(Recipe):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     schedule: Schedule = "cosine"
     precision: Precision = "bf16"
+    rows_at_once: int | None = Field(
+        default=None,
+        ge=1,
+        json_schema_extra={"absent_means": None},
+        description="packed rows of items whose activations training holds at once; fewer take longer and less memory",
+    )
     targets: WhichTargets = Field(
         default="phase",
         json_schema_extra={"absent_means": "phase"},

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mmgrid.backbone.random_weights import with_random_weights
 from mmgrid.backbone.token_rows import append_token_rows, keep_token_rows, token_tables
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.decoding import ItemTrie, beam_search
-from mmgrid.decoding.lm_head import lm_head_logits
+from mmgrid.decoding.lm_head import lm_head_logits, vocabulary_of
 from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.evaluation import list_ranks
 from mmgrid.files import sha256_file
@@ -39,6 +40,7 @@ from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
 from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.padding import pad_left, pad_right
+from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
 from mmgrid.paradigms.shared.targets import targets
 from mmgrid.paradigms.shared.windows import windows
 from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
@@ -227,7 +229,8 @@ class Semid(Paradigm[PreTrainedModel]):
         code = labels - self.tokens.first
         is_code = code >= 0
         code_losses = self._code_losses(model, states[is_code], code[is_code])
-        word_losses = F.cross_entropy(lm_head_logits(model, states[~is_code]), labels[~is_code], reduction="sum")
+        words = states[~is_code], labels[~is_code]
+        word_losses = summed_cross_entropy(*words, partial(lm_head_logits, model), vocabulary_of(model))
         weight = self.recipe.code_weight
         total = weight * code_losses.sum() + word_losses
         return total / (weight * is_code.sum() + (~is_code).sum())

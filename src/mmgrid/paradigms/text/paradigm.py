@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,10 +24,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import HeldOut, Histories, Items, Known, Phase
+from mmgrid.decoding.lm_head import lm_head_logits, vocabulary_of
 from mmgrid.paradigms.contract import CannotTrainError, Paradigm, Predictions, TrainingStart
-from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, check_packing, collate
+from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
+from mmgrid.paradigms.shared.sliced_loss import fits_at_once, summed_cross_entropy
 from mmgrid.paradigms.shared.targets import Targets, targets
 from mmgrid.paradigms.shared.windows import Windows, windows
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, TitleGenerator, VllmGenerator
@@ -137,8 +140,13 @@ class Text(Paradigm[PreTrainedModel]):
         return TextExamples(chosen, self.prompts(items), self.config["history_length"])
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        """Mean cross-entropy of the answers' tokens; only their logits are computed."""
-        return F.cross_entropy(answer_logits(model, batch).float(), batch["labels"])
+        """Mean cross-entropy of the answers' tokens; only their logits are computed, and few of them at once."""
+        labels, vocabulary = batch["labels"], vocabulary_of(model)
+        if fits_at_once(len(labels), vocabulary):
+            return F.cross_entropy(answer_logits(model, batch).float(), labels)
+        inner = getattr(model, "module", model)  # of DistributedDataParallel
+        states = answer_states(model, batch)
+        return summed_cross_entropy(states, labels, partial(lm_head_logits, inner), vocabulary) / len(labels)
 
     def predictions(self, model: PreTrainedModel, batch: dict[str, Any]) -> list[Predictions]:
         """Among all tokens, for each token of the answers."""

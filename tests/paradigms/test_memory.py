@@ -1,0 +1,174 @@
+"""Training in less memory: the same gradients from chunks of items and slices of logits, the same weights recomputed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kits.small import (
+    make_backbone,
+    make_item_codes,
+    make_tokenizer,
+    sasrec_recipe,
+    semb_recipe,
+    semid_recipe,
+    text_recipe,
+)
+from mmgrid.paradigms.sasrec.paradigm import Sasrec
+from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semid.paradigm import Semid
+from mmgrid.paradigms.shared import sliced_loss
+from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
+from mmgrid.paradigms.text.paradigm import Text
+from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
+from mmgrid.training.fit import fit
+from mmgrid.training.recomputation import recomputed
+
+ITEMS = make_items(40)
+TOKENIZER = make_tokenizer(ITEMS)
+HISTORIES = make_histories([[(user * 7 + step) % 40 for step in range(9)] for user in range(24)])
+
+
+@contextmanager
+def kept() -> Iterator[list[int]]:
+    """The bytes of what autograd keeps for the backward pass: each storage once."""
+    sizes: dict[int, int] = {}
+    total = [0]
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        total[0] = sum(sizes.values())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield total
+
+
+RECIPES = {"sasrec": sasrec_recipe(dropout=0.3), "semb": semb_recipe(batch_negatives=True)}
+RECIPES |= {"text": text_recipe(), "semid": semid_recipe()}
+
+
+def started(name: str) -> tuple[Any, Any]:
+    """A paradigm and its untrained model."""
+    recipe: Any = RECIPES[name]
+    if name == "sasrec":
+        return Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
+    if name == "semb":
+        return Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+    backbone = make_backbone(TOKENIZER, head=True)
+    if name == "text":
+        return Text.create(recipe, backbone, TOKENIZER)
+    return Semid.create(recipe, backbone, TOKENIZER, make_item_codes(len(ITEMS)), "kitchen", seed=0)
+
+
+def batch_of(paradigm: Any) -> dict[str, Any]:
+    examples = paradigm.examples(HISTORIES, ITEMS, PHASE, 0)
+    return examples.collate([examples.draw(index, 0) for index in range(8)])
+
+
+def gradients(paradigm: Any, model: nn.Module, batch: dict[str, Any]) -> tuple[float, dict[str, Tensor]]:
+    model.zero_grad()
+    loss = paradigm.loss(model, batch)
+    loss.backward()
+    return float(loss.detach()), {
+        name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000])
+def test_chunks_of_items_give_the_same_loss_and_gradients(rows: int) -> None:
+    paradigm, model = started("semb")
+    model = model.double()
+    batch = batch_of(paradigm)
+    assert len(batch["input_ids"]) > 3, "otherwise there are no chunks"
+    whole = gradients(paradigm, model, batch)
+    model.rows_at_once = rows
+    chunked = gradients(paradigm, model, batch)
+    assert chunked[0] == pytest.approx(whole[0], rel=1e-12)
+    assert chunked[1].keys() == whole[1].keys()
+    for name, gradient in whole[1].items():
+        torch.testing.assert_close(chunked[1][name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_chunks_hold_the_activations_of_one_chunk() -> None:
+    paradigm, model = started("semb")
+    batch = batch_of(paradigm)
+    measured = {}
+    for rows in (None, 1):
+        model.rows_at_once = rows
+        with kept() as total:
+            paradigm.loss(model, batch)
+        measured[rows] = total[0]
+    assert measured[1] < measured[None] / 2
+
+
+def test_a_checkpoint_is_started_with_the_recipes_rows(tmp_path: Path) -> None:
+    paradigm, model = started("semb")
+    paradigm.save(model, tmp_path)
+    assert Semb.load(tmp_path)[1].rows_at_once is None
+    from mmgrid.paradigms.contract import TrainingStart
+
+    start = TrainingStart(tmp_path, ITEMS, "garden", 0, 0, {})
+    assert Semb.start(semb_recipe(rows_at_once=5), start)[1].rows_at_once == 5
+
+
+@pytest.mark.parametrize("largest", [1, 70, 200, 10_000])
+def test_slices_give_the_cross_entropy_of_the_whole(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sliced_loss, "LARGEST_LOGITS", largest)
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(13, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(31, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(31, (13,), generator=draw)
+    most = []
+
+    def logits(some: Tensor) -> Tensor:
+        most.append(len(some))
+        return some @ weight.T
+
+    F.cross_entropy(states @ weight.T, labels, reduction="sum").backward()
+    expected = [states.grad, weight.grad]
+    states.grad = weight.grad = None
+    summed_cross_entropy(states, labels, logits, 31).backward()
+    for found, wanted in zip([states.grad, weight.grad], expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert max(most) * 31 <= max(largest, 31)
+
+
+@pytest.mark.parametrize("name", ["text", "semid"])
+def test_the_loss_in_slices_is_that_of_all_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paradigm, model = started(name)
+    model = model.double()
+    batch = batch_of(paradigm)
+    whole = gradients(paradigm, model, batch)
+    monkeypatch.setattr(sliced_loss, "LARGEST_LOGITS", 5 * len(TOKENIZER))
+    sliced = gradients(paradigm, model, batch)
+    assert sliced[0] == pytest.approx(whole[0], rel=1e-6), "logits are taken in float32"
+    for name, gradient in whole[1].items():
+        torch.testing.assert_close(sliced[1][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recomputed_activations_change_no_weight(name: str, tmp_path: Path) -> None:
+    models, sizes = {}, {}
+    for recompute in (False, True):
+        paradigm, model = started(name)
+        batch = batch_of(paradigm)
+        model.train()
+        torch.manual_seed(0)
+        with recomputed(model) if recompute else nullcontext():
+            with kept() as total:
+                paradigm.loss(model, batch)
+            sizes[recompute] = total[0]
+            torch.manual_seed(0)
+            recipe = RECIPES[name].training("pretrain").model_copy(update={"epochs": 1})
+            examples = paradigm.examples(HISTORIES, ITEMS, PHASE, 0)
+            fit(model, examples, paradigm.loss, recipe, tmp_path / str(recompute), seed=0)
+        models[recompute] = model
+    assert same_weights(models[False], models[True])
+    assert sizes[True] < 0.8 * sizes[False]
