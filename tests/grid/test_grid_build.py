@@ -11,6 +11,7 @@ from kits.tiny_grid import BASELINES, Built, bytes_below, cells_of, mmgrid, name
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import load_grid
+from mmgrid.grid.file.spec import TrainingSpec
 from mmgrid.merging.verify import verify
 from mmgrid.runners import run_local
 
@@ -144,3 +145,5 @@ def test_the_environment_sets_the_interval_of_step_checkpoints(
         monkeypatch.setenv("MMGRID_SAVE_SECONDS", text)
         with pytest.raises(ValueError, match=f"MMGRID_SAVE_SECONDS is '{text}': must be a number of seconds"):
             job.save_seconds(60.0)
+    monkeypatch.delenv("MMGRID_SAVE_SECONDS")
+    assert Workplace(tmp_path, training=TrainingSpec(save_minutes=10)).save_seconds(60.0) == 600.0

@@ -1,5 +1,6 @@
 """`fit`: schedules follow their formulas, examples come in order, invariants hold, errors are clear."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import TrainerControl, TrainerState
 
 from kits.small import sasrec_recipe
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
 from mmgrid.training import TrainingRecipe
+from mmgrid.training import fit as fit_module
 from mmgrid.training.fit import TrainingError, fit
 from mmgrid.training.schedule import EpochSequence
 
@@ -133,6 +136,25 @@ class TestExamples:
     def test_nothing_is_printed(self, tmp_path: Path, capfd) -> None:
         _fit(tmp_path, _recipe(), save_seconds=0)
         assert capfd.readouterr() == ("", "")
+
+
+class TestStepCheckpoints:
+    def test_a_costly_one_delays_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [0.0]
+        monkeypatch.setattr(fit_module.time, "monotonic", lambda: clock[0])
+        callback = fit_module._StepCallback(None, every=1, save_seconds=60)
+        saved = []
+        for step in range(1, 1001):
+            clock[0] += 10
+            control = TrainerControl()
+            callback.on_step_end(None, TrainerState(global_step=step, max_steps=2000), control)
+            if control.should_save:
+                saved.append(step)
+                clock[0] += 4  # what saving takes
+                callback.on_save(None, None, control)
+        gaps = [10 * (later - former) for former, later in itertools.pairwise(saved)]
+        assert saved[0] == 6, "the first after a minute"
+        assert set(gaps) == {200}, "4 seconds are 2 % of 200"
 
 
 class TestInvariants:

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 LOSS_POINTS = 200  # approximate length of a loss curve
 SAVE_SECONDS = 60.0
+SAVE_SHARE = 0.02  # of the time, that step checkpoints may take
 
 
 class TrainingError(RuntimeError):
@@ -71,7 +72,8 @@ def fit(
         loss: `loss(model, batch)` returns the mean loss of a batch as a scalar.
         step_folder: for step checkpoints.
         progress: called at every logged step.
-        save_seconds: minimum time between two step checkpoints; it does not affect the weights.
+        save_seconds: minimum time between two step checkpoints; it does not affect the weights. Where saving takes long,
+            more time passes between two, such that it takes 2 % of the time at most; 0 saves at every logged step.
         tracking: experiment trackers that follow the training; they do not affect the weights.
 
     Raises:
@@ -205,7 +207,7 @@ class _LossTrainer(Trainer):
 
 
 class _StepCallback(TrainerCallback):
-    """Reports progress, and requests a step checkpoint when enough time has passed.
+    """Reports progress, and requests a step checkpoint when enough time has passed, which depends on what one costs.
 
     Checkpoints are written at logging steps only, so that a resumed run logs the same loss curve.
     """
@@ -215,14 +217,24 @@ class _StepCallback(TrainerCallback):
         self.every = every
         self.save_seconds = save_seconds
         self.saved_at = time.monotonic()
+        self.cost = 0.0  # seconds that the last step checkpoint took
+
+    @property
+    def wait(self) -> float:
+        """Seconds from one step checkpoint to the next."""
+        return max(self.save_seconds, self.cost * (1 / SAVE_SHARE - 1)) if self.save_seconds else 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
             # The first process's clock decides for all, since each writes its part of a step checkpoint.
-            due = broadcast_object_list([time.monotonic() - self.saved_at >= self.save_seconds])
+            due = broadcast_object_list([time.monotonic() - self.saved_at >= self.wait])
             if due[0]:
                 control.should_save = True
                 self.saved_at = time.monotonic()
+
+    def on_save(self, args, state, control, **kwargs):
+        now = time.monotonic()
+        self.cost, self.saved_at = now - self.saved_at, now
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.progress:

@@ -43,9 +43,8 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
         nonlocal outcome
         outcome = "built"
         _LOG.info("%s, version %s, is being built", cell.name, cell.fingerprint[:SHORT_DIGITS])
-        return BUILDERS[cell.kind](
-            _Inputs.checked(cell, grid, store), Workplace(folder, progress, _tracking(cell, grid, store))
-        )
+        place = Workplace(folder, progress, _tracking(cell, grid, store), grid.spec.training)
+        return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), place)
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)
     return "waiting" if record is None else outcome
@@ -174,7 +173,6 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
             "evaluation": checkpoint.evaluation_protocol(inputs.grid, name),
             **_origin(inputs),
         },
-        recompute=inputs.grid.spec.training.recompute_activations,
     )
 
 

@@ -58,7 +58,6 @@ def train(
     seed: int,
     place: Workplace,
     declared: Mapping[str, Any],
-    recompute: bool = False,
 ) -> Mapping[str, Any]:
     """Train a checkpoint and write it.
 
@@ -68,7 +67,6 @@ def train(
         start, needs: see `TrainingStart`.
         seed: the seed of the grid.
         declared: facts for the checkpoint's `mmgrid.json`.
-        recompute: whether layers compute their activations again in the backward pass, instead of keeping them.
     """
     phase = task.interval(calendar)
     # Nothing at or after the end of the phase is read, so nothing can leak.
@@ -86,7 +84,7 @@ def train(
         examples, loss = Rehearsal(examples, old, recipe.rehearsal, own_seed), rehearsed(paradigm.loss)
     torch.manual_seed(own_seed)  # only dropout draws from torch's global generator
     model.train()
-    with recomputed(model) if recompute else nullcontext():
+    with recomputed(model) if place.training.recompute_activations else nullcontext():
         report = fit(
             model,
             examples,

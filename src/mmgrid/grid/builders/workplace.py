@@ -1,9 +1,10 @@
 """Where a cell is built: its folder, the step checkpoints of its training, a callback for progress, and trackers."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmgrid.grid.file.spec import TrainingSpec
 from mmgrid.store import STEP_FOLDER
 from mmgrid.training import StepProgress
 from mmgrid.training.tracking import Tracking
@@ -18,6 +19,7 @@ class Workplace:
     folder: Path
     progress: StepProgress | None = None
     tracking: Tracking | None = None
+    training: TrainingSpec = field(default_factory=TrainingSpec)
 
     @property
     def step_folder(self) -> Path:
@@ -25,7 +27,12 @@ class Workplace:
         return self.folder / STEP_FOLDER
 
     def save_seconds(self, default: float) -> float:
-        """Minimum seconds between two step checkpoints, set by MMGRID_SAVE_SECONDS; it does not change the weights."""
+        """Minimum seconds between two step checkpoints; they do not change the weights.
+
+        Set by MMGRID_SAVE_SECONDS, otherwise by the grid's `training.save_minutes`.
+        """
+        if self.training.save_minutes is not None:
+            default = 60 * self.training.save_minutes
         text = os.environ.get(SAVE_VARIABLE)
         try:
             seconds = default if not text else float(text)

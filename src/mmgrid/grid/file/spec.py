@@ -238,6 +238,12 @@ class TrainingSpec(Frozen):
     recompute_activations: bool = Field(
         default=False, description="whether layers compute their activations again in the backward pass"
     )
+    save_minutes: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="least time between two step checkpoints; by default one minute, or what makes saving 2 % of the time",
+    )
 
 
 class GridSpec(Frozen):
