@@ -68,7 +68,7 @@ def test_the_command_compares_the_domains_of_one_grid(studied: Built) -> None:
     assert {row["domain"]: row["best"] for row in found["facts"]} == _best(studied, "all")
     assert [row["predictor"] for row in found["predictors"]] == ["one", "mean", "recency"]
     text = mmgrid(*arguments, environment={"COLUMNS": "200"}).out
-    assert "semb, seed 0: 3 domains cannot order predictors; 5 are needed." in text
+    assert "semb, seed 0: 3 domains cannot order predictors; 6 are needed." in text
     assert mmgrid(*arguments, "--group", "none").code == 2
 
 

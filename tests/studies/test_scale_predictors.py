@@ -130,11 +130,17 @@ def test_few_domains_are_said_to_be_few() -> None:
         "recency",
     }  # two others are too few for several facts
     assert three["findings"].is_empty()
-    assert study.evidence(three) == ["semb, seed 0: 3 domains cannot order predictors; 5 are needed."]
+    assert study.evidence(three) == ["semb, seed 0: 3 domains cannot order predictors; 6 are needed."]
     alone = study.answer(_line(domains="a"))
     schemas_hold(alone, study.TABLES)
     assert alone["predictions"].is_empty()
     assert study.evidence(alone) == ["One domain has no others to predict from."]
+
+
+def test_five_domains_are_too_few_and_six_are_not() -> None:
+    """Were every domain predicted better, sign flips would give p = 2/32 with five domains and 2/64 with six."""
+    assert study.answer(_line(domains="abcde"))["findings"].is_empty()
+    assert study.answer(_line(domains="abcdef"))["findings"].height == 3
 
 
 def test_findings_and_edges_are_said() -> None:
