@@ -45,6 +45,24 @@ def test_what_equals_the_shared_model_takes_no_bytes(tmp_path: Path) -> None:
     assert report.domains["a"].parts[0].bytes == 40 * 8 // 2 + 40 * 2 + 16 * 4
 
 
+def test_a_model_that_is_there_already_is_shared(tmp_path: Path) -> None:
+    models = {name: {"x": numbers(number, 12, 8)} for number, name in enumerate(("base", "a", "b", "both"))}
+    for name, model in models.items():
+        write_model(tmp_path / name, model)
+    recipe = {"base": str(tmp_path / "base"), "sources": sources(tmp_path, "a", "b")}
+    family = {"shared": str(tmp_path / "both"), "part": {"kind": "mask", "rescale": "none"}}
+    build(recipe | {"family": family}, tmp_path / "work/f", place=tmp_path / "kept/f")
+    assert bytes_of(tmp_path / "work/f/shared") == bytes_of(tmp_path / "both")
+    told = json.loads((tmp_path / "work/f/family.json").read_text())["recipe"]
+    assert (told["family"]["shared"], told["sources"][0]["path"]) == ("../both", "../a")
+    expand(tmp_path / "work/f", tmp_path / "out", domain="a")
+    base, own, both = (models[name]["x"] for name in ("base", "a", "both"))
+    agree = (own - base) * (both - base) > 0
+    np.testing.assert_allclose(values_of(tmp_path / "out")["x"], np.where(agree, both, base), atol=1e-6)
+    with pytest.raises(MergeError, match=r"cannot be shared beside what the method makes; leave one out"):
+        build(recipe | {"method": "task_arithmetic", "family": family}, tmp_path / "g")
+
+
 def test_parts_by_tower_and_by_rule(tmp_path: Path) -> None:
     names = ("item_tower.layers.0.w", "item_tower.norm", "user_tower.layers.0.w", "user_tower.layers.1.w", "head")
     for number, name in enumerate(("a", "b")):

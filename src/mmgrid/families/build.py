@@ -13,7 +13,7 @@ from mmgrid import __version__
 from mmgrid.families.domain import DomainTask, write_domain
 from mmgrid.families.files import Lockers
 from mmgrid.families.models import elsewhere, inside, put_model
-from mmgrid.families.recipe import FamilyRecipe
+from mmgrid.families.recipe import BASE, MERGE, FamilyRecipe
 from mmgrid.families.report import FamilyReport, report_of
 from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.merging.arrays.parallel import default_workers
@@ -37,7 +37,7 @@ from mmgrid.merging.models.sources import is_adapter, open_source
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable
 from mmgrid.merging.on_disk import merge
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
-from mmgrid.merging.output.record import relative_to
+from mmgrid.merging.output.record import relative_path, relative_to
 from mmgrid.merging.plan.prepare import paths_of
 from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
 
@@ -49,6 +49,7 @@ def build(
     workers: int | None = None,
     progress: MergeProgress | None = None,
     digests: bool = True,
+    place: Path | None = None,
 ) -> FamilyReport:
     """Write a family of models.
 
@@ -58,6 +59,7 @@ def build(
         workers: number of threads; does not change the result. Default: one per core.
         progress: called with bytes done, bytes in all, and the tensor's name, while domains are read back and compared.
         digests: as for `merge`, which makes the shared model.
+        place: the final place of the folder, if the caller moves it; paths in its files are counted from there.
 
     Returns:
         The bytes and errors of each part. Errors are measured on what was written and read back.
@@ -70,13 +72,13 @@ def build(
     family = FamilyRecipe.load(recipe)
     merged = family.merge.with_paths(found)
     out, workers = Path(out).absolute(), workers or default_workers()
-    check_outside(out, paths_of(merged))
+    check_outside(out, [*paths_of(merged), *([family.shared_path] if family.shared_path else [])])
     check_free(out)
     if any(source.stack for source in merged.sources):
         raise MergeError("sources: a source of a family is a checkpoint, and cannot be stacked; merge it first")
     with clear_disk_errors(out, remedy="give another output folder"), working(out, FAMILY_FILE) as work:
         clear(work)
-        builder = _Builder(family, merged, out, work, workers, digests, progress)
+        builder = _Builder(family, merged, place or out, work, workers, digests, progress)
         written = builder.write()
         write_json(work / FAMILY_FILE, written.as_json())
     return FamilyReport(
@@ -94,7 +96,7 @@ class _Builder:
 
     recipe: FamilyRecipe
     merged: MergeRecipe
-    out: Path
+    place: Path
     work: Path
     workers: int
     digests: bool
@@ -104,24 +106,27 @@ class _Builder:
     done: int = 0
 
     def write(self) -> FamilyFile:
+        total = self._total()
         self.lockers = Lockers(self.work)
         shared, place = self._shared()
         base, base_place = self._base()
         domains: dict[str, DomainEntry] = {}
-        recipe = relative_to(self.merged, self.out.parent).model_dump(mode="json")
-        if self.recipe.spec.chain or self.recipe.spec.shared == "base":
+        recipe = relative_to(self.merged, self.place.parent).model_dump(mode="json")
+        if self.recipe.spec.chain or self.recipe.spec.shared != MERGE:
             recipe.pop("method")
+        family = self.recipe.spec.model_dump(mode="json")
+        if self.recipe.shared_path is not None:
+            family["shared"] = relative_path(found(self.recipe.shared_path), self.place.parent).as_posix()
         about = {
             "mmgrid": __version__,
             "shared": place,
             "base": base_place,
-            "recipe": recipe | {"family": self.recipe.spec.model_dump(mode="json")},
+            "recipe": recipe | {"family": family},
         }
         with contextlib.ExitStack() as stack:
             reference: Source = stack.enter_context(open_model(shared))
             below = None if base is None else stack.enter_context(open_model(base))
             before: str | None = None
-            total = self._total()
             for source in self.merged.sources:
                 name = str(source.name)
                 folder = self.work / PARTS_FOLDER / name
@@ -155,11 +160,16 @@ class _Builder:
             first = self.merged.sources[0]
             with open_source(first.path, first.onto) as source:
                 put_model(source, first.path, folder, self.workers)
-        elif spec.shared == "merge":
+        elif spec.shared == MERGE:
             self._merge(folder)
-        else:
+        elif spec.shared == BASE:
             assert self.merged.base is not None
             return self._placed(self.merged.base, folder)
+        else:
+            assert self.recipe.shared_path is not None
+            path = found(self.recipe.shared_path)
+            with open_model(path) as model:
+                put_model(model, path, folder, self.workers)
         return folder, self._noted(folder)
 
     def _base(self) -> tuple[Path | None, ModelPlace | None]:
@@ -174,7 +184,7 @@ class _Builder:
             raise MergeError(f"base: {path}: must be a plain checkpoint; merge the adapter, or stack the layers, first")
         with open_model(path) as model:
             if not self.recipe.spec.copy_base:
-                return path, elsewhere(path, model.files, self.out, self.workers)
+                return path, elsewhere(path, model.files, self.place, self.workers)
             put_model(model, path, folder, self.workers)
         return folder, self._noted(folder)
 
@@ -194,17 +204,20 @@ class _Builder:
             recipe = recipe.model_copy(update={"blocks": {BACKBONE: "merge", "*": "keep_all"}})
         if get_method(recipe.method).base == "none":  # then the base is there for masks
             recipe = recipe.model_copy(update={"base": None})
-        merge(recipe, folder, workers=self.workers, digests=self.digests, place=self.out / SHARED_FOLDER)
+        merge(recipe, folder, workers=self.workers, digests=self.digests, place=self.place / SHARED_FOLDER)
 
     def _open(self, source: MergeSource) -> Source:
         return open_source(source.path, source.onto, self.merged.base)
 
     def _total(self) -> int:
-        """The bytes of all domains' tensors."""
-        total = 0
+        """The bytes of all domains' tensors, after a check that each rule of the recipe is for some of them."""
+        total, names = 0, set[str]()
         for source in self.merged.sources:
             with self._open(source) as opened:
                 total += sum(opened.info(name).bytes for name in opened)
+                names.update(opened)
+        if (idle := self.recipe.spec.idle(names)) is not None:
+            raise MergeError(f"family.{idle}; the models have {min(names)}, …")
         return total
 
     def _counting(self, total: int) -> Callable[[str, int], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
@@ -132,6 +132,16 @@ class PartChoice(_Options):
         """The part of a tensor."""
         found = next((rule.part for rule in self.rules if rule.fits(name)), None)
         return found or self.towers.get(tower_of(name).removesuffix(TOWER_SUFFIX), self.part)
+
+    def idle(self, names: Collection[str]) -> str | None:
+        """Says which rule or tower is for none of the tensors of these names; None if each is for some."""
+        for number, rule in enumerate(self.rules):
+            if not any(map(rule.fits, names)):
+                patterns = (rule.tensors,) if isinstance(rule.tensors, str) else rule.tensors
+                return f"rules[{number}]: no tensor is called {' or '.join(patterns)}"
+        known = {tower_of(name).removesuffix(TOWER_SUFFIX) for name in names}
+        lacking = sorted(self.towers.keys() - known)
+        return f"towers: there is no tower {lacking[0]}" if lacking else None
 
     @property
     def all(self) -> Iterator[PartOptions]:

@@ -15,32 +15,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from mmgrid.families.parts import KINDS, PartChoice
-from mmgrid.files import safe_segment, short_name_of
+from mmgrid.files import on_hub, safe_segment, short_name_of
 from mmgrid.merging.errors import MergeError, nearest
 from mmgrid.merging.models.declaration import read_declaration
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.plan.recipe import MergeRecipe, read_yaml
 
 _SECTION = "family"
+MERGE, BASE = "merge", "base"  # what is shared, unless it is a folder
 
 
 class FamilySpec(PartChoice):
     """The section `family`.
 
     Attributes:
-        shared: "merge", the merge of the sources by the recipe's method; or "base", the base itself.
+        shared: "merge", the merge of the sources by the recipe's method; "base", the base itself; or the folder of another
+            model.
         chain: the sources are one checkpoint after the other: the first is stored as it is, and each later one as a
             change of the one before.
         copy_base: put a copy of the base into the family, where it needs one (as the shared model, or under masks).
             Otherwise the base is read from where it lies.
     """
 
-    shared: Literal["merge", "base"] = Field(default="merge")
+    shared: str = Field(default=MERGE, min_length=1)
     chain: bool = False
     copy_base: bool = True
 
@@ -51,10 +53,11 @@ class FamilyRecipe:
     Attributes:
         merge: the sources have names, which are those of the domains.
         spec: the section `family`.
+        shared_path: the folder of the shared model, or its name on the Hub, if it is there already.
     """
 
-    def __init__(self, merge: MergeRecipe, spec: FamilySpec) -> None:
-        self.merge, self.spec = merge, spec
+    def __init__(self, merge: MergeRecipe, spec: FamilySpec, shared_path: Path | None = None) -> None:
+        self.merge, self.spec, self.shared_path = merge, spec, shared_path
 
     @classmethod
     def load(cls, recipe: FamilyRecipe | Mapping[str, Any] | str | Path) -> FamilyRecipe:
@@ -75,7 +78,11 @@ class FamilyRecipe:
         spec = _spec(rest.pop(_SECTION, {}), where, "method" in rest)
         if spec.chain and rest.keys() & {"method", "base"}:
             raise MergeError(f"{where}: a chain has neither method nor base: its first source is the shared model")
-        if spec.shared == "base" and rest.get("base") is None and not spec.chain:
+        given = spec.shared not in (MERGE, BASE)
+        if given and (spec.chain or "method" in rest):
+            shares = "its first source" if spec.chain else "what the method makes"
+            raise MergeError(f"{where}: {_SECTION}.shared: {spec.shared} cannot be shared beside {shares}; leave one out")
+        if spec.shared == BASE and rest.get("base") is None and not spec.chain:
             raise MergeError(f"{where}: names no method, so the base is the shared model; name it (base: FOLDER)")
         bound = sorted({part.kind for part in spec.all} & {"mask", "low_rank"})
         if spec.chain and bound:
@@ -83,14 +90,19 @@ class FamilyRecipe:
                 f"{where}: a chain has no part {bound[0]}, which is a change of the shared model and not of the checkpoint "
                 "before; choose delta, exact, own or shared"
             )
-        if spec.masks and spec.shared == "base":
+        if spec.masks and spec.shared == BASE:
             raise MergeError(
                 f"{where}: masks choose from a shared change, and the base has none: name a method, e.g. emr"
             )
         if spec.masks and rest.get("base") is None:
             raise MergeError(f"{where}: masks need a base, the model that the sources were trained from (base: FOLDER)")
         merge = MergeRecipe.load({"method": "linear", **rest}).anchored(folder)
-        return cls(_named(merge, where, chain=spec.chain), spec)
+        path = Path(spec.shared).expanduser() if given else None
+        if path is not None and not on_hub(path, folder):
+            path = folder / path
+            if not path.is_dir():
+                raise MergeError(f"{where}: {_SECTION}.shared: no folder {path}; write {MERGE}, {BASE}, or a model's folder")
+        return cls(_named(merge, where, chain=spec.chain), spec, path)
 
     @property
     def domains(self) -> dict[str, Path]:
@@ -102,17 +114,17 @@ def _spec(value: Any, where: str, has_method: bool) -> FamilySpec:
     if not isinstance(value, Mapping):
         raise MergeError(f"{where}: {_SECTION}: must hold part, towers, rules, …")
     try:
-        return FamilySpec.model_validate({"shared": "merge" if has_method else "base", **value})
+        return FamilySpec.model_validate({"shared": MERGE if has_method else BASE, **value})
     except ValidationError as error:
         first = error.errors()[0]
         raise MergeError(f"{where}: {described(first, _SECTION, FamilySpec.model_fields)}") from error
 
 
 def described(error: Any, section: str, known: Any) -> str:
-    """One line for an error of pydantic in the choice of parts: its place, and what to write."""
+    """One line for an error of pydantic in the choice of parts: its place, and what to write. section: may be empty."""
     names = [str(part) for part in error["loc"]]
     named = [part for part in names if part not in KINDS or part == names[-1]]
-    place = ".".join([section, *named])
+    place = ".".join([section, *named]).removeprefix(".")
     if error["type"] == "extra_forbidden":
         known = known if len(named) == 1 else ()
         hint = nearest(names[-1], known)

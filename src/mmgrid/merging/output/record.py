@@ -92,16 +92,16 @@ def _of_a_paradigm(made_from: Any) -> bool:
 
 
 def relative_to(recipe: MergeRecipe, folder: Path) -> MergeRecipe:
-    """The recipe with paths relative to `folder`.
+    """The recipe with paths relative to `folder`; see `relative_path`."""
+    return recipe.with_paths(lambda path: relative_path(path, folder))
+
+
+def relative_path(path: Path, folder: Path) -> Path:
+    """A model's path relative to `folder`.
 
     Models of the Hub have their name and commit instead; paths on another drive of Windows stay absolute.
     """
-    near = folder.absolute().drive
-
-    def seen(path: Path) -> Path:
-        name = name_of(path)
-        if name is not None:
-            return Path(str(name))
-        return Path(os.path.relpath(path, folder)) if path.absolute().drive == near else path
-
-    return recipe.with_paths(seen)
+    name = name_of(path)
+    if name is not None:
+        return Path(str(name))
+    return Path(os.path.relpath(path, folder)) if path.absolute().drive == folder.absolute().drive else path
