@@ -191,7 +191,10 @@ def test_a_file_with_the_name_of_a_part_is_refused(whole: Path, tmp_path: Path) 
         ({"parts": "delta"}, r"family.parts: unknown key; did you mean part\?"),
         ({"towers": {"item": "owned"}}, r"family.towers.item: must name a kind of part, not 'owned'"),
         ({"part": "mask"}, r"masks choose from a shared change"),
-        ({"rules": [{"tensors": "*.mlq.*", "part": "own"}]}, r"family.rules\[0\]: no tensor is called \*.mlq.\*; the models"),
+        (
+            {"rules": [{"tensors": "*.mlq.*", "part": "own"}]},
+            r"family.rules\[0\]: no tensor is called \*.mlq.\*; the models",
+        ),
         ({"towers": {"itm": "own"}}, r"family.towers: there is no tower itm; the models have"),
         ({"shared": "bas"}, r"family.shared: no folder .*bas; write merge, base, or a model's folder"),
         ({"shared": "merge", "chain": True}, r"a chain has neither method nor base"),

@@ -81,7 +81,9 @@ class FamilyRecipe:
         given = spec.shared not in (MERGE, BASE)
         if given and (spec.chain or "method" in rest):
             shares = "its first source" if spec.chain else "what the method makes"
-            raise MergeError(f"{where}: {_SECTION}.shared: {spec.shared} cannot be shared beside {shares}; leave one out")
+            raise MergeError(
+                f"{where}: {_SECTION}.shared: {spec.shared} cannot be shared beside {shares}; leave one out"
+            )
         if spec.shared == BASE and rest.get("base") is None and not spec.chain:
             raise MergeError(f"{where}: names no method, so the base is the shared model; name it (base: FOLDER)")
         bound = sorted({part.kind for part in spec.all} & {"mask", "low_rank"})
@@ -101,7 +103,9 @@ class FamilyRecipe:
         if path is not None and not on_hub(path, folder):
             path = folder / path
             if not path.is_dir():
-                raise MergeError(f"{where}: {_SECTION}.shared: no folder {path}; write {MERGE}, {BASE}, or a model's folder")
+                raise MergeError(
+                    f"{where}: {_SECTION}.shared: no folder {path}; write {MERGE}, {BASE}, or a model's folder"
+                )
         return cls(_named(merge, where, chain=spec.chain), spec, path)
 
     @property

@@ -217,6 +217,13 @@ def _merge(inputs: _Inputs, place: Workplace) -> Summary:
     return merge_to_folder(inputs.recipe, inputs.folders, place.folder, final_place=final)
 
 
+def _family(inputs: _Inputs, place: Workplace) -> Summary:
+    from mmgrid.grid.builders.family import write_family
+
+    final = inputs.store.folder(inputs.cell.address)
+    return write_family(inputs.recipe, inputs.folders, place.folder, final_place=final)
+
+
 def _learned(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders.learned import learn_merge
     from mmgrid.grid.builders.merge import recipe_of_folders
@@ -278,6 +285,7 @@ BUILDERS: dict[str, Builder] = {
     "base": _base,
     "checkpoint": _checkpoint,
     "merge": _merge,
+    "family": _family,
     "learned": _learned,
     "evaluation": _evaluation,
     "vectors": _vectors,

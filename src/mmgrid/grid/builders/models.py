@@ -1,4 +1,4 @@
-"""The model that an evaluation ranks with: a checkpoint, a merge in memory, or a point on a line between models.
+"""The model that an evaluation ranks with: a checkpoint, a merge or a domain of a family in memory, or a point on a line.
 
 The line of a sweep is read once and cached; the live model then moves from point to point (see `Cell.family`).
 """
@@ -48,6 +48,10 @@ def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
         walk = _walk(recipe, folders)
         return walk.paradigm, walk.line.at(recipe["line"]["at"])
     _kept.clear()
+    if "family" in recipe:
+        name, member = recipe["paradigm"], recipe["family"]["member"]
+        paradigm, model = load_checkpoint(folders["model"], name, recipe.get("asked"), member)
+        return paradigm, model.to(device())
     if "model" in folders:
         paradigm, model = _loaded(recipe, folders["model"])
         return paradigm, model.to(device())

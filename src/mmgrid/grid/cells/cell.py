@@ -13,6 +13,7 @@ STEP_VERSIONS = {
     "backbone": 1,
     "base": 1,
     "checkpoint": 1,
+    "family": 1,
     "learned": 1,
     "merge": 2,  # record of the streaming engine
     "evaluation": 1,

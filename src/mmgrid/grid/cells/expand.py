@@ -5,6 +5,7 @@ from collections import Counter
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import BASELINE, BASELINES, Model, evaluation
+from mmgrid.grid.cells.families import Families
 from mmgrid.grid.cells.general_merges import GeneralMerges
 from mmgrid.grid.cells.merges import Merges
 from mmgrid.grid.cells.sources import Digest, Sources
@@ -63,4 +64,7 @@ def _own_cells(chains: Chains) -> list[Cell]:
     pairs, general = Merges(chains), GeneralMerges(chains)
     for number, entry in enumerate(chains.spec.merges):
         cells += pairs.cells(entry, number) if isinstance(entry, CrossDomainMerges) else general.cells(number)
+    families = Families(general)
+    for number in range(len(chains.spec.families)):
+        cells += families.cells(number)
     return cells

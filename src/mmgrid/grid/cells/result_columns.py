@@ -7,6 +7,8 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.merges import draw_name
 from mmgrid.grid.cells.study_cells import BETWEEN_PHASES
 
+FAMILY = "family"  # in the column `merge`
+
 
 def merge_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The merge columns of an evaluation's results: sources, merge, and λ, α or the weight of the evaluated domain.
@@ -16,6 +18,8 @@ def merge_columns(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if line := recipe.get("line"):
         sources = ("t1", "t2") if line["kind"] == BETWEEN_PHASES else (line["first"], line["second"])
         return {"sources": sources, "merge": line["kind"], "parameter": float(line["at"])}
+    if family := recipe.get("family"):
+        return {"sources": tuple(family["sources"]), "merge": FAMILY, "parameter": None}
     merge = recipe.get("merge", {})
     weights = merge.get("weights", {})
     if "rules" in merge:

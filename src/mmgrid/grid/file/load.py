@@ -158,8 +158,9 @@ def _explain(error: ValidationError, file: Path, tree: Mapping[str, Any]) -> lis
         if problem["type"].startswith("union_tag"):
             loc.append("kind")
         key = _key(loc)
-        if loc[:1] == ["merges"] and len(loc) > 1:
-            key = place_of(int(loc[1]), _name_of(tree, int(loc[1])), _key(loc[2:]))
+        if loc[:1] in (["merges"], ["families"]) and len(loc) > 1:
+            section, number = str(loc[0]), int(loc[1])
+            key = place_of(number, _name_of(tree, section, number), _key(loc[2:]), section)
         message = _message(problem)
         lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
     return lines
@@ -169,9 +170,9 @@ def _key(loc: Sequence[Any]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def _name_of(tree: Mapping[str, Any], number: int) -> Any:
-    """The name of an entry of `[[merges]]` in the file, if it has one."""
-    entry = tree["merges"][number]
+def _name_of(tree: Mapping[str, Any], section: str, number: int) -> Any:
+    """The name of an entry of a section in the file, if it has one."""
+    entry = tree[section][number]
     return entry.get("name") if isinstance(entry, Mapping) else None
 
 

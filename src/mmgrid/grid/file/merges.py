@@ -219,11 +219,11 @@ MergesSpec = Annotated[
 ]
 
 
-def place_of(number: int, name: Any, key: str) -> str:
+def place_of(number: int, name: Any, key: str, section: str = "merges") -> str:
     """A key of an entry of `[[merges]]` as errors call it: `merges[0] (shared): towers.item`, `merges[0].weight`."""
     if isinstance(name, str) and name:
-        return f"merges[{number}] ({name})" + (f": {key}" if key else "")
-    return f"merges[{number}]" + (f".{key}" if key else "")
+        return f"{section}[{number}] ({name})" + (f": {key}" if key else "")
+    return f"{section}[{number}]" + (f".{key}" if key else "")
 
 
 def problems(

@@ -15,6 +15,8 @@ from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.families import Family
+from mmgrid.grid.file.families import problems as family_problems
 from mmgrid.grid.file.joint import JointTraining, joint_problems
 from mmgrid.grid.file.merges import MergesSpec, place_of, problems
 from mmgrid.grid.file.variants import Variant, variant_problems
@@ -264,6 +266,7 @@ class GridSpec(Frozen):
     joint: tuple[JointTraining, ...] = ()
     variants: tuple[Variant, ...] = ()
     merges: tuple[MergesSpec, ...] = ()
+    families: tuple[Family, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
     tracking: TrackingSpec = TrackingSpec()
@@ -348,6 +351,9 @@ class GridSpec(Frozen):
         paradigms |= {external.paradigm for external in self.checkpoints}
         for number, key, problem in problems(self.merges, self.data.domains, paradigms):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
+        merges = {entry.name: place for place, entry in enumerate(self.merges) if getattr(entry, "name", None)}
+        for number, key, problem in family_problems(self.families, merges, self.data.domains, paradigms):
+            raise ValueError(f"{place_of(number, self.families[number].name, key, 'families')}: {problem}")
         for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):
             raise ValueError(f"joint[{number}]{key}: {problem}")
         recipes = {name: recipe.model_fields for name in self.paradigms if (recipe := PARADIGMS[name].recipe)}

@@ -29,6 +29,7 @@ FIXED = {
     "codes": 1.0,
     "checkpoint": 2.0,
     "merge": 1.0,
+    "family": 2.0,
     "learned": 60.0,
     "evaluation": 0.3,
     "study": 1.5,
