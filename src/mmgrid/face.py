@@ -195,7 +195,7 @@ def open_checkpoint(
         CheckpointError: there is no such folder, or a domain is named and it is no family.
         HubError: the Hub gives no such model.
         MergeError: the family has no such domain, or several and none is named.
-        GridError: the grid file is wrong, the grid has no such cell, or the cell is not a checkpoint or a merge.
+        GridError: the grid file is wrong, the grid has no such cell, or the cell is no model.
         FileNotFoundError: the cell is not built.
         StoreError: `store` is not a store.
     """
@@ -204,7 +204,7 @@ def open_checkpoint(
 
     if grid is None:
         return Recommender(checkpoint, domain=domain)
-    return open_cell(_view(grid, store), str(checkpoint))
+    return open_cell(_view(grid, store), str(checkpoint), domain)
 
 
 def push(

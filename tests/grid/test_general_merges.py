@@ -257,7 +257,7 @@ def test_the_report_shows_the_merges(merged: Built, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     mmgrid("report", merged.file, "--store", merged.root, "--out", out, "--no-figures")
     page = out.read_text()
-    assert "Merges of this grid" in page
+    assert "Merges and families of this grid" in page
     table = page[page.index('id="table-kept"') :]
     assert all(name in table for name in ("shared_users", "left_out", "upon", "half_way", "in_parts", TEMPORAL))
     assert "by the domain that keeps least" in page

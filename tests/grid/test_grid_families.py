@@ -1,6 +1,7 @@
 """Families of a grid file: their cells, what is evaluated of them, and what results and report say."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from page_data import data_set, plain, read_payload
 from safetensors.torch import load_file
 from torch import Tensor
 
-import mmgrid.grid.builders.family as family_builder
 from kits.tiny_grid import SPOKEN, STUDIED, Built, contents, fingerprints, mmgrid, named, planned, write_grid
+from mmgrid import open_checkpoint
+from mmgrid.evaluation import per_user
 from mmgrid.families import expand
+from mmgrid.grid.builders import build_cell
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import GridError
@@ -26,6 +30,10 @@ FAMILIES = """
 name    = "two"
 sources = ["garden", "kitchen"]
 weights = { kitchen = 3 }
+
+[[merges]]
+name   = "towers"
+towers = { item = "own" }
 
 [[families]]
 name = "four_bits"
@@ -203,23 +211,20 @@ def test_a_family_that_was_cut_off_is_built_again(
     found = grown.copy(tmp_path)
     wanted = contents(found.root, "family")
     cell = named(found.cells, "family/semb/four_bits")
-    whole = found.store.folder(cell.address)
-    half = whole.rename(whole.with_name(f"{whole.name}.work"))  # as a killed process leaves it
-    (half / "record.json").unlink()
-    (half / "family.json").unlink()
-    (half / "family").mkdir()
-    (half / "family/family.json").write_text("{")
+    shutil.rmtree(whole := found.store.folder(cell.address))
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("cut off")
 
     with monkeypatch.context() as patched:
-        patched.setattr(family_builder, "build", fails)
-        outcome = run_local(with_upstream([cell]), found.grid, found.store, jobs=1)
-        assert not outcome.complete
-        assert not found.store.has(cell.address)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=1)
-    assert outcome.complete, outcome
+        patched.setattr("mmgrid.families.domain.measured", fails)  # the parts of a domain are written by then
+        with pytest.raises(RuntimeError, match="cut off"):
+            build_cell(cell, found.grid, found.store)
+    half = whole.with_name(f"{whole.name}.work")
+    assert list(half.rglob("delta.safetensors"))
+    assert not found.store.has(cell.address)
+    (half / "family.json").write_text("{")  # as if a process had been killed while it moved the family
+    assert build_cell(cell, found.grid, found.store) == "built"
     assert contents(found.root, "family") == wanted
 
 
@@ -324,3 +329,95 @@ def test_a_rule_for_no_tensor_fails_when_the_family_is_built(grown: Built, tmp_p
     failure = found.store.failure(cell.address)
     assert failure is not None
     assert "rules[0]: no tensor is called *mlq*" in failure.message
+
+
+# ---- what is shown of them -----------------------------------------------------------------------------------------
+
+
+def _shown(grown: Built) -> dict[str, pl.DataFrame]:
+    found = mmgrid("results", grown.file, "--store", grown.root, "--merges", "--json").json
+    return {name: pl.DataFrame(rows, infer_schema_length=None) for name, rows in found.items()}
+
+
+def test_results_show_what_families_keep(grown: Built) -> None:
+    kept = _shown(grown)["kept"]
+    for name in ("four_bits", "own_items"):
+        (row,) = kept.filter(merge=name, domain="garden", metric="recall@20").to_dicts()
+        own, after = (
+            100
+            * per_user(
+                pl.read_parquet(grown.folder(f"evaluation/semb/garden/{of}") / "ranks.parquet")["rank"].to_numpy(),
+                ("recall@20",),
+            ).mean()
+            for of in ("phase2", name)
+        )
+        assert (row["single"], row["merged"]) == pytest.approx((own, after))
+    assert kept.filter(merge="time", metric="mrr", paradigm="semb")["kept"].to_list() == [100]
+    text = mmgrid("results", grown.file, "--store", grown.root).out
+    assert "Merges and families, group all" in text
+    assert "four_bits" in text
+    rows = pl.DataFrame(mmgrid("results", grown.file, "--store", grown.root, "--json").json)
+    assert set(rows.filter(model="masks")["merge"]) == {"family"}
+    assert set(rows.filter(model="masks")["sources"]) == {"garden+kitchen"}
+
+
+def test_bytes_are_those_of_all_that_serves_the_domains(grown: Built) -> None:
+    served = _shown(grown)["served"].filter(metric="mrr", paradigm="semb")
+    rows = {row["merge"]: row for row in served.to_dicts()}
+    sizes = {
+        tensor: value.numel() * value.element_size()
+        for tensor, value in _weights(grown, "checkpoint/semb/garden/phase2").items()
+    }
+    one = sum(sizes.values())
+    items = sum(size for name, size in sizes.items() if name.startswith("item_"))
+    for name, bytes_ in {
+        "four_bits": _summary(grown, "family/semb/four_bits")["bytes"],
+        "masks": _summary(grown, "family/semb/masks")["bytes"],
+        "time": _summary(grown, "family/semb/time/garden")["bytes"],
+        "two": one,  # one merge
+        "towers": one + 2 * items,  # a merge whose item towers are those of three domains
+    }.items():
+        assert rows[name]["bytes"] == bytes_, name
+        assert rows[name]["checkpoints"] == pytest.approx(bytes_ / one)
+        assert rows[name]["bf16_checkpoints"] == pytest.approx(2 * bytes_ / one)
+        assert rows[name]["own_bytes"] == one * rows[name]["domains"]
+    found = _summary(grown, "family/semb/own_items")  # attic and garden are evaluated, and kitchen has a part too
+    used = found["bytes"] - found["members"]["kitchen"]["bytes"]
+    assert rows["own_items"]["bytes"] == used == pytest.approx(one + 2 * items, rel=0.02)
+    assert {row["merge"]: row["way"] for row in rows.values()} == {
+        "two": "merge",
+        "towers": "merge per domain",
+        "four_bits": "delta",
+        "over_base": "delta over backbone",
+        "own_items": "shared + own",
+        "masks": "mask + exact",
+        "time": "exact along a chain",
+    }
+
+
+def test_the_report_draws_kept_quality_against_bytes(grown: Built, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    answer = mmgrid("report", grown.file, "--store", grown.root, "--out", out, "--no-figures")
+    assert answer.code == 0, answer.err
+    page = out.read_text()
+    assert "Merges and families of this grid" in page
+    assert "of 5 families, " in plain(page)
+    points = data_set(read_payload(page), "served").filter(paradigm="semb", metric="ndcg@20", share="mean")
+    assert set(points["merge"]) == {"own models", "two", "towers", *SERVED}
+    assert points.filter(merge="own models").select("checkpoints", "value").rows() == [(3, 100)]
+    assert points.filter(merge="two")["checkpoints"].to_list() == [1]
+    pairs = (
+        data_set(read_payload(page), "pairs") if "pairs" in read_payload(page)["data"] else pl.DataFrame({"recipe": []})
+    )
+    assert "family" not in pairs["recipe"]
+
+
+def test_a_family_recommends_for_each_of_its_domains(grown: Built) -> None:
+    for cell, of in (("family/semb/four_bits", "four_bits"), ("family/semb/time/garden", "time")):
+        opened = open_checkpoint(cell, domain="garden", grid=grown.file, store=grown.root)
+        found = opened.evaluate(grown.folder("corpus/garden"))
+        expected = pl.read_parquet(grown.folder(f"evaluation/semb/garden/{of}") / "ranks.parquet")
+        assert found.ranks["rank"].equals(expected["rank"])
+    answer = mmgrid("evaluate", "family/semb/four_bits", "--grid", grown.file, "--store", grown.root)
+    assert answer.code == 1
+    assert "is a family of attic, garden, kitchen; say which domain" in answer.err

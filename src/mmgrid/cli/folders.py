@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmgrid.cli.session import Session
 
-KINDS = ("backbone", "base", "checkpoint", "corpus", "merge")
+KINDS = ("backbone", "base", "checkpoint", "corpus", "family", "merge")
 """The kinds of cells that are models or data; names of cells begin with them."""
 LEAST_PARTS = 3  # of a name that is surely no name on the Hub, which has two
 

@@ -1,4 +1,4 @@
-"""Prints what the merges of a grid keep of each domain's own model."""
+"""Prints what the merges and families of a grid keep of each domain's own model, and the bytes that serve all domains."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ METRIC = "ndcg@10"
 
 
 def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: bool = False) -> None:
-    """Print the kept shares of all merges, per domain and over the domains of each merge.
+    """Print the kept shares of all merges and families, per domain and over the domains of each.
 
     Args:
         session: of the grid.
@@ -16,6 +16,7 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     """
     from mmgrid.cli import draw
     from mmgrid.grid.standing.kept import kept_tables
+    from mmgrid.studies.kept_tables import is_family
     from mmgrid.studies.statistics.ranked import METRICS
 
     kept, served = kept_tables(session.records, session.store, group=group)
@@ -27,9 +28,10 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
         draw.say(("Merges", "bold"), ": none is evaluated yet")
         return
     several_seeds, several_draws = kept["seed"].n_unique() > 1, bool((served["draws"] > 1).any())
+    families = " and families" if is_family(served).any() else ""
     for title, table in (
-        (f"Merges, group {group}: percent of the own model's {metric} that is kept", kept),
-        ("All domains of a merge: the smallest share, and the mean", served),
+        (f"Merges{families}, group {group}: percent of the own model's {metric} that is kept", kept),
+        ("All domains: the smallest share, the mean, and bytes in single checkpoints", served),
     ):
         rows = [_row(row, several_seeds, several_draws) for row in table.filter(metric=metric).to_dicts()]
         columns = list(rows[0])
@@ -44,7 +46,15 @@ def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[
         shown |= {"domain": row["domain"], "own": _short(row["single"]), "merged": _short(row["merged"])}
         return shown | {"kept": _interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
     shown |= {name: _interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
-    return shown | {"domains": row["domains"]} | ({"draws": row["draws"]} if several_draws else {})
+    shown |= {"domains": row["domains"]} | ({"draws": row["draws"]} if several_draws else {})
+    return shown | {"float32": _times(row["checkpoints"]), "bf16": _times(row["bf16_checkpoints"])}
+
+
+def _times(checkpoints: float | None) -> str:
+    """`1.38×`."""
+    from mmgrid.quantities import UNKNOWN
+
+    return UNKNOWN if checkpoints is None else f"{checkpoints:.2f}×"
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> Any:

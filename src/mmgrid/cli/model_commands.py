@@ -191,12 +191,13 @@ def _open(
     from mmgrid.grid.standing.open_cell import corpus_folder, domains_of, open_cell
 
     session = Session.open(grid, store, settings)
-    recommender = open_cell(session, checkpoint)
+    recommender = open_cell(session, checkpoint, domain)
+    part = None if session.cell(checkpoint).kind == "family" else domain
     if domain_dir is not None:
-        return _Opened(recommender, domain_dir, domain)
+        return _Opened(recommender, domain_dir, part)
     domains = [domain] if domain else domains_of(session, checkpoint)
     if len(domains) > 1:
         raise typer.BadParameter(
             f"{checkpoint} is a merge of {' and '.join(domains)}; choose one", param_hint="--domain"
         )
-    return _Opened(recommender, corpus_folder(session, domains[0]), domain)
+    return _Opened(recommender, corpus_folder(session, domains[0]), part)

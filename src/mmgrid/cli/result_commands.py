@@ -29,7 +29,7 @@ def results(
         str | None, typer.Option(metavar="NAME", help="Print the tables of this study instead.", autocompletion=studies)
     ] = None,
     merges: Annotated[
-        bool, typer.Option("--merges", help="Print what merges keep of each domain's own model instead.")
+        bool, typer.Option("--merges", help="Print what merges and families keep of each domain's own model instead.")
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -77,7 +77,7 @@ def results(
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
-    if session.grid.spec.merges:
+    if session.grid.spec.merges or session.grid.spec.families:
         print_merges(session, group, metric or ())
 
 

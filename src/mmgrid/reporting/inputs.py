@@ -83,7 +83,7 @@ class ReportTables:
         changes: `mmgrid.evaluation.CHANGES_SCHEMA`: merges against the model `phase2` of the domain, paired by user.
             Without it the heatmap has no intervals.
         kept, served: `KEPT_SCHEMA` and `SERVED_SCHEMA` of `mmgrid.studies.kept_tables`, of the merges that the grid file
-            names.
+            names, and of its families.
         codes: `CODES_SCHEMA`, of domains with semantic IDs.
         months: `MONTHS_SCHEMA`, for the figure of interactions over time.
         phases: phase → (first day, day after the last) in ISO 8601, for the same figure.

@@ -1,6 +1,7 @@
-"""What merges keep of each domain's own model: per domain, and over all domains that a merge serves."""
+"""What merges and families keep of each domain's own model: per domain, and over all domains that one serves."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,42 @@ KEPT_SCHEMA = pl.Schema(
 """One row per merge, evaluated domain and metric: `merged` in percent of `single`, the domain's newest own model."""
 
 SERVED_SCHEMA = pl.Schema(
-    texts("paradigm", "merge", "metric")
+    texts("paradigm", "merge", "way", "metric")
     | counts("domains")
     | numbers("least", "least_low", "least_high", "mean", "mean_low", "mean_high")
+    | counts("bytes", "own_bytes")
+    | numbers("checkpoints", "bf16_checkpoints")
     | counts("draws", "seed")
 )
-"""One row per merge and metric: the smallest kept share of its domains, and the mean over them."""
+"""One row per merge or family, and metric: the smallest kept share of its domains, the mean over them, and what serves them.
+
+`way`: `merge`, `merge per domain`, or the kinds of a family's parts. `bytes`: of all weights that serve the domains;
+`own_bytes`: of their own models. `checkpoints`: `bytes` in those of one checkpoint in float32, `bf16_checkpoints` in bf16.
+"""
+
+ONE_MERGE, MERGES = "merge", "merge per domain"  # in the column `way`
+_BYTES = {"checkpoints": 4, "bf16_checkpoints": 2}  # of a number
+
+
+def is_family(served: pl.DataFrame) -> pl.Series:
+    """bool: which rows of `SERVED_SCHEMA` are of families."""
+    return ~served["way"].fill_null(ONE_MERGE).is_in([ONE_MERGE, MERGES])
+
+
+@dataclass(frozen=True)
+class ServedSize:
+    """What it takes to serve some domains.
+
+    Attributes:
+        way: how they are served.
+        bytes: of all weights. own_bytes: of the domains' own models.
+        parameters: of one domain's model, the mean over the domains.
+    """
+
+    way: str
+    bytes: int
+    own_bytes: int
+    parameters: float
 
 
 def kept_rows(of: MergedSet, draws: int) -> list[dict[str, Any]]:
@@ -38,8 +69,8 @@ def kept_rows(of: MergedSet, draws: int) -> list[dict[str, Any]]:
     return rows
 
 
-def served_rows(merges: Sequence[tuple[MergedSet, int]]) -> list[dict[str, Any]]:
-    """The rows of `SERVED_SCHEMA` of a merge, from each of its domains and the number of draws."""
+def served_rows(merges: Sequence[tuple[MergedSet, int]], size: ServedSize | None) -> list[dict[str, Any]]:
+    """The rows of `SERVED_SCHEMA` of a merge or family, from each of its domains and the number of draws."""
     first, draws = merges[0][0], max(number for _, number in merges)
     rows = []
     for metric in METRICS:
@@ -49,5 +80,8 @@ def served_rows(merges: Sequence[tuple[MergedSet, int]]) -> list[dict[str, Any]]
         row |= {"domains": len(merges), "draws": draws, "least": float(values.min()), "mean": float(values.mean())}
         for name, of_resamples in (("least", drawn.min(axis=0)), ("mean", drawn.mean(axis=0))):
             row |= dict(zip((f"{name}_low", f"{name}_high"), bounds(of_resamples), strict=True))
+        if size is not None:
+            row |= {"way": size.way, "bytes": size.bytes, "own_bytes": size.own_bytes}
+            row |= {name: size.bytes / (width * size.parameters) for name, width in _BYTES.items()}
         rows.append(row)
     return rows

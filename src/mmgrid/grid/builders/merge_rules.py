@@ -29,7 +29,7 @@ def engine_rules(
     names = sorted(tensors)
     found = []
     for rule in recipe.get("rules", ()):
-        where = {"tensors": _patterns(rule, names)}
+        where = {"tensors": patterns_of(rule, names)}
         if rule.get("own"):
             found.append(where | _own(recipe, folders))
             continue
@@ -38,8 +38,8 @@ def engine_rules(
     return found
 
 
-def _patterns(rule: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The rule's patterns if they say all, else the names of its tensors.
+def patterns_of(rule: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The patterns of a rule of a merge's recipe if they say all, else the names of its tensors.
 
     Raises:
         MergeError: the models have no such tensor.

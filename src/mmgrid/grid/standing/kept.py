@@ -1,4 +1,4 @@
-"""What a grid's merges keep of each domain's own model, with intervals: per domain, and over all domains of a merge."""
+"""What merges and families of a grid keep of each domain's own model: per domain, and over all domains of one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +8,7 @@ from mmgrid.data import PHASES
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.result_columns import by_draws, model_name
 from mmgrid.grid.standing.cell_tables import read_table
+from mmgrid.grid.standing.served_size import served_size
 from mmgrid.store import Record, Store
 from mmgrid.studies.contract import RANKS_FILE
 from mmgrid.studies.kept_tables import KEPT_SCHEMA, SERVED_SCHEMA, kept_rows, served_rows
@@ -18,19 +19,19 @@ from mmgrid.studies.statistics.ranked import Ranked
 def kept_tables(
     records: Mapping[Cell, Record], store: Store, *, group: str = "all", own_names: bool = False
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The kept shares of all evaluated merges: `KEPT_SCHEMA` and `SERVED_SCHEMA`.
+    """The kept shares of all evaluated merges and families: `KEPT_SCHEMA` and `SERVED_SCHEMA`.
 
     Args:
         group: of users.
-        own_names: only merges that have a name in the grid file.
+        own_names: no merges without a name in the grid file.
     """
     scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     newest = newest_models(scored)
-    merges: dict[tuple[str, str, int], list[tuple[MergedSet, int]]] = {}
-    for draws in by_draws(cell for cell in scored if "merge" in cell.recipe):
+    merges: dict[tuple[str, str, int], list[tuple[MergedSet, int, Cell]]] = {}
+    for draws in by_draws(cell for cell in scored if is_merged(cell)):
         recipe = draws[0].recipe
         single = newest.get((recipe["paradigm"], recipe["domain"], recipe["seed"]))
-        if single is None or (own_names and "rules" not in recipe["merge"]):
+        if single is None or (own_names and "family" not in recipe and "rules" not in recipe["merge"]):
             continue
         tables = {SINGLE: [single], MERGED: draws}
         ranked = Ranked.of(
@@ -40,10 +41,18 @@ def kept_tables(
         name = model_name(recipe)
         of = MergedSet(recipe["paradigm"], recipe["seed"], name, (), recipe["domain"], users)
         if len(users):
-            merges.setdefault((recipe["paradigm"], name, recipe["seed"]), []).append((of, len(draws)))
-    kept = [row for group_of in merges.values() for of, draws in group_of for row in kept_rows(of, draws)]
-    served = [row for group_of in merges.values() for row in served_rows(group_of)]
+            merges.setdefault((recipe["paradigm"], name, recipe["seed"]), []).append((of, len(draws), draws[0]))
+    kept, served = [], []
+    for domains in merges.values():
+        size = served_size([cell for _, _, cell in domains], records, store)
+        kept += [row for of, draws, _ in domains for row in kept_rows(of, draws)]
+        served += served_rows([(of, draws) for of, draws, _ in domains], size)
     return pl.DataFrame(kept, schema=KEPT_SCHEMA), pl.DataFrame(served, schema=SERVED_SCHEMA)
+
+
+def is_merged(evaluation: Cell) -> bool:
+    """Whether an evaluation is of a merge or a family, and not of a checkpoint."""
+    return "merge" in evaluation.recipe or "family" in evaluation.recipe
 
 
 def newest_models(evaluations: Sequence[Cell]) -> dict[tuple[str, str, int], Cell]:
@@ -51,7 +60,7 @@ def newest_models(evaluations: Sequence[Cell]) -> dict[tuple[str, str, int], Cel
     found: dict[tuple[str, str, int], Cell] = {}
     for cell in evaluations:
         recipe = cell.recipe
-        if "merge" in recipe or "line" in recipe or recipe["model"] not in PHASES:
+        if is_merged(cell) or "line" in recipe or recipe["model"] not in PHASES:
             continue
         key = (recipe["paradigm"], recipe["domain"], recipe["seed"])
         known = found.get(key)

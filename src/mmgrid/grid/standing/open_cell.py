@@ -1,4 +1,4 @@
-"""Opens a built checkpoint or merge of a grid as a recommender, with the evaluation settings of the grid."""
+"""Opens a built checkpoint, merge or family of a grid as a recommender, with the evaluation settings of the grid."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,30 +6,36 @@ from pathlib import Path
 from mmgrid.grid.builders.checkpoint import evaluation_protocol
 from mmgrid.grid.builders.vectors import embedder_of
 from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.cells.families import CHAIN
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.standing.grid_store import GridStore
+from mmgrid.merging.models.family.member import open_member
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.facts import CheckpointFacts
 from mmgrid.paradigms.recommender import Recommender
 
-RECOMMENDS = ("checkpoint", "merge")
+RECOMMENDS = ("checkpoint", "merge", "family")
 
 
-def open_cell(grid: GridStore, name: str) -> Recommender:
+def open_cell(grid: GridStore, name: str, domain: str | None = None) -> Recommender:
     """The recommender of the cell with this name.
 
+    Args:
+        domain: of a family: the one whose checkpoint is put together, in memory. Of a chain it is the newest phase.
+
     Raises:
-        GridError: the grid has no such cell, or it is neither a checkpoint nor a merge.
+        GridError: the grid has no such cell, or it is no model.
+        MergeError: the family has no such domain, or several and none is named.
         FileNotFoundError: it is not built.
         DamagedFilesError: its files differ from its record.
     """
     cell = grid.cell(name)
     if cell.kind not in RECOMMENDS:
-        raise GridError(f"{name}: is not a model; name a {' or '.join(RECOMMENDS)} cell")
+        raise GridError(f"{name}: is not a model; name a {', '.join(RECOMMENDS[:-1])} or {RECOMMENDS[-1]} cell")
     spec, paradigm = grid.grid.spec, cell.key[0]
-    folder = _sound(grid, cell)
+    folder, member = _sound(grid, cell), _member(cell, domain)
     facts = replace(
-        CheckpointFacts.read(folder),
+        _declared(cell, folder, member),
         calendar=spec.phases.calendar(),
         catalogue=spec.data.catalogue,
         seed=cell.recipe.get("seed", spec.all_seeds[0]),
@@ -40,7 +46,22 @@ def open_cell(grid: GridStore, name: str) -> Recommender:
     if PARADIGMS[paradigm].evaluation_needs and (backbone := _backbone(grid, cell)):
         embedder = embedder_of(grid.grid, backbone)
     untrained = PARADIGMS[paradigm].recipe is None
-    return Recommender(folder, paradigm=paradigm if untrained else None, embedder=embedder, facts=facts)
+    named = paradigm if untrained else None
+    return Recommender(folder, domain=member, paradigm=named, embedder=embedder, facts=facts)
+
+
+def _member(cell: Cell, domain: str | None) -> str | None:
+    """The part of a family that serves a domain; None for other cells."""
+    if cell.kind != "family":
+        return None
+    return cell.recipe["sources"][-1] if cell.recipe["shared"] == CHAIN else domain
+
+
+def _declared(cell: Cell, folder: Path, member: str | None) -> CheckpointFacts:
+    if cell.kind != "family":
+        return CheckpointFacts.read(folder)
+    with open_member(folder, member) as opened:
+        return CheckpointFacts.read(opened.checkpoint())
 
 
 def corpus_folder(grid: GridStore, domain: str) -> Path:

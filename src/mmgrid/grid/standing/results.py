@@ -11,7 +11,7 @@ from mmgrid.evaluation import RESULTS_SCHEMA, result_rows
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.result_columns import by_draws, merge_columns, model_name
 from mmgrid.grid.standing.cell_tables import read_facts, read_table
-from mmgrid.grid.standing.kept import newest_models
+from mmgrid.grid.standing.kept import is_merged, newest_models
 from mmgrid.grid.standing.state import CellState
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies import merge_changes
@@ -148,11 +148,11 @@ def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
 
 
 def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """Each merge compared with the newest checkpoint of the domain on which it is evaluated, paired by user."""
+    """Each merge and family compared with the newest checkpoint of the domain on which it is evaluated, paired by user."""
     scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     newest = newest_models(scored)
     compared = []
-    for draws in by_draws(cell for cell in scored if "merge" in cell.recipe):
+    for draws in by_draws(cell for cell in scored if is_merged(cell)):
         recipe = draws[0].recipe
         single = newest.get((recipe["paradigm"], recipe["domain"], recipe["seed"]))
         if single is not None:

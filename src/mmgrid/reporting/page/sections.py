@@ -11,6 +11,7 @@ from mmgrid.reporting.figures.checkpoints import checkpoint_grid
 from mmgrid.reporting.figures.losses import losses_figure
 from mmgrid.reporting.figures.merges import merges_figure
 from mmgrid.reporting.figures.scores import scores_figure
+from mmgrid.reporting.figures.served import served_figure
 from mmgrid.reporting.figures.timeline import timeline_figure
 from mmgrid.reporting.inputs import ReportTables
 from mmgrid.reporting.page.study_sections import findings_section, study_sections
@@ -115,15 +116,16 @@ def _merging_section(tables: ReportTables, domains: list[str]) -> Section:
 
 
 def _kept_section(tables: ReportTables) -> list[Section]:
-    """The merges that the grid file names; nothing without them."""
+    """The merges that the grid file names, and its families; nothing without them."""
     if tables.kept.is_empty():
         return []
     return [
         Section(
             "kept",
             "Merges",
-            "Merges of this grid",
+            "Merges and families of this grid",
             paragraph(kept_summary(tables.served)),
+            figures=_present(served_figure(tables.served)),
             tables=_present(served_table(tables.served)) + _present(kept_table(tables.kept)),
         )
     ]

@@ -1,7 +1,8 @@
 """The change of quality when two domains' models are merged: the rows of the cross-domain heatmap.
 
 A pair is a merge with sources from two domains: the domain on which it is evaluated, and its partner. The change is
-in percent of the value of the domain's own model of phase2. Merges of more domains, or within one, are left out.
+in percent of the value of the domain's own model of phase2. Merges of more domains, or within one, and families are left
+out.
 """
 
 import re
@@ -135,7 +136,7 @@ def pairs_table(found: pl.DataFrame, metric: str) -> Table | None:
 
 
 def kept_table(kept: pl.DataFrame) -> Table | None:
-    """What each merge keeps of each domain's own model, for one metric; `None` without rows.
+    """What each merge or family keeps of each domain's own model, for one metric; `None` without rows.
 
     Args:
         kept: `mmgrid.studies.kept_tables.KEPT_SCHEMA`.
@@ -155,15 +156,15 @@ def kept_table(kept: pl.DataFrame) -> Table | None:
     ]
     columns += [Column("seed", "Seed", digits=0)] if kept["seed"].n_unique() > 1 else []
     caption = (
-        f"{metric_label(metric)} of each domain’s own newest model and of the merge that serves it, and the share that is "
-        "kept, with 95 % bootstrap intervals over users (the CSV has every metric)."
+        f"{metric_label(metric)} of each domain’s own newest model and of the merge or family that serves it, and the share "
+        "that is kept, with 95 % bootstrap intervals over users (the CSV has every metric)."
     )
     rows = kept.filter(metric=metric)
     return Table("table-kept", "Kept", caption, tuple(columns), rows, block="merge", csv_only=("metric",), export=kept)
 
 
 def served_table(served: pl.DataFrame) -> Table | None:
-    """The smallest share of each merge's domains, and the mean; `None` without rows.
+    """The smallest share of the domains of each merge or family, the mean, and the bytes; `None` without rows.
 
     Args:
         served: `mmgrid.studies.kept_tables.SERVED_SCHEMA`.
@@ -177,10 +178,14 @@ def served_table(served: pl.DataFrame) -> Table | None:
         Column("domains", "Domains", digits=0),
         Column("least", "All keep, %", digits=1, low="least_low", high="least_high", hint="the smallest share"),
         Column("mean", "Mean, %", digits=1, low="mean_low", high="mean_high"),
+        Column("way", "Served by", hint="one merge, a merge for each domain, or a family’s parts"),
+        Column("checkpoints", "Checkpoints", digits=2, hint="bytes of all weights, in those of one in float32"),
+        Column("bf16_checkpoints", "in bf16", digits=2, hint="the same in bytes of one checkpoint in bf16"),
     ]
     columns += [Column("seed", "Seed", digits=0)] if served["seed"].n_unique() > 1 else []
-    caption = f"What all domains of a merge keep at least of their own models’ {metric_label(metric)}, and the mean."
-    rows = served.filter(metric=metric)
-    return Table(
-        "table-served", "Kept by all", caption, tuple(columns), rows, csv_only=("metric", "draws"), export=served
+    caption = (
+        f"What all domains of a merge or family keep at least of their own models’ {metric_label(metric)}, the mean, and "
+        "how much serves them all."
     )
+    rows, more = served.filter(metric=metric), ("metric", "draws", "bytes", "own_bytes")
+    return Table("table-served", "Kept by all", caption, tuple(columns), rows, csv_only=more, export=served)

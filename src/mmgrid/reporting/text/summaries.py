@@ -14,6 +14,9 @@ from mmgrid.reporting.tables.labels import group_label, metric_label
 from mmgrid.reporting.tables.losses import ends
 from mmgrid.reporting.tables.numbers import count, is_are, is_number, listing, number, with_interval
 from mmgrid.reporting.tables.order import BASELINE, STUDY_METRICS, ordered, ordered_metrics
+from mmgrid.studies.kept_tables import is_family
+
+ENOUGH = 97  # percent of its own model's quality that a domain is to keep
 
 
 def cells_summary(cells: pl.DataFrame) -> str:
@@ -157,14 +160,43 @@ def _change(row: dict[str, Any]) -> str:
 
 
 def kept_summary(served: pl.DataFrame) -> str:
-    """Which merge of each paradigm serves all of its domains best.
+    """Which merge of each paradigm serves all of its domains best, and with how much a family does.
 
     Args:
         served: `mmgrid.studies.kept_tables.SERVED_SCHEMA`.
     """
     metric = ordered(served["metric"].to_list(), STUDY_METRICS)[0]
+    rows = served.filter(metric=metric)
+    family = is_family(rows)
+    parts = [*_merges_that_keep_most(rows.filter(~family), metric), *_small_families(rows.filter(family), metric)]
+    return " ".join(parts) or "No named merge is evaluated yet."
+
+
+def _small_families(served: pl.DataFrame, metric: str) -> list[str]:
+    """For each paradigm, the family with the fewest bytes of those that keep most of every domain."""
     parts = []
-    for (paradigm,), rows in served.filter(metric=metric).group_by("paradigm", maintain_order=True):
+    for (paradigm,), rows in served.group_by("paradigm", maintain_order=True):
+        known = rows.filter(pl.col("least").is_finite())
+        enough = known.filter(pl.col("least") >= ENOUGH).sort("checkpoints", maintain_order=True)
+        if known.is_empty():
+            continue
+        best = (known.sort("least", descending=True) if enough.is_empty() else enough).row(0, named=True)
+        share = with_interval(best["least"], best["least_low"], best["least_high"], 1, unit="%")
+        among = f"of {count(rows.height, 'family', 'families')}, "
+        which = (
+            f"the smallest that keeps {ENOUGH} % in each domain is" if enough.height else "the one that keeps most is"
+        )
+        parts.append(
+            f"{paradigm}: {among}{which} {best['merge']}: {count(best['domains'], 'domain')} in the bytes of "
+            f"{number(best['checkpoints'], 2)} checkpoints in float32, at least {share} of each own model’s "
+            f"{metric_label(metric)}."
+        )
+    return parts
+
+
+def _merges_that_keep_most(served: pl.DataFrame, metric: str) -> list[str]:
+    parts = []
+    for (paradigm,), rows in served.group_by("paradigm", maintain_order=True):
         known = rows.filter(pl.col("least").is_finite()).sort("least", descending=True, maintain_order=True)
         if known.is_empty():
             continue
@@ -175,7 +207,7 @@ def kept_summary(served: pl.DataFrame) -> str:
             f"{paradigm}: by the domain that keeps least, {best['merge']} keeps most{among}, {share} of its own model’s "
             f"{metric_label(metric)}."
         )
-    return " ".join(parts) or "No named merge is evaluated yet."
+    return parts
 
 
 def losses_summary(losses: pl.DataFrame) -> str:
