@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from page_data import data_set, plain, read_payload
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import GridError
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
+from reporting.page_data import data_set, plain, read_payload
 
 ALONE = STUDIED[: STUDIED.index("[[studies]]")]
 FAMILIES = """
@@ -352,7 +352,7 @@ def test_results_show_what_families_keep(grown: Built) -> None:
             for of in ("phase2", name)
         )
         assert (row["single"], row["merged"]) == pytest.approx((own, after))
-    assert kept.filter(merge="time", metric="mrr", paradigm="semb")["kept"].to_list() == [100]
+    assert kept.filter(merge="time", metric="ndcg@20", paradigm="semb")["kept"].to_list() == [100]
     text = mmgrid("results", grown.file, "--store", grown.root).out
     assert "Merges and families, group all" in text
     assert "four_bits" in text
@@ -362,7 +362,7 @@ def test_results_show_what_families_keep(grown: Built) -> None:
 
 
 def test_bytes_are_those_of_all_that_serves_the_domains(grown: Built) -> None:
-    served = _shown(grown)["served"].filter(metric="mrr", paradigm="semb")
+    served = _shown(grown)["served"].filter(metric="ndcg@20", paradigm="semb")
     rows = {row["merge"]: row for row in served.to_dicts()}
     sizes = {
         tensor: value.numel() * value.element_size()
@@ -383,7 +383,7 @@ def test_bytes_are_those_of_all_that_serves_the_domains(grown: Built) -> None:
         assert rows[name]["own_bytes"] == one * rows[name]["domains"]
     found = _summary(grown, "family/semb/own_items")  # attic and garden are evaluated, and kitchen has a part too
     used = found["bytes"] - found["members"]["kitchen"]["bytes"]
-    assert rows["own_items"]["bytes"] == used == pytest.approx(one + 2 * items, rel=0.02)
+    assert rows["own_items"]["bytes"] == used == pytest.approx(one + 2 * items, rel=0.05)
     assert {row["merge"]: row["way"] for row in rows.values()} == {
         "two": "merge",
         "towers": "merge per domain",
@@ -401,10 +401,11 @@ def test_the_report_draws_kept_quality_against_bytes(grown: Built, tmp_path: Pat
     assert answer.code == 0, answer.err
     page = out.read_text()
     assert "Merges and families of this grid" in page
-    assert "of 5 families, " in plain(page)
+    assert "of 2 families of 3 domains, the " in plain(page)
     points = data_set(read_payload(page), "served").filter(paradigm="semb", metric="ndcg@20", share="mean")
     assert set(points["merge"]) == {"own models", "two", "towers", *SERVED}
-    assert points.filter(merge="own models").select("checkpoints", "value").rows() == [(3, 100)]
+    own = points.filter(merge="own models").sort("domains").select("domains", "checkpoints", "value")
+    assert own.rows() == [(1, 1, 100), (2, 2, 100), (3, 3, 100)]
     assert points.filter(merge="two")["checkpoints"].to_list() == [1]
     pairs = (
         data_set(read_payload(page), "pairs") if "pairs" in read_payload(page)["data"] else pl.DataFrame({"recipe": []})

@@ -1,5 +1,7 @@
 """Bytes against kept quality: what it takes to serve several domains, and what each keeps of its own model."""
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -18,6 +20,7 @@ from mmgrid.studies.kept_tables import MERGES, ONE_MERGE
 
 OWN_MODELS = "own models"  # a way to serve domains: all of each
 _SINGLE = (OWN_MODELS, ONE_MERGE, MERGES)  # no line joins them
+_OWN_COLOUR = "#87919c"
 _SHARES = {"mean": "mean of the domains", "least": "domain that keeps least"}
 _SIZE = "bytes of all that serves the domains, in float32 checkpoints"
 _SHARE = f"kept of the own models’ {METRIC_MARK}, %"
@@ -34,13 +37,16 @@ def served_figure(served: pl.DataFrame) -> Figure | None:
         return None
     metrics = ordered(rows["metric"].to_list(), STUDY_METRICS)
     paradigms = ordered(rows["paradigm"].to_list(), paradigm_order())
-    ways = ordered(rows["way"].to_list(), _SINGLE)
+    ways = [way for way in ordered(rows["way"].to_list(), _SINGLE) if way != OWN_MODELS]
+    numbers = sorted(rows["domains"].unique().to_list(), reverse=True)
+    own = f"datum.way === '{OWN_MODELS}'"
     single = " || ".join(f"datum.way === '{way}'" for way in _SINGLE)
     size = alt.X("checkpoints:Q").title(_SIZE).scale(zero=False, nice=True, padding=12).axis(tickCount=6)
     share = alt.Y("value:Q").title(_SHARE).scale(zero=False, nice=True).axis(tickCount=6)
-    colour = alt.Color("way:N").scale(domain=ways, range="category")
+    look: dict[str, Any] = {"title": None, "orient": "top", "symbolType": "circle", "symbolOpacity": 1}
+    colour = alt.Color("way:N").scale(domain=ways, range="category").legend(**look)
     base = alt.Chart().encode(
-        color=colour.legend(title=None, orient="top", symbolType="circle", symbolOpacity=1),
+        color=alt.when(alt.datum.way == OWN_MODELS).then(alt.value(_OWN_COLOUR)).otherwise(colour),
         detail="seed:N",
         tooltip=_tooltip(rows),
     )
@@ -52,25 +58,35 @@ def served_figure(served: pl.DataFrame) -> Figure | None:
         alt.Chart().mark_rule(strokeDash=[4, 4], aria=False).encode(y=alt.datum(100)),
         lines.encode(x=size, y=share),
         bounds.encode(x=size, y=alt.Y("low:Q").title(_SHARE), y2="high:Q"),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x=size, y=share),
+        *(
+            base.mark_point(filled=True, size=70, opacity=1, shape=shape).transform_filter(kind).encode(x=size, y=share)
+            for shape, kind in (("circle", f"!({own})"), ("diamond", own))
+        ),
     ]
     chart = (
         alt.layer(*layers, data=alt.NamedData("served"))
-        .transform_filter("datum.metric === metric && datum.share === share && isValid(datum.value)")
         .properties(height=300)
         .facet(facet=alt.Facet("paradigm:N").sort(paradigms).title(None), columns=panels(len(paradigms)))
         .resolve_scale(x="independent")
+        .transform_filter(
+            "datum.metric === metric && datum.share === share && datum.domains === toNumber(domains) && isValid(datum.value)"
+        )
     )
     return Figure(
         id="figure-served",
         caption=(
             "What serves all domains, against what they keep of their own models: one merge, or a family of one shared model "
-            "and the parts of each domain. With 95 % bootstrap intervals over users; lines join families of one kind."
+            "and the parts of each domain. Grey diamond: the own models. With 95 % bootstrap intervals over users; lines join families "
+            "of one kind."
         ),
         alternative="Points of kept quality against bytes, one colour per way to serve the domains, one panel per paradigm",
-        spec=specification(chart, metric=metrics[0], share="mean"),
+        spec=specification(chart, metric=metrics[0], share="mean", domains=str(numbers[0])),
         data={"served": rows},
-        controls=(metric_control(metrics), Control("share", "Share", tuple(_SHARES.items()))),
+        controls=(
+            metric_control(metrics),
+            Control("share", "Share", tuple(_SHARES.items())),
+            Control("domains", "Domains served", tuple((str(number), str(number)) for number in numbers)),
+        ),
         metrics=metric_labels(metrics),
         panels=panels(len(paradigms)),
         legend_pixels=40 + text_pixels(ways),
@@ -93,8 +109,7 @@ def _points(served: pl.DataFrame) -> pl.DataFrame:
             way=pl.lit(OWN_MODELS),
         )
         .select(*names)
-        .sort("domains", descending=True, maintain_order=True)
-        .unique(["paradigm", "metric", "seed"], keep="first", maintain_order=True)
+        .unique(["paradigm", "metric", "seed", "domains"], keep="first", maintain_order=True)
     )
     bounds = dict.fromkeys(("low", "high"), pl.lit(None, pl.Float64))
     of_each += [own.with_columns(share=pl.lit(share), value=pl.lit(100.0), **bounds) for share in _SHARES]

@@ -126,6 +126,7 @@ def _kept_section(tables: ReportTables) -> list[Section]:
             "Merges and families of this grid",
             paragraph(kept_summary(tables.served)),
             figures=_present(served_figure(tables.served)),
+            figures_first=True,
             tables=_present(served_table(tables.served)) + _present(kept_table(tables.kept)),
         )
     ]

@@ -173,23 +173,20 @@ def kept_summary(served: pl.DataFrame) -> str:
 
 
 def _small_families(served: pl.DataFrame, metric: str) -> list[str]:
-    """For each paradigm, the family with the fewest bytes of those that keep most of every domain."""
+    """For each paradigm, of the families of the most domains, the one with the fewest bytes that keeps enough of each."""
     parts = []
     for (paradigm,), rows in served.group_by("paradigm", maintain_order=True):
-        known = rows.filter(pl.col("least").is_finite())
-        enough = known.filter(pl.col("least") >= ENOUGH).sort("checkpoints", maintain_order=True)
+        known = rows.filter(pl.col("least").is_finite() & (pl.col("domains") == pl.col("domains").max()))
         if known.is_empty():
             continue
+        enough = known.filter(pl.col("least") >= ENOUGH).sort("checkpoints", maintain_order=True)
         best = (known.sort("least", descending=True) if enough.is_empty() else enough).row(0, named=True)
         share = with_interval(best["least"], best["least_low"], best["least_high"], 1, unit="%")
-        among = f"of {count(rows.height, 'family', 'families')}, "
-        which = (
-            f"the smallest that keeps {ENOUGH} % in each domain is" if enough.height else "the one that keeps most is"
-        )
+        among = f"of {count(known.height, 'family', 'families')} of {count(best['domains'], 'domain')}"
+        which = f"the smallest that keeps {ENOUGH} % in each" if enough.height else "the one that keeps most"
         parts.append(
-            f"{paradigm}: {among}{which} {best['merge']}: {count(best['domains'], 'domain')} in the bytes of "
-            f"{number(best['checkpoints'], 2)} checkpoints in float32, at least {share} of each own model’s "
-            f"{metric_label(metric)}."
+            f"{paradigm}: {among}, {which} is {best['merge']}, with the bytes of {number(best['checkpoints'], 2)} "
+            f"checkpoints in float32; each domain keeps at least {share} of its own model’s {metric_label(metric)}."
         )
     return parts
 
