@@ -221,9 +221,11 @@ def test_a_family_that_was_cut_off_is_built_again(
         with pytest.raises(RuntimeError, match="cut off"):
             build_cell(cell, found.grid, found.store)
     half = whole.with_name(f"{whole.name}.work")
-    assert list(half.rglob("delta.safetensors"))
+    assert half.is_dir()
     assert not found.store.has(cell.address)
-    (half / "family.json").write_text("{")  # as if a process had been killed while it moved the family
+    for leftover in (half / "family.json", half / "family/parts/garden/own.safetensors"):  # of a process that was killed
+        leftover.parent.mkdir(parents=True, exist_ok=True)
+        leftover.write_text("{")
     assert build_cell(cell, found.grid, found.store) == "built"
     assert contents(found.root, "family") == wanted
 
@@ -405,7 +407,8 @@ def test_the_report_draws_kept_quality_against_bytes(grown: Built, tmp_path: Pat
     points = data_set(read_payload(page), "served").filter(paradigm="semb", metric="ndcg@20", share="mean")
     assert set(points["merge"]) == {"own models", "two", "towers", *SERVED}
     own = points.filter(merge="own models").sort("domains").select("domains", "checkpoints", "value")
-    assert own.rows() == [(1, 1, 100), (2, 2, 100), (3, 3, 100)]
+    assert own["checkpoints"].to_list() == pytest.approx(own["domains"].to_list()) == [1, 2, 3]
+    assert set(own["value"]) == {100}
     assert points.filter(merge="two")["checkpoints"].to_list() == [1]
     pairs = (
         data_set(read_payload(page), "pairs") if "pairs" in read_payload(page)["data"] else pl.DataFrame({"recipe": []})
