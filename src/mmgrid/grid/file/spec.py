@@ -351,7 +351,8 @@ class GridSpec(Frozen):
         paradigms |= {external.paradigm for external in self.checkpoints}
         for number, key, problem in problems(self.merges, self.data.domains, paradigms):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
-        merges = {entry.name: place for place, entry in enumerate(self.merges) if getattr(entry, "name", None)}
+        named = {place: getattr(entry, "name", None) for place, entry in enumerate(self.merges)}
+        merges = {name: place for place, name in named.items() if name}
         for number, key, problem in family_problems(self.families, merges, self.data.domains, paradigms):
             raise ValueError(f"{place_of(number, self.families[number].name, key, 'families')}: {problem}")
         for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):

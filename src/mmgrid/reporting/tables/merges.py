@@ -36,6 +36,7 @@ PAIRS_SCHEMA = pl.Schema(
 """`single` and `merged` in percent; `change` and its bounds in percent of `single`; `significant` is whether the
 interval excludes zero, null without an interval. Several `seeds` have their means, and the outermost bounds."""
 
+FAMILY = "family"  # in the column `merge` of a family's results
 _KEYS = ["paradigm", "domain", "group", "metric", "seed"]
 
 
@@ -48,7 +49,7 @@ def pairs(results: pl.DataFrame, changes: pl.DataFrame, domains: Iterable[str]) 
         domains: every domain's name; the names of sources contain one.
     """
     known = set(domains) | set(results["domain"].to_list())
-    merged = results.filter(pl.col("merge").fill_null("") != "")
+    merged = results.filter(~pl.col("merge").fill_null("").is_in(["", FAMILY]))
     partners = [partner(sources, domain, known) for sources, domain in merged.select("sources", "domain").iter_rows()]
     merged = merged.with_columns(
         partner=pl.Series(partners, dtype=pl.String),
