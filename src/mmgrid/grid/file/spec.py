@@ -304,7 +304,7 @@ class GridSpec(Frozen):
 
     @property
     def _names_of_models(self) -> set[str]:
-        merges = {name for one in self.merges if (name := getattr(one, "name", None))}
+        merges = {name for one in (*self.merges, *self.families) if (name := getattr(one, "name", None))}
         return {"pretrain", "phase1", "phase2", "all", "popularity", "random", *merges}
 
     @property
