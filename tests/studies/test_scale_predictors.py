@@ -122,6 +122,12 @@ def test_several_years_leave_out_a_domain_in_all_of_them_or_a_year_with_all_doma
     assert ridge["error"] == pytest.approx(np.mean([np.mean(of) for of in errors.values()]))
 
 
+def test_of_two_years_the_other_one_chooses_the_penalty_by_its_domains() -> None:
+    tables = study.answer([case for year in YEARS[:2] for case in _line(year)])
+    errors = {row["predictor"]: row["error"] for row in _of(tables, "predictors", fold="window")}
+    assert errors["ridge"] < 0.06 < errors["mean"]
+
+
 def test_few_domains_are_said_to_be_few() -> None:
     three = study.answer(_line(domains="abc"))
     assert set(three["predictors"]["predictor"]) == {
