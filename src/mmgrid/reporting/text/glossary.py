@@ -59,6 +59,24 @@ GLOSSARY = (
         "DARE, then TIES: task vectors are thinned out, and only parameters whose signs agree are added",
         ("by subspace", "subspace"),
     ),
+    Term(
+        "kept",
+        "the share of its own model's quality that a domain still has with a merge or family; what all keep is the smallest "
+        "share of their domains",
+    ),
+    Term(
+        "family",
+        "one shared model and a small part for each domain, from which the domain's own checkpoint comes back",
+        ("families", "family"),
+    ),
+    Term(
+        "part",
+        "what a family stores for one domain: own tensors, a mask, a LoRA adapter, or a compressed difference",
+    ),
+    Term("joint training", "one model that is trained on the users of several domains"),
+    Term("variant", "a model of the newest phase that is trained in another way than the grid's own"),
+    Term("rehearsal", "examples of earlier phases in the batches of a later one, against forgetting"),
+    Term("pseudo-user", "a made history of items, from which merges are learned without anybody's clicks"),
     Term("α", "in a merge of two domains, the share of the first one (eq. 7)", ("α",)),
     Term(
         "λ",
