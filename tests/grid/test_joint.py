@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kits.tiny_grid import Built, fingerprints, mmgrid, planned
-from mmgrid.data import Corpus, joined
+from kits.tiny_grid import Built, fingerprints, mmgrid, named, planned
+from mmgrid.data import PHASES, Corpus, joined
 from mmgrid.grid.file.load import GridError
 
 BOTH = ("joint=[{name='both', domains=['garden', 'kitchen']}]",)
@@ -44,6 +44,11 @@ def test_it_is_trained_once_and_asked_about_each_domain(copied: Built) -> None:
     rows = mmgrid("results", copied.file, "--store", copied.root, *settings, "--json").json
     found = {row["domain"] for row in rows if row["model"] == "both-phase2" and row["metric"] == "ndcg@10"}
     assert found == {"garden", "kitchen"}
+    served = mmgrid("results", copied.file, "--store", copied.root, *settings, "--merges", "--json").json["served"]
+    (row,) = (row for row in served if (row["merge"], row["metric"]) == ("both-phase2", "ndcg@10"))
+    assert (row["way"], row["domains"], row["checkpoints"]) == ("joint training", 2, pytest.approx(1.0, abs=0.01))
+    chain = [named(planned(copied.file.parent, *settings[1::2]), f"checkpoint/semb/both/{phase}") for phase in PHASES]
+    assert row["minutes"] == pytest.approx(sum(copied.store.record(cell.address).seconds for cell in chain) / 60)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`[[variants]]`: the newest phase, trained in another way; and examples of earlier phases mixed into a later one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,11 @@ from mmgrid.grid.file.load import GridError
 
 FURTHER = "{name='further', start='newest', set={epochs=1}, domains=['garden'], paradigms=['semb']}"
 REHEARSED = "{name='rehearsed', set={rehearsal=0.5}}"
+ASKED = ("further", "semb")
+
+
+def _is_kept(row: dict[str, Any]) -> bool:
+    return (row["paradigm"], row["domain"], row["group"], row["metric"]) == ("semb", "garden", "all", "ndcg@10")
 
 
 def test_variants_add_cells_and_change_none(tmp_path: Path) -> None:
@@ -63,6 +69,16 @@ def test_variants_are_trained_and_shown_beside_the_grids_own(copied: Built) -> N
     rows = mmgrid("results", copied.file, "--store", copied.root, *settings, "--json").json
     shown = {(row["paradigm"], row["model"]) for row in rows if row["domain"] == "garden"}
     assert {("semb", "further"), ("semb", "rehearsed"), ("sasrec", "rehearsed")} <= shown
+    compared = mmgrid("results", copied.file, "--store", copied.root, *settings, "--merges", "--json").json
+    (row,) = (
+        row for row in compared["served"] if (row["merge"], row["paradigm"], row["metric"]) == (*ASKED, "ndcg@10")
+    )
+    seconds = copied.store.record(named(cells, "checkpoint/semb/garden/further").address).seconds
+    assert (row["way"], row["domains"], row["checkpoints"]) == ("other training", 1, pytest.approx(1.0, abs=0.01))
+    assert row["minutes"] == pytest.approx(seconds / 60)
+    (kept,) = (row for row in compared["kept"] if (row["merge"], row["paradigm"], row["metric"]) == (*ASKED, "ndcg@10"))
+    values = {row["model"]: row["value"] for row in rows if _is_kept(row)}
+    assert kept["kept"] == pytest.approx(100 * values["further"] / values["phase2"])
 
 
 @pytest.mark.parametrize(

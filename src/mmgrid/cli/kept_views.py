@@ -31,7 +31,7 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     families = " and families" if is_family(served).any() else ""
     for title, table in (
         (f"Merges{families}, group {group}: percent of the own model's {metric} that is kept", kept),
-        ("All domains: the smallest share, the mean, and bytes in single checkpoints", served),
+        ("All domains: smallest share, mean, bytes in single checkpoints, minutes to make", served),
     ):
         rows = [_row(row, several_seeds, several_draws) for row in table.filter(metric=metric).to_dicts()]
         columns = list(rows[0])
@@ -47,7 +47,11 @@ def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[
         return shown | {"kept": _interval(row["kept"], row["low"], row["high"]), "users": row["n_users"]}
     shown |= {name: _interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("least", "mean")}
     shown |= {"domains": row["domains"]} | ({"draws": row["draws"]} if several_draws else {})
-    return shown | {"float32": _times(row["checkpoints"]), "bf16": _times(row["bf16_checkpoints"])}
+    return shown | {
+        "float32": _times(row["checkpoints"]),
+        "bf16": _times(row["bf16_checkpoints"]),
+        "minutes": row["minutes"],
+    }
 
 
 def _times(checkpoints: float | None) -> str:

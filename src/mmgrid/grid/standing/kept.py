@@ -1,4 +1,4 @@
-"""What merges and families of a grid keep of each domain's own model: per domain, and over all domains of one."""
+"""What merges, families and other trainings of a grid keep of each domain's own model: per domain, and over all."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +8,7 @@ from mmgrid.data import PHASES
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.result_columns import by_draws, model_name
 from mmgrid.grid.standing.cell_tables import read_table
+from mmgrid.grid.standing.making_time import is_joint, is_variant, seconds_to_make
 from mmgrid.grid.standing.served_size import served_size
 from mmgrid.store import Record, Store
 from mmgrid.studies.contract import RANKS_FILE
@@ -19,7 +20,7 @@ from mmgrid.studies.statistics.ranked import Ranked
 def kept_tables(
     records: Mapping[Cell, Record], store: Store, *, group: str = "all", own_names: bool = False
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The kept shares of all evaluated merges and families: `KEPT_SCHEMA` and `SERVED_SCHEMA`.
+    """The kept shares of all evaluated merges, families, joint trainings and variants: `KEPT_SCHEMA`, `SERVED_SCHEMA`.
 
     Args:
         group: of users.
@@ -28,10 +29,10 @@ def kept_tables(
     scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     newest = newest_models(scored)
     merges: dict[tuple[str, str, int], list[tuple[MergedSet, int, Cell]]] = {}
-    for draws in by_draws(cell for cell in scored if is_merged(cell)):
+    for draws in by_draws(cell for cell in scored if is_merged(cell) or is_other_training(cell)):
         recipe = draws[0].recipe
         single = newest.get((recipe["paradigm"], recipe["domain"], recipe["seed"]))
-        if single is None or (own_names and "family" not in recipe and "rules" not in recipe["merge"]):
+        if single is None or (own_names and "rules" not in recipe.get("merge", {"rules": ()})):
             continue
         tables = {SINGLE: [single], MERGED: draws}
         ranked = Ranked.of(
@@ -46,13 +47,20 @@ def kept_tables(
     for domains in merges.values():
         size = served_size([cell for _, _, cell in domains], records, store)
         kept += [row for of, draws, _ in domains for row in kept_rows(of, draws)]
-        served += served_rows([(of, draws) for of, draws, _ in domains], size)
+        seconds = seconds_to_make([cell for _, _, cell in domains], records)
+        served += served_rows([(of, draws) for of, draws, _ in domains], size, seconds)
     return pl.DataFrame(kept, schema=KEPT_SCHEMA), pl.DataFrame(served, schema=SERVED_SCHEMA)
 
 
 def is_merged(evaluation: Cell) -> bool:
     """Whether an evaluation is of a merge or a family, and not of a checkpoint."""
     return "merge" in evaluation.recipe or "family" in evaluation.recipe
+
+
+def is_other_training(evaluation: Cell) -> bool:
+    """Whether an evaluation is of a joint training or a variant."""
+    model = evaluation.upstream.get("model")
+    return model is not None and (is_joint(model) or is_variant(model))
 
 
 def newest_models(evaluations: Sequence[Cell]) -> dict[tuple[str, str, int], Cell]:

@@ -16,24 +16,27 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.families import CHAIN
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.file.merges import BACKBONE
+from mmgrid.grid.standing.making_time import is_joint
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.merging.models.header import read_header
 from mmgrid.store import Record, Store
-from mmgrid.studies.kept_tables import MERGES, ONE_MERGE, ServedSize
+from mmgrid.studies.kept_tables import JOINT, MERGES, ONE_MERGE, VARIANT, ServedSize
 
 _SOURCE, _OF_A_MERGE = "source:", ("source", "base", "learned")
 _Piece = tuple[str, ...]
 
 
 def served_size(evaluations: Sequence[Cell], records: Mapping[Cell, Record], store: Store) -> ServedSize | None:
-    """The size of all that serves the domains of these evaluations, which are of one merge or family.
+    """The size of all that serves the domains of these evaluations, which are of one merge, family or other training.
 
     None if it cannot be read: a cell is not built, or damaged.
     """
     try:
         if "family" in evaluations[0].recipe:
             return _of_family(evaluations, records)
-        return _of_merge(evaluations, store)
+        if "merge" in evaluations[0].recipe:
+            return _of_merge(evaluations, store)
+        return _of_trainings(evaluations, store)
     except (KeyError, OSError, MergeError):
         return None
 
@@ -58,6 +61,18 @@ def way_of_family(recipe: Mapping[str, Any]) -> str:
     kinds = " + ".join(dict.fromkeys([parts["part"]["kind"], *(rule["part"]["kind"] for rule in parts["rules"])]))
     upon = {CHAIN: " along a chain", BACKBONE: " over backbone"}
     return kinds + upon.get(recipe["shared"], "")
+
+
+def _of_trainings(evaluations: Sequence[Cell], store: Store) -> ServedSize:
+    """Of a joint training, which is one model, or of variants, one for each domain."""
+    models = [cell.upstream["model"] for cell in evaluations]
+    sizes = {model: _sizes(store.folder(model.address)) for model in models}
+    size = {model: sum(size for size, _, _ in found.values()) for model, found in sizes.items()}
+    parameters = sum(elements for model in models for _, elements, _ in sizes[model].values())
+    plain = sum(size[model] for model in models)
+    return ServedSize(
+        JOINT if is_joint(models[0]) else VARIANT, sum(size.values()), plain, parameters / len(evaluations)
+    )
 
 
 def _of_merge(evaluations: Sequence[Cell], store: Store) -> ServedSize:

@@ -16,10 +16,10 @@ from mmgrid.reporting.figures.figure import (
     text_pixels,
 )
 from mmgrid.reporting.tables.order import STUDY_METRICS, ordered, paradigm_order
-from mmgrid.studies.kept_tables import MERGES, ONE_MERGE
+from mmgrid.studies.kept_tables import NO_FAMILIES
 
 OWN_MODELS = "own models"  # a way to serve domains: all of each
-_SINGLE = (OWN_MODELS, ONE_MERGE, MERGES)  # no line joins them
+_SINGLE = (OWN_MODELS, *NO_FAMILIES)  # no line joins them
 _OWN_COLOUR = "#87919c"
 _SHARES = {"mean": "mean of the domains", "least": "domain that keeps least"}
 _SIZE = "bytes of all that serves the domains, in float32 checkpoints"

@@ -179,14 +179,15 @@ def served_table(served: pl.DataFrame) -> Table | None:
         Column("domains", "Domains", digits=0),
         Column("least", "All keep, %", digits=1, low="least_low", high="least_high", hint="the smallest share"),
         Column("mean", "Mean, %", digits=1, low="mean_low", high="mean_high"),
-        Column("way", "Served by", hint="one merge, a merge for each domain, or a family’s parts"),
+        Column("way", "Served by", hint="one merge or one for each domain, a family’s parts, or another training"),
         Column("checkpoints", "Checkpoints", digits=2, hint="bytes of all weights, in those of one in float32"),
         Column("bf16_checkpoints", "in bf16", digits=2, hint="the same in bytes of one checkpoint in bf16"),
+        Column("minutes", "Minutes", digits=1, hint="to make it, beyond the domains’ own models"),
     ]
     columns += [Column("seed", "Seed", digits=0)] if served["seed"].n_unique() > 1 else []
     caption = (
-        f"What all domains of a merge or family keep at least of their own models’ {metric_label(metric)}, the mean, and "
-        "how much serves them all."
+        f"What all domains of a merge, family or other training keep at least of their own models’ {metric_label(metric)}, "
+        "the mean, how much serves them all, and how long it took to make."
     )
     rows, more = served.filter(metric=metric), ("metric", "draws", "bytes", "own_bytes")
     return Table("table-served", "Kept by all", caption, tuple(columns), rows, csv_only=more, export=served)

@@ -14,7 +14,7 @@ from mmgrid.reporting.tables.labels import group_label, metric_label
 from mmgrid.reporting.tables.losses import ends
 from mmgrid.reporting.tables.numbers import count, is_are, is_number, listing, number, with_interval
 from mmgrid.reporting.tables.order import BASELINE, STUDY_METRICS, ordered, ordered_metrics
-from mmgrid.studies.kept_tables import is_family
+from mmgrid.studies.kept_tables import is_family, is_merge
 
 ENOUGH = 97  # percent of its own model's quality that a domain is to keep
 
@@ -168,7 +168,10 @@ def kept_summary(served: pl.DataFrame) -> str:
     metric = ordered(served["metric"].to_list(), STUDY_METRICS)[0]
     rows = served.filter(metric=metric)
     family = is_family(rows)
-    parts = [*_merges_that_keep_most(rows.filter(~family), metric), *_small_families(rows.filter(family), metric)]
+    parts = [
+        *_merges_that_keep_most(rows.filter(is_merge(rows)), metric),
+        *_small_families(rows.filter(family), metric),
+    ]
     return " ".join(parts) or "No named merge is evaluated yet."
 
 
