@@ -1,6 +1,8 @@
 """`[[joint]]`: one model for several domains."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from kits.tiny_grid import Built, fingerprints, mmgrid, named, planned
 from mmgrid.data import PHASES, Corpus, joined
 from mmgrid.grid.file.load import GridError
+from mmgrid.grid.standing.making_time import seconds_to_make
 
 BOTH = ("joint=[{name='both', domains=['garden', 'kitchen']}]",)
 
@@ -44,11 +47,17 @@ def test_it_is_trained_once_and_asked_about_each_domain(copied: Built) -> None:
     rows = mmgrid("results", copied.file, "--store", copied.root, *settings, "--json").json
     found = {row["domain"] for row in rows if row["model"] == "both-phase2" and row["metric"] == "ndcg@10"}
     assert found == {"garden", "kitchen"}
-    served = mmgrid("results", copied.file, "--store", copied.root, *settings, "--merges", "--json").json["served"]
-    (row,) = (row for row in served if (row["merge"], row["metric"]) == ("both-phase2", "ndcg@10"))
-    assert (row["way"], row["domains"], row["checkpoints"]) == ("joint training", 2, pytest.approx(1.0, abs=0.01))
-    chain = [named(planned(copied.file.parent, *settings[1::2]), f"checkpoint/semb/both/{phase}") for phase in PHASES]
-    assert row["minutes"] == pytest.approx(sum(copied.store.record(cell.address).seconds for cell in chain) / 60)
+
+
+def test_it_took_the_time_of_its_own_trainings(tmp_path: Path) -> None:
+    cells = planned(tmp_path, *BOTH)
+    asked = [named(cells, f"evaluation/semb/{domain}/both-phase2") for domain in ("garden", "kitchen")]
+    records: Any = {cell: SimpleNamespace(seconds=10.0**place) for place, cell in enumerate(cells)}
+    chain = [named(cells, f"checkpoint/semb/both/{phase}") for phase in PHASES]
+    assert seconds_to_make(asked, records) == sum(records[cell].seconds for cell in chain)
+    assert seconds_to_make([named(cells, "evaluation/semb/garden/phase2")], records) == 0, "nothing beyond its own"
+    del records[chain[1]]
+    assert seconds_to_make(asked, records) is None
 
 
 @pytest.mark.parametrize(
