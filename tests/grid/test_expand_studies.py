@@ -35,6 +35,7 @@ def test_each_study_is_one_cell_per_paradigm(cells: list[Cell]) -> None:
         "study/baselines/semb",
         "study/baselines/sasrec",
         *(f"study/{kind}/semb" for kind in ("vectors", "cross_domain", "base_model", "temporal", "recency", "advise")),
+        "study/temporal_parts/semb",
     }
 
 

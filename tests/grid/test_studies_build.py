@@ -14,17 +14,20 @@ from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, contents, mmgr
 from mmgrid.evaluation import GROUPS
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.builders.evaluation import known_users
-from mmgrid.grid.builders.models import line_between_phases
+from mmgrid.grid.builders.models import evaluated_model, line_between_phases
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
+from mmgrid.merging.arrays.names import tower_of
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.reporting.of_grid import grid_tables
 from mmgrid.reporting.tables.labels import group_label
 from mmgrid.runners import run_local
 from mmgrid.store import Store
+from mmgrid.studies.contract import PartScales
+from mmgrid.studies.model_parts import parts_of
 from mmgrid.studies.registry import STUDIES
 
 DOMAINS = ("attic", "garden", "kitchen")
@@ -144,6 +147,33 @@ def test_a_line_across_time_goes_from_one_checkpoint_to_the_other(studied: Built
         walked = line.at(scale).state_dict()
         for name, weight in old.items():
             torch.testing.assert_close(walked[name], weight + scale * (new[name] - weight), rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_with_a_lambda_per_tower_has_each_tower_at_its_own(studied: Built) -> None:
+    cell = named(studied.cells, "evaluation/semb/garden/temporal=0.5")
+    folders = {role: studied.store.folder(above.address) for role, above in cell.upstream.items()}
+    with TensorFolder(folders["start"]) as old, TensorFolder(folders["end"]) as new:
+        towers = {tower_of(name) for name in old}
+        scales = dict(zip(sorted(towers), (0.25, 1.5, 2.0), strict=False))
+        wanted = {
+            name: merge_state_dicts("task_arithmetic", {"end": new}, base=old, scale=scales[tower_of(name)])[name]
+            for name in old
+        }
+    assert {"item_tower", "user_tower"} <= towers
+    recipe = {**cell.recipe, "line": {**cell.recipe["line"], "at": PartScales("tower", scales)}}
+    _, model = evaluated_model(recipe, folders)
+    found = model.state_dict()
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_are_those_of_the_checkpoint(studied: Built) -> None:
+    folder = studied.folder("checkpoint/semb/garden/phase2")
+    assert {"item_tower", "user_tower"} <= set(parts_of(folder, "tower"))
+    assert parts_of(folder, "third") == ["early", "late", "outside"]
+    chosen = _table(studied, "temporal_parts", "chosen")
+    assert set(chosen.filter(per="tower")["part"]) == set(parts_of(folder, "tower"))
+    assert set(chosen["first"]) <= {-0.5, 0.0, 0.5, 1.0, 1.5}
 
 
 @pytest.mark.parametrize("base", ["backbone", "kitchen", "neutral"])

@@ -101,6 +101,10 @@ kind = "recency"
 
 [[studies]]
 kind = "advise"
+
+[[studies]]
+kind = "temporal_parts"
+per  = ["tower", "group"]
 """
 )
 

@@ -134,6 +134,24 @@ def test_every_point_of_a_line_equals_a_merge(dtype: torch.dtype) -> None:
             assert dtype == torch.float32 or max(wrong) < 0.02
 
 
+def test_each_tensor_of_a_line_may_have_its_own_scale() -> None:
+    model = Tiny()
+    before, direction = state(model), direction_of(model)
+    line = Line(model, direction)
+    scales = {name: 0.1 * place - 0.2 for place, name in enumerate(line.names)}
+    assert line.at_each(scales) is model
+    for name in line.names:
+        torch.testing.assert_close(state(model)[name], before[name] + scales[name] * direction[name])
+    assert model.head.weight is model.embed.weight
+    moved = state(model)
+    with pytest.raises(MergeError, match="must be a finite number"):
+        line.at_each(scales | {line.names[-1]: float("nan")})
+    assert same(state(model), moved)
+    line.at_each(dict.fromkeys(line.names, 0.5))
+    halfway = state(model)
+    assert same(state(line.at(0.5)), halfway)
+
+
 def test_a_model_keeps_its_identity_and_gradients_are_not_recorded() -> None:
     model = Tiny()
     pointers = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}

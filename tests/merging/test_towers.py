@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kits import slow_merges
 from mmgrid.merging import MergeError, merge, merge_state_dicts
-from mmgrid.merging.arrays.names import depths, layer_of, tower_of
+from mmgrid.merging.arrays.names import depths, layer_of, thirds, tower_of
 from mmgrid.merging.verify import verify
 
 SHAPES = {
@@ -226,6 +226,13 @@ def test_a_list_of_scales_is_interpolated_over_the_depth_of_each_tower(towers: T
     assert between.equal(towers.alone("task_arithmetic", scale=0.5)["user_tower.layers.1.weight"])
     one = towers.merged("one", scale=[0.7])
     assert all(one[name].equal(towers.alone("task_arithmetic", scale=0.7)[name]) for name in SHAPES)
+
+
+def test_thirds_follow_from_layer_numbers() -> None:
+    names = [f"user_tower.layers.{n}.w" for n in range(6)]
+    assert list(thirds(names).values()) == ["early", "early", "middle", "middle", "late", "late"]
+    few = ["embed.weight", "layers.0.w", "layers.1.w", "item_tower.layers.0.w", "norm.weight"]
+    assert list(thirds(few).values()) == ["outside", "early", "late", "late", "outside"]  # an only layer is the last
 
 
 def test_depths_follow_from_layer_numbers() -> None:

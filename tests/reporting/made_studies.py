@@ -41,6 +41,7 @@ def made_studies(domains=("beauty", "health", "toys"), paradigms=("semb",), seed
         "cross_domain": {"merges": made.merges(), "sizes": made.sizes()},
         "base_model": {"curve": made.joint_curves(), "best": made.best_bases()},
         "temporal": {"curve": made.curves(scales), "best": made.best()},
+        "temporal_parts": {"chosen": made.chosen_parts(), "comparison": made.parts()},
         "recency": {"recency": made.recency(), "findings": made.findings("recency")},
         "advise": {"predictions": made.predictions(), "comparison": made.comparison()},
     }
@@ -178,6 +179,24 @@ class Maker:
             values = {"value_at_best": 3.0 + gain, "value_at_one": 3.0, "value_at_zero": 2.5}
             rows.append(row | about | values | {"gain": gain, "n_users": 900} | judged)
         return rows
+
+    def parts(self):
+        rows = []
+        for row in self.each(("domain", self.domains), ("per", ("tower", "group")), ("metric", ("ndcg@20",))):
+            gain = self.draw.normal(0.02, 0.05)
+            values = {"value_at_one": 3.0, "single": 3.1, "parts": 3.1 + gain, "gain": gain, "n_users": 900}
+            rows.append(row | values | self.judged(gain, 0.06))
+        return rows
+
+    def chosen_parts(self):
+        parts = [("tower", "item_tower"), ("tower", "user_tower"), ("group", "active"), ("group", "non_active")]
+        chosen = {"first": 0.9, "second": 1.1, "single_first": 1.0, "single_second": 1.0}
+        return [
+            {name: value for name, value in row.items() if name != "which"}
+            | {"per": row["which"][0], "part": row["which"][1]}
+            | chosen
+            for row in self.each(("domain", self.domains), ("which", parts))
+        ]
 
     def recency(self):
         return [

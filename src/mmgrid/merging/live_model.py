@@ -54,17 +54,31 @@ class Line:
         }
         self._start = {name: tensor.detach().clone() for name, tensor in state.items()}
 
-    @torch.no_grad()
     def at(self, scale: float) -> nn.Module:
         """The model, moved to Θ₀ + scale · τ.
 
         Raises:
             MergeError: the scale is not finite.
         """
-        _check_finite(scale)
+        return self.at_each(dict.fromkeys(self._start, scale))
+
+    @property
+    def names(self) -> list[str]:
+        """The tensors that move."""
+        return list(self._start)
+
+    @torch.no_grad()
+    def at_each(self, scales: Mapping[str, float]) -> nn.Module:
+        """The model with each tensor moved by a scale of its own; `scales` has all of `names`.
+
+        Raises:
+            MergeError: a scale is not finite. Nothing was moved.
+        """
+        for scale in scales.values():
+            _check_finite(scale)
         state = self._model.state_dict(keep_vars=True)
         for name, start in self._start.items():
-            target = state[name].data
+            target, scale = state[name].data, scales[name]
             if scale == 0:
                 target.copy_(start)
             elif target.dtype in _WIDE:

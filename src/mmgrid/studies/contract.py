@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -238,6 +238,17 @@ class Part:
 
 
 @dataclass(frozen=True)
+class PartScales:
+    """A λ for each part of a model, in place of one for all.
+
+    per: `tower`, or `third` of the layers (see `mmgrid.merging.arrays.names.thirds`). scales: part → λ, for all parts.
+    """
+
+    per: Literal["tower", "third"]
+    scales: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Context:
     """The run that a study answers for.
 
@@ -247,7 +258,7 @@ class Context:
         phases: the training phases, oldest first (see `StudyGrid`).
         values: the result of `Study.values`.
         ranks_at: evaluates another point of a line: takes the part of a point from `between_phases` or `over_base` and
-            a λ or α, and returns the table of ranks there. None outside of a grid.
+            a λ or α (or a λ for each part of the model), and returns the table of ranks there. None outside of a grid.
     """
 
     paradigm: str
@@ -256,7 +267,7 @@ class Context:
     calendar: Calendar
     phases: Sequence[str]
     values: Mapping[str, Any] = field(default_factory=dict)
-    ranks_at: Callable[[Part, float], pl.DataFrame] | None = None
+    ranks_at: Callable[[Part, float | PartScales], pl.DataFrame] | None = None
 
 
 class Study(ABC):

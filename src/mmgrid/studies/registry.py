@@ -22,7 +22,7 @@ STUDIES: Plugins[Study] = Plugins(
     "mmgrid.studies",
     "study",
     _check,
-    first=("baselines", "vectors", "cross_domain", "base_model", "temporal", "recency", "advise"),
+    first=("baselines", "vectors", "cross_domain", "base_model", "temporal", "temporal_parts", "recency", "advise"),
 )
 
 

@@ -241,8 +241,8 @@ def _evaluation(inputs: _Inputs, place: Workplace) -> Summary:
     return evaluation.write(inputs.recipe, known, ranks, place.folder)
 
 
-def _ranks(inputs: _Inputs, known: Any, at: float | None = None) -> Any:
-    """The ranks of an evaluation. at: another λ or α on the line of its model."""
+def _ranks(inputs: _Inputs, known: Any, at: Any = None) -> Any:
+    """The ranks of an evaluation. at: another λ or α on the line of its model, or a `PartScales`."""
     from mmgrid.grid.builders import evaluation
 
     if inputs.recipe["paradigm"] == evaluation.BASELINE:
@@ -263,7 +263,7 @@ def _study(inputs: _Inputs, place: Workplace) -> Summary:
         record = inputs.store.record(cell.address)
         return Part(cell.name, inputs.store.folder(cell.address), cell.recipe, record.summary)
 
-    def ranks_at(evaluated: Part, at: float) -> Any:
+    def ranks_at(evaluated: Part, at: Any) -> Any:
         cell = next(cell for cell in inputs.cell.upstream.values() if cell.name == evaluated.name)
         point = _Inputs.checked(cell, inputs.grid, inputs.store)
         known = evaluation.known_users(point.folders["corpus"], inputs.calendar, cell.recipe)

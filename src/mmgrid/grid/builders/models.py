@@ -21,6 +21,8 @@ from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.studies.base_model import NEUTRAL
+from mmgrid.studies.contract import PartScales
+from mmgrid.studies.model_parts import parts_by_tensor
 
 Weights = Mapping[str, Tensor]
 Folders = Mapping[str, Path]
@@ -45,8 +47,8 @@ def evaluated_model(recipe: Mapping[str, Any], folders: Folders) -> tuple[Paradi
     the recipe's domain.
     """
     if "line" in recipe:
-        walk = _walk(recipe, folders)
-        return walk.paradigm, walk.line.at(recipe["line"]["at"])
+        walk, at = _walk(recipe, folders), recipe["line"]["at"]
+        return walk.paradigm, _in_parts(walk.line, at) if isinstance(at, PartScales) else walk.line.at(at)
     _kept.clear()
     if "family" in recipe:
         name, member = recipe["paradigm"], recipe["family"]["member"]
@@ -103,6 +105,12 @@ def _walk(recipe: Mapping[str, Any], folders: Folders) -> _Walk:
             found = _line_over_base(recipe, folders)
         _kept.append(_Walk(key, *found))
     return _kept[0]
+
+
+def _in_parts(line: Line, at: PartScales) -> nn.Module:
+    """The live model of a line, with a λ for each of its parts."""
+    parts = parts_by_tensor(line.names, at.per)
+    return line.at_each({name: at.scales[part] for name, part in parts.items()})
 
 
 def _is_model(role: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 TOWER_SUFFIX = "_tower"
 OUTSIDE = "outside"  # of all layers: embeddings, final norms, heads
+THIRDS = ("early", "middle", "late")
 
 
 def tower_of(name: str) -> str:
@@ -49,3 +50,13 @@ def _depth(name: str, last: int) -> float:
     if layer is None:
         return 0.0 if is_early(name) else 1.0
     return layer / last if last else 1.0
+
+
+def thirds(names: Iterable[str]) -> dict[str, str]:
+    """The part of its tower that each tensor is in: the `early`, `middle` or `late` third of the layers, or `outside`.
+
+    By `depths`, so the only layer of a tower is late.
+    """
+    names = list(names)
+    depth = depths(names)
+    return {name: OUTSIDE if layer_of(name) is None else THIRDS[min(int(3 * depth[name]), 2)] for name in names}

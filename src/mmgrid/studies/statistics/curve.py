@@ -105,11 +105,14 @@ def crossfitted(values: Floats, places: Floats, first_half: npt.NDArray[np.bool_
     No user influences the place at which it is evaluated. If one half is empty, the other is evaluated at its own best
     place.
     """
-    fine = fine_places(places)
-    weights = smoother(places, fine)
     judged = np.empty(len(values))
     for half in (first_half, ~first_half):
         others = values[~half] if (~half).any() else values
-        chosen = nearest(places, float(fine[_top(others.mean(axis=0)[None], weights)[0]]))
-        judged[half] = values[half, chosen]
+        judged[half] = values[half, chosen_place(others, places)]
     return judged
+
+
+def chosen_place(values: Floats, places: Floats) -> int:
+    """The index of the measured place nearest to the maximum of the smoothed mean over users, float64[B, P]."""
+    fine = fine_places(places)
+    return nearest(places, float(fine[_top(values.mean(axis=0)[None], smoother(places, fine))[0]]))
