@@ -1,5 +1,6 @@
 """What tests of several rooms share: one tiny grid, built once."""
 
+import multiprocessing as mp
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,33 +10,55 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; see `kits.hub_server` for tests of the Hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and what they compute is tiny
 
-from kits.tiny_grid import STUDIED, Built, bytes_below, cells_of, write_grid
+from kits.once import made_once
+from kits.tiny_grid import GRID_FILE, STUDIED, Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import run_local
+from mmgrid.runners import local, run_local
 from mmgrid.store import Store
+
+# Workers of grids come from a server that has imported everything once; importing takes longer than most tests compute.
+local.START_METHOD = "forkserver"
+mp.set_forkserver_preload(
+    [
+        "transformers.trainer",
+        "mmgrid.grid.builders.build",
+        "mmgrid.grid.builders.checkpoint",
+        "mmgrid.grid.builders.evaluation",
+        "mmgrid.grid.builders.merge",
+        *(f"mmgrid.paradigms.{name}.paradigm" for name in ("text", "semid", "semb", "sasrec")),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     """The tiny grid with all of its cells, built by two processes side by side. To be looked at only: see `copied`."""
-    folder = tmp_path_factory.mktemp("tiny")
-    grid, store = load_grid(write_grid(folder)), Store(folder / "runs")
-    outcome = run_local(cells_of(grid), grid, store, jobs=2)
-    assert outcome.complete, outcome
-    before = bytes_below(store.root)
-    yield Built(grid.file, store.root)
-    changed = {path for path, data in bytes_below(store.root).items() if before.get(path) != data}
+
+    def make(folder: Path) -> None:
+        grid, store = load_grid(write_grid(folder)), Store(folder / "runs")
+        outcome = run_local(cells_of(grid), grid, store, jobs=2)
+        assert outcome.complete, outcome
+
+    folder = made_once("tiny", make, tmp_path_factory)
+    found = Built(folder / GRID_FILE, folder / "runs")
+    before = bytes_below(found.root)
+    yield found
+    changed = {path for path, data in bytes_below(found.root).items() if before.get(path) != data}
     assert not changed - {"digests.json"}, "a test changed the store that all share"
 
 
 @pytest.fixture(scope="session")
 def studied(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The tiny grid with a third domain and all studies, built upon a copy of `built`. To be looked at only."""
-    found = built.copy(tmp_path_factory.mktemp("studied"))
-    write_grid(found.file.parent, STUDIED)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=2)
-    assert outcome.complete, outcome
-    return found
+
+    def make(folder: Path) -> None:
+        found = built.copy(folder)
+        write_grid(folder, STUDIED)
+        outcome = run_local(found.cells, found.grid, found.store, jobs=2)
+        assert outcome.complete, outcome
+
+    folder = made_once("studied", make, tmp_path_factory)
+    return Built(folder / GRID_FILE, folder / "runs")
 
 
 @pytest.fixture

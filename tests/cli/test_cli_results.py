@@ -87,7 +87,9 @@ def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[di
         }
         assert {tuple(line[:3]): tuple(line[3:]) for line in table} == wanted
         assert "…" not in text
-        assert max(map(len, text.splitlines())) <= 80
+        of_models, of_merges = text.split("\nMerges, ")
+        assert max(map(len, of_models.splitlines())) < 80
+        assert "linear=garden+kitchen" in of_merges
     wrong = mmgrid("results", built.file, "--store", built.root, "--group", "everybody")
     assert wrong.code == 2
     assert "everybody: must be one of all, active, non_active" in wrong.err

@@ -24,6 +24,7 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, load_grid
 from mmgrid.store import Store
 
+GRID_FILE = "tiny.toml"
 TEXT = """\
 name = "tiny"
 
@@ -235,7 +236,7 @@ class Answer:
 
 def write_grid(folder: Path, text: str = TEXT) -> Path:
     """Writes the grid file to `folder`; returns its path."""
-    file = folder / "tiny.toml"
+    file = folder / GRID_FILE
     file.write_text(text)
     return file
 

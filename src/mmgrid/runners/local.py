@@ -27,6 +27,7 @@ from mmgrid.runners.worker import run_worker
 from mmgrid.store import Address, DamagedFilesError, Store, StoreError
 from mmgrid.store.logs import add_line, log_of
 
+START_METHOD = "spawn"  # of worker processes; a fork would copy the threads' locks without the threads
 WAIT_SECONDS = 2.0  # before a cell that another process builds is tried again
 
 # Progress is reported through the pipe, so other libraries must not draw bars. Their warnings go into the cell's log.
@@ -161,11 +162,11 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     threads = str(grid.spec.threads_per_cell)
     settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     before = dict(os.environ)
-    context = mp.get_context("spawn")
+    context = mp.get_context(START_METHOD)
     ours, theirs = context.Pipe()
     try:  # a process reads these when it starts, before it imports anything
         os.environ.update(QUIET | settings)
-        process = context.Process(target=run_worker, args=(theirs, grid, store.root), daemon=True)
+        process = context.Process(target=run_worker, args=(theirs, grid, store.root, dict(os.environ)), daemon=True)
         process.start()
     finally:
         os.environ.clear()

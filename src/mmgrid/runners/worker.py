@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,13 +21,18 @@ USER_ERRORS = (ValueError, OSError, RuntimeError)
 PROGRAMMING_ERRORS = (NotImplementedError, RecursionError)  # subclasses of RuntimeError
 
 
-def run_worker(pipe: Connection, grid: Grid, root: Path) -> None:
+def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[str, str]) -> None:
     """Build cells until None is received or the other end of the pipe is closed.
+
+    environment: that of the runner, which a process from a fork server has not.
+
 
     Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
     ("failed", the error in one line), or ("damaged", (address, the problem in one line)) of an upstream cell, which was
     set aside.
     """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
     log = WorkerLog()
     store = Store(root)

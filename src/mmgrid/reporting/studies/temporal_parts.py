@@ -52,7 +52,9 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
     )
     caption = "NDCG@20 at one λ and at a λ for each part, chosen on one half of the users and measured on the other."
     return (
-        *study_table("table-parts", "λ by part", caption, compared, frames["comparison"], block="domain"),
+        *study_table(
+            "table-parts", "One λ or one for each part", caption, compared, frames["comparison"], block="domain"
+        ),
         *study_table(
             "table-part-scales",
             "Chosen λ by part",
