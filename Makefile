@@ -47,7 +47,7 @@ check: setup
 test: setup
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-# What takes minutes: blocks of the documentation that build a whole grid.
+# What takes minutes: tutorials and blocks of the documentation that build a whole grid, a run that is killed repeatedly.
 long: setup
 	$(BIN)/pytest -m long
 

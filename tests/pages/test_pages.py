@@ -46,7 +46,7 @@ def scene(stage: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scen
     return Scene(tmp_path / "scene", stage.words)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -84,6 +84,7 @@ class Victim:
         return max((json.loads(state.read_text())["global_step"] for state in states), default=0)
 
 
+@pytest.mark.long
 def test_killed_again_and_again_equals_an_undisturbed_run(built: Built, copied: Built, tmp_path: Path) -> None:
     others = {path: data for path, data in bytes_below(copied.root).items() if not path.startswith(NAME)}
     victim = Victim(copied, tmp_path)
