@@ -4,6 +4,8 @@ run continues where the one before was killed."""
 import json
 from pathlib import Path
 
+import pytest
+
 from kits.processes import accident, kill, start, until
 from kits.tiny_grid import Built, bytes_below, named
 from mmgrid.grid.cells.cell import with_upstream
