@@ -1,0 +1,11 @@
+"""How the tests of runners start workers."""
+
+import pytest
+
+from mmgrid.runners import local
+
+
+@pytest.fixture(autouse=True)
+def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start as those of users do: these tests break what a worker imports."""
+    monkeypatch.setattr(local, "START_METHOD", "spawn")
