@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mmgrid.data import Calendar
 from mmgrid.data.held_out import Target
-from mmgrid.frozen import Frozen
+from mmgrid.frozen import Frozen, each_once
 from mmgrid.studies.plot import Plot
 
 MOST_POINTS = 1001
@@ -62,10 +62,7 @@ class StudySpec(Frozen):
     @field_validator("domains", "paradigms")
     @classmethod
     def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        repeated = sorted({name for name in names or () if (names or ()).count(name) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)} is named twice")
-        return names
+        return each_once(names) if names else names
 
 
 class StudyGrid(Protocol):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
-from mmgrid.files import safe_segment
-from mmgrid.frozen import Frozen
+from mmgrid.frozen import Frozen, each_once
 from mmgrid.grid.file.merges import BACKBONE, PHASES, RESERVED
+from mmgrid.grid.file.names import folder_name
 
 if TYPE_CHECKING:
     from mmgrid.families.parts import PartChoice
@@ -34,8 +34,7 @@ class Family(Frozen):
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
-        if safe_segment(name) != name:
-            raise ValueError(f"{name!r} cannot name a folder of the store; rename it to {safe_segment(name)!r}")
+        folder_name(name)
         if name in RESERVED:
             raise ValueError(f"{name!r} has another meaning in a grid; choose another name")
         return name
@@ -43,10 +42,7 @@ class Family(Frozen):
     @field_validator("sources", "chain", "evaluate_on", "paradigms")
     @classmethod
     def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        repeated = sorted({name for name in names or () if (names or ()).count(name) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)} is named twice")
-        return names
+        return each_once(names) if names else names
 
     @field_validator("chain")
     @classmethod

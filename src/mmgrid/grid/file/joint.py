@@ -4,26 +4,19 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import Field, field_validator
 
-from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.names import FolderName
 from mmgrid.paradigms import PARADIGMS
 
 
 class JointTraining(Frozen):
     """A model that is trained on several domains at once, and evaluated on each: what a merge competes with."""
 
-    name: str = Field(description="of the joint domain, in the names of its cells")
+    name: FolderName = Field(description="of the joint domain, in the names of its cells")
     domains: tuple[str, ...] = Field(min_length=2)
     paradigms: tuple[str, ...] | None = Field(
         default=None, description="default: those of the grid whose models recommend from any catalogue"
     )
-
-    @field_validator("name")
-    @classmethod
-    def _name_of_a_folder(cls, name: str) -> str:
-        if safe_segment(name) != name:
-            raise ValueError(f"{name!r} cannot name a folder of the store; rename it to {safe_segment(name)!r}")
-        return name
 
     @field_validator("paradigms")
     @classmethod

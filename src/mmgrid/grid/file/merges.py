@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from mmgrid.files import safe_segment
-from mmgrid.frozen import Frozen
+from mmgrid.frozen import Frozen, each_once
+from mmgrid.grid.file.names import folder_name
 
 
 def _scale(value: Any) -> float | tuple[float, ...]:
@@ -111,8 +111,7 @@ class Merge(Frozen):
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
-        if safe_segment(name) != name:
-            raise ValueError(f"{name!r} cannot name a folder of the store; rename it to {safe_segment(name)!r}")
+        folder_name(name)
         if name in RESERVED:
             raise ValueError(f"{name!r} has another meaning in a merge; choose another name")
         return name
@@ -134,10 +133,7 @@ class Merge(Frozen):
     @field_validator("sources", "evaluate_on", "paradigms")
     @classmethod
     def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        repeated = sorted({name for name in names or () if (names or ()).count(name) > 1})
-        if repeated:
-            raise ValueError(f"{', '.join(repeated)} is named twice")
-        return names
+        return each_once(names) if names else names
 
     @property
     def all_settings(self) -> dict[str, Settings]:

@@ -13,12 +13,12 @@ from mmgrid.data import READERS, Calendar
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
-from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
 from mmgrid.grid.file.families import Family
 from mmgrid.grid.file.families import problems as family_problems
 from mmgrid.grid.file.joint import JointTraining, joint_problems
-from mmgrid.grid.file.merges import MergesSpec, place_of, problems
+from mmgrid.grid.file.merges import IN_ONE_GO, PHASES, MergesSpec, place_of, problems
+from mmgrid.grid.file.names import folder_name
 from mmgrid.grid.file.variants import Variant, variant_problems
 from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
@@ -77,8 +77,7 @@ class DataSpec(TableOptions):
     @classmethod
     def _names_of_folders(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
         for domain in domains:
-            if safe_segment(domain) != domain:
-                raise ValueError(f"{domain!r} cannot name a folder of the store; rename it to {safe_segment(domain)!r}")
+            folder_name(domain)
         repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
         if repeated:
             raise ValueError(f"named twice: {', '.join(repeated)}")
@@ -305,7 +304,7 @@ class GridSpec(Frozen):
     @property
     def _names_of_models(self) -> set[str]:
         merges = {name for one in (*self.merges, *self.families) if (name := getattr(one, "name", None))}
-        return {"pretrain", "phase1", "phase2", "all", "popularity", "random", *merges}
+        return {*PHASES, IN_ONE_GO, "popularity", "random", *merges}
 
     @property
     def _official_lengths(self) -> bool:

@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from mmgrid.files import safe_segment
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.names import FolderName
 
 
 class Variant(Frozen):
     """Models of the newest phase that are trained in another way: what a merge over time competes with."""
 
-    name: str = Field(description="of the models, in the names of their cells and in results")
+    name: FolderName = Field(description="of the models, in the names of their cells and in results")
     start: Literal["before", "newest"] = Field(
         default="before",
         description="the checkpoint to start from: that of the phase before, or the newest, which is trained further",
@@ -24,13 +24,6 @@ class Variant(Frozen):
     paradigms: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="default: all that the grid trains"
     )
-
-    @field_validator("name")
-    @classmethod
-    def _name_of_a_folder(cls, name: str) -> str:
-        if safe_segment(name) != name:
-            raise ValueError(f"{name!r} cannot name a folder of the store; rename it to {safe_segment(name)!r}")
-        return name
 
     def chosen(self, trained: Collection[str]) -> tuple[str, ...]:
         """Its paradigms, of those that the grid trains."""
