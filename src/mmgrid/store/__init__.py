@@ -3,10 +3,11 @@
 from mmgrid.store.address import Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
 from mmgrid.store.failure import Failure
+from mmgrid.store.format import is_store
 from mmgrid.store.integrity import DamagedFilesError
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.record import FileEntry, Record, Upstream
-from mmgrid.store.store import STEP_FOLDER, Store, is_store
+from mmgrid.store.store import STEP_FOLDER, Store
 
 __all__ = [
     "STEP_FOLDER",

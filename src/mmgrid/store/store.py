@@ -25,6 +25,7 @@ from mmgrid.machine.memory import peak_bytes, reset_peak
 from mmgrid.store.address import SHORT_DIGITS, Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
+from mmgrid.store.format import open_format
 from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
@@ -34,18 +35,11 @@ from mmgrid.store.record import RECORD_FILE, Record, installed_versions
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-STORE_FILE = "store.json"
 BUILDING_FILE = "building.json"
 STEP_FOLDER = "step"
 _REMEDY = "give another place with --store (`mmgrid gc` shows cells that the grid no longer names)"
 
 Make = Callable[[Path], Mapping[str, Any]]
-
-
-def is_store(folder: Path) -> bool:
-    """Whether the folder is a store, of any format."""
-    return (folder / STORE_FILE).exists()
 
 
 class Store:
@@ -62,37 +56,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root).absolute()
         self._inspector = Inspector()
-        if (self.root / STORE_FILE).exists():
-            self._check_format()
-            return
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"{self.root}: is a file; a store is a folder: give another path with --store")
-        foreign = [path for path in listed(self.root) if not is_partial(path)]
-        if foreign and not (self.root / STORE_FILE).exists():  # another process may just have created it
-            raise StoreError(
-                f"{self.root}: is not a store (it holds {foreign[0].name} and no {STORE_FILE}); "
-                f"give an empty or new folder with --store"
-            )
-        with clear_disk_errors(self.root, remedy="give another place with --store"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            if not (self.root / STORE_FILE).exists():
-                write_json(self.root / STORE_FILE, {"format": FORMAT})
-
-    def _check_format(self) -> None:
-        path = self.root / STORE_FILE
-        try:
-            found = json.loads(path.read_bytes())["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{path}: cannot be read as the format file of a store ({error!r}). If this folder is a store, write "
-                f'{{"format": {FORMAT}}} into the file; otherwise give another folder with --store'
-            ) from error
-        if found != FORMAT:
-            raise StoreError(
-                f"{path}: this store has format {found}, and this version of mmgrid reads format "
-                f"{FORMAT}. Use the version of mmgrid that created it, or give another folder with --store; "
-                f"nothing was changed"
-            )
+        open_format(self.root)
 
     # ---- reading -------------------------------------------------------------------------------------------
 
