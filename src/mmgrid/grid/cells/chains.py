@@ -147,3 +147,13 @@ def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
     if phase in ("pretrain", IN_ONE_GO):  # nothing comes before that could be rehearsed
         values.pop("rehearsal", None)
     return values
+
+
+def is_joint(model: Cell) -> bool:
+    """Whether a checkpoint was trained on several domains at once."""
+    return model.kind == "checkpoint" and "corpus" in model.upstream and "joint" in model.upstream["corpus"].recipe
+
+
+def is_variant(model: Cell) -> bool:
+    """Whether a checkpoint is of the newest phase, trained in another way than the grid's own."""
+    return model.kind == "checkpoint" and model.key[2] != model.recipe["phase"]

@@ -6,9 +6,10 @@ import polars as pl
 
 from mmgrid.data import PHASES
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.chains import is_joint, is_variant
 from mmgrid.grid.cells.result_columns import by_draws, model_name
 from mmgrid.grid.standing.cell_tables import read_table
-from mmgrid.grid.standing.making_time import is_joint, is_variant, seconds_to_make
+from mmgrid.grid.standing.making_time import seconds_to_make
 from mmgrid.grid.standing.served_size import served_size
 from mmgrid.store import Record, Store
 from mmgrid.studies.contract import RANKS_FILE

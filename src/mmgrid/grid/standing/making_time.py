@@ -2,28 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mmgrid.data import PHASES
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.cells.chains import IN_ONE_GO
+from mmgrid.grid.cells.chains import is_joint, is_variant
 from mmgrid.store import Record
 
 _MADE = ("checkpoint", "merge", "learned", "family")  # kinds of cells that make models; corpora and codes serve all
 
 
-def is_joint(model: Cell) -> bool:
-    """Whether a checkpoint was trained on several domains at once."""
-    return model.kind == "checkpoint" and "corpus" in model.upstream and "joint" in model.upstream["corpus"].recipe
-
-
-def is_variant(model: Cell) -> bool:
-    """Whether a checkpoint is of the newest phase, trained in another way than the grid's own."""
-    return model.kind == "checkpoint" and model.key[2] not in (*PHASES, IN_ONE_GO)
-
-
 def seconds_to_make(evaluations: Sequence[Cell], records: Mapping[Cell, Record]) -> float | None:
     """Seconds of all cells that made the evaluated models, each once, without the trainings of the domains' own models.
 
-    A merge that is computed within its evaluation has no cell, and takes no time here. None if a cell is not built.
+    A merge that is computed within its evaluation has no cell, and takes no time here. Of a training that was interrupted,
+    only the last run counts. None if a cell is not built.
     """
     made = {maker for cell in evaluations for maker in _makers(cell)}
     return sum(records[maker].seconds for maker in made) if made <= records.keys() else None

@@ -13,10 +13,10 @@ from typing import Any
 
 from mmgrid.grid.builders.merge_rules import OWN, patterns_of
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.chains import is_joint
 from mmgrid.grid.cells.families import CHAIN
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.file.merges import BACKBONE
-from mmgrid.grid.standing.making_time import is_joint
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.merging.models.header import read_header
 from mmgrid.store import Record, Store
