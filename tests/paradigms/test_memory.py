@@ -26,7 +26,7 @@ from mmgrid.paradigms.shared import sliced_loss
 from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
 from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
-from mmgrid.training.fit import fit
+from mmgrid.training.fit import TrainingError, fit
 from mmgrid.training.recomputation import recomputed
 
 ITEMS = make_items(40)
@@ -172,3 +172,9 @@ def test_recomputed_activations_change_no_weight(name: str, tmp_path: Path) -> N
         models[recompute] = model
     assert same_weights(models[False], models[True])
     assert sizes[True] < 0.8 * sizes[False]
+
+
+def test_a_model_that_cannot_recompute_is_refused_by_name() -> None:
+    with pytest.raises(TrainingError, match=r"training\.recompute_activations: Linear does not offer it"):
+        with recomputed(nn.Linear(2, 2)):
+            pass

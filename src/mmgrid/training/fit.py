@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 LOSS_POINTS = 200  # approximate length of a loss curve
 SAVE_SECONDS = 60.0
-SAVE_SHARE = 0.02  # of the time, that step checkpoints may take
+SAVE_SHARE = 0.02  # largest share of the time that goes into step checkpoints
 
 
 class TrainingError(RuntimeError):

@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from mmgrid.training.fit import TrainingError
+
+# Transformers renames its methods and their argument; the old names work until version 6.
+_NAMES = ("activation_checkpointing", "gradient_checkpointing")
 
 
 @contextmanager
@@ -19,17 +23,21 @@ def recomputed(model: nn.Module) -> Iterator[None]:
     Raises:
         TrainingError: the model's code does not offer it.
     """
-    any_model: Any = model
-    # Transformers renames the methods; the old names work until version 6.
-    enable = getattr(model, "activation_checkpointing_enable", None) or any_model.gradient_checkpointing_enable
-    disable = getattr(model, "activation_checkpointing_disable", None) or any_model.gradient_checkpointing_disable
+    name = next((name for name in _NAMES if hasattr(model, f"{name}_enable")), None)
+    if name is None or not isinstance(model, PreTrainedModel):
+        raise _refusal(model, "it is no model of Transformers")
+    options: Any = {f"{name}_kwargs": {"use_reentrant": False}}  # several processes need it so
     try:
-        enable()  # by default without re-entrance, which several processes need
-    except (ValueError, AttributeError) as error:
-        raise TrainingError(
-            f"training.recompute_activations: {type(model).__name__} does not offer it ({error}); remove the key"
-        ) from error
+        getattr(model, f"{name}_enable")(**options)
+    except ValueError as error:
+        raise _refusal(model, str(error)) from error
     try:
         yield
     finally:
-        disable()
+        getattr(model, f"{name}_disable")()
+
+
+def _refusal(model: nn.Module, reason: str) -> TrainingError:
+    return TrainingError(
+        f"training.recompute_activations: {type(model).__name__} does not offer it ({reason}); remove the key"
+    )
