@@ -50,14 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
 @pytest.fixture(scope="session")
 def studied(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The tiny grid with a third domain and all studies, built upon a copy of `built`. To be looked at only."""
-
-    def make(folder: Path) -> None:
-        found = built.copy(folder)
-        write_grid(folder, STUDIED)
-        outcome = run_local(found.cells, found.grid, found.store, jobs=2)
-        assert outcome.complete, outcome
-
-    folder = made_once("studied", make, tmp_path_factory)
+    folder = made_once("studied", lambda folder: built.grown(folder, STUDIED), tmp_path_factory)
     return Built(folder / GRID_FILE, folder / "runs")
 
 

@@ -9,12 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kits.tiny_grid import STUDIED, Built, mmgrid, named, planned, write_grid
+from kits.tiny_grid import STUDIED, Built, mmgrid, named, planned
 from mmgrid.evaluation import per_user
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import GridError
-from mmgrid.runners import run_local
 
 ALONE = STUDIED[: STUDIED.index("[[studies]]")]
 MERGES = """
@@ -73,11 +72,7 @@ def _planned(folder: Path, merges: str) -> list[Cell]:
 @pytest.fixture(scope="module")
 def merged(studied: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The three domains of `studied` with general merges, built upon a copy of its store."""
-    found = studied.copy(tmp_path_factory.mktemp("merged"))
-    write_grid(found.file.parent, ALONE + MERGES)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=1)
-    assert outcome.complete, outcome
-    return found
+    return studied.grown(tmp_path_factory.mktemp("merged"), ALONE + MERGES, jobs=1)
 
 
 def _weights(merged: Built, domain: str, phase: str = "phase2") -> dict[str, Tensor]:

@@ -76,11 +76,7 @@ SERVED = {
 @pytest.fixture(scope="module")
 def grown(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Three domains with families, built upon a copy of a store with two of them."""
-    found = built.copy(tmp_path_factory.mktemp("grown"))
-    write_grid(found.file.parent, ALONE + FAMILIES)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=1)
-    assert outcome.complete, outcome
-    return found
+    return built.grown(tmp_path_factory.mktemp("grown"), ALONE + FAMILIES, jobs=1)
 
 
 def _weights(grown: Built, name: str) -> dict[str, Tensor]:

@@ -27,11 +27,7 @@ FIGURES = ("group", "metric", "value", "low", "high", "n_users")
 
 @pytest.fixture(scope="module")
 def grid(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    found = built.copy(tmp_path_factory.mktemp("figures"))
-    write_grid(found.file.parent, GRID)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=2)
-    assert outcome.complete, outcome
-    return found
+    return built.grown(tmp_path_factory.mktemp("figures"), GRID)
 
 
 def _evaluated(*words: object) -> list[dict]:

@@ -27,11 +27,7 @@ EMBED = "model.embed_tokens.weight"
 
 @pytest.fixture(scope="module")
 def spoken(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    found = built.copy(tmp_path_factory.mktemp("spoken"))
-    write_grid(found.file.parent, SPOKEN)
-    outcome = run_local(found.cells, found.grid, found.store, jobs=2)
-    assert outcome.complete, outcome
-    return found
+    return built.grown(tmp_path_factory.mktemp("spoken"), SPOKEN)
 
 
 @pytest.mark.smoke

@@ -10,7 +10,7 @@ import pytest
 PATIENCE = 900  # seconds
 
 
-def made_once(name: str, make: Callable[[Path], None], factory: pytest.TempPathFactory) -> Path:
+def made_once(name: str, make: Callable[[Path], object], factory: pytest.TempPathFactory) -> Path:
     """A folder that `make` filled, in this process or in another one of the same run."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name

@@ -22,6 +22,7 @@ from mmgrid.files import sha256_file
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import Grid, load_grid
+from mmgrid.runners import run_local
 from mmgrid.store import Store
 
 GRID_FILE = "tiny.toml"
@@ -208,6 +209,14 @@ class Built:
         shutil.copytree(self.root, to / "runs")
         shutil.copy(self.file, to / self.file.name)
         return Built(to / self.file.name, to / "runs")
+
+    def grown(self, to: Path, text: str, jobs: int = 2) -> Built:
+        """A copy with another grid file, of which all cells are built."""
+        found = self.copy(to)
+        write_grid(to, text)
+        outcome = run_local(found.cells, found.grid, found.store, jobs=jobs)
+        assert outcome.complete, outcome
+        return found
 
 
 @dataclass(frozen=True)
