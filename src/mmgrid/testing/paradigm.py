@@ -40,7 +40,8 @@ class ParadigmCase:
 
     make: Callable[[Items], tuple[Paradigm, nn.Module]]  # the same model at every call
     recipe: Recipe
-    learning_rate: float  # high enough to learn a chain of items in 40 epochs
+    learning_rate: float  # high enough to learn a chain of items in `epochs`
+    epochs: int = 40
 
     @classmethod
     def of(cls, name: str, learning_rate: float, **values: Any) -> Self:
@@ -151,7 +152,7 @@ class ParadigmKit:
         paradigm, untrained = case.make(items)
         before = paradigm.rank(untrained, known, items, targets)
         training = case.recipe.training("pretrain").model_copy(
-            update={"epochs": 40, "learning_rate": case.learning_rate}
+            update={"epochs": case.epochs, "learning_rate": case.learning_rate}
         )
         model, report = self.train(case, items, histories, tmp_path, training=training)
         after = paradigm.rank(model, known, items, targets)
