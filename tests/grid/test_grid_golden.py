@@ -63,6 +63,7 @@ history_length = 25
 epochs = { pretrain = 4, phase1 = 2, phase2 = 2 }
 least_steps = 0
 rehearsal   = 0
+base_decay  = 0
 learning_rate = { pretrain = 4e-3, phase1 = 0.001, phase2 = 0.001 }
 batch_size = 32
 weight_decay = 0.0
@@ -91,6 +92,7 @@ history_length = 25
 epochs = { pretrain = 6, phase1 = 2, phase2 = 2 }
 least_steps = 0
 rehearsal   = 0
+base_decay  = 0
 learning_rate = { pretrain = 0.003, phase1 = 0.0005, phase2 = 0.0005 }
 batch_size = 32
 weight_decay = 0.0
@@ -131,6 +133,7 @@ precision = "float32"
 epochs        = { pretrain = 3, phase1 = 2, phase2 = 2 }
 least_steps   = 0
 rehearsal     = 0
+base_decay    = 0
 learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4 }
 
 [paradigms.sasrec]
@@ -149,6 +152,7 @@ precision = "float32"
 epochs        = { pretrain = 10, phase1 = 3, phase2 = 3, all = 10 }
 least_steps   = 0
 rehearsal     = 0
+base_decay    = 0
 learning_rate = { pretrain = 1e-3, phase1 = 5e-4, phase2 = 5e-4, all = 1e-3 }
 
 [evaluation]

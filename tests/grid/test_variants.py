@@ -97,3 +97,27 @@ def test_errors_name_the_entry(tmp_path: Path, variant: str, says: str) -> None:
     with pytest.raises(GridError) as raised:
         planned(tmp_path, f"variants=[{variant}]")
     assert says in str(raised.value)
+
+
+def test_later_phases_that_decay_towards_the_base_read_it(tmp_path: Path) -> None:
+    plain = fingerprints(planned(tmp_path))
+    cells = planned(tmp_path, "paradigms.semb.base_decay=1")
+    assert fingerprints(planned(tmp_path, "paradigms.semb.base_decay=0")) == plain
+    chain = {phase: named(cells, f"checkpoint/semb/garden/{phase}") for phase in ("pretrain", "phase1", "phase2")}
+    assert all(cell.recipe["base_decay"] == 1 for cell in chain.values())
+    assert "base" not in chain["pretrain"].upstream, "it starts from it"
+    assert chain["phase1"].upstream["base"] == chain["phase2"].upstream["base"] == chain["pretrain"].upstream["start"]
+    assert fingerprints(cells)["checkpoint/sasrec/garden/phase2"] == plain["checkpoint/sasrec/garden/phase2"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        ("paradigms.sasrec.base_decay=1", "paradigms.sasrec.base_decay"),
+        ("variants=[{name='nearer', set={base_decay=1}}]", "variants[0].set.base_decay"),
+    ],
+)
+def test_without_a_backbone_there_is_no_base_to_decay_towards(tmp_path: Path, setting: str, place: str) -> None:
+    with pytest.raises(GridError) as refused:
+        planned(tmp_path, setting)
+    assert f"{place}: sasrec starts from no backbone, so there is no base to decay towards" in str(refused.value)

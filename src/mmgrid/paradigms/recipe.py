@@ -66,6 +66,12 @@ class Recipe(Frozen):
     learning_rate: PhaseValues
     batch_size: int = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    base_decay: float = Field(
+        default=0.0,
+        ge=0,
+        json_schema_extra={"absent_means": 0.0},
+        description="weight decay towards the base Θ⁽⁰⁾, which keeps models of several domains near one another",
+    )
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     schedule: Schedule = "constant"
     precision: Precision = "float32"
@@ -79,6 +85,7 @@ class Recipe(Frozen):
             learning_rate=self.learning_rate.of(phase),
             batch_size=self.batch_size,
             weight_decay=self.weight_decay,
+            base_decay=self.base_decay,
             warmup_ratio=self.warmup_ratio,
             schedule=self.schedule,
             precision=self.precision,

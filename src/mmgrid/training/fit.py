@@ -25,6 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from mmgrid.backbone.device import check_precision, device
+from mmgrid.training.base_decay import BaseDecay
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
@@ -65,6 +66,7 @@ def fit(
     progress: StepProgress | None = None,
     save_seconds: float = SAVE_SECONDS,
     tracking: Tracking | None = None,
+    base: Path | None = None,
 ) -> TrainingReport:
     """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
 
@@ -75,6 +77,7 @@ def fit(
         save_seconds: minimum time between two step checkpoints; it does not affect the weights. Where saving takes long,
             more time passes between two, such that it takes 2 % of the time at most; 0 saves at every logged step.
         tracking: experiment trackers that follow the training; they do not affect the weights.
+        base: the folder of Θ⁽⁰⁾, if the recipe has a `base_decay`.
 
     Raises:
         DeviceError: the device has not the recipe's precision.
@@ -106,6 +109,8 @@ def fit(
             callbacks=[_StepCallback(progress, every, save_seconds)],
         )
         trainer.batch_loss = loss
+        if recipe.base_decay:
+            trainer.decay = _base_decay(model, base, recipe.base_decay)
         _train(trainer, step_folder)
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError("after the last step some weights are not finite; lower the learning rate")
@@ -195,6 +200,13 @@ class _LossTrainer(Trainer):
     """A Trainer with a given loss function instead of the loss that the model's forward pass returns."""
 
     batch_loss: Loss
+    decay: BaseDecay | None = None
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        if self.decay:
+            optimizer.register_step_post_hook(self.decay.after_step)
+        return optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[override]
         value = self.batch_loss(model, inputs)
@@ -239,6 +251,17 @@ class _StepCallback(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.progress:
             self.progress(state.global_step, state.max_steps, (logs or {}).get("loss"))
+
+
+def _base_decay(model: nn.Module, base: Path | None, rate: float) -> BaseDecay:
+    if base is None:
+        raise TrainingError(
+            "base_decay pulls the weights towards a base, and this model starts from none; leave it out"
+        )
+    try:
+        return BaseDecay(model, base, rate)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
 
 
 def _micro_batch(recipe: TrainingRecipe) -> int:

@@ -18,6 +18,7 @@ class TrainingRecipe(BaseModel):
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(gt=0, description="examples per optimizer step, over all processes")
     weight_decay: float = Field(default=0.0, ge=0)
+    base_decay: float = Field(default=0.0, ge=0, description="weight decay towards the base")
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="share of the steps used for warm-up")
     warmup_steps: int = Field(default=0, ge=0, description="warm-up in steps; overrides the ratio if > 0")
     schedule: Schedule = "cosine"

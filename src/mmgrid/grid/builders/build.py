@@ -163,6 +163,7 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
         inputs.grid.spec.recipe(name, inputs.grid.spec.variant(inputs.cell.key[2])),
         corpus=folders.pop("corpus"),
         start=folders.pop("start", None),
+        base=folders.pop("base", None),
         needs=checkpoint.training_needs(folders, shared_codebook=inputs.grid.spec.semantic_ids.codebook == "shared"),
         calendar=inputs.calendar,
         seed=inputs.recipe["seed"],

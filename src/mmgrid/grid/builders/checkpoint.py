@@ -53,6 +53,7 @@ def train(
     *,
     corpus: Path,
     start: Path | None,
+    base: Path | None,
     needs: Mapping[str, Any],
     calendar: Calendar,
     seed: int,
@@ -65,6 +66,7 @@ def train(
         recipe: the recipe of the paradigm.
         corpus: the folder of the prepared domain.
         start, needs: see `TrainingStart`.
+        base: the folder of Θ⁽⁰⁾, if weights decay towards it; None where it is the start.
         seed: the seed of the grid.
         declared: facts for the checkpoint's `mmgrid.json`.
     """
@@ -95,6 +97,7 @@ def train(
             progress=place.progress,
             save_seconds=place.save_seconds(SAVE_SECONDS),
             tracking=place.tracking,
+            base=base or start,
         )
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}

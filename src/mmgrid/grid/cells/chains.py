@@ -115,6 +115,8 @@ class Chains:
         upstream = {"corpus": sources.corpus(domain)} | ({"start": start} if start else {})
         if start is None or start.kind == "base":  # later phases find their needs in the checkpoint before
             upstream |= sources.needs(spec.training_needs, domain)
+        elif values.base_decay and paradigm in self.bases:
+            upstream["base"] = self.bases[paradigm]
         key = (paradigm, domain, variant.name if variant else phase, *sources.suffix)
         return Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
 

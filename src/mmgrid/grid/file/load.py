@@ -90,10 +90,14 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
 
 def _check_recipe(spec: GridSpec, place: tuple[str | int, ...], paradigm: str, variant: Variant | None = None) -> None:
     try:
-        spec.recipe(paradigm, variant)
+        recipe = spec.recipe(paradigm, variant)
     except ValidationError as error:
         lines = [dict(line, loc=(*place, *line["loc"])) for line in error.errors()]
         raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
+    if recipe.base_decay and not PARADIGMS[paradigm].from_backbone:
+        problem = ValueError(f"{paradigm} starts from no backbone, so there is no base to decay towards")
+        wrong: Any = {"type": "value_error", "loc": (*place, "base_decay"), "input": recipe, "ctx": {"error": problem}}
+        raise ValidationError.from_exception_data("GridSpec", [wrong])
 
 
 def _as_init(line: Mapping[str, Any]) -> Any:
