@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from kits.arrays import bytes_of, values_of, write_model
 from kits.tiny_llama import HIDDEN, loaded, tiny_llama
-from mmgrid.families import build, expand
+from mmgrid.families import build, compress, expand, state_dict
 from mmgrid.merging import MergeError, merge
+from mmgrid.merging.models.family.member import open_member
 
 EMBEDDINGS, HEAD, Q = "model.embed_tokens.weight", "lm_head.weight", "model.layers.0.self_attn.q_proj.weight"
 
@@ -25,6 +26,10 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
 
 def sources(folder: Path, *names: str) -> list[dict[str, str]]:
     return [{"name": name, "path": str(folder / name)} for name in names]
+
+
+def values_of_member(folder: Path) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in state_dict(folder).items()}
 
 
 def entry(family: Path, domain: str = "a") -> dict[str, Any]:
@@ -187,6 +192,68 @@ def test_a_chain_over_time_is_the_first_checkpoint_and_changes(tmp_path: Path) -
         for name, model in (("t1", t1), ("t2", t2))
     ]
     assert 0 < lost[1] < 0.2 * lost[0]
+
+
+def test_a_checkpoint_is_stored_as_a_change_of_one_that_is_stored_so_itself(tmp_path: Path) -> None:
+    models = {"base": {"w": numbers(0, 64, 64), "norm": numbers(1, 64)}}
+    for number, (before, name) in enumerate(itertools.pairwise(("base", "t0", "t1", "t2"))):
+        step = 0.1 ** (number + 1)
+        models[name] = {
+            tensor: value + step * numbers(number + 2, *value.shape) for tensor, value in models[before].items()
+        }
+    for name, model in models.items():
+        write_model(tmp_path / name, model)
+    below, lost = tmp_path / "base", []
+    for name in ("t0", "t1", "t2"):
+        compress(tmp_path / name, below, tmp_path / "store" / name, part={"kind": "delta", "bits": 4})
+        below = tmp_path / "store" / name
+        lost.append(np.linalg.norm(values_of_member(below)["w"] - models[name]["w"]))
+    assert 0 < 10 * lost[2] < 5 * lost[1] < lost[0], "each corrects what the one before has lost"
+    with open_member(below) as opened:
+        changes = {file.resolve() for file in opened.files if file.name == "delta.safetensors"}
+        assert changes == {(tmp_path / "store" / name / "delta.safetensors").resolve() for name in ("t0", "t1", "t2")}
+        assert opened.digests().keys() == set(opened.files)
+    expand(below, tmp_path / "out")
+    found = values_of(tmp_path / "out")
+    assert all((found[name] == value).all() for name, value in values_of_member(below).items())
+    merge({"method": "linear", "sources": [{"path": str(below)}]}, tmp_path / "merged")
+    assert bytes_of(tmp_path / "merged") == bytes_of(tmp_path / "out")
+
+
+def test_what_is_stored_over_another_says_when_that_one_has_changed(tmp_path: Path) -> None:
+    for number, name in enumerate(("base", "a", "b")):
+        write_model(tmp_path / name, {"w": numbers(number, 64, 64)})
+    compress(tmp_path / "a", tmp_path / "base", tmp_path / "small-a")
+    compress(tmp_path / "b", tmp_path / "small-a", tmp_path / "small-b")
+    content = bytearray((tmp_path / "small-a/delta.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "small-a/delta.safetensors").write_bytes(content)
+    with pytest.raises(MergeError, match=r"small-a/delta.safetensors: is another file than when .*small-b was written"):
+        open_member(tmp_path / "small-b")
+    (tmp_path / "small-a/delta.safetensors").unlink()
+    with pytest.raises(MergeError, match=r"small-b: is written as changes of the model in .*small-a, which lacks delta"):
+        open_member(tmp_path / "small-b")
+
+
+def test_no_checkpoint_is_a_change_of_itself(tmp_path: Path) -> None:
+    for number, name in enumerate(("base", "a", "b")):
+        write_model(tmp_path / name, {"w": numbers(number, 16, 16)})
+    compress(tmp_path / "a", tmp_path / "base", tmp_path / "small-a")
+    compress(tmp_path / "b", tmp_path / "small-a", tmp_path / "small-b")
+    file = tmp_path / "small-a/family.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"shared": {"path": "../small-b", "files": {}}}))
+    with pytest.raises(MergeError, match="is written as changes of itself"):
+        open_member(tmp_path / "small-b")
+
+
+def test_an_adapter_lies_over_no_compressed_checkpoint(tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", 0, layers=1)
+    for number, name in enumerate(("a", "b"), 1):
+        tiny_llama(tmp_path / name, number, layers=1, near=base)
+    compress(tmp_path / "a", base, tmp_path / "small")
+    with pytest.raises(MergeError, match="an adapter needs a plain model under it; expand it first"):
+        compress(tmp_path / "b", tmp_path / "small", tmp_path / "out", part="low_rank")
 
 
 def test_a_chain_takes_no_method_and_no_masks(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.progress import MergeProgress
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.family.file import FAMILY_FILE, DomainEntry, FamilyFile
-from mmgrid.merging.models.family.member import FamilyMember
+from mmgrid.merging.models.family.file import FAMILY_FILE, DomainEntry, FamilyFile, is_family
+from mmgrid.merging.models.family.member import FamilyMember, open_member
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.quantised import open_model
+from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import is_adapter, open_source
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 
@@ -45,7 +46,7 @@ def compress(
 
     Args:
         checkpoint: its folder, also that of a LoRA adapter or of a family's part.
-        base: the folder of the model that it was trained from; it must stay, unchanged.
+        base: the folder of the model that it was trained from, which may itself be stored so; it must stay, unchanged.
         out: the new folder; must not exist, or be empty. It appears complete or not at all.
         part: `delta`, `exact` or `low_rank`, or a dict with options: `{"kind": "delta", "bits": 4}`.
         towers: tower, such as `item` → another part for it.
@@ -62,10 +63,16 @@ def compress(
     source_path, base_path, target = found(Path(checkpoint)), found(Path(base)).absolute(), Path(out).absolute()
     if is_adapter(base_path):
         raise MergeError(f"{base_path}: is an adapter; the base must be a plain checkpoint")
+    if is_family(base_path) and any(part.kind == "low_rank" for part in choice.all):
+        raise MergeError(
+            f"{base_path}: is stored as a difference, and an adapter needs a plain model under it; expand it first, or "
+            "choose delta or exact"
+        )
     check_outside(target, [source_path, base_path])
     check_free(target)
     done = 0
-    with open_source(source_path, base=base_path) as source, open_model(base_path) as reference:
+    with open_source(source_path, base=base_path) as source, _open_base(base_path) as reference:
+        weights = reference.weights if isinstance(reference, FamilyMember) else reference.files
         total = sum(source.info(name).bytes for name in source)
         name = declared_name(source_path, "domain")
 
@@ -79,7 +86,7 @@ def compress(
             clear(work)
             about = {
                 "mmgrid": __version__,
-                "shared": elsewhere(base_path, reference.files, place or target, workers),
+                "shared": elsewhere(base_path, weights, place or target, workers),
                 "recipe": {"family": choice.model_dump(mode="json")},
             }
 
@@ -90,6 +97,10 @@ def compress(
             entry = write_domain(task, work, Lockers(work), member, count, place=".")
             write_json(work / FAMILY_FILE, FamilyFile(**about, domains={name: entry}).as_json())
     return FamilyReport(target, {name: report_of(entry)}, 0, time.monotonic() - clock)
+
+
+def _open_base(path: Path) -> Source:
+    return open_member(path) if is_family(path) else open_model(path)
 
 
 def _choice(part: str | Mapping[str, Any], towers: Mapping[str, Any] | None) -> PartChoice:

@@ -70,7 +70,13 @@ def elsewhere(path: Path, weights: list[Path], place: Path, workers: int) -> Mod
     with Hashing(weights, workers, ["blake3"]) as hashing:
         digests = hashing.of(weights)
     facts = {
-        file.name: FileFacts(bytes=file.stat().st_size, blake3=digests[file.name]["blake3"], content=sample_of(file))
+        _place_in(path, file): FileFacts(
+            bytes=file.stat().st_size, blake3=digests[file.name]["blake3"], content=sample_of(file)
+        )
         for file in weights
     }
     return ModelPlace(path=told, files=facts)
+
+
+def _place_in(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix() if folder in file.parents else file.name

@@ -27,6 +27,7 @@ from mmgrid.merging.models.family.file import (
     PartEntry,
     TensorEntry,
     family_of,
+    is_family,
 )
 from mmgrid.merging.models.family.readers import (
     DeltaReader,
@@ -70,15 +71,24 @@ class FamilyMember:
         family: the content of its `family.json`.
         domain: a name in it.
         shared, base: the folders of these models, if they are not where the family says.
+        under: the families that are being opened as changes of this one.
 
     Raises:
         MergeError: a file is missing, damaged, or another one than when the family was written.
     """
 
     def __init__(
-        self, folder: Path, family: FamilyFile, domain: str, *, shared: Path | None = None, base: Path | None = None
+        self,
+        folder: Path,
+        family: FamilyFile,
+        domain: str,
+        *,
+        shared: Path | None = None,
+        base: Path | None = None,
+        under: tuple[Path, ...] = (),
     ) -> None:
         self.family_folder, self.family, self.domain = folder, family, domain
+        self._under = (*under, folder.resolve())
         self.entry: DomainEntry = family.domains[domain]
         self.path = folder / self.entry.folder
         self._place = MemberPlace(folder.absolute(), domain, shared, base)
@@ -114,7 +124,7 @@ class FamilyMember:
     def files(self) -> list[Path]:
         """All files that the tensors depend on."""
         before = self._before.files if self._before is not None else []
-        return list(dict.fromkeys([*self._own_files, *self._shared_files, *before]))
+        return list(dict.fromkeys([*self.weights, *self._shared_files, *before]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entry.tensors)
@@ -170,8 +180,10 @@ class FamilyMember:
 
     def digests(self) -> dict[Path, str]:
         """The BLAKE3 digest that each of the files had when the family was written."""
-        before = self._before.digests() if self._before is not None else {}
-        return before | self._digests
+        found: dict[Path, str] = {}
+        for below in (self._before, self._shared):
+            found |= below.digests() if isinstance(below, FamilyMember) else {}
+        return found | self._digests
 
     # ---- the domain's other files ------------------------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class FamilyMember:
                 FamilyMember(self.family_folder, family, entry.after, shared=shared, base=below)
             )
         place = self._model_place(family.shared, shared)
-        self._shared = stack.enter_context(open_model(place))
+        self._shared = stack.enter_context(self._open_reference(place))
         self._shared_files = [*self._shared.files]
         self._base: Source | None = None
         if "mask" in used:
@@ -209,8 +221,8 @@ class FamilyMember:
                 raise MergeError(f"{self.family_folder}: names no base, which masks need; write the family again")
             self._base = stack.enter_context(open_model(self._model_place(family.base, below)))
             self._shared_files += self._base.files
-        self._own_files = [self.path / name for name in entry.weights]
-        for file, facts in zip(self._own_files, entry.weights.values(), strict=True):
+        self.weights = [self.path / name for name in entry.weights]
+        for file, facts in zip(self.weights, entry.weights.values(), strict=True):
             check_size(file, facts)
             self._digests[file] = facts.blake3
         opened = {kind: PartFile(self.path / file) for kind, file in FILE_OF_KIND.items() if file in entry.weights}
@@ -250,13 +262,22 @@ class FamilyMember:
                 )
             same = file.stat().st_size == facts.bytes
             if same and facts.content is not None:
-                same = content_of([file])[name]["sha256"] == facts.content
+                same = content_of([file])[file.name]["sha256"] == facts.content
             if not same:
                 raise MergeError(
                     f"{file}: is another file than when {self.family_folder} was written as changes of it; name the folder "
                     "of the same model (--shared), or write the family again"
                 )
         return folder
+
+    def _open_reference(self, place: Path) -> Source:
+        """The shared model: a plain checkpoint, or one that is itself stored as a difference."""
+        if not is_family(place):
+            return open_model(place)
+        if place.resolve() in self._under:
+            raise MergeError(f"{place}: is written as changes of itself; copy or write it again")
+        below = FamilyFile.read(place)
+        return FamilyMember(place, below, below.domain(None, place), under=self._under)
 
     def _check_tensors(self) -> None:
         """Check types and shapes of everything that is read."""
