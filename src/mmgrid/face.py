@@ -84,7 +84,7 @@ def run(
 
     view = _view(grid, store)
     cells = view.chosen([only] if isinstance(only, str) else only)
-    outcome = run_local(cells, view.grid, view.store, jobs=jobs, on_event=watch)
+    outcome = run_local(cells, view.grid, view.store, jobs=jobs, on_event=watch, of_grid=view.cells)
     if check and not outcome.complete:
         raise RunFailedError(outcome)
     return outcome

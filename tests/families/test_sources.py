@@ -231,7 +231,9 @@ def test_what_is_stored_over_another_says_when_that_one_has_changed(tmp_path: Pa
     with pytest.raises(MergeError, match=r"small-a/delta.safetensors: is another file than when .*small-b was written"):
         open_member(tmp_path / "small-b")
     (tmp_path / "small-a/delta.safetensors").unlink()
-    with pytest.raises(MergeError, match=r"small-b: is written as changes of the model in .*small-a, which lacks delta"):
+    with pytest.raises(
+        MergeError, match=r"small-b: is written as changes of the model in .*small-a, which lacks delta"
+    ):
         open_member(tmp_path / "small-b")
 
 

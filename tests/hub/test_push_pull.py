@@ -11,6 +11,7 @@ import mmgrid as face
 from kits.hub_server import TOKEN, Hub, running_hub
 from kits.tiny_grid import Built, bytes_below, mmgrid
 from kits.tiny_llama import tiny_llama
+from mmgrid.families import compress, expand
 from mmgrid.files import HubError
 from mmgrid.hub import pull, push
 
@@ -49,6 +50,18 @@ def test_what_was_pushed_is_pulled(hub: Hub, model: Path) -> None:
     assert Path("garden/model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
     with pytest.raises(FileExistsError, match="garden: exists already; give another folder"):
         pull("me/garden")
+
+
+def test_a_compressed_checkpoint_is_pushed_as_a_plain_one(hub: Hub, model: Path, tmp_path: Path) -> None:
+    near = tiny_llama(tmp_path / "near", 1, near=model)
+    compress(near, model, tmp_path / "small")
+    answer = mmgrid("push", tmp_path / "small", "--repo", "garden")
+    assert answer.code == 0, answer.err
+    _, files = hub.repos["me/garden"].at("main") or ("", {})
+    names = ["README.md", "SHA256SUMS", "config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(files) == [".gitattributes", *names]
+    expand(tmp_path / "small", tmp_path / "plain")
+    assert files["model.safetensors"] == (tmp_path / "plain/model.safetensors").read_bytes()
 
 
 def test_a_cell_is_pushed_with_its_results(hub: Hub, built: Built, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
-from mmgrid.quantities import duration
+from mmgrid.quantities import duration, size
 from mmgrid.visible import visible
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def plan(
                     "state": states[cell].name,
                     "problem": states[cell].problem or None,
                     "seconds": session.records[cell].seconds if cell in session.records else costs[cell],
+                    "bytes": session.store.size(cell.address) if cell in session.records else None,
                     "folder": str(session.store.folder(cell.address)),
                 }
                 for cell in cells
@@ -59,7 +60,9 @@ def plan(
         for state, n in count.items():
             parts += [", "] * bool(parts) + [f"{n} "] * (len(count) > 1) + [(state, _COLOURS[state])]
         cost = "cost unknown" if total is None else f"{'' if built else 'about '}{duration(total)}"
-        texts[name] = draw.text_of(*parts, " ", (cost, "dim"))
+        bytes_ = sum(session.store.size(cell.address) for cell in group if cell in session.records)
+        room = f", {size(bytes_)}" if bytes_ else ""
+        texts[name] = draw.text_of(*parts, " ", (f"{cost}{room}", "dim"))
     draw.print_tree(texts, f"{session.grid.spec.name} ({len(cells)} cells)")
     for cell, state in states.items():
         if state.name == "failed":
@@ -122,7 +125,9 @@ def run(
         if sys.stderr.isatty():
             fetch_models(missing, session.grid)
         with Progress(len(missing), left.seconds) as watch:
-            outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left)
+            outcome = run_local(
+                cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left, of_grid=session.cells
+            )
     except KeyboardInterrupt:  # typer would exit silently
         typer.echo("interrupted; finished cells are kept, and the next run continues from them", err=True)
         raise typer.Exit(130) from None
@@ -152,7 +157,7 @@ def _stream(cells: "Sequence[Cell]", session: "Session", jobs: int, left: "TimeL
         if (entry := entries.of(event)) is not None:
             draw.print_json_line(entry)
 
-    outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=show, left=left)
+    outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=show, left=left, of_grid=session.cells)
     lists = {key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"}
     draw.print_json_line({"event": "end", **lists})
     raise typer.Exit(0 if outcome.complete else 1)
@@ -165,29 +170,31 @@ def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json:
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import existing_store
+    from mmgrid.grid.cells.stored import EXACT
     from mmgrid.store.places import walk
 
     found = existing_store(grid, store)
     count: Counter[str] = Counter()
-    size: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for address, _, record in found.entries():
-        count[address.kind] += 1
-        size[address.kind] += found.size(address)
-        seconds[address.kind] += record.seconds  # type: ignore[assignment]
+        kind = address.kind if address.key[-1:] != (EXACT,) else f"{address.kind}, {EXACT}"
+        count[kind] += 1
+        sizes[kind] += found.size(address)
+        seconds[kind] += record.seconds  # type: ignore[assignment]
     leftovers = [str(path) for path in found.leftovers()]
     damaged = {str(folder): problem for folder, problem in found.damaged()}
     failures = found.failures()
     working = [path.relative_to(found.root).as_posix() for path in walk(found.root) if path.match("*.work")]
     if as_json:
-        kinds = {k: {"cells": count[k], "bytes": size[k], "seconds": seconds[k]} for k in sorted(count)}
+        kinds = {k: {"cells": count[k], "bytes": sizes[k], "seconds": seconds[k]} for k in sorted(count)}
         facts = {"store": str(found.root), "kinds": kinds, "in_work": working}
         failed = {
             one.name: {"message": one.message, "when": one.when, "blocked": list(one.blocked)} for one in failures
         }
         draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged, "failed": failed})
         return
-    rows = [(k, count[k], f"{size[k] / 1e6:,.1f} MB", duration(seconds[k])) for k in sorted(count)]
+    rows = [(k, count[k], f"{sizes[k] / 1e6:,.1f} MB", duration(seconds[k])) for k in sorted(count)]
     draw.print_table(f"Store {found.root}", ("kind", "cells", "size", "time to build"), rows)
     for line in working:
         draw.say(f"in work: {line}")

@@ -43,6 +43,8 @@ def results(
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
     from mmgrid.grid.standing.results import results_table
+    from mmgrid.grid.standing.stored_changes import stored_changes
+    from mmgrid.quantities import size
 
     metrics = tuple(metric or MAIN_METRICS)
     for option, values, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
@@ -77,6 +79,11 @@ def results(
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
+    if (stored := stored_changes(session.records)) is not None:
+        draw.say(
+            f"{stored.number} checkpoints are stored as changes in {stored.bits} bits: {size(stored.bytes)} in place of "
+            f"{size(stored.plain_bytes)}; {100 * stored.least_error:.2g}–{100 * stored.most_error:.2g} % of a change is lost"
+        )
     if session.grid.spec.merges or session.grid.spec.families:
         print_merges(session, group, metric or ())
 

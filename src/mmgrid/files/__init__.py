@@ -3,6 +3,7 @@
 from mmgrid.files.digest import DigestCache, blake3_file, sha256_file, sha256_files
 from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors
 from mmgrid.files.folder import (
+    move_up,
     publish,
     remove_folder,
     replacing_file,
@@ -28,6 +29,7 @@ __all__ = [
     "file_stem",
     "inside",
     "model_folder",
+    "move_up",
     "name_of",
     "on_hub",
     "publish",

@@ -87,6 +87,13 @@ def remove_folder(folder: Path) -> None:
             gone.unlink()
 
 
+def move_up(folder: Path) -> None:
+    """Move everything in `folder` into the folder that it is in, and remove it."""
+    for path in folder.iterdir():
+        path.rename(folder.parent / path.name)
+    folder.rmdir()
+
+
 def is_gone(path: Path) -> bool:
     """Whether `path` is left over from a killed `remove_folder`."""
     return _GONE_NAME.search(path.name) is not None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmgrid.cards import CARD_FILE, Measured, checkpoint_card, used_from_hub, with_results
+from mmgrid.families import expand
 from mmgrid.files import HubError, HubName, clear_hub_errors
 from mmgrid.hub.uploads import WEIGHTS, Content, uploads
+from mmgrid.merging.models.family.file import family_of
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,25 @@ def push(
     Raises:
         HubError: the folder holds no model, or the Hub refuses; the message says why, and what to do.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
     folder, name = Path(folder), _named(repo, revision)
     if not folder.is_dir():
         raise HubError(f"{folder}: no such folder")
+    title = message or f"Publish {folder.name} by mmgrid"
+    with _plain(folder) as plain:
+        return _push(plain, name, title, private=private, measured=measured, origin=origin)
+
+
+def _push(
+    folder: Path,
+    name: HubName,
+    title: str,
+    *,
+    private: bool,
+    measured: Sequence[Measured],
+    origin: Mapping[str, Any] | None,
+) -> Pushed:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
     card = _card(folder, origin)
     uploads(folder, card)  # before anything is asked of the Hub
     api = HfApi(library_name="mmgrid")
@@ -72,11 +90,22 @@ def push(
         there = api.list_repo_files(full, revision=name.revision)
         operations: list[Any] = [CommitOperationAdd(file, _given(content)) for file, content in found.items()]
         operations += [CommitOperationDelete(file) for file in there if _is_stale(file, found)]
-        title = message or f"Publish {folder.name} by mmgrid"
         commit = api.create_commit(full, operations, commit_message=title, revision=name.revision)
     size = sum(len(one) if isinstance(one, bytes) else one.stat().st_size for one in found.values())
     at = "" if name.revision is None else f"/tree/{name.revision}"
     return Pushed(f"{url}{at}", HubName(full, commit.oid), tuple(sorted(found)), size)
+
+
+@contextmanager
+def _plain(folder: Path) -> Iterator[Path]:
+    """The folder of a checkpoint; of one that is stored as a change, which nobody elsewhere could read, it is expanded."""
+    place = family_of(folder)
+    if place is None or not place.is_checkpoint(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mmgrid-") as temporary:
+        expand(folder, Path(temporary) / folder.name)
+        yield Path(temporary) / folder.name
 
 
 def _named(repo: str, revision: str | None) -> HubName:

@@ -21,7 +21,14 @@ DIGESTS_FILE = "SHA256SUMS"  # in the format of sha256sum
 WEIGHTS = ".safetensors"
 _SUFFIXES = (WEIGHTS, ".json", ".model", ".jinja", ".tiktoken")
 _NAMES = ("vocab.txt", "merges.txt", "mergekit_config.yml", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-_OF_THIS_MACHINE = ("record.json", "training.json", "trainer_state.json", "digests.json", "store.json")
+_OF_THIS_MACHINE = (
+    "record.json",
+    "training.json",
+    "trainer_state.json",
+    "digests.json",
+    "store.json",
+    "expansion.json",
+)
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model")
 _ADAPTER = "adapter_config.json"
 _SECRETS = re.compile(

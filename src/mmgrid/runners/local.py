@@ -21,6 +21,7 @@ from mmgrid.grid.standing.time_left import TimeLeft
 from mmgrid.machine.cores import available_cores
 from mmgrid.runners.event_file import EventFile
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
+from mmgrid.runners.exact_weights import ExactWeights
 from mmgrid.runners.reporting import Reporting
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
@@ -65,6 +66,7 @@ def run_local(
     jobs: int | None = None,
     on_event: EventCallback | None = None,
     left: TimeLeft | None = None,
+    of_grid: Sequence[Cell] | None = None,
 ) -> RunOutcome:
     """Build those of `cells` that are missing in the store, `jobs` at a time.
 
@@ -72,23 +74,25 @@ def run_local(
     blocked. A cell with damaged files is set aside and built again. On an interruption all workers are stopped, and published cells stay.
 
     Args:
-        cells: upstream first; the upstream of every cell must be among them.
+        cells: upstream first; the upstream of every cell must be among them, except exact weights that none of them needs.
         jobs: worker processes; None: `default_jobs`.
         on_event: called for every change in the state of a cell.
         left: estimates the time left, for the events; to be read by the caller meanwhile.
+        of_grid: all cells of the grid, if `cells` are only some: exact weights stay that one of them needs.
 
     Raises:
         ValueError: an upstream cell is not among `cells`.
     """
     n_jobs = jobs or default_jobs(grid.spec.threads_per_cell)
     notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs), EventFile(store.root), on_event)
-    schedule = _schedule_missing(cells, store, notify)
+    exact = ExactWeights(of_grid or cells, store)
+    schedule = _schedule_missing(exact.needed(cells), store, notify)
     workers: list[_Worker] = []
     n_jobs = min(n_jobs, max(len(schedule.pending), 1))
     try:
         while schedule.pending or any(worker.cell for worker in workers):
             _assign_cells(schedule, workers, n_jobs, grid, store, notify)
-            _receive_results(schedule, workers, store, notify)
+            _receive_results(schedule, workers, store, notify, exact)
     finally:
         for worker in workers:
             if worker.cell is not None:
@@ -109,9 +113,6 @@ def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback
     Cells in the store are present, cells with a damaged record have failed.
     """
     schedule = Schedule.of(cells)
-    for cell in schedule.pending:
-        if lacking := [above.name for above in cell.upstream.values() if above not in schedule.pending]:
-            raise ValueError(f"{cell.name}: it is built from {lacking[0]}, which is not among the cells to be built")
     damaged: dict[Cell, str] = {}
     for cell in list(schedule.pending):
         try:
@@ -126,6 +127,10 @@ def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback
         except StoreError as error:
             damaged[cell] = str(error)
         del schedule.pending[cell]
+    known = {*cells}
+    for cell in schedule.pending:
+        if lacking := [above.name for above in cell.upstream.values() if above not in known]:
+            raise ValueError(f"{cell.name}: it is built from {lacking[0]}, which is not among the cells to be built")
     for cell, problem in damaged.items():
         _record_result(schedule, cell, "failed", problem, 0.0, notify)
     return schedule
@@ -175,7 +180,9 @@ def _start_worker(grid: Grid, store: Store) -> _Worker:
     return _Worker(process, ours)
 
 
-def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, notify: EventCallback) -> None:
+def _receive_results(
+    schedule: Schedule, workers: list[_Worker], store: Store, notify: EventCallback, exact: ExactWeights
+) -> None:
     """Wait for messages of the workers and record results; a worker that died has failed its cell."""
     busy = {worker.pipe: worker for worker in workers if worker.cell is not None}
     if not busy:
@@ -201,10 +208,12 @@ def _receive_results(schedule: Schedule, workers: list[_Worker], store: Store, n
             continue
         worker.cell = None
         if state == "damaged":
-            state, payload = _reopen(schedule, cell, payload, seconds, notify)
+            state, payload = _reopen(schedule, cell, payload, seconds, notify, exact)
         if state == "failed":
             payload = _with_log(payload, log_of(store.root, cell.address))
         blocked = _record_result(schedule, cell, state, payload, seconds, notify)
+        if state in ("built", "present"):
+            exact.note_built(cell)
         if state == "failed":
             store.note_failure(cell.address, payload, [other.address for other in blocked])
 
@@ -215,7 +224,12 @@ def _with_log(message: str, log: Path) -> str:
 
 
 def _reopen(
-    schedule: Schedule, cell: Cell, damage: tuple[Address, str], seconds: float, notify: EventCallback
+    schedule: Schedule,
+    cell: Cell,
+    damage: tuple[Address, str],
+    seconds: float,
+    notify: EventCallback,
+    exact: ExactWeights,
 ) -> tuple[str, str]:
     """Have a damaged cell built again before `cell`; returns the state of `cell`, and a message.
 
@@ -223,7 +237,7 @@ def _reopen(
     """
     address, problem = damage
     try:
-        found = schedule.reopen(cell, address, problem)
+        found = schedule.reopen(cell, address, problem, exact.needed_again)
     except StoreError as error:
         return "failed", str(error)
     if found is not None:

@@ -1,7 +1,7 @@
 """The state of every cell of a run, and the choice of the cell to build next."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from mmgrid.grid.cells.cell import Cell
@@ -81,15 +81,29 @@ class Schedule:
         self.wait_until[cell] = time.monotonic() + seconds
         self.pending[cell] = None
 
-    def reopen(self, cell: Cell, address: Address, problem: str) -> Cell | None:
+    def reopen(
+        self, cell: Cell, address: Address, problem: str, removed: Callable[[Cell], Iterable[Cell]] = lambda _: ()
+    ) -> Cell | None:
         """`cell`, and the done cell at `address` that it is built from and that was set aside, are pending again.
 
-        Returns the cell at `address`; None if it is pending already. Raises StoreError if this run has opened it before.
+        Args:
+            removed: the cells that were removed since a cell was built from them, upstream first. They are pending again,
+                too.
+
+        Returns:
+            The cell at `address`; None if it is pending already.
+
+        Raises:
+            StoreError: this run has opened it before, or has failed to build what it is built from.
         """
         found = next((one for one in self.done if one.address == address), None)
         if found is not None and found.name in self.damaged:
             raise StoreError(f"{problem}, although this run has built it again; is the disk sound?")
-        again = dict.fromkeys([cell] if found is None else [found, cell])
+        lacking = [] if found is None else [one for one in removed(found) if one not in self.pending]
+        if broken := [one.name for one in lacking if one.name in self.failed or one.name in self.blocked]:
+            raise StoreError(f"{problem}; it cannot be built again, since {broken[0]} is not")
+        again = dict.fromkeys([cell] if found is None else [*lacking, found, cell])
+        self.done.difference_update(lacking)
         self.pending = again | {one: None for one in self.pending if one not in again}
         if found is not None:
             self.done.discard(found)

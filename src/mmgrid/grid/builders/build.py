@@ -14,9 +14,10 @@ from mmgrid.data import READERS, Calendar
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import plain
+from mmgrid.grid.cells.stored import EXACT, START, read_with
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import PretrainedBackbone
-from mmgrid.store import Store
+from mmgrid.store import Address, Store
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.logs import logs_folder
 from mmgrid.training import StepProgress
@@ -67,9 +68,10 @@ class _Inputs:
 
     @classmethod
     def checked(cls, cell: Cell, grid: Grid, store: Store) -> Self:
-        """The inputs of a cell, after the files of its upstream cells were compared with their records."""
+        """The inputs of a cell, after the files that are read of its upstream cells were compared with their records."""
         for above in cell.upstream.values():
-            store.sound(above.address)
+            for read in read_with(above):
+                store.sound(read.address)
         return cls(cell, grid, store)
 
     @property
@@ -149,6 +151,10 @@ def _origin(inputs: _Inputs) -> dict[str, Any]:
 def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
     from mmgrid.grid.builders import checkpoint
 
+    if EXACT in inputs.cell.upstream:
+        return _stored(inputs, place)
+    if inputs.cell.temporary and (taken := _taken(inputs, place)) is not None:
+        return taken
     name, domain, phase = inputs.cell.key[0], inputs.cell.key[1], inputs.recipe["phase"]
     if "files" in inputs.recipe:
         from mmgrid.grid.builders.external_checkpoint import take_over
@@ -175,6 +181,23 @@ def _checkpoint(inputs: _Inputs, place: Workplace) -> Summary:
             **_origin(inputs),
         },
     )
+
+
+def _stored(inputs: _Inputs, place: Workplace) -> Summary:
+    from mmgrid.grid.builders.stored import facts_of_training, write_change
+
+    trained, start = inputs.folders[EXACT], inputs.folders[START]
+    final = inputs.store.folder(inputs.cell.address)
+    written = write_change(trained, start, inputs.recipe["part"], place.folder, final_place=final)
+    return facts_of_training(inputs.store.record(inputs.cell.upstream[EXACT].address)) | written
+
+
+def _taken(inputs: _Inputs, place: Workplace) -> Summary | None:
+    """A trained checkpoint from the cell of a grid that stores the same one exactly, if that is built."""
+    from mmgrid.grid.builders.stored import take_exact
+
+    kept = Address(inputs.cell.kind, inputs.cell.key[:-1], inputs.cell.fingerprint)
+    return take_exact(inputs.store, kept, place.folder)
 
 
 def _vectors(inputs: _Inputs, place: Workplace) -> Summary:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.families import DomainReport, FamilyReport, build
+from mmgrid.files import move_up
 from mmgrid.grid.cells.families import AVERAGE, CHAIN, MERGE
 
 
@@ -25,9 +26,7 @@ def write_family(
     """
     out = folder / "family"
     report = build(recipe_of_family(recipe, folders), out, place=final_place)
-    for path in out.iterdir():  # the cell itself is the family's folder
-        path.rename(folder / path.name)
-    out.rmdir()
+    move_up(out)  # the cell itself is the family's folder
     return _summary(report)
 
 

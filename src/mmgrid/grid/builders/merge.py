@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmgrid.files import move_up
 from mmgrid.grid.builders.learned import with_learned
 from mmgrid.grid.builders.merge_rules import engine_rules
 from mmgrid.merging import Blocks, BlockTable, Rule, get_method, merge, merge_state_dicts
@@ -29,9 +30,7 @@ def merge_to_folder(
     """
     out = folder / "merged"
     report = merge(recipe_of_folders(recipe, folders), out, place=final_place)
-    for path in out.iterdir():  # the cell itself is the model's folder
-        path.rename(folder / path.name)
-    out.rmdir()
+    move_up(out)  # the cell itself is the model's folder
     return {"tensors": len(report.merged), "bytes": report.bytes_written}
 
 

@@ -37,6 +37,7 @@ class Cell:
         family: cells of one family, such as the points of a sweep, share most of their work; a process that builds
             several of them does it once. Not part of the fingerprint.
         version: of the code that builds it; 0 takes that of its kind.
+        temporary: a run removes it as soon as no missing cell is built from it. Not part of the fingerprint.
         needs: for a study, its upstream cells as a structured value (see `mmgrid.studies.Study.needs`). Not part of the
             fingerprint, since `upstream` has the same cells.
     """
@@ -47,6 +48,7 @@ class Cell:
     upstream: Mapping[str, "Cell"] = field(default_factory=dict)
     family: str = ""
     version: int = 0
+    temporary: bool = False
     needs: Any = None
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.cells.sources import Sources, model_files
+from mmgrid.grid.cells.stored import START, as_stored, exact_weights
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.spec import ExternalCheckpoint
 from mmgrid.grid.file.variants import Variant
@@ -98,8 +99,10 @@ class Chains:
         return chain
 
     def _checkpoint(
-        self, paradigm: str, domain: str, phase: str, start: Cell | None, variant: Variant | None = None
+        self, paradigm: str, domain: str, phase: str, stored: Cell | None, variant: Variant | None = None
     ) -> Cell:
+        """A checkpoint as it is stored, trained from the exact weights of `stored`, the one before or the base."""
+        start = exact_weights(stored) if stored else None
         spec, values, sources = PARADIGMS[paradigm], self.spec.recipe(paradigm, variant), self.sources
         catalogue = self.spec.data.catalogue
         recipe = {
@@ -112,13 +115,14 @@ class Chains:
             **phase_values(values, phase),
             **spec.more_training_values(values, phase, catalogue),
         }
-        upstream = {"corpus": sources.corpus(domain)} | ({"start": start} if start else {})
+        upstream = {"corpus": sources.corpus(domain)} | ({START: start} if start else {})
         if start is None or start.kind == "base":  # later phases find their needs in the checkpoint before
             upstream |= sources.needs(spec.training_needs, domain)
         elif values.base_decay and paradigm in self.bases:
             upstream["base"] = self.bases[paradigm]
         key = (paradigm, domain, variant.name if variant else phase, *sources.suffix)
-        return Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
+        trained = Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
+        return as_stored(trained, stored, self.spec.store)
 
     def _external(self, spec: ExternalCheckpoint) -> Cell:
         """An external checkpoint, trained outside this grid."""
@@ -153,7 +157,10 @@ def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
 
 def is_joint(model: Cell) -> bool:
     """Whether a checkpoint was trained on several domains at once."""
-    return model.kind == "checkpoint" and "corpus" in model.upstream and "joint" in model.upstream["corpus"].recipe
+    trained = exact_weights(model)
+    return (
+        trained.kind == "checkpoint" and "corpus" in trained.upstream and "joint" in trained.upstream["corpus"].recipe
+    )
 
 
 def is_variant(model: Cell) -> bool:

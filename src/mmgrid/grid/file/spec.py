@@ -19,6 +19,7 @@ from mmgrid.grid.file.families import problems as family_problems
 from mmgrid.grid.file.joint import JointTraining, joint_problems
 from mmgrid.grid.file.merges import IN_ONE_GO, PHASES, MergesSpec, place_of, problems
 from mmgrid.grid.file.names import folder_name
+from mmgrid.grid.file.store import StoreSpec
 from mmgrid.grid.file.variants import Variant, variant_problems
 from mmgrid.paradigms import PARADIGMS, Compat
 from mmgrid.paradigms.registry import check_paradigms
@@ -268,6 +269,7 @@ class GridSpec(Frozen):
     families: tuple[Family, ...] = ()
     studies: tuple[StudySpecs, ...] = ()  # pyright: ignore[reportInvalidTypeForm] - made at run time
     checkpoints: tuple[ExternalCheckpoint, ...] = ()
+    store: StoreSpec = StoreSpec()
     tracking: TrackingSpec = TrackingSpec()
     training: TrainingSpec = TrainingSpec()
 

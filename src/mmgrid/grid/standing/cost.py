@@ -11,6 +11,7 @@ from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.evaluations import BASELINE
+from mmgrid.grid.cells.stored import EXACT
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.store import Record
 
@@ -151,7 +152,7 @@ class _Work:
         recipe = cell.recipe
         if cell.kind == "backbone":
             return float(recipe.get("steps", 0) * recipe.get("batch_rows", 0) * recipe.get("row_tokens", 0)) or 1.0
-        if cell.kind not in ("checkpoint", "evaluation") or "files" in recipe:
+        if cell.kind not in ("checkpoint", "evaluation") or "files" in recipe or EXACT in cell.upstream:
             return 1.0
         corpus = self._records.get(cell.upstream["corpus"])
         known = [corpus] if corpus else self._corpora

@@ -15,9 +15,10 @@ import polars as pl
 from mmgrid.files import DigestCache
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.cells.stored import needed
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.grid.standing.results import study_tables, survey
-from mmgrid.grid.standing.state import CellState, cell_states
+from mmgrid.grid.standing.state import CellState, cell_states, is_built
 from mmgrid.grid.standing.store_place import store_of_grid
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.studies.registry import STUDIES
@@ -83,9 +84,12 @@ class GridStore:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """All cells of the grid, upstream cells first."""
+        """All cells of the grid, upstream cells first, without exact weights that no missing cell is built from."""
         digests = DigestCache(self.store.root / "digests.json")
-        return expand(self.grid, digests.sha256)
+        return self._needed(expand(self.grid, digests.sha256))
+
+    def _needed(self, cells: Sequence[Cell]) -> list[Cell]:
+        return needed(cells, lambda cell: is_built(cell, self.store))
 
     @cached_property
     def records(self) -> dict[Cell, Record]:
@@ -118,7 +122,7 @@ class GridStore:
         if not fitting:
             raise GridError(f"--only {' '.join(only)}: no cell matches; `mmgrid plan` lists all cells")
         wanted = set(with_upstream(fitting))
-        return [cell for cell in self.cells if cell in wanted]
+        return self._needed([cell for cell in self.cells if cell in wanted])
 
     def cell(self, name: str) -> Cell:
         """The cell with this name. GridError if there is none."""

@@ -1,9 +1,11 @@
 """How long it took to make what serves some domains, beyond their own models."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.chains import is_joint, is_variant
+from mmgrid.grid.cells.stored import TRAINING_SECONDS
 from mmgrid.store import Record
 
 _MADE = ("checkpoint", "merge", "learned", "family")  # kinds of cells that make models; corpora and codes serve all
@@ -16,12 +18,18 @@ def seconds_to_make(evaluations: Sequence[Cell], records: Mapping[Cell, Record])
     only the last run counts. None if a cell is not built.
     """
     made = {maker for cell in evaluations for maker in _makers(cell)}
-    return sum(records[maker].seconds for maker in made) if made <= records.keys() else None
+    return sum(_seconds(records[maker]) for maker in made) if made <= records.keys() else None
+
+
+def _seconds(record: Record) -> float:
+    """Of a checkpoint that is stored as a change, those of its training, too."""
+    training: Any = record.summary.get(TRAINING_SECONDS, 0.0)
+    return record.seconds + training
 
 
 def _makers(cell: Cell) -> Iterator[Cell]:
     for above in cell.upstream.values():
         own = above.kind == "checkpoint" and not is_joint(above) and not is_variant(above)
-        if above.kind in _MADE and not own:
+        if above.kind in _MADE and not own and not above.temporary:
             yield above
             yield from _makers(above)

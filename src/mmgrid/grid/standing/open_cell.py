@@ -7,6 +7,7 @@ from mmgrid.grid.builders.checkpoint import evaluation_protocol
 from mmgrid.grid.builders.vectors import embedder_of
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.families import CHAIN
+from mmgrid.grid.cells.stored import read_with
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging.models.family.member import open_member
@@ -76,9 +77,11 @@ def domains_of(grid: GridStore, name: str) -> list[str]:
 
 
 def _sound(grid: GridStore, cell: Cell) -> Path:
-    """The folder of a built cell, whose files were compared with its record."""
-    grid.folder(cell)
-    return grid.store.sound(cell.address)
+    """The folder of a built cell; the files that are read with it were compared with their records."""
+    for read in read_with(cell):
+        grid.folder(read)
+        grid.store.sound(read.address)
+    return grid.store.folder(cell.address)
 
 
 def _backbone(grid: GridStore, cell: Cell) -> Path | None:

@@ -167,7 +167,7 @@ def losses_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
     """Loss curves of all checkpoints: paradigm, domain, phase, seed, step, epoch, loss."""
     rows: list[dict[str, Any]] = []
     for cell in records:
-        if cell.kind == "checkpoint" and "files" not in cell.recipe:  # not an external checkpoint
+        if cell.kind == "checkpoint" and "files" not in cell.recipe and not cell.temporary:  # trained in this grid
             about: dict[str, Any] = dict(zip(("paradigm", "domain", "phase"), cell.key, strict=False))
             about["seed"] = cell.recipe["seed"]
             points = read_facts(store, cell, "training.json")["losses"]

@@ -5,7 +5,6 @@ domain, count for every domain. A family is its shared model, and the parts of t
 """
 
 import fnmatch
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from mmgrid.grid.cells.families import CHAIN
 from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.file.merges import BACKBONE
 from mmgrid.merging import BlockTable, MergeError
-from mmgrid.merging.models.header import read_header
+from mmgrid.merging.models.sources import open_source
 from mmgrid.store import Record, Store
 from mmgrid.studies.kept_tables import JOINT, MERGES, ONE_MERGE, VARIANT, ServedSize
 
@@ -135,11 +134,6 @@ def _own_tensors(merge: Mapping[str, Any], names: Sequence[str]) -> set[str]:
 @lru_cache(maxsize=256)
 def _sizes(folder: Path) -> Mapping[str, tuple[int, int, int]]:
     """Tensor of a checkpoint → its bytes, elements and rows. Folders of a store never change."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder}: has no weights")
-    return {
-        name: (entry.end - entry.start, math.prod(entry.shape), entry.shape[0] if entry.shape else 1)
-        for file in files
-        for name, entry in read_header(file).items()
-    }
+    with open_source(folder) as model:
+        infos = {name: model.info(name) for name in model}
+    return {name: (info.bytes, info.size, info.shape[0] if info.shape else 1) for name, info in infos.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.store import DamagedFilesError, Record, Store
+from mmgrid.store import DamagedFilesError, Record, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ def cell_states(
         else:
             found[cell] = _not_built(cell, found, store)
     return found
+
+
+def is_built(cell: Cell, store: Store) -> bool:
+    """Whether a run leaves the cell as it is: it is in the store, with all its files, or with a record that is damaged."""
+    try:
+        return store.has(cell.address)
+    except DamagedFilesError:
+        return False
+    except StoreError:
+        return True
 
 
 def _not_built(cell: Cell, found: Mapping[Cell, CellState], store: Store) -> CellState:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.standing.cost import estimate
 from mmgrid.store import Record, Store, StoreError
 
@@ -59,7 +59,7 @@ class TimeLeft:
     """
 
     def __init__(self, cells: Sequence[Cell], records: Mapping[Cell, Record], store: Store, jobs: int) -> None:
-        self._cells = {cell.name: cell for cell in cells}
+        self._cells = {cell.name: cell for cell in with_upstream(cells)}  # exact weights may be needed again
         self._records = {cell: record for cell, record in records.items() if cell.name in self._cells}
         self._open = {cell: None for cell in cells if cell not in records}
         self._running: dict[Cell, _Running] = {}

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import plain
+from mmgrid.grid.cells.stored import EXACT
 from mmgrid.grid.file.spec import GridSpec
 from mmgrid.grid.standing.defaults import ABSENT, pin_of
 from mmgrid.store import Store
@@ -21,6 +22,9 @@ def why(cell: Cell, store: Store, spec: GridSpec | None = None) -> list[str]:
     if not versions:
         return [f"{cell.name} has never been built in this store"]
     newest = versions[0]
+    if (was_change := EXACT in newest.upstream) != (EXACT in cell.upstream):
+        before, now = ("delta", "exact") if was_change else ("exact", "delta")
+        return [f"store.keep: {before!r} when it was built, {now!r} now"]
     reasons = [
         f"{place}: {before!r} when it was built, {now!r} now{_about_default(cell, place, before, spec)}"
         for place, before, now in _differences(newest.recipe, plain(cell.recipe), "")
