@@ -218,6 +218,7 @@ def test_a_checkpoint_is_stored_as_a_change_of_one_that_is_stored_so_itself(tmp_
     assert all((found[name] == value).all() for name, value in values_of_member(below).items())
     merge({"method": "linear", "sources": [{"path": str(below)}]}, tmp_path / "merged")
     assert bytes_of(tmp_path / "merged") == bytes_of(tmp_path / "out")
+    assert not {"family.json", "expansion.json"} & {file.name for file in (tmp_path / "merged").iterdir()}
 
 
 def test_what_is_stored_over_another_says_when_that_one_has_changed(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.models.family.file import EXPANSION_FILE, FAMILY_FILE, POINTER_FILE
 from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.token_blocks import BlockTable
 
 _SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 _OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json")
+_OF_A_FAMILY = (FAMILY_FILE, POINTER_FILE, EXPANSION_FILE)  # say where the weights of that model are or come from
 
 
 def companions_in(folder: Path) -> list[Path]:
@@ -15,7 +17,7 @@ def companions_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     table = BlockTable.read(folder)
-    excluded = {*_OF_ONE_MODEL, *(table.files if table is not None else ())}
+    excluded = {*_OF_ONE_MODEL, *_OF_A_FAMILY, *(table.files if table is not None else ())}
     return [
         path
         for path in sorted(folder.iterdir())
