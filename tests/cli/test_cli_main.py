@@ -291,7 +291,10 @@ def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor_command, "_installed", lambda package: None)
     facts = mmgrid("doctor", "--json").json
     assert [line.partition(",")[0] for line in facts["missing"]] == ["vllm", "sentence-transformers", "optuna", "peft"]
-    assert "- peft, for making LoRA adapters: pip install peft (merging them does without)\n" in mmgrid("doctor").out
+    assert (
+        '- peft, for training LoRA adapters: pip install "mmgrid[lora]" (merging them does without)\n'
+        in mmgrid("doctor").out
+    )
 
 
 def test_doctor_says_why_merges_have_no_native_loops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,14 @@ def test_mismatched_adapters_are_refused(base: Path, tmp_path: Path) -> None:
         },
     )
     refused("is neither LoRA's nor in the model", **{f"{Q}.lora_magnitude_vector": torch.ones(16)})
+    rows = {f"{EMBEDDING}.token_adapter.trainable_tokens_delta": torch.ones(2, HIDDEN)}
+    refused(r"their values are \[2, 16\], for 0 tokens", **rows)
+    _with_tokens(adapter, [TOKENS + 1, 3])
+    refused(rf"has {TOKENS} rows, of which they are not the next", **rows)
+    _with_tokens(adapter, [TOKENS, 3])
+    twice = {f"{EMBEDDING}.weight": torch.ones(TOKENS, HIDDEN)}
+    refused("changes model.embed_tokens.weight in two ways", **rows, **twice)
+    refused("whose x.weight is not in it", **{"x.token_adapter.trainable_tokens_delta": torch.ones(2, HIDDEN)})
     refused(r"tensor lm_head.weight: the adapter's is \[2, 16\]", **{"lm_head.weight": torch.ones(2, 16)})
     assert up
     file.unlink()
@@ -215,6 +223,25 @@ def test_mismatched_adapters_are_refused(base: Path, tmp_path: Path) -> None:
     (adapter / "adapter_config.json").write_text("{")
     with pytest.raises(MergeError, match="is not JSON"):
         open_source(adapter)
+
+
+def _with_tokens(adapter: Path, tokens: list[int]) -> None:
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"trainable_token_indices": tokens}))
+
+
+@pytest.mark.parametrize("run", [5, 100, 10_000])
+def test_token_rows_stand_in_place_of_the_models_and_behind_them(base: Path, tmp_path: Path, run: int) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    tokens = [TOKENS + 1, 7, TOKENS]
+    rows = torch.randn(3, HIDDEN, generator=torch.Generator().manual_seed(0))
+    stored = load_file(adapter / "adapter_model.safetensors")
+    name = f"base_model.model.{EMBEDDING}.token_adapter.trainable_tokens_delta"
+    save_file({**stored, name: rows}, adapter / "adapter_model.safetensors")
+    _with_tokens(adapter, tokens)
+    expected = torch.cat([loaded(base)[f"{EMBEDDING}.weight"], torch.zeros(2, HIDDEN)])
+    expected[tokens] = rows
+    assert _read(adapter, run=run)[f"{EMBEDDING}.weight"].equal(expected)
 
 
 def test_an_adapter_that_changes_while_it_is_read(base: Path, tmp_path: Path) -> None:
@@ -233,6 +260,8 @@ def test_an_adapter_that_changes_while_it_is_read(base: Path, tmp_path: Path) ->
         {"target_modules": "all-linear", "use_rslora": True},
         {"target_modules": ["embed_tokens", "down_proj", "o_proj"], "alpha_pattern": {"o_proj": 32}},
         {"target_modules": ["up_proj"], "modules_to_save": ["lm_head"], "rank_pattern": {"layers.1.mlp.up_proj": 2}},
+        {"target_modules": ["up_proj"], "trainable_token_indices": [2, 47, 5]},
+        {"target_modules": ["up_proj"], "trainable_token_indices": {"lm_head": [0, 1]}},
     ],
     ids=str,
 )

@@ -1,11 +1,13 @@
 """Loads a backbone: any causal language model in Hugging Face layout, from a folder or by its id on the hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -17,9 +19,10 @@ from transformers import (
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from mmgrid.families.in_memory import state_dict
+from mmgrid.families.in_memory import state_dict, tensors_of
 from mmgrid.files import HubName, model_folder
 from mmgrid.merging.models.family.file import family_of
+from mmgrid.merging.models.sources import is_adapter, open_source
 
 
 class BackboneError(ValueError):
@@ -72,15 +75,20 @@ def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
 
     Transformers by itself would initialise a missing or misshapen weight at random and continue.
 
-    The weights of a checkpoint that is part of a family are put together in memory.
+    The weights of a checkpoint that is part of a family are put together in memory, and those of a LoRA adapter with its
+    model's.
 
     Raises one of LOAD_ERRORS.
     """
     options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-    if family_of(Path(source)) is None:
-        model, about = factory.from_pretrained(str(source), **options)
+    if family_of(Path(source)) is not None:
+        model, about = _from_tensors(factory, Path(source), state_dict(Path(source)), options)
+    elif is_adapter(Path(source)):
+        with open_source(Path(source)) as opened:
+            tensors = tensors_of(opened)
+        model, about = _from_tensors(factory, opened.companions, tensors, options)
     else:
-        model, about = _from_family(factory, Path(source), options)
+        model, about = factory.from_pretrained(str(source), **options)
     missing = sorted({*about["missing_keys"], *(name for name, *_ in about["mismatched_keys"])})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -88,8 +96,8 @@ def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
     return model
 
 
-def _from_family(factory: Any, folder: Path, options: dict[str, Any]) -> Any:
-    """`factory.from_pretrained` of a folder whose weights are part of a family."""
+def _from_tensors(factory: Any, folder: Path, tensors: Mapping[str, Tensor], options: dict[str, Any]) -> Any:
+    """`factory.from_pretrained` of a folder without weights, which are given."""
     if hasattr(factory, "from_config"):  # an Auto class, which only the config turns into a model's class
         config = AutoConfig.from_pretrained(str(folder))
         with torch.device("meta"):
@@ -97,7 +105,7 @@ def _from_family(factory: Any, folder: Path, options: dict[str, Any]) -> Any:
     else:
         config = factory.config_class.from_pretrained(str(folder))
     options.pop("trust_remote_code", None)
-    model, about = factory.from_pretrained(None, config=config, state_dict=state_dict(folder), **options)
+    model, about = factory.from_pretrained(None, config=config, state_dict=dict(tensors), **options)
     if (folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(str(folder))
     return model, about

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mmgrid.backbone.trained_rows import TrainedRows
+
 
 def vocabulary_of(model: nn.Module) -> int:
     """How many tokens a language model chooses from; also of one within DistributedDataParallel."""
     inner: Any = getattr(model, "module", model)
-    return len(inner.get_output_embeddings().weight)
+    return inner.config.get_text_config().vocab_size
 
 
 def lm_head_logits(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
@@ -20,10 +22,13 @@ def lm_head_logits(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor | N
     """
     head = model.get_output_embeddings()
     assert head is not None  # a causal language model has one
-    weight, bias = head.weight, getattr(head, "bias", None)
-    if token_ids is not None:
-        weight, bias = weight[token_ids], None if bias is None else bias[token_ids]
-    found = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
+    if isinstance(head, TrainedRows):
+        found = head.logits(hidden, token_ids).float()
+    else:
+        weight, bias = head.weight, getattr(head, "bias", None)
+        if token_ids is not None:
+            weight, bias = weight[token_ids], None if bias is None else bias[token_ids]
+        found = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
     config = model.config
     if scale := getattr(config, "logit_scale", None):  # Cohere
         found = found * scale

@@ -1,7 +1,8 @@
-"""The checkpoint of a domain as torch tensors, without a file."""
+"""The checkpoint of a domain of a family, or of an adapter, as torch tensors, without a file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from mmgrid.merging.arrays.buffers import frame
 from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.models.family.member import open_member
+from mmgrid.merging.models.source import Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,16 +28,32 @@ def state_dict(family: Path, domain: str | None = None, *, workers: int | None =
     Raises:
         MergeError: there is no such family or domain, or a file is missing or damaged.
     """
-    from mmgrid.merging.in_memory import TorchSink
-
     with open_member(family, domain) as member:
         twins = {name: str(each.like) for name, each in member.entry.tensors.items() if each.kind == "twin"}
-        sink = TorchSink({name: member.info(name) for name in member}, {}, twins)
+        return tensors_of(member, twins, workers=workers)
 
-        def read(chunk: Chunk) -> None:
-            with frame():
-                sink.write(chunk.tensor, chunk.start, member.read(chunk.tensor, chunk.start, chunk.stop))
 
-        for_each([chunk for chunk in runs_of(member) if chunk.tensor not in twins], read, workers or default_workers())
-        member.check_unchanged()
-        return sink.tensors(None)
+def tensors_of(
+    source: Source, twins: Mapping[str, str] | None = None, *, workers: int | None = None
+) -> dict[str, Tensor]:
+    """The tensors of an open model, such as an adapter on its model, by name, in their types.
+
+    Args:
+        twins: tensor → the tensor that it equals; only that one is read.
+        workers: as for `state_dict`.
+
+    Raises:
+        MergeError: a file has changed since the model was opened.
+    """
+    from mmgrid.merging.in_memory import TorchSink
+
+    twins = twins or {}
+    sink = TorchSink({name: source.info(name) for name in source}, {}, twins)
+
+    def read(chunk: Chunk) -> None:
+        with frame():
+            sink.write(chunk.tensor, chunk.start, source.read(chunk.tensor, chunk.start, chunk.stop))
+
+    for_each([chunk for chunk in runs_of(source) if chunk.tensor not in twins], read, workers or default_workers())
+    source.check_unchanged()
+    return sink.tensors(None)

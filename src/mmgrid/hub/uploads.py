@@ -53,6 +53,12 @@ def uploads(folder: Path, card: str) -> dict[str, Content]:
             f"{folder}: holds no model: it needs config.json (or {_ADAPTER}) and weights in safetensors; name the folder "
             "of a checkpoint, a merge or an adapter"
         )
+    below = str(read_json(folder / _ADAPTER).get("base_model_name_or_path") or "") if _ADAPTER in names else ""
+    if below.startswith(".."):
+        raise HubError(
+            f"{folder}: is a LoRA adapter on {below}, which would be missing where it is fetched; merge it into its model "
+            "first: a recipe of `mmgrid merge` with `method: linear` and this folder as its only source"
+        )
     found = {name: _public(folder / name) for name in names}
     found[CARD_FILE] = without_private_paths(card).encode()
     for name, content in found.items():

@@ -145,6 +145,12 @@ class Paradigm(ABC, Generic[Model]):
         """
         raise CannotTrainError(f"{self.name} uses models without changing them: there is nothing to train")
 
+    def beside_adapter(self, model: Model) -> Mapping[str, int]:
+        """What is trained beside a LoRA adapter (the recipe's `lora`): name of a tensor → the first row that is
+        trained, 0 for all of it. Default: nothing.
+        """
+        return {}
+
     def loss(self, model: Model, batch: dict[str, Any]) -> Tensor:
         """Mean loss of a collated batch: a scalar.
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from mmgrid.frozen import Frozen
-from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
+from mmgrid.training.recipe import Lora, Precision, Schedule, TrainingRecipe
 
 WhichTargets = Literal["phase", "history"]
 Compat = Literal["official"]
@@ -76,6 +76,11 @@ class Recipe(Frozen):
     schedule: Schedule = "constant"
     precision: Precision = "float32"
     accumulation: int = Field(default=1, gt=0)
+    lora: Lora | None = Field(
+        default=None,
+        json_schema_extra={"absent_means": None},
+        description="train a low-rank adapter of the linear layers, and no weights; needs the extra mmgrid[lora]",
+    )
 
     def training(self, phase: str) -> TrainingRecipe:
         """The values of one phase, for `fit`."""

@@ -19,10 +19,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmgrid.backbone.device import check_precision, device
 from mmgrid.training.base_decay import BaseDecay
@@ -216,6 +218,24 @@ class _LossTrainer(Trainer):
                 "lower the learning rate, or train in float32"
             )
         return (value, {}) if return_outputs else value
+
+    def _save(self, output_dir=None, state_dict=None):  # type: ignore[override]
+        """Of a model with frozen weights, a step checkpoint has the others only."""
+        if self._trains_all:
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}  # type: ignore[union-attr]
+            save_file(trained, folder / SAFE_WEIGHTS_NAME)
+
+    def _issue_warnings_after_load(self, load_result):  # type: ignore[override]
+        if self._trains_all:
+            super()._issue_warnings_after_load(load_result)
+
+    @property
+    def _trains_all(self) -> bool:
+        return all(weight.requires_grad for weight in self.model.parameters())  # type: ignore[union-attr]
 
 
 class _StepCallback(TrainerCallback):

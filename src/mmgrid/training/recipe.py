@@ -2,10 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mmgrid.frozen import Frozen
 
 Precision = Literal["float32", "bf16"]
 Schedule = Literal["cosine", "constant"]
+ALL_LINEAR = "all-linear"  # as PEFT says it
 
 
 class TrainingRecipe(BaseModel):
@@ -26,3 +29,23 @@ class TrainingRecipe(BaseModel):
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     precision: Precision = "float32"
     accumulation: int = Field(default=1, gt=0, description="micro-batches per optimizer step")
+
+
+class Lora(Frozen):
+    """A low-rank adapter that is trained in place of a model's weights: W + (alpha / rank) B A.
+
+    Source: Hu et al. 2022, LoRA: low-rank adaptation of large language models, arXiv 2106.09685.
+    """
+
+    rank: int = Field(default=16, ge=1, description="rows of A and columns of B")
+    alpha: float = Field(default=32, gt=0, description="the update is B A times alpha / rank")
+    targets: tuple[str, ...] = Field(
+        default=(ALL_LINEAR,),
+        min_length=1,
+        description='ends of the names of linear layers, such as ["q_proj", "v_proj"]; "all-linear": all but the head',
+    )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_or_several(cls, targets: object) -> object:
+        return (targets,) if isinstance(targets, str) else targets

@@ -10,18 +10,20 @@ from typing import Any
 import torch
 
 from mmgrid import __version__
-from mmgrid.cards import CARD_FILE, checkpoint_card
+from mmgrid.cards import CARD_FILE, checkpoint_card, read_json
 from mmgrid.data import Calendar, Corpus, Phase, catalogue_at
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.chains import IN_ONE_GO
 from mmgrid.grid.cells.evaluations import evaluated_users, evaluation_values
 from mmgrid.grid.file.load import Grid
+from mmgrid.merging.models.lora import ADAPTER_CONFIG
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.seeds import derive
 from mmgrid.training.fit import SAVE_SECONDS, fit
+from mmgrid.training.lora import put_adapter, trained_parameters
 from mmgrid.training.recomputation import recomputed
 from mmgrid.training.rehearsal import Rehearsal, rehearsed
 
@@ -79,6 +81,9 @@ def train(
     beginning = TrainingStart(start, items, task.domain, own_seed, seed, needs)
     paradigm, model = PARADIGMS[task.paradigm].load().start(recipe, beginning)
     training = recipe.training(task.phase)
+    if recipe.lora is not None:
+        assert start is not None  # a paradigm without a backbone refuses the key
+        put_adapter(model, recipe.lora, start, paradigm.beside_adapter(model), seed=own_seed)
     examples, loss = paradigm.examples(histories, items, phase, own_seed), paradigm.loss
     if recipe.rehearsal and task.end_of_the_phase_before(calendar) is not None:
         earlier = Phase("pretrain", calendar.pretrain.start, phase.start)
@@ -101,6 +106,8 @@ def train(
         )
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}
+    if recipe.lora is not None:
+        about["adapter_of"] = read_json(place.folder / ADAPTER_CONFIG)["base_model_name_or_path"]
     write_facts(place.folder, {**about, **declared, **paradigm.facts(model)})
     (place.folder / "training.json").write_text(json.dumps({"losses": report.losses}), encoding="utf-8")
     return {
@@ -109,6 +116,7 @@ def train(
         "work": report.steps * training.batch_size,
         "loss": report.losses[-1][2] if report.losses else None,
         "parameters": sum(weight.numel() for weight in model.parameters()),
+        **({"trained_parameters": trained_parameters(model)} if recipe.lora is not None else {}),
     }
 
 

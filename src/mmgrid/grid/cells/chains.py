@@ -11,6 +11,7 @@ from mmgrid.grid.cells.stored import START, as_stored, exact_weights
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.spec import ExternalCheckpoint
 from mmgrid.grid.file.variants import Variant
+from mmgrid.merging.models.sources import is_adapter
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.recipe import PER_PHASE
 from mmgrid.store.record import RECORD_FILE
@@ -130,6 +131,11 @@ class Chains:
         folder = grid.path(spec.path)
         if not folder.is_dir():
             raise GridError(f"{grid.file}: checkpoints: {spec.paradigm} {spec.domain} {spec.phase}: no folder {folder}")
+        if is_adapter(folder):
+            raise GridError(
+                f"{grid.file}: checkpoints: {folder} is a LoRA adapter; merge it into its model first: a recipe of "
+                "`mmgrid merge` with `method: linear` and this folder as its only source"
+            )
         files = [
             path for path in model_files(folder) if path.name != RECORD_FILE
         ]  # the folder may be a cell of another store

@@ -22,9 +22,10 @@ def as_stored(trained: Cell, start: Cell | None, store: StoreSpec) -> Cell:
     """The cell that is kept of a trained checkpoint; the checkpoint itself if it is stored exactly.
 
     Args:
-        start: what its training started from, as it is stored. What started from nothing is stored exactly.
+        start: what its training started from, as it is stored. What started from nothing is stored exactly, and so is an
+            adapter, which is small as it is.
     """
-    if store.part is None or start is None:
+    if store.part is None or start is None or _is_adapter(trained):
         return trained
     exact = replace(trained, key=(*trained.key, EXACT), temporary=True)
     recipe = {name: trained.recipe[name] for name in ("paradigm", "phase", "seed")}
@@ -38,10 +39,19 @@ def exact_weights(model: Cell) -> Cell:
 
 
 def read_with(cell: Cell) -> Iterator[Cell]:
-    """A cell, and those that are read with it: what a change is a change of, down to a whole model."""
+    """A cell, and those that are read with it: what a change is a change of, the model that an adapter was trained on."""
     yield cell
     if EXACT in cell.upstream:
         yield from read_with(cell.upstream[START])
+    elif _is_adapter(cell):
+        below = cell
+        while _is_adapter(below):
+            below = below.upstream[START]
+        yield below
+
+
+def _is_adapter(cell: Cell) -> bool:
+    return cell.kind == "checkpoint" and cell.recipe.get("lora") is not None
 
 
 def needed(cells: Sequence[Cell], is_built: Callable[[Cell], bool]) -> list[Cell]:

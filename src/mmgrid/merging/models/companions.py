@@ -8,7 +8,7 @@ from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.token_blocks import BlockTable
 
 _SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json")
+_OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json", "adapter_config.json")
 _OF_A_FAMILY = (FAMILY_FILE, POINTER_FILE, EXPANSION_FILE)  # say where the weights of that model are or come from
 
 

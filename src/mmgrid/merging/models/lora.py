@@ -22,15 +22,17 @@ from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
-from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
+from mmgrid.merging.models.settings import CONFIG_FILE, CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, check_stamp, stamp_of
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
+from mmgrid.merging.models.trained_rows import is_rows, trained_rows
 from mmgrid.merging.models.view import SourceView
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -73,7 +75,7 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
         return onto
     config = _config(adapter)
     named = config.get("base_model_name_or_path")
-    for path in (Path(named), adapter / named) if named else ():
+    for path in (adapter / named, Path(named)) if named else ():
         if path.is_dir():
             return path.absolute()
     if base is not None:
@@ -119,6 +121,7 @@ class LoraFolder:
         self._untie()
         self._replaced: dict[str, str] = {}
         self._changed: dict[str, _LowRankUpdate] = {}
+        self._rows = trained_rows(self._adapter, self._model, self._settings, _PREFIX)
         self._match()
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
@@ -130,8 +133,9 @@ class LoraFolder:
 
     @property
     def companions(self) -> Path:
-        """The folder of config and tokenizer: the model's."""
-        return self._model.companions
+        """The folder of config and tokenizer: the model's, but the adapter's own if it is a checkpoint of a grid."""
+        own = all((self.path / name).is_file() for name in (CONFIG_FILE, MMGRID_FILE))
+        return self.path if own else self._model.companions
 
     @property
     def files(self) -> list[Path]:
@@ -154,6 +158,8 @@ class LoraFolder:
     def info(self, name: str) -> TensorInfo:
         """Type and shape of a tensor, without reading it."""
         info = self._model.info(name)
+        if name in self._rows:
+            return TensorInfo("float32", self._rows[name].shape(info), native=info.native or info.dtype)
         if name in self._changed:
             return TensorInfo("float32", self._before_update(name).shape, native=info.native or info.dtype)
         if name in self._replaced:
@@ -168,6 +174,8 @@ class LoraFolder:
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Elements [start, stop) of a tensor in row-major order, stored as in `floats.STORAGE`."""
+        if name in self._rows:
+            return self._rows[name].read(self._model, self._adapter, name, start, stop)
         own = self._replaced.get(name)
         held, called = (self._model, name) if own is None else (self._adapter, own)
         stored, info = held.read(called, start, stop), held.info(called)
@@ -244,6 +252,7 @@ class LoraFolder:
         Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
         """
         own = {name: _WRAPPED.sub("", name.removeprefix(_PREFIX)) for name in self._adapter}
+        own = {name: plain for name, plain in own.items() if not is_rows(name)}  # PEFT ties a head to them, too
         self._check_shared(set(own.values()))
         plain = {f"{match['module']}.weight" if (match := _FACTOR.match(name)) else name for name in own.values()}
         rows = {name: self._adapter.info(stored).shape[:1] for stored, name in own.items()}
@@ -277,7 +286,7 @@ class LoraFolder:
     def _match(self) -> None:
         """Find the updates of the model's tensors, and the adapter's tensors that replace others."""
         factors: dict[str, dict[str, str]] = {}
-        for name in self._adapter:
+        for name in (name for name in self._adapter if not is_rows(name)):
             own = name.removeprefix(_PREFIX)
             match = _FACTOR.match(own)
             if match is not None:
@@ -297,6 +306,8 @@ class LoraFolder:
             if not resized:
                 self._check_shape(own, shape, there)
         self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
+        if twice := self._rows.keys() & {*self._changed, *self._replaced}:
+            raise MergeError(f"{self.path}: changes {min(twice)} in two ways. {_instead(self.path)}")
 
     def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
         embedding = "lora_embedding_A" in found

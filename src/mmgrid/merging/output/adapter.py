@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Adapter:
         fan_in_fan_out: whether matrices are stored [in, out].
         base: the model under it, as its configuration names it.
         hub: the name of that model on the Hub.
+        scale: the factor on all B A, alpha / r.
+        tokens: module → the rows of it that the adapter has in place of the base's (`trainable_token_indices`).
     """
 
     tensors: Mapping[str, np.ndarray]
@@ -36,6 +38,8 @@ class Adapter:
     fan_in_fan_out: bool
     base: str
     hub: HubName | None = None
+    scale: float = 1.0
+    tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def write_adapter(adapter: Adapter, out: Path, dtype: str) -> int:
@@ -45,16 +49,22 @@ def write_adapter(adapter: Adapter, out: Path, dtype: str) -> int:
         MergeError: a value does not fit `dtype`.
         DiskFull, NotWritableError: it cannot be written.
     """
-    infos = {name: TensorInfo(dtype, value.shape) for name, value in adapter.tensors.items()}
     for name, value in adapter.tensors.items():
         if value.size and float(np.abs(value).max()) > LARGEST[dtype]:
             raise MergeError(f"{name}: its values do not fit {dtype}; choose float32 or bfloat16")
     with clear_disk_errors(out, remedy="give another output folder"), _folder(out) as folder:
-        with TensorWriter(folder / ADAPTER_FILE, infos) as writer:
-            for name, value in adapter.tensors.items():
-                writer.write(name, 0, narrow(value.reshape(-1), dtype))
-        write_json(folder / ADAPTER_CONFIG, _settings(adapter))
+        size = write_adapter_files(adapter, folder, dtype)
         (folder / "README.md").write_text(_card(adapter.hub), encoding="utf-8")
+    return size
+
+
+def write_adapter_files(adapter: Adapter, folder: Path, dtype: str) -> int:
+    """Write weights and configuration into a folder that exists; returns the size of the weights."""
+    infos = {name: TensorInfo(dtype, value.shape) for name, value in adapter.tensors.items()}
+    with TensorWriter(folder / ADAPTER_FILE, infos) as writer:
+        for name, value in adapter.tensors.items():
+            writer.write(name, 0, narrow(value.reshape(-1), dtype))
+    write_json(folder / ADAPTER_CONFIG, _settings(adapter))
     return sum(info.bytes for info in infos.values())
 
 
@@ -66,10 +76,11 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _settings(adapter: Adapter) -> dict[str, Any]:
-    """The adapter's configuration. With alpha = r everywhere the scale of B A is 1."""
+    """The adapter's configuration. Each alpha is its rank times the scale, so that PEFT scales all B A alike."""
     ranks = adapter.ranks
     usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
     other = {module: rank for module, rank in sorted(ranks.items()) if rank != usual}
+    tokens = {"trainable_token_indices": {key: list(rows) for key, rows in sorted(adapter.tokens.items())}}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -83,12 +94,18 @@ def _settings(adapter: Adapter) -> dict[str, Any]:
         "use_rslora": False,
         "use_dora": False,
         "r": usual,
-        "lora_alpha": usual,
+        "lora_alpha": _alpha(usual, adapter.scale),
         "rank_pattern": other,
-        "alpha_pattern": other,
+        "alpha_pattern": {module: _alpha(rank, adapter.scale) for module, rank in other.items()},
         "target_modules": sorted(ranks),
         "modules_to_save": list(adapter.saved) or None,
+        **(tokens if adapter.tokens else {}),
     }
+
+
+def _alpha(rank: int, scale: float) -> int | float:
+    alpha = rank * scale
+    return int(alpha) if float(alpha).is_integer() else alpha
 
 
 def _card(hub: HubName | None) -> str:

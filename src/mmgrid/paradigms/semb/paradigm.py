@@ -93,6 +93,10 @@ class Semb(Paradigm[SembModel]):
         recipe = self.recipe.model_copy(update={"batch_size": batch_size, "accumulation": 1})
         return SembExamples(found, self.tokens(items), items.candidates, recipe, seed)
 
+    def beside_adapter(self, model: SembModel) -> dict[str, int]:
+        """The [ITEM] vector and the scale, which belong to no layer."""
+        return {"item_token": 0, "log_scale": 0}
+
     def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
         loss, masked = model(**batch)
         self._masked_steps = self._masked_steps + 1 if masked > MASKED_LIMIT else 0

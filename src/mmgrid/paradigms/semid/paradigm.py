@@ -222,6 +222,10 @@ class Semid(Paradigm[PreTrainedModel]):
         together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
         return SemidExamples(chosen, together, self.prompt_parts(items), items, recipe, length, replay, seed)
 
+    def beside_adapter(self, model: PreTrainedModel) -> Mapping[str, int]:
+        """The token rows of the domain's codes."""
+        return dict.fromkeys(token_tables(model), self.tokens.first)
+
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Weighted mean cross-entropy of the answers: a code token's over its own level, a word's over all tokens."""
         states, labels = answer_states(model, batch), batch["labels"]
