@@ -140,7 +140,7 @@ def _save(
         saved=(),
         fan_in_fan_out=False,
         base=relative_path(base, Path(folder)).as_posix(),
-        scale=lora.alpha / lora.rank,
+        alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         tokens={name: range(len(table.frozen), len(table.frozen) + len(table.rows)) for name, table in tables.items()},
     )
     write_adapter_files(adapter, Path(folder), "float32")

@@ -38,7 +38,7 @@ class Lora(Frozen):
     """
 
     rank: int = Field(default=16, ge=1, description="rows of A and columns of B")
-    alpha: float = Field(default=32, gt=0, description="the update is B A times alpha / rank")
+    alpha: float = Field(default=32.0, gt=0, description="the update is B A times alpha / rank")
     targets: tuple[str, ...] = Field(
         default=(ALL_LINEAR,),
         min_length=1,

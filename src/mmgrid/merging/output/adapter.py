@@ -28,7 +28,7 @@ class Adapter:
         fan_in_fan_out: whether matrices are stored [in, out].
         base: the model under it, as its configuration names it.
         hub: the name of that model on the Hub.
-        scale: the factor on all B A, alpha / r.
+        alpha: of all layers; None for each layer's rank, so that the scale of B A is 1.
         tokens: module → the rows of it that the adapter has in place of the base's (`trainable_token_indices`).
     """
 
@@ -38,7 +38,7 @@ class Adapter:
     fan_in_fan_out: bool
     base: str
     hub: HubName | None = None
-    scale: float = 1.0
+    alpha: float | None = None
     tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
@@ -76,7 +76,7 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _settings(adapter: Adapter) -> dict[str, Any]:
-    """The adapter's configuration. Each alpha is its rank times the scale, so that PEFT scales all B A alike."""
+    """The adapter's configuration."""
     ranks = adapter.ranks
     usual = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
     other = {module: rank for module, rank in sorted(ranks.items()) if rank != usual}
@@ -94,18 +94,13 @@ def _settings(adapter: Adapter) -> dict[str, Any]:
         "use_rslora": False,
         "use_dora": False,
         "r": usual,
-        "lora_alpha": _alpha(usual, adapter.scale),
+        "lora_alpha": usual if adapter.alpha is None else adapter.alpha,
         "rank_pattern": other,
-        "alpha_pattern": {module: _alpha(rank, adapter.scale) for module, rank in other.items()},
+        "alpha_pattern": other if adapter.alpha is None else {},
         "target_modules": sorted(ranks),
         "modules_to_save": list(adapter.saved) or None,
         **(tokens if adapter.tokens else {}),
     }
-
-
-def _alpha(rank: int, scale: float) -> int | float:
-    alpha = rank * scale
-    return int(alpha) if float(alpha).is_integer() else alpha
 
 
 def _card(hub: HubName | None) -> str:
