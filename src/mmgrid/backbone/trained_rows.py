@@ -60,14 +60,17 @@ def train_rows(model: PreTrainedModel, tables: Mapping[str, int]) -> None:
     Raises:
         BackboneError: a table is neither a plain embedding nor a linear layer.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     by_weight: dict[int, TrainedRows] = {}
     wanted = {id(modules[name.rpartition(".")[0]].weight): first for name, first in tables.items()}
     for name, module in modules.items():
         weight = module._parameters.get("weight")
         if weight is None or id(weight) not in wanted:
             continue
-        if type(module).forward not in (nn.Embedding.forward, nn.Linear.forward):
+        if not isinstance(module, nn.Embedding | nn.Linear) or type(module).forward not in (
+            nn.Embedding.forward,
+            nn.Linear.forward,
+        ):
             raise BackboneError(
                 f"{name} of a {model.config.model_type} computes more than a plain table, so single rows of it cannot "
                 "be trained; leave `lora` out"

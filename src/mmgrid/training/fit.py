@@ -224,9 +224,11 @@ class _LossTrainer(Trainer):
         if self._trains_all:
             super()._save(output_dir, state_dict)
         elif self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
+            folder = Path(output_dir or self.args.output_dir or ".")
             folder.mkdir(parents=True, exist_ok=True)
-            trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}  # type: ignore[union-attr]
+            trained: dict[str, Tensor] = {
+                name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
+            }  # type: ignore[union-attr]
             save_file(trained, folder / SAFE_WEIGHTS_NAME)
 
     def _issue_warnings_after_load(self, load_result):  # type: ignore[override]

@@ -60,7 +60,8 @@ def put_adapter(
     if is_adapter(start):
         base = model_under(start, None, None)
         _go_on(model, lora, layers, start, base)
-    model.save_pretrained = partial(_save, model, lora, layers, base)  # paradigms save a model by its own function
+    # Paradigms save a model by its own function.
+    model.save_pretrained = partial(_save, model, lora, layers, base)  # type: ignore[method-assign]
 
 
 def trained_parameters(model: nn.Module) -> int:

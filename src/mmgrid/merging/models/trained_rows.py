@@ -63,10 +63,12 @@ def trained_rows(adapter: Source, model: Source, settings: Mapping[str, Any], pr
         module = stored.removeprefix(prefix).removesuffix(_SUFFIX)
         table = f"{module}.weight"
         rows = TrainedRows(stored, np.asarray(_places(settings, module), np.int64))
-        if table not in model or (problem := _misfit(rows, model.info(table), adapter.info(stored))):
-            what = "is not in it" if table not in model else problem
+        problem = "is not in it"
+        if table in model:
+            problem = _misfit(rows, model.info(table), adapter.info(stored))
+        if problem is not None:
             raise MergeError(
-                f"{adapter.path}: has rows for {model.path}, whose {table} {what}; is it the adapter's model?"
+                f"{adapter.path}: has rows for {model.path}, whose {table} {problem}; is it the adapter's model?"
             )
         found[table] = rows
     return found
