@@ -114,8 +114,12 @@ def test_only_checkpoints_and_what_comes_of_them_depend_on_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("paradigms.sasrec={lora={rank=4}}", r"paradigms\.sasrec\.lora: sasrec does not start from the backbone"),
+        (
+            "paradigms.sasrec={lora={rank=4}}",
+            r"paradigms\.sasrec\.lora: sasrec starts from no backbone, so there are no weights",
+        ),
         ("paradigms.text.lora={ranks=4}", r"paradigms\.text\.lora\.ranks: unknown key; did you mean rank\?"),
+        ("paradigms.text={lora={}, base_decay=1}", r"paradigms\.text: base_decay goes without lora"),
         ("paradigms.text.lora={rank=0}", r"paradigms\.text\.lora\.rank: "),
     ],
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from mmgrid.frozen import Frozen
 from mmgrid.training.recipe import Lora, Precision, Schedule, TrainingRecipe
@@ -81,6 +81,14 @@ class Recipe(Frozen):
         json_schema_extra={"absent_means": None},
         description="train a low-rank adapter of the linear layers, and no weights; needs the extra mmgrid[lora]",
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_the_base(self) -> "Recipe":
+        if self.lora is not None and self.base_decay:
+            raise ValueError(
+                "base_decay goes without lora, whose weight_decay pulls to the base; leave one of them out"
+            )
+        return self
 
     def training(self, phase: str) -> TrainingRecipe:
         """The values of one phase, for `fit`."""

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails
-
 from mmgrid.paradigms.recipe import Compat, Recipe, with_phase_values
 from mmgrid.plugins import PluginError
 
@@ -108,14 +105,7 @@ class ParadigmSpec:
         values = dict(self.tiny_defaults) if backbone_kind == "tiny" else {}
         values |= self.official_defaults if compat == "official" else {}
         values |= {} if history_length is None else {"history_length": history_length}
-        recipe = self.recipe.model_validate(with_phase_values(self.recipe, values, given))
-        if recipe.lora is not None and not self.from_backbone:
-            problem = ValueError(
-                f"{self.name} does not start from the backbone, so no weights are there for an adapter"
-            )
-            line = InitErrorDetails(type="value_error", loc=("lora",), input=recipe.lora, ctx={"error": problem})
-            raise ValidationError.from_exception_data(self.name, [line])
-        return recipe
+        return self.recipe.model_validate(with_phase_values(self.recipe, values, given))
 
     def load(self) -> type[Paradigm]:
         """Import the paradigm's class, and with it torch.

@@ -88,16 +88,21 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
     return Grid(spec, file.resolve())
 
 
+# Values for paradigms that start from the backbone: what others lack.
+_FROM_A_BASE = {"base_decay": "is no base to decay towards", "lora": "are no weights for an adapter"}
+
+
 def _check_recipe(spec: GridSpec, place: tuple[str | int, ...], paradigm: str, variant: Variant | None = None) -> None:
     try:
         recipe = spec.recipe(paradigm, variant)
     except ValidationError as error:
         lines = [dict(line, loc=(*place, *line["loc"])) for line in error.errors()]
         raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
-    if recipe.base_decay and not PARADIGMS[paradigm].from_backbone:
-        problem = ValueError(f"{paradigm} starts from no backbone, so there is no base to decay towards")
-        wrong: Any = {"type": "value_error", "loc": (*place, "base_decay"), "input": recipe, "ctx": {"error": problem}}
-        raise ValidationError.from_exception_data("GridSpec", [wrong])
+    for key, lacking in _FROM_A_BASE.items():
+        if getattr(recipe, key) and not PARADIGMS[paradigm].from_backbone:
+            problem = ValueError(f"{paradigm} starts from no backbone, so there {lacking}")
+            wrong: Any = {"type": "value_error", "loc": (*place, key), "input": recipe, "ctx": {"error": problem}}
+            raise ValidationError.from_exception_data("GridSpec", [wrong])
 
 
 def _as_init(line: Mapping[str, Any]) -> Any:
