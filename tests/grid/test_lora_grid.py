@@ -135,3 +135,13 @@ def test_what_needs_a_whole_model_says_how_to_get_one(adapted: Built, tmp_path: 
     external = f'checkpoints=[{{paradigm="semb", domain="garden", phase="phase1", path="{folder}"}}]'
     with pytest.raises(GridError, match=r"is a LoRA adapter; merge it into its model first"):
         planned(tmp_path, external)
+
+
+def test_adapters_are_kept_as_they_are_where_weights_are_kept_as_changes(tmp_path: Path) -> None:
+    """They are small already. SASRec beside them has no adapter."""
+    cells = planned(tmp_path, 'store.keep="delta"', "paradigms.sasrec={}", text=GRID)
+    exact = {cell.name.split("/")[1] for cell in cells if cell.temporary}
+    assert exact == {"sasrec"}
+    kept = named(cells, "checkpoint/semb/garden/phase2")
+    assert "exact" not in kept.upstream
+    assert fingerprints(planned(tmp_path, text=GRID))[kept.name] == kept.fingerprint
