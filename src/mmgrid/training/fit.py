@@ -226,10 +226,8 @@ class _LossTrainer(Trainer):
         elif self.args.should_save:
             folder = Path(output_dir or self.args.output_dir or ".")
             folder.mkdir(parents=True, exist_ok=True)
-            trained: dict[str, Tensor] = {
-                name: weight for name, weight in self.model.named_parameters() if weight.requires_grad
-            }  # type: ignore[union-attr]
-            save_file(trained, folder / SAFE_WEIGHTS_NAME)
+            named = self.model.named_parameters()  # type: ignore[union-attr]
+            save_file({name: weight for name, weight in named if weight.requires_grad}, folder / SAFE_WEIGHTS_NAME)
 
     def _issue_warnings_after_load(self, load_result):  # type: ignore[override]
         if self._trains_all:
