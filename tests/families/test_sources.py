@@ -86,6 +86,12 @@ def test_parts_by_tower_and_by_rule(tmp_path: Path) -> None:
     expand(tmp_path / "f", tmp_path / "out", domain="a")
     found, shared = values_of(tmp_path / "out"), values_of(tmp_path / "f/shared")
     assert (found["user_tower.layers.0.w"] == shared["user_tower.layers.0.w"]).all()
+    assert shared.keys() == {name for name in names if not name.startswith("item_")}, "which each domain has itself"
+    size = (tmp_path / "f/shared/model.safetensors").stat().st_size
+    assert report.shared_bytes == size
+    assert [file.name for file in (tmp_path / "f/shared").iterdir() if "safetensors" in file.name] == [
+        "model.safetensors"
+    ]
 
 
 def test_tensors_that_only_some_domains_have_and_other_shapes_are_stored_as_they_are(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mmgrid.families.files import Lockers
 from mmgrid.families.models import elsewhere, inside, put_model
 from mmgrid.families.recipe import BASE, MERGE, FamilyRecipe
 from mmgrid.families.report import FamilyReport, report_of
+from mmgrid.families.unused import take_out, unused_tensors
 from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.progress import MergeProgress
@@ -151,7 +152,21 @@ class _Builder:
                 if self.recipe.spec.chain:
                     reference = stack.enter_context(member(domains[name]))
                     before = name
+        about["shared"] = self._without_unused(place, domains)
         return FamilyFile(**about, domains=domains, notes=tuple(self.notes))
+
+    def _without_unused(self, place: ModelPlace, domains: Mapping[str, DomainEntry]) -> ModelPlace:
+        """The place of the shared model; if it lies in the family, without what every domain stores for itself.
+
+        Adapters need a whole model under them.
+        """
+        folder = self.work / SHARED_FOLDER
+        if place.path != SHARED_FOLDER or any(part.kind == "low_rank" for part in self.recipe.spec.all):
+            return place
+        if not take_out(unused_tensors(domains.values()), folder, self.workers):
+            return place
+        self.shared_bytes -= sum(facts.bytes for facts in place.files.values())
+        return self._noted(folder)
 
     def _shared(self) -> tuple[Path, ModelPlace]:
         """The folder of the shared model, and its place in `family.json`."""

@@ -21,6 +21,7 @@ from mmgrid.paradigms import PARADIGMS
 if TYPE_CHECKING:
     from mmgrid.families.parts import PartChoice
 
+OWN_VERSION = 2  # of families with own tensors, which the shared model no longer has
 AVERAGE, MERGE, CHAIN = "average", "merge", "chain"  # what is shared, beside the backbone
 
 
@@ -67,7 +68,9 @@ class Families:
             upstream["base"] = self.chains.bases[paradigm]
         parts = part_values(family.parts, PARADIGMS[paradigm].towers)
         recipe = {"sources": list(models), "shared": shared, "parts": parts}
-        return Cell("family", (paradigm, family.name, *whose, *self.sources.suffix), recipe, upstream)
+        key = (paradigm, family.name, *whose, *self.sources.suffix)
+        version = OWN_VERSION if any(part.kind == "own" for part in family.parts.all) else 0
+        return Cell("family", key, recipe, upstream, version=version)
 
     def _checkpoint(self, paradigm: str, family: Family, domain: str, phase: str) -> Cell:
         chain = self.chains.checkpoints[paradigm].get(domain, {})
