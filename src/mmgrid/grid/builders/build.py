@@ -189,7 +189,7 @@ def _stored(inputs: _Inputs, place: Workplace) -> Summary:
     trained, start = inputs.folders[EXACT], inputs.folders[START]
     final = inputs.store.folder(inputs.cell.address)
     written = write_change(trained, start, inputs.recipe["part"], place.folder, final_place=final)
-    return facts_of_training(inputs.store.record(inputs.cell.upstream[EXACT].address)) | written
+    return {**facts_of_training(inputs.store.record(inputs.cell.upstream[EXACT].address)), **written}
 
 
 def _taken(inputs: _Inputs, place: Workplace) -> Summary | None:
