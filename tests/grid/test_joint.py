@@ -52,7 +52,7 @@ def test_it_is_trained_once_and_asked_about_each_domain(copied: Built) -> None:
 def test_it_took_the_time_of_its_own_trainings(tmp_path: Path) -> None:
     cells = planned(tmp_path, *BOTH)
     asked = [named(cells, f"evaluation/semb/{domain}/both-phase2") for domain in ("garden", "kitchen")]
-    records: Any = {cell: SimpleNamespace(seconds=10.0**place) for place, cell in enumerate(cells)}
+    records: Any = {cell: SimpleNamespace(seconds=10.0**place, summary={}) for place, cell in enumerate(cells)}
     chain = [named(cells, f"checkpoint/semb/both/{phase}") for phase in PHASES[:-1]]
     assert seconds_to_make(asked, records) == sum(records[cell].seconds for cell in chain)
     assert seconds_to_make([named(cells, "evaluation/semb/garden/phase2")], records) == 0, "nothing beyond its own"

@@ -31,6 +31,7 @@ def _semb() -> ParadigmCase:
         lambda items: Semb.create(recipe, make_backbone(tokenizer, attention_dropout=0.02), tokenizer, seed=0),
         recipe,
         learning_rate=1e-3,
+        epochs=20,
     )
 
 
@@ -60,7 +61,7 @@ def _text() -> ParadigmCase:
     def make(items: Items) -> tuple[Text, PreTrainedModel]:
         return Text.create(recipe, make_backbone(tokenizer, head=True, attention_dropout=0.02), tokenizer)
 
-    return ParadigmCase(make, recipe, learning_rate=3e-3)
+    return ParadigmCase(make, recipe, learning_rate=3e-3, epochs=20)
 
 
 CASES = {"text": _text, "semb": _semb, "sasrec": _sasrec, "semid": _semid}
