@@ -16,7 +16,7 @@ from mmgrid.families.writers import WRITERS
 from mmgrid.merging.models.family.file import LOW_RANK_FOLDER, PART_FILES, DomainEntry
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.header import read_header
-from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
+from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, ADAPTER_PREFIX
 from mmgrid.merging.models.source import Source
 
 
@@ -127,5 +127,5 @@ def _owner(tensor: str, entry: DomainEntry) -> str | None:
     plain = tensor.rpartition(":")[0]
     if plain in entry.tensors:
         return plain
-    module = tensor.removeprefix("base_model.model.").partition(".lora_")[0]
+    module = tensor.removeprefix(ADAPTER_PREFIX).partition(".lora_")[0]
     return f"{module}.weight" if f"{module}.weight" in entry.tensors else None

@@ -22,6 +22,7 @@ from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
+from mmgrid.merging.models.lora import ADAPTER_PREFIX
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import found, open_source
@@ -32,7 +33,6 @@ from mmgrid.merging.output.folder import check_free, check_outside
 
 Search = Literal["auto", "exact", "randomised"]
 ADAPTER_TYPES = frozenset({"float32", "bfloat16", "float16"})
-_PREFIX = "base_model.model."
 # Matrices that are looked up and not multiplied with, besides the tokens': PEFT has no LoRA for them under these names.
 _LOOKED_UP = re.compile(
     r"(?:^|\.)(?:wpe|\w*position\w*|token_type_embeddings|relative_attention_bias|embed_tokens_per_layer)\.weight$"
@@ -281,7 +281,7 @@ class _Extraction:
         if self._is_turned(name):
             up, down = down.T, up.T
         for place in (name, *self._twins.get(name, ())):  # PEFT adds to one of two tied tensors only
-            stem = _PREFIX + place.removesuffix(".weight")
+            stem = ADAPTER_PREFIX + place.removesuffix(".weight")
             if place in self._embeddings:  # PEFT adds (B A)ᵀ to embeddings
                 pair = {f"{stem}.lora_embedding_A": up.T, f"{stem}.lora_embedding_B": down.T}
             else:
@@ -316,7 +316,7 @@ class _Extraction:
 
     def _keep(self, name: str, values: np.ndarray, norm: float) -> None:
         for place in (name, *self._twins.get(name, ())):
-            self.tensors[_PREFIX + place] = values.astype(np.float32)
+            self.tensors[ADAPTER_PREFIX + place] = values.astype(np.float32)
             self.whole.add(place)
         if norm:
             self.report[name] = ExtractedTensor(0, 1.0, norm)
@@ -358,7 +358,7 @@ def _module(name: str) -> str:
 
 
 def _is_of(key: str, name: str) -> bool:
-    return key.startswith(f"{_PREFIX}{_module(name)}.lora_")
+    return key.startswith(f"{ADAPTER_PREFIX}{_module(name)}.lora_")
 
 
 def _write(extraction: _Extraction, base: Path, out: Path, named: str | None = None) -> int:

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from mmgrid.backbone.trained_rows import TrainedRows, train_rows
 from mmgrid.cards import read_json
 from mmgrid.merging.arrays.floats import widen
-from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, model_under
+from mmgrid.merging.models.adapter_rows import ROWS_SUFFIX
+from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, ADAPTER_PREFIX, model_under
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.sources import is_adapter
 from mmgrid.merging.output.adapter import Adapter, write_adapter_files
@@ -28,7 +29,7 @@ from mmgrid.seeds import derive
 from mmgrid.training.fit import TrainingError
 from mmgrid.training.recipe import ALL_LINEAR, Lora
 
-_PREFIX, _NAME = "base_model.model.", "default"  # of an adapter's tensors, and of the adapter in its layers
+_NAME = "default"  # of the adapter in its layers
 
 
 def put_adapter(
@@ -98,9 +99,9 @@ def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
 def _trained(model: nn.Module) -> dict[str, Tensor]:
     """What is trained, by the names of the adapter's file."""
     tables = {name: module for name, module in model.named_modules() if isinstance(module, TrainedRows)}
-    rows = {f"{name}.rows": f"{name}.token_adapter.trainable_tokens_delta" for name in tables}
+    rows = {f"{name}.rows": f"{name}{ROWS_SUFFIX}" for name in tables}
     return {
-        _PREFIX + rows.get(name, name.replace(f".{_NAME}.", ".")): weight
+        ADAPTER_PREFIX + rows.get(name, name.replace(f".{_NAME}.", ".")): weight
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }

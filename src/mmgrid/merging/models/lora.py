@@ -22,6 +22,7 @@ from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.hub import downloaded
@@ -32,12 +33,11 @@ from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, check_stamp, stamp_of
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
-from mmgrid.merging.models.trained_rows import is_rows, trained_rows
 from mmgrid.merging.models.view import SourceView
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+ADAPTER_PREFIX = "base_model.model."  # of the names of its tensors
 _FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
 _WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # added by peft to the names of whole modules
 _BLOCK_ELEMENTS = 1 << 14  # products are computed for whole blocks, so that no bit depends on the length of the runs
@@ -121,7 +121,7 @@ class LoraFolder:
         self._untie()
         self._replaced: dict[str, str] = {}
         self._changed: dict[str, _LowRankUpdate] = {}
-        self._rows = trained_rows(self._adapter, self._model, self._settings, _PREFIX)
+        self._rows = adapter_rows(self._adapter, self._model, self._settings, ADAPTER_PREFIX)
         self._match()
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
@@ -251,7 +251,7 @@ class LoraFolder:
 
         Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
         """
-        own = {name: _WRAPPED.sub("", name.removeprefix(_PREFIX)) for name in self._adapter}
+        own = {name: _WRAPPED.sub("", name.removeprefix(ADAPTER_PREFIX)) for name in self._adapter}
         own = {name: plain for name, plain in own.items() if not is_rows(name)}  # PEFT ties a head to them, too
         self._check_shared(set(own.values()))
         plain = {f"{match['module']}.weight" if (match := _FACTOR.match(name)) else name for name in own.values()}
@@ -287,7 +287,7 @@ class LoraFolder:
         """Find the updates of the model's tensors, and the adapter's tensors that replace others."""
         factors: dict[str, dict[str, str]] = {}
         for name in (name for name in self._adapter if not is_rows(name)):
-            own = name.removeprefix(_PREFIX)
+            own = name.removeprefix(ADAPTER_PREFIX)
             match = _FACTOR.match(own)
             if match is not None:
                 factors.setdefault(match["module"], {})[match["kind"]] = name

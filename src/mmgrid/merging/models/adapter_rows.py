@@ -14,11 +14,11 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
 
-_SUFFIX = ".token_adapter.trainable_tokens_delta"  # of their names in the adapter's file
+ROWS_SUFFIX = ".token_adapter.trainable_tokens_delta"  # of their names in the adapter's file
 
 
 @dataclass(frozen=True)
-class TrainedRows:
+class AdapterRows:
     """Rows of one table.
 
     Attributes:
@@ -48,7 +48,7 @@ class TrainedRows:
         return result
 
 
-def trained_rows(adapter: Source, model: Source, settings: Mapping[str, Any], prefix: str) -> dict[str, TrainedRows]:
+def adapter_rows(adapter: Source, model: Source, settings: Mapping[str, Any], prefix: str) -> dict[str, AdapterRows]:
     """Table of the model → the rows of it that an adapter has.
 
     Args:
@@ -60,9 +60,9 @@ def trained_rows(adapter: Source, model: Source, settings: Mapping[str, Any], pr
     """
     found = {}
     for stored in filter(is_rows, adapter):
-        module = stored.removeprefix(prefix).removesuffix(_SUFFIX)
+        module = stored.removeprefix(prefix).removesuffix(ROWS_SUFFIX)
         table = f"{module}.weight"
-        rows = TrainedRows(stored, np.asarray(_places(settings, module), np.int64))
+        rows = AdapterRows(stored, np.asarray(_places(settings, module), np.int64))
         problem = "is not in it"
         if table in model:
             problem = _misfit(rows, model.info(table), adapter.info(stored))
@@ -76,7 +76,7 @@ def trained_rows(adapter: Source, model: Source, settings: Mapping[str, Any], pr
 
 def is_rows(name: str) -> bool:
     """Whether a tensor of an adapter has this meaning."""
-    return name.endswith(_SUFFIX)
+    return name.endswith(ROWS_SUFFIX)
 
 
 def _places(settings: Mapping[str, Any], module: str) -> Sequence[int]:
@@ -87,7 +87,7 @@ def _places(settings: Mapping[str, Any], module: str) -> Sequence[int]:
     return next((own for key, own in told.items() if f".{module}".endswith(f".{key}")), ())
 
 
-def _misfit(rows: TrainedRows, table: TensorInfo, values: TensorInfo) -> str | None:
+def _misfit(rows: AdapterRows, table: TensorInfo, values: TensorInfo) -> str | None:
     if len(table.shape) != 2 or values.shape != (len(rows.rows), table.shape[1]):
         return f"is {list(table.shape)}, and their values are {list(values.shape)}, for {len(rows.rows)} tokens"
     between = np.setdiff1d(np.arange(table.shape[0], rows.rows.max(initial=-1) + 1), rows.rows)
