@@ -154,10 +154,9 @@ def test_a_loaded_adapter_is_the_trained_model(trained: Trained) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # PEFT asks by an old name
-@pytest.mark.parametrize(
-    "trained", ["text", "semid"], indirect=True
-)  # it has no place for semb's parameters of no layer
+@pytest.mark.parametrize("trained", ["text", "semid"], indirect=True)
 def test_peft_reads_the_adapter(trained: Trained) -> None:
+    """Not semb's: PEFT has no place for parameters of no layer."""
     _, ours = type(trained.paradigm).load(trained.folder)
     below = AutoModelForCausalLM.from_pretrained(trained.base)
     below.resize_token_embeddings(ours.config.vocab_size, mean_resizing=False)

@@ -50,10 +50,6 @@ def read_with(cell: Cell) -> Iterator[Cell]:
         yield below
 
 
-def _is_adapter(cell: Cell) -> bool:
-    return cell.kind == "checkpoint" and cell.recipe.get("lora") is not None
-
-
 def needed(cells: Sequence[Cell], is_built: Callable[[Cell], bool]) -> list[Cell]:
     """`cells` (upstream first) without the temporary ones that no missing cell among them is built from."""
     asked: set[Cell] = set()
@@ -62,3 +58,7 @@ def needed(cells: Sequence[Cell], is_built: Callable[[Cell], bool]) -> list[Cell
         if exact and (cell in asked or not cell.temporary) and not is_built(cell):
             asked.update(exact)
     return [cell for cell in cells if cell in asked or not cell.temporary]
+
+
+def _is_adapter(cell: Cell) -> bool:
+    return cell.kind == "checkpoint" and cell.recipe.get("lora") is not None
