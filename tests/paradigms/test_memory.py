@@ -1,7 +1,6 @@
 """Training in less memory: the same gradients from chunks of items and slices of logits, the same weights recomputed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +25,13 @@ from mmgrid.paradigms.shared import sliced_loss
 from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
 from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
+from mmgrid.training.activations import keeping
 from mmgrid.training.fit import TrainingError, fit
 from mmgrid.training.recomputation import recomputed
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
 HISTORIES = make_histories([[(user * 7 + step) % 40 for step in range(9)] for user in range(24)])
-
-
-@contextmanager
-def kept() -> Iterator[list[int]]:
-    """The bytes of what autograd keeps for the backward pass: each storage once."""
-    sizes: dict[int, int] = {}
-    total = [0]
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        total[0] = sum(sizes.values())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield total
 
 
 RECIPES = {"sasrec": sasrec_recipe(dropout=0.3), "semb": semb_recipe(batch_negatives=True)}
@@ -102,9 +86,9 @@ def test_chunks_hold_the_activations_of_one_chunk() -> None:
     measured = {}
     for rows in (None, 1):
         model.rows_at_once = rows
-        with kept() as total:
+        with keeping() as kept:
             paradigm.loss(model, batch)
-        measured[rows] = total[0]
+        measured[rows] = kept.bytes
     assert measured[1] < measured[None] / 2
 
 
@@ -162,9 +146,9 @@ def test_recomputed_activations_change_no_weight(name: str, tmp_path: Path) -> N
         model.train()
         torch.manual_seed(0)
         with recomputed(model) if recompute else nullcontext():
-            with kept() as total:
+            with keeping() as kept:
                 paradigm.loss(model, batch)
-            sizes[recompute] = total[0]
+            sizes[recompute] = kept.bytes
             torch.manual_seed(0)
             recipe = RECIPES[name].training("pretrain").model_copy(update={"epochs": 1})
             examples = paradigm.examples(HISTORIES, ITEMS, PHASE, 0)
