@@ -39,7 +39,7 @@ def read_again(folder: Path, to: str, name: str) -> Corpus:
 def test_a_round_trip_of_difficult_texts(tmp_path, to):
     titles = ['One, "the first"', "5\" pipe; 'x'", "Käse\twith tab", "[Deluxe]", "1.50"]
     made = corpus(
-        titles, ["two\nlines", "", "\r\nx".strip(), "a\r\nb", "None"], [TIME, TIME + 5, TIME, TIME - 123, TIME]
+        titles, ["two\nlines", "", "\r\nx".strip(), "a\r\nb", "None left"], [TIME, TIME + 5, TIME, TIME - 123, TIME]
     )
     files = export([made], tmp_path / "out", to)
     assert all(file.is_file() for file in files)

@@ -11,8 +11,8 @@ import pytest
 from mmgrid.data import READERS, DataError
 from mmgrid.data.readers import Columns, TableOptions, lines
 from mmgrid.data.readers.datasets_folder import splits
-from mmgrid.data.readers.lines import zstd
-from mmgrid.data.readers.values import listed
+from mmgrid.data.readers.mending import listed
+from mmgrid.data.readers.unpacking import zstd
 
 SECOND = 1_660_000_000
 ROWS = [("u1", "B1", SECOND * 1000), ("u1", "B2", SECOND * 1000 + 5000), ("u2", "B1", SECOND * 1000 + 1000)]
@@ -184,7 +184,7 @@ def test_fractions_days_and_early_dates(tmp_path):
         ([1, 2], None, r"shop\.csv:2: timestamp is 1, which is near 1970 in every unit"),
         ([20220809], None, r'if it is a date: time_unit = "%Y%m%d"'),
         ([SECOND, "soon"], None, r"shop\.csv:3: timestamp is 'soon'; expected a whole number"),
-        (["2022-08-09", "2022-13-01", "09.08.2022"], None, r"shop\.csv:3: timestamp is '2022-13-01'.* \(as in 1 more"),
+        (["2022-08-09", "2022-13-01", "09.08.2022"], None, r"shop\.csv:3: timestamp is '2022-13-01'.* \(also line 4\)"),
         (["2022-08-09 25:00:00", "2022-08-09"], None, r"shop\.csv:2: timestamp is '2022-08-09 25:00:00'"),
         ([SECOND, ""], None, r"shop\.csv:3: timestamp is missing"),
         (["nan"], None, r"shop\.csv:2: timestamp is 'nan'"),
@@ -203,7 +203,7 @@ def test_times_that_cannot_be_right(tmp_path, times, unit, message):
         ('user_id,item_id,timestamp\nu,"B1,1660000000\nu,B2,1660000000\n', r"shop\.csv.* quote"),
         (
             'user_id,item_id,timestamp,title\nu,B1,1660000000,"One\nu,B2,1660000000,Two\n',
-            r"shop\.csv:2: the row that begins in this line, or the next, cannot be read \(unexpected end of data\)",
+            r"shop\.csv:2: the row that begins in this line cannot be read \(unexpected end of data\)",
         ),
         ("uid,item_id,timestamp\nu,B1,1\n", r"user_id missing; .* if uid is its user: columns = \{ user = \"uid\" \}"),
         ("user_id,item_id,timestamp,item_id\nu,B1,1,2\n", r"2 columns called item_id"),

@@ -1,7 +1,7 @@
 """The commands of `mmgrid data`: prepare a single domain, show statistics of a grid's domains, and export domains."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ def prepare(
     min_interactions: Annotated[
         int, typer.Option(metavar="N", min=1, help="Minimum interactions of a user and of an item.")
     ] = 5,
+    skip_bad_lines: Annotated[
+        bool, typer.Option("--skip-bad-lines", help="Leave out lines that cannot be read; they are counted and listed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prepare one domain and write it as two parquet files.
@@ -41,10 +44,11 @@ def prepare(
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.calendar import milliseconds
     from mmgrid.data.output import check_output, publish
+    from mmgrid.data.readers import TableOptions
 
     check_output(out, (ratings, items))
     prepared = filter_interactions(
-        read_files(ratings, items, out.resolve().name),
+        read_files(ratings, items, out.resolve().name, TableOptions(skip_bad_lines=skip_bad_lines)),
         start=None if min_date is None else milliseconds(min_date),
         end=None if max_date is None else milliseconds(max_date),
         min_interactions=min_interactions,
@@ -56,9 +60,32 @@ def prepare(
         return
     rows = [(step["step"], step["interactions"], step["users"], step["items"]) for step in summary["dropped"]]
     draw.print_table("Dropped", ("step", "interactions", "users", "items"), rows)
+    for line in _repairs(summary.get("repairs", {})):
+        draw.say(line)
     draw.say(
         f"{out}: {summary['interactions']:,} interactions of {summary['users']:,} users with {summary['items']:,} items"
     )
+
+
+_MENDED = {
+    "no text": "texts that are no text (NaN, None) left empty",
+    "lists": "texts that were lists written as text",
+    "html": "texts with marks of HTML, which are gone",
+    "control characters": "texts with control characters, now spaces",
+}
+
+
+def _repairs(found: dict[str, Any], most: int = 10) -> list[str]:
+    """What the reader mended or left out, a line each."""
+    lines = [f"{count:,} {_MENDED[kind]}" for kind, count in found.get("texts", {}).items()]
+    if found.get("repeated_items"):
+        lines.append(f"{found['repeated_items']:,} repeated rows of items; the first with a title counts")
+    if found.get("bad_lines"):
+        lines.append(f"{found['bad_lines']:,} lines left out:")
+        lines += [f"  {line}" for line in found["listed"][:most]]
+        if found["bad_lines"] > most:
+            lines.append(f"  and {found['bad_lines'] - most:,} more")
+    return lines
 
 
 @app.command()

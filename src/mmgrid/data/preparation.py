@@ -5,7 +5,8 @@ The minimum of interactions is counted over the whole file, before the calendar 
 unexpected results can be explained.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,11 +36,12 @@ class Dropped:
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """A corpus, the numbers that each step dropped, and the number of items without a title."""
+    """A corpus, the numbers that each step dropped, the number of items without a title, and the repairs of the reader."""
 
     corpus: Corpus
     dropped: tuple[Dropped, ...]
     untitled_items: int
+    repairs: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers for a record or for --json."""
@@ -49,7 +51,7 @@ class Preparation:
             "interactions": len(self.corpus),
             "untitled_items": self.untitled_items,
             "dropped": [asdict(step) for step in self.dropped],
-        }
+        } | ({"repairs": dict(self.repairs)} if self.repairs else {})
 
 
 def prepare(
@@ -81,7 +83,7 @@ def prepare(
     corpus = preparation.corpus
     sample = corpus.take_users(nested_sample(corpus.user_ids, max_users, seed, f"users of {corpus.name}"))
     step = Dropped("users outside the sample", len(corpus) - len(sample), corpus.n_users - sample.n_users, 0)
-    return Preparation(sample, (*preparation.dropped, step), preparation.untitled_items)
+    return replace(preparation, corpus=sample, dropped=(*preparation.dropped, step))
 
 
 def filter_interactions(
@@ -132,7 +134,7 @@ def filter_interactions(
     interactions = raw.interactions[steps.rows["row"]]
     items = titled.join(interactions, on="item_id", how="semi")
     corpus = Corpus.from_tables(raw.name, interactions, items)
-    return Preparation(corpus, tuple(steps.dropped), len(raw.items) - len(titled))
+    return Preparation(corpus, tuple(steps.dropped), len(raw.items) - len(titled), raw.repairs)
 
 
 def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.bool_]:

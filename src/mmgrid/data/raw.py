@@ -3,7 +3,9 @@
 Every reader returns this form, so that preparation does not depend on file formats.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -20,12 +22,14 @@ class RawDomain:
     interactions: user_id str, item_id str, timestamp int64 (ms, UTC); without nulls.
     items: item_id str (distinct), title str, description str ("" if missing).
     unfiltered: the interactions are all reviews, not a 5-core; preparation then computes the 5-core first.
+    repairs: what was mended or left out, as plain values (see `mmgrid.data.readers.repairs`); empty if nothing was.
     """
 
     name: str
     interactions: pl.DataFrame
     items: pl.DataFrame
     unfiltered: bool = False
+    repairs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def raw_domain(
@@ -36,6 +40,7 @@ def raw_domain(
     items_source: object,
     *,
     unfiltered: bool = False,
+    repairs: Mapping[str, Any] | None = None,
 ) -> RawDomain:
     """Check and normalise the two tables of a reader, whose values have the types of `RawDomain`; errors name the sources.
 
@@ -63,7 +68,7 @@ def raw_domain(
         raise DataError(f"{interactions_source}: contains no interactions")
     if items.is_empty():
         raise DataError(f"{items_source}: contains no items")
-    return RawDomain(name, interactions, items, unfiltered)
+    return RawDomain(name, interactions, items, unfiltered, repairs or {})
 
 
 def require_columns(present: list[str], needed: list[str], source: object) -> None:

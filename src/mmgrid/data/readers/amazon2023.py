@@ -12,7 +12,7 @@ from mmgrid.data.readers.files import read_files
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.tables import listing
 
-takes: frozenset[str] = frozenset()  # the files of the publishers leave nothing to say
+takes = frozenset({"skip_bad_lines"})  # the files of the publishers leave nothing else to say
 
 _OPTIONS = TableOptions(time_unit="ms")
 HUB_DATASET = "McAuley-Lab/Amazon-Reviews-2023"  # the name of these data on the Hub
@@ -38,7 +38,9 @@ def read(root: Path, domain: str, options: TableOptions = _OPTIONS) -> RawDomain
     Raises DataError if a file is missing, truncated, broken, or lacks columns.
     """
     interactions, items = sources(root, domain)
-    return read_files(interactions, items, domain, _OPTIONS)
+    return read_files(
+        interactions, items, domain, _OPTIONS.model_copy(update={"skip_bad_lines": options.skip_bad_lines})
+    )
 
 
 def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool:

@@ -6,7 +6,7 @@ columns that are asked for. In RecBole's atomic files the header holds `name:typ
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,9 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
-from mmgrid.data.readers.lines import Block, blocks
+from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.repairs import Repairs
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ATOMIC = (".inter", ".item", ".user")
@@ -27,19 +28,24 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
     return _header(path, wanted, encoding)[1]
 
 
-def read(path: Path, names: list[str], encoding: str | None = None) -> Iterator[Piece]:
+def read(path: Path, names: list[str], encoding: str | None = None, repairs: Repairs | None = None) -> Iterator[Piece]:
     """The wanted columns as text, one piece for each block of the file; rows without any value are left out.
 
-    Raises DataError if a column is missing, or a row has too few or too many values.
+    Raises DataError if a column is missing, or a row has too few or too many values and is not to be left out.
     """
     rows_before = 0
-    for _, _, table in _tables(path, names, encoding):
-        yield Piece(path, table, rows_before, partial(_line_of, path, names, encoding))
+    repairs = repairs or Repairs()
+    for number, (_, _, table, lines) in enumerate(_tables(path, names, encoding, repairs)):
+        where = partial(_lines_of, path, names, encoding, repairs, number) if lines is None else partial(_chosen, lines)
+        yield Piece(path, table, rows_before, where)
         rows_before += len(table)
 
 
-def _tables(path: Path, names: list[str], encoding: str | None) -> Iterator[tuple[Block, str, pl.DataFrame]]:
-    """Each block without the header, the separator, and the block's table."""
+_Table = tuple[Block, str, pl.DataFrame, list[int] | None]
+"""A block without the header, the separator, the block's table, and the lines of its rows where they are known."""
+
+
+def _tables(path: Path, names: list[str], encoding: str | None, repairs: Repairs) -> Iterator[_Table]:
     separator, header = _header(path, tuple(names), encoding)
     require_columns(header, names, path)
     for name in names:
@@ -48,12 +54,14 @@ def _tables(path: Path, names: list[str], encoding: str | None) -> Iterator[tupl
     schema = {str(place): pl.String for place in range(len(header))}
     chosen = [pl.col(str(header.index(name))).alias(name) for name in names]
     begun = False
-    for block in blocks(path, separator=separator, encoding=encoding):
+    skip = repairs.skip if repairs.skip_bad_lines else None
+    for block in blocks(path, separator=separator, encoding=encoding, skip=skip):
         block = _without_blank_start(block)
         if not begun and block.data:
             block, begun = _without_blank_start(_after_header(block, separator)), True
         if not block.data:
             continue
+        lines = None
         try:
             table = (
                 pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
@@ -61,14 +69,18 @@ def _tables(path: Path, names: list[str], encoding: str | None) -> Iterator[tupl
                 .select(chosen)
             )
         except pl.exceptions.PolarsError:
-            table = _by_rows(path, block, header, names, separator)
-        yield block, separator, table
+            table, lines = _by_rows(path, block, header, names, separator, repairs)
+        yield block, separator, table, lines
+
+
+def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
+    return [lines[row] for row in rows]
 
 
 def _header(path: Path, wanted: tuple[str, ...], encoding: str | None) -> tuple[str, list[str]]:
     """The separator, and the names in the first line."""
     first = ""
-    for block in blocks(path, 1 << 16, encoding=encoding):
+    for block in blocks(path, 1 << 16, encoding=encoding, skip=unsaid):
         first = block.data.decode(errors="replace").lstrip("\r\n")
         if first:
             break
@@ -107,61 +119,99 @@ def _without_blank_start(block: Block) -> Block:
     return Block(block.first_line + block.data[: len(block.data) - len(data)].count(b"\n"), data)
 
 
-def _line_of(path: Path, names: list[str], encoding: str | None, row: int) -> int:
-    """The line in which a row of the file begins. Reads the file again: blocks are not kept for an error.
+def _lines_of(
+    path: Path, names: list[str], encoding: str | None, repairs: Repairs, number: int, rows: Sequence[int]
+) -> list[int]:
+    """The lines in which rows of a block begin. Reads the file again: blocks are not kept for an error.
 
-    Raises DataError if the row has too few values, which is then the reason why one of them is missing.
+    Raises DataError if the first of the rows has too few values, which is then the reason why one of them is missing.
     """
     header = _header(path, tuple(names), encoding)[1]
-    for block, separator, table in _tables(path, names, encoding):
-        if row < len(table):
-            rows = ((line, fields) for line, fields in _rows(block, separator) if any(fields))
-            line, fields = next(islice(rows, row, None))
-            _check_length(path, line, fields, header, separator)
-            return line
-        row -= len(table)
-    raise AssertionError(f"{path} has changed")
+    again = repairs.again()
+    block, separator, _, _ = next(islice(_tables(path, names, encoding, again), number, None))
+    lines, wanted = [], set(rows)
+    filled = ((line, fields) for line, fields in _rows(path, block, separator, again) if any(fields))
+    for row, (line, fields) in enumerate(filled):
+        if row in wanted:
+            if not lines and not repairs.skip_bad_lines:
+                _check_length(path, line, fields, header, separator)
+            lines.append(line)
+            if len(lines) == len(wanted):
+                break
+    return lines
 
 
-def _rows(block: Block, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """First line and values of each row."""
-    csv.field_size_limit(1 << 29)
-    text = io.StringIO(block.data.decode(errors="replace"), newline="")
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    line = block.first_line
-    for fields in reader:
-        yield line, fields
-        line = block.first_line + reader.line_num
+def _rows(
+    path: Path, block: Block, separator: str, repairs: Repairs, errors: str = "replace"
+) -> Iterator[tuple[int, list[str]]]:
+    """First line and values of each row.
 
-
-def _by_rows(path: Path, block: Block, header: list[str], names: list[str], separator: str) -> pl.DataFrame:
-    """The block's table, row by row: for what Polars refuses, such as a quote within a value (a 5" pipe).
-
-    Raises DataError naming the first wrong row.
+    Raises DataError at a row that cannot be read. If it is to be left out, the line after its first one begins the next.
     """
-    for number, line in block.lines():
+    csv.field_size_limit(1 << 29)
+    texts = [f"{line}\n" for line in block.data.decode(errors=errors).removesuffix("\n").split("\n")]
+    begins = 0
+    while begins < len(texts):
+        start = begins
+        reader = csv.reader(islice(texts, start, None), delimiter=separator, strict=True)
         try:
-            line.decode()
-        except UnicodeDecodeError as cause:
-            raise DataError(
-                f"{path}:{number}: {cause} in {line[:80].decode(errors='replace')!r}; fix the line, or name the "
-                'encoding of the file (encoding = "cp1252")'
-            ) from None
+            for fields in reader:
+                yield block.first_line + begins, fields
+                begins = start + reader.line_num
+            return
+        except csv.Error as cause:
+            line = block.first_line + begins
+            error = DataError(
+                f"{path}:{line}: the row that begins in this line cannot be read ({cause}); close its quotes, and double "
+                "a quote that belongs to the text"
+            )
+            _leave_out(path, line, error, repairs)
+            begins += 1
+
+
+def _by_rows(
+    path: Path, block: Block, header: list[str], names: list[str], separator: str, repairs: Repairs
+) -> tuple[pl.DataFrame, list[int]]:
+    """The block's table and the line of each row, row by row: for what Polars refuses, such as a quote within a value
+    (a 5" pipe).
+
+    Raises DataError naming the first wrong row, if it is not to be left out.
+    """
     columns: dict[str, list[str]] = {name: [] for name in names}
     places = [header.index(name) for name in names]
-    number = block.first_line
+    lines: list[int] = []
+    for number, fields in _rows(path, block, separator, repairs, "surrogateescape"):
+        if not any(fields):
+            continue
+        try:
+            _check_text(path, number, separator.join(fields))
+            _check_length(path, number, fields, header, separator)
+        except DataError as error:
+            _leave_out(path, number, error, repairs)
+            continue
+        lines.append(number)
+        for values, place in zip(columns.values(), places, strict=True):
+            values.append(fields[place])
+    return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String)), lines
+
+
+def _leave_out(path: Path, number: int, error: DataError, repairs: Repairs) -> None:
+    """Count a line that is left out. Raises the error if none is to be."""
+    if not repairs.skip_bad_lines:
+        raise error
+    repairs.skip(f"{path}:{number}", str(error).removeprefix(f"{path}:{number}: "))
+
+
+def _check_text(path: Path, line: int, text: str) -> None:
+    """Raise DataError if a text was not UTF-8: its other bytes have become halves of characters."""
     try:
-        for number, fields in _rows(block, separator):
-            if any(fields):
-                _check_length(path, number, fields, header, separator)
-                for values, place in zip(columns.values(), places, strict=True):
-                    values.append(fields[place])
-    except csv.Error as error:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text[:80].encode(errors="surrogateescape").decode(errors="replace")
         raise DataError(
-            f"{path}:{number}: the row that begins in this line, or the next, cannot be read ({error}); close its quotes,"
-            " and double a quote that belongs to the text"
+            f"{path}:{line}: is no text in utf-8, in {shown!r}; fix the line, or name the encoding of the file "
+            '(encoding = "cp1252")'
         ) from None
-    return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
 
 
 def _check_length(path: Path, line: int, fields: list[str], header: list[str], separator: str) -> None:

@@ -1,34 +1,53 @@
 """A domain from its files: those of interactions and, if there are any, those of items."""
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from mmgrid.data.calendar import DAY_MS
+from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import INTERACTIONS, ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
+from mmgrid.data.readers.mending import mended
 from mmgrid.data.readers.names import Names, domain_name, names_of, one_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.times import Times
 from mmgrid.data.readers.values import ids, ratings, texts
 
 
-def read_files(ratings: Path, items: Path, name: str, options: TableOptions | None = None) -> RawDomain:
+def read_files(
+    ratings: Path, items: Path, name: str, options: TableOptions | None = None, *, future: bool = False
+) -> RawDomain:
     """Read the domain `name` from a file of interactions and a file of items.
 
     The item column is `parent_asin`, as in Amazon Reviews 2023, or `item_id`. A file of reviews, JSON lines with
     `parent_asin`, is marked as unfiltered (see `RawDomain`). Only items with an interaction are kept, since an item
     file may hold millions of others.
 
+    Args:
+        future: whether times may lie after tomorrow, as in an artificial world.
+
     Raises DataError if a file is missing, unreadable or lacks columns, or if the two files share no item.
     """
-    return read_domain([Path(ratings)], [Path(items)], name, options or TableOptions())
+    return read_domain([Path(ratings)], [Path(items)], name, options or TableOptions(), future=future)
 
 
 def read_domain(
-    interaction_files: Sequence[Path], item_files: Sequence[Path], name: str, options: TableOptions
+    interaction_files: Sequence[Path],
+    item_files: Sequence[Path],
+    name: str,
+    options: TableOptions,
+    *,
+    future: bool = False,
 ) -> RawDomain:
     """Read a domain from the files of its interactions and of its items, each in the order given.
 
@@ -39,20 +58,47 @@ def read_domain(
     """
     for path in (*interaction_files, *item_files):
         tables.file_format(path)
-    interactions, unfiltered = _interactions(interaction_files, name, options)
-    wanted = interactions.select("item_id").unique()
+    reading = _Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
+    interactions, unfiltered = _interactions(interaction_files, reading)
+    wanted = interactions["item_id"].unique()
     sources = item_files or interaction_files
     if item_files or has_texts(interaction_files, item_files, options):
-        items = _items(sources, name, wanted, options, required=bool(item_files))
+        mend = not _prepared_here(interaction_files, item_files)
+        items = _items(sources, wanted, reading, required=bool(item_files), mend=mend)
     else:
-        items = wanted.with_columns(title="item_id", description=pl.lit(""))
+        items = wanted.to_frame().with_columns(title="item_id", description=pl.lit(""))
     if len(interactions) and items.is_empty():
-        shown = _first_item(item_files, options)
-        raise DataError(
-            f"{item_files[0]}: contains none of the items in {interaction_files[0]}; do the two files belong together? "
-            f"An item there is {interactions['item_id'][0]!r}" + (f", and here {shown!r}" if shown else "")
-        )
-    return raw_domain(name, interactions, items, interaction_files[0], sources[0], unfiltered=unfiltered)
+        _do_not_meet(interaction_files[0], wanted, item_files, options)
+    return raw_domain(
+        name,
+        interactions,
+        items,
+        interaction_files[0],
+        sources[0],
+        unfiltered=unfiltered,
+        repairs=reading.repairs.summary(),
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What holds for all files of a domain."""
+
+    domain: str
+    options: TableOptions
+    repairs: Repairs
+    latest_ms: int | None
+
+
+def _tomorrow_ms() -> int:
+    return int(time.time() * 1000) + DAY_MS
+
+
+def _prepared_here(interaction_files: Sequence[Path], item_files: Sequence[Path]) -> bool:
+    """Whether `Corpus.save` wrote the files: their texts were mended when they were first read."""
+    folders = {path.parent for path in (*interaction_files, *item_files)}
+    names = [path.name for path in (*interaction_files, *item_files)]
+    return len(folders) == 1 and names == [INTERACTIONS_FILE, ITEMS_FILE] and stored_name(folders.pop()) is not None
 
 
 def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], options: TableOptions) -> bool:
@@ -62,61 +108,91 @@ def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], opt
     return names_of(interaction_files[0], options, items=True).title is not None
 
 
-def _interactions(files: Sequence[Path], domain: str, options: TableOptions) -> tuple[pl.DataFrame, bool]:
+def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[pl.DataFrame, bool]:
     """user_id, item_id and timestamp of all files, and whether they are reviews, which nobody filtered."""
+    options, repairs = reading.options, reading.repairs
     names = names_of(files[0], options)
-    times = Times(names.time, options.time_unit)
+    times = Times(names.time, options.time_unit, reading.latest_ms)
     parts = [pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})]
+
+    def add(piece: Piece) -> None:
+        piece = one_domain(piece, names, reading.domain)
+        if names.rating is not None and options.min_rating is not None:
+            piece = piece.kept(ratings(piece, names.rating) >= options.min_rating)
+        part = pl.DataFrame({"user_id": ids(piece, names.user), "item_id": ids(piece, names.item)})
+        times.add(piece)
+        parts.append(part)
+
     for path in files:
-        for piece in _interaction_pieces(path, names, options):
-            piece = one_domain(piece, names, domain)
-            if names.rating is not None and options.min_rating is not None:
-                piece = piece.kept(ratings(piece, names.rating) >= options.min_rating)
-            parts.append(pl.DataFrame({"user_id": ids(piece, names.user), "item_id": ids(piece, names.item)}))
-            times.add(piece)
-    table = pl.concat(parts).with_columns(times.milliseconds().alias("timestamp"))
+        for piece in _interaction_pieces(path, names, options, repairs):
+            repairs.good_rows(piece, add)
+    table = pl.concat(parts).with_columns(times.milliseconds(repairs).alias("timestamp"))
+    if table["timestamp"].null_count():
+        table = table.filter(pl.col("timestamp").is_not_null())
     if table.is_empty() and names.domain is not None:
-        _no_rows(files, domain, names, options)
+        _no_rows(files, reading.domain, names, options)
     if table.is_empty() and options.min_rating is not None:
         raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
     reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
     return table.select(INTERACTIONS.names()), reviews
 
 
-def _interaction_pieces(path: Path, names: Names, options: TableOptions) -> Iterator[Piece]:
+def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
     rating = names.rating if options.min_rating is not None else None
     others = [name for name in (names.domain, rating) if name is not None]
     if tables.file_format(path) == "jsonl":
-        return json_lines.read_interactions(path, names.user, names.item, names.time, others)
-    return tables.read(path, list(dict.fromkeys([names.user, names.item, names.time, *others])), options.encoding)
+        return json_lines.read_interactions(path, names.user, names.item, names.time, others, repairs)
+    columns = list(dict.fromkeys([names.user, names.item, names.time, *others]))
+    return tables.read(path, columns, options.encoding, repairs)
 
 
-def _items(
-    files: Sequence[Path], domain: str, wanted: pl.DataFrame, options: TableOptions, *, required: bool
-) -> pl.DataFrame:
+def _items(files: Sequence[Path], wanted: pl.Series, reading: _Reading, *, required: bool, mend: bool) -> pl.DataFrame:
     """item_id, title and description of the wanted items; of several rows of an item, the first with a title."""
-    names = names_of(files[0], options, items=True, required=required)
+    names = names_of(files[0], reading.options, items=True, required=required)
     parts = [pl.DataFrame(schema=ITEMS)]
+    repairs, known = reading.repairs, np.sort(wanted.hash().to_numpy())
+
+    def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
+        column = texts(piece, name)
+        return mended(column, repairs.texts, line_break) if mend else column
+
+    def add(piece: Piece) -> None:
+        piece = one_domain(piece, names, reading.domain)
+        piece = piece.with_column(names.item, ids(piece, names.item))
+        piece = piece.kept(_among(piece.frame[names.item], known))  # a file may hold millions of others
+        columns = {
+            "item_id": piece.frame[names.item],
+            "title": text(piece, names.title, " ") if names.title else "",
+            "description": _joined([text(piece, name) for name in names.descriptions], len(piece.frame)),
+        }
+        parts.append(pl.DataFrame(columns, schema=ITEMS))
+
     for path in files:
-        for piece in _item_pieces(path, names, options):
-            piece = one_domain(piece, names, domain)
-            table = pl.DataFrame(
-                {
-                    "item_id": ids(piece, names.item),
-                    "title": texts(piece, names.title) if names.title else "",
-                    "description": _joined([texts(piece, name) for name in names.descriptions], len(piece.frame)),
-                },
-                schema=ITEMS,
-            )
-            parts.append(_first_rows(table.join(wanted, on="item_id", how="semi", maintain_order="left")))
-    return _first_rows(pl.concat(parts))
+        for piece in _item_pieces(path, names, reading.options, repairs):
+            repairs.good_rows(piece, add)
+    found = pl.concat(parts).join(wanted.to_frame(), on="item_id", how="semi", maintain_order="left")
+    distinct = _first_rows(found)
+    if required:
+        repairs.repeated_items += len(found) - len(distinct)
+    return distinct
 
 
-def _item_pieces(path: Path, names: Names, options: TableOptions) -> Iterator[Piece]:
+def _among(ids: pl.Series, known: npt.NDArray[np.uint64]) -> pl.Series:
+    """bool: whether each id's hash is one of `known`, which are sorted; true for all that are known, and hardly others."""
+    if not len(known):
+        return pl.repeat(False, len(ids), dtype=pl.Boolean, eager=True)
+    hashes = ids.hash().to_numpy()
+    places = np.searchsorted(known, hashes)
+    return pl.Series((places < len(known)) & (known[np.minimum(places, len(known) - 1)] == hashes))
+
+
+def _item_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
+    others = [names.domain] if names.domain is not None else []
     if tables.file_format(path) == "jsonl":
-        return json_lines.read_items(path, names.item, names.title or "title", list(names.descriptions))
-    more = [name for name in (names.title, *names.descriptions, names.domain) if name is not None]
-    return tables.read(path, list(dict.fromkeys([names.item, *more])), options.encoding)
+        title = names.title or "title"
+        return json_lines.read_items(path, names.item, title, list(names.descriptions), others, repairs)
+    more = [name for name in (names.title, *names.descriptions, *others) if name is not None]
+    return tables.read(path, list(dict.fromkeys([names.item, *more])), options.encoding, repairs)
 
 
 def _first_rows(items: pl.DataFrame) -> pl.DataFrame:
@@ -139,19 +215,43 @@ def _joined(columns: list[pl.Series], rows: int) -> pl.Series:
     return texts.select(pl.concat_str(filled, separator="\n", ignore_nulls=True).alias("description"))["description"]
 
 
-def _first_item(files: Sequence[Path], options: TableOptions) -> str | None:
-    for path in files:
-        for piece in _item_pieces(path, names_of(path, options, items=True), options):
-            if len(piece.frame):
-                return ids(piece, names_of(path, options, items=True).item)[0]
-    return None
+def _do_not_meet(log: Path, wanted: pl.Series, item_files: Sequence[Path], options: TableOptions) -> NoReturn:
+    """Raise DataError that the two tables share no item, with examples of both and, where it is plain, the reason."""
+    shown: str | None = None
+    lost = {_plain(written): written for written in wanted.to_list()}
+    for path in item_files:
+        names = names_of(path, options, items=True)
+        for piece in _item_pieces(path, names, options, Repairs(skip_bad_lines=True)):
+            present = Repairs(skip_bad_lines=True).good_rows(piece, lambda piece: ids(piece, names.item))  # noqa: B023
+            shown = shown or (present[0] if len(present) else None)
+            for there in present:
+                if _plain(there) in lost:
+                    raise DataError(
+                        f"{item_files[0]}: contains none of the items in {log} as they are written there: "
+                        f"{lost[_plain(there)]!r} there is {there!r} here. A tool took ids for numbers, so that they lost "
+                        "leading zeros or became fractions; write both as texts (pandas: dtype=str)"
+                    )
+    raise DataError(
+        f"{item_files[0]}: contains none of the items in {log}; do the two files belong together? "
+        f"An item there is {wanted[0]!r}" + (f", and here {shown!r}" if shown else "")
+    )
+
+
+def _plain(text: str) -> str:
+    """An id without what tools lose or add that take it for a number: zeros at its start, a fraction, an exponent."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text.lstrip("0").upper()
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else text
 
 
 def _no_rows(files: Sequence[Path], domain: str, names: Names, options: TableOptions) -> None:
     """Raise DataError if no row names the domain."""
     found: dict[str, None] = {}
     for path in files:
-        for piece in _interaction_pieces(path, names, options):
+        for piece in _interaction_pieces(path, names, options, Repairs(skip_bad_lines=True)):
             found |= dict.fromkeys(
                 piece.frame[str(names.domain)].cast(pl.String).drop_nulls().unique(maintain_order=True)
             )

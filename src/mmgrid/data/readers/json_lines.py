@@ -16,69 +16,116 @@ from typing import Any, NoReturn
 import polars as pl
 
 from mmgrid.data.errors import DataError
-from mmgrid.data.readers.lines import Block, blocks
+from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.repairs import Repairs
 
 _PARAGRAPHS = pl.List(pl.String)
 
 
-def read_interactions(path: Path, user: str, item: str, time: str, others: Sequence[str] = ()) -> Iterator[Piece]:
-    """User, item, time (a whole number) and other fields, as text, of each line, in file order."""
+def read_interactions(
+    path: Path, user: str, item: str, time: str, others: Sequence[str] = (), repairs: Repairs | None = None
+) -> Iterator[Piece]:
+    """User, item, time (a number, or a date as text) and other fields, as text, of each line, in file order."""
     needed = {user: pl.String, item: pl.String, time: pl.Int64}
-    return _pieces(path, dict.fromkeys(others, pl.String) | needed, list(needed))
+    return _pieces(path, dict.fromkeys(others, pl.String) | needed, list(needed), repairs or Repairs())
 
 
-def read_items(path: Path, item: str, title: str, descriptions: list[str]) -> Iterator[Piece]:
-    """Item, title and descriptions (lists of paragraphs) of each line; a field that a line lacks is null."""
-    return _pieces(path, {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, _PARAGRAPHS), [item])
+def read_items(
+    path: Path,
+    item: str,
+    title: str,
+    descriptions: list[str],
+    others: Sequence[str] = (),
+    repairs: Repairs | None = None,
+) -> Iterator[Piece]:
+    """Item, title, descriptions (lists of paragraphs) and other fields of each line; one that a line lacks is null."""
+    schema = {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, _PARAGRAPHS)
+    return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs())
 
 
-def _pieces(path: Path, schema: dict[str, Any], required: list[str]) -> Iterator[Piece]:
+def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Repairs) -> Iterator[Piece]:
     rows_before = 0
-    for block in blocks(path):
-        table = _parse(path, block, schema, required)
-        yield Piece(path, table, rows_before, partial(_line_of, path))
+    for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):
+        table, lines = _parse(path, block, schema, required, repairs)
+        if lines is None:
+            yield Piece(path, table, rows_before, partial(_lines_of, path, number, repairs))
+        else:
+            yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)
 
 
-def _line_of(path: Path, row: int) -> int:
-    """The line of a row of the file: the blank ones do not count."""
-    lines = (number for block in blocks(path) for number, _ in block.lines())
-    return next(islice(lines, row, None))
+def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
+    return [lines[row] for row in rows]
+
+
+def _lines_of(path: Path, number: int, repairs: Repairs, rows: Sequence[int]) -> list[int]:
+    """The lines of rows of a block, which is read again: blocks are not kept for an error. Blank lines do not count."""
+    again = blocks(path, skip=repairs.again().skip if repairs.skip_bad_lines else None)
+    block = next(islice(again, number, None))
+    return _chosen([line for line, _ in block.lines()], rows)
 
 
 def first_keys(path: Path) -> list[str]:
     """The keys of the first object; empty if the file is empty. Raises DataError if the first line is broken."""
-    for block in blocks(path, 1 << 16):
+    for block in blocks(path, 1 << 16, skip=unsaid):
         for number, line in block.lines():
             return list(_object(path, number, line))
     return []
 
 
-def _parse(path: Path, block: Block, schema: dict[str, Any], required: list[str]) -> pl.DataFrame:
-    try:
-        table = pl.read_ndjson(io.BytesIO(block.data), schema=schema)
-    except pl.exceptions.PolarsError:
-        return _parse_lines(path, block, schema, required)
-    if any(table.select(required).null_count().row(0)):
-        return _parse_lines(path, block, schema, required)
-    return table
+def _parse(
+    path: Path, block: Block, schema: dict[str, Any], required: list[str], repairs: Repairs
+) -> tuple[pl.DataFrame, list[int] | None]:
+    """The block's table, and the line of each row, if not every line that is not blank has one."""
+    for types in (schema, schema | {name: pl.String for name in schema if schema[name] == pl.Int64}):
+        try:
+            table = pl.read_ndjson(io.BytesIO(block.data), schema=types)
+        except pl.exceptions.PolarsError:
+            continue
+        if not any(table.select(required).null_count().row(0)):
+            return table, None
+    return _parse_lines(path, block, schema, required, repairs)
 
 
-def _parse_lines(path: Path, block: Block, schema: dict[str, Any], required: list[str]) -> pl.DataFrame:
-    """The block's table, read line by line. Raises DataError naming the first broken or incomplete line."""
-    columns: dict[str, list[Any]] = {name: [] for name in schema}
+def _parse_lines(
+    path: Path, block: Block, schema: dict[str, Any], required: list[str], repairs: Repairs
+) -> tuple[pl.DataFrame, list[int]]:
+    """As `_parse`, line by line. Raises DataError naming the first broken or incomplete line, if it is not left out."""
+    rows, lines = [], []
     for number, line in block.lines():
-        row = _object(path, number, line)
-        for name in required:
-            if row.get(name) in (None, ""):
-                raise DataError(
-                    f"{path}:{number}: {name} is missing; each line needs {', '.join(required)}, this one has "
-                    f"{', '.join(row) or 'nothing'}"
-                )
-        for name, dtype in schema.items():
-            columns[name].append(_value(path, number, name, row.get(name), dtype))
-    return pl.DataFrame(columns, schema=schema)
+        try:
+            rows.append(_row(path, number, line, schema, required))
+        except DataError as error:
+            if not repairs.skip_bad_lines:
+                raise
+            place = f"{path}:{number}"
+            repairs.skip(place, str(error).removeprefix(f"{place}: "))
+        else:
+            lines.append(number)
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(schema)}
+    types = {
+        name: pl.String if dtype == pl.Int64 and any(isinstance(value, str) for value in columns[name]) else dtype
+        for name, dtype in schema.items()
+    }
+    columns |= {
+        name: [str(value) for value in columns[name]]
+        for name, dtype in types.items()
+        if dtype == pl.String and schema[name] == pl.Int64
+    }
+    return pl.DataFrame(columns, schema=types), lines
+
+
+def _row(path: Path, number: int, line: bytes, schema: dict[str, Any], required: list[str]) -> list[Any]:
+    """The values of a line. Raises DataError if it is broken, or lacks a value that it needs."""
+    row = _object(path, number, line)
+    for name in required:
+        if row.get(name) in (None, ""):
+            raise DataError(
+                f"{path}:{number}: {name} is missing; each line needs {', '.join(required)}, this one has "
+                f"{', '.join(row) or 'nothing'}"
+            )
+    return [_value(row.get(name), dtype) for name, dtype in schema.items()]
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -96,25 +143,22 @@ def _broken(path: Path, number: int, why: object, line: bytes) -> NoReturn:
     raise DataError(f"{path}:{number}: broken JSON ({why}) in {shown!r}; fix or remove the line, or get the file again")
 
 
-def _value(path: Path, number: int, name: str, value: Any, dtype: Any) -> Any:
-    if value is None or (dtype != pl.Int64 and _is_nan(value)):
-        return None
+def _value(value: Any, dtype: Any) -> Any:
     if dtype == pl.Int64:
-        try:
-            whole = int(value)
-            if isinstance(value, str | int) or whole == value:
-                return whole
-        except (TypeError, ValueError, OverflowError):
-            pass
-        raise DataError(f"{path}:{number}: {name} is {value!r}; expected a whole number of milliseconds")
+        fits = type(value) is int and abs(value) < 2**63
+        return value if fits else _text(value)  # fractions and dates, and what is no time
+    if value is None or _is_nan(value):
+        return None
     if dtype == _PARAGRAPHS:
         parts = value if isinstance(value, list) else [value]
-        return [
-            part if isinstance(part, str) else json.dumps(part)
-            for part in parts
-            if part is not None and not _is_nan(part)
-        ]
-    return value if isinstance(value, str) else json.dumps(value)
+        return [_text(part) for part in parts if part is not None and not _is_nan(part)]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as text, with ? in place of halves of characters, which a text cannot hold."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _is_nan(value: Any) -> bool:

@@ -1,29 +1,28 @@
 """Reads text files, compressed or not, as blocks of whole lines or rows, so that they may be larger than memory.
 
-A block knows the number of its first line, so that errors can name a line. Compressed files are read to the end, where
-the checksum is: a truncated file is an error, never a shorter table. Whatever the encoding of the file, a block is UTF-8.
+A block knows the number of its first line, so that errors can name a line. Whatever the encoding of the file, a block is
+UTF-8.
 """
 
 import codecs
-import gzip
 import re
-import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from typing import Any, NoReturn
 
 from mmgrid.data.errors import DataError
+from mmgrid.data.readers.unpacking import Unpacked
 
 BLOCK_BYTES = 1 << 25
-_LONGEST_ROW_BYTES = 1 << 29  # a quote that is never closed would make one row of the rest of the file
+LONGEST_LINE_BYTES = 1 << 24  # a quote that is never closed would make one row of the rest of the file
+
+Skip = Callable[[str, str], None]
+"""Takes the place and the fault of a line that is left out."""
+
+
+def unsaid(place: str, why: str) -> None:
+    """For a look at the first lines: what is wrong with the others is said when they are read."""
 
 
 @dataclass(frozen=True)
@@ -34,67 +33,96 @@ class Block:
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Number and content of each non-blank line."""
-        for number, line in enumerate(self.data.splitlines(), self.first_line):
+        """Number and content of each non-blank line. Lines end with LF or CR LF."""
+        for number, line in enumerate(self.data.split(b"\n"), self.first_line):
             if line.strip():
-                yield number, line
+                yield number, line.removesuffix(b"\r")
 
 
 def blocks(
-    path: Path, block_bytes: int | None = None, *, separator: str | None = None, encoding: str | None = None
+    path: Path,
+    block_bytes: int | None = None,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    skip: Skip | None = None,
 ) -> Iterator[Block]:
     """The file in blocks of about `block_bytes` (default `BLOCK_BYTES`); a longer line makes a longer block.
 
     Args:
         separator: of the values in a row. A row whose quoted values hold line breaks is then not divided.
         encoding: of the file; None: UTF-8, or UTF-16 if the file begins with its mark.
+        skip: is told lines that are too long, which are then left out (an empty line keeps their place).
 
-    Raises DataError if a compressed file is truncated or damaged, if the text is not in this encoding, or if a quote
-    is never closed.
+    Raises DataError if the file is missing, cut off, damaged, or surely something else, if the text is not in this
+    encoding, or, without `skip`, if a line is longer than `LONGEST_LINE_BYTES` or a quote is never closed.
     """
-    block_bytes = block_bytes or BLOCK_BYTES
+    size = block_bytes or BLOCK_BYTES
     line, rest = 1, b""
     decode = None
-    with _opened(path) as stream:
+    dropping = False  # within a line that is too long
+    with Unpacked(path) as stream:
         while True:
-            read = _read(path, stream, block_bytes, line)
+            read = stream.read(size, line)
             if decode is None:
                 decode, read = _decoder(path, read, encoding)
-            data = rest + decode(read, line)
+            data = decode(read, line)
+            if dropping:
+                end = data.find(b"\n")
+                data = b"" if end < 0 and read else data[max(end, 0) :]
+                dropping = end < 0
+            data = rest + data
             cut = _end_of_rows(data, separator) if read else len(data)
-            if len(data) - cut > _LONGEST_ROW_BYTES:
-                begins = line + data.count(b"\n", 0, cut)
-                raise DataError(
-                    f"{path}: a quote in line {begins} or soon after it is never closed; close it, or double it if it "
-                    "belongs to the text"
-                )
+            if len(data) - cut > LONGEST_LINE_BYTES:
+                lines_before = data.count(b"\n", 0, cut)
+                end = data.rfind(b"\n") + 1
+                if skip is None:
+                    _too_long(path, line + lines_before, quoted=end > cut)
+                if end > cut:
+                    cut = end  # the reader of rows finds the quote that is not closed
+                else:
+                    skip(f"{path}:{line + lines_before}", "the line is too long")
+                    data, dropping = data[:cut], True
             whole, rest = data[:cut], data[cut:]
+            whole = _without_long_lines(path, line, whole, skip)
             if whole:
                 yield Block(line, whole)
                 line += whole.count(b"\n")
+                size = block_bytes or BLOCK_BYTES
+            elif rest:
+                size *= 2  # so that a long line is not copied for each of its blocks
             if not read:
                 return
 
 
-def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
-    if path.suffix == ".gz":
-        return gzip.open(path)  # pyright: ignore[reportReturnType] - the mode is binary
-    return zstd.open(path) if path.suffix == ".zst" else path.open("rb")  # pyright: ignore[reportReturnType]
+def _too_long(path: Path, line: int, *, quoted: bool) -> NoReturn:
+    if quoted:
+        raise DataError(
+            f"{path}: a quote in line {line} or soon after it is never closed; close it, or double it if it belongs to "
+            "the text"
+        )
+    raise DataError(
+        f"{path}:{line}: the line is longer than {LONGEST_LINE_BYTES >> 20} MiB; write one row in a line, or remove it"
+    )
 
 
-def _read(path: Path, stream: IO[bytes], size: int, line: int) -> bytes:
-    kind = "gzip" if path.suffix == ".gz" else "zstd"
-    try:
-        return stream.read(size)
-    except EOFError as error:
-        raise DataError(
-            f"{path}: the {kind} file is cut off after line {line}; get it again (the download or copy was incomplete)"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
-        raise DataError(
-            f"{path}: not a {kind} file, or a damaged one ({error}); get it again, or name it without {path.suffix} "
-            "if it is not compressed"
-        ) from error
+def _without_long_lines(path: Path, first: int, data: bytes, skip: Skip | None) -> bytes:
+    """The block with nothing in place of lines that are too long. Raises DataError for them, if there is no `skip`."""
+    place, kept = 0, []
+    while len(data) - place > LONGEST_LINE_BYTES:
+        end = data.rfind(b"\n", place, place + LONGEST_LINE_BYTES + 1) + 1
+        if not end:
+            number = first + data.count(b"\n", 0, place)
+            if skip is None:
+                _too_long(path, number, quoted=False)
+            skip(f"{path}:{number}", "the line is too long")
+            kept.append(data[:place])
+            place = data.find(b"\n", place)
+            data, place = (b"", 0) if place < 0 else (data[place:], 1)
+            first = number
+        else:
+            place = end
+    return b"".join([*kept, data])
 
 
 def _decoder(path: Path, start: bytes, encoding: str | None) -> tuple[Any, bytes]:
@@ -102,7 +130,7 @@ def _decoder(path: Path, start: bytes, encoding: str | None) -> tuple[Any, bytes
     if encoding is None and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     if encoding is None or codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
-        if b"\0" in start[:1000]:
+        if 4 * start[:1000].count(0) > len(start[:1000]):
             raise DataError(f'{path}: holds zero bytes, so it is no text in UTF-8; is it encoding = "utf-16-le"?')
         return lambda data, line: data, start.removeprefix(codecs.BOM_UTF8)
     decoder = codecs.getincrementaldecoder(encoding)()

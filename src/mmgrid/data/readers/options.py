@@ -48,6 +48,7 @@ class TableOptions(Frozen):
     items: str | None = None
     encoding: str | None = None
     min_rating: float | None = None
+    skip_bad_lines: bool = Field(default=False, description="leave out lines that cannot be read, and say how many")
 
     @field_validator("time_unit")
     @classmethod
@@ -84,4 +85,5 @@ class TableOptions(Frozen):
         if self.min_rating is None:
             columns.pop("rating", None)
         values = self.model_dump(exclude_none=True, include={"time_unit", "encoding", "min_rating"})
+        values |= {"skip_bad_lines": True} if self.skip_bad_lines else {}
         return ({"columns": columns} if columns else {}) | values

@@ -1,6 +1,6 @@
 """Some rows of a table, with the types of its file, and where they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -9,25 +9,36 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 
+_SHOWN = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Rows of a file, in its order.
 
-    rows_before: the rows of the file before these. line: the line of a row of the file (from 0), for text files.
+    rows_before: the rows of the file before these. lines: for text files, the lines in which some rows of the whole
+    piece (from 0) begin; it may raise DataError with a better reason why they are wrong.
     rows: which rows of the whole piece these are; None: all.
     """
 
     path: Path
     frame: pl.DataFrame
     rows_before: int = 0
-    line: Callable[[int], int] | None = None
+    lines: Callable[[Sequence[int]], list[int]] | None = None
     rows: pl.Series | None = None
 
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """For each row of this piece the file and its line (of a text file) or row, from 1."""
+        if not rows:
+            return []
+        own = rows if self.rows is None else self.rows[list(rows)].to_list()
+        if self.lines is None:
+            return [f"{self.path}: row {self.rows_before + row + 1}" for row in own]
+        return [f"{self.path}:{line}" for line in self.lines(own)]
+
     def place(self, row: int) -> str:
-        """The file and the line (of a text file) or row, from 1, of a row of this piece."""
-        row = self.rows_before + (row if self.rows is None else int(self.rows[row]))
-        return f"{self.path}: row {row + 1}" if self.line is None else f"{self.path}:{self.line(row)}"
+        """The file and the line or row of one row."""
+        return self.places([row])[0]
 
     def kept(self, mask: pl.Series) -> "Piece":
         """The rows for which `mask` is true; they still know their places."""
@@ -36,19 +47,38 @@ class Piece:
         rows = mask.arg_true() if self.rows is None else self.rows.filter(mask)
         return replace(self, frame=self.frame.filter(mask), rows=rows)
 
+    def with_column(self, name: str, column: pl.Series) -> "Piece":
+        """The piece with other values in a column."""
+        return replace(self, frame=self.frame.with_columns(column.alias(name)))
+
     def emptied(self) -> "Piece":
         """The piece without its values, which still knows where they were."""
         return replace(self, frame=self.frame.clear())
 
     def refuse(self, wrong: pl.Series, problem: Callable[[int], str]) -> None:
-        """Raise DataError about the first row for which `wrong` is true, if there is one, and say how many there are."""
-        row = wrong.fill_null(False).arg_max() if wrong.any() else None
-        if row is None:
-            return
-        count = int(wrong.sum())
-        more = f" (as in {count - 1:,} more rows)" if count > 1 else ""
-        raise DataError(f"{self.place(row)}: {problem(row)}{more}")
+        """Raise BadRows about the rows for which `wrong` is true, if there are any."""
+        if wrong.any():
+            raise BadRows(self, wrong, problem)
 
     def refuse_column(self, name: str, problem: str) -> NoReturn:
         """Raise DataError about a column."""
         raise DataError(f"{self.path}: column {name} {problem}")
+
+
+class BadRows(DataError):  # noqa: N818 - the name says enough
+    """Some rows cannot be read: about the first one, and which others have the same fault.
+
+    piece, wrong: bool of each of its rows. problem: what is wrong with a row.
+    """
+
+    def __init__(self, piece: Piece, wrong: pl.Series, problem: Callable[[int], str]) -> None:
+        self.piece, self.wrong, self.problem = piece, wrong, problem
+        rows = wrong.fill_null(False).arg_true()
+        first, *others = piece.places(rows[: 1 + _SHOWN].to_list())
+        more = ""
+        if others:
+            unit = "row" if piece.lines is None else "line"
+            named = ", ".join(place.rpartition(" " if piece.lines is None else ":")[2] for place in others)
+            left = len(rows) - 1 - len(others)
+            more = f" (also {unit}{'s' * (len(others) > 1)} {named}" + (f" and {left:,} more)" if left else ")")
+        super().__init__(f"{first}: {problem(int(rows[0]))}{more}")

@@ -13,6 +13,8 @@ from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import delimited, json_lines
 from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.repairs import Repairs
+from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
 
 _TEXT = (".csv", ".tsv", ".inter", ".item")
 COMPRESSED = ("", ".gz", ".zst")
@@ -62,11 +64,11 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
     return columns
 
 
-def read(path: Path, names: list[str], encoding: str | None = None) -> Iterator[Piece]:
+def read(path: Path, names: list[str], encoding: str | None = None, repairs: Repairs | None = None) -> Iterator[Piece]:
     """The wanted columns of all rows, in pieces. Raises DataError if one is missing, or the file is unreadable."""
     kind = file_format(path)
     if kind == "delimited":
-        yield from delimited.read(path, names, encoding)
+        yield from delimited.read(path, names, encoding, repairs)
         return
     assert kind != "jsonl", "its values need types; see `json_lines`"
     require_columns(column_names(path), names, path)
@@ -88,7 +90,12 @@ def listing(folder: Path, limit: int = 20) -> str:
 def _readable(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
+        refuse_impostor(path)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise unreadable(path, error) from error
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty; get it again") from error
         raise DataError(f"{path}: cannot be read as {kind} ({error}); get or write the file again") from error
 
 

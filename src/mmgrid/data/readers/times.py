@@ -6,13 +6,16 @@ they are UTC.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import polars as pl
 
-from mmgrid.data.calendar import DAY_MS
+from mmgrid.data.calendar import DAY_MS, format_time
 from mmgrid.data.errors import DataError
-from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.piece import BadRows, Piece
+from mmgrid.data.readers.repairs import Repairs
 
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}  # times the first, by the second
@@ -30,13 +33,15 @@ _ISO = (
 
 @dataclass
 class Times:
-    """Collects the times of a table, piece by piece; the unit is that of all of them together.
+    """Collects the times of a table, piece by piece; each file has one unit.
 
     unit: "s", "ms", "us" or "ns"; a form for strptime, which holds a "%"; or None, then it is found.
+    latest_ms: times after it (ms UTC) are wrong; None: none is.
     """
 
     name: str
     unit: str | None = None
+    latest_ms: int | None = None
     _pieces: list[tuple[Piece, pl.Series, bool]] = field(default_factory=list)  # piece, values, whether they are ms
 
     def add(self, piece: Piece) -> None:
@@ -57,27 +62,28 @@ class Times:
         else:
             piece.refuse_column(self.name, f"holds {column.dtype}; expected times: numbers, dates or texts")
 
-    def milliseconds(self) -> pl.Series:
-        """int64: all times, ms UTC. Raises DataError if units are mixed, or the declared one is wrong."""
-        self._check_declared()
-        unit = self.found_unit
-        read = []
-        for piece, values, are_ms in self._pieces:
-            if not are_ms:
-                assert unit is not None
-                self._check(piece, values, unit)
-                times, by = _TO_MS[unit]
-                values = values * times // by if values.dtype == pl.Int64 else (values * times / by).round(0)
-            read.append(values.cast(pl.Int64))
-        return pl.concat(read).alias("timestamp") if read else pl.Series("timestamp", [], pl.Int64)
+    def milliseconds(self, repairs: Repairs | None = None) -> pl.Series:
+        """int64: all times, ms UTC; null for those that are left out.
 
-    @property
-    def found_unit(self) -> str | None:
-        """The declared unit of numbers, or else that of the first one; None if all times are dates."""
-        numbers = [(piece, values) for piece, values, are_ms in self._pieces if not are_ms]
-        if not numbers:
-            return None
-        return self.unit or self._unit(*numbers[0])
+        Raises DataError if a file mixes units, or the declared one is wrong, and for times outside the years of its unit
+        or after the latest that can be, if they are not to be left out.
+        """
+        repairs = repairs or Repairs()
+        self._check_declared()
+        read = []
+        for _, pieces in groupby(self._pieces, lambda entry: entry[0].path):
+            own = list(pieces)
+            numbers = [(piece, values) for piece, values, are_ms in own if not are_ms]
+            unit = (self.unit or self._unit_of(numbers)) if numbers else ""
+            for piece, values, are_ms in own:
+                moments = values
+                if not are_ms:
+                    usable = self._within(piece, values, unit, repairs)
+                    times, by = _TO_MS[unit]
+                    values = values.set(~usable, None)
+                    moments = values * times // by if values.dtype == pl.Int64 else (values * times / by).round(0)
+                read.append(self._until_now(piece, moments.cast(pl.Int64), repairs))
+        return pl.concat(read).alias("timestamp") if read else pl.Series("timestamp", [], pl.Int64)
 
     def _add_texts(self, piece: Piece, column: pl.Series) -> None:
         numbers = column.str.strip_chars().cast(pl.Int64, strict=False)
@@ -103,7 +109,8 @@ class Times:
         self._append(piece, column, numbers, are_ms=False)
 
     def _append(self, piece: Piece, column: pl.Series, values: pl.Series, *, are_ms: bool) -> None:
-        if len(values) and any(other != are_ms for _, _, other in self._pieces):
+        before = [other for earlier, _, other in self._pieces if earlier.path == piece.path]
+        if len(values) and before and before[-1] != are_ms:
             raise DataError(
                 f"{piece.place(0)}: {self.name} is {column[0]!r}: the rows before are "
                 f"{'numbers' if are_ms else 'dates'}; write all times in one form"
@@ -116,12 +123,22 @@ class Times:
         piece.refuse(missing, lambda row: f"{self.name} is missing; fill it in, or remove the row")
         piece.refuse(read.is_null(), lambda row: f"{self.name} is {column[row]!r}; expected {expected}")
 
-    def _unit(self, piece: Piece, values: pl.Series) -> str:
-        """The unit of the first value."""
+    def _unit_of(self, numbers: list[tuple[Piece, pl.Series]]) -> str:
+        """The unit that most rows of a file have; of two with as many, that of the earlier row.
+
+        Raises DataError if the values are of no unit.
+        """
+        rows = {unit: sum(int(_is_of(values, unit).sum()) for _, values in numbers) for unit in _PER_SECOND}
+        best = max(rows.values())
+        if best:
+            units = [unit for unit in rows if rows[unit] == best]
+            for _, values in numbers if len(units) > 1 else ():
+                firsts = {unit: _is_of(values, unit).arg_max() for unit in units if _is_of(values, unit).any()}
+                if firsts:
+                    return min(firsts, key=lambda unit: firsts[unit] or 0)
+            return units[0]
+        piece, values = numbers[0]
         first = values[0]
-        for unit, per_second in _PER_SECOND.items():
-            if _LEAST_SECONDS * per_second <= first < _MOST_SECONDS * per_second:
-                return unit
         hint = ""
         if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(int(first))):
             hint = ' (if it is a date: time_unit = "%Y%m%d")'
@@ -150,31 +167,60 @@ class Times:
             f"{UNITS[self.unit]} since 1970 UTC: declare the right `time_unit`, or convert them"
         )
 
-    def _check(self, piece: Piece, values: pl.Series, unit: str) -> None:
-        """Raise DataError unless all values are of this unit."""
-        per_second = _PER_SECOND[unit]
-        wrong = (values < _LEAST_SECONDS * per_second) | (values >= min(_MOST_SECONDS * per_second, 2**63 - 1))
-        found = "they are declared as" if self.unit is not None else "the rows before are"
+    def _within(self, piece: Piece, values: pl.Series, unit: str, repairs: Repairs) -> pl.Series:
+        """bool: which values are of this unit. Raises DataError for those of another one, and for values of no unit, if they are
+        not to be left out."""
+        wrong = ~_is_of(values, unit)
+        if not wrong.any():
+            return ~wrong
+        other = {name: _is_of(values, name) & wrong for name in UNITS if name != unit}
+        found = "they are declared as" if self.unit is not None else "most rows are"
+        remedy = "declare the right `time_unit`" if self.unit is not None else "write all times in one unit"
 
         def problem(row: int) -> str:
             value = values[row]
-            year = 1970 + int(value / per_second / 31_556_952)
-            other = next(
-                (
-                    name
-                    for one, name in UNITS.items()
-                    if _LEAST_SECONDS * _PER_SECOND[one] <= value < _MOST_SECONDS * _PER_SECOND[one]
-                ),
-                None,
-            )
-            looks = f", but this one looks like {other}" if other else ""
-            remedy = "declare the right `time_unit`" if self.unit is not None else "write all times in one unit"
+            year = 1970 + int(value / _PER_SECOND[unit] / 31_556_952)
+            name = next((UNITS[name] for name, mask in other.items() if mask[row]), None)
+            looks = f", but this one looks like {name}" if name else ""
             return (
-                f"{self.name} is {value}: the year {year} in {UNITS[unit]} ({found} {UNITS[unit]}{looks}); {remedy}, "
-                "or remove the row"
+                f"{self.name} is {value}: the year {year} in {UNITS[unit]} ({found} {UNITS[unit]}{looks}); {remedy}, or "
+                "remove the row"
             )
 
-        piece.refuse(wrong, problem)
+        if any(mask.any() for mask in other.values()):
+            raise BadRows(piece, wrong, problem)  # never left out: it may be half of the file
+        _refuse(piece, wrong, problem, repairs)
+        return ~wrong
+
+    def _until_now(self, piece: Piece, moments: pl.Series, repairs: Repairs) -> pl.Series:
+        """The moments, null for those that have not come yet and are left out."""
+        if self.latest_ms is None or not len(moments) or (moments.max() or 0) <= self.latest_ms:  # type: ignore[operator]
+            return moments
+        late = (moments > self.latest_ms).fill_null(False)
+        _refuse(
+            piece,
+            late,
+            lambda row: (
+                f"{self.name} is {format_time(int(moments[row]))}, which has not come yet; correct it, or remove the row"
+            ),
+            repairs,
+        )
+        return moments.set(late, None)
+
+
+def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repairs: Repairs) -> None:
+    """Leave the wrong rows out, or raise BadRows about them."""
+    bad = BadRows(piece, wrong, problem)
+    if not repairs.skip_bad_lines:
+        raise bad
+    repairs.skip_rows(bad)
+
+
+def _is_of(values: pl.Series, unit: str) -> pl.Series:
+    """bool: whether each value lies in the years 1973 to 5138 in this unit."""
+    per_second = _PER_SECOND[unit]
+    least, most = _LEAST_SECONDS * per_second, min(_MOST_SECONDS * per_second, 2**63 - 1)
+    return (values >= least) & (values < most)
 
 
 def _finite(numbers: pl.Series) -> pl.Series:

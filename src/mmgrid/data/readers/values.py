@@ -1,21 +1,14 @@
 """Ids, texts and ratings, from the types that files give them.
 
 An id is text: a whole number is written without a point, also when a tool made a float of it. A text may be a list of
-paragraphs, which are joined by newlines, also a list that was written into a text file as its Python or JSON form.
+paragraphs, which are joined by newlines.
 """
-
-import ast
-import json
-import re
 
 import polars as pl
 
 from mmgrid.data.readers.piece import Piece
 
-_LITERAL = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_LIST = re.compile(rf"\[\s*(?:{_LITERAL}[\s,]*)*\]", re.DOTALL)
-_LIST_BEGINS = r"""^\[\s*(?:\]|'|")"""
-_NO_TEXT = ("NaN", "nan")
+_ZERO_BYTE = "\0"
 
 
 def ids(piece: Piece, name: str) -> pl.Series:
@@ -34,6 +27,12 @@ def ids(piece: Piece, name: str) -> pl.Series:
         column.is_null() | (column.str.len_bytes() == 0),
         lambda row: f"{name} is missing; fill it in, or remove the row",
     )
+    piece.refuse(
+        column.str.contains(_ZERO_BYTE, literal=True),
+        lambda row: f"{name} is {column[row]!r}, which holds a zero byte; get the file again, or remove the row",
+    )
+    if piece.lines is not None and column.str.ends_with(".0").any():  # numbers that pandas made floats
+        column = column.str.replace(r"^(\d+)\.0$", "$1")
     return column
 
 
@@ -56,8 +55,7 @@ def texts(piece: Piece, name: str) -> pl.Series:
         column = column.fill_nan(None)
         if (column.drop_nulls() == column.drop_nulls().round(0)).all():
             column = column.cast(pl.Int64, strict=False)  # numbers that a tool made floats because some are missing
-    column = column.cast(pl.String).fill_null("")
-    return _unwritten(column) if piece.line is not None else column
+    return column.cast(pl.String).fill_null("")
 
 
 def ratings(piece: Piece, name: str) -> pl.Series:
@@ -68,29 +66,3 @@ def ratings(piece: Piece, name: str) -> pl.Series:
     numbers = column.cast(pl.Float64, strict=False)
     piece.refuse(numbers.is_null() | numbers.is_nan(), lambda row: f"{name} is {column[row]!r}; expected a number")
     return numbers
-
-
-def listed(text: str) -> list[str] | None:
-    """The texts of a list in its Python, numpy or JSON form; None for any other text."""
-    if not _LIST.fullmatch(text):
-        return None
-    try:
-        return [str(part) for part in json.loads(text)]
-    except ValueError:
-        # numpy writes ['one' 'two'], which Python would read as one text
-        return [str(ast.literal_eval(part)) for part in re.findall(_LITERAL, text, re.DOTALL)]
-
-
-def _unwritten(column: pl.Series) -> pl.Series:
-    """The column of a text file, without NaN, and with written lists as their paragraphs."""
-    stripped = column.str.strip_chars()
-    column = column.zip_with(~stripped.is_in(_NO_TEXT), pl.Series([""], dtype=pl.String))
-    found = (stripped.str.contains(_LIST_BEGINS) & stripped.str.ends_with("]")).arg_true()
-    if not len(found):
-        return column
-    read = [(row, listed(stripped[row])) for row in found.to_list()]
-    changed = [(row, "\n".join(parts)) for row, parts in read if parts is not None]
-    if not changed:
-        return column
-    rows, values = zip(*changed, strict=True)
-    return column.scatter(list(rows), list(values))

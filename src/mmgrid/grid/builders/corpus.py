@@ -13,9 +13,11 @@ from mmgrid.data import (
     interactions_by_month,
     joined,
     prepare,
+    read_files,
     statistics,
 )
 from mmgrid.data.held_out import Target
+from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, write_world
 
 RAW_FOLDER = "raw"  # raw files of the synthetic world, kept next to the corpus
@@ -47,4 +49,5 @@ def synthetic_raw(world: World, domain: str, folder: Path) -> RawDomain:
     raw = folder / RAW_FOLDER
     raw.mkdir()
     write_world(world, domain, raw)
-    return READERS["amazon2023"].read(raw, domain)
+    ratings, items = READERS["amazon2023"].sources(raw, domain)
+    return read_files(ratings, items, domain, TableOptions(time_unit="ms"), future=True)

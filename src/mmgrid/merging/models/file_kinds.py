@@ -4,23 +4,14 @@ A clone without Git LFS, a download through a proxy and an interrupted copy leav
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.impostors import START_BYTES
+from mmgrid.files.impostors import impostor as of_start
 from mmgrid.merging.errors import MergeError
 
-_READ = 512
 _AGAIN = "download the file again"
-_BOM = b"\xef\xbb\xbf"
-_LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.")
-_WEB_PAGE = re.compile(rb"<(?:!doctype html|!--|html|head|title|meta|body|script)\b|<!--")
-_XML = re.compile(rb"<(?:\?xml|error>)")
-# What servers say instead of a file.
-_MESSAGE = re.compile(
-    rb"(?:entry|repository|file|page|not) not found|not found|[45]\d\d[: ]|access (?:to|denied)|access ?denied|forbidden"
-    rb"|unauthori[sz]ed|invalid (?:username|credentials)|internal (?:server )?error|bad gateway|we had to rate limit|too many req"
-)
 _KEYS_OF_ERRORS = {"error", "errors", "message", "detail", "code", "status", "statusCode", "documentation_url"}
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -46,39 +37,10 @@ def impostor(path: Path) -> str | None:
     """
     try:
         with path.open("rb") as stream:
-            start = stream.read(_READ)
+            start = stream.read(START_BYTES)
     except OSError:
         return None
-    text = start.removeprefix(_BOM).lstrip().lower()
-    return _pointer(text) or _answer(text) or _other_format(start)
-
-
-def _pointer(text: bytes) -> str | None:
-    if _LFS.match(text):
-        return "is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder"
-    if text.startswith(b"# xet version"):
-        return f"is a pointer of Xet, not the file itself; {_AGAIN}, with a newer huggingface_hub"
-    if b"annex/objects/" in text and text.startswith((b"/annex", b".", b"/")):
-        return "is a pointer of git-annex, not the file itself; run `git annex get` in its folder"
-    return None
-
-
-def _answer(text: bytes) -> str | None:
-    """What a server or an interrupted program has left."""
-    if not text:
-        return f"is empty; {_AGAIN}"
-    if not text.strip(b"\0"):
-        return f"holds only zeros, as an interrupted download leaves; {_AGAIN}"
-    if _WEB_PAGE.match(text):
-        return f"is a web page, such as the error page of a failed download; {_AGAIN}"
-    if _XML.match(text):
-        return f"is XML, such as the error message of a file store; {_AGAIN}"
-    if _MESSAGE.match(text) or re.match(rb'\{\s*"(?:error|message)"\s*:\s*["{]', text):
-        said = text.splitlines()[0][:80].decode(errors="replace")
-        return f"is the error message of a server ({said}); {_AGAIN}"
-    if text.startswith(b"<<<<<<< "):
-        return "holds the marks of a conflict of Git; resolve it"
-    return None
+    return of_start(start) or _other_format(start)
 
 
 def _other_format(start: bytes) -> str | None:

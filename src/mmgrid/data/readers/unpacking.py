@@ -1,0 +1,111 @@
+"""The bytes of a file, unpacked, if its name ends with .gz or .zst.
+
+Compressed files are read to the end, where the checksum is: a truncated file is an error, never a shorter table.
+"""
+
+import gzip
+import sys
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+from mmgrid.data.errors import DataError
+from mmgrid.files.impostors import START_BYTES, impostor
+
+KINDS = {".gz": "gzip", ".zst": "zstd"}
+# Logs shrink to a tenth, seldom to a fiftieth. What shrinks to less than this was made to fill memory.
+_MOST_RATIO = 400
+_CHECKED_FROM_BYTES = 1 << 28
+
+
+class Unpacked:
+    """A file that is open for reading.
+
+    Raises DataError if it is missing or not readable, or if it is surely something else, such as a web page.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._kind = KINDS.get(path.suffix)
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise unreadable(path, error) from error
+        openers: dict[str | None, Any] = {"gzip": gzip.open, "zstd": zstd.open}
+        self._stream: IO[bytes] = openers[self._kind](self._file) if self._kind else self._file
+        self._read_bytes = 0
+
+    def __enter__(self) -> "Unpacked":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.close()
+        self._file.close()
+
+    def read(self, size: int, line: int) -> bytes:
+        """At most so many of the next bytes; b"" at the end.
+
+        Args:
+            line: the number of the line at which they begin, for errors.
+
+        Raises DataError if the file is cut off or damaged, or grows beyond measure when it is unpacked.
+        """
+        try:
+            data = self._stream.read(size)
+        except EOFError as error:
+            raise DataError(
+                f"{self.path}: the {self._kind} file is cut off after line {line}; get it again (the download or copy "
+                "was incomplete)"
+            ) from error
+        except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+            refuse_impostor(self.path)
+            raise DataError(
+                f"{self.path}: not a {self._kind} file, or a damaged one ({error}), at or after line {line}; get it "
+                f"again, or name it without {self.path.suffix} if it is not compressed"
+            ) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        if not self._read_bytes:
+            _check_start(self.path, data)
+        self._read_bytes += len(data)
+        self._check_ratio(line)
+        return data
+
+    def _check_ratio(self, line: int) -> None:
+        if self._kind is None or self._read_bytes < _CHECKED_FROM_BYTES:
+            return
+        ratio = self._read_bytes / max(1, self._file.tell())
+        if ratio > _MOST_RATIO:
+            raise DataError(
+                f"{self.path}: grows to {ratio:,.0f} times its size when it is unpacked (by line {line}), more than "
+                f"{_MOST_RATIO}, as if made to fill memory; if it is what it should be, unpack it yourself and name "
+                "the file without its last extension"
+            )
+
+
+def refuse_impostor(path: Path) -> None:
+    """Raise DataError if a file that could not be read is surely something else, such as a pointer of Git LFS."""
+    try:
+        with path.open("rb") as file:
+            _check_start(path, file.read(START_BYTES))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error for a file that the system does not give."""
+    why = (error.strerror or str(error)).lower()
+    remedy = "get the right to read it" if isinstance(error, PermissionError) else "check the path and the disk"
+    return DataError(f"{path}: cannot be read ({why}); {remedy}")
+
+
+def _check_start(path: Path, start: bytes) -> None:
+    problem = impostor(start[:START_BYTES], whole=len(start) < START_BYTES) if start.strip() else None
+    if problem is not None:
+        raise DataError(f"{path}: {problem}")
