@@ -75,6 +75,46 @@ def test_amazon2023_accepts_uncompressed_files_and_reviews(folder):
     assert raw.unfiltered
 
 
+def test_amazon2023_in_the_folders_of_the_hub(folder):
+    """Ratings and shards of items with nested columns, as the repository on the Hub has them; reviews as shards, too."""
+    ratings = folder / "benchmark/5core/rating_only/Toys.csv"
+    ratings.parent.mkdir(parents=True)
+    ratings.write_bytes(gzip.decompress((folder / "Toys.csv.gz").read_bytes()))
+    items = pl.DataFrame(META, schema={"parent_asin": pl.String, "title": pl.String, "description": pl.List(pl.String)})
+    items = items.with_columns(images=pl.struct(hi_res=pl.lit([None, "a"])), features=pl.lit([], pl.List(pl.String)))
+    reviews = pl.DataFrame(ROWS, schema=["user_id", "parent_asin", "timestamp"], orient="row")
+    for kind, table in (("meta", items), ("review", reviews)):
+        (folder / f"raw_{kind}_Toys").mkdir()
+        for place, part in enumerate((table[:1], table[1:])):
+            part.write_parquet(folder / f"raw_{kind}_Toys/full-0000{place}-of-00002.parquet")
+    for name in ("Toys.csv.gz", "meta_Toys.jsonl.gz"):
+        (folder / name).unlink()
+    assert len(READERS["amazon2023"].sources(folder, "Toys")) == 3
+    raw = READERS["amazon2023"].read(folder, "Toys")
+    assert_read(raw)
+    assert not raw.unfiltered
+    ratings.unlink()
+    raw = READERS["amazon2023"].read(folder, "Toys")
+    assert_read(raw)
+    assert raw.unfiltered
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_fields_of_nested_columns_and_titles_that_are_lists(tmp_path, kind):
+    from mmgrid.data.readers import Columns, TableOptions
+
+    write(tmp_path / "r.csv", "user_id,item_id,timestamp\nu,B1,1660000000\n")
+    about = [{"names": {"long": ["One", None, "more"]}, "text": "x"}]
+    table = pl.DataFrame({"item_id": ["B1"], "about": about})
+    path = tmp_path / f"i.{kind}"
+    table.write_parquet(path) if kind == "parquet" else table.write_ipc_stream(path)
+    columns = Columns(title="about.names.long", description=("about.text",))
+    raw = read_files(tmp_path / "r.csv", path, "made", TableOptions(columns=columns))
+    assert raw.items.rows() == [("B1", "One more", "x")]
+    with pytest.raises(DataError, match=r"has no column about\.name \(title\); it has item_id, about, about\.names"):
+        read_files(tmp_path / "r.csv", path, "made", TableOptions(columns=Columns(title="about.name")))
+
+
 def test_files_of_every_format_give_the_same_tables(tmp_path):
     items = pl.DataFrame(
         {"item_id": ["B1", "B2"], "title": ['One, the "first"', "Two"], "description": ["Two lines\nof text", ""]}

@@ -93,7 +93,9 @@ def _suffix(path: Path) -> str:
 
 def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[str, ...], str | None]:
     """As `_of_file`, for a folder: one domain, or a folder of domains."""
-    reviews = [meta.name.removeprefix("meta_").partition(".jsonl")[0] for meta in sorted(path.glob("meta_*.jsonl*"))]
+    metas = [*sorted(path.glob("meta_*.jsonl*")), *sorted(path.glob("raw/meta_categories/meta_*"))]
+    reviews = [meta.name.removeprefix("meta_").partition(".jsonl")[0] for meta in metas]
+    reviews += [meta.name.removeprefix("raw_meta_") for meta in sorted(path.glob("raw_meta_*"))]
     categories = tuple(dict.fromkeys(name for name in reviews if _sources("amazon2023", path, name)))
     if categories:
         return "amazon2023", path, categories, None

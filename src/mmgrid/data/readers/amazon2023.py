@@ -1,14 +1,17 @@
 """Amazon Reviews 2023: `<Category>.csv.gz` (5-core ratings) and `meta_<Category>.jsonl.gz` (items).
 
-Uncompressed files are accepted. If there are no ratings, the category's reviews, `<Category>.jsonl.gz`, are read.
-The name of a domain is that of its category. Source: https://amazon-reviews-2023.github.io
+Files may be uncompressed or compressed with Zstandard, items also parquet shards, and the folders may be those of the
+publishers or of their repository on the Hub. If there are no ratings, the category's reviews are read. The name of a
+domain is that of its category. Source: https://amazon-reviews-2023.github.io
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers.files import read_files
+from mmgrid.data.readers.datasets_folder import splits
+from mmgrid.data.readers.files import read_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.tables import listing
 
@@ -16,20 +19,30 @@ takes = frozenset({"skip_bad_lines"})  # the files of the publishers leave nothi
 
 _OPTIONS = TableOptions(time_unit="ms")
 HUB_DATASET = "McAuley-Lab/Amazon-Reviews-2023"  # the name of these data on the Hub
-_RATINGS = (".csv.gz", ".csv", ".jsonl.gz", ".jsonl")
-_ITEMS = (".jsonl.gz", ".jsonl")
+RATINGS_FOLDER = "benchmark/5core/rating_only"
+REVIEWS_FOLDER = "raw/review_categories"
+ITEMS_FOLDER = "raw/meta_categories"
+_PACKED = (".gz", "", ".zst")
+_RATINGS = tuple(f"{folder}{{}}.csv{packed}" for folder in ("", f"{RATINGS_FOLDER}/") for packed in _PACKED)
+_REVIEWS = (
+    *(f"{folder}{{}}.jsonl{packed}" for folder in ("", f"{REVIEWS_FOLDER}/") for packed in _PACKED),
+    "raw_review_{}",
+)
+_ITEMS = (
+    *(f"{folder}meta_{{}}.jsonl{packed}" for folder in ("", f"{ITEMS_FOLDER}/") for packed in _PACKED),
+    "meta_{}.parquet",
+    "raw_meta_{}",
+    "meta_{}",
+)
 
 
 def sources(root: Path, domain: str, options: TableOptions = _OPTIONS) -> list[Path]:
-    """The two files of a category: ratings (or else reviews) and items.
+    """The files of a category: those of ratings (or else reviews), then those of items.
 
-    Raises DataError if one is missing.
+    Raises DataError if either is missing.
     """
-    root = Path(root)
-    return [
-        _first(root, [domain + suffix for suffix in _RATINGS]),
-        _first(root, [f"meta_{domain}{suffix}" for suffix in _ITEMS]),
-    ]
+    ratings, items, _ = _files(Path(root), domain)
+    return [*ratings, *items]
 
 
 def read(root: Path, domain: str, options: TableOptions = _OPTIONS) -> RawDomain:
@@ -37,10 +50,9 @@ def read(root: Path, domain: str, options: TableOptions = _OPTIONS) -> RawDomain
 
     Raises DataError if a file is missing, truncated, broken, or lacks columns.
     """
-    interactions, items = sources(root, domain)
-    return read_files(
-        interactions, items, domain, _OPTIONS.model_copy(update={"skip_bad_lines": options.skip_bad_lines})
-    )
+    ratings, items, are_reviews = _files(Path(root), domain)
+    own = _OPTIONS.model_copy(update={"skip_bad_lines": options.skip_bad_lines})
+    return replace(read_domain(ratings, items, domain, own), unfiltered=are_reviews)
 
 
 def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool:
@@ -48,8 +60,26 @@ def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool
     return True
 
 
-def _first(root: Path, names: list[str]) -> Path:
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    raise DataError(f"{root / names[0]}: no such file (nor {', '.join(names[1:])}); {listing(root)}")
+def _files(root: Path, domain: str) -> tuple[list[Path], list[Path], bool]:
+    """The files of interactions, those of items, and whether the interactions are reviews, which nobody filtered."""
+    ratings = _first(root, domain, _RATINGS)
+    interactions = ratings or _required(root, domain, _REVIEWS, _RATINGS)
+    return interactions, _required(root, domain, _ITEMS), not ratings
+
+
+def _required(root: Path, domain: str, places: tuple[str, ...], others: tuple[str, ...] = ()) -> list[Path]:
+    files = _first(root, domain, places)
+    if not files:
+        first, *more = [place.format(domain) for place in (*others, *places)]
+        raise DataError(f"{root / first}: no such file (nor {', '.join(more)}); {listing(root)}")
+    return files
+
+
+def _first(root: Path, domain: str, places: tuple[str, ...]) -> list[Path]:
+    """The files of the first place that exists: one file, or the shards in a folder."""
+    for place in places:
+        path = root / place.format(domain)
+        files = [path] if path.is_file() else [file for group in splits(path).values() for file in group]
+        if files:
+            return files
+    return []

@@ -153,7 +153,7 @@ def _items(files: Sequence[Path], wanted: pl.Series, reading: _Reading, *, requi
     repairs, known = reading.repairs, np.sort(wanted.hash().to_numpy())
 
     def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
-        column = texts(piece, name)
+        column = texts(piece, name, line_break)
         return mended(column, repairs.texts, line_break) if mend else column
 
     def add(piece: Piece) -> None:

@@ -16,6 +16,7 @@ from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
 
+_ROWS = 1 << 18
 _TEXT = (".csv", ".tsv", ".inter", ".item")
 COMPRESSED = ("", ".gz", ".zst")
 SUFFIXES = {
@@ -58,7 +59,7 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
             schema = (
                 pl.scan_parquet(path, glob=False).collect_schema() if kind == "parquet" else _arrow(path, None).schema
             )
-            columns = list(schema)
+            columns = _with_fields(schema)
     if not columns:
         raise DataError(f"{path}: the file is empty; get it again")
     return columns
@@ -72,9 +73,11 @@ def read(path: Path, names: list[str], encoding: str | None = None, repairs: Rep
         return
     assert kind != "jsonl", "its values need types; see `json_lines`"
     require_columns(column_names(path), names, path)
+    rows_before = 0
     with _readable(path, kind):
-        table = pl.scan_parquet(path, glob=False).select(names).collect() if kind == "parquet" else _arrow(path, names)
-    yield Piece(path, table)
+        for table in _parquet(path, names) if kind == "parquet" else [_arrow(path, names)]:
+            yield Piece(path, table, rows_before)
+            rows_before += len(table)
 
 
 def listing(folder: Path, limit: int = 20) -> str:
@@ -99,12 +102,47 @@ def _readable(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as {kind} ({error}); get or write the file again") from error
 
 
+def _with_fields(schema: pl.Schema) -> list[str]:
+    """The columns, and after them the fields of nested ones, as in `details.brand`."""
+    nested = [
+        f"{name}.{field}"
+        for name, dtype in schema.items()
+        if isinstance(dtype, pl.Struct)
+        for field in _with_fields(pl.Schema(dtype.to_schema()))
+    ]
+    return [*schema, *(name for name in nested if name not in schema)]
+
+
+def _column(schema: pl.Schema, name: str) -> pl.Expr:
+    """A column, or a field of a nested one, under its whole name."""
+    found, fields, rest = None, dict(schema), name
+    while rest:
+        part = rest if rest in fields else max((field for field in fields if rest.startswith(f"{field}.")), key=len)
+        found = pl.col(part) if found is None else found.struct.field(part)
+        dtype = fields[part]
+        fields = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
+        rest = rest[len(part) + 1 :]
+    assert found is not None
+    return found.alias(name)
+
+
+def _parquet(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
+    """The columns of a parquet file, some rows at a time where Polars can do so."""
+    table = pl.scan_parquet(path, glob=False)
+    schema = table.collect_schema()
+    chosen = table.select(_column(schema, name) for name in names)
+    if hasattr(chosen, "collect_batches"):
+        yield from chosen.collect_batches(maintain_order=True, chunk_size=_ROWS)
+    else:
+        yield chosen.collect()
+
+
 def _arrow(path: Path, names: list[str] | None) -> pl.DataFrame:
     """The columns of an Arrow file, a stream (as `datasets` writes it) or one with an index; None: no rows of all."""
     with path.open("rb") as file:
         indexed = file.read(6) == b"ARROW1"
     if names is None:
         return pl.scan_ipc(path, glob=False).head(0).collect() if indexed else pl.read_ipc_stream(path, n_rows=0)
-    if indexed:
-        return pl.scan_ipc(path, glob=False).select(names).collect()
-    return pl.read_ipc_stream(path, columns=names).select(names)
+    table = pl.scan_ipc(path, glob=False) if indexed else pl.read_ipc_stream(path).lazy()
+    schema = table.collect_schema()
+    return table.select(_column(schema, name) for name in names).collect()

@@ -1,7 +1,7 @@
 """Ids, texts and ratings, from the types that files give them.
 
 An id is text: a whole number is written without a point, also when a tool made a float of it. A text may be a list of
-paragraphs, which are joined by newlines.
+paragraphs, which are joined.
 """
 
 import polars as pl
@@ -36,8 +36,11 @@ def ids(piece: Piece, name: str) -> pl.Series:
     return column
 
 
-def texts(piece: Piece, name: str) -> pl.Series:
-    """A column of texts; "" where there is none. Raises DataError for types that are no texts."""
+def texts(piece: Piece, name: str, joint: str = "\n") -> pl.Series:
+    """A column of texts; "" where there is none; `joint` stands between the parts of a list.
+
+    Raises DataError for types that are no texts.
+    """
     column = piece.frame[name]
     dtype = column.dtype
     if isinstance(dtype, pl.List | pl.Array):
@@ -48,7 +51,7 @@ def texts(piece: Piece, name: str) -> pl.Series:
             piece.refuse_column(name, f"holds {dtype}; expected texts, or lists of texts")
         if isinstance(dtype, pl.Array):
             column = column.arr.to_list()
-        return column.list.eval(pl.element().cast(pl.String)).list.join("\n", ignore_nulls=True).fill_null("")
+        return column.list.eval(pl.element().cast(pl.String)).list.join(joint, ignore_nulls=True).fill_null("")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         piece.refuse_column(name, f"holds {dtype}; expected texts, or lists of texts")
     if dtype.is_float():
