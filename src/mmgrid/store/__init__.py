@@ -7,7 +7,8 @@ from mmgrid.store.format import is_store
 from mmgrid.store.integrity import DamagedFilesError
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.record import FileEntry, Record, Upstream
-from mmgrid.store.store import STEP_FOLDER, Store
+from mmgrid.store.store import Store
+from mmgrid.store.work import STEP_FOLDER, watched
 
 __all__ = [
     "STEP_FOLDER",
@@ -25,4 +26,5 @@ __all__ = [
     "Upstream",
     "is_store",
     "try_lock",
+    "watched",
 ]

@@ -49,7 +49,7 @@ def _is_temporary(path: Path) -> bool:
     if is_gone(path) or is_debris(path) or is_partial(path) or is_aside(path):
         return True
     if _has_lock(path):
-        return names_version(path.stem)
+        return names_version(_version_of(path))
     # An empty version folder: somebody copied a store without its files.
     return names_version(path.name) and path.is_dir() and not path.is_symlink() and not listed(path)
 
@@ -64,4 +64,8 @@ def _has_lock(path: Path) -> bool:
 
 def _lock_of_leftover(leftover: Path) -> Path:
     """The lock of the cell that a work folder or a lock belongs to."""
-    return lock_of(leftover.with_name(leftover.stem))
+    return lock_of(leftover.with_name(_version_of(leftover)))
+
+
+def _version_of(leftover: Path) -> str:
+    return leftover.name.partition(".")[0]

@@ -8,6 +8,9 @@ machine only the file's age counts, measured by the file system's clock, since t
 A stale lock is taken over by renaming it and checking the renamed file. If another process was faster and it is a
 different lock, it is put back. A narrow race remains, so the holder calls `held()` before it publishes: only the
 process named by the token in the file may.
+
+A holder that is only judged by the file's age may be asleep, and wake up. So the lock that is taken over from it is
+`contested`, and `work` sees to it that the two never write into one folder.
 """
 
 from __future__ import annotations
@@ -55,7 +58,12 @@ class Holder:
 
 
 class Lock:
-    """A lock that this process holds; as a context manager, it is released at the end."""
+    """A lock that this process holds; as a context manager, it is released at the end.
+
+    contested: it was taken over from a holder that may live.
+    """
+
+    contested = False
 
     def __init__(self, path: Path, holder: Holder, descriptor: int, beat_seconds: float) -> None:
         self.path = path
@@ -118,7 +126,10 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
         if not _take_aside(path, seen):
             return None
         log.warning("%s: taken over from %s, which is gone", path, seen.holder or "a process that left no name")
-    return _create(path, beat_seconds)
+    lock = _create(path, beat_seconds)
+    if lock is not None and seen is not None:
+        lock.contested = seen.holder is None or _is_alive(seen.holder) is None
+    return lock
 
 
 def is_live(path: Path, *, stale_seconds: float = STALE_SECONDS) -> bool:

@@ -6,7 +6,6 @@ A published folder is never changed. The work folder of a failed or killed build
 build ends with the same files as an uninterrupted one.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -18,25 +17,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, work_folder, write_json
+from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, write_json
 from mmgrid.files.digest import sha256_files
 from mmgrid.files.folder import is_partial
 from mmgrid.machine.memory import peak_bytes, reset_peak
 from mmgrid.store.address import SHORT_DIGITS, Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
+from mmgrid.store.errors import CollisionError, DamagedRecordError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
 from mmgrid.store.format import open_format
 from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
-from mmgrid.store.places import aside_of, delete, is_published, listed, lock_of, walk
+from mmgrid.store.places import aside_of, is_published, listed, lock_of, walk
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
+from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER, check_held, losing, open_work
 
 log = logging.getLogger(__name__)
 
-BUILDING_FILE = "building.json"
-STEP_FOLDER = "step"
 _REMEDY = "give another place with --store (`mmgrid gc` shows cells that the grid no longer names)"
 
 Make = Callable[[Path], Mapping[str, Any]]
@@ -218,11 +216,34 @@ class Store:
         make: Make,
     ) -> Record:
         final = self.folder(address)
-        work = self._open_work(address)
+        work = open_work(final, address, lock)
+        with losing(lock, address):
+            record = self._fill(work, address, recipe, upstream, make, lock)
+            try:
+                publish(work, final, last_file=RECORD_FILE)
+            except FileExistsError:
+                if not self._is_whole(address):
+                    raise
+                record = self.record(address)  # who had the lock before published just as it was taken over
+                remove_folder(work)
+        remove_failure(self.root, address)
+        return record
+
+    def _fill(
+        self,
+        work: Path,
+        address: Address,
+        recipe: Mapping[str, Any],
+        upstream: Mapping[str, Mapping[str, str]],
+        make: Make,
+        lock: Lock,
+    ) -> Record:
+        """Make the cell in its work folder, with its record; nothing is left there that is not to be published."""
         started, clock = _now(), time.monotonic()
         reset_peak()
         summary = make(work)
         seconds, peak = time.monotonic() - clock, peak_bytes()
+        check_held(lock, address)
         _check_made(work)
         try:
             record = Record.model_validate(
@@ -245,32 +266,11 @@ class Store:
             raise StoreError(f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}") from error
         # The slow part comes before the step checkpoints are removed, so a kill during it loses no training.
         sync_folder(work)
+        check_held(lock, address)
         shutil.rmtree(work / STEP_FOLDER, ignore_errors=True)
         (work / BUILDING_FILE).unlink()
-        if not lock.held():
-            raise LockLostError(
-                f"{address.folder}: its lock was taken by another process while it was being built here "
-                f"(this one may have been suspended); nothing was published. Run again."
-            )
-        publish(work, final, last_file=RECORD_FILE)
-        remove_failure(self.root, address)
+        check_held(lock, address)
         return record
-
-    def _open_work(self, address: Address) -> Path:
-        """The work folder, empty except for its marker and the step checkpoints of the same fingerprint."""
-        work = work_folder(self.folder(address))
-        try:
-            same = json.loads((work / BUILDING_FILE).read_bytes())["fingerprint"] == address.fingerprint
-        except (OSError, ValueError, KeyError, TypeError):
-            same = False
-        if work.exists() and not same:
-            remove_folder(work)
-        work.mkdir(exist_ok=True)
-        for path in listed(work):
-            if path.name not in (STEP_FOLDER, BUILDING_FILE):
-                delete(path)
-        write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint})
-        return work
 
     # ---- maintenance -------------------------------------------------------------------------------------------
 

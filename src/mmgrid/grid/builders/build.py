@@ -17,7 +17,7 @@ from mmgrid.grid.cells.fingerprint import plain
 from mmgrid.grid.cells.stored import EXACT, START, read_with
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import PretrainedBackbone
-from mmgrid.store import Address, Store
+from mmgrid.store import Address, Store, watched
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.logs import logs_folder
 from mmgrid.training import StepProgress
@@ -44,7 +44,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
         nonlocal outcome
         outcome = "built"
         _LOG.info("%s, version %s, is being built", cell.name, cell.fingerprint[:SHORT_DIGITS])
-        place = Workplace(folder, progress, _tracking(cell, grid, store), grid.spec.training)
+        place = Workplace(folder, watched(folder, progress), _tracking(cell, grid, store), grid.spec.training)
         return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), place)
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)

@@ -1,0 +1,110 @@
+"""The folder in which a cell is built, and what happens in it when the lock of the cell is taken over.
+
+Its stable name is `<version>.work`, so the next attempt finds the step checkpoints of the one before. Who takes a lock
+over from a process that may only be asleep renames the folder first, to `<version>.<token>.work`. The paths of the
+process that wakes up then lead nowhere, its own renaming to the final name fails, and it publishes nothing.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mmgrid.files import remove_folder, work_folder, write_json
+from mmgrid.files.folder import WORK_SUFFIX
+from mmgrid.store.address import Address
+from mmgrid.store.errors import LockLostError
+from mmgrid.store.lock import Lock
+from mmgrid.store.places import delete, listed
+
+BUILDING_FILE = "building.json"
+STEP_FOLDER = "step"
+_TOKEN_DIGITS = 8
+
+Progress = Callable[[int, int, float | None], None]
+
+
+def open_work(final: Path, address: Address, lock: Lock) -> Path:
+    """The work folder for `final`, empty except for its mark and the step checkpoints of the same fingerprint."""
+    token = lock.holder.token[:_TOKEN_DIGITS]
+    left = _left(final)
+    renamed = [path for path in left if path != work_folder(final)]
+    work = final.with_name(f"{final.name}.{token}{WORK_SUFFIX}") if lock.contested or renamed else work_folder(final)
+    for path in (*renamed, *left):  # what was taken over last has what is worth keeping
+        with contextlib.suppress(FileNotFoundError):  # its owner, who may be awake, has just published it
+            if _fingerprint(path) == address.fingerprint and not work.exists():
+                path.rename(work)
+            elif path != work:
+                remove_folder(path)
+    if work.exists() and _fingerprint(work) != address.fingerprint:
+        remove_folder(work)
+    work.mkdir(exist_ok=True)
+    for path in listed(work):
+        if path.name not in (STEP_FOLDER, BUILDING_FILE):
+            delete(path)
+    write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint, "token": token})
+    return work
+
+
+def watched(work: Path, progress: Progress | None) -> Progress:
+    """`progress`, which also raises LockLostError once another process has taken over the cell that is built in `work`."""
+    ours = _mark(work)
+
+    def report(step: int, steps: int, loss: float | None) -> None:
+        if _mark(work) != ours:
+            raise LockLostError(f"{work}: another process has taken over this cell")
+        if progress is not None:
+            progress(step, steps, loss)
+
+    return report
+
+
+def check_held(lock: Lock, address: Address) -> None:
+    """Raises LockLostError if the lock was taken over."""
+    if not lock.held():
+        raise LockLostError(
+            f"{address.folder}: its lock was taken over by another process while it was being built here (this one "
+            "may have been suspended, or cut off from the store); nothing was published from here. Run again."
+        )
+
+
+@contextlib.contextmanager
+def losing(lock: Lock, address: Address) -> Iterator[None]:
+    """Any error within is a LockLostError where the lock was lost: its folder was renamed while it was used."""
+    try:
+        yield
+    except Exception as error:
+        try:
+            check_held(lock, address)
+        except LockLostError as lost:
+            raise lost from error
+        raise
+
+
+def _left(final: Path) -> list[Path]:
+    """The work folders of one version, those of the newest attempts first."""
+    form = re.compile(rf"{re.escape(final.name)}(\.[0-9a-f]{{{_TOKEN_DIGITS}}})?{re.escape(WORK_SUFFIX)}")
+    found = [path for path in listed(final.parent) if form.fullmatch(path.name)]
+    return sorted(found, key=_changed, reverse=True)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _mark(work: Path) -> bytes:
+    try:
+        return (work / BUILDING_FILE).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _fingerprint(work: Path) -> str | None:
+    try:
+        return str(json.loads(_mark(work))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
