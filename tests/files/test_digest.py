@@ -108,3 +108,19 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkey
     monkeypatch.setattr(digest_module, "sha256_file", grown)
     with pytest.raises(OSError, match="changed while it was read"):
         DigestCache(tmp_path / "digests.json").sha256(raw)
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path, hashed: list[Path]) -> None:
+    raw, cache = tmp_path / "raw.csv", DigestCache(tmp_path / "digests.json")
+    raw.write_bytes(b"abc")
+    os.utime(raw, (1, 1))
+    before = cache.sha256(raw)
+    with raw.open("r+b") as stream:
+        stream.write(b"abd")
+    os.utime(raw, (1, 1))
+    assert cache.sha256(raw) != before
+    other = tmp_path / "other.csv"  # and one that was put in its place
+    other.write_bytes(b"abe")
+    os.utime(other, (1, 1))
+    other.replace(raw)
+    assert cache.sha256(raw) == hashlib.sha256(b"abe").hexdigest()

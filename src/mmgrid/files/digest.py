@@ -1,7 +1,7 @@
 """Digests of files, and a cache of them: SHA-256 for what is published and built, BLAKE3 where several times its speed counts.
 
-Raw data is large and rarely changes, so its digests are cached under (absolute path, size, modification time). A file
-that changed so recently that another change could get the same modification time is not cached.
+Raw data is large and rarely changes, so its digests are cached under its absolute path and its `Stamp`. A file that
+changed so recently that another change could get the same modification time is not cached.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mmgrid.files.folder import write_json
 
@@ -76,6 +77,30 @@ def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[
     return dict(sorted(files.items()))
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """The state of a file, as far as it shows without reading.
+
+    The time of its last change (ctime) is set by the system alone: a file that was written and given its old size and
+    modification time has another one. Another inode tells that a file was put in its place.
+    """
+
+    bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, file: Path) -> Self:
+        """The present state of `file`. Raises OSError if there is none."""
+        return cls.read_from(file.stat())
+
+    @classmethod
+    def read_from(cls, status: os.stat_result) -> Self:
+        """The state that a call of `stat` told."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
 class DigestCache:
     """Digests of large files that rarely change, cached in one JSON file.
 
@@ -88,7 +113,7 @@ class DigestCache:
         self._writing = threading.Lock()
 
     def sha256(self, file: Path, progress: Callable[[int], None] | None = None) -> str:
-        """The SHA-256 of `file`, from the cache if path, size and modification time are unchanged.
+        """The SHA-256 of `file`, from the cache if it is in the same state as then (`Stamp`).
 
         progress: as for `sha256_file`; what it raises ends the reading.
 
@@ -100,7 +125,7 @@ class DigestCache:
         )
 
     def of(self, file: Path, kind: str, compute: Callable[[Path], str]) -> str:
-        """The digest of a kind of `file`, from the cache if path, size and modification time are unchanged.
+        """The digest of a kind of `file`, from the cache if it is in the same state as then (`Stamp`).
 
         compute: computes it otherwise, from the path without links.
 
@@ -108,15 +133,16 @@ class DigestCache:
             OSError: the file cannot be read, or it changed while it was read.
         """
         file = file.resolve()
-        stamp = _stamp(file)
+        stamp = Stamp.of(file)
         known = self._known(file, stamp)
         if kind in known:
             return str(known[kind])
         digest = compute(file)
-        if _stamp(file) != stamp:
+        now = Stamp.of(file)
+        if (now.bytes, now.mtime_ns) != (stamp.bytes, stamp.mtime_ns):
             raise OSError(f"{file}: changed while it was read; run again when no process writes to it")
-        if abs(time.time() - stamp[1] / 1e9) > _SETTLED_SECONDS:
-            self._remember(file, {**known, "bytes": stamp[0], "mtime_ns": stamp[1], kind: digest})
+        if now == stamp and abs(time.time() - stamp.mtime_ns / 1e9) > _SETTLED_SECONDS:
+            self._remember(file, {**known, **asdict(stamp), kind: digest})
         return digest
 
     def known(self, file: Path, kind: str) -> str | None:
@@ -126,12 +152,12 @@ class DigestCache:
             OSError: the file cannot be read.
         """
         file = file.resolve()
-        return self._known(file, _stamp(file)).get(kind)
+        return self._known(file, Stamp.of(file)).get(kind)
 
-    def _known(self, file: Path, stamp: tuple[int, int]) -> dict[str, Any]:
+    def _known(self, file: Path, stamp: Stamp) -> dict[str, Any]:
         """What is remembered about a file in this state."""
         entry = self._read().get(str(file))
-        if isinstance(entry, dict) and (entry.get("bytes"), entry.get("mtime_ns")) == stamp:
+        if isinstance(entry, dict) and all(entry.get(name) == value for name, value in asdict(stamp).items()):
             return entry
         return {}
 
@@ -152,8 +178,3 @@ class DigestCache:
                 write_json(self.path, {**self._read(), str(file): entry}, sync=False)
         except OSError as error:
             log.warning("%s: cannot be written (%s); digests are not remembered", self.path, error)
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns

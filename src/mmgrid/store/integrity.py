@@ -2,7 +2,7 @@
 
 Whether every file is there in its recorded size costs one look at each, so it is asked whenever a cell is asked for.
 Digests cost reading. They are compared before something is built from a cell or its tables are read, once per process
-and state of a file (inode, size, time), and by `mmgrid verify`.
+and state of a file (`Stamp`), and by `mmgrid verify`.
 """
 
 import os
@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from mmgrid.files import sha256_file
+from mmgrid.files.digest import Stamp
 from mmgrid.store.address import Address
 from mmgrid.store.errors import StoreError
 from mmgrid.store.record import RECORD_FILE, FileEntry, Record
-
-Stamp = tuple[int, int, int]
 
 
 class DamagedFilesError(StoreError):
@@ -88,7 +87,7 @@ def _state(path: Path, entry: FileEntry) -> tuple[str | None, Stamp | None]:
         return f"{path}: cannot be read ({error.strerror})", None
     if status.st_size != entry.bytes:
         return f"{path}: has {status.st_size} bytes instead of the recorded {entry.bytes}", None
-    return None, (status.st_ino, status.st_size, status.st_mtime_ns)
+    return None, Stamp.read_from(status)
 
 
 def _content(path: Path, entry: FileEntry, progress: Callable[[int], None] | None = None) -> str | None:
