@@ -1,4 +1,4 @@
-"""The commands of `mmgrid data`: prepare a single domain, show statistics of a grid's domains, and export domains."""
+"""The commands of `mmgrid data`: prepare a single domain, show statistics of a grid's domains, export and fetch domains."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mmgrid.cli.complain import complain
+from mmgrid.cli.fetch_command import fetch
 from mmgrid.cli.help import App
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
 
 ExportFormat = Literal["recbole", "parquet", "csv"]  # as in `mmgrid.data.export`
 
-app = App(help="Prepare, describe and export data.")
+app = App(help="Fetch, prepare, describe and export data.")
 
 
 @app.command()
@@ -137,6 +138,9 @@ def _prepared(file: Path, store: Path | None, settings: list[str] | None, domain
     if not outcome.complete:
         raise typer.Exit(1)
     return {name: session.store.folder(cell.address) for name, cell in wanted.items()}
+
+
+app.command()(fetch)
 
 
 @app.command()

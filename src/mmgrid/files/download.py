@@ -1,0 +1,331 @@
+"""Downloads of large files over HTTP that survive stalls, cuts and busy servers, and are complete or absent at the end.
+
+What has arrived lies in `<name>.part`, and what it is a part of in `<name>.part.json`, so that a later call, also of
+another process, goes on where an earlier one ended. A file appears under its name once its length is right, and its
+SHA-256 where that is published.
+"""
+
+import contextlib
+import email.utils
+import hashlib
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from mmgrid.files.disk import clear_disk_errors
+from mmgrid.files.folder import sync_path
+from mmgrid.quantities import duration, size
+
+_CHUNK_BYTES = 1 << 20
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_NO_LOOKS = (405, 501)  # HEAD is not offered
+_LONGEST_SECONDS = 60.0  # between two attempts, if the server does not say
+
+
+class DownloadError(OSError):
+    """A file could not be downloaded; the message names its address, the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server. size_bytes, sha256: where they are known. tag: its ETag, which names one state of the file."""
+
+    url: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server.
+
+    attempts: in a row without a byte. timeout_seconds: without a byte within one attempt. pause_seconds: before the second
+    attempt, doubled for each later one. most_pause_seconds: a server that asks for a longer pause is not waited for.
+    """
+
+    attempts: int = 6
+    timeout_seconds: float = 60.0
+    pause_seconds: float = 1.0
+    most_pause_seconds: float = 900.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENCE = Patience()
+
+
+def look(remote: Remote, patience: Patience = PATIENCE) -> Remote:
+    """The file with its size and tag, as the server states them without sending it; unknown ones stay None.
+
+    Raises DownloadError if there is no such file, or the server cannot be reached.
+    """
+    with _tries(remote.url, patience) as tries:
+        while True:
+            with tries.attempt():
+                try:
+                    with _answer(remote.url, {}, patience, method="HEAD") as answer:
+                        return _stated(remote, answer.headers)
+                except urllib.error.HTTPError as error:
+                    if error.code not in _NO_LOOKS:
+                        raise
+                    error.close()
+                    return remote
+
+
+def text(url: str, patience: Patience = PATIENCE, most_bytes: int = 1 << 24) -> str:
+    """A short text. Raises DownloadError as `look`."""
+    with _tries(url, patience) as tries:
+        while True:
+            with tries.attempt(), _answer(url, {}, patience) as answer:
+                return answer.read(most_bytes).decode("utf-8", "replace")
+
+
+def download(
+    remote: Remote,
+    path: Path,
+    patience: Patience = PATIENCE,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Download a file to `path`, or what is missing of it.
+
+    Args:
+        progress: is called with the number of bytes that are there, at first with those of an earlier call.
+
+    Raises:
+        DownloadError: the server has no such file, cannot be reached, or sends another file than it announced.
+        DiskFull, NotWritableError: it cannot be written; what has arrived is kept.
+    """
+    part = path.with_name(path.name + ".part")
+    again = False
+    with clear_disk_errors(path, remedy="choose another root"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            remote = _fill(remote, part, patience, progress or (lambda arrived: None))
+            problem = _problem(remote, part)
+            if problem is None:
+                break
+            remove_part(path)
+            if again:
+                raise DownloadError(
+                    f"{remote.url}: {problem}, twice; nothing was kept. Try again later, or another source"
+                )
+            again = True
+        sync_path(part)
+        os.replace(part, path)  # noqa: PTH105
+        remove_part(path)
+
+
+def arrived_bytes(path: Path) -> int:
+    """How much of a file an earlier call has left."""
+    part = path.with_name(path.name + ".part")
+    return part.stat().st_size if part.is_file() else 0
+
+
+def remove_part(path: Path) -> None:
+    """Remove what an earlier call has left of a file."""
+    for suffix in (".part", ".part.json"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _fill(remote: Remote, part: Path, patience: Patience, progress: Callable[[int], None]) -> Remote:
+    """Bring the part to its full length. Returns what the server said about the file."""
+    known = _begun(part)
+    if known is None or not _same(known, remote):
+        part.unlink(missing_ok=True)
+    else:
+        remote = replace(remote, tag=remote.tag or known.tag, size_bytes=remote.size_bytes or known.size_bytes)
+    with _tries(remote.url, patience) as tries:
+        while True:
+            have = part.stat().st_size if part.is_file() else 0
+            tries.most = max(tries.most, have)
+            progress(have)
+            if have and have == remote.size_bytes:
+                return remote
+            with tries.attempt():
+                remote, complete = _receive(remote, part, have, patience, progress, tries)
+                if complete:
+                    return remote
+
+
+def _receive(
+    remote: Remote, part: Path, have: int, patience: Patience, progress: Callable[[int], None], tries: "_Tries"
+) -> tuple[Remote, bool]:
+    """Take what one answer sends of the file after its first `have` bytes. Returns it, and whether it is complete.
+
+    Raises OSError or HTTPException if the answer ends early.
+    """
+    headers = {}
+    if have:
+        headers = {"Range": f"bytes={have}-"} | ({"If-Range": remote.tag} if remote.tag else {})
+    with _answer(remote.url, headers, patience) as answer:
+        if answer.status == 206:
+            start, total = _range(answer.headers.get("Content-Range", ""))
+            if start != have or (total and remote.size_bytes and total != remote.size_bytes):
+                part.unlink()  # another file than the one that was begun
+                raise HTTPException("the file has changed since it was begun")
+        else:
+            have, total = 0, None
+        if answer.status == 416:  # nothing is left to send, or what was begun is longer than the file
+            part.unlink(missing_ok=True)
+            raise HTTPException("the server has less than what has arrived")
+        stated = _stated(remote, answer.headers, whole=not have)
+        stated = replace(stated, size_bytes=stated.size_bytes or total)
+        _note(part, stated)
+        expected = answer.headers.get("Content-Length")
+        received = 0
+        with part.open("ab" if have else "wb") as file:
+            while chunk := answer.read1(_CHUNK_BYTES):
+                file.write(chunk)
+                received += len(chunk)
+                tries.heard(have + received)
+                progress(have + received)
+        if expected is not None and received < int(expected):
+            raise HTTPException(f"the connection ended after {size(have + received)}")
+        if stated.size_bytes is not None and have + received < stated.size_bytes:
+            raise HTTPException(f"{size(have + received)} of {size(stated.size_bytes)} were sent")
+        return stated, True
+
+
+def _problem(remote: Remote, part: Path) -> str | None:
+    """Why the part is not the file; None if it is."""
+    have = part.stat().st_size
+    if remote.size_bytes is not None and have != remote.size_bytes:
+        return f"{have:,} bytes were sent, and {remote.size_bytes:,} announced"
+    if remote.sha256 is not None:
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != remote.sha256:
+            return f"its SHA-256 is {found[:12]}…, and {remote.sha256[:12]}… is published"
+    return None
+
+
+def _begun(part: Path) -> Remote | None:
+    """What the part was begun as."""
+    note = part.with_name(part.name + ".json")
+    if not part.is_file():
+        return None
+    try:
+        return Remote(**json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note(part: Path, remote: Remote) -> None:
+    part.with_name(part.name + ".json").write_text(json.dumps(asdict(remote)), encoding="utf-8")
+
+
+def _same(known: Remote, remote: Remote) -> bool:
+    """Whether nothing that is known about two files says that they differ."""
+    if known.sha256 is not None and known.sha256 == remote.sha256:
+        return True
+    pairs = ((getattr(known, field), getattr(remote, field)) for field in ("url", "size_bytes", "sha256", "tag"))
+    return all(one is None or other is None or one == other for one, other in pairs)
+
+
+def _stated(remote: Remote, headers: Any, *, whole: bool = True) -> Remote:
+    """The file with what an answer says about it. What was known before is not replaced."""
+    length = headers.get("Content-Length") if whole and not headers.get("Content-Encoding") else None
+    tag = headers.get("ETag")
+    strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+    size_bytes = int(length) if length and length.isdigit() else None
+    return replace(remote, size_bytes=remote.size_bytes or size_bytes, tag=remote.tag or strong)
+
+
+def _range(text: str) -> tuple[int | None, int | None]:
+    """First byte and whole length of `bytes 5-9/10`."""
+    span, _, total = text.removeprefix("bytes ").partition("/")
+    first = span.partition("-")[0]
+    return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
+
+
+def _answer(url: str, headers: dict[str, str], patience: Patience, method: str = "GET") -> Any:
+    """The answer of the server, also 416. Raises HTTPError for other statuses than success."""
+    request = urllib.request.Request(url, headers={"User-Agent": "mmgrid", "Accept-Encoding": "identity"} | headers)
+    request.method = method
+    try:
+        return urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http and https only: see `_tries`
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            return error
+        raise
+
+
+class _Tries:
+    """Counts attempts in a row without a byte, and waits between them."""
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        self.url, self.patience, self.failed, self.most = url, patience, 0, 0
+
+    def heard(self, arrived: int) -> None:
+        """So many bytes have arrived; if these are more than ever, the server gets all attempts again."""
+        if arrived > self.most:
+            self.failed, self.most = 0, arrived
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One attempt. If it fails in a way that may pass, it ends after a pause. Raises DownloadError otherwise."""
+        try:
+            yield
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code not in _BUSY:
+                raise DownloadError(f"{self.url}: {_refused(error)}") from error
+            self._wait(f"the server answers {error.code} ({error.reason})", _pause_asked(error.headers), error)
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise DownloadError(
+                    f"{self.url}: its certificate is not valid ({reason}); check the address"
+                ) from error
+            if isinstance(reason, TimeoutError):
+                reason = f"nothing came for {duration(self.patience.timeout_seconds)}"
+            self._wait(str(reason) or type(error).__name__, None, error)
+
+    def _wait(self, why: str, asked_seconds: float | None, error: Exception) -> None:
+        self.failed += 1
+        longest = self.patience.most_pause_seconds
+        later = "what has arrived is kept: run the same command again"
+        if asked_seconds is not None and asked_seconds > longest:
+            raise DownloadError(
+                f"{self.url}: {why}, and asks to wait {duration(asked_seconds)}; {later} then"
+            ) from error
+        if self.failed >= self.patience.attempts:
+            raise DownloadError(f"{self.url}: {why}, after {self.failed} attempts; {later} later") from error
+        pause = self.patience.pause_seconds * 2 ** (self.failed - 1)
+        self.patience.sleep(min(pause, _LONGEST_SECONDS) if asked_seconds is None else asked_seconds)
+
+
+@contextlib.contextmanager
+def _tries(url: str, patience: Patience) -> Iterator[_Tries]:
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url}: is no address of a server; it should begin with https://")
+    yield _Tries(url, patience)
+
+
+def _pause_asked(headers: Any) -> float | None:
+    """Seconds that a server asks to wait, from `Retry-After`: a number or a date."""
+    asked = (headers.get("Retry-After") or "").strip()
+    if asked.isdigit():
+        return float(asked)
+    try:
+        moment = email.utils.parsedate_to_datetime(asked)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def _refused(error: urllib.error.HTTPError) -> str:
+    if error.code in (404, 410):
+        return "the server has no such file; check the name of the domain and the address"
+    if error.code in (401, 403):
+        return f"the server refuses it ({error.code}); check the address, and whether it needs a permission"
+    return f"the server answers {error.code} ({error.reason}); check the address"
