@@ -23,7 +23,6 @@ from typing import Any
 
 from mmgrid.files.disk import clear_disk_errors
 from mmgrid.files.folder import sync_path
-from mmgrid.quantities import duration, size
 
 _CHUNK_BYTES = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -189,9 +188,9 @@ def _receive(
                 tries.heard(have + received)
                 progress(have + received)
         if expected is not None and received < int(expected):
-            raise HTTPException(f"the connection ended after {size(have + received)}")
+            raise HTTPException(f"the connection ended after {have + received:,} bytes")
         if stated.size_bytes is not None and have + received < stated.size_bytes:
-            raise HTTPException(f"{size(have + received)} of {size(stated.size_bytes)} were sent")
+            raise HTTPException(f"{have + received:,} of {stated.size_bytes:,} bytes were sent")
         return stated, True
 
 
@@ -287,7 +286,7 @@ class _Tries:
                     f"{self.url}: its certificate is not valid ({reason}); check the address"
                 ) from error
             if isinstance(reason, TimeoutError):
-                reason = f"nothing came for {duration(self.patience.timeout_seconds)}"
+                reason = f"nothing came for {self.patience.timeout_seconds:g} s"
             self._wait(str(reason) or type(error).__name__, None, error)
 
     def _wait(self, why: str, asked_seconds: float | None, error: Exception) -> None:
@@ -295,9 +294,7 @@ class _Tries:
         longest = self.patience.most_pause_seconds
         later = "what has arrived is kept: run the same command again"
         if asked_seconds is not None and asked_seconds > longest:
-            raise DownloadError(
-                f"{self.url}: {why}, and asks to wait {duration(asked_seconds)}; {later} then"
-            ) from error
+            raise DownloadError(f"{self.url}: {why}, and asks to wait {asked_seconds:,.0f} s; {later} then") from error
         if self.failed >= self.patience.attempts:
             raise DownloadError(f"{self.url}: {why}, after {self.failed} attempts; {later} later") from error
         pause = self.patience.pause_seconds * 2 ** (self.failed - 1)
