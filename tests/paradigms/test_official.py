@@ -1,9 +1,11 @@
 """The options of `compat = "official"`: each has its effect, and none is a default."""
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from test_grounding import _generated, _grounding
 
 from kits.small import make_backbone, make_tokenizer, semb_recipe, semid_recipe, text_recipe
@@ -18,9 +20,13 @@ from mmgrid.paradigms.text.grounding import DAY_MS, popularity_factor
 from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.semantic_ids.item_codes import ItemCodes
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories
+from mmgrid.training.schedule import EpochSequence
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
+
+
+TRAINING = ("weight_decay", "gradient_clipping", "precision", "order")
 
 
 @pytest.mark.parametrize("paradigm", ["text", "semid", "semb", "sasrec"])
@@ -33,9 +39,9 @@ def test_the_options_are_no_defaults(paradigm: str) -> None:
     assert (
         changed
         == {
-            "text": {"history_length", "popularity_gamma", "without_popularity", "masked"},
-            "semid": {"history_length", "renormalise", "hits", "masked"},
-            "semb": {"targets"},
+            "text": {*TRAINING, "history_length", "popularity_gamma", "without_popularity", "masked"},
+            "semid": {*TRAINING, "divisor", "history_length", "renormalise", "hits", "masked"},
+            "semb": {"gradient_clipping", "prompt_counts", "targets"},
             "sasrec": set(),
         }[paradigm]
     )
@@ -179,3 +185,58 @@ def test_semid_can_keep_the_history_in_the_list() -> None:
         ranks[masked] = paradigm.rank(model, histories, ITEMS, np.array([8]))[0]
     assert ranks["own"] == NOT_RANKED
     assert ranks["nothing"] < 40
+
+
+def test_the_official_numbers_of_training_reach_the_optimizer() -> None:
+    """config/title.yml of the official code: torch.optim.AdamW's own decay, no clipping, weights in bf16, no shuffling."""
+    official = PARADIGMS["text"].resolve({}, backbone_kind="tiny", compat="official").training("phase1")
+    assert (official.weight_decay, official.max_grad_norm) == (0.01, 0)
+    assert (official.precision, official.order) == ("bf16-weights", "time")
+    assert official.weight_decay == inspect.signature(torch.optim.AdamW).parameters["weight_decay"].default
+
+
+def test_examples_come_by_time_with_item_dialogues_first() -> None:
+    histories = make_histories([[1, 2, 3, 4], [5, 6, 7]], [[0, 40, 20, 50], [5, 30, 60]])
+    paradigm, _ = _semid()
+    examples = paradigm.examples(histories, ITEMS, Phase("pretrain", 10, PHASE.end), seed=0)
+    order = [int(EpochSequence(examples, 1, 0, order="time")._order(0)[place]) for place in range(len(examples))]
+    dialogues, times = examples.item_dialogues, examples.times[order]
+    assert dialogues > 0
+    assert min(order[:dialogues]) >= len(examples) - dialogues
+    assert sorted(times[dialogues:].tolist()) == times[dialogues:].tolist()
+    assert set(times[dialogues:].tolist()) == {20, 30, 40, 50, 60}
+
+
+def test_the_divisor_of_semids_loss() -> None:
+    """By the official code's: the weighted sum over the number of answer tokens."""
+    (ours, model), (official, same) = _semid(), _semid(divisor="tokens")
+    examples = ours.examples(random_histories(6, 40), ITEMS, PHASE, seed=0)
+    batch = examples.collate([examples.draw(index, 0) for index in range(len(examples))])
+    code = batch["labels"] >= ours.tokens.first
+    share = float((~code).float().mean() + 10 * code.float().mean())
+    assert 1.5 < share < 10
+    assert official.loss(same, batch).item() == pytest.approx(share * ours.loss(model, batch).item(), rel=1e-5)
+
+
+def test_the_prompt_of_semb_beside_or_within_the_tokens_of_a_text(tmp_path) -> None:
+    backbone = make_backbone(TOKENIZER)
+    tables = {}
+    for counts in (False, True):
+        recipe = semb_recipe(prompt="Compress", text_tokens=14, title_tokens=14, prompt_counts=counts)
+        paradigm, model = Semb.create(recipe, backbone, TOKENIZER, seed=0)
+        (tmp_path / str(counts)).mkdir()
+        paradigm.save(model, tmp_path / str(counts))
+        again, _ = Semb.load(tmp_path / str(counts))
+        tables[counts] = again.tokens(ITEMS)
+    prompt = len(tables[True].prompt)
+    whole = [table.lengths(np.arange(40)) + (prompt if counts else 0) for counts, table in tables.items()]
+    assert [lengths.max() for lengths in whole] == [14, 14]
+    assert "prompt_counts" not in (tmp_path / "False" / "config.json").read_text()
+    recipe = semb_recipe(text_tokens=3, prompt_counts=True)
+    with pytest.raises(ValueError, match=r"text_tokens 3: the prompt has \d+ tokens, .* raise text_tokens"):
+        Semb.create(recipe, backbone, TOKENIZER, seed=0)[0].tokens(ITEMS)
+
+
+def test_a_base_that_counts_its_prompt_is_another_base() -> None:
+    ours, official = (semb_recipe(prompt_counts=counts) for counts in (False, True))
+    assert PARADIGMS["semb"].base_values(official) == {**PARADIGMS["semb"].base_values(ours), "prompt_counts": True}

@@ -1,8 +1,11 @@
 """Recipes: given values override the defaults of the paradigm and of the kind of backbone."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
+from mmgrid.grid.cells.chains import phase_values
 from mmgrid.paradigms import PARADIGMS, PhaseValues
 from mmgrid.paradigms.sasrec.spec import SasrecRecipe
 from mmgrid.paradigms.semb.spec import SembRecipe
@@ -106,3 +109,40 @@ def test_values_of_the_untrained_model() -> None:
     values = PARADIGMS["semb"].base_values
     assert set(values(_resolve("semb"))) == {"prompt", "text_tokens", "title_tokens", "history_length"}
     assert values(_resolve("semb")) == values(_resolve("semb", learning_rate=1, epochs=9, negatives=3))
+
+
+@pytest.mark.parametrize("paradigm", [name for name, spec in PARADIGMS.items() if spec.recipe])
+def test_the_precision_of_evaluations_is_no_value_of_training(paradigm: str) -> None:
+    plain, rounded = _resolve(paradigm), _resolve(paradigm, evaluation_precision="bf16")
+    assert "evaluation_precision" in rounded.EVALUATION
+    assert phase_values(rounded, "pretrain") == phase_values(plain, "pretrain")
+
+
+def test_a_paradigms_own_values_of_evaluation_are_added_to_the_common_ones() -> None:
+    class Own(SembRecipe):
+        EVALUATION = ("negatives",)
+
+    assert Own.EVALUATION == ("evaluation_precision", "negatives")
+    assert "beam_width" in _resolve("semid").EVALUATION
+
+
+def test_the_values_of_a_step_are_those_of_the_recipe() -> None:
+    given = {"optimizer": "adam", "gradient_clipping": 0.5, "attention": "eager", "compile": True, "order": "time"}
+    training = _resolve("semb", **given).training("phase1")
+    assert training.max_grad_norm == 0.5
+    assert all(getattr(training, name) == value for name, value in given.items() if name != "gradient_clipping")
+
+
+@pytest.mark.parametrize(
+    ("paradigm", "given", "problem"),
+    [
+        ("semb", {"order": "time", "rehearsal": 0.5}, "rehearsal mixes examples of all times"),
+        ("semb", {"attention": "flash_attention_2", "precision": "float32"}, 'bfloat16 only; set precision = "bf16"'),
+        ("text", {"engine": "vllm", "evaluation_precision": "bf16"}, "set engine_options = { dtype"),
+        ("text", {"gradient_clipping": -1}, "greater than or equal to 0"),
+        ("text", {"optimizer": "sgd"}, "'adamw', 'adam' or 'adamw_8bit'"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(paradigm: str, given: dict, problem: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(problem)):
+        _resolve(paradigm, **given)

@@ -28,6 +28,16 @@ def check_precision(precision: str) -> None:
         DeviceError: it has not.
     """
     place = device()
-    if precision == "bf16" and not has_bf16(place):
+    if precision != "float32" and not has_bf16(place):
         needs = "macOS 14 or newer" if place == "mps" else "a newer GPU"
-        raise DeviceError(f'precision = "bf16" needs {needs} on this device ({place}); set precision = "float32"')
+        raise DeviceError(
+            f'precision = "{precision}" needs {needs} on this device ({place}); set precision = "float32"'
+        )
+
+
+def autocast(place: str, precision: str) -> torch.autocast:
+    """Within it, a model on this kind of device computes in bfloat16 where that is safe, if `precision` is "bf16".
+
+    With "float32" it computes as its weights are, also within another such block.
+    """
+    return torch.autocast(place, torch.bfloat16, enabled=precision == "bf16")

@@ -29,8 +29,11 @@ class TextEmbedder:
     revision: str | None = None
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [texts, width]; zeros for an empty text."""
-        return self._embed(texts)
+        """float32 [texts, width]; zeros for an empty text. The precision of the model that asks has no effect."""
+        from mmgrid.backbone.device import autocast, device
+
+        with autocast(device(), "float32"):
+            return self._embed(texts)
 
     @cached_property
     def _embed(self) -> Callable[[Sequence[str]], np.ndarray]:

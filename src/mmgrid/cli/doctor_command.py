@@ -13,6 +13,7 @@ _OPTIONAL = {
     "vllm": 'engine = "vllm" of text: pip install "mmgrid[vllm]", on Linux',
     "sentence-transformers": 'item vectors by a sentence model: pip install "mmgrid[sentence-transformers]"',
     "optuna": 'searches over numbers of merges: pip install "mmgrid[search]"',
+    "bitsandbytes": 'optimizer = "adamw_8bit" on a GPU: pip install "mmgrid[bitsandbytes]"',
     "peft": 'training LoRA adapters: pip install "mmgrid[lora]" (merging them does without)',
 }
 _LITTLE_DISK = 5 << 30

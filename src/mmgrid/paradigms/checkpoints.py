@@ -54,6 +54,8 @@ def load_checkpoint(
         raise
     except (*LOAD_ERRORS, RuntimeError) as error:  # torch raises RuntimeError for weights that do not fit
         raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
+    if values and loaded.recipe is None:
+        raise CheckpointError(f"{folder}: {loaded.name} sets no `recipe`, so {', '.join(values)} cannot be given")
     if values:
         loaded.recipe = type(loaded.recipe).model_validate(loaded.recipe.model_dump() | dict(values))
     return loaded, model

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from mmgrid.frozen import Frozen
-from mmgrid.training.recipe import Lora, Precision, Schedule, TrainingRecipe
+from mmgrid.training.recipe import Attention, Lora, Optimizer, Order, Precision, Schedule, TrainingRecipe
 
 WhichTargets = Literal["phase", "history"]
 Compat = Literal["official"]
@@ -39,16 +39,21 @@ class PhaseSteps(Frozen):
         return int(getattr(self, phase))
 
 
+OFFICIAL_TRAINING = {"weight_decay": 0.01, "gradient_clipping": 0.0, "precision": "bf16-weights", "order": "time"}
+"""How the paper's official code trains text and semid: torchtune with AdamW as torch has it, `clip_grad_norm: null`,
+`dtype: bf16`, `shuffle: False` over examples sorted by time (config/title.yml, config/sem_id.yml).
+"""
+
 PER_PHASE = ("epochs", "learning_rate", "least_steps")
 
 
 class Recipe(Frozen):
     """All values of a paradigm, as set by `[paradigms.NAME]` in a grid file; a paradigm adds its own.
 
-    EVALUATION names the values that affect only the evaluation of a trained model.
+    EVALUATION names the values that affect only the evaluation of a trained model; a paradigm adds its own.
     """
 
-    EVALUATION: ClassVar[tuple[str, ...]] = ()
+    EVALUATION: ClassVar[tuple[str, ...]] = ("evaluation_precision",)
 
     history_length: int = Field(default=25, ge=1, description="maximum interactions that a model reads")
     epochs: PhaseValues
@@ -75,6 +80,37 @@ class Recipe(Frozen):
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     schedule: Schedule = "constant"
     precision: Precision = "float32"
+    evaluation_precision: Literal["float32", "bf16"] = Field(
+        default="float32",
+        json_schema_extra={"absent_means": "float32"},
+        description="in which a trained model ranks; scores and distances are always computed in float32 or above",
+    )
+    optimizer: Optimizer = Field(
+        default="adamw",
+        json_schema_extra={"absent_means": "adamw"},
+        description="AdamW, Adam, or AdamW with moments in 8 bits, which needs mmgrid[bitsandbytes] and a GPU",
+    )
+    gradient_clipping: float = Field(
+        default=1.0,
+        ge=0,
+        json_schema_extra={"absent_means": 1.0},
+        description="maximum norm of the gradient; 0 for no clipping",
+    )
+    attention: Attention = Field(
+        default="sdpa",
+        json_schema_extra={"absent_means": "sdpa"},
+        description="how training computes attention; flash_attention_2 needs its package and a GPU",
+    )
+    compile: bool = Field(
+        default=False,
+        json_schema_extra={"absent_means": False},
+        description="compile the layers for training: slow first steps, faster ones on a GPU",
+    )
+    order: Order = Field(
+        default="shuffled",
+        json_schema_extra={"absent_means": "shuffled"},
+        description="of the examples: drawn anew in each epoch, or by the time of their targets",
+    )
     accumulation: int = Field(default=1, gt=0)
     lora: Lora | None = Field(
         default=None,
@@ -82,12 +118,30 @@ class Recipe(Frozen):
         description="train a low-rank adapter of the linear layers, and no weights; needs the extra mmgrid[lora]",
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        named = (name for kind in reversed(cls.__mro__) for name in vars(kind).get("EVALUATION", ()))
+        cls.EVALUATION = tuple(dict.fromkeys(named))
+
     @model_validator(mode="after")
     def _one_way_to_the_base(self) -> "Recipe":
         if self.lora is not None and self.base_decay:
             raise ValueError(
                 "base_decay goes without lora, whose weight_decay pulls to the base; leave one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _in_one_order(self) -> "Recipe":
+        if self.rehearsal and self.order == "time":
+            raise ValueError('rehearsal mixes examples of all times; leave it out, or set order = "shuffled"')
+        return self
+
+    @model_validator(mode="after")
+    def _flash_is_half(self) -> "Recipe":
+        if self.attention == "flash_attention_2" and self.precision == "float32":
+            raise ValueError('attention = "flash_attention_2" computes in bfloat16 only; set precision = "bf16"')
         return self
 
     def training(self, phase: str) -> TrainingRecipe:
@@ -101,7 +155,12 @@ class Recipe(Frozen):
             base_decay=self.base_decay,
             warmup_ratio=self.warmup_ratio,
             schedule=self.schedule,
+            optimizer=self.optimizer,
+            max_grad_norm=self.gradient_clipping,
             precision=self.precision,
+            attention=self.attention,
+            compile=self.compile,
+            order=self.order,
             accumulation=self.accumulation,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from mmgrid.backbone.device import device
+from mmgrid.backbone.device import autocast, check_precision, device
 from mmgrid.backbone.text_embedder import TextEmbedder
 from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_out, known_now
 from mmgrid.data.held_out import HeldOut, Target
@@ -128,7 +129,8 @@ class Recommender:
         known = known_now(corpus, self.facts.catalogue or "closed")  # type: ignore[arg-type]
         users = _histories(histories, known)
         paradigm, model = self._prepared(known, part or corpus.name, part)
-        best, scores = paradigm.recommend(model, users, known.items, k)
+        with ranking(paradigm, model):
+            best, scores = paradigm.recommend(model, users, known.items, k)
         ids, titles = known.items.ids, known.items.titles
         return [
             [
@@ -244,7 +246,19 @@ class Recommender:
 
 def ranks_of(paradigm: Paradigm, model: nn.Module, known: HeldOut) -> np.ndarray:
     """int64 [users]: the rank of each held-out target; `paradigm` must be prepared with `known`."""
-    return paradigm.rank(model, known.users.histories, known.items, known.users.targets)
+    with ranking(paradigm, model):
+        return paradigm.rank(model, known.users.histories, known.items, known.users.targets)
+
+
+def ranking(paradigm: Paradigm, model: nn.Module) -> AbstractContextManager[Any]:
+    """Within it, the model computes in the `evaluation_precision` of the paradigm's recipe.
+
+    Raises:
+        DeviceError: the device has not this precision.
+    """
+    precision = getattr(paradigm.recipe, "evaluation_precision", "float32")
+    check_precision(precision)
+    return autocast(next(model.parameters()).device.type, precision)
 
 
 def evaluation_needs(paradigm: str, known: Known, embedder: TextEmbedder | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import CannotTrainError, Paradigm, TrainingStart
 from mmgrid.paradigms.layouts import LayoutError, export_checkpoint, import_checkpoint
+from mmgrid.paradigms.recommender import ranking
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
 
@@ -204,6 +205,21 @@ class ParadigmKit:
         for place in (0, 5, N_ITEMS - histories.lengths.max() - 1):
             targets = best[:, place]
             assert (paradigm.rank(model, histories, items, targets) == place).all()
+
+    def test_it_ranks_in_the_evaluation_precision_of_its_recipe(self, case, items, histories) -> None:
+        paradigm, model = case.make(items)
+        seen: list[Any] = []
+        layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+        for layer in layers:
+            layer.register_forward_hook(lambda _, inputs, output: seen.append(output))
+        for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+            paradigm.recipe = case.recipe.model_copy(update={"evaluation_precision": precision})
+            seen.clear()
+            with ranking(paradigm, model):
+                _, scores = paradigm.recommend(model, histories, items, 5)
+            assert {output.dtype for output in seen} <= {dtype}
+            assert np.isfinite(scores).all()
+            assert scores.dtype == np.float32
 
     def test_recommends_only_candidates_outside_the_history(self, case, items, histories) -> None:
         items = items.with_candidates(np.setdiff1d(np.arange(N_ITEMS), CLOSED))

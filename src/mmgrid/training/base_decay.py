@@ -20,7 +20,7 @@ class BaseDecay:
     """
 
     def __init__(self, model: nn.Module, base: Path, rate: float):
-        """Read the base's weights: as much memory as the model's, in float32.
+        """Read the base's weights: as much memory as the model's.
 
         Raises:
             ValueError: the folder holds none of the weights that are trained.
@@ -30,7 +30,7 @@ class BaseDecay:
             name: tensor for file in sorted(base.glob("*.safetensors")) for name, tensor in load_file(file).items()
         }
         self.home: dict[Tensor, Tensor] = {
-            weight: stored[name].to(weight.device, torch.float32)
+            weight: stored[name].to(weight.device, weight.dtype)
             for name, weight in model.named_parameters()
             if name in stored and weight.requires_grad
         }

@@ -28,6 +28,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmgrid.backbone.device import check_precision, device
 from mmgrid.training.base_decay import BaseDecay
+from mmgrid.training.computation import computing
+from mmgrid.training.errors import TrainingError
+from mmgrid.training.optimizer import own_class, trainer_options
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
@@ -39,10 +42,6 @@ Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 LOSS_POINTS = 200  # approximate length of a loss curve
 SAVE_SECONDS = 60.0
 SAVE_SHARE = 0.02  # largest share of the time that goes into step checkpoints
-
-
-class TrainingError(RuntimeError):
-    """Training cannot continue; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ def fit(
             f"{type(model).__name__}.config is a {type(config).__name__}, and Transformers expects a PreTrainedConfig "
             "there; give the attribute another name"
         )
-    sequence = EpochSequence(examples, recipe.epochs, seed, least=recipe.least_steps * recipe.batch_size)
+    least = recipe.least_steps * recipe.batch_size
+    sequence = EpochSequence(examples, recipe.epochs, seed, least=least, order=recipe.order)
     if len(sequence) == 0:
         raise TrainingError(
             "no training examples: a recommender needs a user with a target in this phase and an item before it, "
@@ -102,13 +102,14 @@ def fit(
     micro_batch = _micro_batch(recipe)
     steps = math.ceil(len(sequence) / recipe.batch_size)
     every = max(1, steps // LOSS_POINTS)
-    with tracked(tracking):
+    with computing(model, recipe), tracked(tracking):
         trainer = _LossTrainer(
             model=model,
             args=_arguments(recipe, step_folder, seed, steps, every, micro_batch, tracking),
             train_dataset=sequence,
             data_collator=examples.collate,
             callbacks=[_StepCallback(progress, every, save_seconds)],
+            optimizer_cls_and_kwargs=own_class(recipe),
         )
         trainer.batch_loss = loss
         if recipe.base_decay:
@@ -192,6 +193,7 @@ def _arguments(
         project=tracking.project if tracking else "huggingface",
         trackio_space_id=os.environ.get("TRACKIO_SPACE_ID"),  # by default it stays on this machine
         dataloader_pin_memory=device() == "cuda",
+        **trainer_options(recipe),
     )
     # Use one GPU per process; torch's DataParallel would split packed rows at arbitrary places.
     arguments._n_gpu = min(arguments.n_gpu, 1)

@@ -26,7 +26,7 @@ from mmgrid.merging.models.sources import is_adapter
 from mmgrid.merging.output.adapter import Adapter, write_adapter_files
 from mmgrid.merging.output.record import relative_path
 from mmgrid.seeds import derive
-from mmgrid.training.fit import TrainingError
+from mmgrid.training.errors import TrainingError
 from mmgrid.training.recipe import ALL_LINEAR, Lora
 
 _NAME = "default"  # of the adapter in its layers

@@ -6,7 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mmgrid.frozen import Frozen
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "bf16-weights"]
+"""`bf16`: computed in bfloat16 where that is safe (autocast), with weights in float32; `bf16-weights`: weights, gradients
+and moments, too, are bfloat16 during the training."""
+Optimizer = Literal["adamw", "adam", "adamw_8bit"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+Order = Literal["shuffled", "time"]
 Schedule = Literal["cosine", "constant"]
 ALL_LINEAR = "all-linear"  # as PEFT says it
 
@@ -25,9 +30,13 @@ class TrainingRecipe(BaseModel):
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="share of the steps used for warm-up")
     warmup_steps: int = Field(default=0, ge=0, description="warm-up in steps; overrides the ratio if > 0")
     schedule: Schedule = "cosine"
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    optimizer: Optimizer = "adamw"
+    max_grad_norm: float = Field(default=1.0, ge=0, description="maximum norm of the gradient; 0 for no clipping")
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     precision: Precision = "float32"
+    attention: Attention = "sdpa"
+    compile: bool = Field(default=False, description="compile the layers")
+    order: Order = Field(default="shuffled", description="of the examples: drawn anew in each epoch, or by time")
     accumulation: int = Field(default=1, gt=0, description="micro-batches per optimizer step")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from mmgrid.training.fit import TrainingError
+from mmgrid.training.errors import TrainingError
 
 # Transformers renames its methods and their argument; the old names work until version 6.
 _NAMES = ("activation_checkpointing", "gradient_checkpointing")

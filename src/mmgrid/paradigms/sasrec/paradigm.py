@@ -27,8 +27,9 @@ class Sasrec(Paradigm[SasrecModel]):
 
     name = "sasrec"
 
-    def __init__(self, history_length: int):
+    def __init__(self, history_length: int, recipe: SasrecRecipe | None = None):
         self.history_length = history_length
+        self.recipe = recipe or SasrecRecipe()
 
     @staticmethod
     def create(recipe: SasrecRecipe, items: Items, seed: int) -> SasrecModel:
@@ -49,13 +50,15 @@ class Sasrec(Paradigm[SasrecModel]):
     @classmethod
     def start(cls, recipe: SasrecRecipe, start: TrainingStart) -> tuple["Sasrec", SasrecModel]:
         if start.folder is not None:
-            return cls.load(start.folder)
-        return cls(recipe.history_length), cls.create(recipe, start.items, start.seed)
+            return cls.load(start.folder, recipe)
+        return cls(recipe.history_length, recipe), cls.create(recipe, start.items, start.seed)
 
     @classmethod
-    def load(cls, folder: Path, recipe: Any = None, domain: str | None = None) -> tuple["Sasrec", SasrecModel]:
+    def load(
+        cls, folder: Path, recipe: SasrecRecipe | None = None, domain: str | None = None
+    ) -> tuple["Sasrec", SasrecModel]:
         model = whole_model(SasrecModel, folder, dtype=torch.float32)
-        return cls(model.config.history_length), model
+        return cls(model.config.history_length, recipe), model
 
     def save(self, model: SasrecModel, folder: Path) -> None:
         model.save_pretrained(str(folder))
@@ -104,6 +107,7 @@ class SasrecExamples:
 
     def __init__(self, windows: Windows, items: Items, history_length: int):
         self.windows = windows
+        self.times = windows.times
         self.width = history_length + 1
         self.closed = torch.ones(len(items), dtype=torch.bool)
         self.closed[torch.as_tensor(items.candidates)] = False

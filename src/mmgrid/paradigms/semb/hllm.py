@@ -192,7 +192,8 @@ def _official_settings(config: SembConfig, tokenizer: Any, checkpoint: Path) -> 
                 "was trained without them: it would score differently"
             )
         prompt, keys = f"{config.prompt} ".lstrip(), ["title", " description"]
-        length = len(tokenizer(f"{config.prompt} title:".strip())["input_ids"]) + config.text_tokens
+        beside = 0 if config.prompt_counts else len(tokenizer(f"{config.prompt} title:".strip())["input_ids"])
+        length = beside + config.text_tokens
         notes.append(
             f"The column of descriptions must be called {keys[1]!r}, with the blank; items without a description have "
             "none there"

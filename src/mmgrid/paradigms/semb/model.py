@@ -19,7 +19,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.shared.packing import TokenTable, attention_mask, mask_for, pack
+from mmgrid.paradigms.shared.packing import (
+    TokenTable,
+    attention_mask,
+    end_to_end,
+    is_varlen,
+    mask_for,
+    pack,
+    sequence_lengths,
+)
 from mmgrid.seeds import derive
 
 MODEL_TYPE = "mmgrid_semb"
@@ -33,6 +41,7 @@ class SembConfig(PreTrainedConfig):
 
     model_type = MODEL_TYPE
     text_keys: "list[str] | None" = None
+    prompt_counts: bool = False
     sub_configs = {"item_config": AutoConfig, "user_config": AutoConfig}  # pyright: ignore
 
     def __init__(
@@ -44,9 +53,13 @@ class SembConfig(PreTrainedConfig):
         title_tokens: int = 48,
         history_length: int = 25,
         text_keys: list[str] | None = None,
+        prompt_counts: bool = False,
         **options: Any,
     ):
-        """`text_keys`: read items as HLLM's official code does, from these fields; None reads them as semb does."""
+        """Args:
+        text_keys: read items as HLLM's official code does, from these fields; None reads them as semb does.
+        prompt_counts: whether the prompt's tokens are among the `text_tokens`.
+        """
         self.item_config = _as_config(item_config)
         self.user_config = _as_config(user_config)
         self.prompt = prompt
@@ -55,6 +68,8 @@ class SembConfig(PreTrainedConfig):
         self.history_length = history_length
         if text_keys:  # else absent, as in older checkpoints
             self.text_keys = text_keys
+        if prompt_counts:  # likewise
+            self.prompt_counts = prompt_counts
         super().__init__(**options)
 
     @classmethod
@@ -139,6 +154,15 @@ class SembModel(PreTrainedModel):
         flat = embedded.reshape(-1, embedded.shape[-1])
         token = self.item_token.to(flat.dtype).expand(len(item_places), -1)
         embedded = flat.index_copy(0, item_places, token).view_as(embedded)
+        if is_varlen(self.item_tower.config):
+            source, lengths = end_to_end(position_ids, segments, item_places)
+            hidden = self.item_tower(
+                inputs_embeds=embedded.reshape(-1, embedded.shape[-1])[source][None],
+                position_ids=position_ids.ravel()[source][None],
+                use_cache=False,
+                **sequence_lengths(lengths),
+            ).last_hidden_state
+            return hidden[0, lengths.cumsum(0) - 1]
         hidden = self.item_tower(
             inputs_embeds=embedded,
             attention_mask=mask_for(attention_mask(segments), self.item_tower.config, embedded.dtype),

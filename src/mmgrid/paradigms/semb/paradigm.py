@@ -26,7 +26,7 @@ from mmgrid.paradigms.shared.packing import TokenTable, pack
 from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import generator
-from mmgrid.training.fit import TrainingError
+from mmgrid.training.errors import TrainingError
 
 # Items and users per block, by kind of device: activations should stay in a CPU's cache, and must fill a GPU.
 ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
@@ -54,7 +54,7 @@ class Semb(Paradigm[SembModel]):
         cls, recipe: SembRecipe, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
     ) -> tuple["Semb", SembModel]:
         """Θ⁽⁰⁾: the untrained two-tower model over a backbone, the same for all domains of a grid."""
-        options = {name: getattr(recipe, name) for name in MODEL_VALUES}
+        options = {name: getattr(recipe, name) for name in (*MODEL_VALUES, "prompt_counts")}
         model = SembModel.over(backbone, seed, **options)
         return cls(model.config, tokenizer, recipe), model
 
@@ -166,7 +166,13 @@ class Semb(Paradigm[SembModel]):
         if self.config.text_keys:
             return self._official_tokens(items, self.config.text_keys)
         encode = partial(self.tokenizer, add_special_tokens=False)
-        limit = self.config.text_tokens
+        prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
+        limit = self.config.text_tokens - (len(prompt) if self.config.prompt_counts else 0)
+        if limit < 1:
+            raise ValueError(
+                f"text_tokens {self.config.text_tokens}: the prompt has {len(prompt)} tokens, and prompt_counts leaves "
+                "none for an item's text; raise text_tokens"
+            )
         titles = encode([f" {title}" for title in items.titles])["input_ids"]
         described = [i for i, description in enumerate(items.descriptions) if description]
         texts = [title[: min(self.config.title_tokens, limit)] for title in titles]
@@ -174,7 +180,6 @@ class Semb(Paradigm[SembModel]):
             descriptions = encode([f" description: {items.descriptions[i]}" for i in described])["input_ids"]
             for i, description in zip(described, descriptions, strict=True):
                 texts[i] = (texts[i] + description)[:limit]
-        prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
         return TokenTable.of(prompt, texts)
 
     def _official_tokens(self, items: Items, keys: Sequence[str]) -> TokenTable:
@@ -195,6 +200,7 @@ class SembExamples:
 
     def __init__(self, windows: Windows, table: TokenTable, candidates: np.ndarray, recipe: SembRecipe, seed: int):
         self.windows = windows
+        self.times = windows.times
         self.table = table
         self.candidates = candidates
         # Each micro-batch draws a full pool: gradient accumulation must not shrink it.

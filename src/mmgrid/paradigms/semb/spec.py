@@ -17,6 +17,11 @@ class SembRecipe(Recipe):
 
     prompt: str = "Compress the following sentence into embedding:"
     text_tokens: int = Field(default=64, ge=1, description="tokens of title and description, without the prompt")
+    prompt_counts: bool = Field(
+        default=False,
+        json_schema_extra={"absent_means": False},
+        description="whether the prompt's tokens are among the text_tokens, as in the official code",
+    )
     title_tokens: int = Field(default=48, ge=1, description="maximum tokens of the title")
     negatives: int = Field(default=512, ge=1, description="uniform negatives, pooled over the batch")
     batch_negatives: bool = Field(default=False, description="use the batch's items as negatives, too")
@@ -61,7 +66,12 @@ class SembSpec(ParadigmSpec):
         "batch_size": 16,
         "precision": "float32",
     }
-    official_defaults = {"history_length": 25, "targets": "history"}
+    official_defaults = {
+        "history_length": 25,
+        "targets": "history",
+        "gradient_clipping": 0.0,
+        "prompt_counts": True,
+    }
     towers = {"item": ("item_tower.*", "item_token"), "user": ("user_tower.*",)}
     model_type = "mmgrid_semb"
     auto_classes = "mmgrid.paradigms.semb.model"
@@ -69,7 +79,8 @@ class SembSpec(ParadigmSpec):
     seconds = (1.4e-3, 5e-4)
 
     def base_values(self, recipe: SembRecipe) -> dict[str, Any]:
-        return {name: getattr(recipe, name) for name in MODEL_VALUES}
+        counted = {"prompt_counts": True} if recipe.prompt_counts else {}
+        return {name: getattr(recipe, name) for name in MODEL_VALUES} | counted
 
     def draws_base(self, recipe: SembRecipe) -> bool:
         return True

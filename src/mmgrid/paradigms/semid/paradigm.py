@@ -237,6 +237,8 @@ class Semid(Paradigm[PreTrainedModel]):
         word_losses = summed_cross_entropy(*words, partial(lm_head_logits, model), vocabulary_of(model))
         weight = self.recipe.code_weight
         total = weight * code_losses.sum() + word_losses
+        if self.recipe.divisor == "tokens":
+            return total / len(labels)
         return total / (weight * is_code.sum() + (~is_code).sum())
 
     def _code_losses(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mmgrid.decoding.renormalise import Renormalise
-from mmgrid.paradigms.recipe import DialogueRecipe
+from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.semid.layouts import LC_REC
 from mmgrid.paradigms.spec import ParadigmSpec
 
@@ -25,6 +25,11 @@ class SemidRecipe(DialogueRecipe):
         description="initial weights: the backbone, or a random model of its shape (TIGER)",
     )
     code_weight: float = Field(default=10.0, gt=0, description="weight of a code token in the loss; a word has 1")
+    divisor: Literal["weights", "tokens"] = Field(
+        default="weights",
+        json_schema_extra={"absent_means": "weights"},
+        description="what the weighted sum of the loss is divided by: the weights of the answers' tokens, or their number",
+    )
     every_position: bool = Field(
         default=False, description="learn from all targets of a window at once, instead of one example per target"
     )
@@ -73,7 +78,14 @@ class SemidSpec(ParadigmSpec):
         "batch_size": 32,
         "precision": "float32",
     }
-    official_defaults = {"history_length": 30, "renormalise": "children", "hits": "code", "masked": "nothing"}
+    official_defaults = {
+        **OFFICIAL_TRAINING,
+        "history_length": 30,
+        "divisor": "tokens",
+        "renormalise": "children",
+        "hits": "code",
+        "masked": "nothing",
+    }
     official_users = 5000
     training_needs = ("codes",)
     layouts = (LC_REC,)

@@ -141,6 +141,16 @@ class SemidExamples:
         return self.sequences + self.mixed + self.item_dialogues
 
     @property
+    def times(self) -> np.ndarray:
+        """When the newest target of each example came: int64 [n], ms UTC; the least number for item dialogues, which
+        the paper's official code has before all others.
+        """
+        once = self.targets.times
+        sequences = once if self.windows is None else self.windows.times
+        timeless = np.full(self.item_dialogues, np.iinfo(np.int64).min)
+        return np.concatenate([sequences, once[: self.mixed], timeless])
+
+    @property
     def item_dialogues(self) -> int:
         return len(self.known_items) + len(self.new_items)
 

@@ -19,7 +19,14 @@ from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.shared.packing import PADDING_SEGMENT, attention_mask, best_fit, mask_for
+from mmgrid.paradigms.shared.packing import (
+    PADDING_SEGMENT,
+    attention_mask,
+    best_fit,
+    is_varlen,
+    mask_for,
+    sequence_lengths,
+)
 
 ROW_WIDTH = 256
 
@@ -99,12 +106,41 @@ def _forward(model: nn.Module, batch: dict[str, Any], before_head: Callable[[Ten
     """
     inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
     head = inner.get_output_embeddings()
+    if is_varlen(inner.config):
+        return _forward_end_to_end(model, head, batch, before_head)
     with head.register_forward_pre_hook(lambda _, inputs: (before_head(inputs[0]),)):
         return model(
             input_ids=batch["input_ids"],
             attention_mask=mask_for(attention_mask(batch["segments"]), inner.config, inner.dtype),
             position_ids=batch["position_ids"],
             use_cache=False,
+        )
+
+
+def _forward_end_to_end(
+    model: nn.Module, head: nn.Module, batch: dict[str, Any], before_head: Callable[[Tensor], Tensor]
+) -> Any:
+    """As `_forward`, with the dialogues as one sequence without padding, for attention that knows where each begins.
+
+    Before the head, the states are put back into rows [R, W], with zeros at padding.
+    """
+    there = (batch["segments"] != PADDING_SEGMENT).ravel()
+    found = there.nonzero()[:, 0]
+    position_ids = batch["position_ids"].ravel()[found]
+    starts = (position_ids == 0).nonzero()[:, 0]
+    lengths = torch.diff(starts, append=starts.new_tensor([len(found)]))
+
+    def in_rows(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        states = inputs[0][0]
+        rows = states.new_zeros(len(there), states.shape[-1]).index_copy(0, found, states)
+        return (before_head(rows.view(*batch["segments"].shape, -1)),)
+
+    with head.register_forward_pre_hook(in_rows):
+        return model(
+            input_ids=batch["input_ids"].ravel()[found][None],
+            position_ids=position_ids[None],
+            use_cache=False,
+            **sequence_lengths(lengths),
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmgrid.backbone.device import autocast
 from mmgrid.data import Histories, Items
 from mmgrid.evaluation import NOT_RANKED, target_ranks
 
@@ -97,7 +98,8 @@ def _masked_scores(
     no_candidate[torch.as_tensor(catalogue.candidates, device=items.device)] = False
     offsets = np.asarray(histories.offsets)
     for start, stop in _blocks(len(users), len(items)):
-        scores = users[start:stop].float() @ items.T.float()
+        with autocast(users.device.type, "float32"):
+            scores = users[start:stop].float() @ items.T.float()
         if not torch.isfinite(scores).all():
             raise ValueError(f"scores of users {start} to {stop - 1} hold NaN or infinity: the model is broken")
         scores.masked_fill_(no_candidate, float("-inf"))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 
@@ -111,6 +112,35 @@ def mask_for(visible: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> T
         return visible
     # Other implementations add the mask to the logits, and would read True and False as 1 and 0.
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
+
+
+def is_varlen(config: PreTrainedConfig) -> bool:
+    """Whether the model's attention takes no masks, but sequences end to end, with their lengths (flash-attention)."""
+    return str(config._attn_implementation).startswith("flash")
+
+
+def sequence_lengths(lengths: Tensor) -> dict[str, Any]:
+    """What such attention is told about sequences of these lengths, int64 [n], that lie end to end."""
+    ends = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+    longest = int(lengths.max())
+    return {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}
+
+
+def end_to_end(position_ids: Tensor, segments: Tensor, item_places: Tensor) -> tuple[Tensor, Tensor]:
+    """Packed items as sequences of their own, each with the prompt before it.
+
+    Arguments as in `PackedItems`.
+
+    Returns:
+        The flat index in [R, W] of each token: int64 [tokens]; and the length of each sequence: int64 [U]. The last
+        token of each sequence is its item's [ITEM] place.
+    """
+    prompt = int((segments[0] == PROMPT_SEGMENT).sum())
+    lengths = position_ids.ravel()[item_places] + 1
+    within = torch.arange(int(lengths.sum()), device=lengths.device)
+    within = within - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    first = (item_places - lengths + 1).repeat_interleave(lengths)  # where the item's prompt would begin
+    return torch.where(within < prompt, within, first + within), lengths
 
 
 def best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

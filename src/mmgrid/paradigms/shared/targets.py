@@ -31,6 +31,11 @@ class Targets:
         place = self.places[index]
         return np.asarray(self.histories.items[start + max(place - length, 0) : start + place], np.int64)
 
+    @property
+    def times(self) -> np.ndarray:
+        """When each target came: int64 [T], ms UTC."""
+        return np.asarray(self.histories.timestamps)[np.asarray(self.histories.offsets)[self.users] + self.places]
+
     def among(self, kept: np.ndarray) -> Targets:
         """The targets whose item is `kept` (bool [N])."""
         starts = np.asarray(self.histories.offsets)[self.users]

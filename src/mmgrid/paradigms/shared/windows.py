@@ -21,6 +21,7 @@ class Windows:
     """W windows: window w contains `items[starts[w]:stops[w]]`, and its targets begin at `first_targets[w]`."""
 
     items: np.ndarray  # int64 [n] item rows of all users, oldest first within a user
+    timestamps: np.ndarray  # int64 [n], ms UTC
     starts: np.ndarray  # int64 [W]
     stops: np.ndarray  # int64 [W]
     first_targets: np.ndarray  # int64 [W], starts < first_targets < stops
@@ -31,6 +32,11 @@ class Windows:
     def sequence(self, window: int) -> np.ndarray:
         """Item rows of a window, oldest first: int64 [at most length + 1]."""
         return self.items[self.starts[window] : self.stops[window]]
+
+    @property
+    def times(self) -> np.ndarray:
+        """When the newest target of each window came: int64 [W], ms UTC."""
+        return self.timestamps[self.stops - 1]
 
     def all_items(self) -> np.ndarray:
         """Item rows at all positions of all windows: int64 [positions]."""
@@ -46,7 +52,7 @@ class Windows:
         """The windows with at least one target whose item is `kept` (bool [N])."""
         so_far = np.concatenate([[0], np.cumsum(kept[self.items])])
         chosen = so_far[self.stops] > so_far[self.first_targets]
-        return Windows(self.items, self.starts[chosen], self.stops[chosen], self.first_targets[chosen])
+        return Windows(self.items, self.timestamps, self.starts[chosen], self.stops[chosen], self.first_targets[chosen])
 
 
 def windows(histories: Histories, phase: Phase, length: int, targets: WhichTargets = "phase") -> Windows:
@@ -75,7 +81,8 @@ def windows(histories: Histories, phase: Phase, length: int, targets: WhichTarge
     starts = np.maximum(stops - length - 1, 0)
     firsts = np.maximum(first_target[user], stops - length)
     begin = offsets[:-1][user]
-    return Windows(np.asarray(histories.items, np.int64), begin + starts, begin + stops, begin + firsts)
+    items, timestamps = np.asarray(histories.items, np.int64), np.asarray(histories.timestamps)
+    return Windows(items, timestamps, begin + starts, begin + stops, begin + firsts)
 
 
 def target_mask(sequences: Sequence[np.ndarray], n_context: Sequence[int]) -> Tensor:

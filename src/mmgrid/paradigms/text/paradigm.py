@@ -269,6 +269,7 @@ class TextExamples:
 
     def __init__(self, targets: Targets, prompts: Prompts, history_length: int):
         self.targets = targets
+        self.times = targets.times
         self.prompts = prompts
         self.history_length = history_length
 
@@ -288,6 +289,7 @@ class TextWindowExamples:
 
     def __init__(self, windows: Windows, prompts: Prompts):
         self.windows = windows
+        self.times = windows.times
         self.prompts = prompts
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmgrid.paradigms.recipe import DialogueRecipe
+from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.text.layouts import BIGREC
 
@@ -76,6 +76,10 @@ class TextRecipe(DialogueRecipe):
     def _engine_options_fit(self) -> "TextRecipe":
         if self.engine_options and self.engine != "vllm":
             raise ValueError('engine_options are for vLLM; set engine = "vllm", or leave them out')
+        if self.engine == "vllm" and self.evaluation_precision != "float32":
+            raise ValueError(
+                'evaluation_precision is for engine = "huggingface"; set engine_options = { dtype = "bfloat16" } for vLLM'
+            )
         if taken := sorted(self.engine_options.keys() & {"model", "tokenizer", "folder", "title_tokens", "seed"}):
             raise ValueError(
                 f"engine_options: {taken[0]} is set by the recipe, the grid or the checkpoint; leave it out"
@@ -105,6 +109,7 @@ class TextSpec(ParadigmSpec):
         "precision": "float32",
     }
     official_defaults = {
+        **OFFICIAL_TRAINING,
         "history_length": 30,
         "popularity_gamma": 0.25,
         "popularity_half_life_days": 30.0,
