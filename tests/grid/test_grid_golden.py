@@ -135,6 +135,7 @@ prompt = "Compress:"
 history_length = 25
 text_tokens = 32
 prompt_counts = false
+shared_negatives = false
 title_tokens = 24
 negatives = 256
 batch_negatives = true

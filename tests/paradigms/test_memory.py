@@ -18,6 +18,7 @@ from kits.small import (
     semid_recipe,
     text_recipe,
 )
+from mmgrid.paradigms.contract import TrainingStart
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semid.paradigm import Semid
@@ -92,12 +93,48 @@ def test_chunks_hold_the_activations_of_one_chunk() -> None:
     assert measured[1] < measured[None] / 2
 
 
+@pytest.mark.parametrize("batch_negatives", [False, True])
+def test_micro_batches_that_share_negatives_give_the_gradients_of_the_whole_batch(batch_negatives: bool) -> None:
+    """Windows of different lengths, so that the mean of the parts' means is not the mean."""
+    histories = make_histories([[(user * 7 + step) % 40 for step in range(3 + user % 6)] for user in range(8)])
+    found, sizes = {}, {}
+    for accumulation in (1, 3):
+        recipe = semb_recipe(accumulation=accumulation, shared_negatives=True, batch_negatives=batch_negatives)
+        paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+        model = model.double()
+        model.parts = recipe.parts
+        assert recipe.training("pretrain").accumulation == 1, "a step is one batch of the Trainer"
+        examples = paradigm.examples(histories, ITEMS, PHASE, 0)
+        batch = examples.collate([examples.draw(index, 0) for index in range(8)])
+        with keeping(model.parameters()) as kept:
+            paradigm.loss(model, batch)
+        sizes[accumulation] = kept.bytes
+        found[accumulation] = gradients(paradigm, model, batch)
+    assert found[3][0] == pytest.approx(found[1][0], rel=1e-12)
+    for name, gradient in found[1][1].items():
+        torch.testing.assert_close(found[3][1][name], gradient, rtol=1e-9, atol=1e-12)
+    assert sizes[3] < sizes[1] / 2
+
+
+def test_micro_batches_share_negatives_from_the_recipe_on(tmp_path: Path) -> None:
+    paradigm, model = started("semb")
+    paradigm.save(model, tmp_path)
+    weights = []
+    for accumulation in (1, 4):
+        recipe = semb_recipe(accumulation=accumulation, shared_negatives=True)
+        paradigm, model = Semb.start(recipe, TrainingStart(tmp_path, ITEMS, "garden", 0, 0, {}))
+        assert model.parts == accumulation
+        training = recipe.training("pretrain").model_copy(update={"epochs": 1})
+        examples = paradigm.examples(HISTORIES, ITEMS, PHASE, 0)
+        fit(model, examples, paradigm.loss, training, tmp_path / f"{accumulation}", seed=0)
+        weights.append(model.state_dict())
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-5)
+
+
 def test_a_checkpoint_is_started_with_the_recipes_rows(tmp_path: Path) -> None:
     paradigm, model = started("semb")
     paradigm.save(model, tmp_path)
     assert Semb.load(tmp_path)[1].rows_at_once is None
-    from mmgrid.paradigms.contract import TrainingStart
-
     start = TrainingStart(tmp_path, ITEMS, "garden", 0, 0, {})
     assert Semb.start(semb_recipe(rows_at_once=5), start)[1].rows_at_once == 5
 

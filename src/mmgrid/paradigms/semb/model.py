@@ -85,7 +85,8 @@ class SembConfig(PreTrainedConfig):
 class SembModel(PreTrainedModel):
     """Item tower, user tower, the [ITEM] vector, and the logarithm of the cosine's scale (1 / temperature).
 
-    rows_at_once: packed rows whose activations training holds at once; None for all of a batch.
+    rows_at_once: packed rows whose activations training holds at once; None for all of a part.
+    parts: in how many parts, of items and of users, a batch is computed; the loss and its gradients stay the same.
     """
 
     config_class = SembConfig
@@ -102,6 +103,7 @@ class SembModel(PreTrainedModel):
         self.item_token = nn.Parameter(torch.zeros(config.item_config.hidden_size))
         self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
         self.rows_at_once: int | None = None
+        self.parts = 1
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -191,6 +193,22 @@ class SembModel(PreTrainedModel):
             places.append(inside)
         return torch.cat(vectors)[torch.cat(places).argsort()]
 
+    def _predicted(self, vectors: Tensor, histories: Tensor, is_target: Tensor) -> Tensor:
+        """The user tower's states before the targets: [T, D]; with several parts, computed again when differentiated.
+
+        vectors: [U, D]. histories: int64 [B, L]. is_target: bool [B, L].
+        """
+
+        def of(histories: Tensor, is_target: Tensor) -> Tensor:
+            return self.encode_users(vectors[histories])[is_target]
+
+        if self.parts == 1:
+            return of(histories, is_target)
+        users = math.ceil(len(histories) / self.parts)
+        parts = zip(histories.split(users), is_target.split(users), strict=True)
+        states: list[Any] = [checkpoint(of, *part, use_reentrant=False) for part in parts]
+        return torch.cat(states)
+
     def encode_users(self, history: Tensor) -> Tensor:
         """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""
         return self.user_tower(inputs_embeds=history, use_cache=False).last_hidden_state
@@ -239,8 +257,9 @@ class SembModel(PreTrainedModel):
             # Project the parameter itself: beyond the limit, a clamp in the loss would have no gradient.
             self.log_scale.data.clamp_(max=LARGEST_SCALE)
         items = (input_ids, position_ids, segments, item_places)
-        vectors = self._encode_in_chunks(*items, self.rows_at_once) if self.rows_at_once else self.encode_items(*items)
-        predicted = self.encode_users(vectors[sequences[:, :-1]])[is_target]
+        rows = self.rows_at_once or (math.ceil(len(input_ids) / self.parts) if self.parts > 1 else None)
+        vectors = self._encode_in_chunks(*items, rows) if rows else self.encode_items(*items)
+        predicted = self._predicted(vectors, sequences[:, :-1], is_target)
         positives = vectors[sequences[:, 1:][is_target]]
         own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])
         negative_vectors, log_chance = _gathered(vectors[negatives]), _gathered(log_chance)

@@ -68,7 +68,7 @@ class Semb(Paradigm[SembModel]):
     def start(cls, recipe: SembRecipe, start: TrainingStart) -> tuple["Semb", SembModel]:
         assert start.folder is not None  # at least its base
         paradigm, model = cls.load(start.folder, recipe)
-        model.rows_at_once = recipe.rows_at_once
+        model.rows_at_once, model.parts = recipe.rows_at_once, recipe.parts
         return paradigm, model
 
     @classmethod
@@ -203,8 +203,8 @@ class SembExamples:
         self.times = windows.times
         self.table = table
         self.candidates = candidates
-        # Each micro-batch draws a full pool: gradient accumulation must not shrink it.
-        self.negatives = math.ceil(recipe.negatives * recipe.accumulation / recipe.batch_size)
+        # A micro-batch that shares none draws a full pool: gradient accumulation must not shrink it.
+        self.negatives = math.ceil(recipe.negatives * recipe.accumulation / recipe.parts / recipe.batch_size)
         self.batch_negatives = recipe.batch_negatives
         self.seed = seed
         places = np.bincount(windows.all_items(), minlength=len(table))

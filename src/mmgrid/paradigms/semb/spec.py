@@ -7,7 +7,7 @@ from pydantic import Field
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.semb.layouts import HLLM
 from mmgrid.paradigms.spec import ParadigmSpec
-from mmgrid.training.recipe import Precision, Schedule
+from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
 MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length")  # stored in the model's config
 
@@ -38,11 +38,24 @@ class SembRecipe(Recipe):
         json_schema_extra={"absent_means": None},
         description="packed rows of items whose activations training holds at once; fewer take longer and less memory",
     )
+    shared_negatives: bool = Field(
+        default=False,
+        json_schema_extra={"absent_means": False},
+        description="whether the micro-batches of a step share one pool of negatives, as without accumulation",
+    )
     targets: WhichTargets = Field(
         default="phase",
         json_schema_extra={"absent_means": "phase"},
         description="the phase's interactions, or the whole histories of users who are active in it",
     )
+
+    @property
+    def parts(self) -> int:
+        """In how many parts the model computes a batch whose negatives are shared; 1 where the Trainer divides it."""
+        return self.accumulation if self.shared_negatives else 1
+
+    def training(self, phase: str) -> TrainingRecipe:
+        return super().training(phase).model_copy(update={"accumulation": self.accumulation // self.parts})
 
 
 class SembSpec(ParadigmSpec):
