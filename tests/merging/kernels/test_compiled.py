@@ -155,6 +155,28 @@ def test_every_method_gives_the_same_bits(case: str) -> None:
                 )
 
 
+def rows_of(kind: str, draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Differences whose order within a row is hard to find from a part of their bits."""
+    if kind == "few values":
+        return draw.integers(-3, 4, shape) / 1024
+    if kind == "all sizes":
+        return draw.normal(size=shape) * 10.0 ** draw.uniform(-30, 30, shape)
+    near = 1 + draw.integers(0, 9 if kind == "nearly equal" else 1 << 12, shape) * 2.0**-23
+    near[:, ::7] = draw.normal(size=near[:, ::7].shape) * 1e-30  # so that the highest bits differ, too
+    return near
+
+
+@pytest.mark.parametrize("kind", ["few values", "all sizes", "nearly equal", "equal but for the lowest bits"])
+def test_ranks_within_rows_of_any_length_give_the_same_bits(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    lengths = {1: 40, 2: 17, 7: 9, 8: 8, 9: 33, 64: 16, 100: 19, 513: 5, 1500: 9, 4096: 4, 4097: 3}
+    source = {
+        f"w{n}": torch.from_numpy(rows_of(kind, draw, (rows, n)).astype(np.float32)) for n, rows in lengths.items()
+    }
+    base = {name: torch.zeros_like(tensor) for name, tensor in source.items()}
+    both(lambda: merge_state_dicts("della", {"a": source}, base=base, epsilon=0.5, density=0.5))
+
+
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 1 << 30),

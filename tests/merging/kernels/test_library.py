@@ -149,4 +149,10 @@ def test_layouts_agree() -> None:
     assert "enum { MULTIPLY, DIVIDE, DROP, WINDOW, ROWS };" in text
     assert list(range(5)) == [layout.MULTIPLY, layout.DIVIDE, layout.DROP, layout.WINDOW, layout.ROWS]
     assert f"#define COLUMNS {layout.COLUMNS}\n" in text
+    of_rows = (building.SOURCES / "network.h").read_text()
+    assert f"#define MOST_COLUMNS {layout.MOST_COLUMNS} " in of_rows
+    sides = sorted(int(line.split()[2]) for line in of_rows.splitlines() if line.startswith("#define SIDE "))
+    assert sides == [8, 8, 16]  # `Loops.rows_at_once`, at most `layout.MOST_ROWS`
+    assert sides[-1] == layout.MOST_ROWS
+    assert f"#define FEW {layout.FEW} " in of_rows
     assert 1 << int(text.split("#define SLOT_BITS ")[1].split()[0]) == layout.SLOTS

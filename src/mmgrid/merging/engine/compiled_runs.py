@@ -11,6 +11,7 @@ from mmgrid.merging.arrays.chunks import Chunk
 from mmgrid.merging.arrays.floats import LARGEST, STORAGE, narrow, widen
 from mmgrid.merging.engine.arithmetic import Computation, MethodVariants, RunThresholds
 from mmgrid.merging.kernels.choice import loops
+from mmgrid.merging.kernels.library import Loops
 from mmgrid.merging.kernels.operations import KNOWN, Operation, operations_of
 from mmgrid.merging.kernels.tables import RunTable, SearchTable, VariantTable, address_of
 from mmgrid.merging.models.tensors import Tensors
@@ -52,7 +53,11 @@ class CompiledRuns:
             return self._by_passes(chunk, part, methods)
         native = loops()
         info = self._computation.plan.merged[chunk.tensor]
-        if native is None or not is_known(methods[0][0]) or (table := self._table(chunk, part, thresholds)) is None:
+        if (
+            native is None
+            or not is_known(methods[0][0])
+            or (table := self._table(native, chunk, part, thresholds)) is None
+        ):
             return None
         depth = self._computation.depth[chunk.tensor]
         on_deltas = methods[0][0].on_deltas
@@ -91,7 +96,7 @@ class CompiledRuns:
     def vectors(self, chunk: Chunk, part: TensorPart) -> list[np.ndarray] | None:
         """The method's input for a run, float32, for a method without stages."""
         native = loops()
-        if native is None or (table := self._table(chunk, part, {})) is None:
+        if native is None or (table := self._table(native, chunk, part, {})) is None:
             return None
         targets = [take(chunk.stop - chunk.start) for _ in self._computation.names]
         addresses = np.array([address_of(target) for target in targets], np.int64)
@@ -103,7 +108,7 @@ class CompiledRuns:
     ) -> list[np.ndarray] | None:
         """The bits of the magnitudes of each source after the first `n_stages` stages."""
         native = loops()
-        if native is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
+        if native is None or (table := self._table(native, chunk, part, thresholds, n_stages)) is None:
             return None
         targets = [take(chunk.stop - chunk.start, np.uint32) for _ in self._computation.names]
         addresses = np.array([address_of(target) for target in targets], np.int64)
@@ -120,7 +125,7 @@ class CompiledRuns:
     ) -> SearchTable | None:
         """Counts of the run after the first `n_stages` stages, for searches given as (source, lowest bits, highest bits)."""
         native = loops()
-        if native is None or (table := self._table(chunk, part, thresholds, n_stages)) is None:
+        if native is None or (table := self._table(native, chunk, part, thresholds, n_stages)) is None:
             return None
         found = SearchTable(searches, chunk.stop - chunk.start)
         worst = native.counted(table.address, address_of(table.room), found.address, len(searches))
@@ -129,7 +134,7 @@ class CompiledRuns:
     def products(self, chunk: Chunk, part: TensorPart) -> np.ndarray | None:
         """The inner products of all pairs of sources in each block of the run, as `exact_sums.block_products`."""
         native = loops()
-        if native is None or (table := self._table(chunk, part, {})) is None:
+        if native is None or (table := self._table(native, chunk, part, {})) is None:
             return None
         n, block = len(self._computation.names), exact_sums.DOT_BLOCK
         lanes = exact_sums.lanes_of(block)
@@ -141,7 +146,12 @@ class CompiledRuns:
         return None if worst >= _INFINITY else products
 
     def _table(
-        self, chunk: Chunk, part: TensorPart, thresholds: RunThresholds, n_stages: int | None = None
+        self,
+        native: Loops,
+        chunk: Chunk,
+        part: TensorPart,
+        thresholds: RunThresholds,
+        n_stages: int | None = None,
     ) -> RunTable | None:
         applied = self._computation.program.applied(chunk.tensor)
         steps = self._steps_of(chunk)
@@ -161,7 +171,7 @@ class CompiledRuns:
             [(operation, thresholds.get((number, stage), ())) for operation, stage in steps_of_source if stage < limit]
             for number, steps_of_source in enumerate(steps)
         ]
-        return RunTable(sources, on_deltas, chunk.start, own, bool(applied.steps))
+        return RunTable(sources, on_deltas, chunk.start, own, bool(applied.steps), native.rows_at_once)
 
     def _steps_of(self, chunk: Chunk) -> _Steps | None:
         """The operations on the sources of a tensor; None if the loops do not support a stage."""

@@ -17,7 +17,7 @@ SUM = 1  # Σ wᵢ xᵢ, optionally divided
 ELECTED = 2  # as in `methods.consensus.elected`
 
 # Numbers per row in the tables of int64.
-RUN, VARIANT, SEARCH = 14, 10, 6
+RUN, VARIANT, SEARCH = 15, 10, 6
 
 SPARE_WORDS = 16  # after the elements that a search finds, because they are written sixteen at a time
 
@@ -28,7 +28,20 @@ _COUNTERS = BLOCK // 8 + 2 + 7  # steps of Philox for a block
 _DRAWS = 8 * (4 * _COUNTERS + 4 * 8)
 
 
-def room_bytes(n_sources: int, block: int) -> int:
+MOST_COLUMNS = 4096  # of the rows that a sorting network ranks side by side, see native/network.h
+MOST_ROWS = 16  # that it ranks at once
+FEW = 8  # places that it sorts in registers
+
+
+def block_of(row: int, rows_at_once: int) -> int:
+    """The elements processed at once if rows of `row` elements must not be parted; 1 for single elements."""
+    if row == 1:
+        return BLOCK
+    return (rows_at_once if row <= MOST_COLUMNS else max(BLOCK // row, 1)) * row
+
+
+def room_bytes(n_sources: int, block: int, row: int) -> int:
     """Bytes of scratch memory that a loop needs for one block: see `open_room` in native/vectors.h."""
-    numbers_of_rows, vectors, chosen = 3 * 8, 4 * (4 + n_sources), 2
-    return _DRAWS + block * (numbers_of_rows + vectors + chosen)
+    of_rows = 4 * MOST_ROWS * (row + FEW) + 2 * 8 * row
+    vectors, ranks, chosen = 4 * (1 + n_sources), 4, 2
+    return of_rows + _DRAWS + 3 * 4 * BLOCK + block * (vectors + ranks + chosen)

@@ -50,6 +50,11 @@ class Loops:
     squares: Callable[..., int]
     agreed: Callable[..., int]
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that are ranked side by side: SIDE in native/network.h."""
+        return 16 if self.level == "avx512" else 8
+
 
 def load(path: Path = LIBRARY, level: str | None = None) -> Loops:
     """The loops in a library, by default at the highest level that this processor can run.

@@ -9,7 +9,6 @@ import numpy as np
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.kernels.layout import (
     ALL,
-    BLOCK,
     COLUMNS,
     ELECTED,
     LINE,
@@ -18,6 +17,7 @@ from mmgrid.merging.kernels.layout import (
     SPARE_WORDS,
     SUM,
     VARIANT,
+    block_of,
     room_bytes,
 )
 from mmgrid.merging.kernels.operations import Operation, window_of
@@ -40,6 +40,7 @@ class RunTable:
         place: index of the run's first element in its tensor.
         steps: for each source, the operations with their thresholds for this run, stage by stage.
         has_stages: whether there are stages, even if none of them has an operation.
+        rows_at_once: number of rows that the loops rank side by side.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class RunTable:
         place: int,
         steps: Sequence[Sequence[tuple[Operation, Sequence[RunThreshold]]]],
         has_stages: bool,
+        rows_at_once: int,
     ) -> None:
         n = len(sources) - on_deltas
         every = [step for own in steps for step in own]
         k = len(every)
         row = math.lcm(*(operation.row for operation, _ in every))
-        block = max(BLOCK // row, 1) * row
+        block = block_of(row, rows_at_once)
         # One array holds everything: the table, then addresses, types, bounds, kinds, numbers, equals, factors.
         self._words = words = np.zeros(RUN + 3 * (n + 1) + k * (1 + COLUMNS + 2) + (k + 1) // 2, np.int64)
         self._alive = (sources, steps)
@@ -73,16 +75,16 @@ class RunTable:
             left = words[equals:factors].view(np.uint64).reshape(k, 2)
             words[factors:].view(np.float32)[:k] = [operation.factor for operation, _ in every]
             left[:] = ALL
-            for row, (operation, thresholds) in enumerate(every):
-                own_numbers[row] = operation.numbers
+            for number, (operation, thresholds) in enumerate(every):
+                own_numbers[number] = operation.numbers
                 if operation.thresholds:
-                    bits, left[row] = window_of(thresholds)
-                    own_numbers[row, :2] = bits
+                    bits, left[number] = window_of(thresholds)
+                    own_numbers[number, :2] = bits
         places = [at, at + n + 1, at + 2 * n + 2, kinds, numbers, factors, equals]
         words[:RUN] = [
-            len(sources[0]), place, n, k, on_deltas, has_stages, block, *(start + 8 * number for number in places)
+            len(sources[0]), place, n, k, on_deltas, has_stages, block, row, *(start + 8 * at for at in places)
         ]  # fmt: skip
-        room = take(room_bytes(n, block) + LINE, np.uint8)
+        room = take(room_bytes(n, block, row) + LINE, np.uint8)
         self.room = room[-address_of(room) % LINE :]
 
 

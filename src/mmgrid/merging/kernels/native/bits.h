@@ -28,6 +28,18 @@ static inline float one_if(int condition) { return float_of((0u - (uint32_t)(con
 
 static inline uint32_t larger(uint32_t one, uint32_t other) { return one > other ? one : other; }
 
+static inline int highest_bit(uint32_t bits) {
+    int place = 0;
+    while (bits >>= 1) place++;
+    return place;
+}
+
+static inline int lowest_bit(uint32_t bits) {
+    int place = 0;
+    while (!(bits >> place & 1)) place++;
+    return place;
+}
+
 static inline int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
 
 #endif

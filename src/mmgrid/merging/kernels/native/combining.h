@@ -6,11 +6,12 @@
 #include "layout.h"
 #include "vectors.h"
 
-/* Writes the sum of the weighted vectors in the order of the sources; each product is rounded before it is added. */
-static void weighted_sum(const struct run *run, const struct room *room, const float *weights, int64_t n,
+/* Writes the sum of the weighted vectors in the order of the sources, for `n` elements from `first` on in the block; each
+ * product is rounded before it is added. */
+static void weighted_sum(const struct run *run, const struct room *room, const float *weights, int64_t first, int64_t n,
                          float *restrict total) {
     for (int64_t s = 0; s < run->n_sources; s++) {
-        const float *restrict values = vector_of(room, run, s);
+        const float *restrict values = vector_of(room, run, s) + first;
         const float weight = weights[s];
         if (s == 0) {
             for (int64_t i = 0; i < n; i++) total[i] = values[i] * weight;
@@ -54,20 +55,20 @@ static inline float positive(float value) {
     return float_of((uint32_t)(whole > 0 ? whole : 0));
 }
 
-/* Writes `consensus.elected` to `total`. */
-static void elected(const struct run *run, const struct room *room, const struct variant *variant, int64_t n,
-                    float *restrict total) {
+/* Writes `consensus.elected` to `total`, for `n` elements from `first` on in the block. */
+static void elected(const struct run *run, const struct room *room, const struct variant *variant, int64_t first,
+                    int64_t n, float *restrict total) {
     const float *weights = AT(const float, variant->weights), *votes = weights + run->n_sources;
     float *restrict signs = room->signs, *restrict divisor = room->divisor;
     const int normalise = variant->normalise != 0;
-    weighted_sum(run, room, votes, n, signs);
+    weighted_sum(run, room, votes, first, n, signs);
     for (int64_t i = 0; i < n; i++) {
         signs[i] = float_of((bits_of(signs[i]) & SIGN) | ONE);
         total[i] = 0.0f;
         divisor[i] = 0.0f;
     }
     for (int64_t s = 0; s < run->n_sources; s++) {
-        const float *restrict values = vector_of(room, run, s);
+        const float *restrict values = vector_of(room, run, s) + first;
         const float weight = weights[s];
         const int is_turned = variant->by_weight && weight < 0.0f; /* the weighted vector votes: its sign is flipped */
         if (is_turned) {
@@ -90,23 +91,24 @@ static void elected(const struct run *run, const struct room *room, const struct
     for (int64_t i = 0; i < n; i++) total[i] *= signs[i];
 }
 
-/* Computes a block of a variant in `room->total`. */
-static void combine(const struct run *run, const struct room *room, const struct variant *variant, int64_t n) {
+/* Computes `n` elements of a variant, at most BLOCK, from `first` on in the block, in `room->total`. */
+static void combine(const struct run *run, const struct room *room, const struct variant *variant, int64_t first,
+                    int64_t n) {
     const float *weights = AT(const float, variant->weights), *scalars = AT(const float, variant->scalars);
     float *restrict total = room->total;
-    const float *restrict base = room->base;
+    const float *restrict base = room->base + first;
     if (variant->kind == BASE) {
         for (int64_t i = 0; i < n; i++) total[i] = base[i];
         return;
     }
     if (variant->kind == SUM) {
-        weighted_sum(run, room, weights, n, total);
+        weighted_sum(run, room, weights, first, n, total);
         if (variant->is_divided) {
             const float divisor = scalars[0];
             for (int64_t i = 0; i < n; i++) total[i] /= divisor;
         }
     } else {
-        elected(run, room, variant, n, total);
+        elected(run, room, variant, first, n, total);
     }
     if (run->on_deltas) {
         if (variant->is_scaled) {

@@ -33,6 +33,7 @@ struct run {
     int64_t on_deltas;    /* whether the last address is a base, to be subtracted */
     int64_t has_stages;
     int64_t block;     /* elements that are processed at once: BLOCK, or the whole rows that operations need */
+    int64_t row;       /* elements of a row that operations need; 1 if none does */
     uint64_t sources;  /* addresses [n_sources + on_deltas] of uint16 (bfloat16) or float [size] */
     uint64_t halves;   /* int64 [n_sources + on_deltas]: whether a source is bfloat16 */
     uint64_t bounds;   /* int64 [n_sources + 1]: the operations of source s are those from bounds[s] to bounds[s + 1] */

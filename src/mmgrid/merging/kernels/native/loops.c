@@ -38,9 +38,12 @@ LOOP(merged)(uint64_t run_table, uint64_t room_address, uint64_t variants, int64
             for (int64_t i = 0; i < n; i++) count += values[i] != 0.0f;
             counts[s] += count;
         }
-        for (int64_t v = 0; v < n_variants; v++) {
-            combine(run, &room, every + v, n);
-            every[v].largest = store(room.total, first, n, every + v, (uint32_t)every[v].largest);
+        for (int64_t piece = 0; piece < n; piece += BLOCK) { /* what is combined stays in the first-level cache */
+            const int64_t size = least(BLOCK, n - piece);
+            for (int64_t v = 0; v < n_variants; v++) {
+                combine(run, &room, every + v, piece, size);
+                every[v].largest = store(room.total, first + piece, size, every + v, (uint32_t)every[v].largest);
+            }
         }
     }
     return worst;

@@ -1,14 +1,14 @@
 /* Dropping by rank within rows, as in DELLA: `MagnitudeDrop` in `methods/stages/draws.py`.
  *
- * Ranks come from a radix sort over the bits in which the magnitudes of a row differ: the differences of bfloat16
- * numbers have few digits, so that two or three passes are usual. The last one writes no order, but what belongs to each
- * rank.
+ * Ranks come from a sorting network, many rows at once; those of long or single rows from a radix sort over the bits in
+ * which the magnitudes of a row differ.
  */
 #ifndef MMGRID_ROWS_H
 #define MMGRID_ROWS_H
 
 #include "bits.h"
 #include "layout.h"
+#include "network.h"
 #include "stages.h"
 
 #define LEAST_DIGIT_BITS 5
@@ -20,23 +20,12 @@ struct chance {
     uint32_t keep_below, divisor;
 };
 
-/* Scratch for rows, each with room for the elements of a block. */
+/* Scratch. */
 struct rows {
-    uint64_t *one, *other; /* magnitude and column, as one number */
-    struct chance *chances;
+    uint64_t *one, *other; /* of one row: magnitude and column, as one number */
+    uint32_t *numbers;     /* of the sorting network */
+    uint32_t *ranks;       /* of a block */
 };
-
-static int highest_bit(uint32_t bits) {
-    int place = 0;
-    while (bits >>= 1) place++;
-    return place;
-}
-
-static int lowest_bit(uint32_t bits) {
-    int place = 0;
-    while (!(bits >> place & 1)) place++;
-    return place;
-}
 
 /* Replaces the counts of digits by the place of the first element with each digit. */
 static void first_places(uint32_t *counts, uint32_t n_digits) {
@@ -48,15 +37,14 @@ static void first_places(uint32_t *counts, uint32_t n_digits) {
     }
 }
 
-/* Writes what belongs to the rank of each of `n` elements; of equal magnitudes, the first ranks lower. */
-static void chances_of(const float *restrict values, int64_t n, const struct chance *restrict by_rank,
-                       struct rows *restrict rows, struct chance *restrict chances) {
+/* Writes the rank of each of the `n` elements of a row; of equal magnitudes, the first ranks lower. */
+static void ranks_of_row(const float *restrict values, int64_t n, struct rows *restrict rows, uint32_t *restrict ranks) {
     uint32_t differing = 0, places[MOST_PLACES];
     const uint32_t any = n ? bits_of(values[0]) : 0;
     for (int64_t i = 0; i < n; i++) differing |= bits_of(values[i]) ^ any;
     differing &= WITHOUT_SIGN;
     if (!differing) {
-        memcpy(chances, by_rank, (size_t)n * sizeof *chances);
+        for (int64_t i = 0; i < n; i++) ranks[i] = (uint32_t)i;
         return;
     }
     const int low = lowest_bit(differing), width = highest_bit(differing) - low + 1;
@@ -72,7 +60,7 @@ static void chances_of(const float *restrict values, int64_t n, const struct cha
     for (int pass = 0; pass < n_passes; pass++) first_places(places + n_digits * (uint32_t)pass, n_digits);
     uint32_t *own = places;
     if (n_passes == 1) {
-        for (int64_t i = 0; i < n; i++) chances[i] = by_rank[own[magnitude(values[i]) >> low & mask]++];
+        for (int64_t i = 0; i < n; i++) ranks[i] = own[magnitude(values[i]) >> low & mask]++;
         return;
     }
     uint64_t *from = rows->one, *to = rows->other;
@@ -88,28 +76,40 @@ static void chances_of(const float *restrict values, int64_t n, const struct cha
         from = to;
         to = before;
     }
-    for (int64_t i = 0; i < n; i++) chances[(uint32_t)from[i]] = by_rank[own[from[i] >> shift & mask]++];
+    for (int64_t i = 0; i < n; i++) ranks[(uint32_t)from[i]] = own[from[i] >> shift & mask]++;
+}
+
+/* Writes the ranks of `n` elements, whole rows. */
+static void write_ranks(const float *restrict values, int64_t n, int64_t row, struct rows *restrict rows) {
+    for (int64_t first = 0; first < n; first += SIDE * row) {
+        const int64_t n_rows = least(SIDE, (n - first) / row);
+        const int is_side = row <= MOST_COLUMNS && n_rows > SIDE / 4; /* few rows leave most lanes empty */
+        uint32_t left = (UINT32_C(1) << n_rows) - 1;
+        if (is_side) left = ranks_of_rows(values + first, row, n_rows, rows->numbers, rows->ranks + first);
+        for (int64_t i = 0; i < n_rows; i++) {
+            const int64_t start = first + i * row;
+            if (left >> i & 1) ranks_of_row(values + start, row, rows, rows->ranks + start);
+        }
+    }
 }
 
 /* Drops elements of whole rows by rank. `numbers` are the key of the random numbers, the length of a row, and the
  * address of the chances by rank; `place` is the index of the first element. */
 static void drop_by_rank(float *restrict values, int64_t place, int64_t n, const uint64_t *numbers,
                          struct draws *restrict draws, struct rows *restrict rows) {
-    const int64_t row = (int64_t)numbers[2];
-    const struct chance *by_rank = AT(const struct chance, numbers[3]);
-    struct chance *restrict chances = rows->chances;
-    for (int64_t first = 0; first < n; first += row) {
-        chances_of(values + first, row, by_rank, rows, chances + first);
-    }
+    const struct chance *restrict by_rank = AT(const struct chance, numbers[3]);
+    struct chance chances[BLOCK];
+    write_ranks(values, n, (int64_t)numbers[2], rows);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t size = least(BLOCK, n - first), skip = (place + first) % WORDS_PER_COUNTER;
         draw(numbers, (uint64_t)((place + first) / WORDS_PER_COUNTER),
              (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->words);
         const uint32_t *words = (const uint32_t *)draws->words + skip;
         float *restrict piece = values + first;
-        const struct chance *restrict own = chances + first;
+        const uint32_t *restrict ranks = rows->ranks + first;
+        for (int64_t i = 0; i < size; i++) chances[i] = by_rank[ranks[i]];
         for (int64_t i = 0; i < size; i++) {
-            piece[i] = piece[i] * one_if(words[i] < own[i].keep_below) / float_of(own[i].divisor);
+            piece[i] = piece[i] * one_if(words[i] < chances[i].keep_below) / float_of(chances[i].divisor);
         }
     }
 }

@@ -13,26 +13,28 @@
 
 /* Scratch memory of one block, in `layout.room_bytes`. */
 struct room {
-    float *vectors;  /* [n_sources, block] */
-    float *base, *total, *signs, *divisor;
-    uint8_t *chosen; /* [2, block] */
+    float *vectors; /* [n_sources, block] */
+    float *base;    /* [block] */
+    float *total, *signs, *divisor; /* [BLOCK] */
+    uint8_t *chosen;                /* [2, block] */
     struct draws *draws;
     struct rows rows;
 };
 
 static struct room open_room(uint64_t address, const struct run *run) {
     struct room room;
-    const uint64_t block = (uint64_t)run->block;
+    const uint64_t block = (uint64_t)run->block, row = (uint64_t)run->row;
     uint64_t at = address;
+    room.rows.numbers = AT(uint32_t, at), at += 4 * SIDE * (row + FEW);
+    room.rows.one = AT(uint64_t, at), at += 8 * row;
+    room.rows.other = AT(uint64_t, at), at += 8 * row;
     room.draws = AT(struct draws, at), at += sizeof(struct draws);
-    room.rows.one = AT(uint64_t, at), at += 8 * block;
-    room.rows.other = AT(uint64_t, at), at += 8 * block;
-    room.rows.chances = AT(struct chance, at), at += 8 * block;
+    room.total = AT(float, at), at += 4 * BLOCK;
+    room.signs = AT(float, at), at += 4 * BLOCK;
+    room.divisor = AT(float, at), at += 4 * BLOCK;
     room.base = AT(float, at), at += 4 * block;
-    room.total = AT(float, at), at += 4 * block;
-    room.signs = AT(float, at), at += 4 * block;
-    room.divisor = AT(float, at), at += 4 * block;
     room.vectors = AT(float, at), at += 4 * block * (uint64_t)run->n_sources;
+    room.rows.ranks = AT(uint32_t, at), at += 4 * block;
     room.chosen = AT(uint8_t, at);
     return room;
 }
