@@ -3,12 +3,17 @@
 Each command imports what it needs on use, so that `mmgrid --help` answers at once.
 """
 
+import copy
+import gc
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from mmgrid import __version__
 from mmgrid.cli import (
@@ -88,8 +93,23 @@ app.command("import")(zoo_commands.import_)
 app.command()(zoo_commands.export)
 
 
+def _part_for(arguments: Sequence[str]) -> App:
+    """The command that the arguments name, or all of them: building all takes a twentieth of a second."""
+    named = [info for info in app.registered_commands if arguments and get_command_name(_name_of(info)) == arguments[0]]
+    if not named:
+        return app
+    part = copy.copy(app)
+    part.registered_commands, part.registered_groups = named, []
+    return part
+
+
+def _name_of(info: CommandInfo) -> str:
+    return info.name or getattr(info.callback, "__name__", "")
+
+
 def main() -> None:
     """The entry point of the console script."""
+    gc.set_threshold(10_000)  # imports make many objects and hardly any garbage: saves a tenth of a second
     # Keep progress bars and warnings of other libraries out of the output; downloads show theirs in a terminal.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -101,7 +121,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     show_warnings_visibly()
     try:
-        code = app(prog_name="mmgrid", standalone_mode=False)
+        code = _part_for(sys.argv[1:])(prog_name="mmgrid", standalone_mode=False)
     except _UsageError as error:
         error.message = visible_lines(error.message)
         error.show()

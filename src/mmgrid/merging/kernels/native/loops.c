@@ -88,11 +88,13 @@ LOOP(counted)(uint64_t run_table, uint64_t room_address, uint64_t searches, int6
     const struct run *run = AT(const struct run, run_table);
     struct search *every = AT(struct search, searches);
     struct room room = open_room(room_address, run);
+    struct choices choices;
     uint32_t worst = 0;
+    list_choices(&choices);
     for (int64_t first = 0; first < run->size; first += run->block) {
         const int64_t n = least(run->block, run->size - first);
         worst = load_vectors(run, first, n, &room, worst);
-        for (int64_t m = 0; m < n_searches; m++) count(every + m, vector_of(&room, run, every[m].source), n);
+        for (int64_t m = 0; m < n_searches; m++) count(every + m, &choices, vector_of(&room, run, every[m].source), n);
     }
     return worst;
 }
