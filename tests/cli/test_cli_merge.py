@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from kits.tiny_grid import bytes_below, mmgrid
-from kits.tiny_llama import loaded, tiny_llama
+from kits.tiny_llama import loaded, tiny_llama, tiny_llamas
 from mmgrid.merging import METHODS, merge
 
 pytestmark = pytest.mark.smoke
@@ -33,11 +33,8 @@ assert not loaded, loaded
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders `base`, `a`, `b` in the working folder."""
-    base = tiny_llama(tmp_path / "base", 0)
-    for seed, name in enumerate("ab", 1):
-        tiny_llama(tmp_path / name, seed, near=base)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return tiny_llamas(tmp_path)
 
 
 def _write(models: Path, **changes: object) -> Path:

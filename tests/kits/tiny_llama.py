@@ -61,6 +61,14 @@ def tiny_llama(
     return folder
 
 
+def tiny_llamas(folder: Path, names: str = "ab") -> Path:
+    """Writes `base`, and models with names of one letter near it, into a folder."""
+    base = tiny_llama(folder / "base", 0)
+    for seed, name in enumerate(names, 1):
+        tiny_llama(folder / name, seed, near=base)
+    return folder
+
+
 def loaded(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder."""
     return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}

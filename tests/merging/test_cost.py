@@ -5,17 +5,14 @@ from typing import Any
 
 import pytest
 
-from kits.tiny_llama import tiny_llama
+from kits.tiny_llama import tiny_llama, tiny_llamas
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.cost import DiskSpeed, estimate
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    base = tiny_llama(tmp_path / "base", 0)
-    for seed, name in enumerate("ab", 1):
-        tiny_llama(tmp_path / name, seed, near=base)
-    return tmp_path
+    return tiny_llamas(tmp_path)
 
 
 def _recipe(models: Path, method: str = "ties", **changes: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import save_file
 
 from kits.mergekit_runs import assert_same, by_mergekit, by_us, inject, mergekits_draws
-from kits.tiny_llama import loaded, tiny_llama
+from kits.tiny_llama import loaded, tiny_llama, tiny_llamas
 from mmgrid.merging import METHODS, MergeError, MergeRecipe, merge
 from mmgrid.merging.mergekit import read_mergekit, read_merges
 from mmgrid.merging.mergekit.file import KEYS
@@ -29,11 +29,8 @@ EXAMPLES = os.environ.get("MMGRID_MERGEKIT_EXAMPLES")  # a copy of mergekit's ex
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders `base`, `a`, `b`, `c` in the working folder; the last three near the first."""
-    base = tiny_llama(tmp_path / "base", 0)
-    for seed, name in enumerate("abc", 1):
-        tiny_llama(tmp_path / name, seed, near=base)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return tiny_llamas(tmp_path, "abc")
 
 
 SAME = {

@@ -1,6 +1,8 @@
 """Every key, every kind of token row, every method and parameter that the installed mergekit knows has its meaning here."""
 
 import inspect
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +12,7 @@ import yaml
 from kits.tiny_llama import tiny_llama
 from mmgrid.merging.mergekit import read_mergekit
 from mmgrid.merging.mergekit.meanings import METHODS
+from mmgrid.merging.models.token_tensors import holds_vocabulary
 
 pytest.importorskip("mergekit", reason="mergekit is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mergekit's imports
@@ -143,3 +146,29 @@ def test_every_method_and_every_parameter_has_a_meaning() -> None:
     ours = {name: {parameter.name for parameter in method.parameters} for name, method in METHODS.items()}
     assert set(theirs) == set(ours)
     assert {name: sorted(keys - ours[name]) for name, keys in theirs.items() if keys - ours[name]} == {}
+
+
+def test_token_tensors_of_all_architectures_are_recognised_by_their_names() -> None:
+    import mergekit.architecture
+
+    known, per_token = set(), set()
+    for file in sorted((Path(mergekit.architecture.__file__).parents[1] / "_data" / "architectures").glob("*.json")):
+        for weight in _weights(json.loads(file.read_text())):
+            names = {weight["name"], *(weight.get("aliases") or ()), *(weight.get("tied_names") or ())}
+            known |= names
+            per_token |= names if "vocabulary_axis" in weight else set()
+    assert len(known) > 500
+    assert len(per_token) > 30
+    numbered = {
+        name for name in per_token if name.startswith("layers.${num_layers}.linear.")
+    }  # phi-1: a layer like any
+    assert {name for name in known if holds_vocabulary(name)} == per_token - numbered
+
+
+def _weights(part: Any) -> Iterator[dict[str, Any]]:
+    """What describes a tensor, anywhere in an architecture of mergekit."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    if isinstance(part, dict) and isinstance(part.get("name"), str) and "architectures" not in part:
+        yield part
+    for each in inner:
+        yield from _weights(each)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kits.tiny_llama import loaded, tiny_llama
+from kits.tiny_llama import loaded, tiny_llamas
 from mmgrid.merging import MergeError, MergeRecipe, merge
 from mmgrid.merging.verify import verify
 
@@ -17,11 +17,8 @@ STACK = [{"layers": [0, 3]}, {"path": "b", "layers": [1, 4]}]
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    base = tiny_llama(tmp_path / "base", 0)
-    for seed, name in enumerate("ab", 1):
-        tiny_llama(tmp_path / name, seed, near=base)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return tiny_llamas(tmp_path)
 
 
 def settings(folder: Path, **changes: Any) -> dict[str, Any]:

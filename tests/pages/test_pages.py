@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ import yaml
 from kits.tiny_grid import TEXT, Built, mmgrid
 from mmgrid.grid.file.load import load_grid
 from mmgrid.merging.mergekit import read_mergekit
+from mmgrid.merging.mergekit.meanings import METHODS
 from mmgrid.merging.plan.recipe import MergeRecipe
 from pages.blocks import PAGES, ROOT, Block, blocks_of
 from pages.scene import Scene, names_of, set_scene
@@ -53,6 +55,16 @@ def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypa
     blocks = blocks_of(page)
     assert all(block.runs and not block.long for block in blocks)
     run_all(blocks, page, Scene(tmp_path, {}), {"__name__": "__main__"})
+
+
+def test_the_table_of_mergekits_methods_is_that_of_the_code() -> None:
+    script = runpy.run_path(str(ROOT / "docs/mergekit_table.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert page == script["with_table"](page), "run: python docs/mergekit_table.py"
+    rest = page.partition(script["END"])[2]
+    for method in METHODS.values():
+        for parameter in method.parameters:
+            assert f"`{parameter.name}" in rest, f"the page does not say what {parameter.name} becomes"
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.relative_to(ROOT).as_posix())
