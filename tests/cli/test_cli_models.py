@@ -83,6 +83,140 @@ def test_recommending_after_a_history(built: Built, corpus: Path, paradigm: str)
     assert all(item["item_id"] in text and item["title"] in text for item in found)
 
 
+@pytest.fixture(scope="module")
+def histories(corpus: Path) -> pl.DataFrame:
+    """Users with histories of several lengths; one with an item that nobody sells, one with nothing else."""
+    table = pl.read_parquet(corpus / "interactions.parquet").sort("user_id", "timestamp")
+    users = table.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))[:9]
+    more = pl.DataFrame({"user_id": ["odd", "gone"], "history": [[users["history"][0][0], "nowhere"], ["nowhere"]]})
+    return pl.concat([users, more])
+
+
+@pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
+def test_recommending_for_the_users_of_a_file(
+    built: Built, corpus: Path, histories: pl.DataFrame, paradigm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmgrid.paradigms import batch
+
+    model = ("recommend", built.folder(f"checkpoint/{paradigm}/garden/phase2"), "--domain-dir", corpus, "-k", "5")
+    histories.write_parquet(tmp_path / "by_user.parquet")
+    texts = histories.with_columns(pl.col("history").list.join(" "))
+    texts.write_csv(tmp_path / "by_user.csv")
+    rows = histories.explode("history").rename({"history": "item_id"})
+    rows.write_ndjson(tmp_path / "rows.jsonl")
+    timed = rows.with_columns(timestamp=1_660_000_000 - pl.int_range(pl.len()))
+    timed.reverse().sample(fraction=1.0, shuffle=True, seed=1).write_csv(tmp_path / "rows.csv")
+    expected = None
+    for name in ("by_user.parquet", "by_user.csv", "rows.jsonl"):
+        said = mmgrid(*model, "--users", tmp_path / name, "-o", tmp_path / "best.parquet", "--json").json
+        assert (said["users"], said["unknown_items"], said["without_history"]) == (11, 2, 1)
+        best = pl.read_parquet(tmp_path / "best.parquet")
+        assert expected is None or best.equals(expected)
+        expected = best
+    assert best["user_id"].to_list() == histories["user_id"].to_list()
+    assert best.schema == {"user_id": pl.String, "items": pl.List(pl.String), "scores": pl.List(pl.Float32)}
+    assert best.row(-1) == ("gone", [], [])
+    for user, items, scores in best[:2].iter_rows():
+        own = histories.filter(user_id=user)["history"][0].to_list()
+        alone = mmgrid(*model, "--history", ",".join(own), "--json").json["items"]
+        assert items == [one["item_id"] for one in alone]
+        assert scores == pytest.approx([one["score"] for one in alone], abs=1e-5)
+    mmgrid(*model, "--users", tmp_path / "rows.csv", "-o", tmp_path / "by_time.parquet")
+    reversed_users = histories.with_columns(pl.col("history").list.reverse())
+    reversed_users.write_parquet(tmp_path / "by_user.parquet")
+    mmgrid(*model, "--users", tmp_path / "by_user.parquet", "-o", tmp_path / "best.parquet")
+    by_time = pl.read_parquet(tmp_path / "by_time.parquet").sort("user_id")
+    assert by_time["items"].equals(pl.read_parquet(tmp_path / "best.parquet").sort("user_id")["items"])
+
+    # A run that ends in its third block goes on there; another one of the same name begins anew.
+    monkeypatch.setattr(batch, "EMBEDDING_BLOCK", 4)
+    blocks: list[int] = []
+    made = batch._histories
+
+    def dies(rows: pl.Series, kept: Any) -> Any:
+        blocks.append(len(kept))
+        if len(blocks) == 3:
+            raise OSError("the power is gone")
+        return made(rows, kept)
+
+    monkeypatch.setattr(batch, "_histories", dies)
+    again = (*model, "--users", tmp_path / "by_user.parquet", "-o", tmp_path / "again.parquet", "--json")
+    assert mmgrid(*again).code == 1
+    assert not (tmp_path / "again.parquet").exists()
+    assert mmgrid(*again).json["resumed"] == 8
+    assert blocks == [4, 4, 2, 2]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not [name for name in names if name.endswith(".parts")]
+    whole, parts = pl.read_parquet(tmp_path / "best.parquet"), pl.read_parquet(tmp_path / "again.parquet")
+    assert parts["items"].equals(whole["items"])
+
+
+@pytest.mark.parametrize("paradigm", ["semb", "sasrec"])
+def test_vectors_give_the_scores(
+    built: Built, corpus: Path, histories: pl.DataFrame, paradigm: str, tmp_path: Path
+) -> None:
+    model = (built.folder(f"checkpoint/{paradigm}/garden/phase2"), "--domain-dir", corpus)
+    histories.write_parquet(tmp_path / "u.parquet")
+    mmgrid("recommend", *model, "-k", "5", "--users", tmp_path / "u.parquet", "-o", tmp_path / "best.parquet")
+    mmgrid("embed", *model, "--users", tmp_path / "u.parquet", "-o", tmp_path / "users.parquet")
+    said = mmgrid("embed", *model, "--items", corpus / "items.parquet", "-o", tmp_path / "items.parquet", "--json").json
+    items, users = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("items", "users"))
+    assert items["item_id"].to_list() == pl.read_parquet(corpus / "items.parquet")["item_id"].sort().to_list()
+    assert said == {
+        "file": str(tmp_path / "items.parquet"),
+        "items": len(items),
+        "width": items["vector"].dtype.shape[0],
+    }
+    assert users["vector"].is_null().to_list() == [False] * 10 + [True]
+    place = {item: row for row, item in enumerate(items["item_id"])}
+    vectors = items["vector"].to_numpy()
+    for user, best in zip(
+        users["vector"].to_list()[:10], pl.read_parquet(tmp_path / "best.parquet").rows(), strict=False
+    ):
+        found = [float(vectors[place[item]] @ user) for item in best[1]]
+        assert found == pytest.approx(best[2], abs=1e-4)
+    new = pl.DataFrame({"item_id": ["new"], "title": ["A quite new rake"]})
+    new.write_csv(tmp_path / "new.csv")
+    answer = mmgrid("embed", *model, "--items", tmp_path / "new.csv", "-o", tmp_path / "new.parquet")
+    if paradigm == "semb":
+        assert pl.read_parquet(tmp_path / "new.parquet")["item_id"].to_list() == ["new"]
+    else:
+        assert answer.code == 1
+        assert "'new': not among the items that this SASRec was trained with" in answer.err
+
+
+def test_recommending_with_a_merge_that_is_not_written(
+    built: Built, corpus: Path, histories: pl.DataFrame, tmp_path: Path
+) -> None:
+    models = [built.folder(f"checkpoint/semb/garden/{phase}") for phase in ("phase1", "phase2")]
+    sources = "".join(f"  - {{path: {folder}, name: {folder.parent.name}}}\n" for folder in models)
+    (tmp_path / "r.yml").write_text(f"method: linear\nsources:\n{sources}")
+    assert mmgrid("merge", tmp_path / "r.yml", tmp_path / "merged").code == 0
+    histories.write_parquet(tmp_path / "u.parquet")
+    for name in ("r.yml", "merged"):
+        more = ("--domain-dir", corpus, "--users", tmp_path / "u.parquet", "-o", tmp_path / f"{name}.parquet")
+        answer = mmgrid("recommend", tmp_path / name, *more)
+        assert answer.code == 0, answer.err
+    unwritten, written = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("r.yml", "merged"))
+    assert unwritten.equals(written)
+
+
+def test_batches_that_cannot_be_run(built: Built, corpus: Path, tmp_path: Path) -> None:
+    model = (built.folder("checkpoint/sasrec/garden/phase2"), "--domain-dir", corpus)
+    (tmp_path / "u.csv").write_text("user,item\na,b\n")
+    out = ("-o", tmp_path / "x.parquet")
+    assert (
+        "its columns are user, item; histories need"
+        in mmgrid("recommend", *model, "--users", tmp_path / "u.csv", *out).err
+    )
+    assert (
+        "is written as parquet; name it x.parquet"
+        in mmgrid("recommend", *model, "--users", tmp_path / "u.csv", "-o", tmp_path / "x.csv").err
+    )
+    for arguments in (("recommend", *model), ("recommend", *model, "--users", "u"), ("embed", *model, *out)):
+        assert mmgrid(*arguments).code == 2
+
+
 def test_k_above_the_catalogue_size_returns_all_items(built: Built, corpus: Path) -> None:
     items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
     checkpoint = built.folder("checkpoint/semb/garden/phase2")

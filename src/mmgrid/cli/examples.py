@@ -7,7 +7,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise", "predictors"),
-    "A model": ("recommend", "evaluate", "push", "pull", "import", "export"),
+    "A model": ("recommend", "evaluate", "embed", "push", "pull", "import", "export"),
     "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora", "expand", "compress"),
     "This machine": ("doctor",),
 }
@@ -16,6 +16,7 @@ EXAMPLES: dict[str, str] = {
     "data prepare": """\
 mmgrid data prepare --ratings games.csv.gz \\
     --items meta_games.jsonl.gz --out data/games""",
+    "data fetch": "mmgrid data fetch my-grid.toml --from hub",
     "data stats": "mmgrid data stats grids/demo.toml",
     "data export": """\
 mmgrid data export grids/demo.toml --to recbole \\
@@ -45,7 +46,12 @@ mmgrid predictors grids/demo.toml
 mmgrid predictors grids/windows/*.toml""",
     "recommend": """\
 mmgrid recommend checkpoint/semb/games/phase2 \\
-    --grid grids/demo.toml --history ITEM,ITEM -k 3""",
+    --grid grids/demo.toml --history ITEM,ITEM -k 3
+mmgrid recommend models/semb --domain-dir data/games \\
+    --users users.parquet -o best.parquet""",
+    "embed": """\
+mmgrid embed models/semb --domain-dir data/games \\
+    --items data/games/items.parquet -o items.parquet""",
     "evaluate": """\
 mmgrid evaluate checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml

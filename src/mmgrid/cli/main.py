@@ -18,6 +18,7 @@ from typer.models import CommandInfo
 from mmgrid import __version__
 from mmgrid.cli import (
     advise_commands,
+    batch_commands,
     data_commands,
     doctor_command,
     extract_command,
@@ -79,6 +80,7 @@ app.command()(advise_commands.advise)
 app.command()(predictors_command.predictors)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
+app.command()(batch_commands.embed)
 app.command()(merge_commands.merge)
 app.command()(learn_command.learn)
 app.command()(search_command.search)

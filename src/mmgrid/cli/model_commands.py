@@ -19,7 +19,7 @@ Checkpoint = Annotated[
     str,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="The folder of a checkpoint or of a family; with --grid also the name of a cell.",
+        help="The folder of a checkpoint or of a family, or a merge recipe; with --grid also the name of a cell.",
         autocompletion=cells,
     ),
 ]
@@ -53,9 +53,16 @@ Embedder = Annotated[
 def recommend(
     checkpoint: Checkpoint,
     history: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--history", metavar="ITEM", help="Item ids, oldest first; repeat, or join by commas."),
-    ],
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Histories of many users: a table with user_id and history or item_id."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="With --users: the parquet file to write.")
+    ] = None,
     domain_dir: DomainFolder = None,
     domain: DomainName = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Number of items.")] = 10,
@@ -65,11 +72,20 @@ def recommend(
     embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend the next items after a history."""
+    """Recommend the next items after a history, or for the users of a file."""
     from mmgrid.cli import draw
     from mmgrid.data import Corpus
 
-    model = _open(checkpoint, domain_dir, domain, grid, store, settings, embedder)
+    if (history is None) == (users is None) or (users is None) != (out is None):
+        raise typer.BadParameter("needs either --history, or --users FILE and -o OUT.parquet", param_hint="recommend")
+    if users is not None and out is not None:
+        from mmgrid.cli.batch_commands import recommend_users
+
+        opened = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
+        recommend_users(opened, users, out, k, as_json)
+        return
+    assert history is not None
+    model = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     corpus = Corpus.load(model.corpus)
     named = [item for part in history for item in part.split(",") if item]
     known = set(corpus.catalogue.ids.tolist())
@@ -123,7 +139,7 @@ def evaluate(
 
     if target not in (None, "test", "phase2"):
         raise typer.BadParameter(f"{target}: must be test or phase2", param_hint="--target")
-    model = _open(checkpoint, domain_dir, domain, grid, store, settings, embedder)
+    model = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     calendar = load_grid(grid, settings or ()).spec.phases.calendar() if grid else None
     found = model.recommender.evaluate(
         model.corpus,
@@ -151,15 +167,19 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A recommender, the folder of the domain's data, and which domain's part of a merge it uses."""
+class Opened:
+    """A recommender, the folder of the domain's data, and which domain's part of a merge it uses.
+
+    called: the model as the user named it.
+    """
 
     recommender: Recommender
     corpus: Path
     part: str | None
+    called: str
 
 
-def _open(
+def open_model(
     checkpoint: str,
     domain_dir: Path | None,
     domain: str | None,
@@ -167,10 +187,11 @@ def _open(
     store: Path | None,
     settings: list[str] | None,
     embedder: str | None,
-) -> _Opened:
-    """Open the checkpoint in a folder, or the one of a grid's cell."""
+) -> Opened:
+    """Open the checkpoint in a folder, the merge of a recipe, or the model of a grid's cell."""
     from mmgrid.backbone.text_embedder import TextEmbedder
     from mmgrid.merging.models.family.file import family_of
+    from mmgrid.paradigms.merged import is_recipe, open_merge
     from mmgrid.paradigms.recommender import Recommender
 
     folder = Folders(grid, store, settings)
@@ -178,15 +199,18 @@ def _open(
     embedder = embedder and folder(embedder)
     if grid is None:
         folder(checkpoint)  # says that the name of a cell needs a grid
-    if grid is None or Path(checkpoint).is_dir():
+    if grid is None or Path(checkpoint).exists():
         if domain_dir is None:
             raise typer.BadParameter(
                 "give the folder of the domain's data, or a grid file (--grid) and the name of a cell",
                 param_hint="--domain-dir",
             )
+        if is_recipe(Path(checkpoint)):
+            merged = open_merge(Path(checkpoint), TextEmbedder(embedder) if embedder else None)
+            return Opened(merged, domain_dir, domain, checkpoint)
         of_family = domain if family_of(Path(checkpoint)) is not None else None
         opened = Recommender(checkpoint, domain=of_family, embedder=TextEmbedder(embedder) if embedder else None)
-        return _Opened(opened, domain_dir, None if of_family else domain)
+        return Opened(opened, domain_dir, None if of_family else domain, checkpoint)
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.open_cell import corpus_folder, domains_of, open_cell
 
@@ -194,10 +218,10 @@ def _open(
     recommender = open_cell(session, checkpoint, domain)
     part = None if session.cell(checkpoint).kind == "family" else domain
     if domain_dir is not None:
-        return _Opened(recommender, domain_dir, part)
+        return Opened(recommender, domain_dir, part, checkpoint)
     domains = [domain] if domain else domains_of(session, checkpoint)
     if len(domains) > 1:
         raise typer.BadParameter(
             f"{checkpoint} is a merge of {' and '.join(domains)}; choose one", param_hint="--domain"
         )
-    return _Opened(recommender, corpus_folder(session, domains[0]), part)
+    return Opened(recommender, corpus_folder(session, domains[0]), part, checkpoint)

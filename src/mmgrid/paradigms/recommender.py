@@ -63,6 +63,15 @@ class Evaluation:
     sampled_from: int
 
 
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A loaded model, its paradigm, prepared for a domain, and what is known of the domain."""
+
+    known: Known
+    paradigm: Paradigm
+    model: nn.Module
+
+
 class Recommender:
     """A checkpoint of any paradigm, a merge of several, or a domain of a family, ready to recommend."""
 
@@ -125,10 +134,9 @@ class Recommender:
             ValueError: an id is not in the catalogue, or a history is empty.
             CheckpointError: the checkpoint cannot recommend in this domain.
         """
-        corpus = _corpus(domain)
-        known = known_now(corpus, self.facts.catalogue or "closed")  # type: ignore[arg-type]
+        ready = self.ready(domain, part=part)
+        known, paradigm, model = ready.known, ready.paradigm, ready.model
         users = _histories(histories, known)
-        paradigm, model = self._prepared(known, part or corpus.name, part)
         with ranking(paradigm, model):
             best, scores = paradigm.recommend(model, users, known.items, k)
         ids, titles = known.items.ids, known.items.titles
@@ -140,6 +148,15 @@ class Recommender:
             ]
             for own, own_scores in zip(best.tolist(), scores.tolist(), strict=True)
         ]
+
+    def ready(self, domain: Domain, *, part: str | None = None) -> Ready:
+        """The loaded model, ready for recommendations after all interactions of the domain. Arguments as `recommend`.
+
+        Raises CheckpointError if the checkpoint cannot recommend in this domain.
+        """
+        corpus = _corpus(domain)
+        known = known_now(corpus, self.facts.catalogue or "closed")  # type: ignore[arg-type]
+        return Ready(known, *self._prepared(known, part or corpus.name, part))
 
     def evaluate(
         self,

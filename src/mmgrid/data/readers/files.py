@@ -146,11 +146,23 @@ def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs
     return tables.read(path, columns, options.encoding, repairs)
 
 
-def _items(files: Sequence[Path], wanted: pl.Series, reading: _Reading, *, required: bool, mend: bool) -> pl.DataFrame:
-    """item_id, title and description of the wanted items; of several rows of an item, the first with a title."""
+def item_table(files: Sequence[Path], options: TableOptions) -> pl.DataFrame:
+    """item_id, title and description of all items in some files; of several rows of an item, the first with a title.
+
+    Raises DataError as `read_files`.
+    """
+    reading = _Reading("", options, Repairs(options.skip_bad_lines), None)
+    return _items(files, None, reading, required=True, mend=True)
+
+
+def _items(
+    files: Sequence[Path], wanted: pl.Series | None, reading: _Reading, *, required: bool, mend: bool
+) -> pl.DataFrame:
+    """item_id, title and description of the wanted items, by default all; of several rows of an item, the first with a
+    title."""
     names = names_of(files[0], reading.options, items=True, required=required)
     parts = [pl.DataFrame(schema=ITEMS)]
-    repairs, known = reading.repairs, np.sort(wanted.hash().to_numpy())
+    repairs, known = reading.repairs, None if wanted is None else np.sort(wanted.hash().to_numpy())
 
     def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
         column = texts(piece, name, line_break)
@@ -159,7 +171,8 @@ def _items(files: Sequence[Path], wanted: pl.Series, reading: _Reading, *, requi
     def add(piece: Piece) -> None:
         piece = one_domain(piece, names, reading.domain)
         piece = piece.with_column(names.item, ids(piece, names.item))
-        piece = piece.kept(_among(piece.frame[names.item], known))  # a file may hold millions of others
+        if known is not None:
+            piece = piece.kept(_among(piece.frame[names.item], known))  # a file may hold millions of others
         columns = {
             "item_id": piece.frame[names.item],
             "title": text(piece, names.title, " ") if names.title else "",
@@ -170,7 +183,9 @@ def _items(files: Sequence[Path], wanted: pl.Series, reading: _Reading, *, requi
     for path in files:
         for piece in _item_pieces(path, names, reading.options, repairs):
             repairs.good_rows(piece, add)
-    found = pl.concat(parts).join(wanted.to_frame(), on="item_id", how="semi", maintain_order="left")
+    found = pl.concat(parts)
+    if wanted is not None:
+        found = found.join(wanted.to_frame(), on="item_id", how="semi", maintain_order="left")
     distinct = _first_rows(found)
     if required:
         repairs.repeated_items += len(found) - len(distinct)

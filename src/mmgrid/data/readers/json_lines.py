@@ -44,6 +44,12 @@ def read_items(
     return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs())
 
 
+def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None) -> Iterator[Piece]:
+    """Some fields of each line, as text (a list in its JSON form), the times as numbers where they are."""
+    schema = {name: pl.Int64 if name == "timestamp" else pl.String for name in names}
+    return _pieces(path, schema, list(names), repairs or Repairs())
+
+
 def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Repairs) -> Iterator[Piece]:
     rows_before = 0
     for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):

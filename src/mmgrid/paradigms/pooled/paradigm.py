@@ -5,6 +5,7 @@ vector is the mean of the newest items. So published language models can be eval
 paradigms have a baseline.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import Histories, Items
-from mmgrid.paradigms.contract import Paradigm
-from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.shared.dot_product import check_histories
+from mmgrid.paradigms.shared.embedding import Embedding, Vectors
 
 HISTORY_LENGTH = 25
 TEXT_TOKENS = 64
 GATHERED = 1 << 24  # numbers of item vectors that are added up at once: 64 MiB
 
 
-class Pooled(Paradigm[PreTrainedModel]):
+class Pooled(Embedding[PreTrainedModel]):
     """pooled as a paradigm."""
 
     name = "pooled"
@@ -41,21 +42,25 @@ class Pooled(Paradigm[PreTrainedModel]):
         model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
 
-    def rank(self, model: PreTrainedModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
-        vectors = self.item_vectors(model, items)
-        return dense_ranks(self.user_vectors(vectors, histories), vectors, histories, items, targets)
+    def vectors(self, model: PreTrainedModel, items: Items) -> Vectors:
+        found = self.item_vectors(model, items)
+        return Vectors(found, partial(self.user_vectors, found))
 
-    def recommend(
-        self, model: PreTrainedModel, histories: Histories, items: Items, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        vectors = self.item_vectors(model, items)
-        return dense_top(self.user_vectors(vectors, histories), vectors, histories, items, k)
+    def vectors_of(self, model: PreTrainedModel, items: Items, others: Items) -> Tensor:
+        return F.normalize(self._hidden(model, others) - self._mean(self._hidden(model, items), items), dim=-1)
 
     def item_vectors(self, model: PreTrainedModel, items: Items) -> Tensor:
         """float32 [N, D] of length 1. The mean over the candidates is subtracted: hidden states share one direction."""
+        hidden = self._hidden(model, items)
+        return F.normalize(hidden - self._mean(hidden, items), dim=-1)
+
+    def _hidden(self, model: PreTrainedModel, items: Items) -> Tensor:
         texts = [f"{title} {text}".strip() for title, text in zip(items.titles, items.descriptions, strict=True)]
-        vectors = torch.from_numpy(text_vectors(model, self.tokenizer, texts, TEXT_TOKENS)).to(model.device)
-        return F.normalize(vectors - vectors[torch.as_tensor(items.candidates)].mean(0), dim=-1)
+        return torch.from_numpy(text_vectors(model, self.tokenizer, texts, TEXT_TOKENS)).to(model.device)
+
+    @staticmethod
+    def _mean(hidden: Tensor, items: Items) -> Tensor:
+        return hidden[torch.as_tensor(items.candidates)].mean(0)
 
     def user_vectors(self, vectors: Tensor, histories: Histories) -> Tensor:
         """The mean of the newest items' vectors, scaled to length 1: float32 [U, D]."""

@@ -1,6 +1,7 @@
 """The baseline `sasrec`: item embeddings without text, cross-entropy over the whole catalogue."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch import Tensor
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.contract import Paradigm, Predictions, TrainingStart
+from mmgrid.paradigms.contract import Predictions, TrainingStart
 from mmgrid.paradigms.sasrec.model import SasrecConfig, SasrecModel
 from mmgrid.paradigms.sasrec.spec import SasrecRecipe
-from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.shared.dot_product import check_histories
+from mmgrid.paradigms.shared.embedding import Embedding, Vectors
 from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import derive
@@ -22,7 +24,7 @@ from mmgrid.seeds import derive
 ENCODE_USERS = 2048  # users per block
 
 
-class Sasrec(Paradigm[SasrecModel]):
+class Sasrec(Embedding[SasrecModel]):
     """SASRec as a paradigm."""
 
     name = "sasrec"
@@ -72,24 +74,31 @@ class Sasrec(Paradigm[SasrecModel]):
     def predictions(self, model: SasrecModel, batch: dict[str, Any]) -> list[Predictions]:
         return [Predictions(*model.predictions(**batch))]
 
-    def rank(self, model: SasrecModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
-        users = self._users(model, histories, items)
-        return dense_ranks(users, model.items.weight.detach(), histories, items, targets)
+    def vectors(self, model: SasrecModel, items: Items) -> Vectors:
+        self._check(model, items)
+        return Vectors(model.items.weight.detach(), partial(self._users, model))
 
-    def recommend(
-        self, model: SasrecModel, histories: Histories, items: Items, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        users = self._users(model, histories, items)
-        return dense_top(users, model.items.weight.detach(), histories, items, k)
+    def vectors_of(self, model: SasrecModel, items: Items, others: Items) -> Tensor:
+        self._check(model, items)
+        rows = {item: row for row, item in enumerate(items.ids.tolist())}
+        if unknown := [item for item in others.ids.tolist() if item not in rows]:
+            raise ValueError(
+                f"{', '.join(map(repr, unknown[:3]))}: not among the items that this SASRec was trained with; it knows "
+                "items by their ids, so new ones have no vector"
+            )
+        return model.items.weight.detach()[[rows[item] for item in others.ids.tolist()]]
 
-    @torch.no_grad()
-    def _users(self, model: SasrecModel, histories: Histories, items: Items) -> Tensor:
-        """The state at each history's newest item: float32 [U, D]."""
+    @staticmethod
+    def _check(model: SasrecModel, items: Items) -> None:
         if len(items) != model.config.n_items:
             raise ValueError(
                 f"this SASRec has {model.config.n_items} items, but the domain has {len(items)}; use the prepared "
                 "domain that it was trained on"
             )
+
+    @torch.no_grad()
+    def _users(self, model: SasrecModel, histories: Histories) -> Tensor:
+        """The state at each history's newest item: float32 [U, D]."""
         check_histories(histories)
         recent = histories.last(self.history_length)
         blocks = []

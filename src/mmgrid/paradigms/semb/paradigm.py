@@ -18,10 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import load_model, load_tokenizer, whole_model
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.paradigms.contract import Paradigm, Predictions, TrainingStart
+from mmgrid.paradigms.contract import Predictions, TrainingStart
 from mmgrid.paradigms.semb.model import SAME_ITEM_COSINE, SembConfig, SembModel
 from mmgrid.paradigms.semb.spec import MODEL_VALUES, SembRecipe
-from mmgrid.paradigms.shared.dot_product import check_histories, dense_ranks, dense_top
+from mmgrid.paradigms.shared.dot_product import check_histories
+from mmgrid.paradigms.shared.embedding import Embedding, Vectors
 from mmgrid.paradigms.shared.packing import TokenTable, pack
 from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
@@ -37,7 +38,7 @@ MASKED_LIMIT = 0.95
 MASKED_STEPS = 50
 
 
-class Semb(Paradigm[SembModel]):
+class Semb(Embedding[SembModel]):
     """semb as a paradigm."""
 
     name = "semb"
@@ -113,15 +114,9 @@ class Semb(Paradigm[SembModel]):
         logits, _ = model.predictions(**batch)
         return [Predictions(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))]
 
-    def rank(self, model: SembModel, histories: Histories, items: Items, targets: np.ndarray) -> np.ndarray:
-        vectors = self.item_vectors(model, items)
-        users = self.user_vectors(model, vectors, histories)
-        return dense_ranks(users, F.normalize(vectors, dim=-1), histories, items, targets)
-
-    def recommend(self, model: SembModel, histories: Histories, items: Items, k: int) -> tuple[np.ndarray, np.ndarray]:
-        vectors = self.item_vectors(model, items)
-        users = self.user_vectors(model, vectors, histories)
-        return dense_top(users, F.normalize(vectors, dim=-1), histories, items, k)
+    def vectors(self, model: SembModel, items: Items) -> Vectors:
+        found = self.item_vectors(model, items)
+        return Vectors(F.normalize(found, dim=-1), partial(self.user_vectors, model, found))
 
     @torch.no_grad()
     def item_vectors(self, model: SembModel, items: Items) -> Tensor:

@@ -1,0 +1,30 @@
+"""A table of items alone, without interactions."""
+
+from pathlib import Path
+
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.items import Items
+from mmgrid.data.raw import ITEMS
+from mmgrid.data.readers.files import item_table
+from mmgrid.data.readers.options import TableOptions
+
+
+def read_items(path: Path, options: TableOptions | None = None) -> Items:
+    """The items of a file: item_id (or parent_asin), title and, if there is one, description; sorted by id.
+
+    Texts are mended, and of several rows of an item the first with a title counts, as when a domain is prepared.
+
+    Raises DataError if the file is missing, unreadable, empty or lacks columns, or an item has no title.
+    """
+    table = item_table([path], options or TableOptions())
+    if table.is_empty():
+        raise DataError(f"{path}: contains no items")
+    table = table.with_columns(pl.col("title", "description").str.strip_chars()).select(ITEMS.names())
+    untitled = table.filter(pl.col("title") == "")
+    if len(untitled):
+        raise DataError(
+            f"{path}: {len(untitled):,} items have no title, such as {untitled['item_id'][0]!r}; add titles, or remove them"
+        )
+    return Items.from_table(table)

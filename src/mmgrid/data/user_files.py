@@ -1,0 +1,104 @@
+"""Histories of users from a file: one row for a user, or one for an interaction.
+
+With one row for a user the columns are `user_id` and `history`: a list of item ids, oldest first, or a text with commas
+or spaces between them. With one row for an interaction they are `user_id`, `item_id` and, optionally, `timestamp`; without
+it the order of the file counts. Any format of tables will do.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from mmgrid.data.errors import DataError
+from mmgrid.data.readers import json_lines, tables
+from mmgrid.data.readers.mending import listed
+from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.times import Times
+from mmgrid.data.readers.values import ids, texts
+
+_SEPARATORS = re.compile(r"[\s,]+")
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A file of histories. It is opened, and its columns are checked, by `read_users`."""
+
+    path: Path
+    by_user: bool
+    timed: bool
+
+    def histories(self, block: int) -> Iterator[pl.DataFrame]:
+        """`user_id` and `history` (list of texts), at most `block` users at a time, in the order of the file.
+
+        A file with one row for a user is read piece by piece; the other kind is held in memory.
+
+        Raises DataError for missing ids, naming their rows.
+        """
+        if self.by_user:
+            for piece in _pieces(self.path, ["user_id", "history"]):
+                yield from _blocks(_by_user(piece), block)
+            return
+        names = ["user_id", "item_id", *(["timestamp"] if self.timed else [])]
+        parts, times = [], Times("timestamp")
+        for piece in _pieces(self.path, names):
+            parts.append(pl.DataFrame({name: ids(piece, name) for name in names[:2]}))
+            if self.timed:
+                times.add(piece)
+        rows = pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(names[:2], pl.String))
+        order = pl.int_range(pl.len())
+        if self.timed:
+            rows, order = rows.with_columns(times.milliseconds()), pl.col("timestamp")
+        grouped = rows.group_by("user_id", maintain_order=True).agg(
+            pl.col("item_id").sort_by(order, maintain_order=True).alias("history")
+        )
+        yield from _blocks(grouped, block)
+
+    def count(self) -> int:
+        """The number of users."""
+        if self.by_user:
+            return sum(len(piece.frame) for piece in _pieces(self.path, ["user_id"]))
+        users = [ids(piece, "user_id").unique() for piece in _pieces(self.path, ["user_id"])]
+        return pl.concat(users).n_unique() if users else 0
+
+
+def read_users(path: Path) -> UserFile:
+    """A file of histories. Raises DataError if it is missing or unreadable, or has other columns."""
+    present = tables.column_names(path, ("user_id", "history", "item_id", "timestamp"))
+    if "user_id" in present and "history" in present:
+        return UserFile(path, True, False)
+    if "user_id" in present and "item_id" in present:
+        return UserFile(path, False, "timestamp" in present)
+    raise DataError(
+        f"{path}: its columns are {', '.join(present)}; histories need user_id and history (a list of item ids), or "
+        "user_id and item_id (and timestamp), one row for an interaction"
+    )
+
+
+def _pieces(path: Path, names: list[str]) -> Iterator[Piece]:
+    if tables.file_format(path) == "jsonl":
+        return json_lines.read_fields(path, names)
+    return tables.read(path, names)
+
+
+def _by_user(piece: Piece) -> pl.DataFrame:
+    column = piece.frame["history"]
+    if isinstance(column.dtype, pl.List | pl.Array):
+        joined = texts(piece, "history", "\n")
+        history = joined.str.split("\n")
+    else:
+        history = pl.Series([_listed(text) for text in texts(piece, "history")], dtype=pl.List(pl.String))
+    history = history.list.eval(pl.element().filter(pl.element() != ""))
+    return pl.DataFrame({"user_id": ids(piece, "user_id"), "history": history})
+
+
+def _listed(text: str) -> list[str]:
+    parts = listed(text.strip())
+    return _SEPARATORS.split(text.strip()) if parts is None else parts
+
+
+def _blocks(users: pl.DataFrame, block: int) -> Iterator[pl.DataFrame]:
+    for start in range(0, len(users), block):
+        yield users[start : start + block]
