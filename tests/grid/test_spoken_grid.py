@@ -76,6 +76,41 @@ def test_the_report_shows_the_quality_of_the_codes(spoken: Built, tmp_path: Path
     assert "residual_kmeans" in page
 
 
+def test_new_items_get_codes_and_old_ones_keep_theirs(spoken: Built, tmp_path: Path) -> None:
+    corpus, checkpoint = spoken.folder("corpus/garden"), spoken.folder("checkpoint/semid/garden/phase2")
+    items = pl.read_parquet(corpus / "items.parquet").sort("item_id")
+    new = items.head(3).with_columns(pl.col("item_id") + "x")  # between the old ones, with their texts: codes collide
+    pl.concat([new, items.tail(2)]).write_parquet(tmp_path / "new.parquet")
+    before = ItemCodes.load(checkpoint)
+    add = ("codes", "add", "checkpoint/semid/garden/phase2", "--grid", spoken.file, "--store", spoken.root)
+    to = ("-o", tmp_path / "grown", "--domain-out", tmp_path / "garden")
+    said = mmgrid(*add, "--items", tmp_path / "new.parquet", *to, "--json").json
+    assert (said["items"], said["added"], said["known"]) == (len(items) + 3, 3, 2)
+    after = ItemCodes.load(tmp_path / "grown")
+    grown = pl.read_parquet(tmp_path / "garden/items.parquet").sort("item_id")
+    old = grown["item_id"].is_in(items["item_id"].implode()).to_numpy()
+    assert grown["item_id"].to_list() == sorted([*items["item_id"], *new["item_id"]])
+    assert (after.codes[old] == before.codes).all()
+    assert after.has_code().all()
+    own = {tuple(code) for code in before.codes.tolist()}
+    assert said["colliding"] == sum(tuple(code) in own for code in after.codes[~old].tolist())
+    assert said["moved"] + said["colliding"] >= 3, "each new item meets its twin"
+    history = new["item_id"][0]
+    arguments = (tmp_path / "grown", "--domain-dir", tmp_path / "garden", "-k", "200")
+    found = mmgrid("recommend", *arguments, "--history", history, "--json").json["items"]
+    assert set(new["item_id"][1:]) <= {one["item_id"] for one in found}
+    users = pl.DataFrame({"user_id": ["a", "b"], "history": [[history], items["item_id"][:2].to_list()]})
+    users.write_parquet(tmp_path / "users.parquet")
+    batch = ("--users", tmp_path / "users.parquet", "-o", tmp_path / "best.parquet")
+    assert mmgrid("recommend", *arguments, *batch).code == 0
+    assert pl.read_parquet(tmp_path / "best.parquet")["items"][0].to_list() == [one["item_id"] for one in found]
+    assert "exists already" in mmgrid(*add, "--items", tmp_path / "new.parquet", *to).err
+    other = ("--codes", spoken.folder("codes/kitchen"), "-o", tmp_path / "x", "--domain-out", tmp_path / "y")
+    assert "is not the codebook of the codes in" in mmgrid(*add, "--items", tmp_path / "new.parquet", *other).err
+    no_vectors = mmgrid("embed", *arguments[:3], "--items", tmp_path / "new.parquet", "-o", tmp_path / "v.parquet")
+    assert "semid: generates items and has no vectors for them" in no_vectors.err
+
+
 def test_a_merge_keeps_the_token_rows_of_the_evaluated_domain(spoken: Built) -> None:
     sources = {domain: spoken.folder(f"checkpoint/semid/{domain}/phase2") for domain in DOMAINS}
     weights = {domain: load_checkpoint(folder)[1].state_dict() for domain, folder in sources.items()}

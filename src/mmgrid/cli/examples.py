@@ -7,7 +7,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
     "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
     "Results": ("results", "report", "advise", "predictors"),
-    "A model": ("recommend", "evaluate", "embed", "push", "pull", "import", "export"),
+    "A model": ("recommend", "evaluate", "embed", "codes", "push", "pull", "import", "export"),
     "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora", "expand", "compress"),
     "This machine": ("doctor",),
 }
@@ -56,6 +56,10 @@ mmgrid embed models/semb --domain-dir data/games \\
 mmgrid evaluate checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml
 mmgrid evaluate models/semb --domain-dir data/games""",
+    "codes add": """\
+mmgrid codes add checkpoint/semid/games/phase2 \\
+    --grid grids/demo.toml --items new.csv \\
+    -o games-new --domain-out data/games-new""",
     "push": """\
 mmgrid push checkpoint/semb/games/phase2 \\
     --grid grids/demo.toml --repo me/semb-games""",

@@ -19,6 +19,7 @@ from mmgrid import __version__
 from mmgrid.cli import (
     advise_commands,
     batch_commands,
+    codes_commands,
     data_commands,
     doctor_command,
     extract_command,
@@ -81,6 +82,7 @@ app.command()(predictors_command.predictors)
 app.command()(model_commands.recommend)
 app.command()(model_commands.evaluate)
 app.command()(batch_commands.embed)
+app.add_typer(codes_commands.app, name="codes")
 app.command()(merge_commands.merge)
 app.command()(learn_command.learn)
 app.command()(search_command.search)

@@ -116,7 +116,7 @@ class Recommender:
         self.facts = facts or CheckpointFacts.read(self.folder)
         self._paradigm = paradigm
         self._values = {**self.facts.evaluation.get("values", {}), **(values or {})}
-        self._embedder = embedder or _embedder_of(self.folder, self.facts, near)
+        self.embedder = embedder or _embedder_of(self.folder, self.facts, near)
         self._loaded: tuple[str | None, Paradigm, nn.Module] | None = None
 
     def recommend(
@@ -232,7 +232,7 @@ class Recommender:
             paradigm, model = load_checkpoint(self.folder, self._paradigm, self._values, wanted)
             self._loaded = wanted, paradigm, model.to(device())
         _, paradigm, model = self._loaded
-        needs = {} if paradigm.own_embedder else evaluation_needs(paradigm.name, known, self._embedder)
+        needs = {} if paradigm.own_embedder else evaluation_needs(paradigm.name, known, self.embedder)
         if PARADIGMS[paradigm.name].evaluation_needs and not needs and not paradigm.own_embedder:
             _LOG.warning(
                 "%s: the backbone of its grid is not found, so the checkpoint embeds titles itself; "

@@ -157,7 +157,7 @@ class Semid(Paradigm[PreTrainedModel]):
         table = facts(folder).get("blocks")
         if not table:
             raise CheckpointError(f"{folder}: {FACTS_FILE} names no blocks of token rows; save it with Semid.save")
-        backbone, entry = table["rows"][0], _entry_of(table["rows"], domain, folder)
+        backbone, entry = table["rows"][0], entry_of(table["rows"], domain, folder)
         tokens, codes = CodeTokens.load(folder, entry)
         config = model.config.mmgrid
         if len(table["rows"]) > 2 or tokens.first != backbone["stop"]:
@@ -381,7 +381,7 @@ class Semid(Paradigm[PreTrainedModel]):
             )
 
 
-def _entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
+def entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
     """The block entry of a domain; without a domain, the only entry."""
     entries = [row for row in rows if row["name"] != "backbone"]
     domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"

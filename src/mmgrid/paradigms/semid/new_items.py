@@ -1,0 +1,138 @@
+"""Semantic IDs for items that appear after training: under the frozen codebook, without changing any older code.
+
+Only the table of codes changes: the token rows stand for codes and not for items, so the model stays as it is.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mmgrid.data import Corpus, Items
+from mmgrid.files import clear_disk_errors, replacing_folder, sha256_file
+from mmgrid.paradigms.facts import CheckpointError, facts
+from mmgrid.paradigms.semid.code_tokens import CodeTokens
+from mmgrid.paradigms.semid.paradigm import entry_of
+from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
+from mmgrid.semantic_ids.collisions import resolve_collisions, shares_code
+from mmgrid.semantic_ids.item_codes import ItemCodes
+from mmgrid.semantic_ids.quantiser import load_codebook
+
+_OF_THE_CELL = ("record.json", "log.txt")  # they describe the checkpoint as it was built
+
+
+@dataclass(frozen=True)
+class AddedCodes:
+    """What was added.
+
+    items: all items now. added: items that got a code. known: items of the file that had one. moved: added items whose own
+    code was taken, and that got a free one beside it. colliding: added items that share their code, since none was free.
+    """
+
+    items: int
+    added: int
+    known: int
+    moved: int
+    colliding: int
+
+
+def add_codes(
+    checkpoint: Path,
+    corpus: Corpus,
+    new: Items,
+    codebook_folder: Path,
+    embed: Callable[[Items], np.ndarray],
+    out: Path,
+    domain_out: Path,
+    *,
+    part: str | None = None,
+) -> AddedCodes:
+    """Write a checkpoint that knows new items, and the domain with them.
+
+    Args:
+        checkpoint: the folder of a semid checkpoint.
+        corpus: the domain as the checkpoint knows it.
+        new: the new items; those that have a code already keep code and texts.
+        codebook_folder: holds the codebook of the checkpoint's codes.
+        embed: items → float [M, D], the vectors that codes are made from.
+        out, domain_out: new folders, for the checkpoint and the domain.
+        part: the domain, of a checkpoint with codes of several.
+
+    Raises:
+        CheckpointError: it is no semid checkpoint, or the codebook or the corpus is not the one of its codes.
+        FileExistsError: `out` or `domain_out` is there already.
+        ValueError: the vectors do not fit the codebook.
+    """
+    for folder in (out, domain_out):
+        if folder.exists():
+            raise FileExistsError(f"{folder}: exists already; name a new folder")
+    table = facts(checkpoint).get("blocks")
+    if not table:
+        raise CheckpointError(f"{checkpoint}: has no codes of items; name a checkpoint of semid")
+    tokens, codes = CodeTokens.load(checkpoint, entry_of(table["rows"], part, checkpoint))
+    known = corpus.catalogue
+    if len(codes) != len(known):
+        raise CheckpointError(
+            f"{checkpoint}: has codes of {len(codes):,} items, and the domain has {len(known):,}; name the prepared domain "
+            "that it was trained on (--domain-dir)"
+        )
+    codebook = load_codebook(codebook_folder)
+    _check_codebook(codebook_folder, tokens, checkpoint)
+    has_code = set(known.ids[codes.has_code()].tolist())
+    chosen = np.array([row for row, item in enumerate(new.ids.tolist()) if item not in has_code], np.int64)
+    fresh = _taken(new, chosen)
+    taken = codes.codes[codes.has_code()]
+    encoded = np.empty((0, codes.levels), np.int32)
+    final = encoded
+    if len(fresh):
+        vectors = embed(fresh)
+        encoded = codebook.encode(vectors)
+        final = resolve_collisions(codebook, vectors, encoded, taken)
+    items = pl.concat([fresh.table(), known.table()]).unique("item_id", keep="first", maintain_order=True)
+    grown = Corpus.from_tables(corpus.name, corpus.interactions_table(), items)
+    code_of = dict(zip(known.ids.tolist(), codes.codes, strict=True)) | dict(
+        zip(fresh.ids.tolist(), final, strict=True)
+    )
+    rows = np.array([code_of[item] for item in grown.catalogue.ids.tolist()], np.int32)
+    every = replace(codes, codes=rows)
+    _write(checkpoint, every, tokens, out, grown, domain_out)
+    shares = shares_code(np.concatenate([final, taken]), codes.codes_per_level)[: len(final)]
+    return AddedCodes(
+        len(grown.catalogue),
+        len(fresh),
+        len(new) - len(fresh),
+        int((encoded != final).any(axis=1).sum()),
+        int(shares.sum()),
+    )
+
+
+def _taken(items: Items, rows: np.ndarray) -> Items:
+    some = rows.tolist()
+    titles, descriptions = [items.titles[row] for row in some], [items.descriptions[row] for row in some]
+    return Items(items.ids[rows], titles, descriptions, np.arange(len(rows)))
+
+
+def _check_codebook(folder: Path, tokens: CodeTokens, checkpoint: Path) -> None:
+    """Raise CheckpointError if the checkpoint's token rows belong to another codebook."""
+    digest = sha256_file(folder / ARRAYS_FILE)
+    found = hashlib.sha256(json.dumps([digest, list(tokens.names)]).encode()).hexdigest()
+    if tokens.digest and tokens.digest != found:
+        raise CheckpointError(
+            f"{folder}: is not the codebook of the codes in {checkpoint}, whose tokens are called like "
+            f"{tokens.names[0] if tokens.names else tokens.block}; this one begins with {digest[:8]}"
+        )
+
+
+def _write(checkpoint: Path, codes: ItemCodes, tokens: CodeTokens, out: Path, corpus: Corpus, domain_out: Path) -> None:
+    for folder in (out, domain_out):
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with clear_disk_errors(out), replacing_folder(out) as work:
+        shutil.copytree(checkpoint, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OF_THE_CELL))
+        tokens.save_codes(codes, work)
+        with clear_disk_errors(domain_out), replacing_folder(domain_out) as domain:
+            corpus.save(domain)
