@@ -20,7 +20,7 @@ from mmgrid.data import Histories, Items
 from mmgrid.data.user_files import UserFile
 from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.machine.claim import claimed
-from mmgrid.paradigms.recommender import Ready
+from mmgrid.paradigms.recommender import Ready, ranking
 from mmgrid.paradigms.shared.embedding import Embedding
 
 EMBEDDING_BLOCK = 4096  # users
@@ -71,7 +71,8 @@ def recommend_users(
     """
     items, paradigm = ready.known.items, ready.paradigm
     if isinstance(paradigm, Embedding):
-        recommend = paradigm.recommender(ready.model, items, k)
+        with ranking(paradigm, ready.model):
+            recommend = paradigm.recommender(ready.model, items, k)
     else:
         recommend = lambda histories: paradigm.recommend(ready.model, histories, items, k)  # noqa: E731
     ids = pl.Series(items.ids.tolist(), dtype=pl.String)
@@ -101,7 +102,8 @@ def embed_users(
     """Write `user_id` and `vector` (float32, fixed width), one row for each user. Arguments and errors as
     `recommend_users`; BatchError also if the paradigm has no vectors.
     """
-    vectors = embedding(ready).vectors(ready.model, ready.known.items)
+    with ranking(ready.paradigm, ready.model):
+        vectors = embedding(ready).vectors(ready.model, ready.known.items)
     width = vectors.items.shape[1]
 
     def answer(histories: Histories) -> dict[str, pl.Series]:
@@ -119,7 +121,8 @@ def embed_items(ready: Ready, items: Items) -> pl.DataFrame:
         BatchError: the paradigm has no vectors.
         ValueError: the model knows items by their ids, and not these.
     """
-    found = embedding(ready).vectors_of(ready.model, ready.known.items, items)
+    with ranking(ready.paradigm, ready.model):
+        found = embedding(ready).vectors_of(ready.model, ready.known.items, items)
     return pl.DataFrame({"item_id": pl.Series(items.ids.tolist(), dtype=pl.String), "vector": _array(found)})
 
 
@@ -145,7 +148,9 @@ def _batch(
     total, parts = users.count(), out.with_name(f"{out.name}.parts")
     rows = pl.DataFrame({"item": ready.known.items.ids.tolist()}, schema={"item": pl.String}).with_row_index("row")
     done = unknown = without = resumed = 0
-    with clear_disk_errors(out), _working(parts, out, identity | {"users": _stamp(users.path), "block": size}):
+    identity = identity | {"users": _stamp(users.path), "block": size}
+    computing = ranking(ready.paradigm, ready.model)
+    with clear_disk_errors(out), _working(parts, out, identity), computing:
         files: list[Path] = []
         for number, block in enumerate(users.histories(size)):
             file = parts / f"{number:06}.parquet"
