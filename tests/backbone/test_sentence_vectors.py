@@ -1,13 +1,18 @@
 """Vectors from sentence-transformers: an error if the extra is missing; otherwise tested with a tiny model."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from kits.small import make_sentence_model
+from mmgrid.backbone import sentence_vectors as module
 from mmgrid.backbone.sentence_vectors import sentence_vectors
+from mmgrid.backbone.text_embedder import TextEmbedder
 
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +62,42 @@ def test_a_limit_holds_for_one_call_only(monkeypatch: pytest.MonkeyPatch) -> Non
     for most_tokens in (None, 8, None, 1000):
         sentence_vectors("model", ["a text"], most_tokens=most_tokens)
     assert encoder.lengths == [512, 8, 512, 512]
+
+
+def test_a_prompt_stands_before_each_text_and_its_tokens_do_not_count(model: Path) -> None:
+    """With mean pooling over prompt and text, the vectors are those of the two as one text."""
+    texts = ["red lamp", "kettle"]
+    found = sentence_vectors(model, texts, prompt="silver ", most_tokens=2)
+    together = sentence_vectors(model, [f"silver {text}" for text in texts])
+    np.testing.assert_allclose(found, together, atol=1e-5)
+    assert not np.allclose(found, sentence_vectors(model, texts), atol=1e-3)
+
+
+def test_weights_in_bfloat16_give_nearly_the_same_vectors_in_float32(model: Path) -> None:
+    texts = ["a red lamp", "a silver kettle of many parts"]
+    exact, rounded = (sentence_vectors(model, texts, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert rounded.dtype == np.float32
+    cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert (cosine > 0.99).all()
+    assert not np.array_equal(exact, rounded)
+
+
+def test_one_copy_waits_for_another_and_is_freed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locks: list[Any] = []
+
+    def lock(place: Path) -> Any:
+        locks.append(FileLock(place))
+        return locks[-1]
+
+    monkeypatch.setattr(module, "FileLock", lock)
+    expected = sentence_vectors(model, ["a red lamp"])
+    assert module._open.cache_info().currsize == 1, "kept for the next call"
+    embed = TextEmbedder(model, "sentence-transformers", one_copy=True)
+    np.testing.assert_allclose(embed(["a red lamp"]), expected, atol=1e-6)
+    assert module._open.cache_info().currsize == 0
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(locks[-1].lock_file):
+            waiting = pool.submit(embed, ["a red lamp"])
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        np.testing.assert_allclose(waiting.result(timeout=60), expected, atol=1e-6)

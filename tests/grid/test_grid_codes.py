@@ -1,6 +1,8 @@
 """From items to vectors and codes in a grid: catalogues that grow, both quantisers, and every source of vectors."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +14,7 @@ from mmgrid.backbone.sentence_vectors import sentence_vectors
 from mmgrid.backbone.text_embedder import TEXT_TOKENS
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
+from mmgrid.paradigms.facts import facts
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes, assign_codes
 from mmgrid.semantic_ids.quantiser import load_codebook
@@ -82,7 +85,8 @@ def test_codes_of_an_rqvae(coded: Built) -> None:
 def test_an_embedding_model_makes_codes_and_grounds_titles(coded: Built, tmp_path: Path) -> None:
     model = make_sentence_model(tmp_path)
     asked = ["codes/garden", "evaluation/text/garden/pretrain"]
-    theirs = _build(coded, asked, f'item_vectors={{source="sentence-transformers", path="{model}"}}')
+    settings = f'item_vectors={{source="sentence-transformers", path="{model}", prompt="item: ", batch_size=7}}'
+    theirs = _build(coded, asked, settings)
     ours = _build(coded, asked)
     for name in asked:
         assert theirs[name] != ours[name], name
@@ -90,13 +94,35 @@ def test_an_embedding_model_makes_codes_and_grounds_titles(coded: Built, tmp_pat
     vectors = np.load(found / "vectors.npy")
     items = pl.read_parquet(theirs["corpus/garden"] / "items.parquet")
     texts = [f"{title} {text}".strip() for title, text in zip(items["title"], items["description"], strict=True)]
-    np.testing.assert_allclose(vectors, sentence_vectors(model, texts, most_tokens=TEXT_TOKENS), atol=1e-4)
+    expected = sentence_vectors(model, texts, most_tokens=TEXT_TOKENS, prompt="item: ")
+    np.testing.assert_allclose(vectors, expected, atol=1e-4)
+    declared = facts(theirs["checkpoint/text/garden/pretrain"])["evaluation"]["embedder"]
+    assert (declared["prompt"], declared["batch_size"], "dtype" in declared) == ("item: ", 7, False)
     codes = [ItemCodes.load(built["codes/garden"]).codes for built in (ours, theirs)]
     assert (codes[0] != codes[1]).any()
     ranks = [
         pl.read_parquet(built["evaluation/text/garden/pretrain"] / "ranks.parquet")["rank"] for built in (ours, theirs)
     ]
     assert (ranks[0] != ranks[1]).any()
+
+
+def test_how_an_embedding_model_reads_is_part_of_its_vectors_only_if_it_is_set(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+
+    def recipe(more: str) -> Mapping[str, Any]:
+        settings = f'item_vectors={{source="sentence-transformers", path="{tmp_path / "model"}"{more}}}'
+        (found,) = (
+            cell for cell in planned(tmp_path, settings, text=SPOKEN) if cell.name.startswith("vectors/garden/s")
+        )
+        return found.recipe
+
+    plain = recipe("")
+    assert not {"dtype", "prompt", "batch_size"} & plain.keys()
+    assert recipe(', dtype="float32", batch_size=32') == plain
+    assert recipe(', dtype="bfloat16"') == {**plain, "dtype": "bfloat16"}
+    with pytest.raises(GridError, match='prompt: is for source = "sentence-transformers"; remove this key'):
+        planned(tmp_path, 'item_vectors={source="backbone", prompt="item: "}', text=SPOKEN)
 
 
 def test_a_shared_codebook_is_fitted_on_all_domains(tmp_path: Path) -> None:

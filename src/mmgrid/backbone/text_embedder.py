@@ -22,11 +22,16 @@ class TextEmbedder:
         source: "backbone" for the mean hidden states of a language model; "last-token" for its state at the last token
             of the whole text, read with the tokenizer's special tokens; "sentence-transformers" for an embedding model.
         revision: of a model on the hub.
+        dtype, prompt, batch_size, one_copy: of an embedding model, see `sentence_vectors`.
     """
 
     model: str | Path
     source: Literal["backbone", "last-token", "sentence-transformers"] = "backbone"
     revision: str | None = None
+    dtype: str = "float32"
+    prompt: str = ""
+    batch_size: int = 32
+    one_copy: bool = False
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [texts, width]; zeros for an empty text. The precision of the model that asks has no effect."""
@@ -40,7 +45,16 @@ class TextEmbedder:
         if self.source == "sentence-transformers":
             from mmgrid.backbone.sentence_vectors import sentence_vectors
 
-            return lambda texts: sentence_vectors(self.model, texts, most_tokens=TEXT_TOKENS, revision=self.revision)
+            return lambda texts: sentence_vectors(
+                self.model,
+                texts,
+                batch_size=self.batch_size,
+                most_tokens=TEXT_TOKENS,
+                revision=self.revision,
+                dtype=self.dtype,
+                prompt=self.prompt,
+                one_copy=self.one_copy,
+            )
         from mmgrid.backbone.device import device
         from mmgrid.backbone.load import load_model, load_tokenizer
         from mmgrid.backbone.pooling import text_vectors

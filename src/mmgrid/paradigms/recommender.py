@@ -296,7 +296,8 @@ def _embedder_of(folder: Path, about: CheckpointFacts, near: Path) -> TextEmbedd
     near: where the checkpoint lies, which is another folder for a domain of a family.
     """
     if declared := about.evaluation.get("embedder"):
-        return TextEmbedder(declared["model"], declared["source"], declared.get("revision"))
+        asked: dict[str, Any] = {name: declared[name] for name in ("dtype", "prompt", "batch_size") if name in declared}
+        return TextEmbedder(declared["model"], declared["source"], declared.get("revision"), **asked)
     sources = source_folders(declared_by(folder), folder) if (folder / FACTS_FILE).is_file() else {}
     for place in (near, *sources.values()):
         if backbone := ancestor(place, "backbone"):

@@ -16,7 +16,9 @@ from mmgrid.data.catalogue import Catalogue
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.chains import IN_ONE_GO
 from mmgrid.grid.cells.evaluations import evaluated_users, evaluation_values
+from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.file.load import Grid
+from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS
 from mmgrid.merging.models.lora import ADAPTER_CONFIG
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.contract import CodesFolder, TrainingStart
@@ -146,7 +148,9 @@ def evaluation_protocol(grid: Grid, paradigm: str) -> dict[str, Any]:
         folder = grid.path(str(spec.item_vectors.path))
         model = str(folder) if folder.is_dir() else str(spec.item_vectors.path)
         revision = spec.item_vectors.revision
-        protocol["embedder"] = {"source": "sentence-transformers", "model": model, "revision": revision}
+        values = recipe_values(spec.item_vectors)
+        asked = {name: value for name, value in values.items() if name in OF_EMBEDDING_MODELS}
+        protocol["embedder"] = {"source": "sentence-transformers", "model": model, "revision": revision, **asked}
     return protocol
 
 

@@ -10,6 +10,7 @@ from mmgrid.backbone.text_embedder import TextEmbedder
 from mmgrid.data import Corpus, Items, catalogue_at
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.grid.file.load import Grid
+from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS
 from mmgrid.studies.contract import VECTORS_FILE
 
 
@@ -38,7 +39,9 @@ def embedder_of(grid: Grid, backbone: Path | None) -> TextEmbedder:
         return TextEmbedder(backbone)
     spec = grid.spec.item_vectors
     folder = grid.path(str(spec.path))
-    return TextEmbedder(folder if folder.is_dir() else str(spec.path), "sentence-transformers", spec.revision)
+    options: dict[str, Any] = {name: getattr(spec, name) for name in OF_EMBEDDING_MODELS}
+    model = folder if folder.is_dir() else str(spec.path)
+    return TextEmbedder(model, "sentence-transformers", spec.revision, one_copy=True, **options)
 
 
 def load_vectors(folder: Path) -> np.ndarray:

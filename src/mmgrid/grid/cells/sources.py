@@ -11,7 +11,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.file.joint import JointTraining
 from mmgrid.grid.file.load import Grid, GridError
-from mmgrid.grid.file.spec import PretrainedBackbone, TinyBackbone
+from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import PARADIGMS, Need
 
 Digest = Callable[[Path], str]
@@ -70,7 +70,8 @@ class Sources:
                 raise GridError(f"{self.grid.file}: item_vectors: no file {path}; each domain needs a table of vectors")
             recipe["file"] = self.digest(path)
         elif spec.source == "sentence-transformers":
-            recipe |= {"source": spec.source, **self._embedding_model(str(spec.path))}
+            asked = {name: value for name, value in recipe_values(spec).items() if name in OF_EMBEDDING_MODELS}
+            recipe |= {"source": spec.source, **self._embedding_model(str(spec.path)), **asked}
         else:
             assert self.backbone is not None  # callers request vectors only if there is one
             upstream["backbone"] = self.backbone

@@ -156,6 +156,9 @@ class PretrainedBackbone(Frozen):
 BackboneSpec = Annotated[TinyBackbone | PretrainedBackbone, Field(discriminator="kind")]
 
 
+OF_EMBEDDING_MODELS = ("dtype", "prompt", "batch_size")
+
+
 class ItemVectorsSpec(Frozen):
     """Where item vectors come from. They embed title and description, and semantic IDs are made from them."""
 
@@ -166,6 +169,20 @@ class ItemVectorsSpec(Frozen):
         default=None, description="the embedding model (a folder, or an id on the hub), or the folder of the tables"
     )
     revision: str | None = Field(default=None, description="branch, tag or commit of an embedding model on the hub")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        json_schema_extra={"absent_means": "float32"},
+        description="of an embedding model's weights; vectors are always float32",
+    )
+    prompt: str = Field(
+        default="", json_schema_extra={"absent_means": ""}, description="what an embedding model reads before each text"
+    )
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        json_schema_extra={"absent_means": 32},
+        description="texts that an embedding model reads at once",
+    )
 
     @model_validator(mode="after")
     def _path_fits(self) -> "ItemVectorsSpec":
@@ -178,6 +195,9 @@ class ItemVectorsSpec(Frozen):
                     else "needs the model, or the folder of <domain>.parquet"
                 )
             )
+        for name in OF_EMBEDDING_MODELS if self.source != "sentence-transformers" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f'{name}: is for source = "sentence-transformers"; remove this key')
         return self
 
 
