@@ -117,7 +117,10 @@ def test_a_folder_named_like_a_merge_is_no_named_source(models: Path) -> None:
     assert [(source["path"], source["weight"]) for source in sources] == [("linear=a+b", 0.25), ("b", 0.75)]
     assert sources[1]["name"] == "c"
     answer = mmgrid("merge", "--method", "linear", "--model", "b:half", "-o", "out2")
-    assert "b:half: 'half' is no weight, which is a number" in answer.err
+    assert "b:half: 'half' is no weight, which is a finite number" in answer.err
+    for odd in ("", "=b", "b=", ":0.5"):
+        answer = mmgrid("merge", "--method", "linear", "--model", odd, "-o", "out2")
+        assert f"{odd!r}: must be [NAME=]MODEL[:WEIGHT]" in answer.err
     answer = mmgrid("merge", "--method", "linear", "--model", "b=0.5", "out")
     assert "b=0.5: a weight stands behind a colon: b:0.5" in " ".join(answer.err.split())
     twice = ["--option", "normalise=true", "--option", "normalise=false"]

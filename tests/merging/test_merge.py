@@ -55,6 +55,13 @@ def _recipe(models: Path, **changes: Any) -> dict[str, Any]:
     return {"method": "task_arithmetic", "sources": sources, "base": base, "scale": 0.7, **changes}
 
 
+def test_a_source_that_is_the_base_is_noted(models: Path) -> None:
+    same = [{"name": "old", "path": str(models / "base")}, {"name": "toys", "path": str(models / "toys")}]
+    report = merge(_recipe(models, sources=same), models / "out")
+    assert report.notes == ("old: is the base, so its task vector is zero",)
+    assert merge({"method": "linear", "sources": same}, models / "average").notes == ()
+
+
 def _digest(folder: Path) -> str:
     content = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -160,7 +167,7 @@ def test_paths_in_a_recipe_file_are_relative_to_it(models: Path, monkeypatch: py
         ({"scael": 1}, r"recipe: scael: unknown key; did you mean scale\?"),
         ({"sources": [{"path": "a", "wieght": 1}]}, r"sources.0.wieght: unknown key; did you mean weight\?"),
         ({"sources": []}, "sources: .*at least 1"),
-        ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "two sources are called 'x'"),
+        ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "sources: two sources are called 'x'"),
         ({"scale": float("nan")}, "scale.*finite"),
         ({"dtype": "float64"}, "dtype: "),
         ({"method": "tise"}, "unknown merge method 'tise'"),

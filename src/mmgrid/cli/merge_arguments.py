@@ -1,5 +1,6 @@
 """Arguments of the commands that read and merge models: sources, options of a method, threads."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ def options_of(texts: list[str], example: str) -> dict[str, Any]:
 def source_of(text: str, folder: Folders) -> dict[str, Any]:
     """A source from `[NAME=]PATH[:WEIGHT]`, PATH being a cell's name with a grid. Paths that exist may hold = and colons."""
     path, weight = _weighted(text)
+    if not (text.partition("=")[0] and path.rpartition("=")[2]) and not (path and Path(path).exists()):
+        raise typer.BadParameter(f"{text!r}: must be [NAME=]MODEL[:WEIGHT]", param_hint="--model")
     source: dict[str, Any] = {}
     name, separator, rest = text.partition("=")
     if separator and Path(name).exists() and not Path(path).exists() and _is_number(rest):
@@ -56,11 +59,8 @@ def _weighted(text: str) -> tuple[str, float | None]:
     before, separator, after = text.rpartition(":")
     if not separator or Path(text).exists():
         return text, None
-    try:
+    if _is_number(after) and math.isfinite(float(after)):
         return before, float(after)
-    except ValueError:  # the colon is part of the path, as in C:\models
-        if Path(before).exists():
-            raise typer.BadParameter(
-                f"{text}: {after!r} is no weight, which is a number", param_hint="--model"
-            ) from None
-        return text, None
+    if Path(before).exists():
+        raise typer.BadParameter(f"{text}: {after!r} is no weight, which is a finite number", param_hint="--model")
+    return text, None  # the colon is part of the path, as in C:\models

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from mmgrid.families.parts import KINDS, PartChoice
 from mmgrid.files import on_hub, safe_segment, short_name_of
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.models.declaration import read_declaration
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.plan.recipe import MergeRecipe, read_yaml
@@ -137,7 +137,7 @@ def described(error: Any, section: str, known: Any) -> str:
         got = (error.get("ctx") or {}).get("tag")
         hint = nearest(str(got), KINDS) if got else ""
         return f"{place}: must name a kind of part{f', not {got!r}' if got else ''}{hint} (known: {', '.join(KINDS)})"
-    return f"{place}: {error['msg']}"
+    return f"{place}: {problem_of(error)}"
 
 
 def _named(merge: MergeRecipe, where: str, *, chain: bool) -> MergeRecipe:

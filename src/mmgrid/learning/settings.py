@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from mmgrid.frozen import Frozen
 from mmgrid.learning.errors import LearningError
 from mmgrid.learning.groups import Grouping
-from mmgrid.merging.errors import nearest
+from mmgrid.merging.errors import nearest, problem_of
 
 Users = Literal["pseudo", "histories"]
 
@@ -75,4 +75,4 @@ class LearningSettings(Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             place = f"{first['loc'][0]}: " if first["loc"] else ""
-            raise LearningError(f"{learner}: {place}{first['msg']}") from None
+            raise LearningError(f"{learner}: {place}{problem_of(first)}") from None

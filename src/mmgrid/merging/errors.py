@@ -1,7 +1,8 @@
 """The error type of merges, and hints for its messages: what was wrong, where, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class MergeError(ValueError):
@@ -19,3 +20,8 @@ def listing(names: Iterable[str], limit: int = 5) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + more
+
+
+def problem_of(found: Mapping[str, Any]) -> str:
+    """What pydantic says of a value, without its own words before messages of ours."""
+    return str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")

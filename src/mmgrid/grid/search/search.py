@@ -34,6 +34,7 @@ from mmgrid.grid.search.ranges import Range, changed, read
 from mmgrid.grid.search.trials import Trial, TrialLog
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging import MergeRecipe
+from mmgrid.merging.errors import problem_of
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import try_lock
 from mmgrid.store.places import SEARCHES_FOLDER, lock_of
@@ -125,7 +126,7 @@ class MergeSearch:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise SearchError(f"{self.merge.name}: {place}: {first['msg']}") from None
+            raise SearchError(f"{self.merge.name}: {place}: {problem_of(first)}") from None
         sources = self.chains.sources
         return {
             domain: [

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from mmgrid.merging.arrays.buffers import like
 from mmgrid.merging.arrays.floats import Floats
-from mmgrid.merging.errors import MergeError, listing, nearest
+from mmgrid.merging.errors import MergeError, listing, nearest, problem_of
 from mmgrid.merging.methods.combination import Combination, Combining
 from mmgrid.merging.methods.passes import OfRun, Passes
 from mmgrid.merging.methods.stages import STAGES, Stage
@@ -224,7 +224,7 @@ class Method:
         except ValidationError as error:
             first = error.errors()[0]
             place = f"option {first['loc'][0]}: " if first["loc"] else ""
-            raise MergeError(f"{self.name}: {place}{first['msg']}") from error
+            raise MergeError(f"{self.name}: {place}{problem_of(first)}") from error
         return resolved
 
     def weights(self, names: Sequence[str], given: Mapping[str, float], options: Mapping[str, Any]) -> list[float]:
@@ -316,7 +316,7 @@ def read_stage(method: str, spec: Mapping[str, Any]) -> Stage:
         first = error.errors()[0]
         known = ", ".join(STAGES[name].model_fields)
         place = ".".join(str(part) for part in first["loc"])
-        raise MergeError(f"{method}: stage {name}: {place}: {first['msg']} (options: {known})") from error
+        raise MergeError(f"{method}: stage {name}: {place}: {problem_of(first)} (options: {known})") from error
 
 
 def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float] | Sequence[np.ndarray]) -> Floats:

@@ -179,9 +179,21 @@ def prepare_merge(
             stack_of,
             ready.form,
             ready.vocabulary,
-            (*ready.notes, *_idle_rules(recipe, plan)),
+            (*ready.notes, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
             hashing,
         )
+
+
+def _idle_sources(recipe: MergeRecipe, program: Program, called: Mapping[ModelPaths, str]) -> list[str]:
+    """A note for each source that is the base, where task vectors are merged."""
+    base = recipe.base, recipe.base_onto, recipe.base_stack
+    if not program.methods[-1].on_deltas:
+        return []
+    return [
+        f"{called[source.path, source.onto]}: is the base, so its task vector is zero"
+        for source in recipe.sources
+        if (source.path, source.onto, source.stack) == base
+    ]
 
 
 def _idle_rules(recipe: MergeRecipe, plan: Plan) -> list[str]:

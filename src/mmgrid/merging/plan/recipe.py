@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from mmgrid.files import on_hub
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.methods import METHODS
 from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.file_kinds import impostor
@@ -255,7 +255,7 @@ class MergeRecipe(BaseModel):
             fields = owner.model_fields
             hint = _belongs(key, owner) or nearest(key, fields)
             raise MergeError(f"{where}: {place}: unknown key{hint} (known: {', '.join(fields)})")
-        raise MergeError(f"{where}: {place + ': ' if place else ''}{first['msg']}")
+        raise MergeError(f"{where}: {place + ': ' if place else ''}{problem_of(first)}")
 
 
 def _with_paths(stack: Stack, change: Callable[[Path], Path]) -> Stack:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmgrid.files import inside
 from mmgrid.merging.arrays.floats import STORAGE
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.models.file_kinds import impostor
 
 FAMILY_FILE = "family.json"
@@ -191,7 +191,7 @@ class FamilyFile(_Entry):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
-            raise MergeError(f"{file}: {place}: {first['msg']}; copy or write the family again") from error
+            raise MergeError(f"{file}: {place}: {problem_of(first)}; copy or write the family again") from error
         family._check(file)
         return family
 
