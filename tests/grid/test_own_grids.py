@@ -16,7 +16,7 @@ FILES = sorted(GRIDS.rglob("*.toml"))
 def test_it_has_cells(file: Path) -> None:
     if "MMGRID_DATA" in file.read_text() and "MMGRID_DATA" not in os.environ:
         pytest.skip("MMGRID_DATA does not name a folder of real data")
-    cells = expand(load_grid(file), lambda path: "0" * 64)
+    cells = expand(load_grid(file), lambda path: "0" * 64, bare=True)
     assert any(cell.kind == "evaluation" for cell in cells)
 
 

@@ -1,4 +1,4 @@
-"""The commands `plan`, `run`, `status`, `gc`, `path` and `why`."""
+"""The commands `run`, `status`, `gc`, `path` and `why`."""
 
 import sys
 from collections import Counter
@@ -8,82 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
-from mmgrid.quantities import duration, size
+from mmgrid.quantities import duration
 from mmgrid.visible import visible
 
 if TYPE_CHECKING:
     from mmgrid.cli.session import Session
     from mmgrid.grid.cells.cell import Cell
     from mmgrid.grid.standing.time_left import TimeLeft
-
-
-def plan(
-    grid: GridFile,
-    store: StoreRoot = DEFAULT_STORE,
-    only: Only = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the cells as a tree, with their state and cost."""
-    from mmgrid.cli import draw
-    from mmgrid.cli.session import Session
-    from mmgrid.grid.standing.cost import estimate
-
-    session = Session.open(grid, store, settings)
-    cells = session.chosen(only)
-    costs = estimate(cells, session.records)
-    states = {cell: session.states[cell] for cell in cells}
-    session.warn_of_damage()
-    if as_json:
-        draw.print_json(
-            [
-                {
-                    "name": cell.name,
-                    "fingerprint": cell.fingerprint,
-                    "state": states[cell].name,
-                    "problem": states[cell].problem or None,
-                    "seconds": session.records[cell].seconds if cell in session.records else costs[cell],
-                    "bytes": session.store.size(cell.address) if cell in session.records else None,
-                    "folder": str(session.store.folder(cell.address)),
-                }
-                for cell in cells
-            ]
-        )
-        return
-    texts = {}
-    for name, group in _lines(cells).items():
-        seconds = [session.records[cell].seconds if cell in session.records else costs[cell] for cell in group]
-        total = None if None in seconds else sum(second for second in seconds if second is not None)
-        built = all(cell in session.records for cell in group)
-        count = Counter(states[cell].name for cell in group)
-        parts: list[draw.Part] = []
-        for state, n in count.items():
-            parts += [", "] * bool(parts) + [f"{n} "] * (len(count) > 1) + [(state, _COLOURS[state])]
-        cost = "cost unknown" if total is None else f"{'' if built else 'about '}{duration(total)}"
-        bytes_ = sum(session.store.size(cell.address) for cell in group if cell in session.records)
-        room = f", {size(bytes_)}" if bytes_ else ""
-        texts[name] = draw.text_of(*parts, " ", (f"{cost}{room}", "dim"))
-    draw.print_tree(texts, f"{session.grid.spec.name} ({len(cells)} cells)")
-    for cell, state in states.items():
-        if state.name == "failed":
-            draw.say(("failed", "red"), f" {cell.name}: {state.problem}")
-    known = [cost for cost in costs.values() if cost is not None]
-    unknown = len(costs) - len(known)
-    total = f"{'at least' if unknown else 'about'} {duration(sum(known))} of work on one core"
-    more = f"; the cost of {unknown} of them is unknown until their corpus is built" if unknown else ""
-    draw.say(f"{len(costs)} cells to build: {total}{more}")
-
-
-def _lines(cells: Sequence[Any]) -> dict[str, list[Any]]:
-    """Line of the tree → its cells; all points of a sweep share one line."""
-    lines: dict[str, list[Any]] = {}
-    for cell in cells:
-        called = " ".join(cell.family.split("/")[1:-1])
-        lines.setdefault("/".join((cell.kind, *cell.key[:2], called)) if cell.family else cell.name, []).append(cell)
-    return {f"{name}: {len(group)} points" if group[0].family else name: group for name, group in lines.items()}
-
-
-_COLOURS = {"built": "green", "missing": "yellow", "damaged": "red", "failed": "red", "blocked": "yellow"}
 
 
 def run(
@@ -113,7 +44,7 @@ def run(
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
     jobs = jobs or default_jobs(session.grid.spec.threads_per_cell)
-    left = TimeLeft(cells, session.records, session.store, jobs)
+    left = TimeLeft(cells, session.records, session.store, jobs, session.grid)
     started = time.monotonic()
     try:
         if as_json:

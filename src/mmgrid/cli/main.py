@@ -30,6 +30,7 @@ from mmgrid.cli import (
     log_commands,
     merge_commands,
     model_commands,
+    plan_command,
     predictors_command,
     result_commands,
     search_command,
@@ -67,7 +68,7 @@ app.callback()(_options_before_commands)
 app.command()(setup_commands.init)
 app.command()(doctor_command.doctor)
 app.add_typer(data_commands.app, name="data")
-app.command()(grid_commands.plan)
+app.command()(plan_command.plan)
 app.command()(grid_commands.run)
 app.command()(log_commands.logs)
 app.command()(grid_commands.status)

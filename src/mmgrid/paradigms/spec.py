@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import Compat, Recipe, with_phase_values
+from mmgrid.paradigms.work import Work
 from mmgrid.plugins import PluginError
 
 if TYPE_CHECKING:
+    from mmgrid.backbone.shape import Shape
+    from mmgrid.data.counts import Counts
     from mmgrid.paradigms.contract import Paradigm
     from mmgrid.paradigms.layouts import Layout
 
@@ -49,7 +53,8 @@ class ParadigmSpec:
         model_type: in its `config.json`, if its model has an own architecture.
         auto_classes: the module whose import registers that architecture with Transformers' Auto classes.
         layouts: the layouts of other projects in which its checkpoints can be read and written.
-        seconds: per trained interaction and per evaluated user on one core, for the first estimate of costs.
+        seconds: per trained interaction and per evaluated user on one core, for the first estimate of costs; what a
+            paradigm needs that does not say what it computes (`training_work`, `evaluation_work`).
     """
 
     name: ClassVar[str]
@@ -87,6 +92,31 @@ class ParadigmSpec:
     def more_training_values(self, recipe: Any, phase: str, catalogue: str) -> dict[str, Any]:
         """Values of a checkpoint's identity in addition to its recipe."""
         return {}
+
+    def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
+        """What training one phase computes, for the first estimate of its cost.
+
+        Args:
+            values: of the recipe as attributes, those per phase as one number.
+            counts: of the domain.
+            shape: of the language model; None for a paradigm that starts from none.
+            recomputed: whether activations are computed again in the backward pass.
+        """
+        return Work(seconds=counts.trained(phase) * values.epochs * self.seconds[0])
+
+    def evaluation_work(
+        self, values: Any, users: float, counts: Counts, shape: Shape | None, embedder: Shape | None
+    ) -> Work:
+        """What evaluating a model for so many users computes. embedder: of generated texts."""
+        return Work(seconds=users * self.seconds[1])
+
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+        """What a micro-batch of a training holds in memory."""
+        return Batch()
+
+    def weights(self, values: Any, counts: Counts, shape: Shape | None) -> float:
+        """The number of a model's weights."""
+        return 0.0 if shape is None else float(shape.weights)
 
     def resolve(
         self,

@@ -84,7 +84,7 @@ def run_local(
         ValueError: an upstream cell is not among `cells`.
     """
     n_jobs = jobs or default_jobs(grid.spec.threads_per_cell)
-    notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs), EventFile(store.root), on_event)
+    notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs, grid), EventFile(store.root), on_event)
     exact = ExactWeights(of_grid or cells, store)
     schedule = _schedule_missing(exact.needed(cells), store, notify)
     workers: list[_Worker] = []

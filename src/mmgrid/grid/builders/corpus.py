@@ -32,7 +32,7 @@ def prepare_corpus(
     held_out_users(prepared.corpus, calendar, target)
     prepared.corpus.save(folder)
     interactions_by_month(prepared.corpus).write_parquet(folder / "months.parquet")
-    return prepared.summary() | {"statistics": statistics(prepared.corpus, calendar).as_dict()}
+    return prepared.summary() | _sizes(prepared.corpus, calendar)
 
 
 def join_corpora(folders: Mapping[str, Path], name: str, folder: Path, calendar: Calendar) -> Mapping[str, Any]:
@@ -41,7 +41,7 @@ def join_corpora(folders: Mapping[str, Path], name: str, folder: Path, calendar:
     corpus.save(folder)
     interactions_by_month(corpus).write_parquet(folder / "months.parquet")
     counts = {"users": corpus.n_users, "items": len(corpus.catalogue), "interactions": len(corpus)}
-    return counts | {"statistics": statistics(corpus, calendar).as_dict()}
+    return counts | _sizes(corpus, calendar)
 
 
 def synthetic_raw(world: World, domain: str, folder: Path) -> RawDomain:
@@ -51,3 +51,10 @@ def synthetic_raw(world: World, domain: str, folder: Path) -> RawDomain:
     write_world(world, domain, raw)
     ratings, items = READERS["amazon2023"].sources(raw, domain)
     return read_files(ratings, items, domain, TableOptions(time_unit="ms"), future=True)
+
+
+def _sizes(corpus: Corpus, calendar: Calendar) -> dict[str, Any]:
+    """The statistics of a corpus, and the mean length of its items' texts."""
+    items, n = corpus.catalogue, max(len(corpus.catalogue), 1)
+    characters = {"title": sum(map(len, items.titles)) / n, "description": sum(map(len, items.descriptions)) / n}
+    return {"statistics": statistics(corpus, calendar).as_dict(), "characters": characters}

@@ -14,11 +14,14 @@ from mmgrid.grid.file.load import Grid, GridError
 from mmgrid.grid.file.merges import CrossDomainMerges
 
 
-def expand(grid: Grid, digest: Digest) -> list[Cell]:
-    """All cells of the grid, upstream cells first. `digest(path)` returns the SHA-256 of a file."""
+def expand(grid: Grid, digest: Digest, *, bare: bool = False) -> list[Cell]:
+    """All cells of the grid, upstream cells first. `digest(path)` returns the SHA-256 of a file.
+
+    bare: whether the data of domains that the grid expects may be missing, for a plan of what cannot be built yet.
+    """
     found: list[Cell] = []
     for seed in grid.spec.all_seeds:
-        chains = Chains(Sources(grid, digest, seed))
+        chains = Chains(Sources(grid, digest, seed, bare))
         found += [*_own_cells(chains), *study_cells(chains)]
     cells = with_upstream(found)  # studies share evaluations, and seeds share corpora
     for name, count in Counter(cell.name for cell in cells).items():

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from mmgrid.data import READERS
+from mmgrid.data import READERS, DataError
 from mmgrid.data.readers import TableOptions
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
@@ -15,16 +15,19 @@ from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS, PretrainedBackbone, TinyB
 from mmgrid.paradigms import PARADIGMS, Need
 
 Digest = Callable[[Path], str]
+ABSENT = "absent"  # in place of the digests of a domain's files, which can only be planned then
 
 
 class Sources:
     """The sources of a grid for one seed. Planning reads only the digests of raw files, which is cheap."""
 
-    def __init__(self, grid: Grid, digest: Digest, seed: int):
+    def __init__(self, grid: Grid, digest: Digest, seed: int, bare: bool = False):
+        """bare: whether the data of domains that the grid expects may be missing."""
         self.grid = grid
         self.spec = grid.spec
         self.digest = digest
         self.seed = seed
+        self.bare = bare
         self.suffix = (f"seed={seed}",) if len(grid.spec.all_seeds) > 1 else ()
 
     @cached_property
@@ -127,7 +130,12 @@ class Sources:
             recipe["world"] = self.spec.world.domain(domain).parameters() | {"seed": self.spec.all_seeds[0]}
         else:
             root, options = self.grid.path(str(data.root)), data.table_options
-            files = READERS[data.format].sources(root, domain, options)
+            try:
+                files = READERS[data.format].sources(root, domain, options)
+            except DataError:
+                if not self.bare or domain not in data.expected:
+                    raise
+                return Cell("corpus", (domain,), recipe | {"files": ABSENT} | options.identity())
             if len({path.name for path in files}) == len(files):
                 recipe["files"] = {path.name: self.digest(path) for path in files}
             else:  # shards of several folders
@@ -180,6 +188,11 @@ class Sources:
         names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
         visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
         return {"files": {name.as_posix(): self.digest(folder / name) for name in visible}}
+
+
+def is_absent(cell: Cell) -> bool:
+    """Whether a cell is the corpus of a domain whose data are missing."""
+    return cell.kind == "corpus" and cell.recipe.get("files") == ABSENT
 
 
 def model_files(folder: Path) -> list[Path]:

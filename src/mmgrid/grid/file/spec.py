@@ -14,6 +14,7 @@ from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.readers import TableOptions
 from mmgrid.data.synthetic import World, WorldDomain
 from mmgrid.frozen import Frozen
+from mmgrid.grid.file.expected import ExpectedDomain
 from mmgrid.grid.file.families import Family
 from mmgrid.grid.file.families import problems as family_problems
 from mmgrid.grid.file.joint import JointTraining, joint_problems
@@ -73,6 +74,9 @@ class DataSpec(TableOptions):
     synthetic: SyntheticSpec | None = Field(
         default=None, description="numbers of the synthetic world; only for `synthetic`"
     )
+    expected: dict[str, ExpectedDomain] = Field(
+        default_factory=dict, description="domain → its size, for plans before its data are there"
+    )
 
     @field_validator("domains")
     @classmethod
@@ -95,6 +99,8 @@ class DataSpec(TableOptions):
             raise ValueError(f"root: is missing; format {self.format!r} needs the folder of the raw files")
         if self.format != "synthetic" and self.synthetic is not None:
             raise ValueError(f"synthetic: these values are for format 'synthetic', not {self.format!r}")
+        if unknown := sorted(set(self.expected) - set(self.domains)):
+            raise ValueError(f"expected: {', '.join(unknown)} is not in domains")
         takes = READERS[self.format].takes if self.format != "synthetic" else frozenset[str]()
         for key, field in TableOptions.model_fields.items():
             if key not in takes and getattr(self, key) != field.default:

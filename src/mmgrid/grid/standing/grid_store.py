@@ -15,6 +15,7 @@ import polars as pl
 from mmgrid.files import DigestCache
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.expand import expand
+from mmgrid.grid.cells.sources import is_absent
 from mmgrid.grid.cells.stored import needed
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.grid.standing.results import study_tables, survey
@@ -33,6 +34,7 @@ class GridStore:
     grid: Grid
     store: Store
     settings: tuple[str, ...] = ()  # of the command line, for commands in messages
+    bare: bool = False  # whether data may be missing, since nothing is built
 
     @classmethod
     def open(
@@ -42,6 +44,7 @@ class GridStore:
         settings: Sequence[str] | None = None,
         *,
         must_exist: bool = False,
+        bare: bool = False,
     ) -> Self:
         """Read a grid file, with values from the command line, and open the store.
 
@@ -50,6 +53,8 @@ class GridStore:
             store: its store; by default the one that `store_of_grid` finds.
             settings: values from the command line.
             must_exist: refuse a store that does not exist, instead of creating it.
+            bare: whether the data of domains that the grid expects may be missing. Their cells are not those that a run
+                builds.
         """
         settings = tuple(settings or ())
         grid = grid if isinstance(grid, Grid) else load_grid(grid, settings)
@@ -58,7 +63,7 @@ class GridStore:
             cls.tell(place.note)
         if must_exist:
             place.check_exists()
-        return cls(grid, Store(place.root), settings)
+        return cls(grid, Store(place.root), settings, bare)
 
     @staticmethod
     def tell(note: str) -> None:
@@ -86,7 +91,12 @@ class GridStore:
     def cells(self) -> list[Cell]:
         """All cells of the grid, upstream cells first, without exact weights that no missing cell is built from."""
         digests = DigestCache(self.store.root / "digests.json")
-        return self._needed(expand(self.grid, digests.sha256))
+        return self._needed(expand(self.grid, digests.sha256, bare=self.bare))
+
+    @property
+    def absent(self) -> list[str]:
+        """The domains whose data are missing."""
+        return [str(cell.recipe["domain"]) for cell in self.cells if is_absent(cell)]
 
     def _needed(self, cells: Sequence[Cell]) -> list[Cell]:
         return needed(cells, lambda cell: is_built(cell, self.store))

@@ -6,14 +6,16 @@ What the run measures replaces what was estimated: the seconds of ended cells, a
 their steps.
 """
 
-import heapq
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell, with_upstream
-from mmgrid.grid.standing.cost import estimate
+from mmgrid.grid.costs.estimate import estimate
+from mmgrid.grid.costs.known import Known
+from mmgrid.grid.costs.makespan import makespan
+from mmgrid.grid.file.load import Grid
 from mmgrid.store import Record, Store, StoreError
 
 SIDE_BY_SIDE = 0.85  # the speed of a cell beside others, which share caches and memory; used until cells are measured
@@ -56,11 +58,20 @@ class TimeLeft:
         records: those of `cells` that are built.
         store: where records of cells that are built during the run are read.
         jobs: cells built at a time.
+        grid: what it expects of domains, and where its models are.
     """
 
-    def __init__(self, cells: Sequence[Cell], records: Mapping[Cell, Record], store: Store, jobs: int) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        records: Mapping[Cell, Record],
+        store: Store,
+        jobs: int,
+        grid: Grid | None = None,
+    ) -> None:
         self._cells = {cell.name: cell for cell in with_upstream(cells)}  # exact weights may be needed again
         self._records = {cell: record for cell, record in records.items() if cell.name in self._cells}
+        self._size = Known(self._records, grid, guess=True)
         self._open = {cell: None for cell in cells if cell not in records}
         self._running: dict[Cell, _Running] = {}
         self._measured: dict[Cell, float] = {}
@@ -128,42 +139,11 @@ class TimeLeft:
     def _laid_out(self, now: float) -> float | None:
         paces = {cell: total for cell, running in self._running.items() if (total := running.total()) is not None}
         slowdown = 1 / SIDE_BY_SIDE if min(self._jobs, len(self._open)) > 1 else 1.0
-        costs = estimate([*self._open], self._records, self._measured | paces, slowdown=slowdown, guess=True)
+        costs = estimate([*self._open], self._size, self._measured | paces, slowdown=slowdown)
         if any(cost is None for cost in costs.values()):
             return None
         left = {cell: cost or 0.0 for cell, cost in costs.items()}
         for cell, running in self._running.items():
             spent = now - running.began
             left[cell] = max(paces.get(cell, left[cell]) - spent, OVERDUE * spent if cell not in paces else 0.0)
-        return _makespan(left, self._running, self._jobs)
-
-
-def _makespan(seconds: Mapping[Cell, float], running: Mapping[Cell, object], jobs: int) -> float:
-    """The end of the last cell if each is begun, in this order, as soon as a job is free and its upstream is built.
-
-    seconds: of each cell that is left; those of `running` have begun.
-    """
-    below: dict[Cell, list[Cell]] = {cell: [] for cell in seconds}
-    waits = dict.fromkeys(seconds, 0)
-    order = {cell: place for place, cell in enumerate(seconds)}
-    for cell in seconds:
-        for above in set(cell.upstream.values()):
-            if above in waits:
-                below[above].append(cell)
-                waits[cell] += 1
-    ready = [order[cell] for cell in seconds if not waits[cell] and cell not in running]
-    heapq.heapify(ready)
-    at = [*seconds]
-    working = [(seconds[cell], order[cell]) for cell in running]
-    heapq.heapify(working)
-    now = 0.0
-    while working or ready:
-        while ready and len(working) < jobs:
-            place = heapq.heappop(ready)
-            heapq.heappush(working, (now + seconds[at[place]], place))
-        now, place = heapq.heappop(working)
-        for cell in below[at[place]]:
-            waits[cell] -= 1
-            if not waits[cell]:
-                heapq.heappush(ready, order[cell])
-    return now
+        return makespan(left, {"job": self._jobs}, lambda _: "job", self._running)

@@ -1,9 +1,16 @@
 """The recipe and the spec of `sasrec`."""
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
+from mmgrid.backbone.shape import Shape
+from mmgrid.data.counts import Counts
+from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe
+from mmgrid.paradigms.sasrec.work import batch, evaluation_work, training_work, weights
 from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.paradigms.work import Work
 
 
 class SasrecRecipe(Recipe):
@@ -34,7 +41,20 @@ class SasrecSpec(ParadigmSpec):
     in_one_go = True
     model_type = "mmgrid_sasrec"
     auto_classes = "mmgrid.paradigms.sasrec.model"
-    seconds = (1.3e-4, 5e-4)
+
+    def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
+        return training_work(values, phase, counts)
+
+    def evaluation_work(
+        self, values: Any, users: float, counts: Counts, shape: Shape | None, embedder: Shape | None
+    ) -> Work:
+        return evaluation_work(values, users, counts)
+
+    def weights(self, values: Any, counts: Counts, shape: Shape | None) -> float:
+        return weights(values, counts)
+
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+        return batch(values, phase, counts)
 
 
 SPEC = SasrecSpec()

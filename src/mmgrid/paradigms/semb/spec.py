@@ -4,9 +4,14 @@ from typing import Any
 
 from pydantic import Field
 
+from mmgrid.backbone.shape import Shape
+from mmgrid.data.counts import Counts
+from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.semb.layouts import HLLM
+from mmgrid.paradigms.semb.work import batch, evaluation_work, training_work, weights
 from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.paradigms.work import Work
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
 MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length")  # stored in the model's config
@@ -89,7 +94,6 @@ class SembSpec(ParadigmSpec):
     model_type = "mmgrid_semb"
     auto_classes = "mmgrid.paradigms.semb.model"
     layouts = (HLLM,)
-    seconds = (1.4e-3, 5e-4)
 
     def base_values(self, recipe: SembRecipe) -> dict[str, Any]:
         counted = {"prompt_counts": True} if recipe.prompt_counts else {}
@@ -97,6 +101,24 @@ class SembSpec(ParadigmSpec):
 
     def draws_base(self, recipe: SembRecipe) -> bool:
         return True
+
+    def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
+        assert shape is not None
+        return training_work(values, phase, counts, shape, recomputed)
+
+    def evaluation_work(
+        self, values: Any, users: float, counts: Counts, shape: Shape | None, embedder: Shape | None
+    ) -> Work:
+        assert shape is not None
+        return evaluation_work(values, users, counts, shape)
+
+    def weights(self, values: Any, counts: Counts, shape: Shape | None) -> float:
+        assert shape is not None
+        return weights(shape)
+
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+        assert shape is not None
+        return batch(values, phase, counts, shape)
 
 
 SPEC = SembSpec()

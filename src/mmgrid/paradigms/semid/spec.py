@@ -4,10 +4,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mmgrid.backbone.shape import Shape
+from mmgrid.data.counts import Counts
 from mmgrid.decoding.renormalise import Renormalise
+from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.semid.layouts import LC_REC
+from mmgrid.paradigms.semid.work import batch, evaluation_work, training_work
 from mmgrid.paradigms.spec import ParadigmSpec
+from mmgrid.paradigms.work import Work
 
 MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position")  # stored in the model's config
 
@@ -90,7 +95,6 @@ class SemidSpec(ParadigmSpec):
     training_needs = ("codes",)
     layouts = (LC_REC,)
     own_token_rows = True
-    seconds = (1.2e-3, 3e-3)
 
     def base_values(self, recipe: SemidRecipe) -> dict[str, Any]:
         drawn = {"weights": recipe.weights} if self.draws_base(recipe) else {}
@@ -103,6 +107,20 @@ class SemidSpec(ParadigmSpec):
         # Each epoch contains the dialogues of all new items, even if it repeats only a share of the others.
         later = catalogue == "open" and phase not in ("pretrain", "all")
         return {"new_items": "told"} if later else {}
+
+    def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
+        assert shape is not None
+        return training_work(values, phase, counts, shape, recomputed)
+
+    def evaluation_work(
+        self, values: Any, users: float, counts: Counts, shape: Shape | None, embedder: Shape | None
+    ) -> Work:
+        assert shape is not None
+        return evaluation_work(values, users, counts, shape)
+
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+        assert shape is not None
+        return batch(values, phase, counts, shape)
 
 
 SPEC = SemidSpec()

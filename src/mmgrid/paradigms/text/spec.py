@@ -5,9 +5,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mmgrid.backbone.shape import Shape
+from mmgrid.data.counts import Counts
+from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.text.layouts import BIGREC
+from mmgrid.paradigms.text.work import batch, evaluation_work, training_work
+from mmgrid.paradigms.work import Work
 
 Engine = Literal["huggingface", "vllm"]
 MODEL_VALUES = (
@@ -119,12 +124,25 @@ class TextSpec(ParadigmSpec):
     official_users = 5000
     evaluation_needs = ("title_vectors", "embedder")
     layouts = (BIGREC,)
-    seconds = (2e-3, 1.5e-2)
 
     def base_values(self, recipe: TextRecipe) -> dict[str, Any]:
         # `every_position` was added later: absent means false
         names = MODEL_VALUES if recipe.every_position else MODEL_VALUES[:-1]
         return {name: getattr(recipe, name) for name in names}
+
+    def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
+        assert shape is not None
+        return training_work(values, phase, counts, shape, recomputed)
+
+    def evaluation_work(
+        self, values: Any, users: float, counts: Counts, shape: Shape | None, embedder: Shape | None
+    ) -> Work:
+        assert shape is not None
+        return evaluation_work(values, users, counts, shape, embedder or shape)
+
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+        assert shape is not None
+        return batch(values, phase, counts, shape)
 
 
 SPEC = TextSpec()

@@ -1,0 +1,1 @@
+"""What a grid costs before it is built: seconds, memory and disk of its cells."""

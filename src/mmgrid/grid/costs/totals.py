@@ -1,0 +1,42 @@
+"""What a grid costs as a whole, on some devices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.costs.cell_work import computes
+from mmgrid.grid.costs.disk import disk_of
+from mmgrid.grid.costs.known import Known
+from mmgrid.grid.costs.makespan import makespan
+
+CORES_PER_GPU = 8  # for cells that need no GPU
+
+
+@dataclass(frozen=True)
+class Total:
+    """Building the missing cells on so many devices.
+
+    seconds: from the first to the last cell. work: of all devices together. disk: bytes.
+    """
+
+    devices: int
+    seconds: float
+    work: float
+    disk: float
+
+
+def total(costs: Mapping[Cell, float | None], known: Known, devices: int) -> Total:
+    """On so many GPUs, one cell each, with cores for what needs none. Cells of unknown cost are left out."""
+    seconds = {cell: cost for cell, cost in costs.items() if cost is not None}
+    places = {"gpu": devices, "core": CORES_PER_GPU * devices}
+    return Total(
+        devices,
+        makespan(seconds, places, lambda cell: "gpu" if computes(cell) else "core"),
+        sum(cost for cell, cost in seconds.items() if computes(cell)),
+        disk([*costs], known),
+    )
+
+
+def disk(cells: Sequence[Cell], known: Known) -> float:
+    """The room of these cells in the store, in bytes, as far as it is known."""
+    return sum(found for cell in cells if (found := disk_of(cell, known)) is not None)

@@ -1,0 +1,45 @@
+"""The GPUs that this process may use, asked of the driver, so that nobody needs to import torch for it."""
+
+import os
+import shutil
+import subprocess
+
+from mmgrid.machine.rates import RATES, Rate
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SECONDS = 20.0  # a driver that does not answer has no GPUs for us
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs as CUDA_VISIBLE_DEVICES names them: those that the variable leaves, else all; empty without any."""
+    named = os.environ.get(VISIBLE)
+    if named is not None:
+        found = [name.strip() for name in named.split(",")]
+        # What stands behind an invalid name is invisible; -1 is the usual one.
+        return tuple(found[: next((place for place, name in enumerate(found) if name in ("", "-1")), len(found))])
+    return tuple(str(number) for number, _ in enumerate(_names()))
+
+
+def gpu_rate() -> Rate | None:
+    """The rate of this machine's first GPU; None without one that is known."""
+    names = _names() if visible_gpus() else []
+    plain = "".join(names[0].lower().split()) if names else ""
+    return next((rate for name, rate in RATES.items() if name in plain), None)
+
+
+def _names() -> list[str]:
+    """The driver's names of all GPUs, in the order of their numbers."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [command, "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
