@@ -10,7 +10,7 @@ from mmgrid.data.counts import Counts
 from mmgrid.paradigms.micro_batch import LONG, Batch, Tower
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, Work, training
 
-PROMPT, ROW = 12.0, 128.0  # tokens before the items of a row, and of a row
+PROMPT, ROW = 10.0, 128.0  # tokens before the items of a row, and of a row
 USER_LAYERS = 2
 
 
@@ -20,10 +20,10 @@ def item_tokens(values: Any, counts: Counts) -> float:
 
 
 def _places(alone: float, *, whole: bool) -> float:
-    """whole: whether all items are as long as this one, so that none fills what another leaves."""
+    """whole: whether all items are as long as this one, so that none fills what another leaves; rows end with them."""
     row = max(ROW, PROMPT + alone)
     room = (row - PROMPT) / alone
-    return row / (room // 1 if whole else room)
+    return PROMPT / (room // 1) + alone if whole else row / room
 
 
 def distinct(drawn: float, among: float) -> float:
