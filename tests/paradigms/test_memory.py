@@ -1,7 +1,10 @@
 """Training in less memory: the same gradients from chunks of items and slices of logits, the same weights recomputed."""
 
+import sys
 from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -172,6 +175,39 @@ def test_the_loss_in_slices_is_that_of_all_logits(name: str, monkeypatch: pytest
     assert sliced[0] == pytest.approx(whole[0], rel=1e-6), "logits are taken in float32"
     for name, gradient in whole[1].items():
         torch.testing.assert_close(sliced[1][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["text", "semid"])
+def test_the_fused_loss_is_given_what_the_loss_needs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel itself runs on a GPU only; here torch computes what it promises (its README, and its signature)."""
+
+    def linear_cross_entropy(
+        e: Tensor, c: Tensor, targets: Tensor, softcap: Any = None, reduction: str = "mean"
+    ) -> Tensor:
+        assert e.dtype == c.dtype
+        assert softcap is None
+        return F.cross_entropy(e @ c.T, targets, reduction=reduction)
+
+    paradigm, model = started(name)
+    batch = batch_of(paradigm)
+    whole = gradients(paradigm, model, batch)
+    paradigm.recipe = paradigm.recipe.model_copy(update={"cross_entropy": "cut"})
+    with pytest.raises(TrainingError, match=r'pip install "mmgrid\[cut-cross-entropy\]"'):
+        paradigm.loss(model, batch)
+    package = ModuleType("cut_cross_entropy")
+    package.linear_cross_entropy = linear_cross_entropy  # type: ignore[attr-defined]
+    package.__spec__ = ModuleSpec("cut_cross_entropy", None)
+    monkeypatch.setitem(sys.modules, "cut_cross_entropy", package)
+    with pytest.raises(TrainingError, match='needs an NVIDIA GPU; set cross_entropy = "torch"'):
+        paradigm.loss(model, batch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    fused = gradients(paradigm, model, batch)
+    assert fused[0] == pytest.approx(whole[0], rel=1e-5)
+    for key, gradient in whole[1].items():
+        torch.testing.assert_close(fused[1][key], gradient, rtol=1e-3, atol=1e-5)
+    model.config.logit_scale = 2.0
+    with pytest.raises(TrainingError, match="the head of this qwen3 is more than one matrix"):
+        paradigm.loss(model, batch)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -14,6 +14,7 @@ _OPTIONAL = {
     "sentence-transformers": 'item vectors by a sentence model: pip install "mmgrid[sentence-transformers]"',
     "optuna": 'searches over numbers of merges: pip install "mmgrid[search]"',
     "bitsandbytes": 'optimizer = "adamw_8bit" on a GPU: pip install "mmgrid[bitsandbytes]"',
+    "cut-cross-entropy": 'cross_entropy = "cut" on a GPU: pip install "mmgrid[cut-cross-entropy]"',
     "peft": 'training LoRA adapters: pip install "mmgrid[lora]" (merging them does without)',
 }
 _LITTLE_DISK = 5 << 30

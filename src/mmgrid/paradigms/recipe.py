@@ -174,6 +174,11 @@ class DialogueRecipe(Recipe):
     learning_rate: PhaseValues = PhaseValues(pretrain=5e-5, phase1=1e-5, phase2=1e-5)
     batch_size: int = Field(default=16, gt=0)
     warmup_steps: int = Field(default=50, ge=0, description="overrides the ratio where it is > 0")
+    cross_entropy: Literal["torch", "cut"] = Field(
+        default="torch",
+        json_schema_extra={"absent_means": "torch"},
+        description="over all tokens: by torch in slices, or by a fused kernel, which needs its package and a GPU",
+    )
     schedule: Schedule = "cosine"
     precision: Precision = "bf16"
 

@@ -37,6 +37,7 @@ from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
 from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
+from mmgrid.paradigms.shared.cut_loss import cut_cross_entropy
 from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.padding import pad_left, pad_right
@@ -234,7 +235,10 @@ class Semid(Paradigm[PreTrainedModel]):
         is_code = code >= 0
         code_losses = self._code_losses(model, states[is_code], code[is_code])
         words = states[~is_code], labels[~is_code]
-        word_losses = summed_cross_entropy(*words, partial(lm_head_logits, model), vocabulary_of(model))
+        if self.recipe.cross_entropy == "cut":
+            word_losses = cut_cross_entropy(model, *words)
+        else:
+            word_losses = summed_cross_entropy(*words, partial(lm_head_logits, model), vocabulary_of(model))
         weight = self.recipe.code_weight
         total = weight * code_losses.sum() + word_losses
         if self.recipe.divisor == "tokens":

@@ -26,6 +26,7 @@ from mmgrid.backbone.pooling import text_vectors
 from mmgrid.data import HeldOut, Histories, Items, Known, Phase
 from mmgrid.decoding.lm_head import lm_head_logits, vocabulary_of
 from mmgrid.paradigms.contract import CannotTrainError, Paradigm, Predictions, TrainingStart
+from mmgrid.paradigms.shared.cut_loss import cut_cross_entropy
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
@@ -142,10 +143,13 @@ class Text(Paradigm[PreTrainedModel]):
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         """Mean cross-entropy of the answers' tokens; only their logits are computed, and few of them at once."""
         labels, vocabulary = batch["labels"], vocabulary_of(model)
-        if fits_at_once(len(labels), vocabulary):
+        cut = self.recipe.cross_entropy == "cut"
+        if not cut and fits_at_once(len(labels), vocabulary):
             return F.cross_entropy(answer_logits(model, batch).float(), labels)
         inner = getattr(model, "module", model)  # of DistributedDataParallel
         states = answer_states(model, batch)
+        if cut:
+            return cut_cross_entropy(inner, states, labels) / len(labels)
         return summed_cross_entropy(states, labels, partial(lm_head_logits, inner), vocabulary) / len(labels)
 
     def predictions(self, model: PreTrainedModel, batch: dict[str, Any]) -> list[Predictions]:
