@@ -42,7 +42,7 @@ def test_one_changed_bit_is_found_in_every_file_of_every_cell(copied: Built) -> 
         if path.stat().st_size:
             assert f"damaged {name}: {path}: its content differs from the record\n" in answer.out
     n = len(copied.cells)
-    assert f"{n} of {n} cells are damaged; `mmgrid verify --set-aside` sets them aside, and" in answer.out
+    assert f"{n} of {n} cells are damaged; `mmgrid verify --repair` sets them aside, and" in answer.out
 
 
 def test_damaged_cells_are_set_aside_and_built_again(copied: Built) -> None:
@@ -65,6 +65,37 @@ def test_damaged_cells_are_set_aside_and_built_again(copied: Built) -> None:
     assert {name for name, state in states.items() if state == "missing"} == cells
     assert mmgrid("run", copied.file, "--store", copied.root, "--only", RANKED).code == 0
     assert (copied.folder(RANKED) / "ranks.parquet").read_bytes() == ranks
+
+
+def test_a_cell_a_folder_or_a_store_can_be_verified_alone(copied: Built, tmp_path: Path) -> None:
+    _flip(copied.folder(RANKED) / "ranks.parquet")
+    for what, cells in ((CHECKPOINT, 1), (copied.folder(CHECKPOINT), 1), ("checkpoint/sasrec/*", None)):
+        sound = mmgrid("verify", what, "--store", copied.root, "--json")
+        assert (sound.code, sound.json["damaged"]) == (0, [])
+        assert cells is None or sound.json["cells"] == cells
+    for what in (RANKED, copied.folder(RANKED), copied.root / "evaluation", copied.root):
+        assert mmgrid("verify", what, "--store", copied.root).code == 1
+    for what, says in (("corpus/attic", "no cell of the store"), (tmp_path, "neither a store")):
+        answer = mmgrid("verify", what, "--store", copied.root)
+        assert answer.code == 1
+        assert says in answer.err
+
+
+def test_a_deep_look_finds_changed_records_and_foreign_files(copied: Built) -> None:
+    assert mmgrid("verify", copied.root, "--deep").code == 0
+    record = copied.folder(RANKED) / "record.json"
+    record.write_bytes(record.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+    stranger = copied.root / "corpus" / "notes.txt"
+    stranger.write_text("mine")
+    assert mmgrid("verify", copied.root).code == 0
+    found = mmgrid("verify", copied.root, "--deep", "--repair", "--json")
+    assert found.code == 1
+    assert [one["cell"] for one in found.json["damaged"]] == [RANKED]
+    assert "are not those of its fingerprint" in found.json["damaged"][0]["problems"][0]
+    assert found.json["foreign"] == [str(stranger)]
+    assert not copied.folder(RANKED).exists()
+    stranger.unlink()
+    assert mmgrid("verify", copied.root, "--deep").code == 0
 
 
 @pytest.mark.parametrize("damage", ["missing", "resized"])

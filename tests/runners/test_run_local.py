@@ -250,32 +250,35 @@ store.Store.build = slow
 """
 
 
-def test_an_interruption_leaves_no_process_behind(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_a_run_that_is_stopped_leaves_no_process_behind(
+    bench: Bench, tmp_path: Path, number: int, word: str, code: int
+) -> None:
     environment = accident(tmp_path / "accident", HOLDING.format(go="/nowhere"))
     run = start("run", *bench.arguments, "--jobs", "2", environment=environment)
     until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))) == 2, run)
-    os.killpg(run.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    code, _, err = finish(run)
-    assert code == 130
-    assert err == "interrupted; finished cells are kept, and the next run continues from them\n"
+    if number == signal.SIGINT:
+        os.killpg(run.pid, number)  # what a terminal does on Ctrl-C
+    else:
+        run.send_signal(number)  # what a scheduler does
+    ended, _, err = finish(run)
+    assert ended == code
+    assert err == f"{word}; finished cells are kept, and the next run continues from them\n"
     until(lambda: not living(run.pid))  # the last one may still be on its way out
-    assert bench.run().complete
 
 
-def test_a_worker_whose_runner_was_killed_publishes_its_cell_and_exits(bench: Bench, tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    run = start("run", *bench.arguments, environment=accident(tmp_path / "accident", HOLDING.format(go=str(go))))
+def test_workers_end_with_their_runner_and_the_next_run_goes_on(bench: Bench, tmp_path: Path) -> None:
+    run = start("run", *bench.arguments, environment=accident(tmp_path / "accident", HOLDING.format(go="/nowhere")))
     until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))), run)
     run.kill()
     run.wait()
-    assert living(run.pid)
-    go.touch()
     until(lambda: not living(run.pid))
     _, err = run.communicate()
     assert "Traceback" not in err
-    assert bench.store.leftovers() == []
-    assert any(record.name.startswith("corpus/") for _, _, record in bench.store.entries())
     assert bench.run().complete
+    assert bench.store.leftovers() == []
 
 
 def test_default_jobs_are_the_cores_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:

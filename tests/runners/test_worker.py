@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmgrid.runners.worker import one_line
+from mmgrid.files.foreign import in_one_line
 from mmgrid.store import StoreError
 
 
@@ -23,4 +23,4 @@ class PlugInError(ValueError):
     ],
 )
 def test_the_type_is_named_where_the_message_alone_explains_nothing(error: Exception, line: str) -> None:
-    assert one_line(error) == line
+    assert in_one_line(error) == line

@@ -1,12 +1,11 @@
 """Loads a backbone: any causal language model in Hugging Face layout, from a folder or by its id on the hub."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -21,6 +20,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from mmgrid.families.in_memory import state_dict, tensors_of
 from mmgrid.files import HubName, model_folder
+from mmgrid.files.foreign import foreign
 from mmgrid.merging.models.family.file import family_of
 from mmgrid.merging.models.sources import is_adapter, open_source
 
@@ -29,38 +29,29 @@ class BackboneError(ValueError):
     """The folder or id cannot be loaded as a causal language model; the message says why."""
 
 
-LOAD_ERRORS = (OSError, ValueError, KeyError, SafetensorError, StrictDataclassError)
-
-
 def load_model(
     source: str | Path, *, head: bool = True, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedModel:
     """The backbone in float32, with its language-model head or (`head=False`) without."""
     factory = AutoModelForCausalLM if head else AutoModel
-    try:
+    with _loading(source):
         folder = _found(source, revision, trust_remote_code)
         return whole_model(factory, folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    except LOAD_ERRORS as error:
-        raise _cannot_load(source, error) from error
 
 
 def load_tokenizer(
     source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """The tokenizer stored with the backbone's weights."""
-    try:
+    with _loading(source):
         folder = _found(source, revision, trust_remote_code)
         return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-    except LOAD_ERRORS as error:
-        raise _cannot_load(source, error) from error
 
 
 def backbone_folder(source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> str | Path:
     """The folder of a backbone: `source`, or for a name on the Hub that of the Hub's cache, downloaded if needed."""
-    try:
+    with _loading(source):
         return _found(source, revision, trust_remote_code)
-    except LOAD_ERRORS as error:
-        raise _cannot_load(source, error) from error
 
 
 def _found(source: str | Path, revision: str | None, with_code: bool) -> str | Path:
@@ -78,7 +69,7 @@ def whole_model(factory: Any, source: str | Path, **options: Any) -> Any:
     The weights of a checkpoint that is part of a family are put together in memory, and those of a LoRA adapter with its
     model's.
 
-    Raises one of LOAD_ERRORS.
+    Raises errors of any kind, since libraries index what they have not checked; see `foreign`.
     """
     options |= {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     if family_of(Path(source)) is not None:
@@ -111,8 +102,6 @@ def _from_tensors(factory: Any, folder: Path, tensors: Mapping[str, Tensor], opt
     return model, about
 
 
-def _cannot_load(source: str | Path, error: Exception) -> BackboneError:
-    return BackboneError(
-        f"backbone {source}: cannot be loaded ({(str(error) or repr(error)).strip().splitlines()[0]}); "
-        "give a folder with config.json, tokenizer and safetensors weights, or the id of one on the hub"
-    )
+def _loading(source: str | Path) -> AbstractContextManager[None]:
+    remedy = "give a folder with config.json, tokenizer and safetensors weights, or the id of one on the hub"
+    return foreign(f"backbone {source}", BackboneError, "cannot be loaded", remedy)

@@ -9,8 +9,11 @@ from mmgrid.cards.metadata import CardMetadata, licence_in, read_json
 from mmgrid.cards.private import without_private_paths
 from mmgrid.cards.snippet import usage
 from mmgrid.files import HubName, name_of
+from mmgrid.files.foreign import foreign
+from mmgrid.visible import visible
 
 CARD_FILE = "README.md"
+_MARKUP = str.maketrans("`|<>", "'/()")
 _TRAINING = {
     "history_length": "items of a history",
     "epochs": "epochs",
@@ -23,15 +26,27 @@ _TRAINING = {
 }
 
 
+class CardError(ValueError):
+    """The files of a folder declare nothing that a card can be made of."""
+
+
 def checkpoint_card(folder: Path, origin: Mapping[str, Any] | None = None) -> str:
     """The card of a model's folder: a checkpoint, the base of a paradigm, a merge, an adapter or a language model.
 
     Args:
         folder: what its `mmgrid.json`, `config.json` and `adapter_config.json` declare is in the card.
         origin: where the model comes from, if its `mmgrid.json` does not say so (see `declared`).
+
+    Raises:
+        CardError: the files declare something of another form than mmgrid and PEFT write.
     """
-    declared = read_json(folder / "mmgrid.json")
-    config, adapter = read_json(folder / "config.json"), read_json(folder / "adapter_config.json")
+    with foreign(folder, CardError, "what its mmgrid.json and its configs declare makes no card"):
+        return _card(folder, origin)
+
+
+def _card(folder: Path, origin: Mapping[str, Any] | None) -> str:
+    files = (read_json(folder / name) for name in ("mmgrid.json", "config.json", "adapter_config.json"))
+    declared, config, adapter = map(_harmless, files)
     if origin and ORIGIN not in declared and "made_from" not in declared:
         declared[ORIGIN] = dict(origin)
     below = _model_under(adapter)
@@ -56,6 +71,15 @@ def _model_under(adapter: Mapping[str, Any]) -> HubName | None:
     """The name on the Hub of an adapter's model; a folder of the Hub's cache has one, too."""
     named = str(adapter.get("base_model_name_or_path") or "")
     return (name_of(Path(named)) or HubName.parse(named)) if named else None
+
+
+def _harmless(value: Any) -> Any:
+    """What a file declares, with texts of one line that Markdown does not read as markup."""
+    if isinstance(value, str):
+        return " ".join(visible(value.replace("\n", " ")).translate(_MARKUP).split())
+    if isinstance(value, Mapping):
+        return {_harmless(key): _harmless(inner) for key, inner in value.items()}
+    return [_harmless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _about(declared: Mapping[str, Any], adapter: Mapping[str, Any], relation: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from mmgrid.cards.declared import named_in, origins_in
+from mmgrid.files.bounded_yaml import load_yaml
 
 Relation = Literal["finetune", "merge", "adapter"]
 
@@ -78,8 +79,8 @@ def licence_in(folder: Path) -> str | None:
     """The licence that the card in a folder names; None if it names none."""
     try:
         top, _, rest = (folder / "README.md").read_text(encoding="utf-8").partition("---\n")
-        found = yaml.safe_load(rest.partition("\n---")[0]) if not top.strip() else None
-    except (OSError, ValueError, yaml.YAMLError):  # no card, or one whose metadata cannot be read
+        found = load_yaml(rest.partition("\n---")[0]) if not top.strip() else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # no card, or one whose metadata cannot be read
         return None
     licence = found.get("license") if isinstance(found, dict) else None
     return licence if isinstance(licence, str) else None

@@ -34,7 +34,7 @@ mmgrid logs grids/demo.toml \\
     "status": "mmgrid status grids/demo.toml",
     "path": "cd $(mmgrid path grids/demo.toml corpus/games)",
     "why": "mmgrid why grids/demo.toml checkpoint/semb/games/phase1",
-    "verify": "mmgrid verify grids/demo.toml --set-aside",
+    "verify": "mmgrid verify grids/demo.toml --repair",
     "gc": "mmgrid gc grids/demo.toml",
     "results": """\
 mmgrid results grids/demo.toml --metric ndcg@20

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
+from mmgrid.cli.stopping import say_stopped
 from mmgrid.quantities import duration
 from mmgrid.visible import visible
 
@@ -59,9 +60,8 @@ def run(
             outcome = run_local(
                 cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left, of_grid=session.cells
             )
-    except KeyboardInterrupt:  # typer would exit silently
-        typer.echo("interrupted; finished cells are kept, and the next run continues from them", err=True)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as stop:
+        raise typer.Exit(say_stopped(stop, "finished cells are kept, and the next run continues from them")) from None
     took = duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} already there, in {took}")
     if not outcome.complete:

@@ -40,6 +40,8 @@ from mmgrid.cli import (
 )
 from mmgrid.cli.complain import complain
 from mmgrid.cli.help import App
+from mmgrid.cli.stopping import on_termination_stop, say_stopped
+from mmgrid.machine.open_files import raise_limit
 from mmgrid.visible import show_warnings_visibly, visible_lines
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's own copy
@@ -125,19 +127,44 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # outside UTF-8, a sign that is not in the encoding ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     show_warnings_visibly()
+    raise_limit()
+    on_termination_stop()
     try:
         code = _part_for(sys.argv[1:])(prog_name="mmgrid", standalone_mode=False)
     except _UsageError as error:
         error.message = visible_lines(error.message)
         error.show()
         sys.exit(error.exit_code)
-    except typer.Abort:
-        typer.echo("Aborted!", err=True)
-        sys.exit(1)
-    except (ValueError, OSError, RuntimeError) as error:
-        # The package's errors derive from these; their messages name the problem, its place and a remedy.
+    except typer.Abort as stop:
+        if not isinstance(stop.__cause__, KeyboardInterrupt):  # somebody has answered no
+            typer.echo("Aborted!", err=True)
+            sys.exit(1)
+        sys.exit(say_stopped(stop.__cause__))
+    except KeyboardInterrupt as stop:
+        sys.exit(say_stopped(stop))
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of polars is no Exception
         if os.environ.get("MMGRID_DEBUG"):
             raise
-        complain(error)
+        complain(_explained(error))
         sys.exit(1)
     sys.exit(code)
+
+
+def _explained(error: BaseException) -> str:
+    """What is printed of an error. The package's own messages name the problem, its place and a remedy."""
+    import errno
+
+    from mmgrid.files.disk import too_many_files
+    from mmgrid.files.foreign import explains_itself, in_one_line
+
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and error.strerror:
+        return str(too_many_files(error))
+    if isinstance(error, MemoryError):
+        return f"the memory is used up ({error}); free some, or use fewer --workers or --jobs, then run it again"
+    if explains_itself(error) and str(error):
+        return str(error)
+    return (
+        f"{in_one_line(error)}; this is a fault of mmgrid, please report it: MMGRID_DEBUG=1 shows where it comes from"
+    )

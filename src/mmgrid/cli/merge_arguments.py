@@ -15,6 +15,8 @@ def options_of(texts: list[str], example: str) -> dict[str, Any]:
     """Options from `KEY=VALUE`, VALUE being YAML."""
     import yaml
 
+    from mmgrid.files.bounded_yaml import load_yaml
+
     values = {}
     for text in texts:
         key, separator, value = text.partition("=")
@@ -23,8 +25,8 @@ def options_of(texts: list[str], example: str) -> dict[str, Any]:
         if key.strip() in values:
             raise typer.BadParameter(f"{key.strip()} is given twice", param_hint="--option")
         try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            values[key.strip()] = load_yaml(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise typer.BadParameter(f"{text}: {' '.join(str(error).split())}", param_hint="--option") from error
     return values
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmgrid.cli.completion import grid_files
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 from mmgrid.machine.cores import available_cores
 from mmgrid.quantities import size
@@ -17,13 +18,25 @@ if TYPE_CHECKING:
 
 
 def verify(
-    grid: Annotated[
-        Path | None, typer.Argument(metavar="GRID", help="Only the cells of this grid. Default: the whole store.")
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="GRID|STORE|CELL",
+            help="The cells of a grid file; a store's folder; a cell's folder or name. Default: the store nearby.",
+            autocompletion=grid_files,
+        ),
     ] = None,
     store: StoreRoot = DEFAULT_STORE,
     settings: Settings = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also compare records with recipes, and look for files that are not the store's."),
+    ] = False,
     set_aside: Annotated[
-        bool, typer.Option("--set-aside", help="Rename the folders of damaged cells, so that they are built again.")
+        bool,
+        typer.Option(
+            "--repair", "--set-aside", help="Rename the folders of damaged cells, so that they are built again."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,44 +45,43 @@ def verify(
     Reads the whole store. The exit status is 1 if a cell is damaged. What is set aside stays until `mmgrid gc`.
     """
     from mmgrid.cli import draw
-    from mmgrid.cli.session import existing_store
+    from mmgrid.cli.verified import chosen
+    from mmgrid.grid.standing.consistency import foreign_files, unlike_its_recipe
 
-    found = existing_store(grid, store)
-    wanted = None if grid is None else _addresses(grid, found.root, settings)
-    cells = [address for address, _, _ in found.entries() if wanted is None or address in wanted]
-    folders = {found.folder(address) for address in wanted or ()}
+    found, wanted = chosen(what, store, settings)
+    records = [(address, record) for address, _, record in found.entries() if wanted.has(address)]
+    cells = [address for address, _ in records]
     readable = {found.folder(address) for address in cells}
     problems = {  # of records, without which no file can be checked
-        folder: [problem]
-        for folder, problem in found.damaged()
-        if (wanted is None or folder in folders) and folder not in readable
+        folder: [problem] for folder, problem in found.damaged() if wanted.has_folder(folder) and folder not in readable
     }
+    unlike = {found.folder(one): text for one, record in records if deep and (text := unlike_its_recipe(record))}
+    strangers = foreign_files(found) if deep and wanted.everything else []
     total = sum(found.size(address) for address in cells)
     with draw.Bytes("verifying", hidden=as_json) as bar:
         problems |= _differences(found, cells, lambda done: bar(done, total, ""))
-    aside = {folder: found.set_aside(folder) for folder in problems} if set_aside else {}
+    for folder, text in unlike.items():
+        problems.setdefault(folder, []).append(text)
+    aside = {folder: found.set_aside(folder, sound=folder in unlike) for folder in problems} if set_aside else {}
     names = {folder: folder.parent.relative_to(found.root).as_posix() for folder in problems}
     if as_json:
         damaged = [
             {"cell": names[folder], "folder": str(folder), "problems": lines, "set_aside": _text(aside.get(folder))}
             for folder, lines in problems.items()
         ]
-        draw.print_json({"store": str(found.root), "cells": len(cells), "bytes": total, "damaged": damaged})
+        more = {"foreign": [str(path) for path in strangers]} if deep else {}
+        draw.print_json({"store": str(found.root), "cells": len(cells), "bytes": total, "damaged": damaged, **more})
     else:
         for folder, lines in problems.items():
             for line in lines:
                 draw.say(("damaged", "red"), f" {names[folder]}: {line}")
             if moved := aside.get(folder):
                 draw.say(f"set aside: {moved}")
+        for path in strangers:
+            draw.say(("foreign", "yellow"), f" {path}: is not the store's; move it elsewhere")
         _say_outcome(len(problems), len(cells), total, set_aside)
-    if problems:
+    if problems or strangers:
         raise typer.Exit(1)
-
-
-def _addresses(grid: Path, root: Path, settings: list[str] | None) -> "set[Address]":
-    from mmgrid.cli.session import Session
-
-    return {cell.address for cell in Session.open(grid, root, settings).cells}
 
 
 def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int], None]) -> dict[Path, list[str]]:
@@ -95,7 +107,7 @@ def _say_outcome(damaged: int, cells: int, total: int, set_aside: bool) -> None:
         return
     remedy = "`mmgrid run GRID` builds them again"
     if not set_aside:
-        remedy = f"`mmgrid verify --set-aside` sets them aside, and {remedy}"
+        remedy = f"`mmgrid verify --repair` sets them aside, and {remedy}"
     draw.say(f"{damaged:,} of {cells:,} cells are damaged; {remedy}")
 
 

@@ -13,10 +13,11 @@ from mmgrid.families.pair import Pair, Stored
 from mmgrid.families.parts import PartChoice, PartOptions
 from mmgrid.families.plan import plan_domain
 from mmgrid.families.writers import WRITERS
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.family.file import LOW_RANK_FOLDER, PART_FILES, DomainEntry
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.header import read_header
-from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE, ADAPTER_PREFIX
+from mmgrid.merging.models.lora import ADAPTER_FILE, ADAPTER_PREFIX
 from mmgrid.merging.models.source import Source
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mmgrid.files import blake3_file
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.companions import companions_in
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.family.file import EXPANSION_FILE, FAMILY_FILE, PART_FILES, FileFacts
 from mmgrid.merging.models.family.member import FamilyMember
-from mmgrid.merging.models.lora import ADAPTER_CONFIG
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import INDEX_FILE
 

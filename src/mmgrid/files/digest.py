@@ -166,7 +166,7 @@ class DigestCache:
             entries = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: cannot be read (%s); digests are computed again", self.path, error)
             return {}
         return entries if isinstance(entries, dict) else {}

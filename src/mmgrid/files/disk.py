@@ -8,6 +8,7 @@ that published data is intact, and what to do.
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,10 @@ _FULL_PHRASES = {
 }
 # torch.save reports a short write without a reason; it counts as a full disk only if the disk is in fact full.
 _SHORT_WRITE_PHRASES = ("pytorchstreamwriter failed writing", "file write failed")
+# numpy reports one in elements, whatever the disk: nothing else makes a write to a file short.
+_NUMPY_SHORT_WRITE = re.compile(r"(\d+) requested and (\d+) written")
 _ALMOST_FULL_BYTES = 1 << 20
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class DiskFull(OSError):  # noqa: N818 - the name says enough
@@ -73,6 +77,8 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
             )
             full.errno = number
             return full
+    if isinstance(error, OSError) and error.errno in _TOO_MANY:
+        return too_many_files(error)
     if isinstance(error, OSError) and error.errno in _REFUSED and _is_about(error, path):
         refused = NotWritableError(
             f"{path}: {failed}: {_REFUSED[error.errno]}.{intact} Get the right to write there or "
@@ -81,6 +87,16 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
         refused.errno = error.errno
         return refused
     return None
+
+
+def too_many_files(error: OSError) -> OSError:
+    """The error of a process, or of a machine, that has opened as many files as it may."""
+    clear = OSError(
+        f"too many files are open at once (the last one was {error.filename}); nothing is wrong with it. Allow more, "
+        "with `ulimit -n 4096` before the command, or use fewer workers, then run the same command again"
+    )
+    clear.errno = error.errno
+    return clear
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -97,6 +113,8 @@ def _full_number(error: BaseException, path: Path) -> int | None:
     if isinstance(error, OSError) and error.errno in _FULL:
         return error.errno
     text = str(error).lower()
+    if isinstance(error, OSError) and (found := _NUMPY_SHORT_WRITE.fullmatch(text)) and found[1] != found[2]:
+        return errno.ENOSPC
     for phrase, number in _FULL_PHRASES.items():
         if phrase in text:
             return number

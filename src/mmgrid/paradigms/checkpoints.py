@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from mmgrid.backbone.load import LOAD_ERRORS
+from mmgrid.files.foreign import foreign
 from mmgrid.merging.models.family.file import family_of
 from mmgrid.merging.models.family.member import open_member
 from mmgrid.paradigms.contract import Paradigm
@@ -48,12 +48,9 @@ def load_checkpoint(
             f"{folder}: a {kind!r} is no recommender: its config.json declares none of the paradigms "
             f"{', '.join(PARADIGMS)}"
         )
-    try:
-        loaded, model = spec.load().load(folder, domain=domain)
-    except CheckpointError:
-        raise
-    except (*LOAD_ERRORS, RuntimeError) as error:  # torch raises RuntimeError for weights that do not fit
-        raise CheckpointError(f"{folder}: the checkpoint cannot be loaded: {error}") from error
+    paradigm_of = spec.load()
+    with foreign(folder, CheckpointError, "the checkpoint cannot be loaded"):
+        loaded, model = paradigm_of.load(folder, domain=domain)
     if values and loaded.recipe is None:
         raise CheckpointError(f"{folder}: {loaded.name} sets no `recipe`, so {', '.join(values)} cannot be given")
     if values:
@@ -74,11 +71,13 @@ def _declared(folder: Path) -> tuple[ParadigmSpec | None, str | None]:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         name, kind = config.get("mmgrid", {}).get("paradigm"), config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: no checkpoint: its config.json cannot be read ({error})") from None
+    if not isinstance(name, str | None) or not isinstance(kind, str | None):
+        raise CheckpointError(f"{folder}: no checkpoint: paradigm and model_type of its config.json must be texts")
     if name is not None:
         if name not in PARADIGMS:
             raise CheckpointError(f"{folder}: {PARADIGMS.unknown(name)}")
         return PARADIGMS[name], kind
     by_type = {spec.model_type: spec for spec in PARADIGMS.working().values() if spec.model_type}
-    return by_type.get(kind), kind
+    return by_type.get(kind or ""), kind

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmgrid.cards import checkpoints_in
 from mmgrid.data import Calendar
+from mmgrid.files.foreign import foreign
 
 FACTS_FILE = "mmgrid.json"
 
@@ -29,7 +30,7 @@ def facts(folder: Path) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
         error: object = "not a JSON object"
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         error = problem
     raise CheckpointError(f"{folder}: {FACTS_FILE} cannot be read ({error})") from None
 
@@ -66,6 +67,11 @@ class CheckpointFacts:
         """From a folder's `mmgrid.json`; all facts are empty if there is none, as for a published language model."""
         if not (folder / FACTS_FILE).is_file():
             return cls()
+        with foreign(folder / FACTS_FILE, CheckpointError, "has not the form that mmgrid writes"):
+            return cls._read(folder)
+
+    @classmethod
+    def _read(cls, folder: Path) -> CheckpointFacts:
         declared = facts(folder)
         if "made_from" not in declared and (sources := source_folders(declared, folder)):
             # older merges do not repeat the declarations of their sources

@@ -209,9 +209,13 @@ def _receive_results(
         worker.cell = None
         if state == "damaged":
             state, payload = _reopen(schedule, cell, payload, seconds, notify, exact)
-        if state == "failed":
-            payload = _with_log(payload, log_of(store.root, cell.address))
+        full = state == "full"
+        if state in ("failed", "full"):
+            state, payload = "failed", _with_log(payload, log_of(store.root, cell.address))
         blocked = _record_result(schedule, cell, state, payload, seconds, notify)
+        if full:  # the next cell would fail as well
+            for other in schedule.give_up(cell):
+                notify(CellEvent(other.name, "blocked", message=cell.name))
         if state in ("built", "present"):
             exact.note_built(cell)
         if state == "failed":

@@ -76,6 +76,13 @@ class Schedule:
                     self.blocked[other.name] = cell.name
         return list(lost)[1:]
 
+    def give_up(self, cell: Cell) -> list[Cell]:
+        """No other cell is begun after the failure of this one. Returns the pending cells, which it blocks."""
+        left = list(self.pending)
+        self.pending.clear()
+        self.blocked |= {other.name: cell.name for other in left}
+        return left
+
     def postpone(self, cell: Cell, seconds: float) -> None:
         """Another process builds the cell: it is pending again, and not tried for `seconds`."""
         self.wait_until[cell] = time.monotonic() + seconds

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from mmgrid.files import DiskFull
+from mmgrid.files.foreign import explains_itself, in_one_line
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
 from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
+from mmgrid.runners.orphans import end_with_runner
 from mmgrid.store import DamagedFilesError, Store
 from mmgrid.store.logs import log_of
 
 logger = logging.getLogger(__name__)
-
-# As for a command: errors of these types are raised on purpose, by plug-ins too, and their message is enough.
-USER_ERRORS = (ValueError, OSError, RuntimeError)
-PROGRAMMING_ERRORS = (NotImplementedError, RecursionError)  # subclasses of RuntimeError
 
 
 def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[str, str]) -> None:
@@ -28,12 +27,13 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
 
 
     Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
-    ("failed", the error in one line), or ("damaged", (address, the problem in one line)) of an upstream cell, which was
+    ("failed", the error in one line), ("full", the error) where the disk of the store is full, or ("damaged", (address, the problem in one line)) of an upstream cell, which was
     set aside.
     """
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
+    end_with_runner()
     log = WorkerLog()
     store = Store(root)
     while True:
@@ -63,9 +63,11 @@ def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str,
     except DamagedFilesError as error:
         logger.error("%s was not built: %s", cell.name, error, extra=LOG_ONLY)
         return _set_aside(store, error)
-    except Exception as error:  # a failure of any kind affects this cell only
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a failure of any kind affects this cell only; a panic of polars is no Exception
         _log(error, cell.name)
-        return "failed", one_line(error)
+        return "full" if isinstance(error, DiskFull) else "failed", in_one_line(error)
     if outcome == "built":
         logger.info("%s is built", cell.name)
     return outcome, ""
@@ -75,23 +77,11 @@ def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
     try:
         store.set_aside(store.folder(error.address))
     except OSError as refused:
-        return "failed", f"{one_line(error)} ({one_line(refused)})"
+        return "failed", f"{in_one_line(error)} ({in_one_line(refused)})"
     return "damaged", (error.address, error.problem)
 
 
-def one_line(error: Exception) -> str:
-    """The error in one line; the type is added where the message alone does not explain it."""
-    text = " ".join(str(error).split())
-    if text and _is_for_users(error):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_for_users(error: Exception) -> bool:
-    return isinstance(error, USER_ERRORS) and not isinstance(error, PROGRAMMING_ERRORS)
-
-
-def _log(error: Exception, cell: str) -> None:
+def _log(error: BaseException, cell: str) -> None:
     """Log the traceback; show it, too, for a programming error, and for any error if MMGRID_DEBUG is set."""
-    shown = not _is_for_users(error) or bool(os.environ.get("MMGRID_DEBUG"))
+    shown = not explains_itself(error) or bool(os.environ.get("MMGRID_DEBUG"))
     logger.error("%s failed", cell, exc_info=error, extra=None if shown else LOG_ONLY)

@@ -34,7 +34,7 @@ def read_head(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; does {folder} hold a codebook?")
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # includes UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # includes UnicodeDecodeError
         raise ValueError(f"{path}: not valid JSON: {error}; fit the codebook again") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"{path}: not a codebook of format {FORMAT}; fit the codebook again with this version")

@@ -17,7 +17,7 @@ class _Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _code_is_short(self) -> "_Recipe":
-        if self.codes**self.levels > 2**KEY_BITS:
+        if self.levels > KEY_BITS or self.codes**self.levels > 2**KEY_BITS:  # a power of unbounded size takes hours
             raise ValueError(
                 f"codes {self.codes} on levels {self.levels} make more than 2**{KEY_BITS} different codes: "
                 "take fewer levels or fewer codes"

@@ -44,7 +44,7 @@ def open_format(root: Path) -> None:
 def _check(file: Path) -> None:
     try:
         found = json.loads(file.read_bytes())["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{file}: cannot be read as the format file of a store ({error!r}). If this folder is a store, write "
             f'{{"format": {FORMAT}}} into the file; otherwise give another folder with --store'

@@ -185,7 +185,7 @@ def _look(path: Path) -> _Seen | None:
         return None
     try:
         found = Holder(**json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         found = None
     return _Seen(found, text, status.st_ino, status.st_mtime_ns)
 

@@ -9,7 +9,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
 from mmgrid.store.address import Address
 from mmgrid.store.errors import DamagedRecordError
@@ -64,6 +64,14 @@ class Record(BaseModel):
     finished: str
     files: dict[str, FileEntry]
     summary: dict[str, JsonValue]
+
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for path in files:
+            if not path or path.startswith("/") or "\\" in path or "\0" in path or ".." in path.split("/"):
+                raise ValueError(f"{path!r} is no path inside the cell's folder")
+        return files
 
     @property
     def address(self) -> Address:

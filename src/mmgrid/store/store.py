@@ -114,7 +114,7 @@ class Store:
         folder = self.folder(address)
         only = None if file is None else (file,)
         if problems := self._inspector.problems(folder, self.record(address), only):
-            remedy = f"`mmgrid verify --set-aside --store {self.root}` sets it aside, and `mmgrid run` builds it again"
+            remedy = f"`mmgrid verify --repair --store {self.root}` sets it aside, and `mmgrid run` builds it again"
             raise DamagedFilesError(address, problems, remedy)
         return folder if file is None else folder / file
 
@@ -284,10 +284,12 @@ class Store:
         """
         return verify_files(self.folder(address), self.record(address), progress)
 
-    def set_aside(self, folder: Path) -> Path | None:
+    def set_aside(self, folder: Path, *, sound: bool = False) -> Path | None:
         """Rename the folder of a damaged cell, so that the cell counts as missing; returns its new path.
 
         None if it is sound or gone by now, or another process builds it. What is set aside is among `leftovers`.
+
+        sound: also one whose files are as they were recorded.
         """
         with clear_disk_errors(folder, remedy="let its owner do it"):
             lock = try_lock(lock_of(folder))
@@ -295,7 +297,7 @@ class Store:
                 return None
             with lock:
                 record = self._read(folder) if is_published(folder) else None
-                if record is None or (isinstance(record, Record) and not verify_files(folder, record)):
+                if record is None or (not sound and isinstance(record, Record) and not verify_files(folder, record)):
                     return None
                 aside = aside_of(folder)
                 folder.rename(aside)

@@ -106,5 +106,5 @@ def _mark(work: Path) -> bytes:
 def _fingerprint(work: Path) -> str | None:
     try:
         return str(json.loads(_mark(work))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -19,7 +19,7 @@ from mmgrid.grid.cells.evaluations import evaluated_users, evaluation_values
 from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS
-from mmgrid.merging.models.lora import ADAPTER_CONFIG
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE

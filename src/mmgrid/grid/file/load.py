@@ -71,7 +71,7 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
         raise GridError(f"{file}: no such file; `mmgrid init` writes one to start from") from None
     except IsADirectoryError:
         raise GridError(f"{file}: is a folder, not a grid file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers with thousands of digits
         raise GridError(f"{file}: is not valid TOML: {error}") from None
     for key, value in settings.items() if isinstance(settings, Mapping) else map(_parsed, settings):
         _set(tree, key, value)
@@ -120,7 +120,7 @@ def _parsed(setting: str) -> tuple[str, Any]:
         raise GridError(f"--set {setting}: expected key=value, for example evaluation.max_users=500")
     try:
         return key.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), text  # a bare word is a string
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import clear_disk_errors, write_json
+from mmgrid.files import clear_disk_errors, write_bytes, write_json
 
 TRIALS_FILE = "trials.jsonl"
 SEARCH_FILE = "search.json"
@@ -62,12 +62,11 @@ class TrialLog:
         lines = file.read_bytes().splitlines(keepends=True)
         for line in lines:
             try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("it is cut off")
                 value = json.loads(line)
                 found.append(Trial(len(found), value["values"], value["quality"]))
-                assert line.endswith(b"\n")
-            except (ValueError, KeyError, AssertionError):
-                kept = b"".join(lines[: lines.index(line)])
-                del found[len(kept.splitlines()) :]
-                file.write_bytes(kept)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                write_bytes(file, b"".join(lines[: len(found)]))
                 break
         return found

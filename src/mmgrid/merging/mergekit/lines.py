@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from mmgrid.files.bounded_yaml import BoundedLoader
+
 
 class Lined(dict[Any, Any]):
     """A mapping of a YAML file.
@@ -29,13 +31,13 @@ def load_lined(path: Path) -> list[Any]:
         FileNotFoundError, yaml.YAMLError, ValueError, RecursionError: it is missing, or not YAML.
     """
 
-    class Loader(yaml.SafeLoader):
+    class Loader(BoundedLoader):
         pass
 
     def mapping(loader: Loader, node: yaml.MappingNode) -> Any:
         value = Lined()
         value.file, value.line = str(path), node.start_mark.line + 1
-        yield value  # first, so that an alias may lead back to it
+        yield value
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         value.twice = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
         loader.flatten_mapping(node)

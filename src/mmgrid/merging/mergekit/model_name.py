@@ -54,7 +54,9 @@ def model_name(value: Any, where: str, ignored: list[str] | None = None) -> Mode
         path, _, revision = str(value).partition("@")
     if not path or "+" in str(adapter) or "@" in str(revision):
         raise MergeError(f"{where}: {value!r} is not a model; give a folder or a name on the hub")
-    if adapter is not None and (not adapter.partition("@")[0] or adapter.count("@") > 1):
+    if adapter is not None and (
+        not isinstance(adapter, str) or not adapter.partition("@")[0] or adapter.count("@") > 1
+    ):
         raise MergeError(f"{where}: {adapter!r} is not an adapter; give a folder or a name on the hub")
     return ModelName(str(path), str(revision) if revision else None, adapter)
 

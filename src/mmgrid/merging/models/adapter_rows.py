@@ -90,5 +90,6 @@ def _places(settings: Mapping[str, Any], module: str) -> Sequence[int]:
 def _misfit(rows: AdapterRows, table: TensorInfo, values: TensorInfo) -> str | None:
     if len(table.shape) != 2 or values.shape != (len(rows.rows), table.shape[1]):
         return f"is {list(table.shape)}, and their values are {list(values.shape)}, for {len(rows.rows)} tokens"
-    between = np.setdiff1d(np.arange(table.shape[0], rows.rows.max(initial=-1) + 1), rows.rows)
-    return f"has {table.shape[0]} rows, of which they are not the next" if len(between) else None
+    own = np.unique(rows.rows[rows.rows >= table.shape[0]])
+    beyond = int(rows.rows.max(initial=-1)) + 1 - table.shape[0]
+    return f"has {table.shape[0]} rows, of which they are not the next" if len(own) < beyond else None

@@ -6,11 +6,11 @@ the scale s is alpha / r, or alpha / √r with rslora (Kalajdzievski 2023, https
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,8 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.quantised import open_model
@@ -35,7 +35,6 @@ from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
 from mmgrid.merging.models.view import SourceView
 
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_PREFIX = "base_model.model."  # of the names of its tensors
 _FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
@@ -73,11 +72,12 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
     """
     if onto is not None:
         return onto
-    config = _config(adapter)
+    config = adapter_settings(adapter)
     named = config.get("base_model_name_or_path")
     for path in (adapter / named, Path(named)) if named else ():
-        if path.is_dir():
-            return path.absolute()
+        with suppress(OSError, ValueError):  # a text that can be no path
+            if path.is_dir():
+                return path.absolute()
     if base is not None:
         return base
     text = (
@@ -108,7 +108,7 @@ class LoraFolder:
 
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
-        self._settings = _config(path)
+        self._settings = adapter_settings(path)
         _check_kind(path, self._settings)
         file = path / ADAPTER_FILE
         if not file.is_file():
@@ -342,11 +342,7 @@ class LoraFolder:
         return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
 
     def _scale(self, module: str, rank: int) -> float:
-        alpha = self._settings.get("lora_alpha", 8)
-        for pattern, value in (self._settings.get("alpha_pattern") or {}).items():
-            if re.match(rf"(?:.*\.)?(?:{pattern})$", module):
-                alpha = value
-                break
+        alpha = alpha_of(self._settings, module, self.path / ADAPTER_CONFIG)
         return alpha / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
 
     def _check_shape(self, tensor: str, shape: tuple[int, ...], info: TensorInfo) -> None:
@@ -355,17 +351,6 @@ class LoraFolder:
                 f"{self.path}: tensor {tensor}: the adapter's is {list(shape)}, the model's {info.dtype} "
                 f"{list(info.shape)}; is {self._model.path} the adapter's model?"
             )
-
-
-def _config(adapter: Path) -> dict[str, Any]:
-    file = adapter / ADAPTER_CONFIG
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise MergeError(f"{file}: {impostor(file) or f'is not JSON: {error}'}") from error
-    if not isinstance(value, dict):
-        raise MergeError(f"{file}: is not a JSON object")
-    return value
 
 
 def _check_kind(path: Path, settings: Mapping[str, Any]) -> None:

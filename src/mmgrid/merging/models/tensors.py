@@ -11,7 +11,6 @@ import errno
 import json
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Protocol
 import numpy as np
 
 from mmgrid.files import inside
-from mmgrid.machine.positioned import open_to_read, open_to_write, read_at, write_at
+from mmgrid.machine.open_files import OPEN_FILES
+from mmgrid.machine.positioned import open_to_write, read_at, write_at
 from mmgrid.merging.arrays.buffers import at_end_of_frame, take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
@@ -99,8 +99,6 @@ class TensorFolder:
         absent = indexed - self._entries.keys()
         if absent:
             raise MergeError(f"{self.path / INDEX_FILE}: names tensors that no shard holds: {listing(absent)}")
-        self._descriptors: dict[int, int] = {}
-        self._opening = threading.Lock()
         self._digests: dict[int, PassingDigest] = {}
 
     @property
@@ -142,7 +140,8 @@ class TensorFolder:
     def _fill(self, view: memoryview, number: int, first: int, name: str) -> None:
         done = 0
         while done < len(view):
-            got = read_at(self._descriptor(number), view[done:], first + done)
+            with OPEN_FILES.reading(self, number, self.files[number]) as descriptor:
+                got = read_at(descriptor, view[done:], first + done)
             if not got:
                 raise MergeError(f"{self.files[number]}: became shorter while {name!r} was read from it")
             done += got
@@ -151,12 +150,6 @@ class TensorFolder:
         """From now on, add what is read of each file to its digest, if it has one."""
         digests = {number: digest_of(file) for number, file in enumerate(self.files)}
         self._digests = {number: digest for number, digest in digests.items() if digest is not None}
-
-    def _descriptor(self, number: int) -> int:
-        with self._opening:
-            if number not in self._descriptors:
-                self._descriptors[number] = open_to_read(self.files[number])
-            return self._descriptors[number]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -178,8 +171,7 @@ class TensorFolder:
 
     def close(self) -> None:
         """Close the files. A later read opens them again."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        OPEN_FILES.close(self)
 
     def __enter__(self) -> TensorFolder:
         return self

@@ -49,6 +49,7 @@ class Vocabulary:
             ids = dict(words) if isinstance(words, Mapping) else {entry[0]: row for row, entry in enumerate(words)}
             added = {entry["content"]: entry for entry in content.get("added_tokens") or []}
             ids |= {token: entry["id"] for token, entry in added.items()}
+            _check_ids(ids)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MergeError(f"{path}: is not a tokenizer of the tokenizers library ({error!r})") from error
         return cls(path, content, ids, added)
@@ -101,3 +102,10 @@ class Vocabulary:
                 row += 1
         content = {**self.content, "added_tokens": sorted(added.values(), key=lambda entry: entry["id"])}
         return replace(self, content=content, ids=ids, added=added)
+
+
+def _check_ids(ids: Mapping[Any, Any]) -> None:
+    """Raises ValueError if a token is no text, or its id no row."""
+    for token, row in ids.items():
+        if not isinstance(token, str) or type(row) is not int or not 0 <= row < 2**31:
+            raise ValueError(f"the token {token!r} has the id {row!r}")

@@ -13,7 +13,8 @@ import numpy as np
 from mmgrid.files import HubName, clear_disk_errors, replacing_folder, write_json
 from mmgrid.merging.arrays.floats import LARGEST, narrow
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.lora import ADAPTER_CONFIG, ADAPTER_FILE
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
+from mmgrid.merging.models.lora import ADAPTER_FILE
 from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
 
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from mmgrid.files import on_hub
+from mmgrid.files.bounded_yaml import BoundedLoader
 from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.methods import METHODS
 from mmgrid.merging.models.chat_formats import chat_template
@@ -287,7 +288,7 @@ def _belongs(key: str, owner: type[BaseModel]) -> str:
     return ""
 
 
-class _EachKeyOnce(yaml.SafeLoader):
+class _EachKeyOnce(BoundedLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:

@@ -16,7 +16,9 @@ import torch
 import yaml
 from transformers import AutoConfig, PreTrainedConfig
 
-from mmgrid.backbone.load import LOAD_ERRORS, BackboneError, load_tokenizer
+from mmgrid.backbone.load import BackboneError, load_tokenizer
+from mmgrid.files.bounded_yaml import load_yaml
+from mmgrid.files.foreign import foreign
 from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, Tensors
 from mmgrid.paradigms.layouts import LayoutError
@@ -70,10 +72,8 @@ def read(source: Path, folder: Path, options: HllmImport) -> Mapping[str, Any]:
 
 def write(checkpoint: Path, folder: Path, options: Any) -> list[str]:
     """See `Converter.write`."""
-    try:
+    with foreign(checkpoint, LayoutError, "its config or tokenizer cannot be read"):
         config, tokenizer = SembConfig.from_pretrained(str(checkpoint)), load_tokenizer(checkpoint)
-    except LOAD_ERRORS as error:
-        raise LayoutError(f"{checkpoint}: its config or tokenizer cannot be read ({error})") from None
     assert isinstance(config, SembConfig)
     settings, notes = _official_settings(config, tokenizer, checkpoint)
     with open_source(checkpoint) as tensors:
@@ -158,8 +158,8 @@ def _settings(beside: Path, options: HllmImport) -> dict[str, Any]:
     written: Any = {}
     if file.is_file():
         try:
-            written = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            written = load_yaml(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
             raise LayoutError(f"{file}: cannot be read ({error})") from None
         if not isinstance(written, dict):
             raise LayoutError(f"{file}: holds no settings")
@@ -211,10 +211,8 @@ def _official_settings(config: SembConfig, tokenizer: Any, checkpoint: Path) -> 
 
 
 def _language_model(folder: Path) -> PreTrainedConfig:
-    try:
+    with foreign(folder, LayoutError, "its config.json cannot be read"):
         return AutoConfig.from_pretrained(str(folder))
-    except LOAD_ERRORS as error:
-        raise LayoutError(f"{folder}: its config.json cannot be read ({str(error).splitlines()[0]})") from None
 
 
 def _user_config(config: PreTrainedConfig) -> dict[str, Any]:

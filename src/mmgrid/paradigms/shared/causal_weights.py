@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from mmgrid.backbone.load import LOAD_ERRORS
 from mmgrid.backbone.token_rows import token_tables
+from mmgrid.files.foreign import foreign
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.shared.foreign_weights import Copied
@@ -56,8 +56,6 @@ def _skeleton(weights: Tensors, config: Mapping[str, Any], source: Path) -> Any:
     if name is None:
         raise LayoutError(f"{source}: has no embed_tokens.weight; it must be a decoder such as Llama or Qwen")
     options: dict[str, Any] = dict(config) | {"vocab_size": weights.info(name).shape[0]}
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options))
-    except (*LOAD_ERRORS, TypeError) as error:
-        raise LayoutError(f"{source}: its config.json is none of a causal language model ({error})") from None
+    none = "its config.json is none of a causal language model"
+    with foreign(source, LayoutError, none), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options))

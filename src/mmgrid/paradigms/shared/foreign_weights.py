@@ -127,7 +127,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
         if isinstance(found, dict):
             return found
         problem: object = "not a JSON object"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = error
     raise LayoutError(f"{folder / name}: cannot be read ({problem})") from None
 

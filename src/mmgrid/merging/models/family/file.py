@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmgrid.files import inside
+from mmgrid.files.foreign import foreign
 from mmgrid.merging.arrays.floats import STORAGE
 from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.models.file_kinds import impostor
@@ -304,9 +305,10 @@ def family_of(path: Path) -> MemberPlace | None:
         return MemberPlace(path)
     pointer = path / POINTER_FILE
     if pointer.is_file():
-        told = json.loads(pointer.read_text(encoding="utf-8"))
-        places = {name: Path(told[name]) for name in ("shared", "base") if name in told}
-        return MemberPlace(Path(told["family"]), told.get("domain"), **places)
+        with foreign(pointer, MergeError, "has not the form that mmgrid writes", "open the family itself"):
+            told = json.loads(pointer.read_text(encoding="utf-8"))
+            places = {name: Path(told[name]) for name in ("shared", "base") if name in told}
+            return MemberPlace(Path(told["family"]), told.get("domain"), **places)
     path = path.absolute()
     above = path.parent.parent
     return MemberPlace(above, path.name) if path.parent.name == PARTS_FOLDER and is_family(above) else None
