@@ -21,7 +21,7 @@ import huggingface_hub.file_download
 import huggingface_hub.hf_api  # noqa: F401
 
 from fuzz.mutations import variant
-from fuzz.readers import Reader, readers
+from fuzz.files_of_others import Reader, readers
 
 MOST_SECONDS = 5
 MOST_BYTES = 1 << 28
