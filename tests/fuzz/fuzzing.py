@@ -20,8 +20,8 @@ from unittest.mock import patch
 import huggingface_hub.file_download
 import huggingface_hub.hf_api  # noqa: F401
 
-from fuzz.mutations import variant
 from fuzz.files_of_others import Reader, readers
+from fuzz.mutations import variant
 
 MOST_SECONDS = 5
 MOST_BYTES = 1 << 28

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.fuzzing import finding
 from fuzz.files_of_others import Reader, readers
+from fuzz.fuzzing import finding
 from mmgrid.files.bounded_yaml import load_yaml
 from mmgrid.merging import MergeError
 from mmgrid.merging.models.adapter_settings import adapter_settings, alpha_of
