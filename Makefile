@@ -16,10 +16,11 @@ endif
 
 setup: $(READY)
 
-# uv installs ten times as fast as pip; pip, which reads a configuration that uv does not know, where uv finds nothing.
+# uv installs several times as fast as pip and compiles all modules side by side, torch's included. Where it finds nothing,
+# pip does it, which reads a configuration that uv does not know.
 # uv reads pip's folders of wheels, where there are any, under a name of its own.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-install = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || \
+install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt $(1) || \
   $(BIN)/pip install --quiet --constraint constraints.txt $(1)
 
 # fusion-bench is an oracle of the tests, which read single files of it: not what it depends on (lightning, tensorboard).
@@ -49,9 +50,11 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Side by side; the tests of a file stay together, as they share what they build.
+# Side by side, one more than there are cores, as some tests wait. Those of a file stay together: they share what they build.
+SIDE_BY_SIDE = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+
 test: setup
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile
 
 # What takes minutes: tutorials and blocks of the documentation that build a whole grid, a run that is killed repeatedly.
 long: setup
