@@ -16,7 +16,7 @@ endif
 
 setup: $(READY)
 
-# uv installs several times as fast as pip and compiles all modules side by side, torch's included. Where it finds nothing,
+# uv installs several times as fast as pip, and compiles modules side by side. Where it finds nothing,
 # pip does it, which reads a configuration that uv does not know.
 # uv reads pip's folders of wheels, where there are any, under a name of its own.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -29,7 +29,7 @@ NATIVE := hatch_build.py $(wildcard src/mmgrid/merging/kernels/building.py src/m
 
 $(READY): pyproject.toml constraints.txt $(NATIVE)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch uv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch uv
 	$(call install,--editable '.[dev]')
 	$(call install,--no-deps fusion-bench)
 	touch $(READY)
