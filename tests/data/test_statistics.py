@@ -7,6 +7,7 @@ import pytest
 from mmgrid.data import Calendar, catalogue_at, filter_interactions, interactions_by_month, statistics
 from mmgrid.data.calendar import DAY_MS, milliseconds
 from mmgrid.data.errors import DataError
+from mmgrid.data.monthly import by_month, gap_names, gaps, shared_titles
 
 CALENDAR = Calendar.from_dates(
     {
@@ -74,3 +75,60 @@ def test_an_open_catalogue_holds_what_was_seen(corpus):
         catalogue_at(corpus, "open", CALENDAR.pretrain.start - DAY_MS)
     with pytest.raises(ValueError, match="catalogue 'ajar'"):
         catalogue_at(corpus, "ajar", 0)
+
+
+def test_domains_by_month(corpus):
+    found = by_month(corpus)
+    assert found["month"].to_list() == [date(2020, month, 1) for month in range(1, 6)]
+    assert found["interactions"].to_list() == [3, 0, 1, 1, 2]
+    assert found["users"].to_list() == [2, 0, 1, 1, 2]
+    assert found["items"].to_list() == [2, 0, 1, 1, 2]
+    assert found["new_items"].to_list() == [1.0, None, 0.0, 1.0, 0.5]
+    assert found.select("month", "interactions").equals(interactions_by_month(corpus))
+    assert by_month(corpus.before(0)).is_empty()
+
+
+def test_ages_of_chosen_items(corpus):
+    assert dict(zip(gap_names(), (7 * gaps(corpus)).round().tolist(), strict=True)) == {
+        "0–1 d": 4,  # w, x, y and z are new once
+        "1–7 d": 0,
+        "7–30 d": 2,  # x after 20 days, z after 23
+        "30–90 d": 1,  # y after 50
+        "90–365 d": 0,
+        "365–1095 d": 0,
+        "1095 d or more": 0,
+    }
+    assert gaps(corpus.before(0)).tolist() == [0] * 7
+
+
+def test_titles_of_two_domains(make_raw):
+    one = filter_interactions(make_raw([("u", "a", 1), ("u", "b", 2)]), min_interactions=1).corpus
+    other = filter_interactions(make_raw([("u", "b", 1), ("u", "c", 2), ("u", "d", 3)]), min_interactions=1).corpus
+    assert shared_titles({"y": other, "x": one}).rows() == [("x", "y", 1, 0.5, pytest.approx(1 / 3))]
+
+
+def test_blocks_show_values_from_zero():
+    from mmgrid.cli.data_pictures import blocks
+
+    assert blocks([0, 1, 2, 4, 8]) == "▁▂▃▅█"
+    assert blocks([0, 0]) == "▁▁"
+    assert blocks([1] * 50 + [3] * 50, width=4) == "▃▃██"
+
+
+def test_a_domain_without_test_users_does_not_end_the_statistics_of_the_others(tmp_path):
+    from kits.tiny_grid import mmgrid
+
+    days = {"good": ["2020-01-05", "2020-03-05", "2020-04-05", "2020-05-05"], "old": ["2020-01-05", "2020-01-06"]}
+    for domain, own in days.items():
+        rows = "".join(f"u{user},i{place},{day}\n" for user in range(3) for place, day in enumerate(own))
+        (tmp_path / f"{domain}.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    phases = "".join(f'{name} = ["{start}", "{end}"]\n' for name, (start, end) in CALENDAR.as_dates().items())
+    data = '[data]\nformat = "csv"\nroot = "."\ndomains = ["old", "good"]\nmin_interactions = 1\n'
+    (tmp_path / "g.toml").write_text(f'name = "g"\n{data}[paradigms.sasrec]\n[phases]\n{phases}')
+    answer = mmgrid("data", "stats", tmp_path / "g.toml", "--json")
+    assert answer.code == 1
+    assert "old: no test users" in answer.err
+    assert [row["domain"] for row in answer.json] == ["good"]
+    shown = mmgrid("data", "stats", tmp_path / "g.toml").out
+    assert "█" in shown
+    assert "By month" in shown

@@ -29,7 +29,7 @@ def made_months(domains):
         ],
         schema={"domain": pl.String, "month": pl.Date, "interactions": pl.Int64},
         orient="row",
-    )
+    ).with_columns(users=pl.col("interactions") // 3, items=pl.col("interactions") // 5, new_items=pl.lit(0.1))
 
 
 def made_studies(domains=("beauty", "health", "toys"), paradigms=("semb",), seeds=(0,), metrics=METRICS, scales=26):

@@ -145,13 +145,17 @@ app.command()(fetch)
 
 @app.command()
 def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Print Table 1 and the data part of Table 4 of the paper.
+    """Print Table 1 and the data part of Table 4 of the paper, and pictures of the domains over time.
 
     Prepares domains that are not prepared yet.
     """
+    import polars as pl
+
     from mmgrid.cli import draw
+    from mmgrid.cli.data_pictures import gap_rows, month_rows
     from mmgrid.cli.session import Session
-    from mmgrid.grid.standing.results import statistics_table, survey
+    from mmgrid.data.monthly import gap_names, shared_titles
+    from mmgrid.grid.standing.results import prepared_corpus, statistics_table, survey
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)
@@ -159,10 +163,17 @@ def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings =
     outcome = run_local(corpora, session.grid, session.store)
     for message in outcome.failed.values():
         complain(message)
-    table = statistics_table(survey(corpora, session.store)[0])
+    built = survey(corpora, session.store)[0]
+    table = statistics_table(built)
     if as_json:
         draw.print_json(table.to_dicts())
     elif len(table):
         draw.print_table("Statistics", table.columns, table.rows())
+        own = {str(cell.recipe["domain"]): prepared_corpus(cell, session.store) for cell in built}
+        draw.print_table("By month", ("domain", "", "from", "", "until", "most"), month_rows(own), left=5)
+        draw.print_table("Age of the chosen items, percent", ("domain", *gap_names()), gap_rows(own))
+        shared = shared_titles(own).with_columns(pl.col("of_domain", "of_other") * 100)
+        if len(shared):
+            draw.print_table("Titles of two domains, percent", shared.columns, shared.rows(), left=2)
     if not outcome.complete:
         raise typer.Exit(1)

@@ -64,8 +64,13 @@ CODES_SCHEMA = pl.Schema(
 """One row per domain and seed with semantic IDs. `least_used` and `least_entropy_bits` are those of the worst level;
 `error` is in percent."""
 
-MONTHS_SCHEMA = pl.Schema({"domain": pl.String, "month": pl.Date, "interactions": pl.Int64})
-"""One row per domain and month with interactions; `month` is its first day."""
+MONTHS_SCHEMA = pl.Schema(
+    {"domain": pl.String, "month": pl.Date}
+    | dict.fromkeys(("interactions", "users", "items"), pl.Int64)
+    | {"new_items": pl.Float64}
+)
+"""One row per domain and month; `month` is its first day. users, items: those with an interaction in it. new_items: the
+share of its items that have none before (0 to 1)."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mmgrid.data import PHASES
+from mmgrid.data import PHASES, Corpus
+from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE
+from mmgrid.data.monthly import by_month
 from mmgrid.evaluation import RESULTS_SCHEMA, result_rows
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.result_columns import by_draws, merge_columns, model_name
@@ -136,15 +138,19 @@ def study_tables(records: Mapping[Cell, Record], store: Store) -> dict[str, dict
 
 
 def months_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
-    """domain, month (its first day), interactions: for every prepared domain."""
+    """domain, month (its first day), interactions, users, items, new_items: for every prepared domain."""
     frames = [
-        read_table(store, cell, "months.parquet").select(
-            pl.lit(cell.recipe["domain"]).alias("domain"), "month", "interactions"
-        )
+        by_month(prepared_corpus(cell, store)).select(pl.lit(cell.recipe["domain"]).alias("domain"), pl.all())
         for cell in records
         if cell.kind == "corpus"
     ]
     return pl.concat(frames) if frames else pl.DataFrame()
+
+
+def prepared_corpus(cell: Cell, store: Store) -> Corpus:
+    """The corpus of a built cell. Raises StoreError if it is damaged."""
+    tables = [read_table(store, cell, file) for file in (INTERACTIONS_FILE, ITEMS_FILE)]
+    return Corpus.from_tables(str(cell.recipe["domain"]), *tables)
 
 
 def changes_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:

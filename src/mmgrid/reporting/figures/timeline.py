@@ -1,11 +1,11 @@
-"""Interactions per month, with the phases as background."""
+"""A domain by month: interactions, users, items and the share of new ones, with the phases as background."""
 
 from collections.abc import Mapping, Sequence
 
 import altair as alt
 import polars as pl
 
-from mmgrid.reporting.figures.figure import Figure, specification, text_pixels
+from mmgrid.reporting.figures.figure import Control, Figure, specification, text_pixels
 from mmgrid.reporting.tables.order import PHASES, ordered
 
 _LOCAL = "%Y-%m-%dT00:00"
@@ -14,10 +14,18 @@ _LOCAL = "%Y-%m-%dT00:00"
 _PHASES_IN_TIME = (*PHASES[:3], "test")
 
 
+_MEASURES = {
+    "interactions": "interactions per month",
+    "users": "users per month",
+    "items": "items per month",
+    "new_items": "share of the month's items that are new",
+}
+
+
 def timeline_figure(
     months: pl.DataFrame, phases: Mapping[str, tuple[str, str]], domains: Sequence[str]
 ) -> Figure | None:
-    """Interactions per month, one line per domain; `None` without rows."""
+    """What happens per month, one line per domain; `None` without rows."""
     if months.is_empty():
         return None
     names = ordered(months["domain"].to_list(), domains)
@@ -26,18 +34,31 @@ def timeline_figure(
         .mark_line(strokeWidth=1.8, point="transparent")
         .encode(
             x=alt.X("month:T").title("month").axis(tickCount=6, grid=False),
-            y=alt.Y("interactions:Q").title("interactions per month").axis(tickCount=5, format="~s"),
+            y=alt.Y("value:Q").title("per month").axis(tickCount=5, format="~s"),
             color=alt.Color("domain:N")
             .scale(domain=names, range="category")
             .legend(title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3),
             tooltip=[
                 alt.Tooltip("domain:N", title="Domain"),
                 alt.Tooltip("month:T", title="Month", format="%B %Y"),
-                alt.Tooltip("interactions:Q", title="Interactions", format=",d"),
+                alt.Tooltip("name:N", title="What"),
+                alt.Tooltip("value:Q", title="Value", format=",.4~r"),
             ],
         )
+        .transform_filter("datum.measure === measure && isValid(datum.value)")
     )
-    data = {"months": months.with_columns(pl.col("month").dt.strftime(_LOCAL))}
+    measures = [measure for measure in _MEASURES if months[measure].null_count() < len(months)]
+    rows = pl.concat(
+        months.select(
+            "domain",
+            pl.col("month").dt.strftime(_LOCAL),
+            measure=pl.lit(measure),
+            name=pl.lit(_MEASURES[measure]),
+            value=pl.col(measure).cast(pl.Float64),
+        )
+        for measure in measures
+    )
+    data = {"months": rows}
     layers = [lines]
     if phases:
         layers.insert(0, _background(ordered(list(phases), _PHASES_IN_TIME)))
@@ -45,10 +66,11 @@ def timeline_figure(
     chart = alt.layer(*layers).properties(height=260)
     return Figure(
         id="figure-months",
-        caption="Interactions per month" + (", with the phases of the grid as background." if phases else "."),
-        alternative="Line chart of interactions by month, one line per domain",
-        spec=specification(chart),
+        caption="The domains by month" + (", with the phases of the grid as background." if phases else "."),
+        alternative="Line chart of interactions, users, items or new items by month, one line per domain",
+        spec=specification(chart, measure=measures[0]),
         data=data,
+        controls=(Control("measure", "What", tuple((measure, _MEASURES[measure]) for measure in measures)),),
         label_pixels=64,
         legend_pixels=40 + text_pixels(names),
     )
