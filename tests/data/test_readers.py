@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mmgrid.data import READERS, Corpus, DataError, filter_interactions, read_files
-from mmgrid.data.readers import lines
+from mmgrid.data.readers import lines, unpacking
 
 TIME = 1_660_000_000_000
 ROWS = [("u1", "B1", TIME), ("u1", "B2", TIME + 5), ("u2", "B1", TIME + 1)]
@@ -243,8 +243,10 @@ def test_broken_files_of_amazon2023(folder, file, content, message):
         READERS["amazon2023"].read(folder, "Toys")
 
 
+@pytest.mark.parametrize("module", ["gzip", "isal.igzip"])
 @pytest.mark.parametrize("file", ["Toys.csv.gz", "meta_Toys.jsonl.gz"])
-def test_a_gzip_that_is_cut_off_is_never_a_shorter_table(folder, file):
+def test_a_gzip_that_is_cut_off_is_never_a_shorter_table(folder, file, module, monkeypatch):
+    monkeypatch.setattr(unpacking, "_open_gzip", pytest.importorskip(module).open)
     whole = (folder / file).read_bytes()
     for length in range(1, len(whole)):
         (folder / file).write_bytes(whole[:length])

@@ -1,6 +1,7 @@
 """The bytes of a file, unpacked, if its name ends with .gz or .zst.
 
-Compressed files are read to the end, where the checksum is: a truncated file is an error, never a shorter table.
+Compressed files are read to the end, where the checksum is: a truncated file is an error, never a shorter table. With
+the package isal, gzip is unpacked in half the time.
 """
 
 import gzip
@@ -15,9 +16,16 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+try:
+    from isal import igzip, isal_zlib  # pyright: ignore[reportMissingImports] - an extra
+except ImportError:
+    igzip = isal_zlib = None
+
 from mmgrid.data.errors import DataError
 from mmgrid.files.impostors import START_BYTES, impostor
 
+_open_gzip: Any = gzip.open if igzip is None else igzip.open
+_DAMAGED = (gzip.BadGzipFile, zlib.error, zstd.ZstdError, *(() if isal_zlib is None else (isal_zlib.error,)))
 KINDS = {".gz": "gzip", ".zst": "zstd"}
 # Logs shrink to a tenth, seldom to a fiftieth. What shrinks to less than this was made to fill memory.
 _MOST_RATIO = 400
@@ -37,7 +45,7 @@ class Unpacked:
             self._file = path.open("rb")
         except OSError as error:
             raise unreadable(path, error) from error
-        openers: dict[str | None, Any] = {"gzip": gzip.open, "zstd": zstd.open}
+        openers: dict[str | None, Any] = {"gzip": _open_gzip, "zstd": zstd.open}
         self._stream: IO[bytes] = openers[self._kind](self._file) if self._kind else self._file
         self._read_bytes = 0
 
@@ -63,7 +71,7 @@ class Unpacked:
                 f"{self.path}: the {self._kind} file is cut off after line {line}; get it again (the download or copy "
                 "was incomplete)"
             ) from error
-        except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+        except _DAMAGED as error:
             refuse_impostor(self.path)
             raise DataError(
                 f"{self.path}: not a {self._kind} file, or a damaged one ({error}), at or after line {line}; get it "

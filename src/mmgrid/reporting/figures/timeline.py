@@ -41,24 +41,14 @@ def timeline_figure(
             tooltip=[
                 alt.Tooltip("domain:N", title="Domain"),
                 alt.Tooltip("month:T", title="Month", format="%B %Y"),
-                alt.Tooltip("name:N", title="What"),
                 alt.Tooltip("value:Q", title="Value", format=",.4~r"),
             ],
         )
-        .transform_filter("datum.measure === measure && isValid(datum.value)")
+        .transform_calculate(value="datum[measure]")
+        .transform_filter("isValid(datum.value)")
     )
     measures = [measure for measure in _MEASURES if months[measure].null_count() < len(months)]
-    rows = pl.concat(
-        months.select(
-            "domain",
-            pl.col("month").dt.strftime(_LOCAL),
-            measure=pl.lit(measure),
-            name=pl.lit(_MEASURES[measure]),
-            value=pl.col(measure).cast(pl.Float64),
-        )
-        for measure in measures
-    )
-    data = {"months": rows}
+    data = {"months": months.with_columns(pl.col("month").dt.strftime(_LOCAL))}
     layers = [lines]
     if phases:
         layers.insert(0, _background(ordered(list(phases), _PHASES_IN_TIME)))
