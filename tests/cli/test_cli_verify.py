@@ -138,7 +138,7 @@ def test_a_damaged_table_is_one_line_and_never_a_wrong_number(copied: Built, tmp
         path.write_bytes(sound)
     for name, file in (
         (CHECKPOINT, "training.json"),
-        ("corpus/garden", "months.parquet"),
+        ("corpus/garden", "interactions.parquet"),
         ("evaluation/semb/garden/linear=garden+kitchen", "ranks.parquet"),
     ):
         torn = copied.folder(name) / file
