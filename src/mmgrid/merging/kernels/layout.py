@@ -37,7 +37,8 @@ def block_of(row: int, rows_at_once: int) -> int:
     """The elements processed at once if rows of `row` elements must not be parted; 1 for single elements."""
     if row == 1:
         return BLOCK
-    return (rows_at_once if row <= MOST_COLUMNS else max(BLOCK // row, 1)) * row
+    together = rows_at_once if row <= MOST_COLUMNS else 1
+    return max(BLOCK // (row * together), 1) * together * row
 
 
 def room_bytes(n_sources: int, block: int, row: int) -> int:

@@ -99,8 +99,8 @@ static inline void in_order_at(uint32_t *one, int64_t distance, int64_t count) {
     }
 }
 
-/* Sorts `size` places, a power of two of at least FEW, of which each half's numbers are less than the other's or bitonic;
- * only the first `n`, a multiple of FEW, are there. */
+/* Sorts `size` places, a power of two of at least FEW, whose numbers are bitonic: they rise and then fall, or fall and
+ * then rise. Only the first `n`, a multiple of FEW, are there. */
 static void merge_sides(uint32_t *numbers, int64_t size, int64_t n) {
     if (n <= 0) return;
     if (size == FEW) {
