@@ -667,6 +667,8 @@ REFUSED = {
     "merge_method: fisher\nmodels: [{model: a}]": "merge_method: 'fisher' is not supported; known: linear",
     "merge_method: sluerp\nmodels: [{model: a}]": "did you mean",
     "merge_method: linear\nmodels: [{model: a}]": "line 2: a: weight: linear needs it",
+    "merge_method: linear\nmodels: [{model: a, weight: 1}]": r"linear needs it; line 2: models\[0\]: weight: stands beside model",
+    "merge_method: linear\nweight: 1\nmodels: [{model: a}]": "linear needs it; line 2: weight: stands outside of parameters",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: 1}]}}]": "needs it for tensor",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: much}}]": "line 2: a: weight: 'much' must be a finite number",
     "merge_method: linear\nmodels: [{model: a, parameters: {weight: {valeu: 1}}}]": "each entry needs value",

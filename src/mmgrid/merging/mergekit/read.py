@@ -269,7 +269,9 @@ class _Reader:
             found = value_of(parameter.name, parameter.kind, scopes, name, depth, place)
             if found is None and parameter.needed:
                 at_tensor = f" for tensor {tensor}" if tensor else ""
-                raise MergeError(f"{place}: {parameter.name}: {self.file.method} needs it{at_tensor}")
+                elsewhere = [note for note in self.file.ignored if f": {parameter.name}: " in note]
+                told = "; ".join([f"{self.file.method} needs it{at_tensor}", *elsewhere])
+                raise MergeError(f"{place}: {parameter.name}: {told}")
             return parameter.default if found is None else found
 
         def own(each: Input | None) -> dict[str, Any]:
