@@ -12,7 +12,7 @@ from kits.processes import accident, finish, living, start, until
 from kits.tiny_grid import BASELINES, bytes_below, cells_of, write_raw_grid
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, local, run_local
+from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, places, run_local
 from mmgrid.store import Store
 
 EVALUATED = {
@@ -282,5 +282,5 @@ def test_workers_end_with_their_runner_and_the_next_run_goes_on(bench: Bench, tm
 
 
 def test_default_jobs_are_the_cores_divided_by_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "available_cores", lambda: 8)
+    monkeypatch.setattr(places, "available_cores", lambda: 8)
     assert [default_jobs(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]

@@ -24,7 +24,11 @@ def run(
     only: Only = None,
     jobs: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Cells built at the same time. Default: by the number of cores."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Cells built at the same time. Default: one on each GPU, others beside them by the number of cores.",
+        ),
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -39,12 +43,13 @@ def run(
     from mmgrid.cli.progress import Progress
     from mmgrid.cli.session import Session
     from mmgrid.grid.standing.time_left import TimeLeft
+    from mmgrid.machine.gpus import visible_gpus
     from mmgrid.runners import default_jobs, fetch_models, run_local
 
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
-    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell)
+    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell, visible_gpus())
     left = TimeLeft(cells, session.records, session.store, jobs, session.grid)
     started = time.monotonic()
     try:

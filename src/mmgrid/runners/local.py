@@ -18,10 +18,11 @@ from typing import Any
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.standing.time_left import TimeLeft
-from mmgrid.machine.cores import available_cores
+from mmgrid.machine.gpus import visible_gpus
 from mmgrid.runners.event_file import EventFile
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.exact_weights import ExactWeights
+from mmgrid.runners.places import Place, default_jobs, places_of
 from mmgrid.runners.reporting import Reporting
 from mmgrid.runners.schedule import Schedule
 from mmgrid.runners.worker import run_worker
@@ -37,13 +38,14 @@ QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS
 
 @dataclass
 class _Worker:
-    """A worker process, and the cell that it builds at the moment.
+    """A worker process in its place, and the cell that it builds at the moment.
 
     family: that of its newest cell; what the process has read for that cell serves the next one of the family.
     """
 
     process: SpawnProcess
     pipe: Connection
+    place: Place
     cell: Cell | None = None
     started: float = 0.0
     family: str = ""
@@ -64,6 +66,7 @@ def run_local(
     store: Store,
     *,
     jobs: int | None = None,
+    gpus: Sequence[str] | None = None,
     on_event: EventCallback | None = None,
     left: TimeLeft | None = None,
     of_grid: Sequence[Cell] | None = None,
@@ -76,6 +79,7 @@ def run_local(
     Args:
         cells: upstream first; the upstream of every cell must be among them, except exact weights that none of them needs.
         jobs: worker processes; None: `default_jobs`.
+        gpus: each builds one cell at a time, in a process that sees no other; None: those that this process sees.
         on_event: called for every change in the state of a cell.
         left: estimates the time left, for the events; to be read by the caller meanwhile.
         of_grid: all cells of the grid, if `cells` are only some: exact weights stay that one of them needs.
@@ -83,15 +87,16 @@ def run_local(
     Raises:
         ValueError: an upstream cell is not among `cells`.
     """
-    n_jobs = jobs or default_jobs(grid.spec.threads_per_cell)
+    gpus = visible_gpus() if gpus is None else gpus
+    n_jobs = jobs or default_jobs(grid.spec.threads_per_cell, gpus)
     notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs, grid), EventFile(store.root), on_event)
     exact = ExactWeights(of_grid or cells, store)
     schedule = _schedule_missing(exact.needed(cells), store, notify)
     workers: list[_Worker] = []
-    n_jobs = min(n_jobs, max(len(schedule.pending), 1))
+    places = places_of(n_jobs, gpus)
     try:
         while schedule.pending or any(worker.cell for worker in workers):
-            _assign_cells(schedule, workers, n_jobs, grid, store, notify)
+            _assign_cells(schedule, workers, places, grid, store, notify)
             _receive_results(schedule, workers, store, notify, exact)
     finally:
         for worker in workers:
@@ -100,11 +105,6 @@ def run_local(
             worker.stop()
         notify.close()
     return schedule.outcome()
-
-
-def default_jobs(threads_per_cell: int) -> int:
-    """The number of cells to build at a time: available cores divided by `threads_per_cell`, at least 1."""
-    return max(1, available_cores() // threads_per_cell)
 
 
 def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback) -> Schedule:
@@ -137,47 +137,71 @@ def _schedule_missing(cells: Sequence[Cell], store: Store, notify: EventCallback
 
 
 def _assign_cells(
-    schedule: Schedule, workers: list[_Worker], n_jobs: int, grid: Grid, store: Store, notify: EventCallback
+    schedule: Schedule,
+    workers: list[_Worker],
+    places: Sequence[Place],
+    grid: Grid,
+    store: Store,
+    notify: EventCallback,
 ) -> None:
-    """Give every idle worker a cell that can be built now; start workers up to `n_jobs`."""
-    while schedule.pending:
-        idle = next((worker for worker in workers if worker.cell is None), None)
-        if idle is None and len(workers) >= n_jobs:
-            return
-        family = idle.family if idle else ""
-        others = [worker.family for worker in workers if worker.family and worker is not idle]
-        cell = schedule.next_cell(family, others)
+    """Give every idle worker a cell that can be built now in its place; start workers in places that have none."""
+    for worker in [worker for worker in workers if worker.cell is None]:
+        cell = _next_cell(schedule, workers, worker.place, worker)
+        if cell is not None and not _give(worker, cell, schedule, notify):
+            workers.remove(worker)  # it was killed while idle; its place is free
+            worker.stop()
+    free = list(places)
+    for worker in workers:
+        free.remove(worker.place)
+    for place in free:
+        cell = _next_cell(schedule, workers, place)
         if cell is None:
-            return
-        if idle is None:
-            idle = _start_worker(grid, store)
-            workers.append(idle)
-        try:
-            idle.pipe.send(cell)
-        except OSError:  # it was killed while idle
-            workers.remove(idle)
-            idle.stop()
             continue
-        del schedule.pending[cell]
-        idle.cell, idle.started, idle.family = cell, time.monotonic(), cell.family
-        notify(CellEvent(cell.name, "started"))
+        worker = _start_worker(grid, store, place)
+        if _give(worker, cell, schedule, notify):
+            workers.append(worker)
+        else:
+            worker.stop()
 
 
-def _start_worker(grid: Grid, store: Store) -> _Worker:
-    threads = str(grid.spec.threads_per_cell)
-    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+def _next_cell(schedule: Schedule, workers: list[_Worker], place: Place, own: _Worker | None = None) -> Cell | None:
+    others = [worker.family for worker in workers if worker.family and worker is not own]
+    return schedule.next_cell(own.family if own else "", others, place.takes)
+
+
+def _give(worker: _Worker, cell: Cell, schedule: Schedule, notify: EventCallback) -> bool:
+    """Have a worker build a cell; False if its process is gone."""
+    try:
+        worker.pipe.send(cell)
+    except OSError:
+        return False
+    del schedule.pending[cell]
+    worker.cell, worker.started, worker.family = cell, time.monotonic(), cell.family
+    notify(CellEvent(cell.name, "started"))
+    return True
+
+
+def _start_worker(grid: Grid, store: Store, place: Place) -> _Worker:
+    settings = _environment(grid.spec.threads_per_cell, place)
     before = dict(os.environ)
     context = mp.get_context(START_METHOD)
     ours, theirs = context.Pipe()
     try:  # a process reads these when it starts, before it imports anything
-        os.environ.update(QUIET | settings)
+        os.environ.update(settings)
         process = context.Process(target=run_worker, args=(theirs, grid, store.root, dict(os.environ)), daemon=True)
         process.start()
     finally:
         os.environ.clear()
         os.environ.update(before)
     theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, place)
+
+
+def _environment(threads_per_cell: int, place: Place) -> dict[str, str]:
+    """What a worker process has in its environment beside what the runner has."""
+    threads = str(threads_per_cell)
+    settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+    return QUIET | settings | place.environment
 
 
 def _receive_results(

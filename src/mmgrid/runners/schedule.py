@@ -32,8 +32,13 @@ class Schedule:
         """All of `cells` pending, in this order (upstream first)."""
         return cls(dict.fromkeys(cells))
 
-    def next_cell(self, family: str = "", other_families: Collection[str] = ()) -> Cell | None:
-        """A cell whose upstream is done; None if there is none at the moment.
+    def next_cell(
+        self,
+        family: str = "",
+        other_families: Collection[str] = (),
+        fits: Callable[[Cell], bool] = lambda _: True,
+    ) -> Cell | None:
+        """A cell that fits, and whose upstream is done; None if there is none at the moment.
 
         Cells of `family` come first, since the process has read what they share; cells of `other_families`, which
         other processes work on, come last.
@@ -42,7 +47,9 @@ class Schedule:
         ready = (
             cell
             for cell in self.pending
-            if self.wait_until.get(cell, 0) <= now and all(above in self.done for above in cell.upstream.values())
+            if self.wait_until.get(cell, 0) <= now
+            and fits(cell)
+            and all(above in self.done for above in cell.upstream.values())
         )
 
         def rank(cell: Cell) -> int:
