@@ -290,7 +290,9 @@ def test_doctor_looks_at_the_machine() -> None:
 def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_command, "_installed", lambda package: None)
     facts = mmgrid("doctor", "--json").json
-    assert [line.partition(",")[0] for line in facts["missing"]] == ["vllm", "sentence-transformers", "optuna", "peft"]
+    named = [line.partition(",")[0] for line in facts["missing"]]
+    on_a_gpu = ["bitsandbytes", "cut-cross-entropy"]
+    assert named == ["vllm", "sentence-transformers", "optuna", *on_a_gpu, "peft"]
     assert (
         '- peft, for training LoRA adapters: pip install "mmgrid[lora]" (merging them does without)\n'
         in mmgrid("doctor").out

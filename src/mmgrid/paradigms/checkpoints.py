@@ -52,7 +52,11 @@ def load_checkpoint(
     with foreign(folder, CheckpointError, "the checkpoint cannot be loaded"):
         loaded, model = paradigm_of.load(folder, domain=domain)
     if values and loaded.recipe is None:
-        raise CheckpointError(f"{folder}: {loaded.name} sets no `recipe`, so {', '.join(values)} cannot be given")
+        fields = spec.recipe.model_fields if spec.recipe else {}
+        lost = [name for name, value in values.items() if name not in fields or fields[name].default != value]
+        if lost:
+            raise CheckpointError(f"{folder}: {loaded.name} sets no `recipe`, so {', '.join(lost)} cannot be given")
+        return loaded, model
     if values:
         loaded.recipe = type(loaded.recipe).model_validate(loaded.recipe.model_dump() | dict(values))
     return loaded, model
