@@ -38,6 +38,8 @@ COMMANDS = (
     "predictors",
     "recommend",
     "evaluate",
+    "embed",
+    "codes",
     "merge",
     "methods",
     "diff",
@@ -67,7 +69,9 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(name,) for name in COMMANDS] + [("data", "prepare"), ("data", "stats"), ("data", "export")]
+    "command",
+    [(name,) for name in COMMANDS]
+    + [("data", "prepare"), ("data", "stats"), ("data", "export"), ("data", "fetch"), ("codes", "add")],
 )
 def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
     for width, flag in ((80, "--help"), (60, "-h")):
@@ -76,7 +80,9 @@ def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
         assert answer.out.startswith(f"Usage: mmgrid {' '.join(command)} ")
         assert "<" not in answer.out  # what a value is stands in words, not in types
         assert all(len(line) <= width for line in answer.out.splitlines())
-        assert command == ("data",) or f"\nExample:\n  mmgrid {' '.join(command)}" in answer.out.replace("cd $(", "")
+        assert command in (("data",), ("codes",)) or f"\nExample:\n  mmgrid {' '.join(command)}" in answer.out.replace(
+            "cd $(", ""
+        )
 
 
 def test_an_example_is_of_a_command_and_fits_narrow_terminals() -> None:
