@@ -63,7 +63,7 @@ long: setup
 # Kills, full disks, damage, several runners: the same command must end as if nothing had happened. About an hour.
 KILLS ?= 100
 faults: setup
-	PYTHONPATH=tests:src $(BIN)/python tests/faults/faults.py --kills $(KILLS)
+	PYTHONPATH=tests:src $(BIN)/python tests/faults/disturbing.py --kills $(KILLS)
 
 # Hostile variants of the files that others write, for each of their readers.
 SECONDS ?= 600

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.faults import can_mount, damaged, full_disk, killed, undisturbed
+from faults.disturbing import can_mount, damaged, full_disk, killed, undisturbed
 from faults.victims import Cells
 
 

@@ -49,6 +49,7 @@ class Cells(Victim):
     @classmethod
     def make(cls, folder: Path, cells: tuple[str, ...] = ("evaluation/baseline/*",)) -> "Cells":
         """A grid in `folder`, whose cells of these names are built in `folder/runs`."""
+        folder.mkdir(parents=True, exist_ok=True)
         file = write_grid(folder, TEXT)
         only = [word for name in cells for word in ("--only", name)]
         return cls(("run", file, *only), folder / "runs")

@@ -65,8 +65,8 @@ def run(
             outcome = run_local(
                 cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left, of_grid=session.cells
             )
-    except KeyboardInterrupt as stop:
-        raise typer.Exit(say_stopped(stop, "finished cells are kept, and the next run continues from them")) from None
+    except KeyboardInterrupt:
+        sys.exit(say_stopped("finished cells are kept, and the next run continues from them"))
     took = duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} already there, in {took}")
     if not outcome.complete:

@@ -40,7 +40,7 @@ from mmgrid.cli import (
 )
 from mmgrid.cli.complain import complain
 from mmgrid.cli.help import App
-from mmgrid.cli.stopping import on_termination_stop, say_stopped
+from mmgrid.cli.stopping import BY_CTRL_C, on_termination_stop, say_stopped
 from mmgrid.machine.open_files import raise_limit
 from mmgrid.visible import show_warnings_visibly, visible_lines
 
@@ -139,9 +139,9 @@ def main() -> None:
         if not isinstance(stop.__cause__, KeyboardInterrupt):  # somebody has answered no
             typer.echo("Aborted!", err=True)
             sys.exit(1)
-        sys.exit(say_stopped(stop.__cause__))
-    except KeyboardInterrupt as stop:
-        sys.exit(say_stopped(stop))
+        sys.exit(say_stopped())
+    except KeyboardInterrupt:
+        sys.exit(say_stopped())
     except SystemExit:
         raise
     except BaseException as error:  # a panic of polars is no Exception
@@ -149,7 +149,7 @@ def main() -> None:
             raise
         complain(_explained(error))
         sys.exit(1)
-    sys.exit(code)
+    sys.exit(say_stopped() if code == BY_CTRL_C else code)  # typer says nothing
 
 
 def _explained(error: BaseException) -> str:

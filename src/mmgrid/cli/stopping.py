@@ -9,31 +9,31 @@ from types import FrameType
 
 import typer
 
-_BY_CTRL_C, _BY_SIGTERM = 130, 143  # exit codes of shells: 128 and the number of the signal
+BY_CTRL_C, _BY_SIGTERM = 130, 143  # exit codes of shells: 128 and the number of the signal
 
 
-class TerminatedError(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM."""
+_received: list[int] = []  # the signals that ended this process, since typer does not pass on what was raised
 
 
 def on_termination_stop() -> None:
     """Let SIGTERM stop this process as Ctrl-C does. A second one ends it at once."""
     if threading.current_thread() is threading.main_thread():
+        _received.clear()
         signal.signal(signal.SIGTERM, _stop)
 
 
 def say_stopped(
-    stop: BaseException, kept: str = "nothing that was published has changed; the same command begins again, or goes on"
+    kept: str = "nothing that was published has changed; the same command begins again, or goes on",
 ) -> int:
     """Print what stopped the command, and how to go on; returns the exit code.
 
     kept: what has become of the work.
     """
-    terminated = isinstance(stop, TerminatedError)
-    typer.echo(f"{'terminated' if terminated else 'interrupted'}; {kept}", err=True)
-    return _BY_SIGTERM if terminated else _BY_CTRL_C
+    typer.echo(f"{'terminated' if _received else 'interrupted'}; {kept}", err=True)
+    return _BY_SIGTERM if _received else BY_CTRL_C
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise TerminatedError
+    _received.append(number)
+    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mmgrid.merging.errors import MergeError
+from mmgrid.merging.errors import MergeError, problem_of
 from mmgrid.merging.models.file_kinds import impostor
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -53,7 +53,9 @@ def adapter_settings(adapter: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise MergeError(f"{file}: {place}: {first['msg']}; save the adapter again, or correct the value") from None
+        raise MergeError(
+            f"{file}: {place}: {problem_of(first)}; save the adapter again, or correct the value"
+        ) from None
     return value
 
 
