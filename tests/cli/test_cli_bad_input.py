@@ -77,7 +77,7 @@ BROKEN = {
     "a gzip file that is cut off": (_cut_off, "RAW/garden.csv.gz: the gzip file is cut off after line "),
     "no gzip file": (
         lambda raw: (raw / "garden.csv.gz").write_text("<html>not found</html>"),
-        "RAW/garden.csv.gz: not a gzip file, or a damaged one ",
+        "RAW/garden.csv.gz: is a web page, such as the error page of a failed download; ",
     ),
     "a broken JSON line": (_broken_line, "RAW/meta_garden.jsonl.gz:7: broken JSON "),
     "a timestamp that is no number": (_no_number, "RAW/garden.csv.gz:42: timestamp is 'soon'; expected a whole number"),
