@@ -12,7 +12,7 @@ from mmgrid.merging import MergeError
 from mmgrid.merging.models.adapter_settings import adapter_settings, alpha_of
 from mmgrid.merging.plan.recipe import read_yaml
 
-VARIANTS = 25
+VARIANTS = 10
 
 
 @pytest.fixture(scope="module")
