@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgrid.machine.gpus import gpu_rate, visible_gpus
+from mmgrid.machine.gpus import gpu_rate, rate_of_gpu, visible_gpus
 from mmgrid.machine.rates import RATES, Rate, measured_core, rate_of
 from mmgrid.paradigms.work import Work
 
@@ -33,6 +33,31 @@ def test_gpus_are_those_of_the_driver(driver: Path) -> None:
     assert gpu_rate() is None
     _driver(driver, "no devices were found", code=6)
     assert visible_gpus() == ()
+    assert gpu_rate() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA A100-SXM4-40GB", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40", None),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA H200", "h200"),
+    ],
+)
+def test_a_gpu_is_known_by_whole_words(name: str, found: str | None) -> None:
+    assert rate_of_gpu(name) == (RATES[found] if found else None)
+
+
+def test_the_rate_is_that_of_the_first_visible_gpu(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _driver(driver, "NVIDIA H100 80GB HBM3\\nNVIDIA L4\\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert gpu_rate() == RATES["l4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu_rate() is None
 
 

@@ -54,6 +54,11 @@ def test_a_base_of_another_model_is_refused(tmp_path: Path) -> None:
         BaseDecay(_model(), tmp_path, rate=1.0)
 
 
+def test_weights_that_round_its_steps_away_are_refused() -> None:
+    with pytest.raises(ValueError, match="less than bfloat16 can tell"):
+        semb_recipe(base_decay=1.0, precision="bf16-weights")
+
+
 class TestTraining:
     @pytest.fixture
     def base(self, tmp_path: Path) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import getpass
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -77,7 +77,7 @@ def _opened(model: str, revision: str | None, dtype: str, one_copy: bool) -> Ite
     if not one_copy:
         yield _open(model, revision, dtype)
         return
-    name = hashlib.sha256(repr((getpass.getuser(), model, revision)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((_user(), model, revision)).encode()).hexdigest()[:16]
     with FileLock(Path(tempfile.gettempdir()) / f"mmgrid-{name}.lock"):
         _open.cache_clear()
         try:
@@ -85,6 +85,11 @@ def _opened(model: str, revision: str | None, dtype: str, one_copy: bool) -> Ite
         finally:
             _open.cache_clear()
             _give_back_memory()
+
+
+def _user() -> int:
+    """The user's number; one of a container has often no name. Windows has neither, and a temporary folder for each."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _give_back_memory() -> None:

@@ -49,8 +49,9 @@ def run(
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
-    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell, visible_gpus())
-    left = TimeLeft(cells, session.records, session.store, jobs, session.grid)
+    gpus = visible_gpus()
+    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell, gpus)
+    left = TimeLeft(cells, session.records, session.store, jobs, session.grid, gpus=len(gpus))
     started = time.monotonic()
     try:
         if as_json:

@@ -1,6 +1,7 @@
 """The GPUs that this process may use, asked of the driver, so that nobody needs to import torch for it."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -22,9 +23,20 @@ def visible_gpus() -> tuple[str, ...]:
 
 def gpu_rate() -> Rate | None:
     """The rate of this machine's first GPU; None without one that is known."""
-    names = _names() if visible_gpus() else []
-    plain = "".join(names[0].lower().split()) if names else ""
-    return next((rate for name, rate in RATES.items() if name in plain), None)
+    visible, names = visible_gpus(), _names()
+    if not visible or not names:
+        return None
+    first = int(visible[0]) if visible[0].isdigit() and int(visible[0]) < len(names) else 0
+    return rate_of_gpu(names[first])
+
+
+def rate_of_gpu(name: str) -> Rate | None:
+    """The rate of a GPU by the driver's name, such as "NVIDIA A100-SXM4-80GB"; None if it is not known."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    if "rtx" in words and "4090" in words:
+        return RATES["rtx4090"]
+    # "RTX A1000" and "L40" have other rates than A100 and L4; an A100 with 40 GB holds less than the one that is known.
+    return None if "40gb" in words else next((RATES[word] for word in words if word in RATES), None)
 
 
 def _names() -> list[str]:

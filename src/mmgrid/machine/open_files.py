@@ -4,11 +4,14 @@ A model may consist of hundreds of shards, and a merge read dozens of models, wh
 """
 
 import contextlib
+import itertools
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from mmgrid.machine.positioned import open_to_read
 
@@ -39,17 +42,22 @@ class OpenFiles:
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[int, int], int] = OrderedDict()  # owner and number of the file → descriptor
         self._readers: dict[tuple[int, int], int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an owner may vanish, and close its files, while this thread holds it
+        self._owners: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._numbers = itertools.count()
 
     @contextlib.contextmanager
     def reading(self, owner: object, number: int, file: Path) -> Iterator[int]:
         """A descriptor of `file`, which stays open within this context.
 
         Args:
-            owner, number: name the descriptor; the owner calls `close` at its end.
+            owner, number: name the descriptor, until the owner is closed or gone.
         """
-        key = (id(owner), number)
         with self._lock:
+            if owner not in self._owners:
+                self._owners[owner] = next(self._numbers)
+                weakref.finalize(owner, self._close, self._owners[owner])
+            key = (self._owners[owner], number)
             if key not in self._open:
                 self._make_room()
                 self._open[key] = open_to_read(file)
@@ -65,7 +73,12 @@ class OpenFiles:
     def close(self, owner: object) -> None:
         """Close the files of an owner, which nobody reads any more."""
         with self._lock:
-            for key in [key for key in self._open if key[0] == id(owner)]:
+            if owner in self._owners:
+                self._close(self._owners[owner])
+
+    def _close(self, owner: int) -> None:
+        with self._lock:
+            for key in [key for key in self._open if key[0] == owner]:
                 self._readers.pop(key, None)
                 os.close(self._open.pop(key))
 

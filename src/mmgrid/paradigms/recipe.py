@@ -133,6 +133,14 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _pulls_that_are_not_rounded_away(self) -> "Recipe":
+        if self.base_decay and self.precision == "bf16-weights":
+            raise ValueError(
+                'base_decay moves weights by less than bfloat16 can tell; leave it out, or set precision = "bf16"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _in_one_order(self) -> "Recipe":
         if self.rehearsal and self.order == "time":
             raise ValueError('rehearsal mixes examples of all times; leave it out, or set order = "shuffled"')

@@ -89,7 +89,9 @@ def run_local(
     """
     gpus = visible_gpus() if gpus is None else gpus
     n_jobs = jobs or default_jobs(grid.spec.threads_per_cell, gpus)
-    notify = Reporting(left or TimeLeft(cells, {}, store, n_jobs, grid), EventFile(store.root), on_event)
+    notify = Reporting(
+        left or TimeLeft(cells, {}, store, n_jobs, grid, gpus=len(gpus)), EventFile(store.root), on_event
+    )
     exact = ExactWeights(of_grid or cells, store)
     schedule = _schedule_missing(exact.needed(cells), store, notify)
     workers: list[_Worker] = []

@@ -209,7 +209,7 @@ def _vectors(inputs: _Inputs, place: Workplace) -> Summary:
     if "file" in recipe:
         table = inputs.grid.path(str(item_vectors.path)) / f"{recipe['domain']}.parquet"
         return vectors.read_table(table, items, place.folder)
-    embedder = vectors.embedder_of(inputs.grid, inputs.folders.get("backbone"))
+    embedder = vectors.embedder_of(inputs.grid, inputs.folders.get("backbone"), one_copy=True)
     return vectors.embed(items, embedder, place.folder, titles_only=recipe.get("texts") == "titles")
 
 

@@ -33,15 +33,19 @@ def embed(items: Items, embedder: TextEmbedder, folder: Path, *, titles_only: bo
     return _save(embedder(item_texts(items, with_descriptions=not titles_only)), folder)
 
 
-def embedder_of(grid: Grid, backbone: Path | None) -> TextEmbedder:
-    """The embedder of texts: the backbone in this folder, or if it is None the embedding model of the grid."""
+def embedder_of(grid: Grid, backbone: Path | None, *, one_copy: bool = False) -> TextEmbedder:
+    """The embedder of texts: the backbone in this folder, or if it is None the embedding model of the grid.
+
+    one_copy: whether the embedding model is loaded for one call and freed, by one process of this machine at a time. Who
+    asks again and again, as evaluations do, keeps it instead.
+    """
     if backbone is not None:
         return TextEmbedder(backbone)
     spec = grid.spec.item_vectors
     folder = grid.path(str(spec.path))
     options: dict[str, Any] = {name: getattr(spec, name) for name in OF_EMBEDDING_MODELS}
     model = folder if folder.is_dir() else str(spec.path)
-    return TextEmbedder(model, "sentence-transformers", spec.revision, one_copy=True, **options)
+    return TextEmbedder(model, "sentence-transformers", spec.revision, one_copy=one_copy, **options)
 
 
 def load_vectors(folder: Path) -> np.ndarray:

@@ -132,7 +132,13 @@ def _of_model(cell: Cell, counts: Counts, known: Known) -> Work | None:
     read = models * spec.weights(values, counts, shape) * WEIGHT_BYTES / DISK_BYTES
     factor = LINE_FACTOR if "line" in recipe else 1.0
     read = 0.0 if "line" in recipe else read
-    return replace(work, flops=work.flops * factor, calls=work.calls * factor, seconds=work.seconds * factor + read)
+    return replace(
+        work,
+        flops=work.flops * factor,
+        calls=work.calls * factor,
+        seconds=work.seconds * factor + read,
+        precision=getattr(values, "evaluation_precision", "float32"),
+    )
 
 
 def _of_vectors(cell: Cell, counts: Counts, known: Known) -> Work | None:
@@ -142,6 +148,7 @@ def _of_vectors(cell: Cell, counts: Counts, known: Known) -> Work | None:
     tokens = counts.title_tokens if cell.recipe.get("texts") == "titles" else min(counts.text_tokens, 512.0)
     return Work(
         flops=shape.forward(counts.items * tokens, tokens),
+        precision="bf16" if cell.recipe.get("dtype") == "bfloat16" else "float32",
         seconds=counts.items * 2e-4 + shape.weights * WEIGHT_BYTES / DISK_BYTES,
     )
 

@@ -12,10 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell, with_upstream
+from mmgrid.grid.costs.cell_work import computes
 from mmgrid.grid.costs.estimate import estimate
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan
 from mmgrid.grid.file.load import Grid
+from mmgrid.machine.gpus import gpu_rate
 from mmgrid.store import Record, Store, StoreError
 
 SIDE_BY_SIDE = 0.85  # the speed of a cell beside others, which share caches and memory; used until cells are measured
@@ -58,6 +60,7 @@ class TimeLeft:
         records: those of `cells` that are built.
         store: where records of cells that are built during the run are read.
         jobs: cells built at a time.
+        gpus: how many GPUs build one of them each.
         grid: what it expects of domains, and where its models are.
     """
 
@@ -68,6 +71,8 @@ class TimeLeft:
         store: Store,
         jobs: int,
         grid: Grid | None = None,
+        *,
+        gpus: int = 0,
     ) -> None:
         self._cells = {cell.name: cell for cell in with_upstream(cells)}  # exact weights may be needed again
         self._records = {cell: record for cell, record in records.items() if cell.name in self._cells}
@@ -76,6 +81,8 @@ class TimeLeft:
         self._running: dict[Cell, _Running] = {}
         self._measured: dict[Cell, float] = {}
         self._store, self._jobs = store, max(1, jobs)
+        self._gpus = min(gpus, self._jobs - 1)  # as the runner does it: one place is for what needs none
+        self._gpu = gpu_rate() if gpus else None
         self._lock = threading.Lock()
         self._known: tuple[float, float | None] | None = None  # when it was laid out, and the seconds left then
 
@@ -139,11 +146,14 @@ class TimeLeft:
     def _laid_out(self, now: float) -> float | None:
         paces = {cell: total for cell, running in self._running.items() if (total := running.total()) is not None}
         slowdown = 1 / SIDE_BY_SIDE if min(self._jobs, len(self._open)) > 1 else 1.0
-        costs = estimate([*self._open], self._size, self._measured | paces, slowdown=slowdown)
+        costs = estimate([*self._open], self._size, self._measured | paces, gpu=self._gpu, slowdown=slowdown)
         if any(cost is None for cost in costs.values()):
             return None
         left = {cell: cost or 0.0 for cell, cost in costs.items()}
         for cell, running in self._running.items():
             spent = now - running.began
             left[cell] = max(paces.get(cell, left[cell]) - spent, OVERDUE * spent if cell not in paces else 0.0)
-        return makespan(left, {"job": self._jobs}, lambda _: "job", self._running)
+        if not self._gpus:
+            return makespan(left, {"job": self._jobs}, lambda _: "job", self._running)
+        places = {"gpu": self._gpus, "core": self._jobs - self._gpus}
+        return makespan(left, places, lambda cell: "gpu" if computes(cell) else "core", self._running)

@@ -39,7 +39,8 @@ def adapter_settings(adapter: Path) -> dict[str, Any]:
     """The configuration in an adapter's folder.
 
     Raises:
-        MergeError: the file is missing or not JSON, or a setting has another form than PEFT writes.
+        MergeError: the file is not JSON, or a setting has another form than PEFT writes.
+        OSError: the file cannot be read.
     """
     file = adapter / ADAPTER_CONFIG
     try:

@@ -31,17 +31,25 @@ def distinct(drawn: float, among: float) -> float:
     return among * -math.expm1(-drawn / among)
 
 
+def parts(values: Any) -> int:
+    """In how many parts a batch is computed whose micro-batches share their negatives."""
+    return values.accumulation if values.shared_negatives else 1
+
+
+def at_once(values: Any) -> float:
+    """Examples whose items are encoded together."""
+    return values.batch_size / values.accumulation * parts(values)
+
+
 def batch_items(values: Any, phase: str, counts: Counts) -> float:
-    """Different items that are encoded for a micro-batch."""
-    negatives = values.negatives
-    windows = values.batch_size / values.accumulation * counts.window_items(phase, values.history_length)
-    return distinct(windows + negatives, max(counts.items, 1.0))
+    """Different items that are encoded together."""
+    windows = at_once(values) * counts.window_items(phase, values.history_length)
+    return distinct(windows + values.negatives, max(counts.items, 1.0))
 
 
 def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recomputed: bool) -> Work:
     items, length = batch_items(values, phase, counts), counts.window_items(phase, values.history_length)
-    micro = values.batch_size / values.accumulation
-    tower = shape.forward(items * item_tokens(values, counts), ROW) / micro
+    tower = shape.forward(items * item_tokens(values, counts), ROW) / at_once(values)
     users = shape.of_layers(USER_LAYERS)
     scored = 2 * length * items * shape.hidden
     flops = tower + users.forward(length, length) + scored
@@ -51,7 +59,7 @@ def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recompu
         flops=flops,
         layers=shape.layers + USER_LAYERS,
         weights=weights(shape),
-        recomputed=recomputed or values.rows_at_once is not None,
+        recomputed=recomputed or values.rows_at_once is not None or parts(values) > 1,
     )
 
 
@@ -70,9 +78,10 @@ def weights(shape: Shape) -> float:
 
 def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
     """The largest micro-batch of packed items and of windows."""
-    size, length = values.batch_size / values.accumulation, values.history_length
+    size, length, shares = at_once(values), values.history_length, parts(values)
     items = min(size * (length + 1) + values.negatives, counts.items)
     text = min(values.text_tokens, LONG * counts.text_tokens) + 1
-    at_once = None if values.rows_at_once is None else values.rows_at_once * ROW
-    tower = Tower(shape.layers, items * _places(text, whole=True), at_once)
-    return Batch((tower, Tower(USER_LAYERS, size * length)), size * length * values.negatives)
+    read, users = items * _places(text, whole=True), size * length
+    held = read / shares if values.rows_at_once is None else values.rows_at_once * ROW
+    towers = (Tower(shape.layers, read, held), Tower(USER_LAYERS, users, users / shares))
+    return Batch(towers, users * (items if values.batch_negatives else values.negatives))
