@@ -50,8 +50,8 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Side by side, one more than there are cores, as some tests wait. Those of a file stay together: they share what they build.
-SIDE_BY_SIDE = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+# Side by side, two more than there are cores, as some tests wait. Those of a file stay together: they share what they build.
+SIDE_BY_SIDE = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 2))')
 
 test: setup
 	$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile

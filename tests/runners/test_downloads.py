@@ -86,7 +86,7 @@ def test_commands_show_bars_of_downloads_in_a_terminal_only(monkeypatch: pytest.
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
-    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(main, "_part_for", lambda words: app)
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: terminal))
     with pytest.raises(SystemExit):
         main.main()

@@ -9,6 +9,8 @@ from types import FrameType
 
 import typer
 
+from mmgrid.visible import visible
+
 BY_CTRL_C, _BY_SIGTERM = 130, 143  # exit codes of shells: 128 and the number of the signal
 
 
@@ -29,7 +31,8 @@ def say_stopped(
 
     kept: what has become of the work.
     """
-    typer.echo(f"{'terminated' if _received else 'interrupted'}; {kept}", err=True)
+    what = "terminated" if _received else "interrupted"
+    typer.echo(f"{what}; {visible(kept)}", err=True)
     return _BY_SIGTERM if _received else BY_CTRL_C
 
 
