@@ -109,9 +109,10 @@ def test_the_largest_batch_of_a_paradigm_is_met_within_15_percent(name: str, pre
 
 
 def test_micro_batches_that_share_negatives_hold_a_part_each_of_the_whole_batch() -> None:
-    paradigm, model, recipe = _started("semb", "float32", accumulation=2, shared_negatives=True)
+    paradigm, model, recipe = _started("semb", "float32", accumulation=2, shared_negatives=True, batch_size=16)
     examples = paradigm.examples(HISTORIES, ITEMS, PHASE, 0)
-    batch = examples.collate([examples.draw(index, 0) for index in range(recipe.batch_size)])
+    drawn = sorted((examples.draw(index, 0) for index in range(len(examples))), key=lambda one: -len(one[0]))
+    batch = examples.collate(drawn[: recipe.batch_size])
     model.train()
     with keeping(model.parameters()) as kept:  # of the model that computes it in one part
         paradigm.loss(model, batch)
