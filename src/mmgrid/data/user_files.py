@@ -1,25 +1,30 @@
 """Histories of users from a file: one row for a user, or one for an interaction.
 
-With one row for a user the columns are `user_id` and `history`: a list of item ids, oldest first, or a text with commas
-or spaces between them. With one row for an interaction they are `user_id`, `item_id` and, optionally, `timestamp`; without
-it the order of the file counts. Any format of tables will do.
+With one row for a user the columns are `user_id` and `history`: item ids, oldest first. They are a list, or a text: with
+commas or spaces between them, or a list that was written as text (`[1, 2]`, `["a", "b"]`, `[1 2]`). With one row for an
+interaction they are `user_id`, `item_id` and, optionally, `timestamp`; without it the order of the file counts. Any format
+of tables will do.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers import json_lines, tables
-from mmgrid.data.readers.mending import listed
+from mmgrid.data.readers.mending import NO_TEXT, listed
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.times import Times
 from mmgrid.data.readers.values import ids, texts
 
 _SEPARATORS = re.compile(r"[\s,]+")
+_WRITTEN_LIST = re.compile(r"\[(.*)\]|\((.*)\)", re.DOTALL)
+_FRACTION = r"^(\d+)\.0*$"
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,62 @@ def _pieces(path: Path, names: list[str]) -> Iterator[Piece]:
 def _by_user(piece: Piece) -> pl.DataFrame:
     column = piece.frame["history"]
     if isinstance(column.dtype, pl.List | pl.Array):
-        joined = texts(piece, "history", "\n")
+        joined = texts(_with_whole_numbers(piece), "history", "\n")
         history = joined.str.split("\n")
     else:
-        history = pl.Series([_listed(text) for text in texts(piece, "history")], dtype=pl.List(pl.String))
+        written = texts(piece, "history")
+        read = [_listed(text.strip()) for text in written]
+        piece.refuse(
+            pl.Series([parts is None for parts in read], dtype=pl.Boolean),
+            lambda row: f"history is {written[row][:80]!r}; expected a list of ids: texts or whole numbers",
+        )
+        history = pl.Series(read, dtype=pl.List(pl.String))
+        if piece.lines is not None:  # as for single ids: numbers that pandas made floats
+            history = history.list.eval(pl.element().str.replace(_FRACTION, "$1"))
     history = history.list.eval(pl.element().filter(pl.element() != ""))
     return pl.DataFrame({"user_id": ids(piece, "user_id"), "history": history})
 
 
-def _listed(text: str) -> list[str]:
-    parts = listed(text.strip())
-    return _SEPARATORS.split(text.strip()) if parts is None else parts
+def _with_whole_numbers(piece: Piece) -> Piece:
+    """Lists of floats as lists of whole numbers, which they were before a tool changed them."""
+    column = piece.frame["history"]
+    if column.dtype.inner not in (pl.Float32, pl.Float64):  # type: ignore[attr-defined]
+        return piece
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    column = column.list.eval(pl.element().fill_nan(None))
+    piece.refuse(
+        column.list.eval(pl.element() != pl.element().round(0)).list.any().fill_null(False),
+        lambda row: f"history is {column[row][:8].to_list()}; expected ids: texts or whole numbers",
+    )
+    return piece.with_column("history", column.cast(pl.List(pl.Int64)))
+
+
+def _listed(text: str) -> list[str] | None:
+    """The ids in a text: of a list in JSON, in the forms of Python and numpy, or between commas or spaces.
+
+    None if they are no ids, but lists, objects or truth values.
+    """
+    parts = listed(text)
+    if parts is not None:
+        return parts
+    if not (written := _WRITTEN_LIST.fullmatch(text)):
+        return _SEPARATORS.split(text)
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        found = (part.strip("'\"") for part in _SEPARATORS.split(written[1] or written[2] or ""))
+        return [part for part in found if part not in NO_TEXT]
+    found = [_id(value) for value in values if value is not None]
+    return None if None in found else found  # type: ignore[return-value]
+
+
+def _id(value: Any) -> str | None:
+    """A scalar of JSON as an id; None for what is none."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None if value == value else ""
+    known = isinstance(value, int | str) and not isinstance(value, bool)
+    return str(value).encode("utf-8", "replace").decode() if known else None
 
 
 def _blocks(users: pl.DataFrame, block: int) -> Iterator[pl.DataFrame]:

@@ -1,0 +1,66 @@
+"""Histories in the forms in which tools write lists of ids."""
+
+import json
+
+import polars as pl
+import pytest
+
+from mmgrid.data import DataError
+from mmgrid.data.user_files import read_users
+
+WANTED = [["1", "2", "3"], ["4"], []]
+
+
+def histories(path):
+    return [history for block in read_users(path).histories(2) for history in block["history"].to_list()]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ("[1, 2, 3]", "[4]", "[]"),
+        ("[1.0, 2.0, 3.0, NaN]", "[4.0]", "[null]"),
+        ("[1.0, 2.0, 3.0, nan]", "[4.0]", "[nan]"),
+        ("[1 2 3]", "[4]", "[]"),
+        ("[1. 2. 3.]", "[4.]", "[]"),
+        ("(1, 2, 3)", "(4,)", "()"),
+        ('["1", 2, "3"]', '["4"]', "[]"),
+        ("['1', 2, '3']", "['4']", "[]"),
+        ("['1' '2' '3']", "['4']", "[]"),
+        ("1, 2 3", "4", ""),
+    ],
+)
+def test_lists_that_were_written_as_text(tmp_path, written):
+    pl.DataFrame({"user_id": ["a", "b", "c"], "history": written}).write_csv(tmp_path / "u.csv")
+    assert histories(tmp_path / "u.csv") == WANTED
+
+
+def test_texts_keep_their_zeros_and_signs(tmp_path):
+    written = ["[007, 1e5, -x]", '["007", "a b"]', "[B1, B2]"]
+    pl.DataFrame({"user_id": ["a", "b", "c"], "history": written}).write_csv(tmp_path / "u.csv")
+    assert histories(tmp_path / "u.csv") == [["007", "1e5", "-x"], ["007", "a b"], ["B1", "B2"]]
+
+
+@pytest.mark.parametrize("values", [[[1, 2, 3], [4], []], [[1, "2", 3], ["4"], []], [[1.0, 2, 3, None], [4], []]])
+def test_lists_in_json_lines(tmp_path, values):
+    rows = [json.dumps({"user_id": user, "history": value}) for user, value in enumerate(values)]
+    (tmp_path / "u.jsonl").write_text("\n".join(rows))
+    assert histories(tmp_path / "u.jsonl") == WANTED
+
+
+@pytest.mark.parametrize("inner", [pl.Int64, pl.Float64, pl.String])
+def test_lists_in_parquet(tmp_path, inner):
+    values = [[None if item is None else str(item) for item in row] for row in ([1, 2, None, 3], [4], [])]
+    table = pl.DataFrame({"user_id": [1, 2, 3], "history": values}).with_columns(pl.col("history").cast(pl.List(inner)))
+    table.write_parquet(tmp_path / "u.parquet")
+    assert histories(tmp_path / "u.parquet") == WANTED
+
+
+@pytest.mark.parametrize("wrong", ["[[1], 2]", "[true]", '[{"item": 1}]', "[1.5, 2]"])
+def test_what_is_no_list_of_ids_names_its_line(tmp_path, wrong):
+    (tmp_path / "u.csv").write_text(f'user_id,history\na,"[1, 2]"\nb,"{wrong.replace(chr(34), chr(34) * 2)}"\n')
+    with pytest.raises(DataError, match=r"u\.csv:3: history is .*; expected a list of ids"):
+        histories(tmp_path / "u.csv")
+    pl.DataFrame({"user_id": ["a", "b"], "history": [[1.0], [1.5]]}).write_parquet(tmp_path / "u.parquet")
+    with pytest.raises(DataError, match=r"u\.parquet: row 2: history is \[1\.5\]; expected ids"):
+        histories(tmp_path / "u.parquet")
