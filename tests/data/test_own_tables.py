@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from mmgrid.data import READERS, DataError
+from mmgrid.data.looking import look
 from mmgrid.data.readers import Columns, TableOptions, lines
 from mmgrid.data.readers.datasets_folder import splits
 from mmgrid.data.readers.mending import listed
@@ -351,3 +352,28 @@ def test_a_dataset_names_its_own_files_only(tmp_path, file, content):
     (tmp_path / "d" / file).write_text(json.dumps(content))
     with pytest.raises(DataError, match=rf"{re.escape(file)}: names what is not its own"):
         splits(tmp_path / "d")
+
+
+def shards(folder, numbers, total=4, stem="train"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        table = pl.DataFrame({"user_id": ["u"], "item_id": [f"B{number}"], "timestamp": [SECOND]})
+        table.write_parquet(folder / f"{stem}-{number:05}-of-{total:05}.parquet")
+
+
+def test_numbered_files_of_which_some_are_missing(tmp_path):
+    shards(tmp_path / "shop/data", [0, 2])
+    message = r"shop/data: holds 2 of the 4 files of train; train-00001-of-00004, train-00003-of-00004 missing"
+    with pytest.raises(DataError, match=message):
+        READERS["datasets"].sources(tmp_path, "shop")
+    anywhere = TableOptions(interactions="shop/data/*.parquet")
+    with pytest.raises(DataError, match=message):
+        READERS["parquet"].sources(tmp_path, "shop", anywhere)
+    with pytest.raises(DataError, match=message):
+        look(tmp_path / "shop")
+    chosen = TableOptions(interactions="shop/data/train-*-of-00004.parquet")  # these, as they are
+    assert len(READERS["parquet"].sources(tmp_path, "shop", chosen)) == 2
+    shards(tmp_path / "shop/data", [1, 3])
+    shards(tmp_path / "shop", [1, 2], 2, "more")  # counted from 1
+    for reader, options, files in (("datasets", TableOptions(), 6), ("parquet", anywhere, 4)):
+        assert len(READERS[reader].sources(tmp_path, "shop", options)) == files

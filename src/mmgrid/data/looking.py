@@ -9,6 +9,7 @@ import polars as pl
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS, Columns, TableOptions, tables
+from mmgrid.data.readers.datasets_folder import IncompleteError
 from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.layouts import Layout
 from mmgrid.data.readers.names import domain_name
@@ -134,6 +135,8 @@ def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> boo
 def _sources(name: str, root: Path, domain: str) -> list[Path]:
     try:
         return READERS[name].sources(root, domain)
+    except IncompleteError:
+        raise
     except DataError:
         return []
 

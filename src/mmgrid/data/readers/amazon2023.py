@@ -7,10 +7,11 @@ domain is that of its category. Source: https://amazon-reviews-2023.github.io
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers.datasets_folder import splits
+from mmgrid.data.readers.datasets_folder import IncompleteError, splits
 from mmgrid.data.readers.files import read_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.tables import listing
@@ -34,12 +35,14 @@ _ITEMS = (
     "raw_meta_{}",
     "meta_{}",
 )
+Role = Literal["ratings", "reviews", "items"]
+_PLACES: dict[Role, tuple[str, ...]] = {"ratings": _RATINGS, "reviews": _REVIEWS, "items": _ITEMS}
 
 
 def sources(root: Path, domain: str, options: TableOptions = _OPTIONS) -> list[Path]:
     """The files of a category: those of ratings (or else reviews), then those of items.
 
-    Raises DataError if either is missing.
+    Raises DataError if either is missing, or some of its shards are.
     """
     ratings, items, _ = _files(Path(root), domain)
     return [*ratings, *items]
@@ -60,6 +63,14 @@ def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool
     return True
 
 
+def present(root: Path, domain: str, role: Role) -> list[Path]:
+    """The files of a category that are there and would be read; none if there are none, or if some shards are missing."""
+    try:
+        return _first(Path(root), domain, _PLACES[role])
+    except IncompleteError:
+        return []
+
+
 def _files(root: Path, domain: str) -> tuple[list[Path], list[Path], bool]:
     """The files of interactions, those of items, and whether the interactions are reviews, which nobody filtered."""
     ratings = _first(root, domain, _RATINGS)
@@ -76,7 +87,7 @@ def _required(root: Path, domain: str, places: tuple[str, ...], others: tuple[st
 
 
 def _first(root: Path, domain: str, places: tuple[str, ...]) -> list[Path]:
-    """The files of the first place that exists: one file, or the shards in a folder."""
+    """The files of the first place that exists: one file, or the shards in a folder. Raises IncompleteError as `splits`."""
     for place in places:
         path = root / place.format(domain)
         files = [path] if path.is_file() else [file for group in splits(path).values() for file in group]

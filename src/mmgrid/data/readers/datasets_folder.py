@@ -7,6 +7,7 @@ The library is not needed.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from mmgrid.data.errors import DataError
 from mmgrid.files import inside
 
 _SHARD = re.compile(r"(.+?)(?:-\d{5}-of-\d{5}(?:-[0-9a-f]+)?)?\.(?:parquet|arrow|csv|tsv)")
+_NUMBERED = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\..+")
+_SHOWN = 3
 
 
-def is_dataset(folder: Path) -> bool:
-    """Whether a folder is one of these."""
-    return folder.is_dir() and bool(splits(folder))
+class IncompleteError(DataError):
+    """Of the numbered files of a table some are missing."""
 
 
 def splits(folder: Path) -> dict[str, list[Path]]:
     """Split → its files, in order; empty if the folder is no dataset. A dataset without splits has one, called "".
 
-    Raises DataError if a file that the folder names is missing, or its JSON is broken.
+    Raises DataError if a file that the folder names is missing, or its JSON is broken, and IncompleteError as `check_shards`.
     """
     if (folder / "dataset_dict.json").is_file():
         names = _json(folder / "dataset_dict.json").get("splits", [])
@@ -33,11 +35,30 @@ def splits(folder: Path) -> dict[str, list[Path]]:
         return {"": _saved(folder)}
     found: dict[str, list[Path]] = {}
     for place in (folder, folder / "data"):
-        for path in sorted(place.glob("*")):
-            match = _SHARD.fullmatch(path.name)
-            if match and path.is_file():
-                found.setdefault(match[1], []).append(path)
+        named = [(path, _SHARD.fullmatch(path.name)) for path in sorted(place.glob("*")) if path.is_file()]
+        files = [(path, match[1]) for path, match in named if match]
+        check_shards([path for path, _ in files])
+        for path, split in files:
+            found.setdefault(split, []).append(path)
     return found
+
+
+def check_shards(files: Sequence[Path]) -> None:
+    """Raise IncompleteError if some files are numbered (`-00000-of-00010`), and not all of their numbers are there."""
+    sets: dict[tuple[Path, str, int], set[int]] = {}
+    for path in files:
+        if match := _NUMBERED.fullmatch(path.name):
+            sets.setdefault((path.parent, match[1], int(match[3])), set()).add(int(match[2]))
+    for (folder, stem, total), numbers in sets.items():
+        first = int(total in numbers)  # some count from 1
+        missing = [number for number in range(first, first + total) if number not in numbers]
+        if missing:
+            named = ", ".join(f"{stem}-{number:05}-of-{total:05}" for number in missing[:_SHOWN])
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise IncompleteError(
+                f"{folder}: holds {len(numbers)} of the {total} files of {stem}; {named}{more} missing. Fetch or copy "
+                "the rest, or remove them all"
+            )
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers.datasets_folder import splits
+from mmgrid.data.readers.datasets_folder import check_shards, splits
 from mmgrid.data.readers.files import has_texts, read_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.tables import COMPRESSED, listing
@@ -75,6 +75,8 @@ def _first(root: Path, domain: str, places: tuple[str, ...], role: str, taken: S
     """The files of the first place that exists; a place may hold signs for several files, as in `{domain}-*.csv`.
 
     Of a dataset with a split named like the role, only that split; otherwise all of them, except those `taken`.
+
+    Raises IncompleteError for numbered files of which some are missing, unless the place names some of the numbers.
     """
     for place in places:
         files: list[Path] = []
@@ -82,6 +84,8 @@ def _first(root: Path, domain: str, places: tuple[str, ...], role: str, taken: S
             found = {"": [path]} if path.is_file() else splits(path) if path.is_dir() else {}
             chosen = {role: found[role]} if role in found else {key: found[key] for key in found if key not in _ROLES}
             files += [file for group in chosen.values() for file in group if file not in taken]
+        if "*" in place and "-of-" not in place:
+            check_shards(files)
         if files:
             return files
     return []
