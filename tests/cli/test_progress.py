@@ -104,3 +104,11 @@ def test_elsewhere_a_line_comes_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     with Progress(3, lambda _: None, beat_seconds=0.001):
         assert twice.wait(60)
     assert said[0].endswith(" 0 of 3 cells")
+
+
+def test_files_are_shown_one_after_the_other_by_their_names() -> None:
+    with draw.Bytes("fetching") as shown:
+        for name, done, total in (("a", 3, 10), ("a", 10, 10), ("b", 2, 7)):
+            shown.of_file(name, done, total)
+            (task,) = shown.bar.tasks
+            assert (task.description, task.completed, task.total) == (name, done, total)

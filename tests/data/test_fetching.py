@@ -1,11 +1,14 @@
 """Fetching from servers that stall, cut, lie, refuse ranges and are busy: whole files, or one clear error."""
 
+import errno
 import gzip
 import hashlib
 import json
 import re
 import threading
+import urllib.request
 from email.utils import formatdate
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,7 +18,9 @@ import pytest
 from mmgrid.data import READERS, DataError
 from mmgrid.data import fetching as module
 from mmgrid.data.fetching import fetch
+from mmgrid.data.readers import unpacking
 from mmgrid.files import DiskFull
+from mmgrid.files import download as downloading
 from mmgrid.files.download import DownloadError, Patience
 
 T = 1_660_000_000_000
@@ -34,6 +39,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.faults: list[str] = []
         self.asked: list[tuple[str, str, str | None]] = []
+        self.looked: list[str] = []
         self.ranges = self.heads = True
         self.tag = '"one"'
         self.ended = threading.Event()
@@ -50,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
+        self.server.looked.append(self.path)
         body = self.server.files.get(self.path)
         if body is None or not self.server.heads:
             self.answer(405 if body is not None else 404, {})
@@ -184,7 +191,7 @@ def test_pauses_are_those_that_the_server_asks_for(server, tmp_path):
         (["503"] * 4, "answers 503 .*, after 4 attempts; what has arrived is kept: run the same command again later"),
         (["stall"] * 9, "nothing came for .*, after 4 attempts"),
         (["too long"] * 9, "after 4 attempts"),
-        (["other bytes"] * 9, "is no whole gzip file, and was removed"),
+        (["other bytes"] * 9, r"is no whole gzip file \(.*\), twice; nothing was kept"),
     ],
 )
 def test_a_server_that_never_gets_better_is_one_error(server, tmp_path, faults, message):
@@ -261,3 +268,111 @@ def test_the_command(server, tmp_path, monkeypatch):
         f"meta_{DOMAIN}.jsonl.gz",
     ]
     whole(server, tmp_path / "raw")
+
+
+def test_a_file_gets_its_name_after_its_checksum_is_right(server, tmp_path, monkeypatch):
+    """What is killed in the check, or fails in it for another reason than damage, leaves what has arrived."""
+    name = f"{DOMAIN}.csv.gz"
+
+    def broken(self, size, line):
+        raise unpacking.unreadable(self.path, OSError(errno.EIO, "Input/output error"))
+
+    def killed(self, size, line):
+        raise KeyboardInterrupt
+
+    for fault, error in ((broken, DataError), (killed, KeyboardInterrupt)):
+        with monkeypatch.context() as patch:
+            patch.setattr(unpacking.Unpacked, "read", fault)
+            with pytest.raises(error):
+                run(server, tmp_path)
+        assert not (tmp_path / name).exists()
+        body = server.files[f"/benchmark/5core/rating_only/{name}"]
+        assert (tmp_path / f"{name}.part").read_bytes() == body
+    server.asked.clear()
+    run(server, tmp_path)
+    assert [path for _, path, _ in server.asked] == [f"/raw/meta_categories/meta_{DOMAIN}.jsonl.gz"]
+    whole(server, tmp_path)
+
+
+def test_damage_is_fetched_again(server, tmp_path):
+    server.faults, server.ranges = ["other bytes"], False
+    run(server, tmp_path)
+    whole(server, tmp_path)
+
+
+@pytest.mark.parametrize("longer", [0, 5])
+def test_a_server_that_has_nothing_left_to_send(server, tmp_path, longer):
+    """It answers 416 to a range after the end: then what has arrived is the file, if it is as long."""
+    server.heads = False
+    name = f"{DOMAIN}.csv.gz"
+    body = server.files[f"/benchmark/5core/rating_only/{name}"]
+    (tmp_path / f"{name}.part").write_bytes(body + bytes(longer))
+    url = f"{server.url}/benchmark/5core/rating_only/{name}"
+    (tmp_path / f"{name}.part.json").write_text(json.dumps({"url": url, "tag": server.tag}))
+    run(server, tmp_path)
+    asked = [span for _, path, span in server.asked if path.endswith(name)]
+    assert asked == [f"bytes={len(body) + longer}-", *([None] if longer else [])]
+    whole(server, tmp_path)
+
+
+def test_a_network_that_is_away_for_a_while(server, tmp_path, monkeypatch):
+    """The system reports some failures of the network as plain errors, in sending as in receiving."""
+    opened, read, faults = urllib.request.urlopen, HTTPResponse.read1, [errno.EHOSTUNREACH, errno.ENETDOWN]
+
+    def once_in_opening(*args, **options):
+        if len(faults) == 2:
+            raise OSError(faults.pop(), "the network is away")
+        return opened(*args, **options)
+
+    def once_in_reading(self, *args):
+        if faults:
+            raise OSError(faults.pop(), "the host is away")
+        return read(self, *args)
+
+    monkeypatch.setattr(urllib.request, "urlopen", once_in_opening)
+    monkeypatch.setattr(HTTPResponse, "read1", once_in_reading)
+    pauses: list[float] = []
+    run(server, tmp_path, pauses)
+    assert len(pauses) == 2
+    whole(server, tmp_path)
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / f"{DOMAIN}.csv.gz").unlink()
+    monkeypatch.setattr(downloading, "write_json", full)
+    with pytest.raises(DiskFull):  # a disk is not waited for
+        run(server, tmp_path, pauses)
+    assert len(pauses) == 2
+
+
+def test_what_the_reader_takes_is_not_fetched(server, tmp_path, caplog):
+    place = tmp_path / "benchmark/5core/rating_only" / f"{DOMAIN}.csv"
+    place.parent.mkdir(parents=True)
+    place.write_text(LOG)
+    (tmp_path / f"meta_{DOMAIN}.jsonl").write_text(ITEMS)
+    assert run(server, tmp_path) == [place, tmp_path / f"meta_{DOMAIN}.jsonl"]
+    assert not server.asked
+    assert not caplog.messages
+    server.files[f"/raw/review_categories/{DOMAIN}.jsonl.gz"] = gzip.compress(b"{}\n")
+    assert run(server, tmp_path, reviews=True)[0] == tmp_path / f"{DOMAIN}.jsonl.gz"
+    assert caplog.messages == [f"{place}: is read in place of the reviews; move it elsewhere, so that they are read"]
+
+
+def test_shards_whose_size_is_listed_are_not_looked_at(server, tmp_path):
+    repo, folder = "datasets/McAuley-Lab/Amazon-Reviews-2023", f"raw_meta_{DOMAIN}"
+    (tmp_path / f"{DOMAIN}.csv").write_text(LOG)
+    entries = []
+    for place in range(2):
+        path, body = f"{folder}/full-0000{place}-of-00002.parquet", bytes(9)
+        entries.append({"path": path, "size": len(body)})
+        server.files[f"/{repo}/resolve/main/{path}"] = body
+    server.files[f"/api/{repo}/tree/main/{folder}"] = json.dumps(entries).encode()
+    first = tmp_path / entries[0]["path"]
+    first.parent.mkdir()
+    first.write_bytes(bytes(9))  # an earlier call ended here
+    server.heads = False
+    fetched = run(server, tmp_path, source="hub")
+    assert [path.name for path in fetched[1:]] == [Path(entry["path"]).name for entry in entries]
+    assert [path for _, path, _ in server.asked if "resolve" in path] == [f"/{repo}/resolve/main/{entries[1]['path']}"]
+    assert not server.looked

@@ -104,11 +104,13 @@ class Bytes:
     """A progress bar in bytes; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        said = TextColumn("{task.description}", markup=False)
+        columns = (said, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+        self.name = label
         self.task = self.bar.add_task(visible(label), total=None)
 
     def __enter__(self) -> "Bytes":
@@ -121,6 +123,13 @@ class Bytes:
             self.bar.stop()
 
     def __call__(self, done: int, total: int, name: str) -> None:
+        self.bar.update(self.task, completed=done, total=total)
+
+    def of_file(self, name: str, done: int, total: int | None) -> None:
+        """One file after the other, each by its name."""
+        if name != self.name:
+            self.name = name
+            self.bar.reset(self.task, description=visible(name), total=total)
         self.bar.update(self.task, completed=done, total=total)
 
 

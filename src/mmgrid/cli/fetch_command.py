@@ -1,7 +1,5 @@
 """The command `mmgrid data fetch`: the raw files of a grid's domains."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import typer
@@ -30,7 +28,7 @@ def fetch(
 ) -> None:
     """Fetch the files of Amazon Reviews 2023 that a grid needs into its root.
 
-    Files that are there are left as they are; a download that was cut goes on where it ended.
+    What is there is left as it is; a download that was cut goes on where it ended.
     """
     from pathlib import Path
 
@@ -46,34 +44,12 @@ def fetch(
         if name not in data.domains:
             raise ValueError(f"--domain {name}: is not in the grid; its domains are {', '.join(data.domains)}")
     root = Path(found.path(str(data.root)))
-    with _progress() as progress:
-        files = run(root, domain or data.domains, source=source, base_url=base_url, reviews=reviews, progress=progress)
+    with draw.Bytes("fetching", hidden=as_json) as bar:
+        files = run(
+            root, domain or data.domains, source=source, base_url=base_url, reviews=reviews, progress=bar.of_file
+        )
     if as_json:
         draw.print_json({"files": [str(file) for file in files]})
         return
     for file in files:
         draw.say(str(file))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None] | None]:
-    """Shows the files in work with their rate and the time left; outside of a terminal nothing."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    from mmgrid.cli import draw
-    from mmgrid.visible import visible
-
-    if not draw.console.is_terminal:
-        yield None
-        return
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=draw.console, transient=True) as bars:
-        tasks = {}
-
-        def show(name: str, arrived: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(visible(name), total=total)
-            bars.update(tasks[name], completed=arrived)
-
-        yield show

@@ -5,21 +5,30 @@ Source: https://amazon-reviews-2023.github.io
 
 import difflib
 import json
+import logging
 import shutil
 import urllib.parse
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mmgrid.data.errors import DataError
-from mmgrid.data.readers.amazon2023 import HUB_DATASET, ITEMS_FOLDER, RATINGS_FOLDER, REVIEWS_FOLDER
+from mmgrid.data.errors import DamagedError, DataError
+from mmgrid.data.readers.amazon2023 import (
+    HUB_DATASET,
+    ITEMS_FOLDER,
+    RATINGS_FOLDER,
+    REVIEWS_FOLDER,
+    Role,
+    present,
+)
 from mmgrid.data.readers.unpacking import KINDS, Unpacked
 from mmgrid.files import DiskFull, clear_disk_errors
 from mmgrid.files.download import PATIENCE, DownloadError, Patience, Remote, arrived_bytes, download, look, text
 from mmgrid.machine.claim import claimed
 from mmgrid.quantities import size
+
+_LOG = logging.getLogger(__name__)
 
 Source = Literal["publishers", "hub"]
 BASES: dict[str, str] = {
@@ -83,7 +92,9 @@ def fetch(
     patience: Patience = PATIENCE,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> list[Path]:
-    """Fetch the ratings and items of some categories into `root`. Files that are there are left as they are.
+    """Fetch the ratings and items of some categories into `root`.
+
+    What is there already, in any place that the reader looks at, is left as it is, and not asked for.
 
     Args:
         source: the publishers' server, with gzipped JSON lines, or the Hub, with parquet shards and checksums.
@@ -94,21 +105,31 @@ def fetch(
     Returns the files, in order.
 
     Raises:
-        DataError: a domain is no category, or a file is damaged.
-        DownloadError: a server cannot be reached, has no such file, or sends another one than it announced.
+        DataError: a domain is no category, or a file that has arrived cannot be read now; it is kept.
+        DownloadError: a server cannot be reached, has no such file, or sends another one than it announced, or
+            a damaged one, twice.
         DiskFull: there is not enough room for what is missing; nothing was fetched.
     """
     for domain in domains:
         _check_category(domain)
     base = (base_url or BASES[source]).rstrip("/")
-    wanted = [
-        file
-        for domain in domains
-        for file in (_on_hub if source == "hub" else _of_publishers)(base, root, domain, reviews, patience)
-    ]
-    missing = [replace(file, remote=look(file.remote, patience)) for file in wanted if not file.path.is_file()]
+    roles: tuple[Role, ...] = ("reviews" if reviews else "ratings", "items")
+    of_role = _on_hub if source == "hub" else _of_publishers
+    files: list[Path] = []
+    missing: list[Wanted] = []
+    for domain in domains:
+        if reviews and (ratings := present(root, domain, "ratings")):
+            _LOG.warning("%s: is read in place of the reviews; move it elsewhere, so that they are read", ratings[0])
+        for role in roles:
+            there = present(root, domain, role)
+            wanted = [] if there else of_role(base, root, domain, role, patience)
+            files += there or [file.path for file in wanted]
+            missing += [file for file in wanted if not file.path.is_file()]
     if not missing:
-        return [file.path for file in wanted]
+        return files
+    missing = [
+        file if file.remote.size_bytes else replace(file, remote=look(file.remote, patience)) for file in missing
+    ]
     _check_room(root, missing)
     with clear_disk_errors(root, remedy="choose another root"):
         root.mkdir(parents=True, exist_ok=True)
@@ -116,31 +137,32 @@ def fetch(
         if not ours:
             raise DataError(f"{root}: another process fetches files into it; wait for it, or name another root")
         for file in missing:
-            download(file.remote, file.path, patience, _named(progress, file))
-            _check_packed(file.path)
-    return [file.path for file in wanted]
+            download(file.remote, file.path, patience, _named(progress, file), _damage_of(file.path))
+    return files
 
 
-def _of_publishers(base: str, root: Path, domain: str, reviews: bool, patience: Patience) -> list[Wanted]:
-    folder, suffix = (REVIEWS_FOLDER, "jsonl.gz") if reviews else (RATINGS_FOLDER, "csv.gz")
-    files = ((folder, f"{domain}.{suffix}"), (ITEMS_FOLDER, f"meta_{domain}.jsonl.gz"))
-    return [Wanted(Remote(f"{base}/{folder}/{name}"), root / name) for folder, name in files]
+def _of_publishers(base: str, root: Path, domain: str, role: Role, patience: Patience) -> list[Wanted]:
+    folder, name = {
+        "ratings": (RATINGS_FOLDER, f"{domain}.csv.gz"),
+        "reviews": (REVIEWS_FOLDER, f"{domain}.jsonl.gz"),
+        "items": (ITEMS_FOLDER, f"meta_{domain}.jsonl.gz"),
+    }[role]
+    return [Wanted(Remote(f"{base}/{folder}/{name}"), root / name)]
 
 
-def _on_hub(base: str, root: Path, domain: str, reviews: bool, patience: Patience) -> list[Wanted]:
+def _on_hub(base: str, root: Path, domain: str, role: Role, patience: Patience) -> list[Wanted]:
     """The files of a category in the repository, in the folders that they have there."""
     wanted: list[Wanted] = []
-    folders = (f"raw_review_{domain}" if reviews else RATINGS_FOLDER, f"raw_meta_{domain}")
-    for folder in folders:
-        listing = f"{base}/api/datasets/{HUB_DATASET}/tree/main/{folder}"
-        found = [entry for entry in _entries(listing, patience) if _is_of(entry, domain)]
-        if not found:
-            raise DownloadError(f"{listing}: lists no file of {domain}; try the publishers (--from publishers)")
-        for entry in found:
-            name = f"{folder}/{entry['path'].rpartition('/')[2]}"
-            url = f"{base}/datasets/{HUB_DATASET}/resolve/main/{urllib.parse.quote(name)}"
-            lfs = entry.get("lfs") or {}
-            wanted.append(Wanted(Remote(url, entry.get("size"), lfs.get("oid")), root / name))
+    folders = {"ratings": RATINGS_FOLDER, "reviews": f"raw_review_{domain}", "items": f"raw_meta_{domain}"}
+    listing = f"{base}/api/datasets/{HUB_DATASET}/tree/main/{folders[role]}"
+    found = [entry for entry in _entries(listing, patience) if _is_of(entry, domain)]
+    if not found:
+        raise DownloadError(f"{listing}: lists no file of {domain}; try the publishers (--from publishers)")
+    for entry in found:
+        name = f"{folders[role]}/{entry['path'].rpartition('/')[2]}"
+        url = f"{base}/datasets/{HUB_DATASET}/resolve/main/{urllib.parse.quote(name)}"
+        lfs = entry.get("lfs") or {}
+        wanted.append(Wanted(Remote(url, entry.get("size"), lfs.get("oid")), root / name))
     return wanted
 
 
@@ -183,17 +205,19 @@ def _named(progress: Callable[[str, int, int | None], None] | None, file: Wanted
     return lambda arrived: progress(file.path.name, arrived, file.remote.size_bytes)
 
 
-def _check_packed(path: Path) -> None:
-    """Unpack a compressed file once, to where its checksum is; a damaged one is removed."""
-    if path.suffix not in KINDS:
-        return
+def _damage_of(path: Path) -> Callable[[Path], str | None] | None:
+    """What finds damage in the bytes of a compressed file, whatever they are called; None for other files."""
+    kind = KINDS.get(path.suffix)
+    return None if kind is None else lambda part: _damage(part, kind)
+
+
+def _damage(part: Path, kind: str) -> str | None:
+    """Unpacks a file once, to where its checksum is. Raises DataError if it cannot be read now."""
     try:
-        with Unpacked(path) as stream:
+        with Unpacked(part, kind) as stream:
             while stream.read(1 << 22, 0):
                 pass
-    except DataError as error:
-        with suppress(OSError):
-            path.unlink()
-        raise DataError(
-            f"{path}: what was sent is no whole {KINDS[path.suffix]} file, and was removed ({error})"
-        ) from error
+    except DamagedError as error:
+        why = str(error).removeprefix(f"{part}: ").partition(";")[0]
+        return f"what was sent is no whole {kind} file ({why})"
+    return None

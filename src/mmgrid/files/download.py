@@ -2,12 +2,11 @@
 
 What has arrived lies in `<name>.part`, and what it is a part of in `<name>.part.json`, so that a later call, also of
 another process, goes on where an earlier one ended. A file appears under its name once its length is right, and its
-SHA-256 where that is published.
+SHA-256 where that is published, and whatever else its caller checks.
 """
 
 import contextlib
 import email.utils
-import hashlib
 import json
 import os
 import ssl
@@ -21,8 +20,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.digest import sha256_file
 from mmgrid.files.disk import clear_disk_errors
-from mmgrid.files.folder import sync_path
+from mmgrid.files.folder import sync_path, write_json
 
 _CHUNK_BYTES = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -84,7 +84,7 @@ def text(url: str, patience: Patience = PATIENCE, most_bytes: int = 1 << 24) -> 
     """A short text. Raises DownloadError as `look`."""
     with _tries(url, patience) as tries:
         while True:
-            with tries.attempt(), _answer(url, {}, patience) as answer:
+            with tries.attempt(), _answer(url, {}, patience) as answer, _network():
                 return answer.read(most_bytes).decode("utf-8", "replace")
 
 
@@ -93,11 +93,13 @@ def download(
     path: Path,
     patience: Patience = PATIENCE,
     progress: Callable[[int], None] | None = None,
+    damage: Callable[[Path], str | None] | None = None,
 ) -> None:
     """Download a file to `path`, or what is missing of it.
 
     Args:
         progress: is called with the number of bytes that are there, at first with those of an earlier call.
+        damage: says what is wrong with the bytes in a file, or None; it is asked before the file gets its name.
 
     Raises:
         DownloadError: the server has no such file, cannot be reached, or sends another file than it announced.
@@ -109,7 +111,7 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             remote = _fill(remote, part, patience, progress or (lambda arrived: None))
-            problem = _problem(remote, part)
+            problem = _problem(remote, part) or (damage(part) if damage else None)
             if problem is None:
                 break
             remove_part(path)
@@ -166,6 +168,12 @@ def _receive(
     if have:
         headers = {"Range": f"bytes={have}-"} | ({"If-Range": remote.tag} if remote.tag else {})
     with _answer(remote.url, headers, patience) as answer:
+        if answer.status == 416:  # nothing is left to send, or what was begun is longer than the file
+            _, total = _range(answer.headers.get("Content-Range", ""))
+            if have and have == total and remote.size_bytes in (None, total):
+                return replace(remote, size_bytes=total), True
+            part.unlink(missing_ok=True)
+            raise HTTPException("the server has less than what has arrived")
         if answer.status == 206:
             start, total = _range(answer.headers.get("Content-Range", ""))
             if start != have or (total and remote.size_bytes and total != remote.size_bytes):
@@ -173,16 +181,13 @@ def _receive(
                 raise HTTPException("the file has changed since it was begun")
         else:
             have, total = 0, None
-        if answer.status == 416:  # nothing is left to send, or what was begun is longer than the file
-            part.unlink(missing_ok=True)
-            raise HTTPException("the server has less than what has arrived")
         stated = _stated(remote, answer.headers, whole=not have)
         stated = replace(stated, size_bytes=stated.size_bytes or total)
         _note(part, stated)
         expected = answer.headers.get("Content-Length")
         received = 0
         with part.open("ab" if have else "wb") as file:
-            while chunk := answer.read1(_CHUNK_BYTES):
+            while chunk := _received(answer):
                 file.write(chunk)
                 received += len(chunk)
                 tries.heard(have + received)
@@ -199,11 +204,8 @@ def _problem(remote: Remote, part: Path) -> str | None:
     have = part.stat().st_size
     if remote.size_bytes is not None and have != remote.size_bytes:
         return f"{have:,} bytes were sent, and {remote.size_bytes:,} announced"
-    if remote.sha256 is not None:
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != remote.sha256:
-            return f"its SHA-256 is {found[:12]}…, and {remote.sha256[:12]}… is published"
+    if remote.sha256 is not None and (found := sha256_file(part)) != remote.sha256:
+        return f"its SHA-256 is {found[:12]}…, and {remote.sha256[:12]}… is published"
     return None
 
 
@@ -219,7 +221,7 @@ def _begun(part: Path) -> Remote | None:
 
 
 def _note(part: Path, remote: Remote) -> None:
-    part.with_name(part.name + ".json").write_text(json.dumps(asdict(remote)), encoding="utf-8")
+    write_json(part.with_name(part.name + ".json"), asdict(remote), sync=False)
 
 
 def _same(known: Remote, remote: Remote) -> bool:
@@ -240,7 +242,7 @@ def _stated(remote: Remote, headers: Any, *, whole: bool = True) -> Remote:
 
 
 def _range(text: str) -> tuple[int | None, int | None]:
-    """First byte and whole length of `bytes 5-9/10`."""
+    """First byte and whole length of `bytes 5-9/10`, or of `bytes */10`."""
     span, _, total = text.removeprefix("bytes ").partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
@@ -251,11 +253,31 @@ def _answer(url: str, headers: dict[str, str], patience: Patience, method: str =
     request = urllib.request.Request(url, headers={"User-Agent": "mmgrid", "Accept-Encoding": "identity"} | headers)
     request.method = method
     try:
-        return urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http and https only: see `_tries`
+        with _network():
+            return urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http, https: see `_tries`
     except urllib.error.HTTPError as error:
         if error.code == 416:
             return error
         raise
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[None]:
+    """What fails in here is the network and not the disk: any other error of the system, such as a host that cannot be
+    reached, is raised as ConnectionError.
+    """
+    try:
+        yield
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError):
+        raise
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error
+
+
+def _received(answer: Any) -> bytes:
+    """The next bytes of an answer; b"" at its end."""
+    with _network():
+        return answer.read1(_CHUNK_BYTES)
 
 
 class _Tries:

@@ -21,7 +21,7 @@ try:
 except ImportError:
     igzip = isal_zlib = None
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DamagedError, DataError
 from mmgrid.files.impostors import START_BYTES, impostor
 
 _open_gzip: Any = gzip.open if igzip is None else igzip.open
@@ -35,12 +35,14 @@ _CHECKED_FROM_BYTES = 1 << 28
 class Unpacked:
     """A file that is open for reading.
 
-    Raises DataError if it is missing or not readable, or if it is surely something else, such as a web page.
+    kind: gzip, zstd, or None for plain bytes; by default as its name ends.
+
+    Raises DataError if it is missing or not readable, and DamagedError if it is surely something else, such as a web page.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: str | None = None) -> None:
         self.path = path
-        self._kind = KINDS.get(path.suffix)
+        self._kind = kind or KINDS.get(path.suffix)
         try:
             self._file = path.open("rb")
         except OSError as error:
@@ -62,18 +64,19 @@ class Unpacked:
         Args:
             line: the number of the line at which they begin, for errors.
 
-        Raises DataError if the file is cut off or damaged, or grows beyond measure when it is unpacked.
+        Raises DamagedError if the file is cut off or damaged, and DataError if it cannot be read now, or grows beyond
+        measure when it is unpacked.
         """
         try:
             data = self._stream.read(size)
         except EOFError as error:
-            raise DataError(
+            raise DamagedError(
                 f"{self.path}: the {self._kind} file is cut off after line {line}; get it again (the download or copy "
                 "was incomplete)"
             ) from error
         except _DAMAGED as error:
             refuse_impostor(self.path)
-            raise DataError(
+            raise DamagedError(
                 f"{self.path}: not a {self._kind} file, or a damaged one ({error}), at or after line {line}; get it "
                 f"again, or name it without {self.path.suffix} if it is not compressed"
             ) from error
@@ -98,7 +101,7 @@ class Unpacked:
 
 
 def refuse_impostor(path: Path) -> None:
-    """Raise DataError if a file that could not be read is surely something else, such as a pointer of Git LFS."""
+    """Raise DamagedError if a file that could not be read is surely something else, such as a pointer of Git LFS."""
     try:
         with path.open("rb") as file:
             _check_start(path, file.read(START_BYTES))
@@ -116,4 +119,4 @@ def unreadable(path: Path, error: OSError) -> DataError:
 def _check_start(path: Path, start: bytes) -> None:
     problem = impostor(start[:START_BYTES], whole=len(start) < START_BYTES) if start.strip() else None
     if problem is not None:
-        raise DataError(f"{path}: {problem}")
+        raise DamagedError(f"{path}: {problem}")
