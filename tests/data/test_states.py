@@ -3,12 +3,15 @@
 import gzip
 import json
 import os
+import pickle
+from collections import Counter
+from datetime import datetime
 
 import polars as pl
 import pytest
 
 from mmgrid.data import DataError, filter_interactions, read_files
-from mmgrid.data.readers import TableOptions, lines, unpacking
+from mmgrid.data.readers import TableOptions, delimited, json_lines, lines, tables, unpacking
 
 T = 1_660_000_000_000
 LOG = "user_id,item_id,timestamp\n" + "".join(f"u{n},B{n % 2},{T + n}\n" for n in range(4))
@@ -109,7 +112,6 @@ BAD_ROWS = [
     (f",B0,{T}", "user_id is missing"),
     ("u9,B0,soon", "timestamp is 'soon'"),
     ("u9,B0,0", "timestamp is 0: the year 1970"),
-    (f"u9,B0,{T * 2}", "timestamp is 2075-"),
     (b"u9,B\xe4,1660000000000", "is no text in utf-8"),
     (f'u9,"B0,{T}', "cannot be read"),
     (f"u9,B\0,{T}", "holds a zero byte"),
@@ -132,6 +134,64 @@ def test_bad_rows_are_left_out_counted_and_listed(tmp_path, files, monkeypatch, 
         assert any(part in listed for part in why.split("|")), listed
     with pytest.raises(DataError, match=r"x\.csv:\d+: "):
         read(log, files[1])
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_clock_never_decides_which_rows_stay(tmp_path, files, skip):
+    log = write(tmp_path, "x.csv", LOG + f"u9,B0,{T * 2}\n")
+    with pytest.raises(DataError, match=r"x\.csv:6: timestamp is 2075-.* has not come yet"):
+        read(log, files[1], skip_bad_lines=skip)
+    times = [datetime(2022, 8, 8), datetime(2075, 3, 14)]
+    table = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["B0", "B1"], "timestamp": times})
+    table.write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: row 2: timestamp is 2075-.* has not come yet"):
+        read(tmp_path / "x.parquet", files[1], skip_bad_lines=skip)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_bad_rows_are_found_without_reading_again(tmp_path, files, monkeypatch, suffix):
+    """Many blocks, each with a bad row, are read once, whatever is listed of them."""
+    rows = [{"user_id": f"u{n}", "item_id": "B\0" if n % 2 else "B0", "timestamp": T} for n in range(40)]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    if suffix == ".csv":
+        content = "user_id,item_id,timestamp\n" + "".join(",".join(map(str, row.values())) + "\n" for row in rows)
+    log = write(tmp_path, f"x{suffix}", content)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
+    begun: list[int] = []
+    made = lines.blocks
+
+    def counted(path, block_bytes=None, **more):
+        for block in made(path, block_bytes, **more):
+            begun.append(block.first_line)
+            yield block
+
+    for module in (delimited, json_lines):
+        monkeypatch.setattr(module, "blocks", counted)
+    raw = read(log, files[1], skip_bad_lines=True)
+    assert (len(raw.interactions), raw.repairs["bad_lines"]) == (20, 20)
+    first = 1 + (suffix == ".csv")
+    assert [text.split(": ")[0] for text in raw.repairs["listed"]] == [f"{log}:{first + n}" for n in range(1, 40, 2)]
+    own = [line for line in begun if line > 2 + first]  # the first lines are looked at for the columns
+    assert max(Counter(own).values()) == 1
+
+
+def test_an_error_of_rows_travels_between_processes(tmp_path, files):
+    log = write(tmp_path, "x.csv", LOG + f",B0,{T}\n")
+    with pytest.raises(DataError) as caught:
+        read(log, files[1])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(again, DataError)
+    assert str(again) == str(caught.value) == f"{log}:6: user_id is missing; fill it in, or remove the row"
+
+
+def test_parquet_in_pieces_without_batches(tmp_path, files, monkeypatch):
+    """Older versions of Polars have no `collect_batches`."""
+    monkeypatch.delattr(pl.LazyFrame, "collect_batches", raising=False)
+    monkeypatch.setattr(tables, "_ROWS", 3)
+    table = pl.DataFrame({"user_id": [f"u{n}" for n in range(7)], "item_id": ["B0"] * 7, "timestamp": range(T, T + 7)})
+    table.write_parquet(tmp_path / "x.parquet")
+    assert [len(piece.frame) for piece in tables.read(tmp_path / "x.parquet", ["user_id"])] == [3, 3, 1]
+    assert read(tmp_path / "x.parquet", files[1]).interactions["timestamp"].to_list() == list(range(T, T + 7))
 
 
 def test_bad_lines_of_json_and_rows_of_parquet(tmp_path, files):

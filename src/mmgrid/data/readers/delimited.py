@@ -35,9 +35,13 @@ def read(path: Path, names: list[str], encoding: str | None = None, repairs: Rep
     """
     rows_before = 0
     repairs = repairs or Repairs()
-    for number, (_, _, table, lines) in enumerate(_tables(path, names, encoding, repairs)):
-        where = partial(_lines_of, path, names, encoding, repairs, number) if lines is None else partial(_chosen, lines)
-        yield Piece(path, table, rows_before, where)
+    for number, (block, separator, table, lines) in enumerate(_tables(path, names, encoding, repairs)):
+        if lines is None:
+            where = partial(_lines_in, path, names, encoding, repairs, block, separator)
+            again = partial(_lines_of, path, names, encoding, repairs, number)
+            yield Piece(path, table, rows_before, where, lines_again=again)
+        else:
+            yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)
 
 
@@ -122,15 +126,27 @@ def _without_blank_start(block: Block) -> Block:
 def _lines_of(
     path: Path, names: list[str], encoding: str | None, repairs: Repairs, number: int, rows: Sequence[int]
 ) -> list[int]:
-    """The lines in which rows of a block begin. Reads the file again: blocks are not kept for an error.
+    """As `_lines_in`, of a block that is read again: blocks are not kept for an error."""
+    block, separator, _, _ = next(islice(_tables(path, names, encoding, repairs.again()), number, None))
+    return _lines_in(path, names, encoding, repairs, block, separator, rows)
+
+
+def _lines_in(
+    path: Path,
+    names: list[str],
+    encoding: str | None,
+    repairs: Repairs,
+    block: Block,
+    separator: str,
+    rows: Sequence[int],
+) -> list[int]:
+    """The lines in which rows of a block begin.
 
     Raises DataError if the first of the rows has too few values, which is then the reason why one of them is missing.
     """
     header = _header(path, tuple(names), encoding)[1]
-    again = repairs.again()
-    block, separator, _, _ = next(islice(_tables(path, names, encoding, again), number, None))
     lines, wanted = [], set(rows)
-    filled = ((line, fields) for line, fields in _rows(path, block, separator, again) if any(fields))
+    filled = ((line, fields) for line, fields in _rows(path, block, separator, repairs.again()) if any(fields))
     for row, (line, fields) in enumerate(filled):
         if row in wanted:
             if not lines and not repairs.skip_bad_lines:

@@ -55,7 +55,8 @@ def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Re
     for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):
         table, lines = _parse(path, block, schema, required, repairs)
         if lines is None:
-            yield Piece(path, table, rows_before, partial(_lines_of, path, number, repairs))
+            again = partial(_lines_of, path, number, repairs)
+            yield Piece(path, table, rows_before, partial(_lines_in, block), lines_again=again)
         else:
             yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)
@@ -65,11 +66,15 @@ def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
     return [lines[row] for row in rows]
 
 
-def _lines_of(path: Path, number: int, repairs: Repairs, rows: Sequence[int]) -> list[int]:
-    """The lines of rows of a block, which is read again: blocks are not kept for an error. Blank lines do not count."""
-    again = blocks(path, skip=repairs.again().skip if repairs.skip_bad_lines else None)
-    block = next(islice(again, number, None))
+def _lines_in(block: Block, rows: Sequence[int]) -> list[int]:
+    """The lines of rows of a block. Blank lines do not count."""
     return _chosen([line for line, _ in block.lines()], rows)
+
+
+def _lines_of(path: Path, number: int, repairs: Repairs, rows: Sequence[int]) -> list[int]:
+    """As `_lines_in`, of a block that is read again: blocks are not kept for an error."""
+    again = blocks(path, skip=repairs.again().skip if repairs.skip_bad_lines else None)
+    return _lines_in(next(islice(again, number, None)), rows)
 
 
 def first_keys(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +18,8 @@ class Piece:
     """Rows of a file, in its order.
 
     rows_before: the rows of the file before these. lines: for text files, the lines in which some rows of the whole
-    piece (from 0) begin; it may raise DataError with a better reason why they are wrong.
+    piece (from 0) begin; it may raise DataError with a better reason why they are wrong. lines_again: the same by reading
+    the file again, for a piece that is kept without its values; None: `lines` does so.
     rows: which rows of the whole piece these are; None: all.
     """
 
@@ -26,6 +28,7 @@ class Piece:
     rows_before: int = 0
     lines: Callable[[Sequence[int]], list[int]] | None = None
     rows: pl.Series | None = None
+    lines_again: Callable[[Sequence[int]], list[int]] | None = None
 
     def places(self, rows: Sequence[int]) -> list[str]:
         """For each row of this piece the file and its line (of a text file) or row, from 1."""
@@ -53,7 +56,7 @@ class Piece:
 
     def emptied(self) -> "Piece":
         """The piece without its values, which still knows where they were."""
-        return replace(self, frame=self.frame.clear())
+        return replace(self, frame=self.frame.clear(), lines=self.lines_again or self.lines)
 
     def refuse(self, wrong: pl.Series, problem: Callable[[int], str]) -> None:
         """Raise BadRows about the rows for which `wrong` is true, if there are any."""
@@ -68,17 +71,32 @@ class Piece:
 class BadRows(DataError):  # noqa: N818 - the name says enough
     """Some rows cannot be read: about the first one, and which others have the same fault.
 
+    The message is made when it is read, since the places of rows are found by reading their file again.
+
     piece, wrong: bool of each of its rows. problem: what is wrong with a row.
     """
 
     def __init__(self, piece: Piece, wrong: pl.Series, problem: Callable[[int], str]) -> None:
+        super().__init__()
         self.piece, self.wrong, self.problem = piece, wrong, problem
-        rows = wrong.fill_null(False).arg_true()
-        first, *others = piece.places(rows[: 1 + _SHOWN].to_list())
+
+    def __str__(self) -> str:
+        return self._message
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str]]:
+        return DataError, (str(self),)  # another process may not see the file
+
+    @cached_property
+    def _message(self) -> str:
+        rows = self.wrong.fill_null(False).arg_true()
+        try:
+            first, *others = self.piece.places(rows[: 1 + _SHOWN].to_list())
+        except DataError as better:
+            return str(better)
         more = ""
         if others:
-            unit = "row" if piece.lines is None else "line"
-            named = ", ".join(place.rpartition(" " if piece.lines is None else ":")[2] for place in others)
+            unit, sign = ("row", " ") if self.piece.lines is None else ("line", ":")
+            named = ", ".join(place.rpartition(sign)[2] for place in others)
             left = len(rows) - 1 - len(others)
             more = f" (also {unit}{'s' * (len(others) > 1)} {named}" + (f" and {left:,} more)" if left else ")")
-        super().__init__(f"{first}: {problem(int(rows[0]))}{more}")
+        return f"{first}: {self.problem(int(rows[0]))}{more}"

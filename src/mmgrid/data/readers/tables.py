@@ -127,18 +127,20 @@ def _column(schema: pl.Schema, name: str) -> pl.Expr:
 
 
 def _parquet(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
-    """The columns of a parquet file, some rows at a time where Polars can do so."""
+    """The columns of a parquet file, some rows at a time."""
     table = pl.scan_parquet(path, glob=False)
     schema = table.collect_schema()
     chosen = table.select(_column(schema, name) for name in names)
     if hasattr(chosen, "collect_batches"):
         yield from chosen.collect_batches(maintain_order=True, chunk_size=_ROWS)
-    else:
-        yield chosen.collect()
+        return
+    rows = table.select(pl.len()).collect().item()  # older versions of Polars
+    for start in range(0, rows, _ROWS):
+        yield chosen.slice(start, _ROWS).collect()
 
 
 def _arrow(path: Path, names: list[str] | None) -> pl.DataFrame:
-    """The columns of an Arrow file, a stream (as `datasets` writes it) or one with an index; None: no rows of all."""
+    """The columns of a whole Arrow file, a stream (as `datasets` writes it) or one with an index; None: no rows of all."""
     with path.open("rb") as file:
         indexed = file.read(6) == b"ARROW1"
     if names is None:

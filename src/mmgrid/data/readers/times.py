@@ -65,8 +65,8 @@ class Times:
     def milliseconds(self, repairs: Repairs | None = None) -> pl.Series:
         """int64: all times, ms UTC; null for those that are left out.
 
-        Raises DataError if a file mixes units, or the declared one is wrong, and for times outside the years of its unit
-        or after the latest that can be, if they are not to be left out.
+        Raises DataError if a file mixes units, or the declared one is wrong, for times after the latest that can be, and
+        for those outside the years of its unit, if they are not to be left out.
         """
         repairs = repairs or Repairs()
         self._check_declared()
@@ -82,7 +82,9 @@ class Times:
                     times, by = _TO_MS[unit]
                     values = values.set(~usable, None)
                     moments = values * times // by if values.dtype == pl.Int64 else (values * times / by).round(0)
-                read.append(self._until_now(piece, moments.cast(pl.Int64), repairs))
+                moments = moments.cast(pl.Int64)
+                self._check_come(piece, moments)
+                read.append(moments)
         return pl.concat(read).alias("timestamp") if read else pl.Series("timestamp", [], pl.Int64)
 
     def _add_texts(self, piece: Piece, column: pl.Series) -> None:
@@ -192,20 +194,17 @@ class Times:
         _refuse(piece, wrong, problem, repairs)
         return ~wrong
 
-    def _until_now(self, piece: Piece, moments: pl.Series, repairs: Repairs) -> pl.Series:
-        """The moments, null for those that have not come yet and are left out."""
+    def _check_come(self, piece: Piece, moments: pl.Series) -> None:
+        """Raise BadRows for moments that have not come yet. They are never left out: tomorrow, others would be."""
         if self.latest_ms is None or not len(moments) or (moments.max() or 0) <= self.latest_ms:  # type: ignore[operator]
-            return moments
-        late = (moments > self.latest_ms).fill_null(False)
-        _refuse(
-            piece,
-            late,
+            return
+        piece.refuse(
+            (moments > self.latest_ms).fill_null(False),
             lambda row: (
-                f"{self.name} is {format_time(int(moments[row]))}, which has not come yet; correct it, or remove the row"
+                f"{self.name} is {format_time(int(moments[row]))}, which has not come yet; correct it, or remove the row "
+                "(skip_bad_lines does not leave it out, since the answer would change with the clock)"
             ),
-            repairs,
         )
-        return moments.set(late, None)
 
 
 def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repairs: Repairs) -> None:
