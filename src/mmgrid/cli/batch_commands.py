@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,12 +101,29 @@ def _check_out(out: Path) -> None:
 
 
 def _identity(opened: Opened) -> list[Any]:
-    """What determines the answers of a model in a domain: its files, and those of the domain."""
-    named = Path(opened.called)
-    model = [named] if named.is_file() else sorted(opened.recommender.folder.rglob("*"))
-    files = [path for path in (*model, *sorted(opened.corpus.glob("*.parquet"))) if path.is_file()]
-    stamps = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return [str(opened.called), opened.part, stamps]
+    """What determines the answers of a model in a domain: its files and how it is used, the model that embeds texts, the
+    files of the domain, and the version of mmgrid."""
+    from mmgrid import __version__
+    from mmgrid.paradigms.facts import FACTS_FILE, facts, source_folders
+
+    recommender, named = opened.recommender, Path(opened.called)
+    folder, about, embedder = recommender.folder, recommender.facts, recommender.embedder
+    folders = [named if named.is_dir() else folder]  # of a family, the checkpoint lies in a temporary folder
+    if named.is_file():  # and so does the merge of a recipe
+        declared = facts(folder) if (folder / FACTS_FILE).is_file() else {}
+        folders = list(source_folders(declared, folder).values())
+    used = [about.evaluation.get("values"), about.catalogue, about.seed, about.threads]
+    if embedder is not None:
+        used.append({field.name: str(getattr(embedder, field.name)) for field in fields(embedder)})
+        folders.append(Path(embedder.model))
+    files = [path for place in folders for path in sorted(place.rglob("*"))] + sorted(opened.corpus.glob("*.parquet"))
+    stamps = [_stamp(path) for path in [named, *files] if path.is_file()]
+    return [str(opened.called), opened.part, __version__, used, stamps]
+
+
+def _stamp(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _say(out: Path, done: Done, as_json: bool) -> None:
