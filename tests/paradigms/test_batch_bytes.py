@@ -17,8 +17,8 @@ from kits.small import (
 )
 from mmgrid.backbone.shape import Shape
 from mmgrid.backbone.tiny import train_tokenizer
-from mmgrid.data.counts import Counts
 from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import LOGITS_AT_ONCE, Batch
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.paradigms.semb.paradigm import Semb

@@ -17,8 +17,8 @@ from mmgrid.plugins import PluginError
 
 if TYPE_CHECKING:
     from mmgrid.backbone.shape import Shape
-    from mmgrid.data.counts import Counts
     from mmgrid.paradigms.contract import Paradigm
+    from mmgrid.paradigms.counts import Counts
     from mmgrid.paradigms.layouts import Layout
 
 Need = Literal["codes", "item_vectors", "title_vectors", "embedder"]

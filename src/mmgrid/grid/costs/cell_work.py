@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from mmgrid.data.counts import Counts
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.grid.cells.stored import EXACT
 from mmgrid.grid.costs.known import Known, backbone_of, training_of
 from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.work import WEIGHT_BYTES, Work, defaults, training
 
 SECONDS_PER_BASELINE_USER = 5e-5

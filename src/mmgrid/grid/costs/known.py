@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.backbone.shape import Shape, shape_of
-from mmgrid.data.counts import Counts
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.stored import exact_weights
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import PretrainedBackbone
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.work import Work
 from mmgrid.store import Record
 

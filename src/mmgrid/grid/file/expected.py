@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from mmgrid.data.counts import Counts
 from mmgrid.frozen import Frozen
+from mmgrid.paradigms.counts import Counts
 
 
 class ExpectedInteractions(Frozen):

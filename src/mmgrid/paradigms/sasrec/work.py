@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmgrid.data.counts import Counts
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, Work, training
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from mmgrid.backbone.shape import Shape
-from mmgrid.data.counts import Counts
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.semb.layouts import HLLM

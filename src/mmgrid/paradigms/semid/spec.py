@@ -5,8 +5,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mmgrid.backbone.shape import Shape
-from mmgrid.data.counts import Counts
 from mmgrid.decoding.renormalise import Renormalise
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.semid.layouts import LC_REC

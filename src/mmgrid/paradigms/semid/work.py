@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmgrid.backbone.shape import Shape
-from mmgrid.data.counts import Counts
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import LONG, Batch, Tower
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, WEIGHT_BYTES, Work, training
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mmgrid.backbone.shape import Shape
-from mmgrid.data.counts import Counts
+from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import Batch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmgrid.data import READERS, Calendar, prepare, statistics
-from mmgrid.data.counts import Counts
+from mmgrid.paradigms.counts import Counts
 
 CALENDAR = Calendar.from_dates(
     {
