@@ -1,7 +1,9 @@
 """Digests of files, and a cache of them: SHA-256 for what is published and built, BLAKE3 where several times its speed counts.
 
 Raw data is large and rarely changes, so its digests are cached under its absolute path and its `Stamp`. A file that
-changed so recently that another change could get the same modification time is not cached.
+changed so recently that another change could get the same modification time is not cached. By its modification time
+alone: one that is rewritten at once, with its old size and time, within a tick of the clock of the file system, is taken for
+the old one.
 """
 
 import hashlib
@@ -82,7 +84,8 @@ class Stamp:
     """The state of a file, as far as it shows without reading.
 
     The time of its last change (ctime) is set by the system alone: a file that was written and given its old size and
-    modification time has another one. Another inode tells that a file was put in its place.
+    modification time has another one. Another inode tells that a file was put in its place. On Windows the system gives the
+    time of creation in its place, so that such a rewriting of a file does not show there.
     """
 
     bytes: int
