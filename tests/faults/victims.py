@@ -1,10 +1,13 @@
 """What is disturbed: a small grid's cells, and a merge. Each knows how to begin, and what an undisturbed one leaves."""
 
 import hashlib
+import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -12,8 +15,7 @@ from safetensors.numpy import save_file
 from kits.processes import start
 from kits.tiny_grid import TEXT, write_grid
 from mmgrid.store import Store
-
-NOT_COMPARED = ("record.json",)  # it holds times
+from mmgrid.store.lock import LOCK_SUFFIX
 
 
 @dataclass
@@ -24,11 +26,13 @@ class Victim:
         arguments: of the command, but for the place of its output.
         place: where its output is.
         expected: file → digest, of an undisturbed run.
+        beside: what it may say instead of ending well, where another process makes the same.
     """
 
     arguments: tuple[object, ...]
     place: Path
     expected: dict[str, str] = field(default_factory=dict)
+    beside: ClassVar[tuple[str, ...]] = ()
 
     def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Begin the command, in a session of its own."""
@@ -41,6 +45,25 @@ class Victim:
     def found(self) -> dict[str, str]:
         """File → digest, of all that is published."""
         raise NotImplementedError
+
+    def remove(self) -> None:
+        """Remove the output, if there is one."""
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def begun(self) -> bool:
+        """Whether anything of the output was written, under a hidden name or its own."""
+        return any(self.place.parent.glob(f"*{self.place.name}*"))
+
+    def building(self) -> bool:
+        """Whether something is being built now."""
+        raise NotImplementedError
+
+    def lapse(self) -> None:
+        """Have the builders been silent for longer than their lease, if they have one."""
+
+    def taken_over(self, said: str) -> bool:
+        """Whether another runner has taken over what was being built, if that is possible. said: its errors."""
+        return True
 
 
 class Cells(Victim):
@@ -65,9 +88,24 @@ class Cells(Victim):
                     files[f"{address.folder}/{name}"] = _digest(folder / name)
         return files
 
+    def building(self) -> bool:
+        return bool(self._locks())
+
+    def lapse(self) -> None:
+        for lock in self._locks():
+            os.utime(lock, (1, 1))
+
+    def taken_over(self, said: str) -> bool:
+        return "taken over from" in said
+
+    def _locks(self) -> list[Path]:
+        return list(self.place.rglob(f"*{LOCK_SUFFIX}"))
+
 
 class Merge(Victim):
     """A merge of two models of 24 MB."""
+
+    beside = ("another merge is writing it now", "exists already and is not an empty folder")
 
     @classmethod
     def make(cls, folder: Path) -> "Merge":
@@ -88,6 +126,9 @@ class Merge(Victim):
     def found(self) -> dict[str, str]:
         below = self.place.rglob("*") if self.place.exists() else ()
         return {path.relative_to(self.place).as_posix(): _digest(path) for path in below if path.is_file()}
+
+    def building(self) -> bool:
+        return self.begun() and not self.place.exists()
 
 
 def _digest(path: Path) -> str:

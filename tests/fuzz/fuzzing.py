@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests:src python tests/fuzz/fuzzing.py --seconds 600
 
-prints each finding, with the number that makes it again.
+prints each finding, with the number that makes it again, and ends with status 1 if there is one.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import contextlib
 import io
 import random
 import signal
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -101,6 +102,7 @@ def main() -> None:
                     print(problem, flush=True)
             number += 1
         print(f"{(number - given.first) * len(chosen):,} variants of {len(chosen)} files, {found} findings")
+    sys.exit(bool(found))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fuzz import fuzzing
 from fuzz.files_of_others import Reader, readers
 from fuzz.fuzzing import finding
 from mmgrid.files.bounded_yaml import load_yaml
@@ -23,6 +24,15 @@ def all_readers(tmp_path_factory: pytest.TempPathFactory) -> list[Reader]:
 def test_variants_of_every_file_are_read_or_refused_in_words(all_readers: list[Reader]) -> None:
     found = [finding(reader, number) for reader in all_readers for number in range(VARIANTS)]
     assert [problem for problem in found if problem] == []
+
+
+def test_a_finding_ends_in_status_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for problem, status in ((None, 0), ("torn", 1)):
+        monkeypatch.setattr(fuzzing, "finding", lambda reader, number, problem=problem: problem)
+        monkeypatch.setattr("sys.argv", ["fuzzing", "--seconds", "0.01"])
+        with pytest.raises(SystemExit) as ended:
+            fuzzing.main()
+        assert ended.value.code == status
 
 
 def test_sound_files_are_read(all_readers: list[Reader]) -> None:

@@ -1,9 +1,16 @@
-"""The line that a worker sends for an error: plug-ins count like the package itself."""
+"""What a worker answers: the line for an error, in which plug-ins count like the package; and who else builds a cell."""
+
+import logging
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmgrid.files.foreign import in_one_line
-from mmgrid.store import StoreError
+from mmgrid.grid.cells.cell import Cell
+from mmgrid.runners import worker
+from mmgrid.store import Store, StoreError
 
 
 class PlugInError(ValueError):
@@ -24,3 +31,35 @@ class PlugInError(ValueError):
 )
 def test_the_type_is_named_where_the_message_alone_explains_nothing(error: Exception, line: str) -> None:
     assert in_one_line(error) == line
+
+
+def test_a_cell_that_another_process_took_over_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell, store = Cell("corpus", ("games",), {}), Store(tmp_path / "runs")
+
+    def robbed(cell: Cell, grid: Any, store: Store, progress: Any) -> str:
+        def make(folder: Path) -> dict[str, Any]:
+            (lock,) = store.folder(cell.address).parent.glob("*.lock")
+            lock.unlink()
+            return {}
+
+        store.build(cell.address, {}, {}, make)
+        return "built"
+
+    monkeypatch.setattr(worker, "build_cell", robbed)
+    grid: Any = None
+    with caplog.at_level(logging.WARNING):
+        assert worker._build(Pipe()[0], cell, grid, store) == ("waiting", "")
+    assert "corpus/games failed here: " in caplog.text
+    assert "taken over by another process while it was being built here" in caplog.text
+
+
+def test_an_error_that_is_none_of_the_lock_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> str:
+        raise StoreError("no room")
+
+    monkeypatch.setattr(worker, "build_cell", failing)
+    grid: Any = None
+    answer = worker._build(Pipe()[0], Cell("corpus", ("games",), {}), grid, Store(tmp_path / "runs"))
+    assert answer == ("failed", "no room")

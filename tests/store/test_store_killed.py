@@ -1,5 +1,6 @@
 """kill -9 at any moment of a build, and several processes at once: the result is that of one undisturbed run."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ BOOKS = Address("checkpoint", ("semb", "books", "phase1"), "3fa9c1d2" + "0" * 56
 # Builds one cell, and kills itself at the moment named by its second argument. The cell takes ten steps and keeps
 # the last one in step/, like a training.
 BUILDER = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 from mmgrid.store import STEP_FOLDER, Address, Store, store as store_module
 
@@ -56,22 +57,41 @@ def watched_rename(self, target):
     return result
 
 def watched_sync(folder, original=store_module.sync_folder):
-    die_at("before the steps are removed")
+    die_at("before all is on the disk")
     original(folder)
+    die_at("before the steps are removed")
+
+def watched_rmtree(folder, *rest, **named):
+    if "step.gone-" in str(folder):
+        os.unlink(Path(folder) / "state")
+        die_at("while the steps are removed")
+    remove(folder, *rest, **named)
+
+def watched_publish(*rest, original=store_module.publish, **named):
+    die_at("when the steps are removed")
+    original(*rest, **named)
 
 Path.rename = watched_rename
 store_module.sync_folder = watched_sync
+store_module.publish = watched_publish
+remove, shutil.rmtree = shutil.rmtree, watched_rmtree
 record = Store(root).build(address, {"seed": 0}, {}, make)
 print("built" if record else "busy")
 """
 
+FINISHED = [
+    "before all is on the disk",
+    "before the steps are removed",
+    "while the steps are removed",
+    "when the steps are removed",
+    "between record and rename",
+]
 MOMENTS = [
     "before any file",
     "between files",
     "in training",
     "in the middle of a file",
-    "before the steps are removed",
-    "between record and rename",
+    *FINISHED,
     "after the rename",
 ]
 
@@ -111,6 +131,8 @@ def test_killed_and_run_again_equals_an_undisturbed_run(tmp_path: Path, moment: 
     resumed_from = {"in training": "from 7", "in the middle of a file": "from 10"}.get(moment)
     if resumed_from:
         assert (killed / "trace").read_text().split("\n")[1] == resumed_from
+    if moment in FINISHED:
+        assert (killed / "trace").read_text() == "from 0\n"  # nothing was made a second time
 
 
 RACER = """
@@ -163,3 +185,20 @@ def test_racing_processes_build_each_cell_exactly_once(tmp_path: Path) -> None:
     assert names == [f"corpus/{number}" for number in range(8)]
     assert len((tmp_path / "trace").read_text().split()) == 8
     assert store.leftovers() == []
+
+
+@pytest.mark.parametrize("wrong", ["a changed byte", "another cell", "half a record"])
+def test_a_finished_folder_that_does_not_fit_its_record_is_made_again(tmp_path: Path, wrong: str) -> None:
+    assert _run(tmp_path, "before the steps are removed").returncode == -9
+    (work,) = tmp_path.rglob("3fa9c1d2.work")
+    if wrong == "a changed byte":
+        (work / "model.bin").write_bytes(b"w" * 999 + b"x" + b"v" * 1000)
+    elif wrong == "another cell":
+        record = json.loads((work / "record.json").read_text())
+        (work / "record.json").write_text(json.dumps(record | {"name": "checkpoint/semb/toys/phase1"}))
+    else:
+        record = (work / "record.json").read_bytes()
+        (work / "record.json").write_bytes(record[: len(record) // 2])
+    assert _run(tmp_path, "never").stdout.strip() == "built"
+    assert (tmp_path / "trace").read_text() == "from 0\nfrom 10\n"  # its steps are there still
+    assert Store(tmp_path).verify(BOOKS) == []

@@ -74,7 +74,8 @@ def run_local(
     """Build those of `cells` that are missing in the store, `jobs` at a time.
 
     A cell that fails, or has a damaged record in the store, does not stop the others; only cells that depend on it are
-    blocked. A cell with damaged files is set aside and built again. On an interruption all workers are stopped, and published cells stay.
+    blocked. A cell with damaged files is set aside and built again. Once the disk of the store is full, no cell is
+    begun. On an interruption all workers are stopped, and published cells stay.
 
     Args:
         cells: upstream first; the upstream of every cell must be among them, except exact weights that none of them needs.
@@ -240,8 +241,9 @@ def _receive_results(
             state, payload = "failed", _with_log(payload, log_of(store.root, cell.address))
         blocked = _record_result(schedule, cell, state, payload, seconds, notify)
         if full:  # the next cell would fail as well
-            for other in schedule.give_up(cell):
-                notify(CellEvent(other.name, "blocked", message=cell.name))
+            schedule.give_up(cell)
+        for other, reason in schedule.left_out():
+            notify(CellEvent(other.name, "blocked", message=reason))
         if state in ("built", "present"):
             exact.note_built(cell)
         if state == "failed":

@@ -16,6 +16,7 @@ class Schedule:
     pending: cells to build, upstream first (a dict used as an ordered set). done: cells in the store.
     built, present, failed, blocked, damaged: as in `RunOutcome`.
     wait_until: cell → time on the monotonic clock before which it is not tried, since another process builds it.
+    given_up: the failed cell after which no other is begun.
     """
 
     pending: dict[Cell, None]
@@ -26,6 +27,7 @@ class Schedule:
     blocked: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     wait_until: dict[Cell, float] = field(default_factory=dict)
+    given_up: Cell | None = None
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> "Schedule":
@@ -43,6 +45,8 @@ class Schedule:
         Cells of `family` come first, since the process has read what they share; cells of `other_families`, which
         other processes work on, come last.
         """
+        if self.given_up is not None:
+            return None
         now = time.monotonic()
         ready = (
             cell
@@ -83,12 +87,21 @@ class Schedule:
                     self.blocked[other.name] = cell.name
         return list(lost)[1:]
 
-    def give_up(self, cell: Cell) -> list[Cell]:
-        """No other cell is begun after the failure of this one. Returns the pending cells, which it blocks."""
+    def give_up(self, cell: Cell) -> None:
+        """From now on no cell is begun, since this one failed for a reason that any other would meet."""
+        self.given_up = self.given_up or cell
+
+    def left_out(self) -> list[tuple[Cell, str]]:
+        """Once the run is given up: the cells that are pending, which are blocked, and the failed cell that blocks them.
+
+        To be asked after each result, since a cell that was begun before may be pending again.
+        """
+        if self.given_up is None:
+            return []
         left = list(self.pending)
         self.pending.clear()
-        self.blocked |= {other.name: cell.name for other in left}
-        return left
+        self.blocked |= {other.name: self.given_up.name for other in left}
+        return [(other, self.given_up.name) for other in left]
 
     def postpone(self, cell: Cell, seconds: float) -> None:
         """Another process builds the cell: it is pending again, and not tried for `seconds`."""

@@ -14,7 +14,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
 from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
 from mmgrid.runners.orphans import end_with_runner
-from mmgrid.store import DamagedFilesError, Store
+from mmgrid.store import DamagedFilesError, LockLostError, Store
 from mmgrid.store.logs import log_of
 
 logger = logging.getLogger(__name__)
@@ -23,12 +23,11 @@ logger = logging.getLogger(__name__)
 def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[str, str]) -> None:
     """Build cells until None is received or the other end of the pipe is closed.
 
-    environment: that of the runner, which a process from a fork server has not.
-
+    environment: that of the runner, whatever has started this process.
 
     Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
-    ("failed", the error in one line), ("full", the error) where the disk of the store is full, or ("damaged", (address, the problem in one line)) of an upstream cell, which was
-    set aside.
+    ("failed", the error in one line), ("full", the error) where the disk of the store is full, or ("damaged", (address,
+    the problem in one line)) of an upstream cell, which was set aside.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -63,11 +62,14 @@ def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str,
     except DamagedFilesError as error:
         logger.error("%s was not built: %s", cell.name, error, extra=LOG_ONLY)
         return _set_aside(store, error)
+    except LockLostError as error:  # another process builds the cell, so it has not failed
+        logger.warning("%s failed here: %s This run does so by itself.", cell.name, error)
+        return "waiting", ""
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a failure of any kind affects this cell only; a panic of polars is no Exception
         _log(error, cell.name)
-        return "full" if isinstance(error, DiskFull) else "failed", in_one_line(error)
+        return _failed(error), in_one_line(error)
     if outcome == "built":
         logger.info("%s is built", cell.name)
     return outcome, ""
@@ -77,8 +79,12 @@ def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
     try:
         store.set_aside(store.folder(error.address))
     except OSError as refused:
-        return "failed", f"{in_one_line(error)} ({in_one_line(refused)})"
+        return _failed(refused), f"{in_one_line(error)} ({in_one_line(refused)})"
     return "damaged", (error.address, error.problem)
+
+
+def _failed(error: BaseException) -> str:
+    return "full" if isinstance(error, DiskFull) else "failed"
 
 
 def _log(error: BaseException, cell: str) -> None:

@@ -1,14 +1,13 @@
 """The store of built cells: one folder per cell, with a record.
 
 A cell is built in a work folder, hashed, given its record, and renamed to its final name, so it is complete or absent.
-A published folder is never changed. The work folder of a failed or killed build stays, but the next attempt keeps only
-`step/` in it: a training resumes from its step checkpoints, and everything else is written again. So an interrupted
-build ends with the same files as an uninterrupted one.
+A published folder is never changed. The work folder of a failed or killed build stays. The next attempt publishes it if
+its record fits; otherwise it keeps only `step/`: a training resumes from its step checkpoints, and everything else is
+written again. So an interrupted build ends with the same files as an uninterrupted one.
 """
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -31,7 +30,7 @@ from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
 from mmgrid.store.places import aside_of, is_published, listed, lock_of, walk
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
-from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER, check_held, losing, open_work
+from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER, check_held, losing, open_work, strip
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +173,8 @@ class Store:
             recipe: all resolved values that determine its content, as JSON values.
             upstream: role → {"name", "fingerprint"} of a cell that it is built from.
             make: writes the cell into the given folder and returns small facts for tables (JSON values). The folder
-                is empty or holds `step/` from an interrupted call; `step/` is never published.
+                is empty or holds `step/` from an interrupted call; `step/` is never published. It is not called where
+                an interrupted call came to its end.
 
         Returns:
             The record, also if another process built the cell meanwhile; None if another process is building it.
@@ -216,9 +216,13 @@ class Store:
         make: Make,
     ) -> Record:
         final = self.folder(address)
-        work = open_work(final, address, lock)
+        work, record = open_work(final, address, lock)
         with losing(lock, address):
-            record = self._fill(work, address, recipe, upstream, make, lock)
+            if record is None:
+                record = self._fill(work, address, recipe, upstream, make, lock)
+            check_held(lock, address)
+            strip(work)
+            check_held(lock, address)
             try:
                 publish(work, final, last_file=RECORD_FILE)
             except FileExistsError:
@@ -238,7 +242,7 @@ class Store:
         make: Make,
         lock: Lock,
     ) -> Record:
-        """Make the cell in its work folder, with its record; nothing is left there that is not to be published."""
+        """Make the cell in its work folder, and then its record, which says that the cell is finished."""
         started, clock = _now(), time.monotonic()
         reset_peak()
         summary = make(work)
@@ -264,12 +268,8 @@ class Store:
             write_json(work / RECORD_FILE, record.model_dump(mode="json"))
         except (ValidationError, ValueError, TypeError) as error:
             raise StoreError(f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}") from error
-        # The slow part comes before the step checkpoints are removed, so a kill during it loses no training.
+        # All is on the disk before the step checkpoints are removed, so that a power cut loses no training either.
         sync_folder(work)
-        check_held(lock, address)
-        shutil.rmtree(work / STEP_FOLDER, ignore_errors=True)
-        (work / BUILDING_FILE).unlink()
-        check_held(lock, address)
         return record
 
     # ---- maintenance -------------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 Its stable name is `<version>.work`, so the next attempt finds the step checkpoints of the one before. Who takes a lock
 over from a process that may only be asleep renames the folder first, to `<version>.<token>.work`. The paths of the
 process that wakes up then lead nowhere, its own renaming to the final name fails, and it publishes nothing.
+
+The record is written there when all else is made. So a folder whose record fits it is finished, and lacks only its
+name: its step checkpoints may be gone by then, and to make it again would be to begin again.
 """
 
 import contextlib
@@ -12,11 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmgrid.files import remove_folder, work_folder, write_json
-from mmgrid.files.folder import WORK_SUFFIX
+from mmgrid.files.folder import WORK_SUFFIX, is_gone, is_partial
 from mmgrid.store.address import Address
-from mmgrid.store.errors import LockLostError
+from mmgrid.store.errors import LockLostError, StoreError
+from mmgrid.store.integrity import Inspector
 from mmgrid.store.lock import Lock
 from mmgrid.store.places import delete, listed
+from mmgrid.store.record import RECORD_FILE, Record
 
 BUILDING_FILE = "building.json"
 STEP_FOLDER = "step"
@@ -25,8 +30,11 @@ _TOKEN_DIGITS = 8
 Progress = Callable[[int, int, float | None], None]
 
 
-def open_work(final: Path, address: Address, lock: Lock) -> Path:
-    """The work folder for `final`, empty except for its mark and the step checkpoints of the same fingerprint."""
+def open_work(final: Path, address: Address, lock: Lock) -> tuple[Path, Record | None]:
+    """The work folder for `final`, and its record if an earlier attempt has finished it.
+
+    Otherwise it is empty except for its mark and the step checkpoints of the same fingerprint.
+    """
     token = lock.holder.token[:_TOKEN_DIGITS]
     left = _left(final)
     renamed = [path for path in left if path != work_folder(final)]
@@ -40,11 +48,23 @@ def open_work(final: Path, address: Address, lock: Lock) -> Path:
     if work.exists() and _fingerprint(work) != address.fingerprint:
         remove_folder(work)
     work.mkdir(exist_ok=True)
+    record = _finished(work, address)
+    if record is None:
+        for path in listed(work):
+            if path.name not in (STEP_FOLDER, BUILDING_FILE):
+                delete(path)
+        write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint, "token": token})
+    return work, record
+
+
+def strip(work: Path) -> None:
+    """Remove what is not published: the mark, the step checkpoints, and what is left of removing or writing them.
+
+    The step checkpoints go at one stroke, as half of one might be taken for a whole one.
+    """
     for path in listed(work):
-        if path.name not in (STEP_FOLDER, BUILDING_FILE):
-            delete(path)
-    write_json(work / BUILDING_FILE, {"name": address.name, "fingerprint": address.fingerprint, "token": token})
-    return work
+        if path.name in (STEP_FOLDER, BUILDING_FILE) or is_gone(path) or is_partial(path):
+            remove_folder(path)
 
 
 def watched(work: Path, progress: Progress | None) -> Progress:
@@ -65,7 +85,8 @@ def check_held(lock: Lock, address: Address) -> None:
     if not lock.held():
         raise LockLostError(
             f"{address.folder}: its lock was taken over by another process while it was being built here (this one "
-            "may have been suspended, or cut off from the store); nothing was published from here. Run again."
+            "may have been suspended, or cut off from the store); nothing was published from here. Run again once that "
+            "process has ended."
         )
 
 
@@ -96,6 +117,16 @@ def _changed(path: Path) -> int:
         return 0
 
 
+def _finished(work: Path, address: Address) -> Record | None:
+    """The record of a cell that was finished in `work` and not published; None if it is not there, or does not fit."""
+    try:
+        record = Record.read(work)
+    except (FileNotFoundError, StoreError):
+        return None
+    ours = record.name == address.name and record.fingerprint == address.fingerprint
+    return record if ours and not Inspector().problems(work, record) else None
+
+
 def _mark(work: Path) -> bytes:
     try:
         return (work / BUILDING_FILE).read_bytes()
@@ -104,7 +135,8 @@ def _mark(work: Path) -> bytes:
 
 
 def _fingerprint(work: Path) -> str | None:
-    try:
-        return str(json.loads(_mark(work))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+    """Of the cell in a work folder: by its mark, or by its record once the mark is removed."""
+    for name in (BUILDING_FILE, RECORD_FILE):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            return str(json.loads((work / name).read_bytes())["fingerprint"])
+    return None
