@@ -1,4 +1,4 @@
-"""The choice of a worker's next cell: first of the family that it has read, last of those of others; on a full disk, none."""
+"""The choice of the next cell: first of the family that a worker has read, last of those of others; none on a full disk."""
 
 import time
 from multiprocessing import Pipe

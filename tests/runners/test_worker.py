@@ -1,4 +1,4 @@
-"""What a worker answers: the line for an error, in which plug-ins count like the package; and who else builds a cell."""
+"""What a worker answers: the line for an error, in which plug-ins count like the package, and that it waits for others."""
 
 import logging
 from multiprocessing import Pipe

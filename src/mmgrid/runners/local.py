@@ -78,7 +78,7 @@ def run_local(
     begun. On an interruption all workers are stopped, and published cells stay.
 
     Args:
-        cells: upstream first; the upstream of every cell must be among them, except exact weights that none of them needs.
+        cells: upstream first; the upstream of every cell must be among them, except exact weights that none needs.
         jobs: worker processes; None: `default_jobs`.
         gpus: each builds one cell at a time, in a process that sees no other; None: those that this process sees.
         on_event: called for every change in the state of a cell.

@@ -92,7 +92,7 @@ class Schedule:
         self.given_up = self.given_up or cell
 
     def left_out(self) -> list[tuple[Cell, str]]:
-        """Once the run is given up: the cells that are pending, which are blocked, and the failed cell that blocks them.
+        """Once the run is given up: the pending cells, which are blocked, each with the failed cell that blocks it.
 
         To be asked after each result, since a cell that was begun before may be pending again.
         """
@@ -113,15 +113,14 @@ class Schedule:
     ) -> Cell | None:
         """`cell`, and the done cell at `address` that it is built from and that was set aside, are pending again.
 
-        Args:
-            removed: the cells that were removed since a cell was built from them, upstream first. They are pending again,
-                too.
+            Args:
+        XX
 
-        Returns:
-            The cell at `address`; None if it is pending already.
+            Returns:
+                The cell at `address`; None if it is pending already.
 
-        Raises:
-            StoreError: this run has opened it before, or has failed to build what it is built from.
+            Raises:
+                StoreError: this run has opened it before, or has failed to build what it is built from.
         """
         found = next((one for one in self.done if one.address == address), None)
         if found is not None and found.name in self.damaged:

@@ -68,7 +68,7 @@ def strip(work: Path) -> None:
 
 
 def watched(work: Path, progress: Progress | None) -> Progress:
-    """`progress`, which also raises LockLostError once another process has taken over the cell that is built in `work`."""
+    """`progress`, which also raises LockLostError once another process has taken over what is built in `work`."""
     ours = _mark(work)
 
     def report(step: int, steps: int, loss: float | None) -> None:
