@@ -39,7 +39,7 @@ _TRIES = 20  # for a disturbance that comes too late
 
 @dataclass
 class Tally:
-    """Fault → how often it was tried, and how often something was lost; and a line for each loss."""
+    """Fault → how often it was tried, and how often something was lost by it."""
 
     tried: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)

@@ -113,14 +113,15 @@ class Schedule:
     ) -> Cell | None:
         """`cell`, and the done cell at `address` that it is built from and that was set aside, are pending again.
 
-            Args:
-        XX
+        Args:
+            removed: the cells that were removed since a cell was built from them, upstream first. They are pending
+                again, too.
 
-            Returns:
-                The cell at `address`; None if it is pending already.
+        Returns:
+            The cell at `address`; None if it is pending already.
 
-            Raises:
-                StoreError: this run has opened it before, or has failed to build what it is built from.
+        Raises:
+            StoreError: this run has opened it before, or has failed to build what it is built from.
         """
         found = next((one for one in self.done if one.address == address), None)
         if found is not None and found.name in self.damaged:
