@@ -72,10 +72,10 @@ def disturb(folder: Path, kills: int, tally: Tally, seed: int = 0, only: str = "
         for fault, times, outcome in _faults(victim, folder / "disk", kills, seconds, draw):
             if only in f"{name}: {fault}":
                 for _ in range(times):
-                    _attempt(victim, f"{name}: {fault}", outcome, tally)
+                    attempt(victim, f"{name}: {fault}", outcome, tally)
 
 
-def _attempt(victim: Victim, fault: str, outcome: Callable[[], Outcome], tally: Tally) -> None:
+def attempt(victim: Victim, fault: str, outcome: Callable[[], Outcome], tally: Tally) -> None:
     """Disturb the command once, as soon as that succeeds."""
     for _ in range(_TRIES):
         victim.remove()
