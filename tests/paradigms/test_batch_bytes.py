@@ -19,7 +19,7 @@ from mmgrid.backbone.shape import Shape
 from mmgrid.backbone.tiny import train_tokenizer
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import LOGITS_AT_ONCE, Batch
+from mmgrid.paradigms.micro_batch import LOGITS_AT_ONCE, MicroBatch
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semb.spec import SembRecipe
@@ -136,8 +136,8 @@ def test_recomputed_layers_keep_their_inputs() -> None:
 
 def test_many_logits_do_not_stay() -> None:
     assert LOGITS_AT_ONCE == LARGEST_LOGITS
-    many = Batch(logits=3.0 * LOGITS_AT_ONCE)
+    many = MicroBatch(logits=3.0 * LOGITS_AT_ONCE)
     assert many.logits_kept == 0
     assert many.logits_passing == LOGITS_AT_ONCE
-    whole = Batch(logits=3.0 * LOGITS_AT_ONCE, sliced=False)
+    whole = MicroBatch(logits=3.0 * LOGITS_AT_ONCE, sliced=False)
     assert whole.logits_kept == whole.logits_passing == whole.logits

@@ -27,7 +27,7 @@ class Tower:
 
 
 @dataclass(frozen=True)
-class Batch:
+class MicroBatch:
     """The largest micro-batch: of full histories and long texts.
 
     towers: what reads it. logits: how many the loss has. sliced: whether many logits are computed in slices. other:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import Compat, Recipe, with_phase_values
 from mmgrid.paradigms.work import Work
 from mmgrid.plugins import PluginError
@@ -110,9 +110,9 @@ class ParadigmSpec:
         """What evaluating a model for so many users computes. embedder: of generated texts."""
         return Work(seconds=users * self.seconds[1])
 
-    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         """What a micro-batch of a training holds in memory."""
-        return Batch()
+        return MicroBatch()
 
     def weights(self, values: Any, counts: Counts, shape: Shape | None) -> float:
         """The number of a model's weights."""

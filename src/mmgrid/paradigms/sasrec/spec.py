@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe
 from mmgrid.paradigms.sasrec.work import batch, evaluation_work, training_work, weights
 from mmgrid.paradigms.spec import ParadigmSpec
@@ -53,7 +53,7 @@ class SasrecSpec(ParadigmSpec):
     def weights(self, values: Any, counts: Counts, shape: Shape | None) -> float:
         return weights(values, counts)
 
-    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         return batch(values, phase, counts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, Work, training
 
 NARROW = 2.5  # how much longer its narrow layers take than by their arithmetic: dropout, norms, losses
@@ -43,8 +43,8 @@ def evaluation_work(values: Any, users: float, counts: Counts) -> Work:
     )
 
 
-def batch(values: Any, phase: str, counts: Counts) -> Batch:
+def batch(values: Any, phase: str, counts: Counts) -> MicroBatch:
     """A batch of full windows; every target has a logit for every item."""
     places = values.batch_size / values.accumulation * values.history_length
     kept = places * values.layers * (12 * values.hidden_size + 2 * values.intermediate_size) * 4
-    return Batch((), places * counts.items, sliced=False, other=kept)
+    return MicroBatch((), places * counts.items, sliced=False, other=kept)

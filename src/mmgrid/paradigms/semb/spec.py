@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.semb.layouts import HLLM
 from mmgrid.paradigms.semb.work import batch, evaluation_work, training_work, weights
@@ -116,7 +116,7 @@ class SembSpec(ParadigmSpec):
         assert shape is not None
         return weights(shape)
 
-    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         assert shape is not None
         return batch(values, phase, counts, shape)
 

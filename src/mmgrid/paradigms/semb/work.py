@@ -7,7 +7,7 @@ from typing import Any
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import LONG, Batch, Tower
+from mmgrid.paradigms.micro_batch import LONG, MicroBatch, Tower
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, Work, training
 
 PROMPT, ROW = 10.0, 128.0  # tokens before the items of a row, and of a row
@@ -76,7 +76,7 @@ def weights(shape: Shape) -> float:
     return shape.body_weights + shape.table_weights + shape.of_layers(USER_LAYERS).body_weights + shape.hidden + 1
 
 
-def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
+def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> MicroBatch:
     """The largest micro-batch of packed items and of windows."""
     size, length, shares = at_once(values), values.history_length, parts(values)
     items = min(size * (length + 1) + values.negatives, counts.items)
@@ -84,4 +84,4 @@ def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
     read, users = items * _places(text, whole=True), size * length
     held = read / shares if values.rows_at_once is None else values.rows_at_once * ROW
     towers = (Tower(shape.layers, read, held), Tower(USER_LAYERS, users, users / shares))
-    return Batch(towers, users * (items if values.batch_negatives else values.negatives))
+    return MicroBatch(towers, users * (items if values.batch_negatives else values.negatives))

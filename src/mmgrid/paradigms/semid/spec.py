@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from mmgrid.backbone.shape import Shape
 from mmgrid.decoding.renormalise import Renormalise
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.semid.layouts import LC_REC
 from mmgrid.paradigms.semid.work import batch, evaluation_work, training_work
@@ -118,7 +118,7 @@ class SemidSpec(ParadigmSpec):
         assert shape is not None
         return evaluation_work(values, users, counts, shape)
 
-    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         assert shape is not None
         return batch(values, phase, counts, shape)
 

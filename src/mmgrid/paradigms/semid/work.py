@@ -6,7 +6,7 @@ from typing import Any
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import LONG, Batch, Tower
+from mmgrid.paradigms.micro_batch import LONG, MicroBatch, Tower
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, WEIGHT_BYTES, Work, training
 
 FRAME = 30.0  # tokens of the question and of the chat around it
@@ -69,7 +69,7 @@ def evaluation_work(values: Any, users: float, counts: Counts, shape: Shape) -> 
     )
 
 
-def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
+def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> MicroBatch:
     """The largest micro-batch of packed dialogues: all of the kind that has most tokens, or most words to answer."""
     title = min(values.title_tokens, LONG * counts.title_tokens) + 1
     described = min(values.text_tokens, LONG * max(counts.text_tokens - counts.title_tokens, 0.0)) + 1
@@ -81,4 +81,6 @@ def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
         tokens = max(tokens, told * (FRAME / 2 + LEVELS + title + described))
         words = max(words, told * (title + described))
     codes = float(max(LEVELS * (length if values.every_position else 1), LEVELS * told))
-    return Batch((Tower(shape.layers, size * tokens),), size * words * shape.vocabulary, other=size * codes * CODES * 4)
+    return MicroBatch(
+        (Tower(shape.layers, size * tokens),), size * words * shape.vocabulary, other=size * codes * CODES * 4
+    )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import Batch
+from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.text.layouts import BIGREC
@@ -140,7 +140,7 @@ class TextSpec(ParadigmSpec):
         assert shape is not None
         return evaluation_work(values, users, counts, shape, embedder or shape)
 
-    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> Batch:
+    def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         assert shape is not None
         return batch(values, phase, counts, shape)
 

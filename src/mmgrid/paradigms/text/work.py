@@ -6,7 +6,7 @@ from typing import Any
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
-from mmgrid.paradigms.micro_batch import LONG, Batch, Tower
+from mmgrid.paradigms.micro_batch import LONG, MicroBatch, Tower
 from mmgrid.paradigms.work import EXAMPLE_SECONDS, WEIGHT_BYTES, Work, training
 
 FRAME = 30.0  # tokens of the instruction and of the chat around it
@@ -69,11 +69,11 @@ def evaluation_work(values: Any, users: float, counts: Counts, shape: Shape, emb
     )
 
 
-def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> Batch:
+def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> MicroBatch:
     """The largest micro-batch of packed dialogues."""
     item = min(values.text_tokens, LONG * counts.text_tokens) + LABELS
     title = min(values.title_tokens, LONG * counts.title_tokens) + 1
     size, length = values.batch_size / values.accumulation, values.history_length
     tokens = FRAME + length * item + title
     answers = title * (length if values.every_position else 1)
-    return Batch((Tower(shape.layers, size * tokens),), size * answers * shape.vocabulary)
+    return MicroBatch((Tower(shape.layers, size * tokens),), size * answers * shape.vocabulary)
