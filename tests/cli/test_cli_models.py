@@ -96,7 +96,7 @@ def histories(corpus: Path) -> pl.DataFrame:
 def test_recommending_for_the_users_of_a_file(
     built: Built, corpus: Path, histories: pl.DataFrame, paradigm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmgrid.paradigms import batch
+    from mmgrid.paradigms import many_users
 
     model = ("recommend", built.folder(f"checkpoint/{paradigm}/garden/phase2"), "--domain-dir", corpus, "-k", "5")
     histories.write_parquet(tmp_path / "by_user.parquet")
@@ -129,7 +129,7 @@ def test_recommending_for_the_users_of_a_file(
     assert by_time["items"].equals(pl.read_parquet(tmp_path / "best.parquet").sort("user_id")["items"])
 
     # A run that ends in its third block goes on there; another one of the same name begins anew.
-    monkeypatch.setattr(batch, "EMBEDDING_BLOCK", 4)
+    monkeypatch.setattr(many_users, "EMBEDDING_BLOCK", 4)
     blocks: list[int] = []
     made = batch._histories
 
@@ -139,7 +139,7 @@ def test_recommending_for_the_users_of_a_file(
             raise OSError("the power is gone")
         return made(rows, kept)
 
-    monkeypatch.setattr(batch, "_histories", dies)
+    monkeypatch.setattr(many_users, "_histories", dies)
     again = (*model, "--users", tmp_path / "by_user.parquet", "-o", tmp_path / "again.parquet", "--json")
     assert mmgrid(*again).code == 1
     assert not (tmp_path / "again.parquet").exists()

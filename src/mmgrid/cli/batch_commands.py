@@ -23,7 +23,7 @@ from mmgrid.cli.model_commands import (
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 
 if TYPE_CHECKING:
-    from mmgrid.paradigms.batch import Done
+    from mmgrid.paradigms.many_users import Done
 
 _BEAT_SECONDS = 50.0
 
@@ -50,7 +50,7 @@ def embed(
 
     For semb, sasrec and pooled.
     """
-    from mmgrid.paradigms.batch import embed_items, embed_users
+    from mmgrid.paradigms.many_users import embed_items, embed_users
 
     if (items is None) == (users is None):
         raise typer.BadParameter("needs either --items or --users", param_hint="embed")
@@ -81,7 +81,7 @@ def embed(
 def recommend_users(opened: Opened, users: Path, out: Path, k: int, as_json: bool) -> None:
     """`mmgrid recommend --users`."""
     from mmgrid.data.user_files import read_users
-    from mmgrid.paradigms.batch import recommend_users as run
+    from mmgrid.paradigms.many_users import recommend_users as run
 
     _check_out(out)
     found = read_users(users)
