@@ -131,7 +131,7 @@ def test_recommending_for_the_users_of_a_file(
     # A run that ends in its third block goes on there; another one of the same name begins anew.
     monkeypatch.setattr(many_users, "EMBEDDING_BLOCK", 4)
     blocks: list[int] = []
-    made = batch._histories
+    made = many_users._histories
 
     def dies(rows: pl.Series, kept: Any) -> Any:
         blocks.append(len(kept))

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 LOGITS_AT_ONCE = 1 << 26  # of `shared.sliced_loss`: more are computed in slices, and again in the backward pass
 LOGIT_BYTES = 4.0  # kept of a logit: its log-probability in float32
 PASSING_BYTES = 10.0  # held for a moment: the logit in bf16 and in float32, and its gradient
-
-
 LONG = 2.0  # a long text, in mean texts
 
 

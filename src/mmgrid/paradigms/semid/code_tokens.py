@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,7 @@ class CodeTokens:
         shape = codes.levels, codes.codes_per_level
         prefix = f"{domain}/{codebook[:8]}"
         names = [f"<{prefix}:{level_name(level)}_{code}>" for level in range(shape[0]) for code in range(shape[1])]
-        digest = hashlib.sha256(json.dumps([codebook, names]).encode()).hexdigest()
-        return cls(block, first, shape, domain, tuple(names), digest)
+        return cls(block, first, shape, domain, tuple(names), token_digest(codebook, names))
 
     @property
     def stop(self) -> int:
@@ -127,3 +126,21 @@ def with_code_tokens(tokenizer: PreTrainedTokenizerBase, tokens: CodeTokens) -> 
             "than the model has rows, or has tokens of these names already"
         )
     return tokenizer
+
+
+def token_digest(codebook: str, names: Sequence[str]) -> str:
+    """What ties token rows to a codebook: SHA-256 (hex) of the codebook's own SHA-256 and the tokens' names."""
+    return hashlib.sha256(json.dumps([codebook, list(names)]).encode()).hexdigest()
+
+
+def entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
+    """The block entry of a domain; without a domain, the only entry."""
+    entries = [row for row in rows if row["name"] != "backbone"]
+    domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"
+    # Older checkpoints have one block, which names no domain.
+    fitting = [row for row in entries if domain in (None, row.get("domain")) or not row.get("domain")]
+    if not fitting:
+        raise CheckpointError(f"{folder}: holds no codes of {domain}, only of {domains}")
+    if len(fitting) > 1:
+        raise CheckpointError(f"{folder}: holds the codes of {domains}; say which domain to recommend for (--domain)")
+    return fitting[0]

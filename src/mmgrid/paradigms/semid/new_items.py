@@ -3,8 +3,6 @@
 Only the table of codes changes: the token rows stand for codes and not for items, so the model stays as it is.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +14,7 @@ import polars as pl
 from mmgrid.data import Corpus, Items
 from mmgrid.files import clear_disk_errors, replacing_folder, sha256_file
 from mmgrid.paradigms.facts import CheckpointError, facts
-from mmgrid.paradigms.semid.code_tokens import CodeTokens
-from mmgrid.paradigms.semid.paradigm import entry_of
+from mmgrid.paradigms.semid.code_tokens import CodeTokens, entry_of, token_digest
 from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
 from mmgrid.semantic_ids.collisions import resolve_collisions, shares_code
 from mmgrid.semantic_ids.item_codes import ItemCodes
@@ -120,7 +117,7 @@ def _taken(items: Items, rows: np.ndarray) -> Items:
 def _check_codebook(folder: Path, tokens: CodeTokens, checkpoint: Path) -> None:
     """Raise CheckpointError if the checkpoint's token rows belong to another codebook."""
     digest = sha256_file(folder / ARRAYS_FILE)
-    found = hashlib.sha256(json.dumps([digest, list(tokens.names)]).encode()).hexdigest()
+    found = token_digest(digest, tokens.names)
     if tokens.digest and tokens.digest != found:
         raise CheckpointError(
             f"{folder}: is not the codebook of the codes in {checkpoint}, whose tokens are called like "

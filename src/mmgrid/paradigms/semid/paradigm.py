@@ -32,7 +32,7 @@ from mmgrid.evaluation import list_ranks
 from mmgrid.files import sha256_file
 from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
-from mmgrid.paradigms.semid.code_tokens import CodeTokens, with_code_tokens
+from mmgrid.paradigms.semid.code_tokens import CodeTokens, entry_of, with_code_tokens
 from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
@@ -383,19 +383,6 @@ class Semid(Paradigm[PreTrainedModel]):
                 f"the checkpoint has semantic IDs of {len(self.codes.codes)} items, but the domain has {len(items)}: "
                 "it belongs to another domain, or to another preparation of it"
             )
-
-
-def entry_of(rows: list[dict[str, Any]], domain: str | None, folder: Path) -> dict[str, Any]:
-    """The block entry of a domain; without a domain, the only entry."""
-    entries = [row for row in rows if row["name"] != "backbone"]
-    domains = " and ".join(row.get("domain") or row["name"] for row in entries) or "no domain"
-    # Older checkpoints have one block, which names no domain.
-    fitting = [row for row in entries if domain in (None, row.get("domain")) or not row.get("domain")]
-    if not fitting:
-        raise CheckpointError(f"{folder}: holds no codes of {domain}, only of {domains}")
-    if len(fitting) > 1:
-        raise CheckpointError(f"{folder}: holds the codes of {domains}; say which domain to recommend for (--domain)")
-    return fitting[0]
 
 
 def _history_items(histories: Histories, users: np.ndarray) -> Tensor:

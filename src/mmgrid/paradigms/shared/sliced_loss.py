@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-LARGEST_LOGITS = 1 << 26  # logits that stand in memory at once: 256 MiB in float32, and as much for their gradient
+from mmgrid.paradigms.micro_batch import LOGITS_AT_ONCE
+
+LARGEST_LOGITS = LOGITS_AT_ONCE
 
 
 def fits_at_once(places: int, vocabulary: int) -> bool:
