@@ -12,6 +12,7 @@ from mmgrid.store.lock import LOCK_SUFFIX
 from mmgrid.store.record import RECORD_FILE
 
 LOGS_FOLDER = "logs"
+DIGESTS_FILE = "digests.json"  # of the cache of digests of raw data
 SEARCHES_FOLDER = "searches"  # of the numbers of merges
 _ASIDE_INFIX = ".damaged-"
 _ASIDE_NAME = re.compile(rf"{re.escape(_ASIDE_INFIX)}[0-9a-f]{{8}}$")

@@ -37,7 +37,7 @@ from mmgrid.merging import MergeRecipe
 from mmgrid.merging.errors import problem_of
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import try_lock
-from mmgrid.store.places import SEARCHES_FOLDER, lock_of
+from mmgrid.store.places import DIGESTS_FILE, SEARCHES_FOLDER, lock_of
 
 PERCENT = 100.0
 Half = Literal["choosing", "judging"]
@@ -107,7 +107,7 @@ class MergeSearch:
         self.ranges = tuple(ranges)
         self.metric = parse_metric(metric)
         self.seed = seed
-        digests = DigestCache(session.store.root / "digests.json")
+        digests = DigestCache(session.store.root / DIGESTS_FILE)
         self.chains = Chains(Sources(session.grid, digests.sha256, session.grid.spec.all_seeds[0]))
         self.general = GeneralMerges(self.chains)
         self.merge = self._merge(name)

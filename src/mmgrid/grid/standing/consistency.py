@@ -8,9 +8,8 @@ from mmgrid.store import Record, Store
 from mmgrid.store.failure import FAILURE_FILE
 from mmgrid.store.format import STORE_FILE
 from mmgrid.store.lock import LOCK_SUFFIX
-from mmgrid.store.places import walk
+from mmgrid.store.places import DIGESTS_FILE, walk
 
-DIGESTS_FILE = "digests.json"
 _VERSIONS = range(1, 65)  # of the code that builds a kind of cell; a record does not hold it
 
 

@@ -22,6 +22,7 @@ from mmgrid.grid.standing.results import study_tables, survey
 from mmgrid.grid.standing.state import CellState, cell_states, is_built
 from mmgrid.grid.standing.store_place import store_of_grid
 from mmgrid.store import Record, Store, StoreError
+from mmgrid.store.places import DIGESTS_FILE
 from mmgrid.studies.registry import STUDIES
 
 _LOG = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class GridStore:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells of the grid, upstream cells first, without exact weights that no missing cell is built from."""
-        digests = DigestCache(self.store.root / "digests.json")
+        digests = DigestCache(self.store.root / DIGESTS_FILE)
         return self._needed(expand(self.grid, digests.sha256, bare=self.bare))
 
     @property
