@@ -11,8 +11,8 @@ import pytest
 from kits.tiny_grid import mmgrid
 from mmgrid.data import DataError
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.cells.expand import expand
-from mmgrid.grid.costs.cell_work import computes
 from mmgrid.grid.costs.disk import disk_of
 from mmgrid.grid.costs.estimate import estimate
 from mmgrid.grid.costs.known import Known

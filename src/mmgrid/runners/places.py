@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.costs.cell_work import computes
+from mmgrid.grid.cells.computing import computes
 from mmgrid.machine.cores import available_cores
 from mmgrid.machine.gpus import VISIBLE
 

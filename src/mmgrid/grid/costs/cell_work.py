@@ -7,8 +7,8 @@ from functools import reduce
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.cells.evaluations import BASELINE
-from mmgrid.grid.cells.stored import EXACT
 from mmgrid.grid.costs.known import Known, backbone_of, training_of
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.counts import Counts
@@ -35,15 +35,6 @@ FIXED_ON_A_LINE = 0.1  # of a point, which loads no model
 CORPUS_SECONDS = 2e-6  # to prepare an interaction
 CODES_SECONDS = 2e-3  # to find an item's codes
 RQVAE_FLOPS = 6 * 2 * 5e6  # a training step of the quantiser, per item
-
-
-def computes(cell: Cell) -> bool:
-    """Whether a GPU builds the cell faster: it trains or asks a model."""
-    if cell.kind == "evaluation":
-        return cell.recipe["paradigm"] != BASELINE
-    if cell.kind == "checkpoint":
-        return "files" not in cell.recipe and EXACT not in cell.upstream
-    return cell.kind in ("backbone", "learned", "codes") or (cell.kind == "vectors" and "file" not in cell.recipe)
 
 
 def fixed_seconds(cell: Cell) -> float:

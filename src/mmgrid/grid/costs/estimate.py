@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.costs.cell_work import computes, fixed_seconds, work_of
+from mmgrid.grid.cells.computing import computes
+from mmgrid.grid.costs.cell_work import fixed_seconds, work_of
 from mmgrid.grid.costs.known import Known
 from mmgrid.machine.rates import TYPICAL_CORE, Rate
 

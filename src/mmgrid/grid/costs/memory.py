@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.cells.evaluations import BASELINE
-from mmgrid.grid.costs.cell_work import computes
 from mmgrid.grid.costs.known import Known, backbone_of, training_of
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.work import ADAPTER_SHARE, WEIGHT_BYTES, defaults

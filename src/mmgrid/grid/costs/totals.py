@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.costs.cell_work import computes
+from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.costs.disk import disk_of
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan

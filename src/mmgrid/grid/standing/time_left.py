@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell, with_upstream
-from mmgrid.grid.costs.cell_work import computes
+from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.costs.estimate import estimate
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan
