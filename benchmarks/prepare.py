@@ -16,7 +16,9 @@ import resource
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import numpy as np
 import polars as pl
 
 START, END = 1_498_867_200_000, 1_680_307_200_000  # 2017-07-01 and 2023-04-01
-WAYS = ("zlib", "ours", "pandas")
+WAYS = ("zlib", "isal", "ours", "pandas")
 
 
 def main() -> None:
@@ -38,6 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         name = f"{options.ratings}_{options.items}_{options.item_bytes}"
         made = folder / f"{name}.csv.gz", folder / f"meta_{name}.jsonl.gz"
         generate(*made, options.ratings, options.items, options.item_bytes)
@@ -46,7 +49,7 @@ def main() -> None:
         print(f"{'way':<8}{'seconds':>9}{'of work':>9}{'peak MiB':>10}  rows")
         rows = set()
         for way in WAYS:
-            if way == "pandas" and options.no_pandas:
+            if (way == "pandas" and options.no_pandas) or (way == "isal" and find_spec("isal") is None):
                 continue
             times = options.domains if way == "ours" else 1
             seconds, work, peak, kept = measured(way, *made, folder, times)
@@ -101,8 +104,8 @@ def measured(way: str, ratings: Path, items: Path, folder: Path, times: int) -> 
 
 
 def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: int) -> None:
-    work = {"zlib": bare, "ours": prepared, "pandas": plain}[way]
-    for module in {"ours": ("mmgrid.data",), "pandas": ("pandas", "pyarrow")}.get(way, ()):
+    work = {"zlib": bare, "isal": bare_isal, "ours": prepared, "pandas": plain}[way]
+    for module in {"isal": ("isal.isal_zlib",), "ours": ("mmgrid.data",), "pandas": ("pandas", "pyarrow")}.get(way, ()):
         import_module(module)
     begun, worked = time.perf_counter(), time.process_time()
     kept = 0
@@ -115,8 +118,19 @@ def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: i
 
 def bare(ratings: Path, items: Path, out: Path) -> int:
     """Decompression alone, by the zlib of Python."""
+    return _unpacked(ratings, items, zlib.decompressobj)
+
+
+def bare_isal(ratings: Path, items: Path, out: Path) -> int:
+    """Decompression alone, by isal, with which ours reads where it is installed."""
+    from isal import isal_zlib
+
+    return _unpacked(ratings, items, isal_zlib.decompressobj)
+
+
+def _unpacked(ratings: Path, items: Path, decompressor: Callable[[int], Any]) -> int:
     for path in (ratings, items):
-        unpack = zlib.decompressobj(31)
+        unpack = decompressor(31)
         with path.open("rb") as stream:
             while data := stream.read(1 << 20):
                 unpack.decompress(data)
