@@ -129,6 +129,21 @@ def test_a_sample_of_users_is_nested_and_keeps_the_catalogue(make_raw, calendar)
     assert set(prepare(raw, calendar, max_users=5, seed=2).corpus.user_ids) != set(samples[0].user_ids)
 
 
+def test_the_items_with_most_interactions_are_kept_and_users_with_too_few_of_them_are_not(make_raw, calendar):
+    rows = [(f"user{u}", f"item{i}", 10 * i + u % 7) for u in range(12) for i in range(5)]
+    rows += [("late", f"item{i}", i) for i in (0, 5, 6)] + [
+        (f"user{u}", f"item{i}", 90) for u in range(4) for i in (5, 6)
+    ]
+    raw = make_raw(rows)
+    assert len(prepare(raw, calendar, min_interactions=3, max_items=7).corpus) == len(rows)
+    preparation = prepare(raw, calendar, min_interactions=3, max_items=6)
+    assert set(preparation.corpus.catalogue.ids.tolist()) == {f"item{i}" for i in range(6)}  # 5 comes before 6
+    assert "late" not in preparation.corpus.user_ids
+    assert [step.interactions for step in preparation.dropped][-2:] == [5, 2]
+    with pytest.raises(ValueError, match="max_items 0"):
+        prepare(raw, calendar, max_items=0)
+
+
 def test_items_without_a_title_are_dropped_and_counted(make_raw, calendar):
     rows = [(user, item, 5) for user in "ab" for item in "xyz"]
     preparation = prepare(make_raw(rows, untitled=("y",)), calendar, min_interactions=1)

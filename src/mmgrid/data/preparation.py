@@ -59,6 +59,7 @@ def prepare(
     calendar: Calendar,
     *,
     min_interactions: int = 5,
+    max_items: int | None = None,
     max_users: int | None = None,
     seed: int = 0,
     compat: Compat | None = None,
@@ -67,7 +68,7 @@ def prepare(
 
     Args:
         max_users: sample at most this many users (deterministic, nested); the catalogue stays that of all users.
-        compat: see `filter_interactions`.
+        max_items, compat: see `filter_interactions`.
 
     Raises DataError if no interaction is left.
     """
@@ -76,6 +77,7 @@ def prepare(
         start=calendar.pretrain.start,
         end=calendar.test.end,
         min_interactions=min_interactions,
+        max_items=max_items,
         compat=compat,
     )
     if max_users is None:
@@ -92,6 +94,7 @@ def filter_interactions(
     start: int | None = None,
     end: int | None = None,
     min_interactions: int = 5,
+    max_items: int | None = None,
     compat: Compat | None = None,
 ) -> Preparation:
     """Drop the interactions that a grid cannot use, in the order of the paper (arXiv 2601.15930).
@@ -103,11 +106,13 @@ def filter_interactions(
     5. Drop timestamps outside [start, end).
     6. Drop rows with a user or item that was counted fewer than `min_interactions` times in step 4.
     7. Drop users with fewer than `min_interactions` rows left.
+    8. With `max_items`, drop all but so many items, those with most rows left; then repeat step 7.
 
     The catalogue consists of the items that are left.
 
     Args:
         start, end: ms UTC; None: no limit.
+        max_items: most items of the catalogue; of items with equally many rows, those that come first in the file.
         compat: "official" counts rows at or after `end` in step 7 and drops them afterwards, like the paper's
             official code.
 
@@ -115,6 +120,8 @@ def filter_interactions(
     """
     if min_interactions < 1:
         raise ValueError(f"min_interactions {min_interactions}: expected at least 1")
+    if max_items is not None and max_items < 1:
+        raise ValueError(f"max_items {max_items}: expected at least 1, or None for all")
     if compat not in (None, "official"):
         raise ValueError(f"compat {compat!r}: expected None or 'official'")
     titled = raw.items.filter(pl.col("title") != "")
@@ -131,6 +138,9 @@ def filter_interactions(
     steps.count()
     for step, kept in _filters(start, end, min_interactions, compat):
         steps.keep(step, kept)
+    if max_items is not None:
+        steps.keep_most(max_items)
+        steps.keep(*_enough_left(min_interactions))
     interactions = raw.interactions[steps.rows["row"]]
     items = titled.join(interactions, on="item_id", how="semi")
     corpus = Corpus.from_tables(raw.name, interactions, items)
@@ -164,9 +174,13 @@ def _filters(
     counted = (pl.col("of_user") >= min_interactions) & (pl.col("of_item") >= min_interactions)
     frequent = [
         (f"user or item with fewer than {min_interactions} in the whole file", counted),
-        (f"user with fewer than {min_interactions} left", pl.len().over("user") >= min_interactions),
+        _enough_left(min_interactions),
     ]
     return since + frequent + until if compat == "official" else since + until + frequent
+
+
+def _enough_left(min_interactions: int) -> tuple[str, pl.Expr]:
+    return f"user with fewer than {min_interactions} left", pl.len().over("user") >= min_interactions
 
 
 class _Steps:
@@ -208,6 +222,12 @@ class _Steps:
         """Keep the k-core."""
         mask = k_core(self.rows["user"].to_numpy(), self.rows["item"].to_numpy(), k)
         self.keep(f"outside the {k}-core of the reviews", pl.Series(mask))
+
+    def keep_most(self, items: int) -> None:
+        """Keep the rows of so many items: those with most rows; among equals, the first in the file."""
+        of_item = self.rows.group_by("item").agg(pl.len().alias("rows"), pl.col("row").min())
+        most = of_item.sort("rows", "row", descending=[True, False])["item"].head(items)
+        self.keep(f"item beyond the {items} with most interactions", pl.col("item").is_in(most.implode()))
 
     def count(self) -> None:
         """Add the columns of_user and of_item: the present number of rows of each row's user and item."""

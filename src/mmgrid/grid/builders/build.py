@@ -109,6 +109,7 @@ def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
         inputs.calendar,
         target=inputs.grid.spec.evaluation.target,
         min_interactions=recipe["min_interactions"],
+        max_items=recipe.get("max_items"),
         max_users=recipe["max_users"],
         seed=recipe.get("seed", 0),
         compat=recipe["compat"],

@@ -124,6 +124,8 @@ class Sources:
             "max_users": data.max_users,
             "compat": data.compat or self.spec.compat,
         }
+        if data.max_items is not None:  # absent from cells that are older than it
+            recipe["max_items"] = data.max_items
         if data.max_users is not None:
             recipe["seed"] = self.spec.all_seeds[0]  # all seeds use the same sample
         if data.format == "synthetic":

@@ -68,6 +68,9 @@ class DataSpec(TableOptions):
     root: str | None = Field(default=None, description="folder of the raw files; not for `synthetic`")
     domains: tuple[str, ...] = Field(min_length=1)
     min_interactions: int = Field(default=5, ge=1)
+    max_items: int | None = Field(
+        default=None, ge=1, description="the items with most interactions, for small machines"
+    )
     max_users: int | None = Field(default=None, ge=1, description="a deterministic sample of users, for small machines")
     catalogue: Catalogue = "closed"
     compat: Compat | None = Field(default=None, description="for the preparation only; default: that of the grid")
