@@ -14,11 +14,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and wha
 from kits.once import made_once
 from kits.tiny_grid import GRID_FILE, STUDIED, Built, bytes_below, cells_of, write_grid
 from mmgrid.grid.file.load import load_grid
-from mmgrid.runners import local, run_local
+from mmgrid.runners import process, run_local
 from mmgrid.store import Store
 
 # Workers of grids come from a server that has imported everything once; importing takes longer than most tests compute.
-local.START_METHOD = "forkserver"
+process.START_METHOD = "forkserver"
 mp.set_forkserver_preload(
     [
         "transformers.trainer",

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mmgrid.runners import local
+from mmgrid.runners import process
 
 
 @pytest.fixture(autouse=True)
 def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that start as those of users do: these tests break what a worker imports."""
-    monkeypatch.setattr(local, "START_METHOD", "spawn")
+    monkeypatch.setattr(process, "START_METHOD", "spawn")

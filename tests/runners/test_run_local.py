@@ -156,7 +156,7 @@ def test_cells_in_the_store_are_not_built_again_and_start_no_worker(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert set(bench.run().built) == ALL
-    monkeypatch.setattr("mmgrid.runners.local._start_worker", None)
+    monkeypatch.setattr("mmgrid.runners.local.WorkerProcess", None)
     events: list[CellEvent] = []
     outcome = bench.run(on_event=events.append)
     assert outcome == RunOutcome((), tuple(cell.name for cell in bench.cells), {}, {})

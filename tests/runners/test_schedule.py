@@ -1,16 +1,17 @@
 """The choice of the next cell: first of the family that a worker has read, last of those of others; none on a full disk."""
 
 import time
-from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from kits.scripted_crew import Scripted
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.runners import CellEvent, local
+from mmgrid.runners import CellEvent
 from mmgrid.runners.exact_weights import ExactWeights
 from mmgrid.runners.places import Place
+from mmgrid.runners.run import Run
 from mmgrid.runners.schedule import Schedule
 from mmgrid.store import Store
 
@@ -52,6 +53,19 @@ def test_a_cell_waits_for_its_upstream_whatever_its_family() -> None:
     assert schedule.next_cell("A") == later
 
 
+def test_what_lies_near_comes_first_within_a_family_or_outside_of_all() -> None:
+    models = {name: _cell(f"model-{name}") for name in ("far", "near")}
+    far, near = (_cell(name, corpus=CORPUS, model=model) for name, model in models.items())
+    schedule = Schedule.of([CORPUS, models["near"]])
+    for cell in list(schedule.pending):
+        schedule.begin(cell, "here")
+    schedule.done.update((CORPUS, *models.values()))
+    schedule.pending = dict.fromkeys([far, near])
+    assert schedule.next_cell(host="here") == near
+    assert schedule.next_cell(host="there") == far
+    assert schedule.next_cell() == far
+
+
 def test_a_cell_that_another_process_builds_is_left_alone_for_a_while() -> None:
     schedule = Schedule.of([A1, B1])
     schedule.wait_until[A1] = time.monotonic() + 1000
@@ -89,15 +103,14 @@ def test_what_comes_back_from_a_worker_is_not_begun_on_a_full_disk(
 ) -> None:
     """Whether the other worker answers before or after that."""
     answers = {A1: answer, B1: ("full", "no space left")}
-    schedule, events = Schedule.of([PLAIN]), list[CellEvent]()
+    store, events = Store(tmp_path / "runs"), list[CellEvent]()
+    crew = Scripted(lambda cell, host: answers[cell], [Place(), Place()])
+    run = Run([], store, crew, events.append, ExactWeights([], store))
+    schedule = run.schedule = Schedule.of([PLAIN, A1, B1])
     schedule.set_present(CORPUS)
-    store, nobody = Store(tmp_path / "runs"), cast(Any, None)
     for cell in (A1, B1) if first else (B1, A1):
-        ours, theirs = Pipe()
-        theirs.send(answers[cell])
-        local._receive_results(
-            schedule, [local._Worker(nobody, ours, Place(), cell)], store, events.append, ExactWeights([], store)
-        )
+        run._give(cell, Place())
+    run._receive()
     assert not schedule.pending
     assert schedule.next_cell() is None
     assert schedule.failed == {B1.name: "no space left"}

@@ -82,8 +82,10 @@ class Progress:
         elif event.state == "progress":
             if event.cell in self._running:
                 self._running[event.cell].step(event)
-        elif event.state == "waiting":
+        elif event.state in ("waiting", "lost"):
             self._forget(event.cell)
+            if event.message:
+                draw.say(("lost", "yellow"), f" {event.cell}: {event.message}; it is tried again")
         elif event.state == "damaged":
             self.total += event.cell in self._there  # it did not count as missing
             self._there.discard(event.cell)

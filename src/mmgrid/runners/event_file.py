@@ -35,20 +35,22 @@ class Entries:
 
     def __init__(self) -> None:
         self._begun: set[str] = set()
-        self._damaged: dict[str, str] = {}
+        self._again: dict[str, str] = {}
 
     def of(self, event: CellEvent) -> dict[str, Any] | None:
         """The object of an event; None for one that is not written.
 
-        A cell that was in the store already has no events. One that is built again since it is damaged says so when it
-        is started; one that another process has built meanwhile says so when it is done.
+        A cell that was in the store already has no events. One that is built or tried again says why when it is
+        started; one that another process has built meanwhile says so when it is done.
         """
         message = event.message
         if event.state == "started":
-            message = self._damaged.pop(event.cell, "")
+            message = self._again.pop(event.cell, "")
             self._begun.add(event.cell)
         elif event.state == "damaged":
-            self._damaged[event.cell] = f"built again: {event.message}"
+            self._again[event.cell] = f"built again: {event.message}"
+        elif event.state == "lost":
+            self._again[event.cell] = f"tried again: {event.message}"
         elif event.state == "present":
             message = "built by another process"
         if event.state not in EVENTS or (event.state == "present" and event.cell not in self._begun):

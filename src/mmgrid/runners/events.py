@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["started", "progress", "built", "present", "failed", "blocked", "waiting", "damaged"]
+State = Literal["started", "progress", "built", "present", "failed", "blocked", "waiting", "damaged", "lost"]
 """`present`: it was in the store already. `blocked`: an upstream cell failed. `waiting`: it cannot be built yet, since
 another process builds it, or one that it is built from is built again. `damaged`: it is built again, since its files
-differ from its record."""
+differ from its record. `lost`: it is tried again, since its worker is gone."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class CellEvent:
     """A change in the state of one cell.
 
     cell: its name. seconds: time since it was started. message: the error of a failed cell; what is wrong with a
-    damaged one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training;
+    damaged one; what became of the worker of a lost one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training;
     rate: its steps per second, if it is known. time: when it happened (UTC, ISO 8601). seconds_left: of the whole run,
     if that is known.
     """

@@ -15,10 +15,12 @@ class Place:
 
     gpu: the GPU that it sees; "" if it sees none; None on a machine without GPUs, whose environment stays as it is.
     takes_all: whether any cell is built there, and not only those that need a GPU, or that need none.
+    host: which machine it is on; "" for this one.
     """
 
     gpu: str | None = None
     takes_all: bool = True
+    host: str = ""
 
     def takes(self, cell: Cell) -> bool:
         """Whether the cell is built in such a place."""

@@ -39,7 +39,7 @@ class Reporting:
             self._left.begin(name, now)
         elif event.state == "progress":
             self._left.step(name, event.step, event.steps, now)
-        elif event.state == "waiting":
+        elif event.state in ("waiting", "lost"):
             self._left.put_back(name)
         elif event.state == "damaged":
             self._left.reopen(name)

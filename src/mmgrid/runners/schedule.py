@@ -17,6 +17,8 @@ class Schedule:
     built, present, failed, blocked, damaged: as in `RunOutcome`.
     wait_until: cell → time on the monotonic clock before which it is not tried, since another process builds it.
     given_up: the failed cell after which no other is begun.
+    losses: cell → where its workers were lost, and why, one entry for each attempt.
+    at_hand: machine → cells that it has built or read, of which it still may hold much in memory.
     """
 
     pending: dict[Cell, None]
@@ -28,6 +30,8 @@ class Schedule:
     damaged: dict[str, str] = field(default_factory=dict)
     wait_until: dict[Cell, float] = field(default_factory=dict)
     given_up: Cell | None = None
+    losses: dict[Cell, list[tuple[str, str]]] = field(default_factory=dict)
+    at_hand: dict[str, set[Cell]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> "Schedule":
@@ -39,11 +43,12 @@ class Schedule:
         family: str = "",
         other_families: Collection[str] = (),
         fits: Callable[[Cell], bool] = lambda _: True,
+        host: str = "",
     ) -> Cell | None:
         """A cell that fits, and whose upstream is done; None if there is none at the moment.
 
         Cells of `family` come first, since the process has read what they share; cells of `other_families`, which
-        other processes work on, come last.
+        other processes work on, come last. Among these, those come first of whose upstream `host` has most at hand.
         """
         if self.given_up is not None:
             return None
@@ -56,12 +61,40 @@ class Schedule:
             and all(above in self.done for above in cell.upstream.values())
         )
 
-        def rank(cell: Cell) -> int:
+        near = self.at_hand.get(host, set())
+
+        def rank(cell: Cell) -> tuple[int, float]:
+            above = cell.upstream.values()
+            far = sum(one not in near for one in above) / len(above) if host and above else 0.0
             if family and cell.family == family:
-                return 0
-            return 2 if cell.family in other_families else 1
+                return 0, far
+            return 2 if cell.family in other_families else 1, far
 
         return min(ready, key=rank, default=None)
+
+    def begin(self, cell: Cell, host: str = "") -> None:
+        """The cell is being built on this machine."""
+        del self.pending[cell]
+        if host:
+            self.at_hand.setdefault(host, set()).update((cell, *cell.upstream.values()))
+
+    def lose(self, cell: Cell, host: str, why: str, attempts: int) -> tuple[str, str]:
+        """The worker that built the cell is lost, or had too little memory for it.
+
+        Returns:
+            "lost", with what is said of it, if the cell may be tried again; else "failed", with all that happened.
+        """
+        losses = self.losses.setdefault(cell, [])
+        losses.append((host, why))
+        if len(losses) < attempts:
+            return "lost", _at(host, why)
+        if attempts == 1:
+            return "failed", why
+        return "failed", f"tried {attempts} times: {'; '.join(_at(*loss) for loss in losses)}"
+
+    def lost_at(self, cell: Cell) -> set[str]:
+        """The machines on which workers were lost that built the cell."""
+        return {host for host, _ in self.losses.get(cell, ())}
 
     def set_built(self, cell: Cell) -> None:
         """This run has built the cell."""
@@ -142,3 +175,7 @@ class Schedule:
     def outcome(self) -> RunOutcome:
         """The outcome of the run so far."""
         return RunOutcome(tuple(self.built), tuple(self.present), self.failed, self.blocked, self.damaged)
+
+
+def _at(host: str, why: str) -> str:
+    return f"on {host}: {why}" if host else why

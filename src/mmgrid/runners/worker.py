@@ -26,8 +26,9 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
     environment: that of the runner, whatever has started this process.
 
     Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
-    ("failed", the error in one line), ("full", the error) where the disk of the store is full, or ("damaged", (address,
-    the problem in one line)) of an upstream cell, which was set aside.
+    ("failed", the error in one line), ("full", the error) where the disk of the store is full, ("memory", the error) where
+    there was too little memory, or ("damaged", (address, the problem in one line)) of an upstream cell, which was set
+    aside.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -84,7 +85,10 @@ def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
 
 
 def _failed(error: BaseException) -> str:
-    return "full" if isinstance(error, DiskFull) else "failed"
+    if isinstance(error, DiskFull):
+        return "full"
+    no_room = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a GPU
+    return "memory" if no_room else "failed"
 
 
 def _log(error: BaseException, cell: str) -> None:
