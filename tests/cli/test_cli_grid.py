@@ -56,6 +56,25 @@ def test_a_plan_shows_the_cost_of_missing_cells(copied: Built) -> None:
     assert "3 cells to build: about " in text
 
 
+def test_a_plan_says_where_bf16_is_slow(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (
+        "plan",
+        copied.file,
+        "--store",
+        copied.root,
+        "--only",
+        "checkpoint/sasrec/garden/all",
+        "--device",
+        "cpu",
+    )
+    slower = (*arguments, "--set", "paradigms.sasrec.precision=bf16")
+    monkeypatch.setattr("mmgrid.cli.session.fast_bf16", lambda: False)
+    assert mmgrid(*slower).err.startswith("mmgrid: sasrec: bf16 is emulated on this processor")
+    assert not mmgrid(*arguments).err
+    monkeypatch.setattr("mmgrid.cli.session.fast_bf16", lambda: True)
+    assert not mmgrid(*slower).err
+
+
 def test_a_plan_does_not_count_an_unknown_cost_as_zero(built: Built, tmp_path: Path) -> None:
     arguments = ("plan", built.file, "--store", tmp_path / "runs", "--only", "evaluation/sasrec/garden/p*")
     costs = [cell["seconds"] for cell in mmgrid(*arguments, "--json").json]

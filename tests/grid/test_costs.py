@@ -169,13 +169,15 @@ def test_a_makespan_counts_places_and_chains() -> None:
     assert makespan(seconds, {"gpu": 1, "core": 1}, place, {chain[0]: None}) == 30.0
 
 
-def test_the_command_plans_the_paper_without_data(tmp_path: Path) -> None:
+def test_the_command_plans_the_paper_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     more = ("--store", tmp_path / "runs", "--set", "studies=[]", "--only", "checkpoint/text/Books/*")
     answer = mmgrid("plan", GRIDS / "paper.toml", *more, "--device", "a100", "--devices", "4", "--memory")
     assert answer.code == 0, answer.err
     assert "text/Books/pretrain" in answer.out
     assert "No data here of Video_Games, Movies_and_TV" in answer.out
     assert "4 × a100" in answer.out
+    assert "these are the costs on a100; --device cpu shows" in answer.out
     cells = {one["name"]: one for one in mmgrid("plan", GRIDS / "paper.toml", *more, "--json", "--memory").json}
     found = cells["checkpoint/text/Books/phase1"]
     assert found["memory"]["weights"] == pytest.approx(4 * 596_049_920, rel=0.01)

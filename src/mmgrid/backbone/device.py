@@ -1,6 +1,10 @@
 """The device on which models are trained and evaluated."""
 
+import time
+
 import torch
+
+from mmgrid.machine.bf16 import fast_bf16
 
 
 class DeviceError(ValueError):
@@ -41,3 +45,20 @@ def autocast(place: str, precision: str) -> torch.autocast:
     With "float32" it computes as its weights are, also within another such block.
     """
     return torch.autocast(place, torch.bfloat16, enabled=precision == "bf16")
+
+
+def emulated_bf16(size: int = 256) -> float | None:
+    """Floating-point operations a second of one core that emulates products of bfloat16; None if none emulates them."""
+    if fast_bf16():
+        return None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        draw, seconds = torch.ones(size, size, dtype=torch.bfloat16), []
+        for _ in range(2):
+            before = time.perf_counter()
+            torch.mm(draw, draw)
+            seconds.append(time.perf_counter() - before)
+        return 2.0 * size**3 / min(seconds)
+    finally:
+        torch.set_num_threads(threads)

@@ -74,24 +74,17 @@ def _installed(package: str) -> str | None:
 
 def _advice(facts: dict[str, Any]) -> list[str]:
     from mmgrid.backbone.device import has_bf16
+    from mmgrid.machine.bf16 import fast_bf16
 
     advice = []
     if facts["device"] == "cpu":
-        fast = "may be faster than" if _fast_bf16() else "is slower here than"
+        fast = "may be faster than" if fast_bf16() else "is emulated here, and many times as slow as"
         advice.append(f'no GPU: use a tiny backbone; precision = "bf16" {fast} "float32"')
     elif not has_bf16(facts["device"]):
         advice.append('this GPU has no bf16: set precision = "float32"')
     if facts["free_disk_gib"] * 2**30 < _LITTLE_DISK:
         advice.append("less than 5 GiB of disk are free here; choose a larger disk with --store")
     return advice
-
-
-def _fast_bf16() -> bool:
-    """Whether the processor has instructions for bf16 matrix products."""
-    import torch
-
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16"))
 
 
 def _text(value: Any) -> str:

@@ -50,6 +50,8 @@ def run(
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
     gpus = visible_gpus()
+    if not gpus:
+        session.warn_of_slow_bf16(cells)
     jobs = jobs or default_jobs(session.grid.spec.threads_per_cell, gpus)
     left = TimeLeft(cells, session.records, session.store, jobs, session.grid, gpus=len(gpus))
     started = time.monotonic()

@@ -49,14 +49,16 @@ def plan(
     from mmgrid.cli.session import Session
     from mmgrid.grid.costs.estimate import estimate
     from mmgrid.grid.costs.known import Known
-    from mmgrid.machine.rates import measured_core
+    from mmgrid.machine.gpus import gpu_rate
 
     session = Session.open(grid, store, settings, bare=True)
     cells = session.chosen(only)
     known = Known(session.records, session.grid)
     gpu = _gpu(device, devices, session)
-    costs = estimate(cells, known, core=measured_core(), gpu=gpu, corrected=gpu is None)
+    costs = estimate(cells, known, core=_core(cells, gpu), gpu=gpu, corrected=gpu is None)
     session.warn_of_damage()
+    if gpu is None:
+        session.warn_of_slow_bf16(cells)
     held = _memory(cells, known) if memory else {}
     if as_json:
         draw.print_json([_facts(cell, session, costs, known, held) for cell in cells])
@@ -67,6 +69,25 @@ def plan(
     if memory:
         _print_memory(held)
     _print_sum(costs, known, gpu, devices)
+    if gpu is not None and gpu_rate() is None:
+        draw.say(
+            f"No known GPU is here: these are the costs on {gpu.name}; --device cpu shows those on this machine's cores"
+        )
+
+
+def _core(cells: "Sequence[Cell]", gpu: "Rate | None") -> "Rate":
+    """The rate of a core of this machine."""
+    from dataclasses import replace
+
+    from mmgrid.grid.cells.computing import in_bf16
+    from mmgrid.machine.rates import measured_core
+
+    core = measured_core()
+    if gpu is None and any(in_bf16(cell) for cell in cells):
+        from mmgrid.backbone.device import emulated_bf16  # torch, only where it is needed
+
+        core = replace(core, flops=emulated_bf16() or core.flops)
+    return core
 
 
 def _gpu(device: str | None, devices: int | None, session: "Session") -> "Rate | None":

@@ -1,4 +1,4 @@
-"""Which cells want a GPU."""
+"""Which cells want a GPU, and which compute in bfloat16."""
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.evaluations import BASELINE
@@ -12,3 +12,10 @@ def computes(cell: Cell) -> bool:
     if cell.kind == "checkpoint":
         return "files" not in cell.recipe and EXACT not in cell.upstream
     return cell.kind in ("backbone", "learned", "codes") or (cell.kind == "vectors" and "file" not in cell.recipe)
+
+
+def in_bf16(cell: Cell) -> bool:
+    """Whether the cell trains or ranks in bfloat16."""
+    asked = cell.recipe.get("asked", {})
+    named = cell.recipe.get("precision"), asked.get("evaluation_precision")
+    return computes(cell) and any(str(name).startswith("bf16") for name in named)
