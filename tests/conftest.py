@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # until all tests are collected: imports make many objects and hardly any garbage
+# ruff: noqa: E402
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded; see `kits.hub_server` for tests of the Hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and what they compute is tiny
 
@@ -19,16 +22,12 @@ from mmgrid.store import Store
 
 # Workers of grids come from a server that has imported everything once; importing takes longer than most tests compute.
 process.START_METHOD = "forkserver"
-mp.set_forkserver_preload(
-    [
-        "transformers.trainer",
-        "mmgrid.grid.builders.build",
-        "mmgrid.grid.builders.checkpoint",
-        "mmgrid.grid.builders.evaluation",
-        "mmgrid.grid.builders.merge",
-        *(f"mmgrid.paradigms.{name}.paradigm" for name in ("text", "semid", "semb", "sasrec")),
-    ]
-)
+mp.set_forkserver_preload(["kits.preloaded"])
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).rstrip(":")
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

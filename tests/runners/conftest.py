@@ -5,7 +5,7 @@ import pytest
 from mmgrid.runners import process
 
 
-@pytest.fixture(autouse=True)
-def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that start as those of users do: these tests break what a worker imports."""
+@pytest.fixture
+def fresh_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start as those of users do: for tests that break what a worker imports."""
     monkeypatch.setattr(process, "START_METHOD", "spawn")

@@ -45,6 +45,7 @@ def test_without_gpus_nothing_changes() -> None:
     assert default_jobs(1, [str(number) for number in range(99)]) == 100
 
 
+@pytest.mark.usefixtures("fresh_workers")
 def test_workers_see_their_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(places, "computes", lambda cell: cell.kind == "evaluation")
     seen = tmp_path / "seen"

@@ -49,7 +49,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
-def accidents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def accidents(fresh_workers: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Call it with code to run in the worker processes before they build cells."""
 
     def plan(code: str) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kits.tiny_grid import Built, bytes_below, cells_of, contents
 from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import run_local
@@ -10,6 +12,7 @@ from mmgrid.store import Store
 MODELS = ("checkpoint", "base", "backbone", "merge")
 
 
+@pytest.mark.usefixtures("fresh_workers")
 def test_one_process_builds_the_same_bytes_as_two(built: Built, tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     outcome = run_local(built.cells, built.grid, store, jobs=1)

@@ -1,5 +1,7 @@
 """The worker process: receives cells through a pipe, builds them, and sends back the results."""
 
+import functools
+import gc
 import logging
 import os
 import signal
@@ -18,6 +20,8 @@ from mmgrid.store import DamagedFilesError, LockLostError, Store
 from mmgrid.store.logs import log_of
 
 logger = logging.getLogger(__name__)
+
+TRAINED = ("backbone", "checkpoint")
 
 
 def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[str, str]) -> None:
@@ -59,6 +63,8 @@ def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str,
         pipe.send(("progress", (step, steps, loss)))
 
     try:
+        if cell.kind in TRAINED:
+            _import_trainer()
         outcome = build_cell(cell, grid, store, progress)
     except DamagedFilesError as error:
         logger.error("%s was not built: %s", cell.name, error, extra=LOG_ONLY)
@@ -74,6 +80,17 @@ def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str,
     if outcome == "built":
         logger.info("%s is built", cell.name)
     return outcome, ""
+
+
+@functools.cache
+def _import_trainer() -> None:
+    """Import what trains; from now on the garbage collector passes over it, and over all modules that are here.
+
+    The Trainer collects garbage at the end of each training; to look through all that modules made takes a second.
+    """
+    import mmgrid.training.fit  # noqa: F401
+
+    gc.freeze()
 
 
 def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
