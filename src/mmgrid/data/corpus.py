@@ -19,7 +19,9 @@ import polars as pl
 from mmgrid.data.errors import DataError
 from mmgrid.data.histories import Histories
 from mmgrid.data.items import Items, strings
-from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns, row_of
+from mmgrid.data.log import Log
+from mmgrid.data.numbering import all_distinct, stable_order
+from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
@@ -55,27 +57,37 @@ class Corpus:
     @classmethod
     def from_tables(cls, name: str, interactions: pl.DataFrame, items: pl.DataFrame) -> Corpus:
         """A corpus from the two tables of a `RawDomain`. Raises DataError if the item of an interaction is missing."""
-        if items["item_id"].is_duplicated().any():
+        return cls.from_log(name, Log.of(interactions), items)
+
+    @classmethod
+    def from_log(cls, name: str, log: Log, items: pl.DataFrame) -> Corpus:
+        """As `from_tables`, from numbered interactions."""
+        if not all_distinct(items["item_id"]):
             raise DataError(f"{name}: the item table contains items more than once; prepare the domain again")
         catalogue = Items.from_table(items)
-        user_ids = interactions["user_id"].unique().sort()
-        item_ids = items["item_id"].sort()
-        item_rows = row_of(interactions["item_id"], item_ids)
-        unknown = interactions.filter(item_rows.is_null())["item_id"]
-        if len(unknown):
+        of_item = np.full(len(log.items.ids), -1, np.int32)
+        numbers = log.items.find(catalogue.table()["item_id"])
+        known = numbers >= 0
+        of_item[numbers[known]] = np.flatnonzero(known)
+        item_rows = of_item[log.items.rows]
+        if (unknown := item_rows < 0).any():
             raise DataError(
-                f"{name}: {len(unknown)} interactions have items that the item table lacks, such as "
-                f"{unknown[0]}; prepare the domain, which drops them"
+                f"{name}: {np.count_nonzero(unknown)} interactions have items that the item table lacks, such as "
+                f"{log.items.ids[int(log.items.rows[unknown.argmax()])]}; prepare the domain, which drops them"
             )
-        users = row_of(interactions["user_id"], user_ids).to_numpy()
-        timestamps = interactions["timestamp"].to_numpy()
-        order = np.lexsort((timestamps, users))  # stable: ties keep file order
+        present = np.flatnonzero(log.users.counts())
+        user_ids = log.users.ids.gather(present)
+        by_id = user_ids.arg_sort()
+        of_user = np.empty(len(log.users.ids), np.int32)
+        of_user[present[by_id.to_numpy()]] = np.arange(len(present))
+        users = of_user[log.users.rows]
+        order = _by_user_and_time(users, log.timestamps)
         return cls(
             name,
-            strings(user_ids),
-            users[order].astype(np.int32),
-            item_rows.to_numpy()[order].astype(np.int32),
-            timestamps[order].astype(np.int64),
+            strings(user_ids.gather(by_id)),
+            users[order],
+            item_rows[order],
+            log.timestamps[order].astype(np.int64),
             catalogue,
         )
 
@@ -156,6 +168,18 @@ class Corpus:
 
 
 _NAME_KEY = "mmgrid.domain"
+
+
+def _by_user_and_time(users: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64: the rows by user, then time, ties in file order."""
+    if not len(users):
+        return np.arange(0)
+    least = int(times.min())
+    room = (int(times.max()) - least).bit_length()
+    if room + int(users.max()).bit_length() > 64:
+        return np.lexsort((times, users))
+    since = (times - least).astype(np.uint64)
+    return stable_order(users.astype(np.uint64) << np.uint64(room) | since)
 
 
 def _scan(path: Path, columns: list[str]) -> pl.LazyFrame:

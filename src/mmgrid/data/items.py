@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,8 @@ class Items:
     """
 
     ids: npt.NDArray[np.str_]
-    titles: list[str]
-    descriptions: list[str]
+    titles: Sequence[str]
+    descriptions: Sequence[str]
     candidates: npt.NDArray[np.int64]
     new: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -43,15 +45,18 @@ class Items:
         table = table.sort("item_id")
         return cls(
             strings(table["item_id"]),
-            table["title"].to_list(),
-            table["description"].to_list(),
+            Texts(table["title"]),
+            Texts(table["description"]),
             np.arange(len(table), dtype=np.int64),
         )
 
     def table(self) -> pl.DataFrame:
         """The table with columns item_id, title, description: N rows."""
         columns = {"item_id": self.ids.tolist(), "title": self.titles, "description": self.descriptions}
-        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        return pl.DataFrame(
+            {name: texts.column if isinstance(texts, Texts) else texts for name, texts in columns.items()},
+            schema=dict.fromkeys(columns, pl.String),
+        )
 
     def is_candidate(self) -> npt.NDArray[np.bool_]:
         """bool[N]: whether each item may be recommended."""
@@ -62,6 +67,49 @@ class Items:
     def with_candidates(self, rows: npt.ArrayLike) -> Items:
         """The same items with only `rows` as candidates."""
         return replace(self, candidates=np.unique(np.asarray(rows, np.int64)))
+
+
+class Texts(Sequence[str]):
+    """A text column without nulls, of which a list is made when a text is asked for: millions may only pass through."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self._texts: pl.Series | list[str] = column
+
+    @property
+    def column(self) -> pl.Series:
+        """The texts as a column."""
+        return self._texts if isinstance(self._texts, pl.Series) else pl.Series(self._texts, dtype=pl.String)
+
+    @property
+    def _list(self) -> list[str]:
+        if isinstance(self._texts, pl.Series):
+            self._texts = self._texts.to_list()
+        return self._texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._list)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        return self._list[place]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return self._list == (other._list if isinstance(other, Texts) else other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - as of a list
+
+    def __repr__(self) -> str:
+        return f"Texts({self._list!r})"
 
 
 def strings(column: pl.Series) -> npt.NDArray[np.str_]:

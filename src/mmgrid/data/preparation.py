@@ -16,7 +16,8 @@ import polars as pl
 from mmgrid.data.calendar import Calendar, format_time
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import DataError
-from mmgrid.data.raw import RawDomain, row_of
+from mmgrid.data.numbering import stable_order
+from mmgrid.data.raw import RawDomain
 from mmgrid.data.sampling import nested_sample
 
 Compat = Literal["official"]
@@ -124,27 +125,34 @@ def filter_interactions(
         raise ValueError(f"max_items {max_items}: expected at least 1, or None for all")
     if compat not in (None, "official"):
         raise ValueError(f"compat {compat!r}: expected None or 'official'")
-    titled = raw.items.filter(pl.col("title") != "")
-    if titled.is_empty():
+    titled = (raw.items["title"] != "").fill_null(False).to_numpy()
+    if not titled.any():
         raise DataError(
             f"{raw.name}: none of its {len(raw.items)} items has a title; recommenders read item texts, so add titles"
         )
-    steps = _Steps(raw, titled)
+    numbers = raw.log.items.find(raw.items["item_id"])
+    steps = _Steps(raw, numbers, titled)
     steps.keep_earliest()
     if raw.unfiltered:
         steps.keep_core(min(_CORE, min_interactions))
-    steps.keep("item unknown", pl.col("known"))
-    steps.keep("item without a title", pl.col("titled"))
+    steps.keep("item unknown", steps.known[steps.rows.items])
+    steps.keep("item without a title", steps.titled[steps.rows.items])
     steps.count()
-    for step, kept in _filters(start, end, min_interactions, compat):
-        steps.keep(step, kept)
+    if start is not None:
+        steps.keep(f"before {format_time(start)}", steps.rows.times >= start)
+    if end is not None and compat != "official":
+        steps.keep(f"at or after {format_time(end)}", steps.rows.times < end)
+    steps.keep_counted(min_interactions)
+    steps.keep_users(min_interactions)
+    if end is not None and compat == "official":
+        steps.keep(f"at or after {format_time(end)}", steps.rows.times < end)
     if max_items is not None:
         steps.keep_most(max_items)
-        steps.keep(*_enough_left(min_interactions))
-    interactions = raw.interactions[steps.rows["row"]]
-    items = titled.join(interactions, on="item_id", how="semi")
-    corpus = Corpus.from_tables(raw.name, interactions, items)
-    return Preparation(corpus, tuple(steps.dropped), len(raw.items) - len(titled), raw.repairs)
+        steps.keep_users(min_interactions)
+    chosen = np.bincount(steps.rows.items, minlength=len(steps.known))[numbers] > 0
+    items = raw.items.filter(pl.Series(chosen & titled & (numbers >= 0)))
+    corpus = Corpus.from_log(raw.name, raw.log.taken(steps.rows.places), items)
+    return Preparation(corpus, tuple(steps.dropped), len(raw.items) - int(titled.sum()), raw.repairs)
 
 
 def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: int) -> npt.NDArray[np.bool_]:
@@ -165,82 +173,48 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
     return mask
 
 
-def _filters(
-    start: int | None, end: int | None, min_interactions: int, compat: Compat | None
-) -> list[tuple[str, pl.Expr]]:
-    """Name and condition of each of the last steps, in order."""
-    since = [] if start is None else [(f"before {format_time(start)}", pl.col("timestamp") >= start)]
-    until = [] if end is None else [(f"at or after {format_time(end)}", pl.col("timestamp") < end)]
-    counted = (pl.col("of_user") >= min_interactions) & (pl.col("of_item") >= min_interactions)
-    frequent = [
-        (f"user or item with fewer than {min_interactions} in the whole file", counted),
-        _enough_left(min_interactions),
-    ]
-    return since + frequent + until if compat == "official" else since + until + frequent
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Remaining interactions: their places in the log, users and items as numbers, and times."""
 
+    places: npt.NDArray[np.int64]
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+    times: npt.NDArray[np.int64]
 
-def _enough_left(min_interactions: int) -> tuple[str, pl.Expr]:
-    return f"user with fewer than {min_interactions} left", pl.len().over("user") >= min_interactions
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def kept(self, mask: npt.NDArray[np.bool_]) -> "_Rows":
+        return _Rows(self.places[mask], self.users[mask], self.items[mask], self.times[mask])
 
 
 class _Steps:
     """The remaining rows, and what each step dropped.
 
-    rows: row (position in the file), user and item (as numbers), timestamp, known (whether the item has a row) and
-    titled (whether it has a title).
+    known, titled: bool, whether each item has a row, and a title. of_user, of_item: rows of each user and item when they
+    were counted.
     """
 
-    def __init__(self, raw: RawDomain, titled: pl.DataFrame) -> None:
-        self.name = raw.name
-        user_ids, item_ids = raw.interactions["user_id"], raw.interactions["item_id"]
-        known = item_ids.unique()
-        of_item = pl.DataFrame({"item": row_of(item_ids, known)})
-        flags = pl.select(
-            known=known.is_in(raw.items["item_id"].implode()), titled=known.is_in(titled["item_id"].implode())
-        )
-        self.rows = pl.DataFrame(
-            {"user": row_of(user_ids, user_ids.unique()), "timestamp": raw.interactions["timestamp"]}
-        ).with_row_index("row")
-        self.rows = pl.concat([self.rows, of_item, flags[of_item["item"]]], how="horizontal")
+    def __init__(self, raw: RawDomain, items: npt.NDArray[np.int32], titled: npt.NDArray[np.bool_]) -> None:
+        """items, titled: for each row of the item table the number of its item, or -1, and whether it has a title."""
+        self.name, log = raw.name, raw.log
+        self.rows = _Rows(np.arange(len(log)), log.users.rows, log.items.rows, log.timestamps)
+        self.known, self.titled = (np.zeros(len(log.items.ids), np.bool_) for _ in range(2))
+        self.known[items[items >= 0]] = True
+        self.titled[items[(items >= 0) & titled]] = True
+        self.of_user = self.of_item = np.empty(0, np.int64)
         self.dropped: list[Dropped] = []
         self._left = _counts(self.rows)
 
-    def keep(self, step: str, kept: pl.Expr | pl.Series) -> None:
+    def keep(self, step: str, kept: npt.NDArray[np.bool_]) -> None:
         """Keep the rows for which `kept` is true."""
-        self._replace(step, self.rows.filter(kept))
-
-    def keep_earliest(self) -> None:
-        """Keep the earliest row of each user and item; among equal times, the first in the file."""
-        pair = pl.col("user").cast(pl.Int64) * len(self.rows) + pl.col("item")
-        rows = self.rows
-        if rows.select(pair.n_unique()).item() < len(rows):  # most files have no repeats
-            first = rows.sort("timestamp", maintain_order=True).unique(["user", "item"], keep="first")
-            rows = first.sort("row")
-        self._replace("repeated user and item", rows)
-
-    def keep_core(self, k: int) -> None:
-        """Keep the k-core."""
-        mask = k_core(self.rows["user"].to_numpy(), self.rows["item"].to_numpy(), k)
-        self.keep(f"outside the {k}-core of the reviews", pl.Series(mask))
-
-    def keep_most(self, items: int) -> None:
-        """Keep the rows of so many items: those with most rows; among equals, the first in the file."""
-        of_item = self.rows.group_by("item").agg(pl.len().alias("rows"), pl.col("row").min())
-        most = of_item.sort("rows", "row", descending=[True, False])["item"].head(items)
-        self.keep(f"item beyond the {items} with most interactions", pl.col("item").is_in(most.implode()))
-
-    def count(self) -> None:
-        """Add the columns of_user and of_item: the present number of rows of each row's user and item."""
-        self.rows = self.rows.with_columns(
-            pl.len().over("user").alias("of_user"), pl.len().over("item").alias("of_item")
-        )
-
-    def _replace(self, step: str, rows: pl.DataFrame) -> None:
-        left = _counts(rows)
+        rows = self.rows if kept.all() else self.rows.kept(kept)
+        left = self._left if rows is self.rows else _counts(rows)
         self.dropped.append(Dropped(step, *(had - has for had, has in zip(self._left, left, strict=True))))
-        if rows.is_empty():
+        if not len(rows):
             taken = "; ".join(f"{drop.step}: {drop.interactions}" for drop in self.dropped if drop.interactions)
-            times = self.rows["timestamp"].to_numpy()
+            times = self.rows.times
             raise DataError(
                 f"{self.name}: no interactions are left. Dropped: {taken}. Before the last of these steps "
                 f"they ran from {format_time(times.min())} to {format_time(times.max())}; check that the dates, "
@@ -248,8 +222,52 @@ class _Steps:
             )
         self.rows, self._left = rows, left
 
+    def keep_earliest(self) -> None:
+        """Keep the earliest row of each user and item; among equal times, the first in the file."""
+        rows = self.rows
+        pairs = rows.users.astype(np.uint64) * np.uint64(len(self.known)) + rows.items.astype(np.uint64)
+        order = stable_order(pairs)
+        again = pairs[order[1:]] == pairs[order[:-1]]
+        kept = np.ones(len(rows), np.bool_)
+        if again.any():
+            begins = np.append(True, ~again)
+            repeated = np.append(again, False) | ~begins
+            order, starts = order[repeated], np.flatnonzero(begins[repeated])
+            times, run = rows.times[order], np.cumsum(begins[repeated]) - 1
+            earliest = np.flatnonzero(times == np.minimum.reduceat(times, starts)[run])
+            kept[order] = False
+            kept[order[earliest[np.diff(run[earliest], prepend=-1) > 0]]] = True
+        self.keep("repeated user and item", kept)
 
-def _counts(rows: pl.DataFrame) -> tuple[int, int, int]:
+    def keep_core(self, k: int) -> None:
+        """Keep the k-core."""
+        self.keep(f"outside the {k}-core of the reviews", k_core(self.rows.users, self.rows.items, k))
+
+    def keep_most(self, items: int) -> None:
+        """Keep the rows of so many items: those with most rows; among equals, the first in the file."""
+        of_item = np.bincount(self.rows.items, minlength=len(self.known))
+        first = np.full(len(of_item), len(self.rows), np.int64)
+        np.minimum.at(first, self.rows.items, np.arange(len(self.rows)))
+        chosen = np.zeros(len(of_item), np.bool_)
+        chosen[np.lexsort((first, -of_item))[:items]] = True
+        self.keep(f"item beyond the {items} with most interactions", chosen[self.rows.items])
+
+    def keep_users(self, least: int) -> None:
+        """Keep the users with at least so many rows."""
+        of_user = np.bincount(self.rows.users)
+        self.keep(f"user with fewer than {least} left", of_user[self.rows.users] >= least)
+
+    def keep_counted(self, least: int) -> None:
+        """Keep the rows whose user and item were counted at least so often."""
+        of_user, of_item = self.of_user[self.rows.users], self.of_item[self.rows.items]
+        self.keep(f"user or item with fewer than {least} in the whole file", (of_user >= least) & (of_item >= least))
+
+    def count(self) -> None:
+        """Count the rows of each user and item."""
+        self.of_user, self.of_item = np.bincount(self.rows.users), np.bincount(self.rows.items)
+
+
+def _counts(rows: _Rows) -> tuple[int, int, int]:
     """The numbers of interactions, users and items."""
-    users, items = (int(np.count_nonzero(np.bincount(rows[column].to_numpy()))) for column in ("user", "item"))
+    users, items = (int(np.count_nonzero(np.bincount(column))) for column in (rows.users, rows.items))
     return len(rows), users, items

@@ -108,9 +108,10 @@ def _is_atomic(path: Path) -> bool:
 
 def _after_header(block: Block, separator: str) -> Block:
     """The block without its first row, in which a quoted name may hold line breaks."""
-    reader = csv.reader(io.StringIO(block.data.decode(errors="replace"), newline=""), delimiter=separator)
-    next(reader, None)
     data = block.data
+    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace", newline="")  # decodes only what is read
+    reader = csv.reader(lines, delimiter=separator)
+    next(reader, None)
     place = 0
     for _ in range(reader.line_num):
         place = data.find(b"\n", place) + 1 or len(data)

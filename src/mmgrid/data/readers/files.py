@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from mmgrid.data.calendar import DAY_MS
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError
+from mmgrid.data.log import Log
+from mmgrid.data.numbering import Numbered, all_distinct
 from mmgrid.data.raw import INTERACTIONS, ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
 from mmgrid.data.readers.mending import mended
@@ -60,15 +60,15 @@ def read_domain(
         tables.file_format(path)
     reading = _Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
     interactions, unfiltered = _interactions(interaction_files, reading)
-    wanted = interactions["item_id"].unique()
+    log = Log.of(interactions)
     sources = item_files or interaction_files
     if item_files or has_texts(interaction_files, item_files, options):
         mend = not _prepared_here(interaction_files, item_files)
-        items = _items(sources, wanted, reading, required=bool(item_files), mend=mend)
+        items = _items(sources, log.items, reading, required=bool(item_files), mend=mend)
     else:
-        items = wanted.to_frame().with_columns(title="item_id", description=pl.lit(""))
+        items = log.items.ids.to_frame("item_id").with_columns(title="item_id", description=pl.lit(""))
     if len(interactions) and items.is_empty():
-        _do_not_meet(interaction_files[0], wanted, item_files, options)
+        _do_not_meet(interaction_files[0], log.items.ids, item_files, options)
     return raw_domain(
         name,
         interactions,
@@ -77,6 +77,7 @@ def read_domain(
         sources[0],
         unfiltered=unfiltered,
         repairs=reading.repairs.summary(),
+        numbered=log,
     )
 
 
@@ -156,13 +157,14 @@ def item_table(files: Sequence[Path], options: TableOptions) -> pl.DataFrame:
 
 
 def _items(
-    files: Sequence[Path], wanted: pl.Series | None, reading: _Reading, *, required: bool, mend: bool
+    files: Sequence[Path], wanted: Numbered | None, reading: _Reading, *, required: bool, mend: bool
 ) -> pl.DataFrame:
     """item_id, title and description of the wanted items, by default all; of several rows of an item, the first with a
     title."""
     names = names_of(files[0], reading.options, items=True, required=required)
     parts = [pl.DataFrame(schema=ITEMS)]
-    repairs, known = reading.repairs, None if wanted is None else np.sort(wanted.hash().to_numpy())
+    repairs, least = reading.repairs, getattr(reading.options, "min_interactions", 1)
+    counts = None if wanted is None or least <= 1 else wanted.counts()
 
     def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
         column = texts(piece, name, line_break)
@@ -171,12 +173,17 @@ def _items(
     def add(piece: Piece) -> None:
         piece = one_domain(piece, names, reading.domain)
         piece = piece.with_column(names.item, ids(piece, names.item))
-        if known is not None:
-            piece = piece.kept(_among(piece.frame[names.item], known))  # a file may hold millions of others
+        numbers = None
+        if wanted is not None:  # a file may hold millions of others
+            numbers = wanted.find(piece.frame[names.item])
+            piece, numbers = piece.kept(pl.Series(numbers >= 0)), numbers[numbers >= 0]
+        description = _joined([text(piece, name) for name in names.descriptions], len(piece.frame))
+        if counts is not None and numbers is not None:
+            description = _only(description, pl.Series(counts[numbers] >= least))
         columns = {
             "item_id": piece.frame[names.item],
             "title": text(piece, names.title, " ") if names.title else "",
-            "description": _joined([text(piece, name) for name in names.descriptions], len(piece.frame)),
+            "description": description,
         }
         parts.append(pl.DataFrame(columns, schema=ITEMS))
 
@@ -184,21 +191,19 @@ def _items(
         for piece in _item_pieces(path, names, reading.options, repairs):
             repairs.good_rows(piece, add)
     found = pl.concat(parts)
-    if wanted is not None:
-        found = found.join(wanted.to_frame(), on="item_id", how="semi", maintain_order="left")
     distinct = _first_rows(found)
     if required:
         repairs.repeated_items += len(found) - len(distinct)
     return distinct
 
 
-def _among(ids: pl.Series, known: npt.NDArray[np.uint64]) -> pl.Series:
-    """bool: whether each id's hash is one of `known`, which are sorted; true for all that are known, and hardly others."""
-    if not len(known):
-        return pl.repeat(False, len(ids), dtype=pl.Boolean, eager=True)
-    hashes = ids.hash().to_numpy()
-    places = np.searchsorted(known, hashes)
-    return pl.Series((places < len(known)) & (known[np.minimum(places, len(known) - 1)] == hashes))
+def _only(column: pl.Series, mask: pl.Series) -> pl.Series:
+    """The texts where the mask is true, in memory of their own, and "" elsewhere."""
+    if mask.all():
+        return column
+    chosen = column.filter(mask) + ""  # a copy: the rest of the column can go
+    places = pl.select(pl.when(mask).then(mask.cum_sum() - 1)).to_series()
+    return chosen.gather(places).fill_null("").alias(column.name)
 
 
 def _item_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
@@ -212,7 +217,7 @@ def _item_pieces(path: Path, names: Names, options: TableOptions, repairs: Repai
 
 def _first_rows(items: pl.DataFrame) -> pl.DataFrame:
     """One row for each item: the first that has a title, or else the first."""
-    if not items["item_id"].is_duplicated().any():
+    if all_distinct(items["item_id"]):
         return items
     titled = pl.col("title").str.strip_chars() != ""
     order = items.with_row_index("row").sort(~titled, "row", maintain_order=True)

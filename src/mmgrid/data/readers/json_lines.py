@@ -1,7 +1,8 @@
 """Reads a few fields of JSON lines, one object per line, as tables.
 
-Polars parses whole blocks. A block that it refuses is parsed line by line, which accepts unusual values (a description
-that is a string instead of a list) and names broken lines.
+Blocks of lines are parsed whole: those whose values have the expected types by msgspec, others by Polars, which knows what
+numbers are as texts. What it refuses is parsed line by line: that accepts unusual values (a description that is a string
+instead of a list) and names broken lines.
 """
 
 import io
@@ -19,8 +20,7 @@ from mmgrid.data.errors import DataError
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
-
-_PARAGRAPHS = pl.List(pl.String)
+from mmgrid.data.readers.typed_lines import PARAGRAPHS, TypedLines
 
 
 def read_interactions(
@@ -39,8 +39,9 @@ def read_items(
     others: Sequence[str] = (),
     repairs: Repairs | None = None,
 ) -> Iterator[Piece]:
-    """Item, title, descriptions (lists of paragraphs) and other fields of each line; one that a line lacks is null."""
-    schema = {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, _PARAGRAPHS)
+    """Item, title, descriptions (lists of paragraphs, or these joined by line breaks) and other fields of each line; one
+    that a line lacks is null, or "" if it is a description."""
+    schema = {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, PARAGRAPHS)
     return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs())
 
 
@@ -52,8 +53,9 @@ def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None
 
 def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Repairs) -> Iterator[Piece]:
     rows_before = 0
+    ways = [(types, TypedLines(types, required)) for types in _variants(schema)]
     for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):
-        table, lines = _parse(path, block, schema, required, repairs)
+        table, lines = _parse(path, block, ways, required, repairs)
         if lines is None:
             again = partial(_lines_of, path, number, repairs)
             yield Piece(path, table, rows_before, partial(_lines_in, block), lines_again=again)
@@ -85,18 +87,27 @@ def first_keys(path: Path) -> list[str]:
     return []
 
 
+def _variants(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schema, and the one in which times are texts, if it has any."""
+    texts = {name: pl.String for name in schema if schema[name] == pl.Int64}
+    return [schema, schema | texts] if texts else [schema]
+
+
 def _parse(
-    path: Path, block: Block, schema: dict[str, Any], required: list[str], repairs: Repairs
+    path: Path, block: Block, ways: list[tuple[dict[str, Any], TypedLines]], required: list[str], repairs: Repairs
 ) -> tuple[pl.DataFrame, list[int] | None]:
     """The block's table, and the line of each row, if not every line that is not blank has one."""
-    for types in (schema, schema | {name: pl.String for name in schema if schema[name] == pl.Int64}):
+    for types, typed in ways:
+        table = typed.table(block.data)
+        if table is not None:
+            return table, None
         try:
             table = pl.read_ndjson(io.BytesIO(block.data), schema=types)
         except pl.exceptions.PolarsError:
             continue
         if not any(table.select(required).null_count().row(0)):
             return table, None
-    return _parse_lines(path, block, schema, required, repairs)
+    return _parse_lines(path, block, ways[0][0], required, repairs)
 
 
 def _parse_lines(
@@ -160,7 +171,7 @@ def _value(value: Any, dtype: Any) -> Any:
         return value if fits else _text(value)  # fractions and dates, and what is no time
     if value is None or _is_nan(value):
         return None
-    if dtype == _PARAGRAPHS:
+    if dtype == PARAGRAPHS:
         parts = value if isinstance(value, list) else [value]
         return [_text(part) for part in parts if part is not None and not _is_nan(part)]
     return _text(value)

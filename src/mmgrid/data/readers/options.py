@@ -87,3 +87,12 @@ class TableOptions(Frozen):
         values = self.model_dump(exclude_none=True, include={"time_unit", "encoding", "min_rating"})
         values |= {"skip_bad_lines": True} if self.skip_bad_lines else {}
         return ({"columns": columns} if columns else {}) | values
+
+
+class PreparationOptions(TableOptions):
+    """How tables are read that are then prepared: what will surely be dropped is not kept in memory.
+
+    min_interactions: items with fewer interactions lose their descriptions; 1: none does.
+    """
+
+    min_interactions: int = 1
