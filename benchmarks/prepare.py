@@ -140,8 +140,10 @@ def _unpacked(ratings: Path, items: Path, decompressor: Callable[[int], Any]) ->
 def prepared(ratings: Path, items: Path, out: Path) -> int:
     """As `mmgrid data prepare` does."""
     from mmgrid.data import filter_interactions, read_files
+    from mmgrid.data.readers import PreparationOptions
 
-    corpus = filter_interactions(read_files(ratings, items, "made"), start=START, end=END).corpus
+    raw = read_files(ratings, items, "made", PreparationOptions(min_interactions=5))
+    corpus = filter_interactions(raw, start=START, end=END).corpus
     corpus.save(out)
     return len(corpus)
 

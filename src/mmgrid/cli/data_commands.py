@@ -45,11 +45,12 @@ def prepare(
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.calendar import milliseconds
     from mmgrid.data.output import check_output, publish
-    from mmgrid.data.readers import TableOptions
+    from mmgrid.data.readers import PreparationOptions
 
     check_output(out, (ratings, items))
+    options = PreparationOptions(skip_bad_lines=skip_bad_lines, min_interactions=min_interactions)
     prepared = filter_interactions(
-        read_files(ratings, items, out.resolve().name, TableOptions(skip_bad_lines=skip_bad_lines)),
+        read_files(ratings, items, out.resolve().name, options),
         start=None if min_date is None else milliseconds(min_date),
         end=None if max_date is None else milliseconds(max_date),
         min_interactions=min_interactions,

@@ -119,8 +119,10 @@ class Corpus:
         folder.mkdir(parents=True, exist_ok=True)
         interactions = self.interactions_table()
         # The file stores the name, since the folders of a store are named by fingerprints.
-        interactions.write_parquet(folder / INTERACTIONS_FILE, metadata={_NAME_KEY: self.name})
-        self.catalogue.table().write_parquet(folder / ITEMS_FILE)
+        interactions.write_parquet(
+            folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
+        )
+        self.catalogue.table().write_parquet(folder / ITEMS_FILE, compression_level=_LEVEL)
 
     def interactions_table(self) -> pl.DataFrame:
         """The table with columns user_id, item_id, timestamp: n rows."""
@@ -168,10 +170,11 @@ class Corpus:
 
 
 _NAME_KEY = "mmgrid.domain"
+_LEVEL = 1  # of zstd: half the time of the default, a twentieth larger
 
 
-def _by_user_and_time(users: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64: the rows by user, then time, ties in file order."""
+def _by_user_and_time(users: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
+    """The rows by user, then time, ties in file order."""
     if not len(users):
         return np.arange(0)
     least = int(times.min())

@@ -36,7 +36,7 @@ class Numbered:
         rows = np.empty(len(order), np.int32)
         rows[order] = np.cumsum(first, dtype=np.int32) - 1
         ids = column.gather(order[first])
-        if (ids.gather(rows) != column).any():  # two ids of one hash
+        if (ids.gather(rows.view(np.uint32)) != column).any():  # two ids of one hash
             ids = column.unique()
             rows = row_of(column, ids).to_numpy()
         return cls(ids, rows)
@@ -50,8 +50,9 @@ class Numbered:
         if not len(self.ids):
             return rows
         order = stable_order(hashes)  # the places of sorted values lie side by side
-        places = np.searchsorted(self._hashes, hashes[order])
-        found = self._hashes[np.minimum(places, len(self.ids) - 1)] == hashes[order]
+        hashes = hashes[order]
+        places = np.searchsorted(self._hashes, hashes).astype(np.uint32)
+        found = self._hashes[np.minimum(places, len(self.ids) - 1)] == hashes
         order, places = order[found], places[found]
         same = (self.ids.gather(places) == column.gather(order)).to_numpy()
         rows[order[same]] = places[same]
@@ -68,21 +69,21 @@ class Numbered:
         return hashes if bool((hashes[1:] > hashes[:-1]).all()) else None
 
 
-def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.int64]:
-    """int64[n]: the rows, sorted by key, equal keys in the order of rows; as np.argsort(kind="stable"), but faster.
+def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32]:
+    """uint32[n]: the rows, sorted by key, equal keys in the order of rows; as np.argsort(kind="stable"), but faster.
 
     A key and its row share a whole number, and numbers are sorted. What of a key finds no room decides afterwards.
     """
     n = len(keys)
     if n < 2:
-        return np.arange(n)
+        return np.arange(n, dtype=np.uint32)
     room = (n - 1).bit_length()
     lost = max(0, int(keys.max()).bit_length() + room - _BITS)
     packed = keys.astype(np.uint64) >> np.uint64(lost)
     packed <<= np.uint64(room)
     packed |= np.arange(n, dtype=np.uint64)
     packed.sort()
-    order = (packed & np.uint64((1 << room) - 1)).astype(np.int64)
+    order = (packed & np.uint64((1 << room) - 1)).astype(np.uint32)
     if not lost:
         return order
     ordered = keys[order]

@@ -41,7 +41,7 @@ def plan_phases(raws: Sequence[RawDomain]) -> Plan:
 
     Raises DataError if no choice leaves something to train and to test in every domain.
     """
-    times = np.sort(np.concatenate([raw.interactions["timestamp"].to_numpy() for raw in raws]))
+    times = np.sort(np.concatenate([raw.log.timestamps for raw in raws]))
     step = DAY_MS if times[-1] - times[0] >= 8 * DAY_MS else _HOUR_MS
     guesses = ((_of_time(times, step), True), (_of_rows(times, step), False))
     calendars = [(calendar, of_time) for calendar, of_time in guesses if calendar is not None]

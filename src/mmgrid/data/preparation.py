@@ -227,7 +227,8 @@ class _Steps:
         rows = self.rows
         pairs = rows.users.astype(np.uint64) * np.uint64(len(self.known)) + rows.items.astype(np.uint64)
         order = stable_order(pairs)
-        again = pairs[order[1:]] == pairs[order[:-1]]
+        pairs = pairs[order]
+        again = pairs[1:] == pairs[:-1]
         kept = np.ones(len(rows), np.bool_)
         if again.any():
             begins = np.append(True, ~again)

@@ -5,7 +5,6 @@ publishers or of their repository on the Hub. If there are no ratings, the categ
 domain is that of its category. Source: https://amazon-reviews-2023.github.io
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,7 @@ from mmgrid.data.errors import DataError
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers.datasets_folder import IncompleteError, splits
 from mmgrid.data.readers.files import read_domain
-from mmgrid.data.readers.options import TableOptions
+from mmgrid.data.readers.options import PreparationOptions, TableOptions, kept_from
 from mmgrid.data.readers.tables import listing
 
 takes = frozenset({"skip_bad_lines"})  # the files of the publishers leave nothing else to say
@@ -54,8 +53,8 @@ def read(root: Path, domain: str, options: TableOptions = _OPTIONS) -> RawDomain
     Raises DataError if a file is missing, truncated, broken, or lacks columns.
     """
     ratings, items, are_reviews = _files(Path(root), domain)
-    own = _OPTIONS.model_copy(update={"skip_bad_lines": options.skip_bad_lines})
-    return replace(read_domain(ratings, items, domain, own), unfiltered=are_reviews)
+    own = PreparationOptions(time_unit="ms", skip_bad_lines=options.skip_bad_lines, min_interactions=kept_from(options))
+    return read_domain(ratings, items, domain, own, are_reviews=are_reviews)
 
 
 def has_texts(root: Path, domain: str, options: TableOptions = _OPTIONS) -> bool:

@@ -39,7 +39,7 @@ def read(path: Path, names: list[str], encoding: str | None = None, repairs: Rep
         if lines is None:
             where = partial(_lines_in, path, names, encoding, repairs, block, separator)
             again = partial(_lines_of, path, names, encoding, repairs, number)
-            yield Piece(path, table, rows_before, where, lines_again=again)
+            yield Piece(path, table, rows_before, where, lines_again=again, zero_bytes=b"\0" in block.data)
         else:
             yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)

@@ -13,11 +13,11 @@ from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError
 from mmgrid.data.log import Log
 from mmgrid.data.numbering import Numbered, all_distinct
-from mmgrid.data.raw import INTERACTIONS, ITEMS, RawDomain, raw_domain
+from mmgrid.data.raw import ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
 from mmgrid.data.readers.mending import mended
 from mmgrid.data.readers.names import Names, domain_name, names_of, one_domain
-from mmgrid.data.readers.options import TableOptions
+from mmgrid.data.readers.options import TableOptions, kept_from
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.times import Times
@@ -48,36 +48,38 @@ def read_domain(
     options: TableOptions,
     *,
     future: bool = False,
+    are_reviews: bool | None = None,
 ) -> RawDomain:
     """Read a domain from the files of its interactions and of its items, each in the order given.
 
     Without files of items, titles and descriptions are those in the interactions; without these, the title of an item
     is its id.
 
+    Args:
+        are_reviews: whether nobody filtered the interactions; None: as in `read_files`.
+
     Raises DataError as `read_files`, naming the row of a value that cannot be read.
     """
     for path in (*interaction_files, *item_files):
         tables.file_format(path)
     reading = _Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
-    interactions, unfiltered = _interactions(interaction_files, reading)
-    log = Log.of(interactions)
+    log, unfiltered = _interactions(interaction_files, reading)
     sources = item_files or interaction_files
     if item_files or has_texts(interaction_files, item_files, options):
         mend = not _prepared_here(interaction_files, item_files)
         items = _items(sources, log.items, reading, required=bool(item_files), mend=mend)
     else:
         items = log.items.ids.to_frame("item_id").with_columns(title="item_id", description=pl.lit(""))
-    if len(interactions) and items.is_empty():
+    if len(log) and items.is_empty():
         _do_not_meet(interaction_files[0], log.items.ids, item_files, options)
     return raw_domain(
         name,
-        interactions,
+        log,
         items,
         interaction_files[0],
         sources[0],
-        unfiltered=unfiltered,
+        unfiltered=unfiltered if are_reviews is None else are_reviews,
         repairs=reading.repairs.summary(),
-        numbered=log,
     )
 
 
@@ -109,8 +111,8 @@ def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], opt
     return names_of(interaction_files[0], options, items=True).title is not None
 
 
-def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[pl.DataFrame, bool]:
-    """user_id, item_id and timestamp of all files, and whether they are reviews, which nobody filtered."""
+def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[Log, bool]:
+    """The interactions of all files, and whether they are reviews, which nobody filtered."""
     options, repairs = reading.options, reading.repairs
     names = names_of(files[0], options)
     times = Times(names.time, options.time_unit, reading.latest_ms)
@@ -135,7 +137,7 @@ def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[pl.DataFram
     if table.is_empty() and options.min_rating is not None:
         raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
     reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
-    return table.select(INTERACTIONS.names()), reviews
+    return Log.of(table), reviews
 
 
 def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
@@ -163,7 +165,7 @@ def _items(
     title."""
     names = names_of(files[0], reading.options, items=True, required=required)
     parts = [pl.DataFrame(schema=ITEMS)]
-    repairs, least = reading.repairs, getattr(reading.options, "min_interactions", 1)
+    repairs, least = reading.repairs, kept_from(reading.options)
     counts = None if wanted is None or least <= 1 else wanted.counts()
 
     def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:

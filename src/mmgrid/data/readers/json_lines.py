@@ -58,7 +58,8 @@ def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Re
         table, lines = _parse(path, block, ways, required, repairs)
         if lines is None:
             again = partial(_lines_of, path, number, repairs)
-            yield Piece(path, table, rows_before, partial(_lines_in, block), lines_again=again)
+            zero_bytes = b"\0" in block.data or b"\\u0000" in block.data
+            yield Piece(path, table, rows_before, partial(_lines_in, block), lines_again=again, zero_bytes=zero_bytes)
         else:
             yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)

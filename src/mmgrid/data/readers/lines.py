@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers.unpacking import Unpacked
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 22
 LONGEST_LINE_BYTES = 1 << 24  # a quote that is never closed would make one row of the rest of the file
 
 Skip = Callable[[str, str], None]

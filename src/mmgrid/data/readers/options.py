@@ -96,3 +96,8 @@ class PreparationOptions(TableOptions):
     """
 
     min_interactions: int = 1
+
+
+def kept_from(options: TableOptions) -> int:
+    """How many interactions an item needs so that its description is kept."""
+    return options.min_interactions if isinstance(options, PreparationOptions) else 1

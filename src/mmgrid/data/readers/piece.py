@@ -21,6 +21,7 @@ class Piece:
     piece (from 0) begin; it may raise DataError with a better reason why they are wrong. lines_again: the same by reading
     the file again, for a piece that is kept without its values; None: `lines` does so.
     rows: which rows of the whole piece these are; None: all.
+    zero_bytes: whether there may be some in the texts.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Piece:
     lines: Callable[[Sequence[int]], list[int]] | None = None
     rows: pl.Series | None = None
     lines_again: Callable[[Sequence[int]], list[int]] | None = None
+    zero_bytes: bool = True
 
     def places(self, rows: Sequence[int]) -> list[str]:
         """For each row of this piece the file and its line (of a text file) or row, from 1."""

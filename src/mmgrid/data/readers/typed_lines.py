@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 
 PARAGRAPHS = pl.List(pl.String)
-_PART_BYTES = 1 << 20  # objects of a part are read into columns before those of the next one are made
+_PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
 _TYPES: dict[Any, Any] = {pl.String: str, pl.Int64: int, PARAGRAPHS: list[str]}
 
 
@@ -32,20 +32,21 @@ class TypedLines:
         """One row for each line, paragraphs joined by line breaks; None if there is a line of any other form."""
         if not _is_text(data):
             return None
-        columns: dict[str, list[pl.Series]] = {name: [] for name in self._schema}
-        begin = 0
-        while begin < len(data):
-            end = data.rfind(b"\n", begin, begin + _PART_BYTES) + 1 or data.find(b"\n", begin) + 1 or len(data)
-            try:
+        columns: dict[str, list[Any]] = {name: [] for name in self._schema}
+        begin = objects = 0
+        try:
+            while begin < len(data):
+                end = data.rfind(b"\n", begin, begin + _PART_BYTES) + 1 or data.find(b"\n", begin) + 1 or len(data)
                 lines = self._decode(memoryview(data)[begin:end])
-                if not _one_a_line(data, begin, end, len(lines)):
-                    return None
                 for field, name in self._fields.items():
-                    columns[name].append(_column(list(map(attrgetter(field), lines)), self._schema[name]))
-            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError):
+                    columns[name] += map(attrgetter(field), lines)
+                objects += len(lines)
+                begin = end
+            if not _one_a_line(data, objects):
                 return None
-            begin = end
-        return pl.DataFrame({name: pl.concat(parts, rechunk=True) for name, parts in columns.items()})
+            return pl.DataFrame([_column(name, values, self._schema[name]) for name, values in columns.items()])
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError):
+            return None
 
 
 def _is_text(data: bytes) -> bool:
@@ -55,14 +56,12 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
-def _one_a_line(data: bytes, begin: int, end: int, objects: int) -> bool:
+def _one_a_line(data: bytes, objects: int) -> bool:
     """Whether each line is one object: between two of them there is a line break, and nowhere else."""
-    breaks = data.count(b"\n", begin, end) - data.endswith(b"\n", begin, end)
-    return breaks == objects - 1 == data.count(b"}\n{", begin, end)
+    return data.count(b"\n") - data.endswith(b"\n") == objects - 1 == data.count(b"}\n{")
 
 
-def _column(values: list[Any], dtype: Any) -> pl.Series:
+def _column(name: str, values: list[Any], dtype: Any) -> pl.Series:
     if dtype == PARAGRAPHS:
-        values = ["\n".join(parts) if parts else "" for parts in values]
-        dtype = pl.String
-    return pl.Series(values, dtype=dtype)
+        return pl.Series(name, ["\n".join(parts) if parts else "" for parts in values], dtype=pl.String)
+    return pl.Series(name, values, dtype=dtype)

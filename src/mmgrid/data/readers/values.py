@@ -27,10 +27,11 @@ def ids(piece: Piece, name: str) -> pl.Series:
         column.is_null() | (column.str.len_bytes() == 0),
         lambda row: f"{name} is missing; fill it in, or remove the row",
     )
-    piece.refuse(
-        column.str.contains(_ZERO_BYTE, literal=True),
-        lambda row: f"{name} is {column[row]!r}, which holds a zero byte; get the file again, or remove the row",
-    )
+    if piece.zero_bytes:
+        piece.refuse(
+            column.str.contains(_ZERO_BYTE, literal=True),
+            lambda row: f"{name} is {column[row]!r}, which holds a zero byte; get the file again, or remove the row",
+        )
     if piece.lines is not None and column.str.ends_with(".0").any():  # numbers that pandas made floats
         column = column.str.replace(r"^(\d+)\.0$", "$1")
     return column

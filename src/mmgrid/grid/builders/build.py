@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from mmgrid.cards import ORIGIN
 from mmgrid.data import READERS, Calendar
+from mmgrid.data.readers import PreparationOptions
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import plain
@@ -102,7 +103,8 @@ def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
     if data.format == "synthetic":
         raw = synthetic_raw(inputs.grid.spec.world, domain, place.folder)
     else:
-        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain, data.table_options)
+        options = PreparationOptions(**dict(data.table_options), min_interactions=recipe["min_interactions"])
+        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain, options)
     return prepare_corpus(
         raw,
         place.folder,
