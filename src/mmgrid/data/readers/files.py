@@ -170,7 +170,7 @@ def _items(
 
     def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
         column = texts(piece, name, line_break)
-        return mended(column, repairs.texts, line_break) if mend else column
+        return mended(column, repairs.texts, line_break, controls=piece.controls) if mend else column
 
     def add(piece: Piece) -> None:
         piece = one_domain(piece, names, reading.domain)

@@ -8,6 +8,7 @@ instead of a list) and names broken lines.
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -21,6 +22,8 @@ from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.typed_lines import PARAGRAPHS, TypedLines
+
+_WRITTEN_CONTROL = re.compile(rb"\\(?:u00[01]|u007[fF]|[bf])")  # others stand in no text of JSON
 
 
 def read_interactions(
@@ -58,11 +61,15 @@ def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Re
         table, lines = _parse(path, block, ways, required, repairs)
         if lines is None:
             again = partial(_lines_of, path, number, repairs)
-            zero_bytes = b"\0" in block.data or b"\\u0000" in block.data
-            yield Piece(path, table, rows_before, partial(_lines_in, block), lines_again=again, zero_bytes=zero_bytes)
+            where, controls = partial(_lines_in, block), _holds_controls(block.data)
+            yield Piece(path, table, rows_before, where, lines_again=again, controls=controls, zero_bytes=controls)
         else:
             yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)
+
+
+def _holds_controls(data: bytes) -> bool:
+    return b"\0" in data or b"\x7f" in data or (b"\\" in data and _WRITTEN_CONTROL.search(data) is not None)
 
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:

@@ -30,18 +30,21 @@ _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 
-def mended(column: pl.Series, counts: Counter[str], line_break: str = "\n") -> pl.Series:
+def mended(column: pl.Series, counts: Counter[str], line_break: str = "\n", *, controls: bool = True) -> pl.Series:
     """The texts, mended.
 
     Args:
         column: texts without nulls.
         counts: kind of repair → number of texts, to which those of this column are added.
         line_break: what takes the place of tags that break lines, such as <br>.
+        controls: whether there may be control characters.
     """
-    column = _without_no_text(column, counts)
-    column = _unwritten(column, counts)
+    stripped = column.str.strip_chars()
+    column = _unwritten(_without_no_text(column, stripped, counts), stripped, counts)
     marked = _containing(column, "<", _TAG) | _containing(column, "&", _ENTITY)
     column = _replaced(column, marked, lambda found: _shown(found, line_break), "html", counts)
+    if not controls:
+        return column
     controlled = column.str.contains(_CONTROL)
     return _replaced(
         column, controlled, lambda found: found.str.replace_all(_CONTROL, " "), "control characters", counts
@@ -72,13 +75,12 @@ def _whole_characters(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _without_no_text(column: pl.Series, counts: Counter[str]) -> pl.Series:
-    none = column.str.strip_chars().is_in(NO_TEXT)
+def _without_no_text(column: pl.Series, stripped: pl.Series, counts: Counter[str]) -> pl.Series:
+    none = stripped.is_in(NO_TEXT)
     return _replaced(column, none, lambda found: pl.Series([""] * len(found), dtype=pl.String), "no text", counts)
 
 
-def _unwritten(column: pl.Series, counts: Counter[str]) -> pl.Series:
-    stripped = column.str.strip_chars()
+def _unwritten(column: pl.Series, stripped: pl.Series, counts: Counter[str]) -> pl.Series:
     likely = stripped.str.contains(_LIST_BEGINS) & stripped.str.ends_with("]")
     if not likely.any():
         return column

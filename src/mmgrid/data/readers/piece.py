@@ -21,7 +21,7 @@ class Piece:
     piece (from 0) begin; it may raise DataError with a better reason why they are wrong. lines_again: the same by reading
     the file again, for a piece that is kept without its values; None: `lines` does so.
     rows: which rows of the whole piece these are; None: all.
-    zero_bytes: whether there may be some in the texts.
+    controls, zero_bytes: whether there may be control characters, or zero bytes, in the texts.
     """
 
     path: Path
@@ -30,6 +30,7 @@ class Piece:
     lines: Callable[[Sequence[int]], list[int]] | None = None
     rows: pl.Series | None = None
     lines_again: Callable[[Sequence[int]], list[int]] | None = None
+    controls: bool = True
     zero_bytes: bool = True
 
     def places(self, rows: Sequence[int]) -> list[str]:

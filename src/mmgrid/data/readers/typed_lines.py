@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 PARAGRAPHS = pl.List(pl.String)
@@ -58,7 +59,11 @@ def _is_text(data: bytes) -> bool:
 
 def _one_a_line(data: bytes, objects: int) -> bool:
     """Whether each line is one object: between two of them there is a line break, and nowhere else."""
-    return data.count(b"\n") - data.endswith(b"\n") == objects - 1 == data.count(b"}\n{")
+    signs = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(signs[: len(data) - data.endswith(b"\n")] == ord("\n"))
+    if len(breaks) != objects - 1:
+        return False
+    return bool((signs[breaks - 1] == ord("}")).all() and (signs[breaks + 1] == ord("{")).all())
 
 
 def _column(name: str, values: list[Any], dtype: Any) -> pl.Series:

@@ -24,7 +24,7 @@ from mmgrid.data.errors import DamagedError, DataError
 from mmgrid.files.impostors import START_BYTES, impostor
 
 _open_gzip: Any = igzip.open
-_DAMAGED = (gzip.BadGzipFile, zlib.error, zstd.ZstdError, isal_zlib.error)
+_DAMAGED: tuple[type[BaseException], ...] = (gzip.BadGzipFile, zlib.error, zstd.ZstdError, isal_zlib.error)  # pyright: ignore[reportAssignmentType] - its stubs say less
 KINDS = {".gz": "gzip", ".zst": "zstd"}
 # Logs shrink to a tenth, seldom to a fiftieth. What shrinks to less than this was made to fill memory.
 _MOST_RATIO = 400

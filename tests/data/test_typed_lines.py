@@ -1,0 +1,86 @@
+"""JSON lines that are parsed in the fast way give what the careful way gives; what is of another form is left to it."""
+
+import polars as pl
+import pytest
+
+from mmgrid.data import DataError, filter_interactions, read_files
+from mmgrid.data.readers import PreparationOptions, TableOptions, json_lines
+from mmgrid.data.readers.typed_lines import PARAGRAPHS, TypedLines
+
+SCHEMA = {"a": pl.String, "t": pl.Int64, "d": PARAGRAPHS}
+TAKEN = [
+    b'{"a":"x","t":1,"d":["p","q"],"z":{"more":[1.5e3,null,true]}}\n{"t":-2,"a":"\xc3\xa9\\n\\ud83d\\ude00"}\n',
+    b'{"a":"","t":0,"d":[]}\n{"a":"x","t":1,"d":null}\n{"a":"x","t":1,"d":["",""]}',
+    b'{"\\u0061":"x","t":1,"z":123456789012345678901234567890}',
+    b'{"a":"x","t":1}\n',
+]
+LEFT = [
+    *(b'{"a":"x","t":%s}' % time for time in (b"1.5", b'"1"', b"true", b"null", b"9223372036854775808")),
+    *(b'{"a":%s,"t":1}' % name for name in (b"5", b"null", b'["x"]', b'"\\ud800"', b'"\xff"', b'"a\x01"')),
+    *(b'{"a":"x","t":1,"d":%s}' % parts for parts in (b'"text"', b'["p",null]', b"[1]", b'{"p":1}')),
+    *(b'{"a":"x","t":1,"z":%s}' % rest for rest in (b'"\xff"', b"01", b"[1,]", b'"\\q"', b"NaN", b"[" * 2000)),
+    b'{"a":"x","t":1}{"a":"y","t":2}\n',
+    b'{"a":"x","t":1} {"a":"y","t":2}\n{"a":"z",\n"t":3}\n',
+    b'{"a":"x",\n"t":1}',
+    b'{"a":"x","t":1}\n\n{"a":"y","t":2}\n',
+    b'{"a":"x","t":1}\r\n{"a":"y","t":2}\r\n',
+    b'{"a":"x","t":1}\n[1]\n',
+    b'{"a":"x","t":1}\n{"a":',
+]
+
+
+@pytest.mark.parametrize("data", TAKEN)
+def test_lines_of_the_expected_types(data):
+    table = TypedLines(SCHEMA, ["a", "t"]).table(data)
+    assert table is not None
+    assert table.schema == {"a": pl.String, "t": pl.Int64, "d": pl.String}
+    careful = pl.read_ndjson(data, schema=SCHEMA)
+    assert table.equals(careful.with_columns(pl.col("d").list.join("\n").fill_null("")))
+
+
+@pytest.mark.parametrize("data", LEFT)
+def test_lines_of_another_form_are_left_to_the_careful_way(data):
+    assert TypedLines(SCHEMA, ["a", "t"]).table(data) is None
+
+
+ITEMS = [
+    '{"parent_asin": "B0", "title": "Ze\\u0000ro \\u007f", "description": ["<b>one</b>", "two &amp; three"]}',
+    '{"parent_asin": "B1", "title": "NaN", "description": []}',
+    '{"parent_asin": "B1", "title": "One\x7f", "description": ["[\'x\', \'y\']"]}',
+    '{"parent_asin": "B9", "title": "not chosen", "description": ["\\u0001"]}',
+]
+
+
+@pytest.mark.parametrize("odd", ["", '{"parent_asin": "B3", "title": 5, "description": "text"}\n'])
+def test_both_ways_mend_and_count_the_same(tmp_path, monkeypatch, odd):
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,parent_asin,timestamp\n" + "".join(f"u,B{n},166000000000{n}\n" for n in range(4)))
+    items = tmp_path / "items.jsonl"
+    items.write_text("\n".join(ITEMS) + "\n" + odd)
+    fast = read_files(log, items, "shop")
+    monkeypatch.setattr(json_lines.TypedLines, "table", lambda self, data: None)
+    careful = read_files(log, items, "shop")
+    assert fast.items.equals(careful.items)
+    assert fast.repairs == careful.repairs
+    assert fast.items.rows()[:2] == [("B0", "Ze ro", "one\ntwo & three"), ("B1", "One", "x\ny")]
+    assert fast.repairs["texts"]["control characters"] == 2
+
+
+def test_descriptions_of_items_that_preparation_drops_are_not_kept(tmp_path):
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    rows = [(user, item) for user in range(4) for item in range(6) if (user + item) % 4]
+    times = "".join(f"u{user},B{item},{1_660_000_000 + place}\n" for place, (user, item) in enumerate(rows))
+    log.write_text("user_id,item_id,timestamp\n" + times + "u9,rare,1660000000\n")
+    texts = "".join(f"B{item},Title {item},<i>About</i> {item}\n" for item in range(6))
+    items.write_text("item_id,title,description\n" + texts + "rare,Rare,<i>About</i> it\n")
+    whole = read_files(log, items, "shop", TableOptions())
+    lean = read_files(log, items, "shop", PreparationOptions(min_interactions=3))
+    assert dict(whole.items.select("item_id", "description").rows())["rare"] == "About it"
+    assert dict(lean.items.select("item_id", "description").rows())["rare"] == ""
+    assert lean.repairs == whole.repairs
+    one, other = (filter_interactions(raw, min_interactions=3).corpus for raw in (whole, lean))
+    assert one.catalogue.table().equals(other.catalogue.table())
+    assert one.interactions_table().equals(other.interactions_table())
+    assert "rare" not in one.catalogue.ids
+    with pytest.raises(DataError, match="no interactions are left"):
+        filter_interactions(lean, min_interactions=9)
