@@ -1,6 +1,7 @@
 """Turns names from outside (a domain, a recipe, an index file) into paths that stay within their folder."""
 
 import unicodedata
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 MAX_SEGMENT_CHARACTERS = 120
@@ -8,6 +9,7 @@ _MAX_SEGMENT_BYTES = 200  # file systems allow 255; leaves room for suffixes suc
 _KEPT_SIGNS = "._-+=,"
 
 
+@lru_cache(maxsize=1 << 16)  # a grid names the same domains, phases and models thousands of times
 def safe_segment(text: str) -> str:
     """`text` as one path segment: letters, digits and `. _ - + = ,` stay, any other character becomes `-`.
 

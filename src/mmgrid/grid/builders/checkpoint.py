@@ -15,8 +15,9 @@ from mmgrid.data import Calendar, Corpus, Phase, catalogue_at
 from mmgrid.data.catalogue import Catalogue
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.chains import IN_ONE_GO
-from mmgrid.grid.cells.evaluations import evaluated_users, evaluation_values
+from mmgrid.grid.cells.evaluations import evaluated_users
 from mmgrid.grid.cells.fingerprint import recipe_values
+from mmgrid.grid.cells.sources import evaluation_values
 from mmgrid.grid.file.load import Grid
 from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG

@@ -76,7 +76,11 @@ class Cell:
         return hash(self.fingerprint)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cell) and self.address == other.address
+        if self is other:
+            return True
+        if not isinstance(other, Cell):
+            return False
+        return self.fingerprint == other.fingerprint and (self.kind, self.key) == (other.kind, other.key)
 
 
 def with_upstream(cells: Iterable[Cell]) -> list[Cell]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.cells.sources import Sources
 from mmgrid.grid.file.spec import GridSpec
 from mmgrid.paradigms import PARADIGMS
@@ -53,7 +52,7 @@ def evaluation(sources: Sources, model: Model, domain: str, max_users: int | Non
     }
     if max_users is not None:
         recipe["sample_seed"] = spec.all_seeds[0]  # as for the corpus, all seeds use the same sample
-    if values := evaluation_values(spec, model.paradigm):
+    if values := sources.asked.get(model.paradigm):
         recipe["asked"] = values
     suffix = (f"users={max_users}", *sources.suffix) if fewer else sources.suffix
     upstream = {"corpus": sources.corpora[domain], **model.upstream}
@@ -75,11 +74,3 @@ def evaluated_users(spec: GridSpec, paradigm: str) -> int | None:
     if most is None and spec.compat == "official" and paradigm in PARADIGMS:
         return PARADIGMS[paradigm].official_users
     return most
-
-
-def evaluation_values(spec: GridSpec, paradigm: str) -> dict[str, Any]:
-    """The values of the recipe that affect the evaluation of a trained model, but not its training."""
-    if paradigm not in spec.paradigms:
-        return {}
-    recipe = spec.recipe(paradigm)
-    return {name: value for name, value in recipe_values(recipe).items() if name in recipe.EVALUATION}

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
 
 class FingerprintError(TypeError):
     """A value cannot be serialised deterministically; the message names its place."""
@@ -27,7 +29,7 @@ def canonical(value: Any) -> str:
 
     1 and 1.0 are the same number, keys are sorted, and floats have their shortest exact text.
     """
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _ENCODER.encode(plain(value))
 
 
 def recipe_values(recipe: BaseModel) -> dict[str, Any]:
@@ -61,7 +63,16 @@ def plain(value: Any, place: str = "recipe") -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise FingerprintError(f"{place}: key {key!r} is not a string")
-        return {key: plain(inner, f"{place}.{key}") for key, inner in value.items()}
+        # Most values are texts and numbers, which need no name of their place.
+        return {
+            key: inner if type(inner) in _AS_THEY_ARE else plain(inner, f"{place}.{key}")
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)]
+        return [
+            inner if type(inner) in _AS_THEY_ARE else plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)
+        ]
     raise FingerprintError(f"{place}: a {type(value).__name__} cannot be serialised deterministically")
+
+
+_AS_THEY_ARE = {str, int, bool, type(None)}

@@ -11,7 +11,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import recipe_values
 from mmgrid.grid.file.joint import JointTraining
 from mmgrid.grid.file.load import Grid, GridError
-from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS, PretrainedBackbone, TinyBackbone
+from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS, GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import PARADIGMS, Need
 
 Digest = Callable[[Path], str]
@@ -39,6 +39,11 @@ class Sources:
     def joint_corpora(self) -> dict[str, Cell]:
         """Name of a joint training → the data of its domains as one corpus."""
         return {joint.name: self._joint_corpus(joint) for joint in self.spec.joint}
+
+    @cached_property
+    def asked(self) -> dict[str, dict[str, Any]]:
+        """Paradigm → the values that its evaluations are asked with."""
+        return {paradigm: evaluation_values(self.spec, paradigm) for paradigm in self.spec.paradigms}
 
     def corpus(self, domain: str) -> Cell:
         """The prepared data of a domain, or of a joint training."""
@@ -200,3 +205,11 @@ def is_absent(cell: Cell) -> bool:
 def model_files(folder: Path) -> list[Path]:
     """The files in a model's folder, except hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def evaluation_values(spec: GridSpec, paradigm: str) -> dict[str, Any]:
+    """The values of the recipe that affect the evaluation of a trained model, but not its training."""
+    if paradigm not in spec.paradigms:
+        return {}
+    recipe = spec.recipe(paradigm)
+    return {name: value for name, value in recipe_values(recipe).items() if name in recipe.EVALUATION}

@@ -34,9 +34,18 @@ class Known:
     guess: bool = False
     works: dict[Cell, Work] = field(default_factory=dict)
     _shapes: dict[str, Shape | None] = field(default_factory=dict)
+    _sizes: dict[Cell, list[Counts]] = field(default_factory=dict)
 
     def counts(self, corpus: Cell) -> list[Counts]:
         """The size of a domain; of all prepared domains if it is guessed; empty if it is unknown."""
+        if corpus in self._sizes:
+            return self._sizes[corpus]
+        found = self._counts_of(corpus)
+        if self.is_sure(corpus) or not self.guess:  # a guess changes with the next domain that is prepared
+            self._sizes[corpus] = found
+        return found
+
+    def _counts_of(self, corpus: Cell) -> list[Counts]:
         if corpus in self.records:
             return [_counts(self.records[corpus])]
         if "joint" in corpus.recipe:
@@ -68,8 +77,7 @@ class Known:
             )
         spec = self.grid.spec.backbone if self.grid else None
         if self.grid and isinstance(spec, PretrainedBackbone):
-            folder = self.grid.path(spec.path)
-            return self._of_model(str(folder) if folder.is_dir() else spec.path)
+            return self._of_model(spec.path)
         return self._of_model(recipe["hub"]) if "hub" in recipe else None
 
     def embedder(self, vectors: Cell) -> Shape | None:
@@ -78,8 +86,7 @@ class Known:
             return self.shape(vectors.upstream["backbone"])
         path = self.grid.spec.item_vectors.path if self.grid else None
         if self.grid and path and vectors.recipe.get("source"):
-            folder = self.grid.path(path)
-            return self._of_model(str(folder) if folder.is_dir() else path)
+            return self._of_model(path)
         return self._of_model(vectors.recipe["hub"]) if "hub" in vectors.recipe else None
 
     @property
@@ -88,8 +95,10 @@ class Known:
         return self.grid is not None and self.grid.spec.training.recompute_activations
 
     def _of_model(self, model: str) -> Shape | None:
+        """model: a folder, as the grid file writes it, or a name on the hub."""
         if model not in self._shapes:
-            self._shapes[model] = shape_of(Path(model) if Path(model).is_dir() else model)
+            folder = self.grid.path(model) if self.grid else Path(model)
+            self._shapes[model] = shape_of(folder if folder.is_dir() else model)
         return self._shapes[model]
 
 

@@ -22,24 +22,24 @@ def makespan(
         place_of: the kind of place that a cell needs.
         running: those of the cells that have begun.
     """
-    running = running or {}
-    below: dict[Cell, list[Cell]] = {cell: [] for cell in seconds}
-    waits = dict.fromkeys(seconds, 0)
-    order = {cell: number for number, cell in enumerate(seconds)}
-    for cell in seconds:
-        for above in set(cell.upstream.values()):
-            if above in waits:
-                below[above].append(cell)
-                waits[cell] += 1
-    at = [*seconds]
+    cells, costs = [*seconds], [*seconds.values()]
+    order = {cell: number for number, cell in enumerate(cells)}
+    kinds = [place_of(cell) for cell in cells]
+    below: list[list[int]] = [[] for _ in cells]
+    waits = [0] * len(cells)
+    for number, cell in enumerate(cells):
+        for above in {order[one] for one in cell.upstream.values() if one in order}:
+            below[above].append(number)
+            waits[number] += 1
+    begun = {order[cell] for cell in running or {}}
     free = dict(places)
     ready: dict[str, list[int]] = {kind: [] for kind in places}
-    for cell in seconds:
-        if not waits[cell] and cell not in running:
-            heapq.heappush(ready[place_of(cell)], order[cell])
-    working = [(seconds[cell], order[cell]) for cell in running]
-    for cell in running:
-        free[place_of(cell)] -= 1
+    for number, kind in enumerate(kinds):
+        if number in begun:
+            free[kind] -= 1
+        elif not waits[number]:
+            ready[kind].append(number)  # in order, so it is a heap
+    working = [(costs[number], number) for number in begun]
     heapq.heapify(working)
     now = 0.0
     while working or any(ready.values()):
@@ -47,11 +47,11 @@ def makespan(
             while queue and free[kind] > 0:
                 number = heapq.heappop(queue)
                 free[kind] -= 1
-                heapq.heappush(working, (now + seconds[at[number]], number))
+                heapq.heappush(working, (now + costs[number], number))
         now, number = heapq.heappop(working)
-        free[place_of(at[number])] += 1
-        for cell in below[at[number]]:
-            waits[cell] -= 1
-            if not waits[cell]:
-                heapq.heappush(ready[place_of(cell)], order[cell])
+        free[kinds[number]] += 1
+        for one in below[number]:
+            waits[one] -= 1
+            if not waits[one]:
+                heapq.heappush(ready[kinds[one]], one)
     return now
