@@ -1,6 +1,7 @@
 """What a grid costs before it is built: the demo's as it was measured, the paper's on a machine that has nothing."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from mmgrid.grid.costs.disk import disk_of
 from mmgrid.grid.costs.estimate import estimate
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan
+from mmgrid.grid.costs.memory import memory_of
 from mmgrid.grid.costs.totals import total
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.machine.rates import rate_of
@@ -167,6 +169,32 @@ def test_a_makespan_counts_places_and_chains() -> None:
     assert makespan(seconds, {"gpu": 8, "core": 3}, place) == 30.0, "a chain is one after the other"
     assert makespan(dict.fromkeys(single, 10.0), {"gpu": 8, "core": 2}, place) == 20.0
     assert makespan(seconds, {"gpu": 1, "core": 1}, place, {chain[0]: None}) == 30.0
+
+
+def test_several_processes_divide_time_and_batch_and_sharded_ones_the_weights() -> None:
+    grid, cells = _paper()
+    known = Known({}, grid)
+    alone, elsewhere = [cell for cell in cells if cell.kind == "checkpoint" and cell.key[::2] == ("text", "pretrain")][
+        :2
+    ]
+    four = replace(alone, processes=4)
+    (slow,), (fast,) = (
+        estimate([cell], known, gpu=rate_of("h100"), corrected=False).values() for cell in (alone, four)
+    )
+    assert slow
+    assert fast == pytest.approx(slow / 4, rel=0.01)
+    assert total({four: fast}, known, 4).seconds == pytest.approx(fast)
+    assert total({four: fast}, known, 1).seconds == pytest.approx(slow, rel=0.01), "as in one process"
+    one, other, least = (memory_of(cell, known) for cell in (alone, four, replace(four, sharded=True)))
+    assert one
+    assert other
+    assert least
+    assert other.weights == one.weights
+    assert 0.2 < other.activations / one.activations < 0.6
+    assert least.optimizer == one.optimizer / 4
+    assert one.weights / 4 < least.weights < 0.7 * one.weights, "the token table stands there whole, and one layer"
+    wide = {replace(cell, processes=3): 10.0 for cell in (alone, elsewhere)}
+    assert [makespan(wide, {"gpu": gpus}, lambda _: "gpu") for gpus in (2, 5, 6)] == [20.0, 20.0, 10.0]
 
 
 def test_the_command_plans_the_paper_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

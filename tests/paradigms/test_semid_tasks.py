@@ -24,7 +24,7 @@ def make_examples(replay: float = 1.0, together: bool = False, **values) -> Semi
     parts = PromptParts.of(TOKENIZER, ITEMS, CODES, recipe.title_tokens, recipe.text_tokens, continued=together)
     chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
     laid = windows(HISTORIES, PHASE, recipe.history_length) if together else None
-    return SemidExamples(chosen, laid, parts, ITEMS, recipe, recipe.history_length, replay, seed=0)
+    return SemidExamples(chosen, laid, parts, ITEMS, recipe, recipe.history_length, replay, seed=0, first_code=FIRST)
 
 
 def read(tokens: np.ndarray) -> str:
@@ -109,7 +109,7 @@ def test_each_epoch_contains_all_dialogues_of_new_items() -> None:
     recipe = semid_recipe(item_group=5, mixed_tasks=False)
     chosen = targets(HISTORIES, PHASE, earlier=1, most_per_user=None, seed=0)
     items = replace(ITEMS, new=np.array([3, 8]))
-    examples = SemidExamples(chosen, None, parts, items, recipe, recipe.history_length, 0.1, seed=0)
+    examples = SemidExamples(chosen, None, parts, items, recipe, recipe.history_length, 0.1, seed=0, first_code=FIRST)
     assert len(examples) == 4 + 1 + 2
     for epoch in range(3):
         known, *new = ("".join(question_and_answer(examples, index, epoch)) for index in (4, 5, 6))
@@ -128,7 +128,7 @@ def test_items_without_a_code_are_in_no_dialogue() -> None:
     parts = PromptParts.of(TOKENIZER, ITEMS, codes, 8, 8)
     recipe = semid_recipe(item_group=5)
     chosen = targets(make_histories([[0, 3, 1, 4]]), PHASE, earlier=3, most_per_user=None, seed=0)
-    examples = SemidExamples(chosen, None, parts, ITEMS, recipe, recipe.history_length, 1.0, seed=0)
+    examples = SemidExamples(chosen, None, parts, ITEMS, recipe, recipe.history_length, 1.0, seed=0, first_code=FIRST)
     assert examples.item_dialogues == 2 * 2
     assert read(parts.next_codes_prompt(np.array([0, 3, 1]))).count("[") == 1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 LOGITS_AT_ONCE = 1 << 26  # of `shared.sliced_loss`: more are computed in slices, and again in the backward pass
 LOGIT_BYTES = 4.0  # kept of a logit: its log-probability in float32
@@ -12,16 +13,20 @@ LONG = 2.0  # a long text, in mean texts
 
 @dataclass(frozen=True)
 class Tower:
-    """Layers that read tokens. at_once: tokens whose activations are held; the others are read again."""
+    """Layers that read tokens.
+
+    at_once: tokens whose activations are held; the others are read again. parts: the same, as parts of all.
+    """
 
     layers: int
     tokens: float
-    at_once: float | None = None
+    at_once: float = math.inf
+    parts: int = 1
 
     @property
     def held(self) -> float:
         """Tokens whose activations are held at the same time."""
-        return self.tokens if self.at_once is None else min(self.tokens, self.at_once)
+        return min(self.tokens / self.parts, self.at_once)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class MicroBatch:
     logits: float = 0.0
     sliced: bool = True
     other: float = 0.0
+
+    def share(self, processes: int) -> MicroBatch:
+        """What one of several processes reads of it."""
+        towers = tuple(replace(tower, tokens=tower.tokens / processes) for tower in self.towers)
+        return replace(self, towers=towers, logits=self.logits / processes, other=self.other / processes)
 
     @property
     def logits_kept(self) -> float:

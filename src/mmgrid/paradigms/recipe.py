@@ -50,10 +50,12 @@ PER_PHASE = ("epochs", "learning_rate", "least_steps")
 class Recipe(Frozen):
     """All values of a paradigm, as set by `[paradigms.NAME]` in a grid file; a paradigm adds its own.
 
-    EVALUATION names the values that affect only the evaluation of a trained model; a paradigm adds its own.
+    EVALUATION names the values that affect only the evaluation of a trained model; a paradigm adds its own. PLACING
+    names those that say where a training computes, and change no result; they are part of no fingerprint.
     """
 
     EVALUATION: ClassVar[tuple[str, ...]] = ("evaluation_precision",)
+    PLACING: ClassVar[tuple[str, ...]] = ("processes", "sharding")
 
     history_length: int = Field(default=25, ge=1, description="maximum interactions that a model reads")
     epochs: PhaseValues
@@ -112,6 +114,13 @@ class Recipe(Frozen):
         description="of the examples: drawn anew in each epoch, or by the time of their targets",
     )
     accumulation: int = Field(default=1, gt=0)
+    processes: int = Field(
+        default=1, ge=1, description="processes that train together, each on a GPU, or on a core where there is none"
+    )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="whether each process holds all weights, or its share of weights, gradients and moments (FSDP)",
+    )
     lora: Lora | None = Field(
         default=None,
         json_schema_extra={"absent_means": None},
@@ -144,6 +153,17 @@ class Recipe(Frozen):
     def _in_one_order(self) -> "Recipe":
         if self.rehearsal and self.order == "time":
             raise ValueError('rehearsal mixes examples of all times; leave it out, or set order = "shuffled"')
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_over_several(self) -> "Recipe":
+        if self.sharding == "full" and self.processes == 1:
+            raise ValueError('sharding = "full" divides the weights among processes; set processes, or remove it')
+        if self.sharding == "full" and (self.base_decay or self.optimizer == "adamw_8bit"):
+            other = "base_decay" if self.base_decay else 'optimizer = "adamw_8bit"'
+            raise ValueError(
+                f'sharding = "full" goes without {other}, which needs whole weights; leave one of them out'
+            )
         return self
 
     @model_validator(mode="after")

@@ -36,7 +36,8 @@ class WorkerProcess:
         ours, theirs = context.Pipe()
         try:  # a process reads these when it starts
             os.environ.update(QUIET | _threads(grid.spec.threads_per_cell) | dict(environment))
-            process = context.Process(target=run_worker, args=(theirs, grid, root, dict(os.environ)), daemon=True)
+            # No daemon, which could start no processes for a training. It ends with this one, or with its pipe.
+            process = context.Process(target=run_worker, args=(theirs, grid, root, dict(os.environ)))
             process.start()
         finally:
             os.environ.clear()

@@ -1,6 +1,7 @@
 """A run: missing cells are given to the workers of a crew until none is left, and what becomes of them is recorded."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from mmgrid.runners.crew import Crew, Worker
 from mmgrid.runners.event_file import EventFile
 from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.exact_weights import ExactWeights
-from mmgrid.runners.places import Place
+from mmgrid.runners.places import Place, together
 from mmgrid.runners.reporting import Reporting
 from mmgrid.runners.schedule import Schedule
 from mmgrid.store import Address, DamagedFilesError, Store, StoreError
@@ -127,19 +128,57 @@ class Run:
     def _assign_cells(self) -> None:
         """Give every idle worker a cell that can be built now in its place; hire workers for places that have none."""
         places = list(self._crew.places())
-        free, hosts = list(places), {place.host for place in places}
+        kept = self._assign_together(places)
+        hosts = {place.host for place in places}
         for post in [post for post in self._posts if post.cell is None and post.place.host in hosts]:
+            if post.place in kept:
+                continue
             cell = self._next_cell(post.place, places, post)
             if cell is not None:
                 self._posts.remove(post)
                 self._give(cell, post.place, post.worker)
-        for post in self._posts:
-            with suppress(ValueError):  # of a machine that is gone
-                free.remove(post.place)
-        for place in free:
+        for place in _without(places, self._posts):
+            if place in kept:
+                continue
             cell = self._next_cell(place, places)
             if cell is not None:
                 self._give(cell, place)
+
+    def _assign_together(self, places: Sequence[Place]) -> list[Place]:
+        """Begin cells of several processes; returns the free places that are kept until there are enough for the next."""
+        for post in [post for post in self._posts if post.cell is None and post.place.units]:
+            self._dismiss(post)
+        while (cell := self.schedule.next_cell(fits=lambda one: one.processes > 1)) is not None:
+            if together(cell, places, places) is None:
+                self._refuse(cell, places)
+                continue
+            free = _without(places, self._busy())
+            place = together(cell, free, places)
+            if place is None:
+                return [one for one in free if one.suits(cell)]
+            for unit in place.units:
+                for post in [post for post in self._posts if post.cell is None and post.place == unit][:1]:
+                    self._dismiss(post)
+            self._give(cell, place)
+            if cell in self.schedule.pending:  # its worker was gone at once
+                break
+        return []
+
+    def _dismiss(self, post: _Post) -> None:
+        """Stop an idle worker, which leaves what it held of a GPU's memory."""
+        self._posts.remove(post)
+        post.worker.stop(at_once=False)
+
+    def _refuse(self, cell: Cell, places: Sequence[Place]) -> None:
+        """The cell fails, since no machine has a GPU for each of its processes."""
+        gpus = Counter(place.host for place in places for _ in place.gpus)
+        problem = (
+            f"processes = {cell.processes} needs as many GPUs of one machine, and this run has "
+            f"{max(gpus.values(), default=0)}; set processes to that or less, which gives the same results"
+        )
+        del self.schedule.pending[cell]
+        blocked = self._end(cell, "failed", problem, 0.0)
+        self._store.note_failure(cell.address, problem, [other.address for other in blocked])
 
     def _next_cell(self, place: Place, places: Sequence[Place], own: _Post | None = None) -> Cell | None:
         others = [post.family for post in self._posts if post.family and post is not own]
@@ -246,6 +285,15 @@ class Run:
                 self._notify(CellEvent(other.name, "blocked", message=cell.name))
             return blocked
         return []
+
+
+def _without(places: Sequence[Place], posts: Sequence[_Post]) -> list[Place]:
+    """The places but those of these posts."""
+    free = list(places)
+    for unit in (unit for post in posts for unit in post.place.units or (post.place,)):
+        with suppress(ValueError):  # of a machine that is gone
+            free.remove(unit)
+    return free
 
 
 def _with_log(message: str, log: Path) -> str:

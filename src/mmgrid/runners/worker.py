@@ -14,8 +14,8 @@ from mmgrid.files.foreign import explains_itself, in_one_line
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.machine.orphans import end_with_parent
 from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
-from mmgrid.runners.orphans import end_with_runner
 from mmgrid.store import DamagedFilesError, LockLostError, Store
 from mmgrid.store.logs import log_of
 
@@ -37,7 +37,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
-    end_with_runner()
+    end_with_parent()
     log = WorkerLog()
     store = Store(root)
     while True:

@@ -30,6 +30,7 @@ from mmgrid.paradigms.layouts import LayoutError, export_checkpoint, import_chec
 from mmgrid.paradigms.recommender import ranking
 from mmgrid.testing.data import PHASE, make_histories, make_items, random_histories, same_weights
 from mmgrid.training.fit import TrainingReport, fit
+from mmgrid.training.share import Share, collate_share
 
 N_ITEMS, N_USERS = 40, 30
 CLOSED = (3, 17, 39)
@@ -123,6 +124,18 @@ class ParadigmKit:
         assert loss.shape == ()
         turned = paradigm.loss(model, examples.collate(drawn[::-1]))
         torch.testing.assert_close(turned, loss, rtol=1e-5, atol=1e-5)
+
+    def test_shares_of_a_batch_make_up_its_loss(self, case, items, histories) -> None:
+        """As several processes compute it; one of three has no example."""
+        paradigm, model = case.make(items)
+        model.eval()
+        examples = paradigm.examples(histories, items, PHASE, seed=0)
+        if hasattr(examples, "collate_share"):
+            pytest.skip("its processes exchange what they compute")
+        drawn = [examples.draw(index, 0) for index in range(2)]
+        shares = [collate_share(examples, drawn, Share(index, 3)) for index in range(3)]
+        loss = sum(weight * paradigm.loss(model, batch) for batch, weight in shares) / 3
+        torch.testing.assert_close(loss, paradigm.loss(model, examples.collate(drawn)), rtol=1e-5, atol=1e-5)
 
     def test_predictions_are_what_the_loss_averages(self, case, items, histories) -> None:
         """With few items before, too; a paradigm without `predictions` cannot be merged with learned weights."""

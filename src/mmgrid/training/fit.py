@@ -11,20 +11,23 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from torch import nn
+from transformers import (
+    PreTrainedConfig,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmgrid.backbone.device import check_precision, device
 from mmgrid.training.base_decay import BaseDecay
@@ -34,14 +37,17 @@ from mmgrid.training.optimizer import own_class, trainer_options
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import TrainingRecipe
 from mmgrid.training.schedule import EpochSequence, Examples
+from mmgrid.training.sharding import gather
+from mmgrid.training.share import own_share
 from mmgrid.training.tracking import Tracking, tracked
+from mmgrid.training.trainer import Loss, LossTrainer, SharedBatches
 
 logger = logging.getLogger(__name__)
 
-Loss = Callable[[nn.Module, dict[str, Any]], Tensor]
 LOSS_POINTS = 200  # approximate length of a loss curve
 SAVE_SECONDS = 60.0
 SAVE_SHARE = 0.02  # largest share of the time that goes into step checkpoints
+_DROPOUTS = ("dropout", "attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ def fit(
     save_seconds: float = SAVE_SECONDS,
     tracking: Tracking | None = None,
     base: Path | None = None,
+    sharded: bool = False,
 ) -> TrainingReport:
     """Train `model` in place on `examples`; resume if `step_folder` holds a step checkpoint.
 
@@ -79,6 +86,8 @@ def fit(
             more time passes between two, such that it takes 2 % of the time at most; 0 saves at every logged step.
         tracking: experiment trackers that follow the training; they do not affect the weights.
         base: the folder of Θ⁽⁰⁾, if the recipe has a `base_decay`.
+        sharded: of several processes, each holds its share of weights, gradients and moments only. Afterwards the model
+            is whole again and can be saved, but no longer be called.
 
     Raises:
         DeviceError: the device has not the recipe's precision.
@@ -99,15 +108,20 @@ def fit(
             "a backbone at least one row of item texts"
         )
     check_precision(recipe.precision)
+    PartialState(cpu=device() == "cpu")  # joins the process group, as the Trainer would
+    share = own_share()
+    if share.of > 1:
+        _check_dropout(model)
     micro_batch = _micro_batch(recipe)
     steps = math.ceil(len(sequence) / recipe.batch_size)
     every = max(1, steps // LOSS_POINTS)
     with computing(model, recipe), tracked(tracking):
-        trainer = _LossTrainer(
+        trainer = LossTrainer(
+            sharded=sharded,
             model=model,
             args=_arguments(recipe, step_folder, seed, steps, every, micro_batch, tracking),
             train_dataset=sequence,
-            data_collator=examples.collate,
+            data_collator=examples.collate if share.of == 1 else SharedBatches(examples, share),
             callbacks=[_StepCallback(progress, every, save_seconds)],
             optimizer_cls_and_kwargs=own_class(recipe),
         )
@@ -115,6 +129,8 @@ def fit(
         if recipe.base_decay:
             trainer.decay = _base_decay(model, base, recipe.base_decay)
         _train(trainer, step_folder)
+        if sharded:
+            gather(model)
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise TrainingError("after the last step some weights are not finite; lower the learning rate")
     losses = [
@@ -125,7 +141,7 @@ def fit(
     return TrainingReport(steps=steps, examples=len(examples), losses=losses)
 
 
-def _train(trainer: "_LossTrainer", step_folder: Path) -> None:
+def _train(trainer: LossTrainer, step_folder: Path) -> None:
     """Train to the end, from the newest step checkpoint if there is one."""
     trainer.remove_callback(PrinterCallback)  # progress is reported through the callback only
     with trainer.accelerator.main_process_first():  # it removes broken step checkpoints before the others look
@@ -200,46 +216,6 @@ def _arguments(
     return arguments
 
 
-class _LossTrainer(Trainer):
-    """A Trainer with a given loss function instead of the loss that the model's forward pass returns."""
-
-    batch_loss: Loss
-    decay: BaseDecay | None = None
-
-    def create_optimizer(self, model=None):
-        optimizer = super().create_optimizer(model)
-        if self.decay:
-            optimizer.register_step_post_hook(self.decay.after_step)
-        return optimizer
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[override]
-        value = self.batch_loss(model, inputs)
-        if not torch.isfinite(value.detach()):
-            raise TrainingError(
-                f"the loss is {value.item()} at step {self.state.global_step}; "
-                "lower the learning rate, or train in float32"
-            )
-        return (value, {}) if return_outputs else value
-
-    def _save(self, output_dir=None, state_dict=None):  # type: ignore[override]
-        """Of a model with frozen weights, a step checkpoint has the others only."""
-        if self._trains_all:
-            super()._save(output_dir, state_dict)
-        elif self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir or ".")
-            folder.mkdir(parents=True, exist_ok=True)
-            named = self.model.named_parameters()  # type: ignore[union-attr]
-            save_file({name: weight for name, weight in named if weight.requires_grad}, folder / SAFE_WEIGHTS_NAME)
-
-    def _issue_warnings_after_load(self, load_result):  # type: ignore[override]
-        if self._trains_all:
-            super()._issue_warnings_after_load(load_result)
-
-    @property
-    def _trains_all(self) -> bool:
-        return all(weight.requires_grad for weight in self.model.parameters())  # type: ignore[union-attr]
-
-
 class _StepCallback(TrainerCallback):
     """Reports progress, and requests a step checkpoint when enough time has passed, which depends on what one costs.
 
@@ -287,12 +263,24 @@ def _base_decay(model: nn.Module, base: Path | None, rate: float) -> BaseDecay:
 
 
 def _micro_batch(recipe: TrainingRecipe) -> int:
-    """Examples per process and micro-batch, such that a step has `batch_size` examples over all processes."""
-    processes = PartialState(cpu=device() == "cpu").num_processes  # joins the process group, as the Trainer would
-    parts = recipe.accumulation * processes
-    if recipe.batch_size % parts:
+    """Examples of a micro-batch, over all processes."""
+    if recipe.batch_size % recipe.accumulation:
         raise TrainingError(
             f"batch_size {recipe.batch_size} cannot be divided into {recipe.accumulation} micro-batches "
-            f"(accumulation) on {processes} processes; make it a multiple of {parts}"
+            f"(accumulation); make it a multiple of {recipe.accumulation}"
         )
-    return recipe.batch_size // parts
+    return recipe.batch_size // recipe.accumulation
+
+
+def _check_dropout(model: nn.Module) -> None:
+    """Raise TrainingError if the model draws at random while it trains: several processes would draw otherwise."""
+    drawn = {name: one.p for name, one in model.named_modules() if isinstance(one, nn.Dropout) and one.p}
+    for one in model.modules():
+        if isinstance(one, PreTrainedModel):  # what attention drops is in no module
+            drawn |= {name: value for name, value in vars(one.config).items() if name in _DROPOUTS and value}
+    if drawn:
+        name, value = next(iter(drawn.items()))
+        raise TrainingError(
+            f"several processes draw other dropout masks than one, and {type(model).__name__} has dropout ({name} = "
+            f"{value}); set it to 0, or processes = 1"
+        )

@@ -3,7 +3,7 @@
 Source: experience rehearsal, as in Robins 1995 (Catastrophic forgetting, rehearsal and pseudorehearsal).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmgrid.seeds import generator
 from mmgrid.training.schedule import Examples
+from mmgrid.training.share import Share, collate_share
 
 
 class Rehearsal:
@@ -38,11 +39,24 @@ class Rehearsal:
     def collate(self, drawn: Sequence[tuple[bool, Any]]) -> dict[str, Any]:
         """The batches of both kinds (`parts`), without those that are empty, and their numbers of examples."""
         parts, sizes = [], []
+        for examples, own in self._of_each_kind(drawn):
+            parts.append(examples.collate(own))
+            sizes.append(len(own))
+        return {"parts": parts, "sizes": sizes, "size": sum(sizes)}
+
+    def collate_share(self, drawn: Sequence[tuple[bool, Any]], share: Share) -> tuple[dict[str, Any], float]:
+        """Of each kind its share, since each kind has a mean of its own."""
+        parts, sizes = [], []
+        for examples, own in self._of_each_kind(drawn):
+            part, weight = collate_share(examples, own, share)
+            parts.append(part)
+            sizes.append(weight * len(own))
+        return {"parts": parts, "sizes": sizes, "size": len(drawn)}, 1.0
+
+    def _of_each_kind(self, drawn: Sequence[tuple[bool, Any]]) -> Iterator[tuple[Examples, list[Any]]]:
         for examples, kind in ((self.newest, True), (self.earlier, False)):
             if own := [example for is_new, example in drawn if is_new == kind]:
-                parts.append(examples.collate(own))
-                sizes.append(len(own))
-        return {"parts": parts, "sizes": sizes}
+                yield examples, own
 
 
 def rehearsed(loss: Callable[[nn.Module, dict[str, Any]], Tensor]) -> Callable[[nn.Module, dict[str, Any]], Tensor]:
@@ -50,6 +64,6 @@ def rehearsed(loss: Callable[[nn.Module, dict[str, Any]], Tensor]) -> Callable[[
 
     def of_parts(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         losses = [size * loss(model, part) for part, size in zip(batch["parts"], batch["sizes"], strict=True)]
-        return torch.stack(losses).sum() / sum(batch["sizes"])
+        return torch.stack(losses).sum() / batch["size"]
 
     return of_parts

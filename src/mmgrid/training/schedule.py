@@ -20,6 +20,10 @@ class Examples(Protocol):
 
     For `order = "time"` it has an attribute `times`, int64 [examples]: when the newest target of each came, ms UTC;
     the least number for an example that belongs to no time.
+
+    Where the loss is no mean over examples, `units(drawn)` says what it divides by, so that several processes can share
+    a batch; where examples of a batch need one another, `collate_share(drawn, share)` does the work of
+    `mmgrid.training.share.collate_share`.
     """
 
     def __len__(self) -> int: ...

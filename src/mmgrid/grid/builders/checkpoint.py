@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.contract import CodesFolder, TrainingStart
 from mmgrid.paradigms.facts import FACTS_FILE
 from mmgrid.seeds import derive
+from mmgrid.training import StepProgress
 from mmgrid.training.fit import SAVE_SECONDS, fit
 from mmgrid.training.lora import put_adapter, trained_parameters
+from mmgrid.training.processes import in_processes
 from mmgrid.training.recomputation import recomputed
 from mmgrid.training.rehearsal import Rehearsal, rehearsed
+from mmgrid.training.share import own_share
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,21 @@ class TrainingTask:
         return calendar.phase(before).end if before else None
 
 
-def train(
+def train(task: TrainingTask, recipe: Any, *, place: Workplace, **inputs: Any) -> Mapping[str, Any]:
+    """Train a checkpoint and write it, in as many processes as the recipe says; arguments as of `train_here`."""
+    if recipe.processes == 1:
+        return train_here(task, recipe, place=place, **inputs)
+    work = partial(_train_with_others, task, recipe, replace(place, progress=None), inputs)
+    return in_processes(work, recipe.processes, place.progress)
+
+
+def _train_with_others(
+    task: TrainingTask, recipe: Any, place: Workplace, inputs: Mapping[str, Any], progress: StepProgress | None
+) -> Mapping[str, Any]:
+    return train_here(task, recipe, place=replace(place, progress=progress), **inputs)
+
+
+def train_here(
     task: TrainingTask,
     recipe: Any,
     *,
@@ -65,7 +83,7 @@ def train(
     place: Workplace,
     declared: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """Train a checkpoint and write it.
+    """Train a checkpoint in this process and write it. Of several processes, the first one writes it.
 
     Args:
         recipe: the recipe of the paradigm.
@@ -106,7 +124,10 @@ def train(
             save_seconds=place.save_seconds(SAVE_SECONDS),
             tracking=place.tracking,
             base=base or start,
+            sharded=recipe.sharding == "full",
         )
+    if own_share().index:
+        return {}
     paradigm.save(model, place.folder)
     about = {"paradigm": task.paradigm, "domain": task.domain, "phase": task.phase}
     if recipe.lora is not None:
@@ -119,6 +140,7 @@ def train(
         "work": report.steps * training.batch_size,
         "loss": report.losses[-1][2] if report.losses else None,
         "parameters": sum(weight.numel() for weight in model.parameters()),
+        **({"processes": recipe.processes} if recipe.processes > 1 else {}),
         **({"trained_parameters": trained_parameters(model)} if recipe.lora is not None else {}),
     }
 

@@ -40,6 +40,8 @@ class Cell:
         temporary: a run removes it as soon as no missing cell is built from it. Not part of the fingerprint.
         needs: for a study, its upstream cells as a structured value (see `mmgrid.studies.Study.needs`). Not part of the
             fingerprint, since `upstream` has the same cells.
+        processes: how many train it together, each on a GPU or a core of its own. Not part of the fingerprint.
+        sharded: whether each of them holds its share of the weights only. Not part of the fingerprint.
     """
 
     kind: str
@@ -50,6 +52,8 @@ class Cell:
     version: int = 0
     temporary: bool = False
     needs: Any = None
+    processes: int = 1
+    sharded: bool = False
 
     @property
     def name(self) -> str:

@@ -122,7 +122,9 @@ class Chains:
         elif values.base_decay and paradigm in self.bases:
             upstream["base"] = self.bases[paradigm]
         key = (paradigm, domain, variant.name if variant else phase, *sources.suffix)
-        trained = Cell("checkpoint", key, recipe, upstream, version=spec.versions.get("checkpoint", 0))
+        version = spec.versions.get("checkpoint", 0)
+        placing = {"processes": values.processes, "sharded": values.sharding == "full"}
+        trained = Cell("checkpoint", key, recipe, upstream, version=version, **placing)
         return as_stored(trained, stored, self.spec.store)
 
     def _external(self, spec: ExternalCheckpoint) -> Cell:
@@ -151,7 +153,8 @@ class Chains:
 
 def phase_values(recipe: Recipe, phase: str) -> dict[str, Any]:
     """The recipe's values for one phase, so that changing another phase leaves the cells of this one unchanged."""
-    values = {name: value for name, value in recipe_values(recipe).items() if name not in recipe.EVALUATION}
+    left_out = {*recipe.EVALUATION, *recipe.PLACING}
+    values = {name: value for name, value in recipe_values(recipe).items() if name not in left_out}
     for name in PER_PHASE:
         values[name] = getattr(recipe, name).of(phase)
     if not values["least_steps"]:  # absent from cells that are older than it

@@ -13,6 +13,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.costs.cell_work import fixed_seconds, work_of
 from mmgrid.grid.costs.known import Known
+from mmgrid.machine.cores import available_cores
 from mmgrid.machine.rates import TYPICAL_CORE, Rate
 
 # In later phases histories are long and few of their items are targets.
@@ -86,7 +87,15 @@ class _Ratios:
         work = work_of(cell, self._known)
         if work is None:
             return None
-        return fixed_seconds(cell) + work.on(self._gpu if self._gpu and computes(cell) else self._core)
+        seconds = work.on(self._gpu if self._gpu and computes(cell) else self._core)
+        return fixed_seconds(cell) + seconds / self._processes(cell)
+
+    def _processes(self, cell: Cell) -> int:
+        """How many work on a cell at the same time; what they exchange is not counted."""
+        if cell in self._known.records:
+            summary: Any = self._known.records[cell].summary
+            return summary.get("processes", 1)
+        return cell.processes if self._gpu else min(cell.processes, available_cores())
 
 
 def _groups(cell: Cell) -> list[tuple[Any, ...]]:

@@ -16,6 +16,8 @@ def makespan(
 ) -> float:
     """The end of the last cell if each is begun, in this order, as soon as a place is free and its upstream is built.
 
+    A cell of several processes takes as many places, or all if there are fewer.
+
     Args:
         seconds: of each cell that is left.
         places: kind of place → how many cells are built there at a time.
@@ -25,6 +27,7 @@ def makespan(
     cells, costs = [*seconds], [*seconds.values()]
     order = {cell: number for number, cell in enumerate(cells)}
     kinds = [place_of(cell) for cell in cells]
+    taken = [min(cell.processes, places[kind]) for cell, kind in zip(cells, kinds, strict=True)]
     below: list[list[int]] = [[] for _ in cells]
     waits = [0] * len(cells)
     for number, cell in enumerate(cells):
@@ -36,7 +39,7 @@ def makespan(
     ready: dict[str, list[int]] = {kind: [] for kind in places}
     for number, kind in enumerate(kinds):
         if number in begun:
-            free[kind] -= 1
+            free[kind] -= taken[number]
         elif not waits[number]:
             ready[kind].append(number)  # in order, so it is a heap
     working = [(costs[number], number) for number in begun]
@@ -44,12 +47,12 @@ def makespan(
     now = 0.0
     while working or any(ready.values()):
         for kind, queue in ready.items():
-            while queue and free[kind] > 0:
+            while queue and 0 < free[kind] >= taken[queue[0]]:
                 number = heapq.heappop(queue)
-                free[kind] -= 1
+                free[kind] -= taken[number]
                 heapq.heappush(working, (now + costs[number], number))
         now, number = heapq.heappop(working)
-        free[kinds[number]] += 1
+        free[kinds[number]] += taken[number]
         for one in below[number]:
             waits[one] -= 1
             if not waits[one]:

@@ -1,8 +1,9 @@
-"""The memory that training or asking a cell's model takes on its device, in bytes."""
+"""The memory that training or asking a cell's model takes on its device, in bytes; of several processes, on that of each."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from mmgrid.backbone.shape import Shape
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.cells.evaluations import BASELINE
@@ -45,11 +46,19 @@ def memory_of(cell: Cell, known: Known) -> Memory | None:
     from mmgrid.paradigms.shared.batch_bytes import peak_bytes
 
     updated = weights if values.lora is None else ADAPTER_SHARE * weights
-    batch: Any = spec.batch(values, cell.recipe["phase"], counts[0], shape)
     width = 2.0 if values.precision == "bf16-weights" else WEIGHT_BYTES
+    moments = _MOMENTS * (1.0 if values.optimizer == "adamw_8bit" else width)
+    batch: Any = spec.batch(values, cell.recipe["phase"], counts[0], shape).share(trained.processes)
+    activations = peak_bytes(batch, shape, values.precision, recomputed=known.recomputed)
+    held, passing = (1 / trained.processes, _together(weights, shape)) if trained.sharded else (1.0, 0.0)
     return Memory(
-        weights * width,
-        updated * width,
-        updated * _MOMENTS * (1.0 if values.optimizer == "adamw_8bit" else width),
-        peak_bytes(batch, shape, values.precision, recomputed=known.recomputed),
+        (weights * held + passing) * width,
+        (updated * held + passing * updated / weights) * width,
+        updated * held * moments,
+        activations,
     )
+
+
+def _together(weights: float, shape: Shape | None) -> float:
+    """Weights that a process of a sharded training holds whole for a time: those of a layer, and those beside all."""
+    return weights if shape is None else weights - (shape.layers - 1) * shape.layer_weights

@@ -26,13 +26,16 @@ class Total:
 
 
 def total(costs: Mapping[Cell, float | None], known: Known, devices: int) -> Total:
-    """On so many GPUs, one cell each, with cores for what needs none. Cells of unknown cost are left out."""
-    seconds = {cell: cost for cell, cost in costs.items() if cost is not None}
+    """On so many GPUs, one for each cell or process of one, with cores for what needs none. Cells of unknown cost are left
+    out; a cell of more processes than there are GPUs takes longer, as with fewer processes.
+    """
+    work = {cell: cost * cell.processes for cell, cost in costs.items() if cost is not None}
+    seconds = {cell: cost / min(cell.processes, devices) for cell, cost in work.items()}
     places = {"gpu": devices, "core": CORES_PER_GPU * devices}
     return Total(
         devices,
         makespan(seconds, places, lambda cell: "gpu" if computes(cell) else "core"),
-        sum(cost for cell, cost in seconds.items() if computes(cell)),
+        sum(cost for cell, cost in work.items() if computes(cell)),
         disk([*costs], known),
     )
 

@@ -127,6 +127,10 @@ class SasrecExamples:
     def draw(self, index: int, epoch: int) -> tuple[np.ndarray, int]:
         return self.windows.sequence(index), self.windows.n_context(index)
 
+    def units(self, drawn: Sequence[tuple[np.ndarray, int]]) -> int:
+        """The number of targets."""
+        return sum(len(sequence) - n_context for sequence, n_context in drawn)
+
     def collate(self, drawn: Sequence[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
         sequences, n_context = zip(*drawn, strict=True)
         return {

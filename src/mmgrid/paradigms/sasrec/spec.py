@@ -31,6 +31,14 @@ class SasrecRecipe(Recipe):
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}")
         return self
 
+    @model_validator(mode="after")
+    def _same_dropout(self) -> "SasrecRecipe":
+        if self.processes > 1 and self.dropout:
+            raise ValueError(
+                f"processes = {self.processes} would draw other dropout masks than one; set processes = 1, or dropout = 0"
+            )
+        return self
+
 
 class SasrecSpec(ParadigmSpec):
     """SASRec: item embeddings without text."""

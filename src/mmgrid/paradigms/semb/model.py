@@ -8,11 +8,12 @@ Shape letters: B users, L history, D width, U distinct items, R × W packed rows
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -174,29 +175,35 @@ class SembModel(PreTrainedModel):
         return hidden.reshape(-1, hidden.shape[-1])[item_places]
 
     def _encode_in_chunks(
-        self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, item_places: Tensor, rows: int
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        segments: Tensor,
+        item_places: Tensor,
+        spans: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """The same as `encode_items`, with the activations of `rows` rows at a time.
+        """The same as `encode_items`, with the activations of a span of rows at a time.
 
         Each chunk is encoded again in the backward pass, with the gradients of its vectors: what GradCache does (Gao et
         al. 2021, arXiv 2101.06983).
         """
         width = input_ids.shape[1]
         row_of = item_places // width
-        vectors, places = [], []
-        for start in range(0, len(input_ids), rows):
-            inside = ((row_of >= start) & (row_of < start + rows)).nonzero()[:, 0]
-            chunk = [part[start : start + rows] for part in (input_ids, position_ids, segments)]
-            vectors.append(
-                checkpoint(self.encode_items, *chunk, item_places[inside] - start * width, use_reentrant=False)
-            )
+        vectors, places, again = [], [], []
+        for start, stop in spans:
+            inside = ((row_of >= start) & (row_of < stop)).nonzero()[:, 0]
+            idle = stop == start  # other processes are not done yet
+            chunk = [part[:1] if idle else part[start:stop] for part in (input_ids, position_ids, segments)]
+            read = item_places[row_of == 0] if idle else item_places[inside] - start * width
+            found = checkpoint(self.encode_items, *chunk, read, use_reentrant=False)
+            (again if idle else vectors).append(found)
             places.append(inside)
-        return torch.cat(vectors)[torch.cat(places).argsort()]
+        return _with_idle(torch.cat(vectors)[torch.cat(places).argsort()], again)
 
-    def _predicted(self, vectors: Tensor, histories: Tensor, is_target: Tensor) -> Tensor:
+    def _predicted(self, vectors: Tensor, histories: Tensor, is_target: Tensor, *, shared: bool) -> Tensor:
         """The user tower's states before the targets: [T, D]; with several parts, computed again when differentiated.
 
-        vectors: [U, D]. histories: int64 [B, L]. is_target: bool [B, L].
+        vectors: [U, D]. histories: int64 [B, L]. is_target: bool [B, L]. shared: among processes, which take all parts.
         """
 
         def of(histories: Tensor, is_target: Tensor) -> Tensor:
@@ -204,10 +211,14 @@ class SembModel(PreTrainedModel):
 
         if self.parts == 1:
             return of(histories, is_target)
-        users = math.ceil(len(histories) / self.parts)
-        parts = zip(histories.split(users), is_target.split(users), strict=True)
-        states: list[Any] = [checkpoint(of, *part, use_reentrant=False) for part in parts]
-        return torch.cat(states)
+        users = len(histories)
+        states: list[Any] = []
+        again: list[Any] = []
+        for start, stop in _spans(users, math.ceil(users / self.parts), self.parts if shared else None):
+            part = slice(start, stop) if stop > start else slice(0, 1)
+            found = checkpoint(of, histories[part], is_target[part], use_reentrant=False)
+            (states if stop > start else again).append(found)
+        return _with_idle(torch.cat(states), again)
 
     def encode_users(self, history: Tensor) -> Tensor:
         """Item vectors of histories [B, L, D], oldest first, padded at the end → [B, L, D], causal."""
@@ -224,6 +235,7 @@ class SembModel(PreTrainedModel):
         negatives: Tensor,
         log_chance: Tensor,
         own: Tensor,
+        sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Loss of a batch, and the share of masked negatives.
 
@@ -231,12 +243,13 @@ class SembModel(PreTrainedModel):
             input_ids, position_ids, segments, item_places: the U packed items, see `PackedItems`.
             sequences: int64 [B, L + 1], indices of packed items, padded with 0.
             is_target: bool [B, L], whether the next item is a target.
-            negatives: int64 [M], indices of packed items.
+            negatives: int64 [M], indices of packed items; of several processes, only those that this one encodes.
             log_chance: float32 [M], the log-probability that the item is among the negatives.
             own: bool [B, M], the negatives that occur in a sequence, and do not count for it.
+            sizes: how many negatives each process encodes, if several share the batch.
         """
         logits, masked = self.predictions(
-            input_ids, position_ids, segments, item_places, sequences, is_target, negatives, log_chance, own
+            input_ids, position_ids, segments, item_places, sequences, is_target, negatives, log_chance, own, sizes
         )
         return _first_is_right(logits), masked
 
@@ -251,6 +264,7 @@ class SembModel(PreTrainedModel):
         negatives: Tensor,
         log_chance: Tensor,
         own: Tensor,
+        sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits [T, 1 + M] of each target and the negatives, and the share of masked negatives; as in `forward`."""
         if self.training:
@@ -258,11 +272,16 @@ class SembModel(PreTrainedModel):
             self.log_scale.data.clamp_(max=LARGEST_SCALE)
         items = (input_ids, position_ids, segments, item_places)
         rows = self.rows_at_once or (math.ceil(len(input_ids) / self.parts) if self.parts > 1 else None)
-        vectors = self._encode_in_chunks(*items, rows) if rows else self.encode_items(*items)
-        predicted = self._predicted(vectors, sequences[:, :-1], is_target)
+        shared = sizes is not None
+        if rows:
+            chunks = _most(math.ceil(len(input_ids) / rows), input_ids.device) if shared else None
+            vectors = self._encode_in_chunks(*items, _spans(len(input_ids), rows, chunks))
+        else:
+            vectors = self.encode_items(*items)
+        predicted = self._predicted(vectors, sequences[:, :-1], is_target, shared=shared)
         positives = vectors[sequences[:, 1:][is_target]]
-        own_negatives = _among_gathered(own[is_target.nonzero()[:, 0]])
-        negative_vectors, log_chance = _gathered(vectors[negatives]), _gathered(log_chance)
+        own_negatives = own[is_target.nonzero()[:, 0]]
+        negative_vectors = _gathered(vectors[negatives], sizes)
         with torch.autocast(predicted.device.type, enabled=False):
             return contrastive_logits(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
 
@@ -327,28 +346,52 @@ def _first_and_last_layer(weights: Mapping[str, Tensor], n_layers: int) -> dict[
     return taken
 
 
-def _gathered(own: Tensor) -> Tensor:
-    """The tensors [M, …] of all processes, end to end, with gradients; M may differ between processes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return own
-    from torch.distributed.nn.functional import all_gather as gather
+def _spans(n: int, size: int, count: int | None) -> list[tuple[int, int]]:
+    """Spans of `size` of n things; or so many spans, of which some may be empty: where weights are divided among processes,
+    all must call each layer equally often.
+    """
+    if count is None:
+        return [(start, min(start + size, n)) for start in range(0, n, size)]
+    return [(n * number // count, n * (number + 1) // count) for number in range(count)]
 
-    sizes = [int(size) for size in gather(torch.tensor(len(own), device=own.device))]
+
+def _with_idle(found: Tensor, again: Sequence[Tensor]) -> Tensor:
+    """What was found, with what was computed only to keep step with other processes, at no weight."""
+    for one in again:
+        found = found + 0 * one.sum()
+    return found
+
+
+def _most(number: int, device: torch.device) -> int:
+    """The largest of the numbers of all processes."""
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
+
+
+def _gathered(own: Tensor, sizes: Sequence[int] | None) -> Tensor:
+    """The tensors [M, …] of all processes, end to end, with gradients. sizes: how many each has; None for one process."""
+    if sizes is None or not sum(sizes):
+        return own
     padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
-    parts = gather(torch.cat([own, padding]))
+    parts: Any = _Gathered.apply(torch.cat([own, padding]))
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def _among_gathered(own: Tensor) -> Tensor:
-    """This process's flags [T, m], extended with False to the negatives of all processes: bool [T, M]."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return own
-    width = torch.tensor(own.shape[1], device=own.device)
-    widths = [torch.zeros_like(width) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(widths, width)
-    parts = [own.new_zeros(len(own), int(each)) for each in widths]
-    parts[torch.distributed.get_rank()] = own
-    return torch.cat(parts, dim=1)
+class _Gathered(torch.autograd.Function):
+    """The tensors of all processes, which have one shape. The gradient of each is the sum over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> tuple[Tensor, ...]:
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, own)
+        return tuple(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = torch.stack(gradients)
+        dist.all_reduce(whole)
+        return whole[dist.get_rank()]
 
 
 def _as_config(config: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig:

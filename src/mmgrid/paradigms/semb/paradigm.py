@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,6 +27,7 @@ from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.windows import Windows, target_mask, windows
 from mmgrid.seeds import generator
 from mmgrid.training.errors import TrainingError
+from mmgrid.training.share import Share, weight_of
 
 # Items and users per block, by kind of device: activations should stay in a CPU's cache, and must fill a GPU.
 ENCODE_ITEMS = {"cpu": 128, "cuda": 2048}
@@ -190,6 +190,10 @@ class Semb(Embedding[SembModel]):
         return TokenTable.of(rows[0][:common] if rows else [], [row[common:] for row in rows])
 
 
+Drawn = tuple[np.ndarray, int, np.ndarray]
+"""Item rows of a window, the number of them before the first target, and the negatives that it draws."""
+
+
 class SembExamples:
     """One example per window, with its share of the batch's negatives; each epoch draws new negatives."""
 
@@ -208,37 +212,50 @@ class SembExamples:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def draw(self, index: int, epoch: int) -> tuple[np.ndarray, int, np.ndarray]:
+    def draw(self, index: int, epoch: int) -> Drawn:
         drawn = generator(self.seed, "negatives", epoch, index).integers(len(self.candidates), size=self.negatives)
         return self.windows.sequence(index), self.windows.n_context(index), self.candidates[drawn]
 
-    def collate(self, drawn: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Tensor]:
+    def units(self, drawn: Sequence[Drawn]) -> int:
+        """The number of targets."""
+        return sum(len(sequence) - n_context for sequence, n_context, _ in drawn)
+
+    def collate(self, drawn: Sequence[Drawn]) -> dict[str, Any]:
         """A batch in which each distinct item is packed, and so encoded, once."""
-        sequences, n_context, negatives = zip(*drawn, strict=True)
-        distinct, place = np.unique(np.concatenate([*sequences, *negatives]), return_inverse=True)
-        lengths = [len(sequence) for sequence in sequences]
-        in_sequences, in_negatives = np.split(place, [sum(lengths)])
-        log_chance = np.zeros(len(in_negatives))
+        return self._collate(drawn, drawn, Share())
+
+    def collate_share(self, drawn: Sequence[Drawn], share: Share) -> tuple[dict[str, Any], float]:
+        """Own sequences against the negatives of all, of which each process encodes its share."""
+        mine = drawn[share.part(len(drawn))]
+        batch = self._collate(mine or drawn[:1], drawn, share)
+        return batch | {"sizes": share.sizes(len(batch["log_chance"]))}, weight_of(self, mine, drawn, share)
+
+    def _collate(self, mine: Sequence[Drawn], drawn: Sequence[Drawn], share: Share) -> dict[str, Any]:
+        """The sequences of `mine`, and the share of the negatives of `drawn`."""
+        pool = np.concatenate([negatives for _, _, negatives in drawn])
+        log_chance = np.zeros(len(pool))
         if self.batch_negatives:
-            log_chance = self._log_chance(distinct, sum(lengths), len(in_negatives))
-            in_negatives = np.arange(len(distinct))
-        own = np.zeros((len(sequences), len(distinct)), bool)
+            n_places, n_drawn = sum(len(sequence) for sequence, _, _ in drawn), len(pool)
+            pool = np.unique(np.concatenate([*(sequence for sequence, _, _ in drawn), pool]))
+            log_chance = self._log_chance(pool, n_places, n_drawn)
+        sequences, n_context, _ = zip(*mine, strict=True)
+        places = np.concatenate(sequences)
+        lengths = [len(sequence) for sequence in sequences]
+        distinct, place = np.unique(np.concatenate([places, pool[share.part(len(pool))]]), return_inverse=True)
+        in_sequences, in_negatives = np.split(place, [len(places)])
+        own = np.zeros((len(sequences), len(pool)), bool)
         if self.batch_negatives:  # a user's own items are not there by chance, so no correction fits
-            own[np.repeat(np.arange(len(sequences)), lengths), in_sequences] = True
+            own[np.repeat(np.arange(len(sequences)), lengths), np.searchsorted(pool, places)] = True
         return pack(self.table, distinct).tensors() | {
             "sequences": torch.from_numpy(pad_right(np.split(in_sequences, np.cumsum(lengths)[:-1]))),
             "is_target": target_mask(sequences, n_context),
             "negatives": torch.from_numpy(in_negatives),
             "log_chance": torch.from_numpy(log_chance.astype(np.float32)),
-            "own": torch.from_numpy(own[:, in_negatives]),
+            "own": torch.from_numpy(own),
         }
 
     def _log_chance(self, items: np.ndarray, n_places: int, n_drawn: int) -> np.ndarray:
-        """The log-probability of each item to be among a batch's distinct items, from the windows or by a draw.
-
-        Several processes pool their negatives, so an item may be there once per process: the probabilities add up.
-        """
+        """The log-probability of each item to be among a batch's distinct items, from the windows or by a draw."""
         with np.errstate(divide="ignore"):  # log 0: a single item is always there
             missed = n_places * np.log1p(-self.share[items]) + n_drawn * np.log1p(-1 / len(self.candidates))
-        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-        return np.log(-np.expm1(missed)) + math.log(processes)
+        return np.log(-np.expm1(missed))

@@ -82,6 +82,9 @@ def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> MicroBatch:
     items = min(size * (length + 1) + values.negatives, counts.items)
     text = min(values.text_tokens, LONG * counts.text_tokens) + 1
     read, users = items * _places(text, whole=True), size * length
-    held = read / shares if values.rows_at_once is None else values.rows_at_once * ROW
-    towers = (Tower(shape.layers, read, held), Tower(USER_LAYERS, users, users / shares))
+    if values.rows_at_once is None:
+        items_read = Tower(shape.layers, read, parts=shares)
+    else:
+        items_read = Tower(shape.layers, read, values.rows_at_once * ROW)
+    towers = (items_read, Tower(USER_LAYERS, users, parts=shares))
     return MicroBatch(towers, users * (items if values.batch_negatives else values.negatives))

@@ -221,7 +221,8 @@ class Semid(Paradigm[PreTrainedModel]):
             seed=seed,
         ).among(coded)
         together = windows(histories, phase, length).with_target_among(coded) if self.config["every_position"] else None
-        return SemidExamples(chosen, together, self.prompt_parts(items), items, recipe, length, replay, seed)
+        parts, first = self.prompt_parts(items), self.tokens.first
+        return SemidExamples(chosen, together, parts, items, recipe, length, replay, seed, first_code=first)
 
     def beside_adapter(self, model: PreTrainedModel) -> Mapping[str, int]:
         """The token rows of the domain's codes."""

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from mmgrid.data import Items
 from mmgrid.paradigms.semid.spec import SemidRecipe
 from mmgrid.paradigms.shared.chat import Chat
-from mmgrid.paradigms.shared.dialogues import Dialogue, collate
+from mmgrid.paradigms.shared.dialogues import Dialogue, answer_tokens, collate
 from mmgrid.paradigms.shared.prompts import one_line
 from mmgrid.paradigms.shared.targets import Targets
 from mmgrid.paradigms.shared.windows import Windows
@@ -115,6 +115,8 @@ class SemidExamples:
         history_length: int,
         replay: float,
         seed: int,
+        *,
+        first_code: int,
     ):
         """Args:
         targets: of single examples and mixed tasks.
@@ -122,7 +124,10 @@ class SemidExamples:
         items: item dialogues are about the candidates.
         history_length: maximum items before a single target.
         replay: share of the item dialogues of known items; new items get all of theirs.
+        first_code: the first token that is a code.
         """
+        self.first_code = first_code
+        self.code_weight = recipe.code_weight if recipe.divisor == "weights" else 1.0
         self.targets = targets
         self.windows = windows
         self.parts = parts
@@ -160,6 +165,11 @@ class SemidExamples:
         if index < self.sequences + self.mixed:
             return self._mixed(index - self.sequences, epoch)
         return self._item_dialogue(index - self.sequences - self.mixed, epoch)
+
+    def units(self, drawn: Sequence[Dialogue]) -> float:
+        """What the loss divides by: the weights of the answers' tokens, or their number."""
+        codes = sum(int((one.is_answer & (one.tokens >= self.first_code)).sum()) for one in drawn)
+        return self.code_weight * codes + answer_tokens(drawn) - codes
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)

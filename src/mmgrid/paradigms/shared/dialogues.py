@@ -82,6 +82,11 @@ def collate(dialogues: Sequence[Dialogue], row_width: int = ROW_WIDTH) -> dict[s
     }
 
 
+def answer_tokens(dialogues: Sequence[Dialogue]) -> int:
+    """The number T of answer tokens, over which a mean loss is taken."""
+    return sum(int(dialogue.is_answer.sum()) for dialogue in dialogues)
+
+
 def answer_logits(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     """Logits for the answer tokens only: [T, V]."""
     return _forward(model, batch, lambda hidden: _at_places(hidden, batch)[None]).logits[0]

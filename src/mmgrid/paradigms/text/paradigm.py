@@ -27,7 +27,14 @@ from mmgrid.data import HeldOut, Histories, Items, Known, Phase
 from mmgrid.decoding.lm_head import lm_head_logits, vocabulary_of
 from mmgrid.paradigms.contract import CannotTrainError, Paradigm, Predictions, TrainingStart
 from mmgrid.paradigms.shared.cut_loss import cut_cross_entropy
-from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, answer_states, check_packing, collate
+from mmgrid.paradigms.shared.dialogues import (
+    Dialogue,
+    answer_logits,
+    answer_states,
+    answer_tokens,
+    check_packing,
+    collate,
+)
 from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
 from mmgrid.paradigms.shared.sliced_loss import fits_at_once, summed_cross_entropy
@@ -284,6 +291,8 @@ class TextExamples:
         question = self.prompts.question(self.targets.context(index, self.history_length))
         return Dialogue.of((question, self.prompts.answer(self.targets.item(index))))
 
+    units = staticmethod(answer_tokens)
+
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
 
@@ -301,6 +310,8 @@ class TextWindowExamples:
 
     def draw(self, index: int, epoch: int) -> Dialogue:
         return Dialogue.of(*self.prompts.turns(self.windows.sequence(index), self.windows.n_context(index)))
+
+    units = staticmethod(answer_tokens)
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
