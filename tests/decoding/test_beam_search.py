@@ -31,7 +31,7 @@ from transformers import (
     RwkvForCausalLM,
 )
 
-from mmgrid.decoding import lm_head, tree_search
+from mmgrid.decoding import branches, lm_head, tree_search
 from mmgrid.decoding.prompt_tree import PromptTree
 from mmgrid.decoding.tree_search import BeamResult, beam_search
 from mmgrid.decoding.trie import ItemTrie
@@ -253,7 +253,7 @@ def test_steps_read_nothing_back_and_compute_only_needed_logits(
         return found
 
     monkeypatch.setattr(tree_search, "PromptTree", Tree)
-    monkeypatch.setattr(tree_search, "lm_head_logits", counted_logits)
+    monkeypatch.setattr(branches, "lm_head_logits", counted_logits)
     model, trie, beams = make_model(attention=attention), ItemTrie(make_codes(120), TOKENS), 5
     ids, mask = make_prompts([9, 4])
     exclude, seeds = torch.tensor([[3, 4], [7, -1]]), torch.tensor([1, 2])

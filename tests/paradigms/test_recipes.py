@@ -139,6 +139,8 @@ def test_the_values_of_a_step_are_those_of_the_recipe() -> None:
         ("semb", {"order": "time", "rehearsal": 0.5}, "rehearsal mixes examples of all times"),
         ("semb", {"attention": "flash_attention_2", "precision": "float32"}, 'bfloat16 only; set precision = "bf16"'),
         ("text", {"engine": "vllm", "evaluation_precision": "bf16"}, "set engine_options = { dtype"),
+        ("semid", {"engine": "vllm", "renormalise": "vocabulary"}, 'set renormalise to "level" or "children"'),
+        ("semid", {"engine_options": {"dtype": "bfloat16"}}, "engine_options are for vLLM"),
         ("text", {"gradient_clipping": -1}, "greater than or equal to 0"),
         ("text", {"optimizer": "sgd"}, "'adamw', 'adam' or 'adamw_8bit'"),
     ],

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
-from mmgrid.decoding.lm_head import lm_head_logits
+from mmgrid.decoding.branches import Branches, ModelBranches
 from mmgrid.decoding.prompt_tree import PromptTree
 from mmgrid.decoding.renormalise import Renormalise
 from mmgrid.decoding.tie_order import seeded_tie_keys
@@ -73,25 +73,26 @@ def beam_search(
         return BeamResult(input_ids.new_empty(0, beam_width), torch.empty(0, beam_width, device=input_ids.device))
     check_tree_support(model)
     with evaluating(model):
-        tree = PromptTree(model, input_ids, attention_mask, room)
-        return _search(model, tree, trie, beam_width, renormalise, exclude, seeds)
+        branches = ModelBranches(model, PromptTree(model, input_ids, attention_mask, room))
+        return search(branches, trie, beam_width=beam_width, renormalise=renormalise, exclude=exclude, seeds=seeds)
 
 
-def _search(
-    model: PreTrainedModel,
-    tree: PromptTree,
+def search(
+    branches: Branches,
     trie: ItemTrie,
+    *,
     beam_width: int,
     renormalise: Renormalise,
-    exclude: Tensor | None,
-    seeds: Tensor | None,
+    exclude: Tensor | None = None,
+    seeds: Tensor | None = None,
 ) -> BeamResult:
-    hidden = tree.hidden
+    """The search of `beam_search`, over any branches. All tensors are on the trie's device."""
+    device = trie.first_item.device
     excluded = None if exclude is None or not exclude.shape[1] else _Excluded.of(exclude, trie)
-    nodes = torch.zeros(len(hidden), 1, dtype=trie.first_item.dtype, device=hidden.device)
-    scores = torch.zeros(len(hidden), 1, device=hidden.device)
+    nodes = torch.zeros(len(branches), 1, dtype=trie.first_item.dtype, device=device)
+    scores = torch.zeros(len(branches), 1, device=device)
     for depth, level in enumerate(trie.levels):
-        step, children = _children(model, hidden, trie.level_tokens[depth], level, nodes, renormalise)
+        step, children = _children(branches, trie.level_tokens[depth], level, nodes, renormalise)
         step = step + scores.unsqueeze(-1)
         if excluded is not None:
             step = step.masked_fill(excluded.all_below(depth, children), NOTHING)
@@ -99,7 +100,7 @@ def _search(
         nodes = children.flatten(1).gather(1, place)
         if depth + 1 < len(trie.levels):
             tokens = trie.level_tokens[depth][level.codes[nodes].long()]
-            hidden = tree.grow(tokens, place // level.fanout)
+            branches.grow(tokens, place // level.fanout)
     return _items(trie, nodes, scores, beam_width, excluded, seeds)
 
 
@@ -138,13 +139,13 @@ def _check(
 
 
 def _children(
-    model: PreTrainedModel, hidden: Tensor, tokens: Tensor, level: Level, nodes: Tensor, renormalise: Renormalise
+    branches: Branches, tokens: Tensor, level: Level, nodes: Tensor, renormalise: Renormalise
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities float32 [B, K, M] of the children of `nodes` [B, K], and the children [B, K, M].
 
-    hidden: [B, K, D], states at the nodes. tokens: [C], token ids of the level's codes.
+    branches: at the nodes. tokens: [C], token ids of the level's codes.
     """
-    found = lm_head_logits(model, hidden, tokens)
+    found = branches.logits(tokens)
     first = level.first[nodes].unsqueeze(-1)
     children = first + torch.arange(level.fanout, device=nodes.device, dtype=first.dtype)
     there = children < level.first[nodes + 1].unsqueeze(-1)
@@ -155,7 +156,7 @@ def _children(
     elif renormalise == "level":
         total = _log_total(found)
     else:
-        total = _log_total(lm_head_logits(model, hidden))
+        total = _log_total(branches.vocabulary_logits())
     return step - total, children
 
 

@@ -25,7 +25,7 @@ from mmgrid.backbone.load import load_model, load_tokenizer
 from mmgrid.backbone.random_weights import with_random_weights
 from mmgrid.backbone.token_rows import append_token_rows, keep_token_rows, token_tables
 from mmgrid.data import Histories, Items, Phase
-from mmgrid.decoding import ItemTrie, beam_search
+from mmgrid.decoding import ItemTrie
 from mmgrid.decoding.lm_head import lm_head_logits, vocabulary_of
 from mmgrid.decoding.tree_support import check_tree_support
 from mmgrid.evaluation import list_ranks
@@ -34,13 +34,14 @@ from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, P
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, entry_of, with_code_tokens
 from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
+from mmgrid.paradigms.semid.searching import searching
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
 from mmgrid.paradigms.semid.token_rows import moved_rows, rows_seed
 from mmgrid.paradigms.shared.cut_loss import cut_cross_entropy
 from mmgrid.paradigms.shared.dialogues import answer_states, check_packing
 from mmgrid.paradigms.shared.dot_product import check_histories
-from mmgrid.paradigms.shared.padding import pad_left, pad_right
+from mmgrid.paradigms.shared.padding import pad_right
 from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
 from mmgrid.paradigms.shared.targets import targets
 from mmgrid.paradigms.shared.windows import windows
@@ -291,7 +292,6 @@ class Semid(Paradigm[PreTrainedModel]):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Beam search for the k best items of a trie: item rows int64 [users, k], scores float32 [users, k]."""
         check_histories(histories)
-        width = max(k, self.recipe.beam_width)
         trie, parts = trie.to(model.device), self.prompt_parts(items)
         recent = histories.last(self.config["history_length"])
         ask = self._official_prompt if self.official else parts.next_codes_prompt
@@ -302,22 +302,20 @@ class Semid(Paradigm[PreTrainedModel]):
         best = np.full((len(prompts), k), -1, np.int64)
         scores = np.full((len(prompts), k), -np.inf, np.float32)
         block = USERS_PER_BLOCK.get(model.device.type, 256)
-        for start in range(0, len(order), block):
-            users = order[start : start + block]
-            input_ids, mask = pad_left([prompts[user] for user in users])
-            found = beam_search(
-                model,
-                input_ids.to(model.device),
-                None if mask.all() else mask.to(model.device),
-                trie,
-                beam_width=width,
-                renormalise=self.recipe.renormalise,
-                exclude=_history_items(histories, users).to(model.device) if self.recipe.masked == "own" else None,
-                seeds=torch.from_numpy(histories.users[users]).to(model.device),
-            )
-            if found.scores.isnan().any():
-                raise ValueError(f"scores of users {users.min()} to {users.max()} hold NaN: the model is broken")
-            best[users], scores[users] = found.items[:, :k].cpu().numpy(), found.scores[:, :k].cpu().numpy()
+        with searching(self, model) as search_in:
+            for start in range(0, len(order), block):
+                users = order[start : start + block]
+                found = search_in(
+                    [prompts[user] for user in users],
+                    trie,
+                    beam_width=max(k, self.recipe.beam_width),
+                    renormalise=self.recipe.renormalise,
+                    exclude=_history_items(histories, users).to(model.device) if self.recipe.masked == "own" else None,
+                    seeds=torch.from_numpy(histories.users[users]).to(model.device),
+                )
+                if found.scores.isnan().any():
+                    raise ValueError(f"scores of users {users.min()} to {users.max()} hold NaN: the model is broken")
+                best[users], scores[users] = found.items[:, :k].cpu().numpy(), found.scores[:, :k].cpu().numpy()
         return best, scores
 
     def prompt_parts(self, items: Items) -> PromptParts:

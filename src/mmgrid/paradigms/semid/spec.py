@@ -11,6 +11,7 @@ from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
 from mmgrid.paradigms.semid.layouts import LC_REC
 from mmgrid.paradigms.semid.work import batch, evaluation_work, training_work
+from mmgrid.paradigms.shared.engine_options import Engine, check_engine
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.work import Work
 
@@ -20,7 +21,7 @@ MODEL_VALUES = ("text_tokens", "title_tokens", "history_length", "every_position
 class SemidRecipe(DialogueRecipe):
     """All values of semid. The defaults are the paper's, for a pretrained backbone."""
 
-    EVALUATION = ("beam_width", "renormalise", "hits", "masked")
+    EVALUATION = ("beam_width", "renormalise", "hits", "masked", "engine", "engine_options")
 
     title_tokens: int = Field(default=32, ge=1, description="tokens of a title in a dialogue")
     text_tokens: int = Field(default=64, ge=1, description="tokens of a description in a dialogue")
@@ -55,6 +56,25 @@ class SemidRecipe(DialogueRecipe):
         json_schema_extra={"absent_means": "own"},
         description="what is left out of a user's list: the user's history, or nothing",
     )
+    engine: Engine = Field(
+        default="huggingface",
+        json_schema_extra={"absent_means": "huggingface"},
+        description="beam search over the model in memory, or over next tokens that vLLM scores",
+    )
+    engine_options: dict[str, Any] = Field(
+        default={}, json_schema_extra={"absent_means": {}}, description="further arguments of `vllm.LLM`"
+    )
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> "SemidRecipe":
+        taken = frozenset({"model", "tokenizer", "folder", "seed", "logprobs_mode", "max_logprobs"})
+        check_engine(self.engine, self.engine_options, self.evaluation_precision, taken)
+        if self.engine == "vllm" and self.renormalise == "vocabulary":
+            raise ValueError(
+                'engine = "vllm" scores the codes of a level; set renormalise to "level" or "children", or '
+                'engine = "huggingface"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _hits_fit(self) -> "SemidRecipe":

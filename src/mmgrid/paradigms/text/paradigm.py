@@ -12,13 +12,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.load import load_model, load_tokenizer
@@ -39,6 +37,7 @@ from mmgrid.paradigms.shared.dot_product import check_histories
 from mmgrid.paradigms.shared.prompts import Prompts, one_line
 from mmgrid.paradigms.shared.sliced_loss import fits_at_once, summed_cross_entropy
 from mmgrid.paradigms.shared.targets import Targets, targets
+from mmgrid.paradigms.shared.vllm_engine import written
 from mmgrid.paradigms.shared.windows import Windows, windows
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, TitleGenerator, VllmGenerator
 from mmgrid.paradigms.text.grounding import Grounding, popularity_factor
@@ -238,11 +237,10 @@ class Text(Paradigm[PreTrainedModel]):
         elif self.recipe.engine == "huggingface":
             yield HuggingFaceGenerator(model, self.tokenizer, title_tokens=self.config["title_tokens"])
         else:
-            with TemporaryDirectory(prefix="mmgrid-") as folder, _in_main_memory(model):
-                self.save(model, Path(folder))
+            with written(self, model) as folder:
                 options = self.recipe.engine_options
                 title_tokens = self.config["title_tokens"]
-                generator = VllmGenerator(Path(folder), title_tokens=title_tokens, seed=self.seed, **options)
+                generator = VllmGenerator(folder, title_tokens=title_tokens, seed=self.seed, **options)
                 try:
                     yield generator
                 finally:
@@ -315,19 +313,6 @@ class TextWindowExamples:
 
     def collate(self, drawn: Sequence[Dialogue]) -> dict[str, Tensor]:
         return collate(drawn)
-
-
-@contextmanager
-def _in_main_memory(model: nn.Module) -> Iterator[None]:
-    """Keeps the model in main memory within, so that its GPU memory is free for an engine."""
-    place = next(model.parameters()).device
-    model.to("cpu")
-    if place.type == "cuda":
-        torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
-        model.to(place)
 
 
 def own_grounding(

@@ -1,6 +1,5 @@
 """The recipe and the spec of `text`."""
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,12 +8,12 @@ from mmgrid.backbone.shape import Shape
 from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import OFFICIAL_TRAINING, DialogueRecipe
+from mmgrid.paradigms.shared.engine_options import Engine, check_engine
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.text.layouts import BIGREC
 from mmgrid.paradigms.text.work import batch, evaluation_work, training_work
 from mmgrid.paradigms.work import Work
 
-Engine = Literal["huggingface", "vllm"]
 MODEL_VALUES = (
     "prompt",
     "text_tokens",
@@ -79,20 +78,8 @@ class TextRecipe(DialogueRecipe):
 
     @model_validator(mode="after")
     def _engine_options_fit(self) -> "TextRecipe":
-        if self.engine_options and self.engine != "vllm":
-            raise ValueError('engine_options are for vLLM; set engine = "vllm", or leave them out')
-        if self.engine == "vllm" and self.evaluation_precision != "float32":
-            raise ValueError(
-                'evaluation_precision is for engine = "huggingface"; set engine_options = { dtype = "bfloat16" } for vLLM'
-            )
-        if taken := sorted(self.engine_options.keys() & {"model", "tokenizer", "folder", "title_tokens", "seed"}):
-            raise ValueError(
-                f"engine_options: {taken[0]} is set by the recipe, the grid or the checkpoint; leave it out"
-            )
-        try:
-            json.dumps(self.engine_options, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"engine_options: {error}; use strings, numbers, booleans, lists and tables") from None
+        taken = frozenset({"model", "tokenizer", "folder", "title_tokens", "seed"})
+        check_engine(self.engine, self.engine_options, self.evaluation_precision, taken)
         return self
 
 

@@ -1,7 +1,4 @@
-"""Titles through vLLM, from a checkpoint folder. vLLM is an extra: `pip install "mmgrid[vllm]"`.
-
-The class works on a CPU and on a GPU, depending on how vLLM was built.
-"""
+"""Titles through vLLM, from a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from mmgrid.backbone.load import load_tokenizer
 from mmgrid.paradigms.shared.prompts import as_title
+from mmgrid.paradigms.shared.vllm_engine import start_engine, stop_engine
 from mmgrid.paradigms.text.engines.contract import Prompt, stop_tokens
 from mmgrid.seeds import derive
 
@@ -36,7 +33,6 @@ class VllmGenerator:
         decoding: Decoding = "sampling",
         temperature: float = 0.6,
         seed: int = 0,
-        dtype: str = "float32",
         **engine: Any,
     ):
         """Start an engine on a checkpoint.
@@ -45,21 +41,15 @@ class VllmGenerator:
             folder: a Hugging Face folder with its tokenizer.
             title_tokens: maximum tokens of a title.
             temperature: of samples; default: as in the official code.
-            dtype: of weights and computation; by itself, vLLM would use a 16-bit format for float32 weights.
-            engine: further arguments of `vllm.LLM`, such as `tensor_parallel_size`. `gpu_memory_utilization` defaults
-                to the GPU's free memory.
+            engine: further arguments of `start_engine`.
         """
-        try:
-            from vllm import LLM  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise ImportError(f'vLLM cannot be imported ({error}): pip install "mmgrid[vllm]"') from error
+        self.engine = start_engine(folder, seed=seed, **engine)
         self.tokenizer = load_tokenizer(folder)
         self.title_tokens = title_tokens
         self.decoding = decoding
         self.temperature = temperature
         self.seed = seed
         self.stops = stop_tokens(self.tokenizer)
-        self.engine = LLM(model=str(folder), dtype=dtype, seed=seed, **{**_free_memory(), **engine})
 
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
         """See `TitleGenerator`. Raises ValueError if a prompt has no tokens."""
@@ -74,7 +64,7 @@ class VllmGenerator:
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
-        self.engine.llm_engine.engine_core.shutdown()
+        stop_engine(self.engine)
 
     def _by_sampling(self, prompts: list[list[int]], n: int) -> list[list[str]]:
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
@@ -114,14 +104,6 @@ class VllmGenerator:
 def by_frequency(titles: Sequence[str]) -> list[str]:
     """The titles sorted by how often each one was sampled, most frequent first."""
     return [title for title, count in Counter(titles).most_common() for _ in range(count)]
-
-
-def _free_memory() -> dict[str, float]:
-    """The share of a GPU's memory for the engine: what other models, such as an embedder, leave free."""
-    if not torch.cuda.is_available():
-        return {}
-    free, total = torch.cuda.mem_get_info()
-    return {"gpu_memory_utilization": round(0.95 * free / total, 2)}
 
 
 def _inputs(prompts: list[list[int]]) -> list[Any]:
