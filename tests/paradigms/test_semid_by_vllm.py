@@ -31,6 +31,7 @@ class Engine:
         assert options["max_logprobs"] == 8
         assert options["logprobs_mode"] == "processed_logprobs"
         assert options["max_model_len"] == 99
+        assert len(list(folder.glob("*.safetensors"))) == 1, "vLLM reads them all as weights"
         self.model: PreTrainedModel = load_model(folder)
         self.requests = 0
         self.stopped = False

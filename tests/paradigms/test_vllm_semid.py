@@ -40,7 +40,7 @@ def test_the_same_items_come_first(tmp_path: Path, renormalise: str) -> None:
         seed=0,
     )
     histories = make_histories([[(user * 7 + step) % 40 for step in range(9)] for user in range(20)])
-    training = semid_recipe().training("pretrain").model_copy(update={"epochs": 4, "learning_rate": 3e-3})
+    training = semid_recipe().training("pretrain").model_copy(update={"epochs": 20, "learning_rate": 3e-3})
     fit(model, paradigm.examples(histories, ITEMS, PHASE, 0), paradigm.loss, training, tmp_path, seed=0)
     expected, scores = paradigm.recommend(model, histories, ITEMS, BEAMS)
     assert len(np.unique(expected[:, 0])) > 3, "otherwise there is nothing to compare"

@@ -170,12 +170,16 @@ class Semid(Paradigm[PreTrainedModel]):
 
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Write the model, the tokenizer with code tokens, the codes, and `mmgrid.json` with the blocks of rows."""
-        model.save_pretrained(str(folder))
-        with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
+        self.save_model(model, folder)
         self.tokens.save_codes(self.codes, folder)
         (folder / FACTS_FILE).write_text(
             json.dumps({"paradigm": self.name, **self.facts(model)}) + "\n", encoding="utf-8"
         )
+
+    def save_model(self, model: PreTrainedModel, folder: Path) -> None:
+        """Write the model and the tokenizer with code tokens alone."""
+        model.save_pretrained(str(folder))
+        with_code_tokens(self.tokenizer, self.tokens).save_pretrained(str(folder))
 
     def facts(self, model: nn.Module) -> dict[str, Any]:
         """The token blocks of a model, as its `mmgrid.json` declares them for merges."""

@@ -36,7 +36,7 @@ def searching(semid: Semid, model: PreTrainedModel) -> Iterator[Search]:
     if semid.recipe.engine == "huggingface":
         yield in_memory
         return
-    with written(semid, model) as folder:
+    with written(semid.save_model, model) as folder:
         most = semid.codes.codes_per_level
         engine = start_engine(folder, max_logprobs=most, **ENGINE_OPTIONS, **semid.recipe.engine_options)
 

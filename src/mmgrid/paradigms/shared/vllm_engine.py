@@ -3,7 +3,7 @@
 It works on a CPU and on a GPU, depending on how vLLM was built.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-
-from mmgrid.paradigms.contract import Paradigm
 
 
 def start_engine(folder: Path, *, dtype: str = "float32", **options: Any) -> Any:
@@ -39,11 +37,14 @@ def stop_engine(engine: Any) -> None:
 
 
 @contextmanager
-def written(paradigm: Paradigm[Any], model: nn.Module) -> Iterator[Path]:
-    """The model as a checkpoint in a folder within, for an engine, which has the GPU for itself meanwhile."""
+def written(save: Callable[[Any, Path], None], model: nn.Module) -> Iterator[Path]:
+    """The model in a folder within, for an engine, which has the GPU for itself meanwhile.
+
+    save: writes the model and its tokenizer in Hugging Face layout, and no other safetensors, which vLLM would read.
+    """
     place = next(model.parameters()).device
     with TemporaryDirectory(prefix="mmgrid-") as folder:
-        paradigm.save(model, Path(folder))
+        save(model, Path(folder))
         model.to("cpu")
         if place.type == "cuda":
             torch.cuda.empty_cache()

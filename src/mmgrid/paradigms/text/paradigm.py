@@ -237,7 +237,7 @@ class Text(Paradigm[PreTrainedModel]):
         elif self.recipe.engine == "huggingface":
             yield HuggingFaceGenerator(model, self.tokenizer, title_tokens=self.config["title_tokens"])
         else:
-            with written(self, model) as folder:
+            with written(self.save, model) as folder:
                 options = self.recipe.engine_options
                 title_tokens = self.config["title_tokens"]
                 generator = VllmGenerator(folder, title_tokens=title_tokens, seed=self.seed, **options)
