@@ -11,6 +11,7 @@ BENCHMARKS = (
     "semid_training",
     "item_trie",
     "beam_search",
+    "batch_recommend",
     "merge_sweeps",
     "merge_speed",
 )

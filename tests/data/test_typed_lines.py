@@ -84,3 +84,20 @@ def test_descriptions_of_items_that_preparation_drops_are_not_kept(tmp_path):
     assert "rare" not in one.catalogue.ids
     with pytest.raises(DataError, match="no interactions are left"):
         filter_interactions(lean, min_interactions=9)
+
+
+@pytest.mark.parametrize(
+    ("unit", "times", "first", "since"),
+    [
+        (None, ["1660000000", " 1660000001", "1660000002.0"], "2022-08-08 23:06:40", [0, 1, 2]),
+        ("s", ['"1660000000"', "+1660000001", "01660000002"], "2022-08-08 23:06:40", [0, 1, 2]),
+        ("%d%m%Y", ["09082022", "10082022", "01092022"], "2022-08-09 00:00:00", [0, 86_400, 23 * 86_400]),
+    ],
+)
+def test_times_of_text_files_whichever_way_they_are_parsed(tmp_path, unit, times, first, since):
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_text("user_id,item_id,timestamp\n" + "".join(f"u,B,{time}\n" for time in times))
+    items.write_text("item_id,title\nB,Title\n")
+    found = read_files(log, items, "shop", TableOptions(time_unit=unit)).interactions["timestamp"]
+    assert str(found.cast(pl.Datetime("ms"))[0]) == first
+    assert (found - found[0]).to_list() == [1000 * seconds for seconds in since]

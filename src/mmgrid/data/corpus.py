@@ -122,7 +122,9 @@ class Corpus:
         interactions.write_parquet(
             folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
         )
-        self.catalogue.table().write_parquet(folder / ITEMS_FILE, compression_level=_LEVEL)
+        self.catalogue.table().write_parquet(
+            folder / ITEMS_FILE, compression_level=_LEVEL, row_group_size=_TEXTS_AT_ONCE
+        )
 
     def interactions_table(self) -> pl.DataFrame:
         """The table with columns user_id, item_id, timestamp: n rows."""
@@ -170,6 +172,7 @@ class Corpus:
 
 
 _NAME_KEY = "mmgrid.domain"
+_TEXTS_AT_ONCE = 1 << 14  # in memory while they are written
 _LEVEL = 1  # of zstd: half the time of the default, a twentieth larger
 
 

@@ -186,7 +186,8 @@ class _Rows:
         return len(self.places)
 
     def kept(self, mask: npt.NDArray[np.bool_]) -> "_Rows":
-        return _Rows(self.places[mask], self.users[mask], self.items[mask], self.times[mask])
+        rows = np.flatnonzero(mask)
+        return _Rows(self.places[rows], self.users[rows], self.items[rows], self.times[rows])
 
 
 class _Steps:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -28,14 +29,23 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
     return _header(path, wanted, encoding)[1]
 
 
-def read(path: Path, names: list[str], encoding: str | None = None, repairs: Repairs | None = None) -> Iterator[Piece]:
+def read(
+    path: Path,
+    names: list[str],
+    encoding: str | None = None,
+    repairs: Repairs | None = None,
+    numbers: Sequence[str] = (),
+) -> Iterator[Piece]:
     """The wanted columns as text, one piece for each block of the file; rows without any value are left out.
+
+    Args:
+        numbers: columns that are Int64 in pieces where each row holds a whole number.
 
     Raises DataError if a column is missing, or a row has too few or too many values and is not to be left out.
     """
     rows_before = 0
     repairs = repairs or Repairs()
-    for number, (block, separator, table, lines) in enumerate(_tables(path, names, encoding, repairs)):
+    for number, (block, separator, table, lines) in enumerate(_tables(path, names, encoding, repairs, numbers)):
         if lines is None:
             where = partial(_lines_in, path, names, encoding, repairs, block, separator)
             again = partial(_lines_of, path, names, encoding, repairs, number)
@@ -49,13 +59,16 @@ _Table = tuple[Block, str, pl.DataFrame, list[int] | None]
 """A block without the header, the separator, the block's table, and the lines of its rows where they are known."""
 
 
-def _tables(path: Path, names: list[str], encoding: str | None, repairs: Repairs) -> Iterator[_Table]:
+def _tables(
+    path: Path, names: list[str], encoding: str | None, repairs: Repairs, numbers: Sequence[str] = ()
+) -> Iterator[_Table]:
     separator, header = _header(path, tuple(names), encoding)
     require_columns(header, names, path)
     for name in names:
         if header.count(name) > 1:
             raise DataError(f"{path}: has {header.count(name)} columns called {name}; rename all but one")
     schema = {str(place): pl.String for place in range(len(header))}
+    whole = {str(header.index(name)): pl.Int64 for name in numbers}
     chosen = [pl.col(str(header.index(name))).alias(name) for name in names]
     begun = False
     skip = repairs.skip if repairs.skip_bad_lines else None
@@ -65,16 +78,21 @@ def _tables(path: Path, names: list[str], encoding: str | None, repairs: Repairs
             block, begun = _without_blank_start(_after_header(block, separator)), True
         if not block.data:
             continue
-        lines = None
-        try:
-            table = (
-                pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
-                .filter(~pl.all_horizontal(pl.all().is_null()))
-                .select(chosen)
-            )
-        except pl.exceptions.PolarsError:
+        lines, table = None, _parsed(block, separator, schema | whole, chosen) if whole else None
+        if table is None or table.select(numbers).null_count().row(0) != (0,) * len(numbers):
+            table = _parsed(block, separator, schema, chosen)
+        if table is None:
             table, lines = _by_rows(path, block, header, names, separator, repairs)
         yield block, separator, table, lines
+
+
+def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
+    """The chosen columns of the rows that hold any value; None if Polars refuses the block."""
+    try:
+        table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
+    except pl.exceptions.PolarsError:
+        return None
+    return table.filter(~pl.all_horizontal(pl.all().is_null())).select(chosen)
 
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:

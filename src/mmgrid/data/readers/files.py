@@ -116,28 +116,36 @@ def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[Log, bool]:
     options, repairs = reading.options, reading.repairs
     names = names_of(files[0], options)
     times = Times(names.time, options.time_unit, reading.latest_ms)
-    parts = [pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})]
+    users, items = ([pl.Series([], dtype=pl.String)] for _ in range(2))
 
     def add(piece: Piece) -> None:
         piece = one_domain(piece, names, reading.domain)
         if names.rating is not None and options.min_rating is not None:
             piece = piece.kept(ratings(piece, names.rating) >= options.min_rating)
-        part = pl.DataFrame({"user_id": ids(piece, names.user), "item_id": ids(piece, names.item)})
+        of_user, of_item = ids(piece, names.user), ids(piece, names.item)
         times.add(piece)
-        parts.append(part)
+        users.append(of_user)
+        items.append(of_item)
 
     for path in files:
         for piece in _interaction_pieces(path, names, options, repairs):
             repairs.good_rows(piece, add)
-    table = pl.concat(parts).with_columns(times.milliseconds(repairs).alias("timestamp"))
-    if table["timestamp"].null_count():
-        table = table.filter(pl.col("timestamp").is_not_null())
-    if table.is_empty() and names.domain is not None:
+    timestamps = times.milliseconds(repairs)
+    kept = timestamps.is_not_null()
+    if not kept.any() and names.domain is not None:
         _no_rows(files, reading.domain, names, options)
-    if table.is_empty() and options.min_rating is not None:
+    if not kept.any() and options.min_rating is not None:
         raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
     reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
-    return Log.of(table), reviews
+    log = Log(_numbered(users, kept), _numbered(items, kept), timestamps.drop_nulls().to_numpy())
+    return log, reviews
+
+
+def _numbered(parts: list[pl.Series], kept: pl.Series) -> Numbered:
+    """The kept rows of a column as numbers; its parts are given up, since they may fill half of the memory."""
+    column = pl.concat(parts, rechunk=True)
+    parts.clear()
+    return Numbered.of(column if kept.all() else column.filter(kept))
 
 
 def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
@@ -146,7 +154,8 @@ def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs
     if tables.file_format(path) == "jsonl":
         return json_lines.read_interactions(path, names.user, names.item, names.time, others, repairs)
     columns = list(dict.fromkeys([names.user, names.item, names.time, *others]))
-    return tables.read(path, columns, options.encoding, repairs)
+    numbers = [] if "%" in (options.time_unit or "") else [names.time]  # a form may count zeros at the start
+    return tables.read(path, columns, options.encoding, repairs, numbers)
 
 
 def item_table(files: Sequence[Path], options: TableOptions) -> pl.DataFrame:
@@ -192,7 +201,7 @@ def _items(
     for path in files:
         for piece in _item_pieces(path, names, reading.options, repairs):
             repairs.good_rows(piece, add)
-    found = pl.concat(parts)
+    found = pl.concat(parts, rechunk=True)
     distinct = _first_rows(found)
     if required:
         repairs.repeated_items += len(found) - len(distinct)

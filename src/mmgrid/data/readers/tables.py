@@ -3,7 +3,7 @@
 Only the wanted columns are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,11 +65,21 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
     return columns
 
 
-def read(path: Path, names: list[str], encoding: str | None = None, repairs: Repairs | None = None) -> Iterator[Piece]:
-    """The wanted columns of all rows, in pieces. Raises DataError if one is missing, or the file is unreadable."""
+def read(
+    path: Path,
+    names: list[str],
+    encoding: str | None = None,
+    repairs: Repairs | None = None,
+    numbers: Sequence[str] = (),
+) -> Iterator[Piece]:
+    """The wanted columns of all rows, in pieces. Raises DataError if one is missing, or the file is unreadable.
+
+    Args:
+        numbers: columns of text files that may be read as whole numbers, see `delimited.read`.
+    """
     kind = file_format(path)
     if kind == "delimited":
-        yield from delimited.read(path, names, encoding, repairs)
+        yield from delimited.read(path, names, encoding, repairs, numbers)
         return
     assert kind != "jsonl", "its values need types; see `json_lines`"
     require_columns(column_names(path), names, path)

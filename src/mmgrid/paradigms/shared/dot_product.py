@@ -76,13 +76,13 @@ def check_histories(histories: Histories) -> None:
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """torch.topk, with ties in the order of item rows."""
-    value, index = torch.topk(scores, k, dim=1)
-    index, by_row = index.sort(dim=1)
-    value, by_score = value.gather(1, by_row).sort(dim=1, descending=True, stable=True)
+    beyond = min(k + 1, scores.shape[1])  # one more tells whether others tie with the last one
+    value, index = torch.topk(scores, beyond, dim=1)
+    crowded = (value[:, k - 1 : k] == value[:, k:]).any(1) & ~value[:, k - 1].isneginf()
+    index, by_row = index[:, :k].sort(dim=1)
+    value, by_score = value[:, :k].gather(1, by_row).sort(dim=1, descending=True, stable=True)
     index = index.gather(1, by_score)
     # If more items tie with the last one than fit, topk returns any of them: sort all items of these users.
-    last = value[:, -1:]
-    crowded = ((scores >= last).sum(1) > k) & ~last[:, 0].isneginf()
     if crowded.any():
         value[crowded], index[crowded] = (
             part[:, :k] for part in scores[crowded].sort(dim=1, descending=True, stable=True)
@@ -96,13 +96,15 @@ def _masked_scores(
     """Yields (first user, scores float32 [B, N]) per block; -inf where an item may not be recommended."""
     no_candidate = torch.ones(len(items), dtype=torch.bool, device=items.device)
     no_candidate[torch.as_tensor(catalogue.candidates, device=items.device)] = False
+    some, bounded = bool(no_candidate.any()), _surely_finite(users, items)
     offsets = np.asarray(histories.offsets)
     for start, stop in _blocks(len(users), len(items)):
         with autocast(users.device.type, "float32"):
             scores = users[start:stop].float() @ items.T.float()
-        if not torch.isfinite(scores).all():
+        if not bounded and not torch.isfinite(scores).all():
             raise ValueError(f"scores of users {start} to {stop - 1} hold NaN or infinity: the model is broken")
-        scores.masked_fill_(no_candidate, float("-inf"))
+        if some:
+            scores.masked_fill_(no_candidate, float("-inf"))
         seen = np.asarray(histories.items[offsets[start] : offsets[stop]], np.int64)
         owner = np.repeat(np.arange(stop - start), np.diff(offsets[start : stop + 1]))
         scores[torch.as_tensor(owner, device=scores.device), torch.as_tensor(seen, device=scores.device)] = float(
@@ -110,6 +112,14 @@ def _masked_scores(
         )
         yield start, scores
         del scores  # before the next ones are computed
+
+
+def _surely_finite(users: Tensor, items: Tensor) -> bool:
+    """Whether no product can be NaN or overflow: none is larger than the product of the lengths of its vectors."""
+    if not len(users) or not len(items):
+        return True
+    longest = [vectors.float().norm(dim=1).amax() for vectors in (users, items)]
+    return bool(longest[0] * longest[1] < torch.finfo(torch.float32).max / 2)  # false for NaN
 
 
 def _blocks(n_users: int, n_items: int) -> Iterator[tuple[int, int]]:
