@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 _BITS = 64
+_AT_ONCE = 1 << 20  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,10 @@ class Numbered:
         rows = np.empty(len(order), np.int32)
         rows[order] = np.cumsum(first, dtype=np.int32) - 1
         ids = column.gather(order[first])
-        if (ids.gather(rows.view(np.uint32)) != column).any():  # two ids of one hash
+        if any(
+            (ids.gather(rows[start : start + _AT_ONCE].view(np.uint32)) != column[start : start + _AT_ONCE]).any()
+            for start in range(0, len(column), _AT_ONCE)
+        ):  # two ids of one hash
             ids = column.unique()
             rows = row_of(column, ids).to_numpy()
         return cls(ids, rows)

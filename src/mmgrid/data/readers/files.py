@@ -201,7 +201,7 @@ def _items(
     for path in files:
         for piece in _item_pieces(path, names, reading.options, repairs):
             repairs.good_rows(piece, add)
-    found = pl.concat(parts, rechunk=True)
+    found = pl.concat(parts)  # in its chunks: a copy of all texts would double their memory
     distinct = _first_rows(found)
     if required:
         repairs.repeated_items += len(found) - len(distinct)
