@@ -148,3 +148,11 @@ def test_the_values_of_a_step_are_those_of_the_recipe() -> None:
 def test_values_that_do_not_go_together_are_refused(paradigm: str, given: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(problem)):
         _resolve(paradigm, **given)
+
+
+@pytest.mark.parametrize("paradigm", ["text", "semid"])
+def test_trainings_with_micro_batches_have_a_fingerprint_of_their_own(paradigm: str) -> None:
+    spec = PARADIGMS[paradigm]
+    one, several = (_resolve(paradigm, accumulation=number) for number in (1, 2))
+    assert spec.more_training_values(one, "pretrain", "closed") == {}
+    assert spec.more_training_values(several, "pretrain", "closed") == {"micro_batches": "averaged"}

@@ -213,6 +213,12 @@ class DialogueRecipe(Recipe):
     def training(self, phase: str) -> TrainingRecipe:
         return super().training(phase).model_copy(update={"warmup_steps": self.warmup_steps})
 
+    @property
+    def averaged(self) -> dict[str, str]:
+        """What belongs to a checkpoint's identity if a step has several micro-batches, whose sum was once taken for their
+        mean."""
+        return {"micro_batches": "averaged"} if self.accumulation > 1 else {}
+
     def most_targets(self, phase: str) -> int | None:
         """Maximum targets per user in a phase; None takes all."""
         return self.targets_per_user if phase == "pretrain" else None

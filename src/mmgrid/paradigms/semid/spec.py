@@ -126,7 +126,7 @@ class SemidSpec(ParadigmSpec):
     def more_training_values(self, recipe: SemidRecipe, phase: str, catalogue: str) -> dict[str, Any]:
         # Each epoch contains the dialogues of all new items, even if it repeats only a share of the others.
         later = catalogue == "open" and phase not in ("pretrain", "all")
-        return {"new_items": "told"} if later else {}
+        return recipe.averaged | ({"new_items": "told"} if later else {})
 
     def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
         assert shape is not None

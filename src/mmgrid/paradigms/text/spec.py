@@ -117,6 +117,9 @@ class TextSpec(ParadigmSpec):
         names = MODEL_VALUES if recipe.every_position else MODEL_VALUES[:-1]
         return {name: getattr(recipe, name) for name in names}
 
+    def more_training_values(self, recipe: TextRecipe, phase: str, catalogue: str) -> dict[str, Any]:
+        return recipe.averaged
+
     def training_work(self, values: Any, phase: str, counts: Counts, shape: Shape | None, recomputed: bool) -> Work:
         assert shape is not None
         return training_work(values, phase, counts, shape, recomputed)
