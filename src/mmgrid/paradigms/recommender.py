@@ -142,7 +142,7 @@ class Recommender:
         ids, titles = known.items.ids, known.items.titles
         return [
             [
-                Recommendation(str(ids[row]), titles[row], float(score))
+                Recommendation(str(ids[row]), titles[int(row)], float(score))
                 for row, score in zip(own, own_scores, strict=True)
                 if row >= 0
             ]

@@ -109,7 +109,7 @@ def add_codes(
 
 
 def _taken(items: Items, rows: np.ndarray) -> Items:
-    some = rows.tolist()
+    some: list[int] = rows.tolist()
     titles, descriptions = [items.titles[row] for row in some], [items.descriptions[row] for row in some]
     return Items(items.ids[rows], titles, descriptions, np.arange(len(rows)))
 

@@ -147,7 +147,7 @@ class Grounding:
         the position of the nearest title among the user's titles, int64 [B, N]."""
         self._check(titles, histories, items, factor)
         rows, group_of = _groups(items, self.name)
-        generated = _GeneratedTitles.of(titles, self, [self.name(items.titles[row]) for row in rows])
+        generated = _GeneratedTitles.of(titles, self, [self.name(items.titles[int(row)]) for row in rows])
         no_candidate = ~items.is_candidate()
         most = max(map(len, titles), default=1) or 1
         at_once = max(1, _BLOCK_ELEMENTS // (max(most, 2) * max(len(items), 1)))

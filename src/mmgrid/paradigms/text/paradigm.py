@@ -209,7 +209,8 @@ class Text(Paradigm[PreTrainedModel]):
         recent = histories.last(self.config["history_length"])
         if self.official is not None:
             asked = [
-                self.official.question([items.titles[row] for row in recent.of(user)]) for user in range(len(recent))
+                self.official.question([items.titles[int(row)] for row in recent.of(user)])
+                for user in range(len(recent))
             ]
             with self._engine(model) as generator:
                 generated = generator.titles(asked, max(self.official.beams, self.recipe.titles))
