@@ -1,12 +1,12 @@
 """data prepare into a folder that exists: an earlier output is replaced as a whole, everything else is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from kits.tiny_grid import Answer, bytes_below, mmgrid, write_raw_grid
-from mmgrid.data import Items
 
 TABLES = {"interactions.parquet", "items.parquet"}
 
@@ -42,10 +42,14 @@ def test_an_end_between_the_two_files_leaves_the_earlier_ones(
     assert _prepare(raw, tmp_path / "out", "--min-interactions", "9").code == 0
     before = bytes_below(tmp_path)
 
-    def fail(self: Items) -> pl.DataFrame:
-        raise error
+    write = pl.DataFrame.write_parquet
 
-    monkeypatch.setattr(Items, "table", fail)
+    def fail(self: pl.DataFrame, file: Path, **options: Any) -> None:
+        if file.name == "items.parquet":
+            raise error
+        write(self, file, **options)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail)
     answer = _prepare(raw, tmp_path / "out")
     assert answer.code != 0
     assert bytes_below(tmp_path) == before

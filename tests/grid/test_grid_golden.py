@@ -130,6 +130,8 @@ beam_width = 20
 renormalise = "level"
 hits = "item"
 masked = "own"
+engine = "huggingface"
+engine_options = {}
 
 [paradigms.semb]
 targets = "phase"
