@@ -1,7 +1,7 @@
 """The bytes of a file, unpacked, if its name ends with .gz or .zst.
 
 Compressed files are read to the end, where the checksum is: a truncated file is an error, never a shorter table. They
-are unpacked in a thread, a block ahead of the one that is parsed. gzip is unpacked by isal, in less than half the time of
+are unpacked in a thread, a block ahead of the one that is parsed. gzip is unpacked by isal, in half the time of
 zlib (benchmarks/prepare.py).
 """
 
