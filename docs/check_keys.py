@@ -3,7 +3,7 @@
 The pages are written by hand, so that they read well. Every build of the documentation runs this check: each table must
 list exactly the keys of a model in the code, with their defaults.
 
-A comment before a table names its model: `<!-- keys: mmgrid.grid.file.spec.DataSpec -->`. Two options may follow:
+A comment before a table names its model: `<!-- keys: mmgrid.grid.file.data.DataSpec -->`. Two options may follow:
 `without=name,name` for keys that are explained elsewhere, and `tiny=paradigm` if the third column holds the paradigm's
 defaults with a tiny backbone.
 """

@@ -7,7 +7,7 @@ _WITH = {"amx_bf16", "avx512_bf16", "bf16", "sve_bf16"}  # flags of x86, feature
 
 
 def fast_bf16() -> bool:
-    """Whether they have; True where the system does not say. Without, bfloat16 is emulated: 100 times slower by AVX2."""
+    """Whether they have; True where the system does not say. Without, bfloat16 is emulated, many times as slow."""
     try:
         lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

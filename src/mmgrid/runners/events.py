@@ -18,9 +18,9 @@ class CellEvent:
     """A change in the state of one cell.
 
     cell: its name. seconds: time since it was started. message: the error of a failed cell; what is wrong with a
-    damaged one; what became of the worker of a lost one; the name of the failed upstream cell of a blocked one. step, steps, loss: the progress of a training;
-    rate: its steps per second, if it is known. time: when it happened (UTC, ISO 8601). seconds_left: of the whole run,
-    if that is known.
+    damaged one; what became of the worker of a lost one; the name of the failed upstream cell of a blocked one. step,
+    steps, loss: the progress of a training; rate: its steps per second, if it is known. time: when it happened (UTC,
+    ISO 8601). seconds_left: of the whole run, if that is known.
     """
 
     cell: str

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -30,6 +29,7 @@ from mmgrid.paradigms.shared.packing import (
     sequence_lengths,
 )
 from mmgrid.seeds import derive
+from mmgrid.training.exchange import gathered, most_of
 
 MODEL_TYPE = "mmgrid_semb"
 FIRST_SCALE = math.log(1 / 0.07)
@@ -274,14 +274,14 @@ class SembModel(PreTrainedModel):
         rows = self.rows_at_once or (math.ceil(len(input_ids) / self.parts) if self.parts > 1 else None)
         shared = sizes is not None
         if rows:
-            chunks = _most(math.ceil(len(input_ids) / rows), input_ids.device) if shared else None
+            chunks = most_of(math.ceil(len(input_ids) / rows), input_ids.device) if shared else None
             vectors = self._encode_in_chunks(*items, _spans(len(input_ids), rows, chunks))
         else:
             vectors = self.encode_items(*items)
         predicted = self._predicted(vectors, sequences[:, :-1], is_target, shared=shared)
         positives = vectors[sequences[:, 1:][is_target]]
         own_negatives = own[is_target.nonzero()[:, 0]]
-        negative_vectors = _gathered(vectors[negatives], sizes)
+        negative_vectors = gathered(vectors[negatives], sizes)
         with torch.autocast(predicted.device.type, enabled=False):
             return contrastive_logits(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
 
@@ -360,38 +360,6 @@ def _with_idle(found: Tensor, again: Sequence[Tensor]) -> Tensor:
     for one in again:
         found = found + 0 * one.sum()
     return found
-
-
-def _most(number: int, device: torch.device) -> int:
-    """The largest of the numbers of all processes."""
-    found = torch.tensor(number, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
-
-
-def _gathered(own: Tensor, sizes: Sequence[int] | None) -> Tensor:
-    """The tensors [M, …] of all processes, end to end, with gradients. sizes: how many each has; None for one process."""
-    if sizes is None or not sum(sizes):
-        return own
-    padding = own.new_zeros(max(sizes) - len(own), *own.shape[1:])
-    parts: Any = _Gathered.apply(torch.cat([own, padding]))
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-class _Gathered(torch.autograd.Function):
-    """The tensors of all processes, which have one shape. The gradient of each is the sum over all processes."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor) -> tuple[Tensor, ...]:
-        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, own)
-        return tuple(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        whole = torch.stack(gradients)
-        dist.all_reduce(whole)
-        return whole[dist.get_rank()]
 
 
 def _as_config(config: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig:
