@@ -1,24 +1,16 @@
 """Parts of low rank served by vLLM over one shared model, in a separate virtual environment: `make test-vllm`."""
 
-import importlib.util
-import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from kits.small import make_backbone, make_tokenizer
+from kits.vllm import needs_vllm
 from mmgrid.families import build, expand
 from mmgrid.testing.data import make_items
 
-if importlib.util.find_spec("vllm") is None:
-    pytest.skip(
-        "vLLM pins other versions of packages and has its own environment: make test-vllm", allow_module_level=True
-    )
-# One process and little memory, since other tests run at the same time.
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+needs_vllm()
 
 TOKENIZER = make_tokenizer(make_items(40))
 DOMAINS = ("books", "games", "toys")

@@ -1,7 +1,5 @@
 """Titles through vLLM, in a separate virtual environment: `make test-vllm`."""
 
-import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +7,13 @@ import numpy as np
 import pytest
 
 from kits.small import make_backbone, make_tokenizer, text_recipe
+from kits.vllm import needs_vllm
 from mmgrid.paradigms.text.engines import HuggingFaceGenerator, VllmGenerator
 from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import PHASE, make_histories, make_items
 from mmgrid.training.fit import fit
 
-if importlib.util.find_spec("vllm") is None:
-    pytest.skip(
-        "vLLM pins other versions of packages and has its own environment: make test-vllm", allow_module_level=True
-    )
-# One process and little memory, since other tests run at the same time.
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+needs_vllm()
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
