@@ -226,6 +226,15 @@ def test_each_file_has_its_own_unit_and_only_one(tmp_path):
             READERS["csv"].read(tmp_path, "s", options.model_copy(update={"skip_bad_lines": skip}))
 
 
+@pytest.mark.parametrize("number", [f"{T}", f" {T}", f"{T}.5"])
+def test_dates_before_numbers_whichever_way_a_block_is_read(tmp_path, files, monkeypatch, number):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 27)
+    log = write(tmp_path, "x.csv", f"user_id,item_id,timestamp\nu,B0,2022-08-08T10:00:00Z\nu,B1,{number}\n")
+    message = rf"x\.csv:3: timestamp is {number.strip()}: the rows before are dates; write all times in one form"
+    with pytest.raises(DataError, match=message):
+        read(log, files[1])
+
+
 def test_times_of_json_lines_have_all_forms(tmp_path, files):
     forms = [T, float(T), f"{T}", f"{T}.0", T / 1000, "2022-08-08T23:06:40Z"]
     for form in forms:

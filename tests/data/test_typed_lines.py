@@ -1,11 +1,14 @@
-"""JSON lines that are parsed in the fast way give what the careful way gives; what is of another form is left to it."""
+"""JSON lines that are parsed in the fast ways give what the careful way gives; what is of another form is left to it."""
+
+import json
 
 import polars as pl
 import pytest
 
 from mmgrid.data import DataError, filter_interactions, read_files
-from mmgrid.data.readers import PreparationOptions, TableOptions, json_lines
-from mmgrid.data.readers.typed_lines import PARAGRAPHS, TypedLines
+from mmgrid.data.readers import PreparationOptions, TableOptions, json_lines, lines
+from mmgrid.data.readers.json_values import PARAGRAPHS
+from mmgrid.data.readers.typed_lines import TypedLines
 
 SCHEMA = {"a": pl.String, "t": pl.Int64, "d": PARAGRAPHS}
 TAKEN = [
@@ -13,6 +16,7 @@ TAKEN = [
     b'{"a":"","t":0,"d":[]}\n{"a":"x","t":1,"d":null}\n{"a":"x","t":1,"d":["",""]}',
     b'{"\\u0061":"x","t":1,"z":123456789012345678901234567890}',
     b'{"a":"x","t":1}\n',
+    b'{"a":"x","t":1}\r\n{"a":"y","t":2}\r\n',
 ]
 LEFT = [
     *(b'{"a":"x","t":%s}' % time for time in (b"1.5", b'"1"', b"true", b"null", b"9223372036854775808")),
@@ -23,7 +27,7 @@ LEFT = [
     b'{"a":"x","t":1} {"a":"y","t":2}\n{"a":"z",\n"t":3}\n',
     b'{"a":"x",\n"t":1}',
     b'{"a":"x","t":1}\n\n{"a":"y","t":2}\n',
-    b'{"a":"x","t":1}\r\n{"a":"y","t":2}\r\n',
+    b'{"a":"x","t":1}{"a":"y","t":2}\r\n\r\n{"a":"z","t":3}',
     b'{"a":"x","t":1}\n[1]\n',
     b'{"a":"x","t":1}\n{"a":',
 ]
@@ -51,19 +55,101 @@ ITEMS = [
 ]
 
 
-@pytest.mark.parametrize("odd", ["", '{"parent_asin": "B3", "title": 5, "description": "text"}\n'])
-def test_both_ways_mend_and_count_the_same(tmp_path, monkeypatch, odd):
+NUMBER = '{"parent_asin": "B3", "title": 5, "description": "text"}\n'
+FOREIGN = '{"parent_asin": "B3", "title": 5.0, "description": ["text", NaN]}\n'
+
+
+def slower_ways(monkeypatch):
+    """The fast ways refuse, one after the other."""
+    for way in ("table", "table_of_any"):
+        monkeypatch.setattr(json_lines.TypedLines, way, lambda self, data: None)
+        yield
+
+
+@pytest.mark.parametrize("odd", ["", NUMBER, FOREIGN])
+def test_all_ways_mend_and_count_the_same(tmp_path, monkeypatch, odd):
     log = tmp_path / "log.csv"
     log.write_text("user_id,parent_asin,timestamp\n" + "".join(f"u,B{n},166000000000{n}\n" for n in range(4)))
     items = tmp_path / "items.jsonl"
     items.write_text("\n".join(ITEMS) + "\n" + odd)
     fast = read_files(log, items, "shop")
-    monkeypatch.setattr(json_lines.TypedLines, "table", lambda self, data: None)
-    careful = read_files(log, items, "shop")
-    assert fast.items.equals(careful.items)
-    assert fast.repairs == careful.repairs
     assert fast.items.rows()[:2] == [("B0", "Ze ro", "one\ntwo & three"), ("B1", "One", "x\ny")]
+    assert fast.items.rows()[2:] == ([("B3", "5", "text")] if odd else [])
     assert fast.repairs["texts"]["control characters"] == 2
+    for _ in slower_ways(monkeypatch):
+        careful = read_files(log, items, "shop")
+        assert fast.items.equals(careful.items)
+        assert fast.repairs == careful.repairs
+
+
+@pytest.mark.parametrize("odd", ["", NUMBER, FOREIGN])
+def test_of_a_repeated_key_the_last_value_counts(tmp_path, monkeypatch, odd):
+    log, items = tmp_path / "log.csv", tmp_path / "items.jsonl"
+    log.write_text("user_id,parent_asin,timestamp\nu,B1,1660000000000\n")
+    line = '{"parent_asin": "B0", "title": "x", "parent_asin": "B1", "title": "y", "description": ["p"], "description": []}'
+    items.write_text(f"{line}\n{odd}")
+    assert read_files(log, items, "shop").items.rows() == [("B1", "y", "")]
+    for _ in slower_ways(monkeypatch):
+        assert read_files(log, items, "shop").items.rows() == [("B1", "y", "")]
+
+
+def test_values_of_any_types_as_line_by_line(tmp_path, monkeypatch):
+    values = [
+        "1.50",
+        "1e2",
+        "1e22",
+        "-0",
+        "123456789012345678901234567890",
+        "true",
+        '""',
+        '"é"',
+        '[1,null,"x"]',
+        '{"b":1,"b":[2]}',
+        "null",
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f'{{"a": "x", "t": {value}, "d": {value}, "z": {value}}}\n' for value in values))
+
+    def rows():
+        (piece,) = json_lines.read_items(path, "a", "t", ["d"], ["z"])
+        return piece.frame.rows(named=True)
+
+    fast = rows()
+    assert [row["t"] for row in fast[:5]] == ["1.5", "100", "1e+22", "0", "123456789012345678901234567890"]
+    for _ in slower_ways(monkeypatch):
+        assert rows() == fast
+
+
+@pytest.mark.parametrize("block", [600, 1 << 20])
+def test_lines_of_items_that_nobody_took_are_not_parsed_whole(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
+    log, items = tmp_path / "log.csv", tmp_path / "items.jsonl"
+    log.write_text("user_id,parent_asin,timestamp\n" + "".join(f"u,{n},1660000000000\n" for n in (3, 40, 41)))
+    made = [{"parent_asin": str(n), "title": f"Title {n}", "description": [f"<i>{n}</i>"]} for n in range(90)]
+    made[41]["parent_asin"] = "41.0"
+    made[50] |= {"title": None, "description": 5}  # nobody took it
+    texts = [json.dumps(item) for item in made]
+    parsed: list[int] = []
+    table = TypedLines.table
+    monkeypatch.setattr(TypedLines, "table", lambda self, data: (parsed.append(len(data)), table(self, data))[1])
+
+    def read():
+        items.write_text("\n".join(texts) + "\n")
+        return read_files(log, items, "shop")
+
+    raw = read()
+    assert raw.items.rows() == [(str(n), f"Title {n}", str(n)) for n in (3, 40, 41)]
+    assert raw.repairs == {"texts": {"html": 3}}
+    if block > 600:
+        whole, chosen = parsed
+        assert chosen < whole / 10
+    for broken, message in (('""', "parent_asin is missing"), ('"\\u0000"', "zero byte"), ("null", "is missing")):
+        texts[60] = f'{{"parent_asin": {broken}}}'
+        with pytest.raises(DataError, match=rf"items\.jsonl:61: .*{message}"):
+            read()
+    texts[60] = '{"parent_asin": "7", "title": }'
+    with pytest.raises(DataError, match=r"items\.jsonl:61: broken JSON"):
+        read()
 
 
 def test_descriptions_of_items_that_preparation_drops_are_not_kept(tmp_path):

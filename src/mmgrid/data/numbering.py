@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 _BITS = 64
-_AT_ONCE = 1 << 20  # rows
+_AT_ONCE = 1 << 18  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,36 +31,31 @@ class Numbered:
     def of(cls, column: pl.Series) -> Numbered:
         """The numbers of a text column without nulls."""
         column = column.rechunk()  # whose rows are then found several times as fast
-        hashes = column.hash().to_numpy()
-        order = stable_order(hashes)
-        ordered = hashes[order]
-        first = np.ones(len(order), np.bool_)
-        first[1:] = ordered[1:] != ordered[:-1]
-        rows = np.empty(len(order), np.int32)
-        rows[order] = np.cumsum(first, dtype=np.int32) - 1
-        ids = column.gather(order[first])
-        if any(
-            (ids.gather(rows[start : start + _AT_ONCE].view(np.uint32)) != column[start : start + _AT_ONCE]).any()
-            for start in range(0, len(column), _AT_ONCE)
-        ):  # two ids of one hash
-            ids = column.unique()
-            rows = row_of(column, ids).to_numpy()
+        rows, firsts = _runs(column.hash().to_numpy())
+        ids = column.gather(firsts) + ""  # in memory of their own, which is small enough to be read at random
+        odd = _differing(ids, rows, column)
+        if odd.size:  # they share the hash of another id
+            texts = column.gather(odd)
+            more = texts.unique()
+            rows[odd] = len(ids) + row_of(texts, more).to_numpy()
+            ids = pl.concat([ids, more], rechunk=True)
         return cls(ids, rows)
 
     def find(self, column: pl.Series) -> npt.NDArray[np.int32]:
         """int32: the number of each id of another column without nulls; -1 for those that are not among `ids`."""
-        if self._hashes is None:
+        if self._by_hash is None:
             return row_of(column, self.ids).fill_null(-1).to_numpy()
         column = column.rechunk()
         hashes = column.hash().to_numpy()
         rows = np.full(len(column), -1, np.int32)
-        if not len(self.ids):
+        known, numbers = self._by_hash
+        if not len(known):
             return rows
         order = stable_order(hashes)  # the places of sorted values lie side by side
         hashes = hashes[order]
-        places = np.searchsorted(self._hashes, hashes).astype(np.uint32)
-        found = self._hashes[np.minimum(places, len(self.ids) - 1)] == hashes
-        order, places = order[found], places[found]
+        places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        found = known[places] == hashes
+        order, places = order[found], numbers[places[found]]
         same = (self.ids.gather(places) == column.gather(order)).to_numpy()
         rows[order[same]] = places[same]
         return rows
@@ -69,10 +65,12 @@ class Numbered:
         return np.bincount(self.rows, minlength=len(self.ids))
 
     @cached_property
-    def _hashes(self) -> npt.NDArray[np.uint64] | None:
-        """uint64[N]: the hashes of `ids`, which grow; None if two are equal."""
+    def _by_hash(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]] | None:
+        """uint64[N], uint32[N]: the hashes of `ids`, sorted, and their numbers; None if two are equal."""
         hashes = self.ids.hash().to_numpy()
-        return hashes if bool((hashes[1:] > hashes[:-1]).all()) else None
+        order = stable_order(hashes)
+        hashes = hashes[order]
+        return (hashes, order) if bool((hashes[1:] > hashes[:-1]).all()) else None
 
 
 def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32]:
@@ -80,15 +78,9 @@ def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32
 
     A key and its row share a whole number, and numbers are sorted. What of a key finds no room decides afterwards.
     """
-    n = len(keys)
-    if n < 2:
-        return np.arange(n, dtype=np.uint32)
-    room = (n - 1).bit_length()
-    lost = max(0, int(keys.max()).bit_length() + room - _BITS)
-    packed = keys.astype(np.uint64) >> np.uint64(lost)
-    packed <<= np.uint64(room)
-    packed |= np.arange(n, dtype=np.uint64)
-    packed.sort()
+    if len(keys) < 2:
+        return np.arange(len(keys), dtype=np.uint32)
+    packed, room, lost = _packed(keys)
     order = (packed & np.uint64((1 << room) - 1)).astype(np.uint32)
     if not lost:
         return order
@@ -103,6 +95,54 @@ def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32
         places = np.flatnonzero(of_run[run])
         order[places] = order[places][np.argsort(ordered[places], kind="stable")]
     return order
+
+
+def _packed(keys: npt.NDArray[np.unsignedinteger]) -> tuple[npt.NDArray[np.uint64], int, int]:
+    """uint64[n]: keys and rows (in the lowest bits) as numbers, sorted; the bits of a row; and the lost ones of a key."""
+    room = (len(keys) - 1).bit_length()
+    lost = max(0, int(keys.max()).bit_length() + room - _BITS)
+    packed = keys.astype(np.uint64)
+    packed >>= np.uint64(lost)
+    packed <<= np.uint64(room)
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    return packed, room, lost
+
+
+def _runs(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+    """int32[n], int[N]: a number for each hash, and the first row of each number. Hashes that differ in a few bits only may
+    share a number."""
+    rows, firsts = np.empty(len(hashes), np.int32), [np.empty(0, np.intp)]
+    if not len(hashes):
+        return rows, firsts[0]
+    packed, room, _ = _packed(hashes)
+    count, last = 0, None
+    for part in _parts(packed):
+        order = (part & np.uint64((1 << room) - 1)).astype(np.intp)
+        part >>= np.uint64(room)
+        new = np.ones(len(part), np.bool_)
+        np.not_equal(part[1:], part[:-1], out=new[1:])
+        new[0] = part[0] != last
+        rows[order] = count - 1 + np.cumsum(new, dtype=np.int32)
+        firsts.append(order[new])
+        count, last = count + len(firsts[-1]), part[-1]
+    return rows, np.concatenate(firsts)
+
+
+def _differing(ids: pl.Series, rows: npt.NDArray[np.int32], column: pl.Series) -> npt.NDArray[np.intp]:
+    """The rows of a column that are not those of `ids[rows]`."""
+    found = [np.empty(0, np.intp)]
+    for start in range(0, len(rows), _AT_ONCE):
+        end = start + _AT_ONCE
+        differ = ids.gather(rows[start:end].view(np.uint32)) != column[start:end]
+        if differ.any():
+            found.append(start + np.flatnonzero(differ.to_numpy()))
+    return np.concatenate(found)
+
+
+def _parts(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """The values, some at a time, which stay in the cache."""
+    return [values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE)]
 
 
 def row_of(ids: pl.Series, known: pl.Series) -> pl.Series:

@@ -7,6 +7,7 @@ unexpected results can be explained.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -175,7 +176,10 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Remaining interactions: their places in the log, users and items as numbers, and times."""
+    """Remaining interactions: their places in the log, users and items as numbers, and times.
+
+    of_user, of_item: how many rows each user, and each item, has.
+    """
 
     places: npt.NDArray[np.int64]
     users: npt.NDArray[np.int32]
@@ -184,6 +188,19 @@ class _Rows:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @cached_property
+    def of_user(self) -> npt.NDArray[np.int64]:
+        return np.bincount(self.users)
+
+    @cached_property
+    def of_item(self) -> npt.NDArray[np.int64]:
+        return np.bincount(self.items)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """The numbers of interactions, users and items."""
+        return len(self), int(np.count_nonzero(self.of_user)), int(np.count_nonzero(self.of_item))
 
     def kept(self, mask: npt.NDArray[np.bool_]) -> "_Rows":
         rows = np.flatnonzero(mask)
@@ -206,13 +223,11 @@ class _Steps:
         self.titled[items[(items >= 0) & titled]] = True
         self.of_user = self.of_item = np.empty(0, np.int64)
         self.dropped: list[Dropped] = []
-        self._left = _counts(self.rows)
 
     def keep(self, step: str, kept: npt.NDArray[np.bool_]) -> None:
         """Keep the rows for which `kept` is true."""
         rows = self.rows if kept.all() else self.rows.kept(kept)
-        left = self._left if rows is self.rows else _counts(rows)
-        self.dropped.append(Dropped(step, *(had - has for had, has in zip(self._left, left, strict=True))))
+        self.dropped.append(Dropped(step, *(had - has for had, has in zip(self.rows.size, rows.size, strict=True))))
         if not len(rows):
             taken = "; ".join(f"{drop.step}: {drop.interactions}" for drop in self.dropped if drop.interactions)
             times = self.rows.times
@@ -221,7 +236,7 @@ class _Steps:
                 f"they ran from {format_time(times.min())} to {format_time(times.max())}; check that the dates, "
                 "the item ids and the minimum fit the data"
             )
-        self.rows, self._left = rows, left
+        self.rows = rows
 
     def keep_earliest(self) -> None:
         """Keep the earliest row of each user and item; among equal times, the first in the file."""
@@ -256,8 +271,7 @@ class _Steps:
 
     def keep_users(self, least: int) -> None:
         """Keep the users with at least so many rows."""
-        of_user = np.bincount(self.rows.users)
-        self.keep(f"user with fewer than {least} left", of_user[self.rows.users] >= least)
+        self.keep(f"user with fewer than {least} left", self.rows.of_user[self.rows.users] >= least)
 
     def keep_counted(self, least: int) -> None:
         """Keep the rows whose user and item were counted at least so often."""
@@ -266,10 +280,4 @@ class _Steps:
 
     def count(self) -> None:
         """Count the rows of each user and item."""
-        self.of_user, self.of_item = np.bincount(self.rows.users), np.bincount(self.rows.items)
-
-
-def _counts(rows: _Rows) -> tuple[int, int, int]:
-    """The numbers of interactions, users and items."""
-    users, items = (int(np.count_nonzero(np.bincount(column))) for column in (rows.users, rows.items))
-    return len(rows), users, items
+        self.of_user, self.of_item = self.rows.of_user, self.rows.of_item

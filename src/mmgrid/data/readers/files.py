@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from mmgrid.data.log import Log
 from mmgrid.data.numbering import Numbered, all_distinct
 from mmgrid.data.raw import ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
+from mmgrid.data.readers.chosen_lines import Wanted
 from mmgrid.data.readers.mending import mended
 from mmgrid.data.readers.names import Names, domain_name, names_of, one_domain
 from mmgrid.data.readers.options import TableOptions, kept_from
@@ -199,7 +201,9 @@ def _items(
         parts.append(pl.DataFrame(columns, schema=ITEMS))
 
     for path in files:
-        for piece in _item_pieces(path, names, reading.options, repairs):
+        for piece in _item_pieces(
+            path, names, reading.options, repairs, None if wanted is None else partial(_sought, wanted)
+        ):
             repairs.good_rows(piece, add)
     found = pl.concat(parts)  # in its chunks: a copy of all texts would double their memory
     distinct = _first_rows(found)
@@ -217,11 +221,19 @@ def _only(column: pl.Series, mask: pl.Series) -> pl.Series:
     return chosen.gather(places).fill_null("").alias(column.name)
 
 
-def _item_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
+def _sought(wanted: Numbered, written: pl.Series) -> pl.Series:
+    """bool: whether ids, as they stand in a file, are wanted, or have to be looked at as `ids` does."""
+    odd = (written.str.len_bytes() == 0) | written.str.contains("\0", literal=True) | written.str.ends_with(".0")
+    return pl.Series(wanted.find(written) >= 0) | odd
+
+
+def _item_pieces(
+    path: Path, names: Names, options: TableOptions, repairs: Repairs, wanted: Wanted | None = None
+) -> Iterator[Piece]:
     others = [names.domain] if names.domain is not None else []
     if tables.file_format(path) == "jsonl":
         title = names.title or "title"
-        return json_lines.read_items(path, names.item, title, list(names.descriptions), others, repairs)
+        return json_lines.read_items(path, names.item, title, list(names.descriptions), others, repairs, wanted)
     more = [name for name in (names.title, *names.descriptions, *others) if name is not None]
     return tables.read(path, list(dict.fromkeys([names.item, *more])), options.encoding, repairs)
 

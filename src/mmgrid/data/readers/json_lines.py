@@ -1,13 +1,10 @@
 """Reads a few fields of JSON lines, one object per line, as tables.
 
-Blocks of lines are parsed whole: those whose values have the expected types by msgspec, others by Polars, which knows what
-numbers are as texts. What it refuses is parsed line by line: that accepts unusual values (a description that is a string
-instead of a list) and names broken lines.
+Blocks of lines are parsed whole, see `typed_lines`. What is refused there is parsed line by line by the standard library,
+which accepts NaN and halves of characters; broken lines are named.
 """
 
-import io
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,10 +15,12 @@ from typing import Any, NoReturn
 import polars as pl
 
 from mmgrid.data.errors import DataError
+from mmgrid.data.readers.chosen_lines import ChosenLines, Wanted
+from mmgrid.data.readers.json_values import PARAGRAPHS, table_of, value_of
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
-from mmgrid.data.readers.typed_lines import PARAGRAPHS, TypedLines
+from mmgrid.data.readers.typed_lines import TypedLines
 
 _WRITTEN_CONTROL = re.compile(rb"\\(?:u00[01]|u007[fF]|[bf])")  # others stand in no text of JSON
 
@@ -41,11 +40,17 @@ def read_items(
     descriptions: list[str],
     others: Sequence[str] = (),
     repairs: Repairs | None = None,
+    wanted: Wanted | None = None,
 ) -> Iterator[Piece]:
     """Item, title, descriptions (lists of paragraphs, or these joined by line breaks) and other fields of each line; one
-    that a line lacks is null, or "" if it is a description."""
+    that a line lacks is null, or "" if it is a description.
+
+    Args:
+        wanted: for ids, whether their lines are wanted; some of the others may be left out.
+    """
     schema = {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, PARAGRAPHS)
-    return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs())
+    chosen = None if wanted is None else ChosenLines(item, wanted)
+    return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs(), chosen)
 
 
 def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None) -> Iterator[Piece]:
@@ -54,18 +59,30 @@ def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None
     return _pieces(path, schema, list(names), repairs or Repairs())
 
 
-def _pieces(path: Path, schema: dict[str, Any], required: list[str], repairs: Repairs) -> Iterator[Piece]:
+def _pieces(
+    path: Path,
+    schema: dict[str, Any],
+    required: list[str],
+    repairs: Repairs,
+    chosen: ChosenLines | None = None,
+) -> Iterator[Piece]:
     rows_before = 0
-    ways = [(types, TypedLines(types, required)) for types in _variants(schema)]
+    lines = TypedLines(schema, required)
     for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):
-        table, lines = _parse(path, block, ways, required, repairs)
-        if lines is None:
-            again = partial(_lines_of, path, number, repairs)
-            where, controls = partial(_lines_in, block), _holds_controls(block.data)
-            yield Piece(path, table, rows_before, where, lines_again=again, controls=controls, zero_bytes=controls)
+        some = chosen.of(block.data) if chosen is not None else None
+        table = None if some is None else lines.table(some.data)
+        if table is None:
+            some, table = None, lines.table(block.data)
+        if table is None:
+            table = lines.table_of_any(block.data)
+        if table is None:
+            table, places = _parse_lines(path, block, schema, required, repairs)
+            yield Piece(path, table, rows_before, partial(_chosen, places))
         else:
-            yield Piece(path, table, rows_before, partial(_chosen, lines))
-        rows_before += len(table)
+            again, rows = partial(_lines_of, path, number, repairs), some.rows if some else None
+            where, controls = partial(_lines_in, block), _holds_controls(block.data)
+            yield Piece(path, table, rows_before, where, rows, again, controls=controls, zero_bytes=controls)
+        rows_before += some.of if some else len(table)
 
 
 def _holds_controls(data: bytes) -> bool:
@@ -95,29 +112,6 @@ def first_keys(path: Path) -> list[str]:
     return []
 
 
-def _variants(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The schema, and the one in which times are texts, if it has any."""
-    texts = {name: pl.String for name in schema if schema[name] == pl.Int64}
-    return [schema, schema | texts] if texts else [schema]
-
-
-def _parse(
-    path: Path, block: Block, ways: list[tuple[dict[str, Any], TypedLines]], required: list[str], repairs: Repairs
-) -> tuple[pl.DataFrame, list[int] | None]:
-    """The block's table, and the line of each row, if not every line that is not blank has one."""
-    for types, typed in ways:
-        table = typed.table(block.data)
-        if table is not None:
-            return table, None
-        try:
-            table = pl.read_ndjson(io.BytesIO(block.data), schema=types)
-        except pl.exceptions.PolarsError:
-            continue
-        if not any(table.select(required).null_count().row(0)):
-            return table, None
-    return _parse_lines(path, block, ways[0][0], required, repairs)
-
-
 def _parse_lines(
     path: Path, block: Block, schema: dict[str, Any], required: list[str], repairs: Repairs
 ) -> tuple[pl.DataFrame, list[int]]:
@@ -134,16 +128,7 @@ def _parse_lines(
         else:
             lines.append(number)
     columns = {name: [row[place] for row in rows] for place, name in enumerate(schema)}
-    types = {
-        name: pl.String if dtype == pl.Int64 and any(isinstance(value, str) for value in columns[name]) else dtype
-        for name, dtype in schema.items()
-    }
-    columns |= {
-        name: [str(value) for value in columns[name]]
-        for name, dtype in types.items()
-        if dtype == pl.String and schema[name] == pl.Int64
-    }
-    return pl.DataFrame(columns, schema=types), lines
+    return table_of(columns, schema), lines
 
 
 def _row(path: Path, number: int, line: bytes, schema: dict[str, Any], required: list[str]) -> list[Any]:
@@ -155,7 +140,7 @@ def _row(path: Path, number: int, line: bytes, schema: dict[str, Any], required:
                 f"{path}:{number}: {name} is missing; each line needs {', '.join(required)}, this one has "
                 f"{', '.join(row) or 'nothing'}"
             )
-    return [_value(row.get(name), dtype) for name, dtype in schema.items()]
+    return [value_of(row.get(name), dtype) for name, dtype in schema.items()]
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -171,26 +156,3 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def _broken(path: Path, number: int, why: object, line: bytes) -> NoReturn:
     shown = line[:60].decode(errors="replace") + ("…" if len(line) > 60 else "")
     raise DataError(f"{path}:{number}: broken JSON ({why}) in {shown!r}; fix or remove the line, or get the file again")
-
-
-def _value(value: Any, dtype: Any) -> Any:
-    if dtype == pl.Int64:
-        fits = type(value) is int and abs(value) < 2**63
-        return value if fits else _text(value)  # fractions and dates, and what is no time
-    if value is None or _is_nan(value):
-        return None
-    if dtype == PARAGRAPHS:
-        parts = value if isinstance(value, list) else [value]
-        return [_text(part) for part in parts if part is not None and not _is_nan(part)]
-    return _text(value)
-
-
-def _text(value: Any) -> str:
-    """A value as text, with ? in place of halves of characters, which a text cannot hold."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _is_nan(value: Any) -> bool:
-    """Whether a value is NaN, which stands for a missing one and is no text."""
-    return isinstance(value, float) and math.isnan(value)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import polars as pl
 
@@ -29,6 +30,9 @@ _ISO = (
     r"(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
     r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?\s*$"
 )
+
+
+_NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
 
 
 @dataclass
@@ -114,7 +118,7 @@ class Times:
         before = [other for earlier, _, other in self._pieces if earlier.path == piece.path]
         if len(values) and before and before[-1] != are_ms:
             raise DataError(
-                f"{piece.place(0)}: {self.name} is {column[0]!r}: the rows before are "
+                f"{piece.place(0)}: {self.name} is {_shown(column[0])}: the rows before are "
                 f"{'numbers' if are_ms else 'dates'}; write all times in one form"
             )
         if len(values):
@@ -123,7 +127,7 @@ class Times:
     def _refuse_missing(self, piece: Piece, column: pl.Series, read: pl.Series, expected: str) -> None:
         missing = column.is_null() if column.dtype != pl.String else column.fill_null("").str.len_bytes() == 0
         piece.refuse(missing, lambda row: f"{self.name} is missing; fill it in, or remove the row")
-        piece.refuse(read.is_null(), lambda row: f"{self.name} is {column[row]!r}; expected {expected}")
+        piece.refuse(read.is_null(), lambda row: f"{self.name} is {_shown(column[row])}; expected {expected}")
 
     def _unit_of(self, numbers: list[tuple[Piece, pl.Series]]) -> str:
         """The unit that most rows of a file have; of two with as many, that of the earlier row.
@@ -205,6 +209,11 @@ class Times:
                 "(skip_bad_lines does not leave it out, since the answer would change with the clock)"
             ),
         )
+
+
+def _shown(value: Any) -> str:
+    """A value for an error: a number without quotes, whichever type its block was read as."""
+    return value.strip() if isinstance(value, str) and _NUMBER.fullmatch(value) else repr(value)
 
 
 def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repairs: Repairs) -> None:

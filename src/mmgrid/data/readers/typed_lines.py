@@ -1,9 +1,10 @@
-"""JSON lines whose values have the types that are asked for, as nearly all have, parsed by msgspec.
+"""JSON lines parsed in whole blocks by msgspec, which skips what is not asked for.
 
-It is several times as fast as a parser that accepts other types, since it skips what is not asked for.
+Values have the types that are asked for, as nearly all have, or else any types. Of a key that occurs twice in an object, the
+last value counts, as in the standard library.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -11,50 +12,76 @@ import msgspec
 import numpy as np
 import polars as pl
 
-PARAGRAPHS = pl.List(pl.String)
+from mmgrid.data.readers.json_values import PARAGRAPHS, table_of, value_of
+
 _PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
-_TYPES: dict[Any, Any] = {pl.String: str, pl.Int64: int, PARAGRAPHS: list[str]}
+_TYPES: dict[Any, Any] = {pl.String: str, pl.Int64: int, PARAGRAPHS: tuple[str, ...]}
+_REFUSED = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError)
 
 
 class TypedLines:
     """Parses lines of one schema: names to String, Int64 or lists of paragraphs; those of `required` are never null."""
 
     def __init__(self, schema: Mapping[str, Any], required: Sequence[str]) -> None:
-        self._schema = dict(schema)
+        self._schema, self._required = dict(schema), list(required)
         self._fields = {f"f{place}": name for place, name in enumerate(schema)}
-        fields: list[Any] = []
-        for field, name in self._fields.items():
-            kind = _TYPES[schema[name]]
-            fields.append((field, kind) if name in required else (field, kind | None, None))
+        kinds = {name: _TYPES[dtype] for name, dtype in schema.items()}
+        self._decode = self._decoder({name: kinds[name] if name in required else kinds[name] | None for name in kinds})
+        self._decode_any = self._decoder(dict.fromkeys(schema, Any))
+
+    def _decoder(self, kinds: Mapping[str, Any]) -> Any:
+        needed = [] if Any in kinds.values() else self._required
+        fields: list[Any] = [
+            (field, kinds[name]) if name in needed else (field, kinds[name], None)
+            for field, name in self._fields.items()
+        ]
         line = msgspec.defstruct("Line", fields, rename=self._fields, gc=False, kw_only=True)
-        self._decode = msgspec.json.Decoder(line).decode_lines
+        return msgspec.json.Decoder(line).decode_lines
 
     def table(self, data: bytes) -> pl.DataFrame | None:
         """One row for each line, paragraphs joined by line breaks; None if there is a line of any other form."""
-        if not _is_text(data):
-            return None
         columns: dict[str, list[Any]] = {name: [] for name in self._schema}
-        begin = objects = 0
         try:
-            while begin < len(data):
-                end = data.rfind(b"\n", begin, begin + _PART_BYTES) + 1 or data.find(b"\n", begin) + 1 or len(data)
-                lines = self._decode(memoryview(data)[begin:end])
+            for lines in _objects(self._decode, data):
                 for field, name in self._fields.items():
-                    columns[name] += map(attrgetter(field), lines)
-                objects += len(lines)
-                begin = end
-            if not _one_a_line(data, objects):
-                return None
-            return pl.DataFrame([_column(name, values, self._schema[name]) for name, values in columns.items()])
-        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError):
+                    values = map(attrgetter(field), lines)
+                    if self._schema[name] == PARAGRAPHS:
+                        columns[name] += ["\n".join(parts) if parts else "" for parts in values]
+                    else:
+                        columns[name] += values
+            types = {name: pl.String if dtype == PARAGRAPHS else dtype for name, dtype in self._schema.items()}
+            return pl.DataFrame([pl.Series(name, columns[name], dtype=dtype) for name, dtype in types.items()])
+        except _REFUSED:
+            return None
+
+    def table_of_any(self, data: bytes) -> pl.DataFrame | None:
+        """As `table`, from values of any types; None if a line is broken or lacks what is required."""
+        columns: dict[str, list[Any]] = {name: [] for name in self._schema}
+        try:
+            for lines in _objects(self._decode_any, data):
+                for field, name in self._fields.items():
+                    values = list(map(attrgetter(field), lines))
+                    if name in self._required and (None in values or "" in values):
+                        return None
+                    columns[name] += [value_of(value, self._schema[name]) for value in values]
+            return table_of(columns, self._schema)
+        except _REFUSED:
             return None
 
 
-def _is_text(data: bytes) -> bool:
-    try:
-        return data.isascii() or bool(data.decode())  # what is skipped is no text either, if it is not UTF-8
-    except UnicodeDecodeError:
-        return False
+def _objects(decode: Any, data: bytes) -> Iterator[list[Any]]:
+    """The objects of all lines, some at a time. Raises ValueError unless each line is one object in UTF-8."""
+    if not data.isascii():
+        data.decode()  # what is skipped is no text either, if it is not UTF-8
+    begin = objects = 0
+    while begin < len(data):
+        end = data.rfind(b"\n", begin, begin + _PART_BYTES) + 1 or data.find(b"\n", begin) + 1 or len(data)
+        lines = decode(memoryview(data)[begin:end])
+        objects += len(lines)
+        begin = end
+        yield lines
+    if data and not _one_a_line(data, objects):
+        raise ValueError("lines and objects differ")
 
 
 def _one_a_line(data: bytes, objects: int) -> bool:
@@ -63,10 +90,5 @@ def _one_a_line(data: bytes, objects: int) -> bool:
     breaks = np.flatnonzero(signs[: len(data) - data.endswith(b"\n")] == ord("\n"))
     if len(breaks) != objects - 1:
         return False
-    return bool((signs[breaks - 1] == ord("}")).all() and (signs[breaks + 1] == ord("{")).all())
-
-
-def _column(name: str, values: list[Any], dtype: Any) -> pl.Series:
-    if dtype == PARAGRAPHS:
-        return pl.Series(name, ["\n".join(parts) if parts else "" for parts in values], dtype=pl.String)
-    return pl.Series(name, values, dtype=dtype)
+    last = np.where(signs[breaks - 1] == ord("\r"), signs[breaks - 2], signs[breaks - 1])
+    return bool((last == ord("}")).all() and (signs[breaks + 1] == ord("{")).all())

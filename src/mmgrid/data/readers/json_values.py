@@ -1,0 +1,48 @@
+"""What a value of a JSON object is as a text, a time or paragraphs, whatever type a file gives it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+PARAGRAPHS = pl.List(pl.String)
+_EXACT_BELOW = 2**53  # whole numbers that a fraction holds exactly
+
+
+def value_of(value: Any, dtype: Any) -> Any:
+    """A value for a column of texts, of paragraphs, or of times, of which some are texts; None for a missing one."""
+    if dtype == pl.Int64:
+        fits = type(value) is int and abs(value) < 2**63
+        return value if fits else _text(value)  # fractions and dates, and what is no time
+    if value is None or _is_nan(value):
+        return None
+    if dtype == PARAGRAPHS:
+        parts = value if isinstance(value, list) else [value]
+        return [_text(part) for part in parts if part is not None and not _is_nan(part)]
+    return _text(value)
+
+
+def table_of(columns: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
+    """The table of columns of `value_of`. Times are texts, if one of them is."""
+    found = {}
+    for name, dtype in schema.items():
+        values = columns[name]
+        if dtype == pl.Int64 and any(isinstance(value, str) for value in values):
+            values, dtype = [str(value) for value in values], pl.String
+        found[name] = pl.Series(name, values, dtype=dtype)
+    return pl.DataFrame(found)
+
+
+def _text(value: Any) -> str:
+    """A value as text, with ? in place of halves of characters, which a text cannot hold."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_BELOW:
+        return str(int(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a value is NaN, which stands for a missing one and is no text."""
+    return isinstance(value, float) and math.isnan(value)
