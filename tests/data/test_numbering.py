@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrid.data import numbering
-from mmgrid.data.numbering import Numbered, stable_order
+from mmgrid.data.numbering import Numbered, stable_sort
 
 IDS = st.lists(st.sampled_from(["", "a", "b", "ab", "ü", "x" * 20, "\0"]) | st.text(max_size=3), max_size=30)
 
@@ -53,6 +53,8 @@ def test_rows_by_key_as_a_stable_sort_gives_them(bits):
     few = np.frombuffer(few, np.uint64) if bits == 64 else few
     near = few[:5, None] ^ np.arange(2, dtype=np.uint64)  # they differ in the last bit
     keys = draw.choice(np.concatenate([few, near.ravel()]), 500)
-    assert stable_order(keys).tolist() == np.argsort(keys, kind="stable").tolist()
-    assert stable_order(keys[:1]).tolist() == [0]
-    assert stable_order(keys[:0]).tolist() == []
+    order, ordered = stable_sort(keys)
+    assert order.tolist() == np.argsort(keys, kind="stable").tolist()
+    assert ordered.tolist() == np.sort(keys).tolist()
+    assert [part.tolist() for part in stable_sort(keys[:1])] == [[0], keys[:1].tolist()]
+    assert [part.tolist() for part in stable_sort(keys[:0])] == [[], []]

@@ -51,8 +51,7 @@ class Numbered:
         known, numbers = self._by_hash
         if not len(known):
             return rows
-        order = stable_order(hashes)  # the places of sorted values lie side by side
-        hashes = hashes[order]
+        order, hashes = stable_sort(hashes)  # the places of sorted values lie side by side
         places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
         found = known[places] == hashes
         order, places = order[found], numbers[places[found]]
@@ -67,25 +66,26 @@ class Numbered:
     @cached_property
     def _by_hash(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]] | None:
         """uint64[N], uint32[N]: the hashes of `ids`, sorted, and their numbers; None if two are equal."""
-        hashes = self.ids.hash().to_numpy()
-        order = stable_order(hashes)
-        hashes = hashes[order]
+        order, hashes = stable_sort(self.ids.hash().to_numpy())
         return (hashes, order) if bool((hashes[1:] > hashes[:-1]).all()) else None
 
 
-def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32]:
-    """uint32[n]: the rows, sorted by key, equal keys in the order of rows; as np.argsort(kind="stable"), but faster.
+def stable_sort(
+    keys: npt.NDArray[np.unsignedinteger],
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+    """uint32[n], uint64[n]: the rows, sorted by key, equal keys in the order of rows, and the keys in this order.
 
-    A key and its row share a whole number, and numbers are sorted. What of a key finds no room decides afterwards.
+    As np.argsort(kind="stable"), but faster: a key and its row share a whole number, and numbers are sorted. What of a key
+    finds no room decides afterwards.
     """
     if len(keys) < 2:
-        return np.arange(len(keys), dtype=np.uint32)
+        return np.arange(len(keys), dtype=np.uint32), keys.astype(np.uint64)
     packed, room, lost = _packed(keys)
     order = (packed & np.uint64((1 << room) - 1)).astype(np.uint32)
-    if not lost:
-        return order
-    ordered = keys[order]
     packed >>= np.uint64(room)
+    if not lost:
+        return order, packed
+    ordered = keys.take(order)
     alike = packed[1:] == packed[:-1]
     unsure = alike & (ordered[1:] != ordered[:-1])
     if unsure.any():
@@ -93,8 +93,9 @@ def stable_order(keys: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint32
         of_run = np.zeros(run[-1] + 1, np.bool_)
         of_run[run[1:][unsure]] = True
         places = np.flatnonzero(of_run[run])
-        order[places] = order[places][np.argsort(ordered[places], kind="stable")]
-    return order
+        within = np.argsort(ordered[places], kind="stable")
+        order[places], ordered[places] = order[places][within], ordered[places][within]
+    return order, ordered.astype(np.uint64, copy=False)
 
 
 def _packed(keys: npt.NDArray[np.unsignedinteger]) -> tuple[npt.NDArray[np.uint64], int, int]:

@@ -17,7 +17,7 @@ import polars as pl
 from mmgrid.data.calendar import Calendar, format_time
 from mmgrid.data.corpus import Corpus
 from mmgrid.data.errors import DataError
-from mmgrid.data.numbering import stable_order
+from mmgrid.data.numbering import stable_sort
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.sampling import nested_sample
 
@@ -242,8 +242,7 @@ class _Steps:
         """Keep the earliest row of each user and item; among equal times, the first in the file."""
         rows = self.rows
         pairs = rows.users.astype(np.uint64) * np.uint64(len(self.known)) + rows.items.astype(np.uint64)
-        order = stable_order(pairs)
-        pairs = pairs[order]
+        order, pairs = stable_sort(pairs)
         again = pairs[1:] == pairs[:-1]
         kept = np.ones(len(rows), np.bool_)
         if again.any():

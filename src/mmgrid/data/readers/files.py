@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -12,18 +11,18 @@ import polars as pl
 from mmgrid.data.calendar import DAY_MS
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError
-from mmgrid.data.log import Log
 from mmgrid.data.numbering import Numbered, all_distinct
 from mmgrid.data.raw import ITEMS, RawDomain, raw_domain
 from mmgrid.data.readers import json_lines, tables
 from mmgrid.data.readers.chosen_lines import Wanted
+from mmgrid.data.readers.interaction_files import Reading, read_log
 from mmgrid.data.readers.mending import mended
-from mmgrid.data.readers.names import Names, domain_name, names_of, one_domain
+from mmgrid.data.readers.names import Names, names_of, one_domain
 from mmgrid.data.readers.options import TableOptions, kept_from
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
-from mmgrid.data.readers.times import Times
-from mmgrid.data.readers.values import ids, ratings, texts
+from mmgrid.data.readers.side_by_side import Turn, in_order
+from mmgrid.data.readers.values import ids, texts
 
 
 def read_files(
@@ -64,8 +63,8 @@ def read_domain(
     """
     for path in (*interaction_files, *item_files):
         tables.file_format(path)
-    reading = _Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
-    log, unfiltered = _interactions(interaction_files, reading)
+    reading = Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
+    log, unfiltered = read_log(interaction_files, reading)
     sources = item_files or interaction_files
     if item_files or has_texts(interaction_files, item_files, options):
         mend = not _prepared_here(interaction_files, item_files)
@@ -83,16 +82,6 @@ def read_domain(
         unfiltered=unfiltered if are_reviews is None else are_reviews,
         repairs=reading.repairs.summary(),
     )
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What holds for all files of a domain."""
-
-    domain: str
-    options: TableOptions
-    repairs: Repairs
-    latest_ms: int | None
 
 
 def _tomorrow_ms() -> int:
@@ -113,102 +102,61 @@ def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], opt
     return names_of(interaction_files[0], options, items=True).title is not None
 
 
-def _interactions(files: Sequence[Path], reading: _Reading) -> tuple[Log, bool]:
-    """The interactions of all files, and whether they are reviews, which nobody filtered."""
-    options, repairs = reading.options, reading.repairs
-    names = names_of(files[0], options)
-    times = Times(names.time, options.time_unit, reading.latest_ms)
-    users, items = ([pl.Series([], dtype=pl.String)] for _ in range(2))
-
-    def add(piece: Piece) -> None:
-        piece = one_domain(piece, names, reading.domain)
-        if names.rating is not None and options.min_rating is not None:
-            piece = piece.kept(ratings(piece, names.rating) >= options.min_rating)
-        of_user, of_item = ids(piece, names.user), ids(piece, names.item)
-        times.add(piece)
-        users.append(of_user)
-        items.append(of_item)
-
-    for path in files:
-        for piece in _interaction_pieces(path, names, options, repairs):
-            repairs.good_rows(piece, add)
-    timestamps = times.milliseconds(repairs)
-    kept = timestamps.is_not_null()
-    if not kept.any() and names.domain is not None:
-        _no_rows(files, reading.domain, names, options)
-    if not kept.any() and options.min_rating is not None:
-        raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
-    reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
-    log = Log(_numbered(users, kept), _numbered(items, kept), timestamps.drop_nulls().to_numpy())
-    return log, reviews
-
-
-def _numbered(parts: list[pl.Series], kept: pl.Series) -> Numbered:
-    """The kept rows of a column as numbers; its parts are given up, since they may fill half of the memory."""
-    column = pl.concat(parts, rechunk=True)
-    parts.clear()
-    return Numbered.of(column if kept.all() else column.filter(kept))
-
-
-def _interaction_pieces(path: Path, names: Names, options: TableOptions, repairs: Repairs) -> Iterator[Piece]:
-    rating = names.rating if options.min_rating is not None else None
-    others = [name for name in (names.domain, rating) if name is not None]
-    if tables.file_format(path) == "jsonl":
-        return json_lines.read_interactions(path, names.user, names.item, names.time, others, repairs)
-    columns = list(dict.fromkeys([names.user, names.item, names.time, *others]))
-    numbers = [] if "%" in (options.time_unit or "") else [names.time]  # a form may count zeros at the start
-    return tables.read(path, columns, options.encoding, repairs, numbers)
-
-
 def item_table(files: Sequence[Path], options: TableOptions) -> pl.DataFrame:
     """item_id, title and description of all items in some files; of several rows of an item, the first with a title.
 
     Raises DataError as `read_files`.
     """
-    reading = _Reading("", options, Repairs(options.skip_bad_lines), None)
+    reading = Reading("", options, Repairs(options.skip_bad_lines), None)
     return _items(files, None, reading, required=True, mend=True)
 
 
 def _items(
-    files: Sequence[Path], wanted: Numbered | None, reading: _Reading, *, required: bool, mend: bool
+    files: Sequence[Path], wanted: Numbered | None, reading: Reading, *, required: bool, mend: bool
 ) -> pl.DataFrame:
     """item_id, title and description of the wanted items, by default all; of several rows of an item, the first with a
     title."""
     names = names_of(files[0], reading.options, items=True, required=required)
-    parts = [pl.DataFrame(schema=ITEMS)]
-    repairs, least = reading.repairs, kept_from(reading.options)
+    least = kept_from(reading.options)
     counts = None if wanted is None or least <= 1 else wanted.counts()
 
-    def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
-        column = texts(piece, name, line_break)
-        return mended(column, repairs.texts, line_break, controls=piece.controls) if mend else column
+    def read(path: Path, turn: Turn) -> tuple[list[pl.DataFrame], Repairs]:
+        parts, repairs = [], reading.repairs.again()
 
-    def add(piece: Piece) -> None:
-        piece = one_domain(piece, names, reading.domain)
-        piece = piece.with_column(names.item, ids(piece, names.item))
-        numbers = None
-        if wanted is not None:  # a file may hold millions of others
-            numbers = wanted.find(piece.frame[names.item])
-            piece, numbers = piece.kept(pl.Series(numbers >= 0)), numbers[numbers >= 0]
-        description = _joined([text(piece, name) for name in names.descriptions], len(piece.frame))
-        if counts is not None and numbers is not None:
-            description = _only(description, pl.Series(counts[numbers] >= least))
-        columns = {
-            "item_id": piece.frame[names.item],
-            "title": text(piece, names.title, " ") if names.title else "",
-            "description": description,
-        }
-        parts.append(pl.DataFrame(columns, schema=ITEMS))
+        def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
+            column = texts(piece, name, line_break)
+            return mended(column, repairs.texts, line_break, controls=piece.controls) if mend else column
 
-    for path in files:
-        for piece in _item_pieces(
-            path, names, reading.options, repairs, None if wanted is None else partial(_sought, wanted)
-        ):
+        def add(piece: Piece) -> None:
+            piece = one_domain(piece, names, reading.domain)
+            piece = piece.with_column(names.item, ids(piece, names.item))
+            numbers = None
+            if wanted is not None:  # a file may hold millions of others
+                numbers = wanted.find(piece.frame[names.item])
+                piece, numbers = piece.kept(pl.Series(numbers >= 0)), numbers[numbers >= 0]
+            description = _joined([text(piece, name) for name in names.descriptions], len(piece.frame))
+            if counts is not None and numbers is not None:
+                description = _only(description, pl.Series(counts[numbers] >= least))
+            columns = {
+                "item_id": piece.frame[names.item],
+                "title": text(piece, names.title, " ") if names.title else "",
+                "description": description,
+            }
+            parts.append(pl.DataFrame(columns, schema=ITEMS))
+
+        sought = None if wanted is None else partial(_sought, wanted)
+        for piece in turn.while_mine(_item_pieces(path, names, reading.options, repairs, sought)):
             repairs.good_rows(piece, add)
-    found = pl.concat(parts)  # in its chunks: a copy of all texts would double their memory
-    distinct = _first_rows(found)
+        return parts, repairs
+
+    found = [pl.DataFrame(schema=ITEMS)]
+    for parts, repairs in in_order(read, files):
+        found += parts
+        reading.repairs.include(repairs)
+    items = pl.concat(found)  # in its chunks: a copy of all texts would double their memory
+    distinct = _first_rows(items)
     if required:
-        repairs.repeated_items += len(found) - len(distinct)
+        reading.repairs.repeated_items += len(items) - len(distinct)
     return distinct
 
 
@@ -288,19 +236,3 @@ def _plain(text: str) -> str:
     except ValueError:
         return text.lstrip("0").upper()
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else text
-
-
-def _no_rows(files: Sequence[Path], domain: str, names: Names, options: TableOptions) -> None:
-    """Raise DataError if no row names the domain."""
-    found: dict[str, None] = {}
-    for path in files:
-        for piece in _interaction_pieces(path, names, options, Repairs(skip_bad_lines=True)):
-            found |= dict.fromkeys(
-                piece.frame[str(names.domain)].cast(pl.String).drop_nulls().unique(maintain_order=True)
-            )
-    if any(domain_name(value) == domain for value in found):
-        return
-    listed = ", ".join(list(found)[:10]) + (" …" if len(found) > 10 else "")
-    raise DataError(
-        f"{files[0]}: no row is of the domain {domain}; its column {names.domain} holds {listed or 'nothing'}"
-    )

@@ -11,10 +11,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from threading import Lock
 
 import polars as pl
 
 NO_TEXT = ("NaN", "nan", "None", "null", "NULL", "<NA>", "[nan]", "[None]", "[null]")
+
+_QUIET = Lock()  # filters of warnings are those of all threads
 
 _LITERAL = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _LIST = re.compile(rf"\[\s*(?:{_LITERAL}[\s,]*)*\]", re.DOTALL)
@@ -63,7 +66,7 @@ def listed(text: str) -> list[str] | None:
 
 
 def _unquoted(literal: str) -> str:
-    with warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unknown escapes
         try:
             return _whole_characters(str(ast.literal_eval(literal)))

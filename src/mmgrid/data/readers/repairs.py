@@ -54,8 +54,15 @@ class Repairs:
                 piece = bad.piece.kept(~bad.wrong.fill_null(False))
 
     def again(self) -> "Repairs":
-        """For a second reading of what was read: it leaves out the same, and counts apart."""
+        """For a second reading, or that of another file: it leaves out the same, and counts apart."""
         return Repairs(self.skip_bad_lines)
+
+    def include(self, other: "Repairs") -> None:
+        """Add what was counted apart, of a later file."""
+        self.bad_lines += other.bad_lines
+        self.listed += other.listed[: max(0, _MOST_LISTED - len(self.listed))]
+        self.texts += other.texts
+        self.repeated_items += other.repeated_items
 
     def summary(self) -> dict[str, Any]:
         """Plain values, for a record or for --json; without what did not occur."""

@@ -66,6 +66,10 @@ class Times:
         else:
             piece.refuse_column(self.name, f"holds {column.dtype}; expected times: numbers, dates or texts")
 
+    def extend(self, later: "Times") -> None:
+        """Add the times of other files."""
+        self._pieces += later._pieces
+
     def milliseconds(self, repairs: Repairs | None = None) -> pl.Series:
         """int64: all times, ms UTC; null for those that are left out.
 
