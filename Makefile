@@ -12,7 +12,7 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo readme check test long faults fuzz test-vllm bounds docs bench format clean
+.PHONY: setup demo readme check test long faults fuzz test-vllm test-ray bounds docs bench format clean
 
 setup: $(READY)
 
@@ -86,6 +86,19 @@ $(VLLM_VENV)/.ready: pyproject.toml
 	$(VLLM_VENV)/bin/pip install --quiet $(VLLM_PACKAGE) pytest
 	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM_VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+# Ray is large, and its clusters take minutes, so it lives in an environment of its own. As root on Linux, hosts with a
+# network and processes of their own are cut and killed.
+RAY_VENV := .venv-ray
+
+test-ray: $(RAY_VENV)/.ready
+	$(RAY_VENV)/bin/python -m pytest -m "long or not long" tests/cluster tests/runners/test_cluster.py
+
+$(RAY_VENV)/.ready: pyproject.toml constraints.txt
+	test -d $(RAY_VENV) || $(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/pip install --quiet --constraint constraints.txt torch
+	$(RAY_VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[ray,lora]' pytest hypothesis
 	touch $@
 
 # The lowest and the newest versions that pyproject.toml allows, each in an environment of its own, with the tests marked

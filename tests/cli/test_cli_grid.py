@@ -54,6 +54,9 @@ def test_a_plan_shows_the_cost_of_missing_cells(copied: Built) -> None:
     text = mmgrid("plan", copied.file, "--store", copied.root).out
     assert text.count(" missing about ") == 3
     assert "3 cells to build: about " in text
+    assert "With 2 at a time about " in mmgrid("plan", copied.file, "--store", copied.root, "--jobs", "2").out
+    refused = mmgrid("plan", copied.file, "--store", copied.root, "--jobs", "2", "--device", "h100")
+    assert (refused.code, refused.err) == (1, "mmgrid: --jobs: is for cores; --devices says how many GPUs there are\n")
 
 
 def test_a_plan_says_where_bf16_is_slow(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from mmgrid.grid.costs.estimate import estimate
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan
 from mmgrid.grid.costs.memory import memory_of
-from mmgrid.grid.costs.totals import total
+from mmgrid.grid.costs.totals import total, with_jobs
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.machine.rates import rate_of
 
@@ -169,6 +169,7 @@ def test_a_makespan_counts_places_and_chains() -> None:
     assert makespan(seconds, {"gpu": 8, "core": 3}, place) == 30.0, "a chain is one after the other"
     assert makespan(dict.fromkeys(single, 10.0), {"gpu": 8, "core": 2}, place) == 20.0
     assert makespan(seconds, {"gpu": 1, "core": 1}, place, {chain[0]: None}) == 30.0
+    assert [with_jobs({**seconds, single[0]: None}, jobs) for jobs in (1, 2, None)] == [50.0, 30.0, 30.0]
 
 
 def test_several_processes_divide_time_and_batch_and_sharded_ones_the_weights() -> None:

@@ -92,6 +92,7 @@ def test_a_machine_that_is_unfit_costs_no_attempt_and_gets_no_more(bench: Bench)
     crew = Scripted(script, [HERE, THERE], attempts=1)
     assert bench.run(crew, A, BELOW).complete
     assert crew.given == [(A.name, "here"), (A.name, "there"), (BELOW.name, "there")]
+    assert [event.message for event in bench.events if event.state == "lost"] == ["on here: no store there"]
 
 
 def test_machines_may_come_and_go(bench: Bench) -> None:

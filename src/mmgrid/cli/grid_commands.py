@@ -1,7 +1,6 @@
 """The commands `run`, `status`, `gc`, `path` and `why`."""
 
 import sys
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from mmgrid.cli.session import Session
     from mmgrid.grid.cells.cell import Cell
     from mmgrid.grid.standing.time_left import TimeLeft
+    from mmgrid.runners.crew import Crew
+
+_WATCH_SECONDS = 2.0
 
 
 def run(
@@ -30,6 +32,15 @@ def run(
             help="Cells built at the same time. Default: one on each GPU, others beside them by the number of cores.",
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS|local",
+            help="Build on the machines of the Ray cluster with this head, such as 10.0.0.1:6379; they share the store's "
+            "folder. `auto`: the cluster of this machine. `local`: one of this machine alone.",
+        ),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,34 +51,27 @@ def run(
     import time
 
     from mmgrid.cli import draw
+    from mmgrid.cli.crews import crew_of
     from mmgrid.cli.progress import Progress
     from mmgrid.cli.session import Session
-    from mmgrid.grid.standing.time_left import TimeLeft
-    from mmgrid.machine.gpus import visible_gpus
-    from mmgrid.runners import default_jobs, fetch_models, run_local
+    from mmgrid.runners import fetch_models, run_cells
 
     session = Session.open(grid, store, settings)
     cells = session.chosen(only)
     missing = [cell for cell in cells if cell not in session.records]
-    gpus = visible_gpus()
-    if not gpus:
-        session.warn_of_slow_bf16(cells)
-    jobs = jobs or default_jobs(session.grid.spec.threads_per_cell, gpus)
-    left = TimeLeft(cells, session.records, session.store, jobs, session.grid, gpus=len(gpus))
     started = time.monotonic()
     try:
-        if as_json:
-            _stream(cells, session, jobs, left)
-        draw.say(
-            (session.grid.spec.name, "bold"),
-            f": {len(cells)} cells, {len(missing)} to build in {session.store.root}",
-        )
-        if sys.stderr.isatty():
-            fetch_models(missing, session.grid)
-        with Progress(len(missing), left.seconds) as watch:
-            outcome = run_local(
-                cells, session.grid, session.store, jobs=jobs, on_event=watch, left=left, of_grid=session.cells
+        with crew_of(session, cells, jobs, ray) as (crew, left):
+            if as_json:
+                _stream(cells, session, crew, left)
+            draw.say(
+                (session.grid.spec.name, "bold"),
+                f": {len(cells)} cells, {len(missing)} to build in {session.store.root}",
             )
+            if ray is None and sys.stderr.isatty():
+                fetch_models(missing, session.grid)
+            with Progress(len(missing), left.seconds) as watch:
+                outcome = run_cells(cells, session.store, crew, left, on_event=watch, of_grid=session.cells)
     except KeyboardInterrupt:
         sys.exit(say_stopped("finished cells are kept, and the next run continues from them"))
     took = duration(time.monotonic() - started)
@@ -83,12 +87,12 @@ def run(
         raise typer.Exit(1)
 
 
-def _stream(cells: "Sequence[Cell]", session: "Session", jobs: int, left: "TimeLeft") -> None:
+def _stream(cells: "Sequence[Cell]", session: "Session", crew: "Crew", left: "TimeLeft") -> None:
     """Run, and print the lines of the event file as they come, and then the outcome. Ends the command."""
     import dataclasses
 
     from mmgrid.cli import draw
-    from mmgrid.runners import Entries, run_local
+    from mmgrid.runners import Entries, run_cells
 
     entries = Entries()
 
@@ -96,55 +100,42 @@ def _stream(cells: "Sequence[Cell]", session: "Session", jobs: int, left: "TimeL
         if (entry := entries.of(event)) is not None:
             draw.print_json_line(entry)
 
-    outcome = run_local(cells, session.grid, session.store, jobs=jobs, on_event=show, left=left, of_grid=session.cells)
+    outcome = run_cells(cells, session.store, crew, left, on_event=show, of_grid=session.cells)
     lists = {key: value for key, value in dataclasses.asdict(outcome).items() if value or key != "damaged"}
     draw.print_json_line({"event": "end", **lists})
     raise typer.Exit(0 if outcome.complete else 1)
 
 
-def status(grid: OptionalGrid = None, store: StoreRoot = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def status(
+    grid: OptionalGrid = None,
+    store: StoreRoot = DEFAULT_STORE,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again whenever it has changed, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show the contents of a store, work in progress and failures.
 
     Without a grid: of the store `runs` in the working folder, or of the only one a folder below.
     """
+    import time
+
     from mmgrid.cli import draw
     from mmgrid.cli.session import existing_store
-    from mmgrid.grid.cells.stored import EXACT
-    from mmgrid.store.places import walk
+    from mmgrid.cli.store_views import Contents
 
     found = existing_store(grid, store)
-    count: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for address, _, record in found.entries():
-        kind = address.kind if address.key[-1:] != (EXACT,) else f"{address.kind}, {EXACT}"
-        count[kind] += 1
-        sizes[kind] += found.size(address)
-        seconds[kind] += record.seconds  # type: ignore[assignment]
-    leftovers = [str(path) for path in found.leftovers()]
-    damaged = {str(folder): problem for folder, problem in found.damaged()}
-    failures = found.failures()
-    working = [path.relative_to(found.root).as_posix() for path in walk(found.root) if path.match("*.work")]
-    if as_json:
-        kinds = {k: {"cells": count[k], "bytes": sizes[k], "seconds": seconds[k]} for k in sorted(count)}
-        facts = {"store": str(found.root), "kinds": kinds, "in_work": working}
-        failed = {
-            one.name: {"message": one.message, "when": one.when, "blocked": list(one.blocked)} for one in failures
-        }
-        draw.print_json(facts | {"leftovers": leftovers, "damaged": damaged, "failed": failed})
-        return
-    rows = [(k, count[k], f"{sizes[k] / 1e6:,.1f} MB", duration(seconds[k])) for k in sorted(count)]
-    draw.print_table(f"Store {found.root}", ("kind", "cells", "size", "time to build"), rows)
-    for line in working:
-        draw.say(f"in work: {line}")
-    for line in leftovers:
-        draw.say(f"left over: {line}")
-    for problem in damaged.values():
-        draw.say(("damaged", "red"), f": {problem}")
-    for one in failures:
-        draw.say(("failed", "red"), f" {one.name}: {one.message} ", (f"({one.when})", "dim"))
-        if one.blocked:
-            draw.say(("blocked", "yellow"), f" by {one.name}: {', '.join(one.blocked)}")
+    shown = None
+    while True:
+        contents = Contents.of(found)
+        if contents != shown:
+            if watch and not as_json and draw.console.is_terminal:
+                draw.console.clear()
+            contents.print_json(in_one_line=watch) if as_json else contents.show()
+        if not watch:
+            return
+        shown = contents
+        time.sleep(_WATCH_SECONDS)
 
 
 def gc(

@@ -35,6 +35,9 @@ def plan(
     devices: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="How many GPUs there are. Default: one, and eight.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many cells are built at a time, without GPUs.")
+    ] = None,
     memory: Annotated[
         bool, typer.Option("--memory", help="Show what each training takes of a device's memory.")
     ] = False,
@@ -54,7 +57,9 @@ def plan(
     session = Session.open(grid, store, settings, bare=True)
     cells = session.chosen(only)
     known = Known(session.records, session.grid)
-    gpu = _gpu(device, devices, session)
+    gpu = None if jobs else _gpu(device, devices, session)
+    if jobs and (device or devices):
+        raise ValueError("--jobs: is for cores; --devices says how many GPUs there are")
     costs = estimate(cells, known, core=_core(cells, gpu), gpu=gpu, corrected=gpu is None)
     session.warn_of_damage()
     if gpu is None:
@@ -68,7 +73,7 @@ def plan(
         draw.say(f"No data here of {', '.join(session.absent)}: their sizes are what the grid file expects")
     if memory:
         _print_memory(held)
-    _print_sum(costs, known, gpu, devices)
+    _print_sum(costs, known, gpu, devices, jobs)
     if gpu is not None and gpu_rate() is None:
         draw.say(
             f"No known GPU is here: these are the costs on {gpu.name}; --device cpu shows those on this machine's cores"
@@ -176,9 +181,11 @@ def _print_memory(held: "Mapping[Cell, Memory]") -> None:
     draw.print_table("Memory of a training", ("", *parts), rows)
 
 
-def _print_sum(costs: "Mapping[Cell, float | None]", known: "Known", gpu: "Rate | None", devices: int | None) -> None:
+def _print_sum(
+    costs: "Mapping[Cell, float | None]", known: "Known", gpu: "Rate | None", devices: int | None, jobs: int | None
+) -> None:
     from mmgrid.cli import draw
-    from mmgrid.grid.costs.totals import total
+    from mmgrid.grid.costs.totals import total, with_jobs
 
     unknown = sum(cost is None for cost in costs.values())
     more = f"; the cost of {unknown} of them is unknown until their corpus is built" if unknown else ""
@@ -186,6 +193,9 @@ def _print_sum(costs: "Mapping[Cell, float | None]", known: "Known", gpu: "Rate 
     if gpu is None:
         work = sum(cost for cost in costs.values() if cost is not None)
         draw.say(f"{len(costs)} cells to build: {least} {duration(work)} of work on one core{more}")
+        if jobs:
+            some, any_number = (duration(with_jobs(costs, number)) for number in (jobs, None))
+            draw.say(f"With {jobs} at a time {least} {some}; the longest chain of cells alone takes {any_number}")
         return
     held = max((found.total for found in _memory([*costs], known).values()), default=None)
     found = [total(costs, known, n) for n in ((devices,) if devices else _FEW_AND_MANY)]

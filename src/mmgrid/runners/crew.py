@@ -7,7 +7,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.runners.places import Place
 
 Message = tuple[str, Any]
-"""What a worker says; see `mmgrid.runners.worker`. A crew adds two: ("lost", why) of a worker that is gone, with the cell
+"""What a worker says; see `mmgrid.runners.worker.run_worker`. A crew adds two: ("lost", why) of a worker that is gone, with the cell
 that it was building, and ("unfit", why) of one that has not begun it, since nothing can be built where it is."""
 
 

@@ -16,7 +16,7 @@ from mmgrid.runners.events import CellEvent, EventCallback, RunOutcome
 from mmgrid.runners.exact_weights import ExactWeights
 from mmgrid.runners.places import Place, together
 from mmgrid.runners.reporting import Reporting
-from mmgrid.runners.schedule import Schedule
+from mmgrid.runners.schedule import Schedule, at_host
 from mmgrid.store import Address, DamagedFilesError, Store, StoreError
 from mmgrid.store.logs import add_line, log_of
 
@@ -219,6 +219,8 @@ class Run:
         """Record what a worker says of its cell."""
         cell, seconds = post.cell, time.monotonic() - post.started
         assert cell is not None
+        if state == "begun":
+            return
         if state == "progress":
             step, steps, loss = payload
             self._notify(CellEvent(cell.name, "progress", seconds, "", step, steps, loss))
@@ -232,6 +234,8 @@ class Run:
             if state == "lost":
                 add_line(log, payload)
             state, payload = self.schedule.lose(cell, post.place.host, payload, self._crew.attempts)
+        elif state == "unfit":
+            state, payload = "lost", at_host(post.place.host, payload)
         elif state == "damaged":
             state, payload = self._reopen(cell, payload, seconds)
         full = state == "full"
@@ -264,8 +268,8 @@ class Run:
     def _end(self, cell: Cell, state: str, message: str, seconds: float) -> list[Cell]:
         """Record how the build of a cell ended; returns the cells that a failure blocks."""
         schedule = self.schedule
-        if state in ("waiting", "unfit"):
-            schedule.postpone(cell, WAIT_SECONDS if state == "waiting" else 0.0)
+        if state == "waiting":
+            schedule.postpone(cell, WAIT_SECONDS)
             self._notify(CellEvent(cell.name, "waiting", seconds))
         elif state == "reopened":
             self._notify(CellEvent(cell.name, "waiting", seconds))

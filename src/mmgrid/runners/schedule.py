@@ -87,10 +87,10 @@ class Schedule:
         losses = self.losses.setdefault(cell, [])
         losses.append((host, why))
         if len(losses) < attempts:
-            return "lost", _at(host, why)
+            return "lost", at_host(host, why)
         if attempts == 1:
             return "failed", why
-        return "failed", f"tried {attempts} times: {'; '.join(_at(*loss) for loss in losses)}"
+        return "failed", f"tried {attempts} times: {'; '.join(at_host(*loss) for loss in losses)}"
 
     def lost_at(self, cell: Cell) -> set[str]:
         """The machines on which workers were lost that built the cell."""
@@ -177,5 +177,6 @@ class Schedule:
         return RunOutcome(tuple(self.built), tuple(self.present), self.failed, self.blocked, self.damaged)
 
 
-def _at(host: str, why: str) -> str:
+def at_host(host: str, why: str) -> str:
+    """What happened, and on which machine, if it has a name."""
     return f"on {host}: {why}" if host else why

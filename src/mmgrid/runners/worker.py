@@ -29,7 +29,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
 
     environment: that of the runner, whatever has started this process.
 
-    Sends ("progress", (step, steps, loss)) while a cell is built, and then ("built" | "present" | "waiting", ""),
+    Sends ("begun", "") when a cell has come, ("progress", (step, steps, loss)) while it is built, and then ("built" | "present" | "waiting", ""),
     ("failed", the error in one line), ("full", the error) where the disk of the store is full, ("memory", the error) where
     there was too little memory, or ("damaged", (address, the problem in one line)) of an upstream cell, which was set
     aside.
@@ -47,12 +47,21 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
             return
         if cell is None:
             return
+        if not _sent(pipe, ("begun", "")):
+            return
         with log.into(log_of(store.root, cell.address)):
             answer = _build(pipe, cell, grid, store)
-        try:
-            pipe.send(answer)
-        except OSError:  # the runner was killed
+        if not _sent(pipe, answer):
             return
+
+
+def _sent(pipe: Connection, message: tuple[str, object]) -> bool:
+    """Send a message; False if the runner was killed."""
+    try:
+        pipe.send(message)
+    except OSError:
+        return False
+    return True
 
 
 def _build(pipe: Connection, cell: Cell, grid: Grid, store: Store) -> tuple[str, object]:

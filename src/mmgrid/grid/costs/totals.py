@@ -40,6 +40,15 @@ def total(costs: Mapping[Cell, float | None], known: Known, devices: int) -> Tot
     )
 
 
+def with_jobs(costs: Mapping[Cell, float | None], jobs: int | None) -> float:
+    """The seconds of building the missing cells on cores, so many at a time, wherever they are; None: any number.
+
+    That last one is the longest chain of cells, and no more cores make it shorter. Cells of unknown cost are left out.
+    """
+    seconds = {cell: cost for cell, cost in costs.items() if cost is not None}
+    return makespan(seconds, {"job": jobs or max(1, len(seconds))}, lambda _: "job")
+
+
 def disk(cells: Sequence[Cell], known: Known) -> float:
     """The room of these cells in the store, in bytes, as far as it is known."""
     return sum(found for cell in cells if (found := disk_of(cell, known)) is not None)

@@ -1,0 +1,98 @@
+"""What a store holds at a moment: its cells by kind, those in work, and what went wrong."""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from mmgrid.cli import draw
+from mmgrid.grid.cells.stored import EXACT
+from mmgrid.quantities import duration
+from mmgrid.store import Store, StoreError
+from mmgrid.store.failure import Failure
+from mmgrid.store.lock import holder
+from mmgrid.store.places import lock_of, walk
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Cells of one kind. bytes: of their files. seconds: that building them took."""
+
+    cells: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The contents.
+
+    root: of the store. in_work: work folder → who builds there, if it is known. damaged: folder → problem.
+    """
+
+    root: str
+    kinds: dict[str, Kind]
+    in_work: dict[str, str]
+    leftovers: list[str]
+    damaged: dict[str, str]
+    failures: list[Failure] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, store: Store) -> "Contents":
+        """Those of a store."""
+        count: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
+        seconds: dict[str, float] = {}
+        for address, _, record in store.entries():
+            kind = address.kind if address.key[-1:] != (EXACT,) else f"{address.kind}, {EXACT}"
+            with suppress(StoreError, FileNotFoundError):  # it was removed meanwhile
+                sizes[kind] += store.size(address)
+            count[kind] += 1
+            seconds[kind] = seconds.get(kind, 0.0) + record.seconds
+        in_work = {
+            path.relative_to(store.root).as_posix(): str(
+                holder(lock_of(path.with_name(path.name.partition(".")[0]))) or ""
+            )
+            for path in walk(store.root)
+            if path.match("*.work")
+        }
+        return cls(
+            str(store.root),
+            {kind: Kind(count[kind], sizes[kind], seconds[kind]) for kind in sorted(count)},
+            in_work,
+            [str(path) for path in store.leftovers()],
+            {str(folder): problem for folder, problem in store.damaged()},
+            store.failures(),
+        )
+
+    def print_json(self, *, in_one_line: bool) -> None:
+        """Print it for programs."""
+        facts = {
+            "store": self.root,
+            "kinds": {name: vars(kind) for name, kind in self.kinds.items()},
+            "in_work": list(self.in_work),
+            "leftovers": self.leftovers,
+            "damaged": self.damaged,
+            "failed": {
+                one.name: {"message": one.message, "when": one.when, "blocked": list(one.blocked)}
+                for one in self.failures
+            },
+        }
+        (draw.print_json_line if in_one_line else draw.print_json)(facts)
+
+    def show(self) -> None:
+        """Print it for people."""
+        rows = [
+            (name, kind.cells, f"{kind.bytes / 1e6:,.1f} MB", duration(kind.seconds))
+            for name, kind in self.kinds.items()
+        ]
+        draw.print_table(f"Store {self.root}", ("kind", "cells", "size", "time to build"), rows)
+        for folder, who in self.in_work.items():
+            draw.say(f"in work: {folder}", (f" ({who})" if who else "", "dim"))
+        for line in self.leftovers:
+            draw.say(f"left over: {line}")
+        for problem in self.damaged.values():
+            draw.say(("damaged", "red"), f": {problem}")
+        for one in self.failures:
+            draw.say(("failed", "red"), f" {one.name}: {one.message} ", (f"({one.when})", "dim"))
+            if one.blocked:
+                draw.say(("blocked", "yellow"), f" by {one.name}: {', '.join(one.blocked)}")
