@@ -2,9 +2,11 @@
 
 The files have the form of Amazon Reviews 2023: gzipped ratings, and gzipped items as JSON lines of a chosen length. Each way
 runs in a process of its own, one after the other; both must keep the same rows. `--no-pandas` leaves the plain way out,
-which needs the memory of all texts.
+which needs the memory of all texts. `--domains 6` lets ours read the files six times in one process, and says what it holds
+after each.
 
     python benchmarks/prepare.py --ratings 2000000 --items 500000 --item-bytes 120
+    python benchmarks/prepare.py --ratings 2000000 --items 500000 --domains 6 --no-pandas
     python benchmarks/prepare.py --ratings 10000000 --items 4400000 --item-bytes 2000 --no-pandas --folder /big/disk
 """
 
@@ -53,8 +55,10 @@ def main() -> None:
             if (way == "pandas" and options.no_pandas) or (way == "isal" and find_spec("isal") is None):
                 continue
             times = options.domains if way == "ours" else 1
-            seconds, work, peak, kept = measured(way, *made, folder, times)
+            seconds, work, peak, kept, held = measured(way, *made, folder, times)
             print(f"{way:<8}{seconds:>9.1f}{work:>9.1f}{peak:>10,.0f}  {kept if kept else ''}", flush=True)
+            if times > 1:
+                print(f"{'':<8}MiB held after each domain: {', '.join(f'{mib:,.0f}' for mib in held)}", flush=True)
             rows |= {kept} if kept else set()
         assert len(rows) <= 1, f"the ways differ: {rows}"
 
@@ -98,8 +102,11 @@ def generate(ratings: Path, items: Path, n_ratings: int, n_items: int, item_byte
             stream.write("".join(f"{line}\n" for line in lines).encode())
 
 
-def measured(way: str, ratings: Path, items: Path, folder: Path, times: int) -> tuple[float, float, float, int]:
-    """Seconds on the clock and of processor time, peak memory (MiB) and interactions of a way, in a process of its own."""
+def measured(
+    way: str, ratings: Path, items: Path, folder: Path, times: int
+) -> tuple[float, float, float, int, list[float]]:
+    """Seconds on the clock and of processor time, peak memory (MiB), interactions, and memory after each time (MiB) of a
+    way, in a process of its own."""
     context = mp.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, way, ratings, items, folder, times))
@@ -114,12 +121,19 @@ def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: i
     for module in {"isal": ("isal.isal_zlib",), "ours": ("mmgrid.data",), "pandas": ("pandas", "pyarrow")}.get(way, ()):
         import_module(module)
     begun, worked = time.perf_counter(), time.process_time()
-    kept = 0
+    kept, held = 0, []
     with tempfile.TemporaryDirectory(dir=folder) as out:
         for _ in range(times):
             kept = work(ratings, items, Path(out))
+            held.append(resident_mib())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pipe.send((time.perf_counter() - begun, time.process_time() - worked, peak, kept))
+    pipe.send((time.perf_counter() - begun, time.process_time() - worked, peak, kept, held))
+
+
+def resident_mib() -> float:
+    """The memory that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def bare(ratings: Path, items: Path, out: Path) -> int:

@@ -48,7 +48,7 @@ def test_lines_of_another_form_are_left_to_the_careful_way(data):
 
 
 ITEMS = [
-    '{"parent_asin": "B0", "title": "Ze\\u0000ro \\u007f", "description": ["<b>one</b>", "two &amp; three"]}',
+    '{"parent_asin": "B0", "title": "Ze\\u0000ro \\u007f", "description": [" <b>one</b>", "two &amp; three "]}',
     '{"parent_asin": "B1", "title": "NaN", "description": []}',
     '{"parent_asin": "B1", "title": "One\x7f", "description": ["[\'x\', \'y\']"]}',
     '{"parent_asin": "B9", "title": "not chosen", "description": ["\\u0001"]}',

@@ -181,7 +181,7 @@ class _Rows:
     of_user, of_item: how many rows each user, and each item, has.
     """
 
-    places: npt.NDArray[np.int64]
+    places: npt.NDArray[np.integer]
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
     times: npt.NDArray[np.int64]
@@ -217,7 +217,8 @@ class _Steps:
     def __init__(self, raw: RawDomain, items: npt.NDArray[np.int32], titled: npt.NDArray[np.bool_]) -> None:
         """items, titled: for each row of the item table the number of its item, or -1, and whether it has a title."""
         self.name, log = raw.name, raw.log
-        self.rows = _Rows(np.arange(len(log)), log.users.rows, log.items.rows, log.timestamps)
+        places = np.arange(len(log), dtype=np.int32 if len(log) < 2**31 else np.int64)
+        self.rows = _Rows(places, log.users.rows, log.items.rows, log.timestamps)
         self.known, self.titled = (np.zeros(len(log.items.ids), np.bool_) for _ in range(2))
         self.known[items[items >= 0]] = True
         self.titled[items[(items >= 0) & titled]] = True

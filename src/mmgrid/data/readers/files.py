@@ -12,7 +12,7 @@ from mmgrid.data.calendar import DAY_MS
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError
 from mmgrid.data.numbering import Numbered, all_distinct
-from mmgrid.data.raw import ITEMS, RawDomain, raw_domain
+from mmgrid.data.raw import ITEMS, RawDomain
 from mmgrid.data.readers import json_lines, tables
 from mmgrid.data.readers.chosen_lines import Wanted
 from mmgrid.data.readers.interaction_files import Reading, read_log
@@ -65,23 +65,18 @@ def read_domain(
         tables.file_format(path)
     reading = Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
     log, unfiltered = read_log(interaction_files, reading)
-    sources = item_files or interaction_files
     if item_files or has_texts(interaction_files, item_files, options):
         mend = not _prepared_here(interaction_files, item_files)
-        items = _items(sources, log.items, reading, required=bool(item_files), mend=mend)
+        items = _items(item_files or interaction_files, log.items, reading, required=bool(item_files), mend=mend)
     else:
-        items = log.items.ids.to_frame("item_id").with_columns(title="item_id", description=pl.lit(""))
-    if len(log) and items.is_empty():
+        items = pl.DataFrame([log.items.ids.alias("item_id")])
+        items = items.with_columns(title=pl.col("item_id").str.strip_chars(), description=pl.lit(""))
+    if not len(log):
+        raise DataError(f"{interaction_files[0]}: contains no interactions")
+    if items.is_empty():
         _do_not_meet(interaction_files[0], log.items.ids, item_files, options)
-    return raw_domain(
-        name,
-        log,
-        items,
-        interaction_files[0],
-        sources[0],
-        unfiltered=unfiltered if are_reviews is None else are_reviews,
-        repairs=reading.repairs.summary(),
-    )
+    unfiltered = unfiltered if are_reviews is None else are_reviews
+    return RawDomain(name, log, items, unfiltered, reading.repairs.summary())
 
 
 def _tomorrow_ms() -> int:
@@ -134,14 +129,12 @@ def _items(
             if wanted is not None:  # a file may hold millions of others
                 numbers = wanted.find(piece.frame[names.item])
                 piece, numbers = piece.kept(pl.Series(numbers >= 0)), numbers[numbers >= 0]
-            description = _joined([text(piece, name) for name in names.descriptions], len(piece.frame))
+            paragraphs = [text(piece, name) for name in names.descriptions]
+            description = _joined(paragraphs, len(piece.frame)).str.strip_chars()
             if counts is not None and numbers is not None:
                 description = _only(description, pl.Series(counts[numbers] >= least))
-            columns = {
-                "item_id": piece.frame[names.item],
-                "title": text(piece, names.title, " ") if names.title else "",
-                "description": description,
-            }
+            title = text(piece, names.title, " ").str.strip_chars() if names.title else ""
+            columns = {"item_id": piece.frame[names.item], "title": title, "description": description}
             parts.append(pl.DataFrame(columns, schema=ITEMS))
 
         sought = None if wanted is None else partial(_sought, wanted)

@@ -6,7 +6,6 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.items import Items
-from mmgrid.data.raw import ITEMS
 from mmgrid.data.readers.files import item_table
 from mmgrid.data.readers.options import TableOptions
 
@@ -21,7 +20,6 @@ def read_items(path: Path, options: TableOptions | None = None) -> Items:
     table = item_table([path], options or TableOptions())
     if table.is_empty():
         raise DataError(f"{path}: contains no items")
-    table = table.with_columns(pl.col("title", "description").str.strip_chars()).select(ITEMS.names())
     untitled = table.filter(pl.col("title") == "")
     if len(untitled):
         raise DataError(
