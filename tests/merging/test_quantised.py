@@ -49,7 +49,12 @@ def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> No
     means = [_quantised(tmp_path / name, seed, scales, (5, 7)) for seed, name in enumerate("ab")]
     report = merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
     assert report.notes[0] == "a: is quantised; its codes are multiplied by their scales"
-    assert any(name.startswith(f"{DOWN}_scale") for name in report.dropped)
+    assert {
+        name.removeprefix(DOWN.removesuffix("weight")): why.partition(" ")[0] for name, why in report.dropped.items()
+    } == {
+        f"weight_scale{'_inv' * (scales == 'block')}": "multiplied",
+        "input_scale": "the",
+    }
     merged = loaded(tmp_path / "out")
     torch.testing.assert_close(merged[DOWN], (means[0][DOWN] + means[1][DOWN]) / 2)
     assert merged.keys() == loaded(tiny_llama(tmp_path / "plain", 0, layers=1)).keys()

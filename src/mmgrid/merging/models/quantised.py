@@ -57,15 +57,16 @@ class DequantisedModel(SourceView):
         native: the type that the result is stored in.
 
     Attributes:
-        multiplied: the tensors of scales, which the view does not show.
+        hidden: the tensors of scales, which the view does not show, and why.
 
     Raises:
         MergeError: the scales of a tensor do not fit its shape.
     """
 
     def __init__(self, folder: TensorFolder, found: Quantised, block: tuple[int, ...] | None, native: str) -> None:
-        self.multiplied = sorted({*found.scales.values(), *found.unread})
-        super().__init__(folder, hidden=self.multiplied)
+        multiplied = dict.fromkeys(found.scales.values(), "multiplied into the weights, which it is the scale of")
+        self.hidden = multiplied | dict.fromkeys(found.unread, "the scale of activations, on which no weight depends")
+        super().__init__(folder, hidden=sorted(self.hidden))
         self._native = native
         self._grids = {name: self._grid(name, scale, block) for name, scale in found.scales.items()}
 

@@ -62,13 +62,9 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
             for name in (CONFIG_FILE, TOKENIZER_FILE):
                 check_companion(folder / name)
         notes = compare_settings(about, allow=recipe.allow_config_mismatch, stacked=is_stacked(recipe))
-        multiplied = {key: model for key, model in opened.items() if isinstance(model, DequantisedModel)}
-        dropped = {
-            scale: "multiplied into the weights, which it is the scale of"
-            for model in multiplied.values()
-            for scale in model.multiplied
-        }
-        notes += [f"{called[key]}: is quantised; its codes are multiplied by their scales" for key in multiplied]
+        quantised = {key: model for key, model in opened.items() if isinstance(model, DequantisedModel)}
+        dropped = {scale: why for model in quantised.values() for scale, why in model.hidden.items()}
+        notes += [f"{called[key]}: is quantised; its codes are multiplied by their scales" for key in quantised]
         first = _of_config(recipe, opened)
         views, renamed = with_names_of_first({first: opened[first], **opened}, called)
         opened = {key: views[key] for key in opened}
