@@ -31,6 +31,7 @@ COMMANDS = (
     "path",
     "why",
     "verify",
+    "store",
     "gc",
     "results",
     "report",
@@ -71,7 +72,8 @@ def test_help_names_every_command() -> None:
 @pytest.mark.parametrize(
     "command",
     [(name,) for name in COMMANDS]
-    + [("data", "prepare"), ("data", "stats"), ("data", "export"), ("data", "fetch"), ("codes", "add")],
+    + [("data", "prepare"), ("data", "stats"), ("data", "export"), ("data", "fetch"), ("codes", "add")]
+    + [("store", "push"), ("store", "pull"), ("store", "verify")],
 )
 def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
     for width, flag in ((80, "--help"), (60, "-h")):
@@ -80,9 +82,11 @@ def test_each_command_explains_itself(command: tuple[str, ...]) -> None:
         assert answer.out.startswith(f"Usage: mmgrid {' '.join(command)} ")
         assert "<" not in answer.out  # what a value is stands in words, not in types
         assert all(len(line) <= width for line in answer.out.splitlines())
-        assert command in (("data",), ("codes",)) or f"\nExample:\n  mmgrid {' '.join(command)}" in answer.out.replace(
-            "cd $(", ""
-        )
+        assert command in (
+            ("data",),
+            ("codes",),
+            ("store",),
+        ) or f"\nExample:\n  mmgrid {' '.join(command)}" in answer.out.replace("cd $(", "")
 
 
 def test_an_example_is_of_a_command_and_fits_narrow_terminals() -> None:
@@ -298,7 +302,7 @@ def test_doctor_says_what_is_missing_for_what(monkeypatch: pytest.MonkeyPatch) -
     facts = mmgrid("doctor", "--json").json
     named = [line.partition(",")[0] for line in facts["missing"]]
     on_a_gpu = ["bitsandbytes", "cut-cross-entropy"]
-    assert named == ["vllm", "sentence-transformers", "optuna", *on_a_gpu, "peft"]
+    assert named == ["vllm", "sentence-transformers", "s3fs", "gcsfs", "optuna", *on_a_gpu, "peft"]
     assert (
         '- peft, for training LoRA adapters: pip install "mmgrid[lora]" (merging them does without)\n'
         in mmgrid("doctor").out

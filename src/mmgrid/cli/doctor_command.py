@@ -12,6 +12,8 @@ from mmgrid.cli.options import AsJson
 _OPTIONAL = {
     "vllm": 'engine = "vllm" of text: pip install "mmgrid[vllm]", on Linux',
     "sentence-transformers": 'item vectors by a sentence model: pip install "mmgrid[sentence-transformers]"',
+    "s3fs": 'cells in s3://: pip install "mmgrid[s3]"',
+    "gcsfs": 'cells in gs://: pip install "mmgrid[gs]"',
     "optuna": 'searches over numbers of merges: pip install "mmgrid[search]"',
     "bitsandbytes": 'optimizer = "adamw_8bit" on a GPU: pip install "mmgrid[bitsandbytes]"',
     "cut-cross-entropy": 'cross_entropy = "cut" on a GPU: pip install "mmgrid[cut-cross-entropy]"',

@@ -5,7 +5,7 @@ A line has at most 56 signs, so that it fits a terminal of 60 columns.
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("data",),
-    "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "gc"),
+    "A grid": ("init", "plan", "run", "logs", "status", "path", "why", "verify", "store", "gc"),
     "Results": ("results", "report", "advise", "predictors"),
     "A model": ("recommend", "evaluate", "embed", "codes", "push", "pull", "import", "export"),
     "Merging": ("merge", "learn", "search", "methods", "diff", "extract-lora", "expand", "compress"),
@@ -35,6 +35,12 @@ mmgrid logs grids/demo.toml \\
     "path": "cd $(mmgrid path grids/demo.toml corpus/games)",
     "why": "mmgrid why grids/demo.toml checkpoint/semb/games/phase1",
     "verify": "mmgrid verify grids/demo.toml --repair",
+    "store push": """\
+mmgrid store push grids/demo.toml s3://lab/demo
+mmgrid store push runs s3://lab/all \\
+    --only 'checkpoint/*'""",
+    "store pull": "mmgrid store pull grids/demo.toml s3://lab/demo",
+    "store verify": "mmgrid store verify s3://lab/demo --deep",
     "gc": "mmgrid gc grids/demo.toml",
     "results": """\
 mmgrid results grids/demo.toml --metric ndcg@20

@@ -63,6 +63,8 @@ class Group(_Readable, TyperGroup):
         return ["[OPTIONS]", "COMMAND", "…"]
 
     def list_commands(self, ctx: Any) -> list[str]:
+        if ctx.parent is not None:
+            return list(self.commands)
         order = [name for names in GROUPS.values() for name in names]
         return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
 
@@ -73,8 +75,9 @@ class Group(_Readable, TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         names = self.list_commands(ctx)
         width = max(map(len, names), default=0)
-        known = {name for group in GROUPS.values() for name in group}
-        groups = {title: [name for name in names if name in group] for title, group in GROUPS.items()}
+        titles = GROUPS if ctx.parent is None else {}
+        known = {name for group in titles.values() for name in group}
+        groups = {title: [name for name in names if name in group] for title, group in titles.items()}
         groups["Commands"] = [name for name in names if name not in known]
         for title, members in groups.items():
             if members:

@@ -32,6 +32,7 @@ from mmgrid.cli import (
     model_commands,
     plan_command,
     predictors_command,
+    remote_commands,
     result_commands,
     search_command,
     setup_commands,
@@ -77,6 +78,7 @@ app.command()(grid_commands.status)
 app.command()(grid_commands.path)
 app.command()(grid_commands.why)
 app.command()(store_commands.verify)
+app.add_typer(remote_commands.app, name="store")
 app.command()(grid_commands.gc)
 app.command()(result_commands.results)
 app.command()(result_commands.report)

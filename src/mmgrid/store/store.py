@@ -29,6 +29,7 @@ from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
 from mmgrid.store.places import aside_of, is_published, listed, lock_of, walk
+from mmgrid.store.receiving import Fetch, check_receivable, receive
 from mmgrid.store.record import RECORD_FILE, Record, installed_versions
 from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER, check_held, losing, open_work, strip
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _REMEDY = "give another place with --store (`mmgrid gc` shows cells that the grid no longer names)"
 
 Make = Callable[[Path], Mapping[str, Any]]
+Fill = Callable[[Path, Lock], Record]
 
 
 class Store:
@@ -185,6 +187,35 @@ class Store:
             StoreError: the facts or the recipe are not JSON, or `make` wrote a file that belongs to the store.
             Exception: any error of `make`. The work folder stays, nothing is published.
         """
+        return self._once(address, lambda work, lock: self._fill(work, address, recipe, upstream, make, lock))
+
+    def receive(self, record: Record, fetch: Fetch) -> Record | None:
+        """Publish a cell that another store has built, with its record from there, unless it is here already.
+
+        Args:
+            record: from the other store.
+            fetch: see `mmgrid.store.receiving.receive`.
+
+        Returns:
+            The record of the cell here; None if another process is building it.
+
+        Raises:
+            DamagedRecordError: no store writes such a record, or what is here has another.
+            DamagedFilesError: what was fetched is not what the record says.
+            Exception: as `build`, and any error of `fetch`; the next call goes on with what has arrived.
+        """
+        address = check_receivable(record)
+
+        def fill(work: Path, lock: Lock) -> Record:
+            receive(work, address, record, fetch)
+            check_held(lock, address)
+            sync_folder(work)
+            return record
+
+        return self._once(address, fill)
+
+    def _once(self, address: Address, fill: Fill) -> Record | None:
+        """Have the work folder of a cell filled under its lock, and publish it, unless the cell is there."""
         if self._is_whole(address):
             return self.record(address)
         final = self.folder(address)
@@ -198,7 +229,7 @@ class Store:
                     return self.record(address)
                 if is_published(final):
                     final.rename(aside_of(final))
-                return self._build(address, lock, recipe, upstream, make)
+                return self._build(address, lock, fill)
 
     def _is_whole(self, address: Address) -> bool:
         """As `has`, but False for a cell with damaged files."""
@@ -207,19 +238,12 @@ class Store:
         except DamagedFilesError:
             return False
 
-    def _build(
-        self,
-        address: Address,
-        lock: Lock,
-        recipe: Mapping[str, Any],
-        upstream: Mapping[str, Mapping[str, str]],
-        make: Make,
-    ) -> Record:
+    def _build(self, address: Address, lock: Lock, fill: Fill) -> Record:
         final = self.folder(address)
         work, record = open_work(final, address, lock)
         with losing(lock, address):
             if record is None:
-                record = self._fill(work, address, recipe, upstream, make, lock)
+                record = fill(work, lock)
             check_held(lock, address)
             strip(work)
             check_held(lock, address)

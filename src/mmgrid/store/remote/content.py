@@ -1,0 +1,33 @@
+"""Compares a file of a remote store with its record, by reading it."""
+
+import hashlib
+
+from mmgrid.store.record import FileEntry
+from mmgrid.store.remote.place import BLOCK_BYTES, Count, Place
+
+
+def differs(place: Place, path: str, entry: FileEntry, count: Count) -> str | None:
+    """What is wrong with a file, after reading all of it; None if it is as recorded."""
+    digest, done = hashlib.sha256(), 0
+    while done < entry.bytes:
+        try:
+            block = place.read(path, done, min(done + BLOCK_BYTES, entry.bytes))
+        except FileNotFoundError:
+            return f"{place.shown}/{path}: is missing"
+        if not block:
+            return f"{place.shown}/{path}: has {done} bytes instead of the recorded {entry.bytes}"
+        digest.update(block)
+        done += len(block)
+        count(len(block))
+    if digest.hexdigest() != entry.sha256:
+        return f"{place.shown}/{path}: its content differs from the record"
+    return None
+
+
+def wrong_size(place: Place, sizes: dict[str, int], path: str, entry: FileEntry) -> str | None:
+    """What a listing shows to be wrong with a file."""
+    if path not in sizes:
+        return f"{place.shown}/{path}: is missing"
+    if sizes[path] != entry.bytes:
+        return f"{place.shown}/{path}: has {sizes[path]} bytes instead of the recorded {entry.bytes}"
+    return None

@@ -1,0 +1,91 @@
+"""Compares the cells of a remote store with their records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mmgrid.store.record import Record
+from mmgrid.store.remote.content import differs, wrong_size
+from mmgrid.store.remote.layout import Contents, files_folder, name_of, read_record, survey, total_bytes
+from mmgrid.store.remote.place import Place
+from mmgrid.store.remote.transfers import Transfers
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a remote store holds.
+
+    Attributes:
+        cells: names of the cells that were looked at, in order, one for each version.
+        bytes: of their files.
+        damaged: folder of a cell → what is wrong with it, one line each.
+        unfinished: folders that files were sent to, and no record yet.
+        foreign: files that belong to no cell.
+    """
+
+    cells: list[str]
+    bytes: int
+    damaged: dict[str, list[str]]
+    unfinished: list[str]
+    foreign: list[str]
+
+
+def verify(
+    place: Place,
+    wanted: Callable[[str], bool],
+    *,
+    deep: bool = False,
+    check: Callable[[Record], str | None] = lambda record: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verified:
+    """Compare cells with their records: whether each file is there in its size.
+
+    Args:
+        place: of the remote store.
+        wanted: whether to look at a cell, by its readable name.
+        deep: also read every file and compare its SHA-256, and ask `check`.
+        check: what is wrong with a record, beyond its form.
+        progress: called with bytes that were read, and bytes in all.
+
+    Raises:
+        RemoteError: the remote store cannot be read, or is none.
+    """
+    contents = survey(place)
+    chosen = [folder for folder in contents.cells if wanted(name_of(folder))]
+    published = [folder for folder in chosen if contents.cells[folder]]
+    with Transfers[str, Record](lambda done: None) as reading:
+        records, unread = reading.of_cells(published, partial(read_record, place, contents))
+    total = total_bytes(records.values())
+    with Transfers[str, list[str]](lambda done: progress(done, total)) as transfers:
+
+        def problems_of(folder: str) -> list[str]:
+            record = records[folder]
+            found = _problems(place, contents, record, transfers if deep else None)
+            problem = check(record) if deep else None
+            return [*found, f"{place.shown}/{folder}/{problem}"] if problem else found
+
+        found, failed = transfers.of_cells(records, problems_of)
+    problems = {folder: [text] for folder, text in (unread | failed).items()}
+    problems |= {folder: lines for folder, lines in found.items() if lines}
+    return Verified(
+        cells=[name_of(folder) for folder in published],
+        bytes=total,
+        damaged=dict(sorted(problems.items())),
+        unfinished=[folder for folder in chosen if not contents.cells[folder]],
+        foreign=contents.strangers,
+    )
+
+
+def _problems(
+    place: Place, contents: Contents, record: Record, transfers: Transfers[str, list[str]] | None
+) -> list[str]:
+    """What is wrong with the files of one cell; read by `transfers`, if there are any."""
+    paths = {f"{files_folder(record)}/{name}": entry for name, entry in sorted(record.files.items())}
+    found = {path: wrong_size(place, contents.sizes, path, entry) for path, entry in paths.items()}
+    if transfers is not None:
+
+        def read(path: str) -> None:
+            found[path] = differs(place, path, paths[path], transfers.count)
+
+        transfers.of_files(partial(read, path) for path, problem in list(found.items()) if problem is None)
+    return [problem for problem in found.values() if problem]
