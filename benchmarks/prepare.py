@@ -162,8 +162,8 @@ def prepared(ratings: Path, items: Path, out: Path) -> int:
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.readers import PreparationOptions
 
-    raw = read_files(ratings, items, "made", PreparationOptions(min_interactions=5))
-    corpus = filter_interactions(raw, start=START, end=END).corpus
+    options = PreparationOptions(min_interactions=5)
+    corpus = filter_interactions(read_files(ratings, items, "made", options), start=START, end=END).corpus
     corpus.save(out)
     return len(corpus)
 

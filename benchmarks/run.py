@@ -6,6 +6,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     "prepare",
+    "plan",
     "semb_training",
     "text_training",
     "semid_training",

@@ -81,7 +81,9 @@ def stable_sort(
     if len(keys) < 2:
         return np.arange(len(keys), dtype=np.uint32), keys.astype(np.uint64)
     packed, room, lost = _packed(keys)
-    order = (packed & np.uint64((1 << room) - 1)).astype(np.uint32)
+    order = np.empty(len(keys), np.uint32)
+    for part, rows in zip(_parts(packed), _parts(order), strict=True):
+        rows[:] = part & np.uint64((1 << room) - 1)
     packed >>= np.uint64(room)
     if not lost:
         return order, packed
@@ -105,7 +107,8 @@ def _packed(keys: npt.NDArray[np.unsignedinteger]) -> tuple[npt.NDArray[np.uint6
     packed = keys.astype(np.uint64)
     packed >>= np.uint64(lost)
     packed <<= np.uint64(room)
-    packed |= np.arange(len(keys), dtype=np.uint64)
+    for start, part in zip(range(0, len(keys), _AT_ONCE), _parts(packed), strict=True):
+        part |= np.arange(start, start + len(part), dtype=np.uint64)
     packed.sort()
     return packed, room, lost
 

@@ -242,7 +242,9 @@ class _Steps:
     def keep_earliest(self) -> None:
         """Keep the earliest row of each user and item; among equal times, the first in the file."""
         rows = self.rows
-        pairs = rows.users.astype(np.uint64) * np.uint64(len(self.known)) + rows.items.astype(np.uint64)
+        pairs = rows.users.astype(np.uint64)
+        pairs *= np.uint64(len(self.known))
+        pairs += rows.items.view(np.uint32)
         order, pairs = stable_sort(pairs)
         again = pairs[1:] == pairs[:-1]
         kept = np.ones(len(rows), np.bool_)

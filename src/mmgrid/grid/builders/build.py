@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from mmgrid.cards import ORIGIN
-from mmgrid.data import READERS, Calendar
+from mmgrid.data import READERS, Calendar, RawDomain
 from mmgrid.data.readers import PreparationOptions
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import Cell
@@ -95,18 +95,13 @@ class _Inputs:
 
 
 def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
-    from mmgrid.grid.builders.corpus import join_corpora, prepare_corpus, synthetic_raw
+    from mmgrid.grid.builders.corpus import join_corpora, prepare_corpus
 
-    if "joint" in inputs.recipe:
-        return join_corpora(inputs.named("corpus"), inputs.recipe["domain"], place.folder, inputs.calendar)
-    data, domain, recipe = inputs.grid.spec.data, inputs.recipe["domain"], inputs.recipe
-    if data.format == "synthetic":
-        raw = synthetic_raw(inputs.grid.spec.world, domain, place.folder)
-    else:
-        options = PreparationOptions(**dict(data.table_options), min_interactions=recipe["min_interactions"])
-        raw = READERS[data.format].read(inputs.grid.path(str(data.root)), domain, options)
+    recipe = inputs.recipe
+    if "joint" in recipe:
+        return join_corpora(inputs.named("corpus"), recipe["domain"], place.folder, inputs.calendar)
     return prepare_corpus(
-        raw,
+        _raw(inputs, place),  # held by nobody else: it may be as large as memory allows
         place.folder,
         inputs.calendar,
         target=inputs.grid.spec.evaluation.target,
@@ -116,6 +111,17 @@ def _corpus(inputs: _Inputs, place: Workplace) -> Summary:
         seed=recipe.get("seed", 0),
         compat=recipe["compat"],
     )
+
+
+def _raw(inputs: _Inputs, place: Workplace) -> RawDomain:
+    from mmgrid.grid.builders.corpus import synthetic_raw
+
+    data, domain = inputs.grid.spec.data, inputs.recipe["domain"]
+    if data.format == "synthetic":
+        return synthetic_raw(inputs.grid.spec.world, domain, place.folder)
+    least = inputs.recipe["min_interactions"]
+    options = PreparationOptions(**dict(data.table_options), min_interactions=least)
+    return READERS[data.format].read(inputs.grid.path(str(data.root)), domain, options)
 
 
 def _backbone(inputs: _Inputs, place: Workplace) -> Summary:

@@ -28,6 +28,7 @@ def prepare_corpus(
 ) -> Mapping[str, Any]:
     """Prepare a raw domain into `folder`, with its statistics. options: those of `mmgrid.data.prepare`."""
     prepared = prepare(raw, calendar, **options)
+    del raw
     # Fail now if the domain has no test users, not after its models have been trained.
     held_out_users(prepared.corpus, calendar, target)
     prepared.corpus.save(folder)
