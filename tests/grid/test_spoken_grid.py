@@ -14,7 +14,8 @@ from mmgrid.grid.builders.merge import merged_weights, neutral_base
 from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import load_grid
-from mmgrid.grid.standing.results import codes_table, survey
+from mmgrid.grid.standing.results import codes_table
+from mmgrid.grid.standing.state import survey
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint

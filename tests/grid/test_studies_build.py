@@ -18,7 +18,8 @@ from mmgrid.grid.builders.models import evaluated_model, line_between_phases
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.grid_store import GridStore
-from mmgrid.grid.standing.results import study_tables, survey
+from mmgrid.grid.standing.results import study_tables
+from mmgrid.grid.standing.state import survey
 from mmgrid.merging import TensorFolder, merge_state_dicts
 from mmgrid.merging.arrays.names import tower_of
 from mmgrid.paradigms.checkpoints import load_checkpoint

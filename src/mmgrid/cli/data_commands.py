@@ -156,7 +156,8 @@ def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings =
     from mmgrid.cli.data_pictures import gap_rows, month_rows
     from mmgrid.cli.session import Session
     from mmgrid.data.monthly import gap_names, shared_titles
-    from mmgrid.grid.standing.results import prepared_corpus, statistics_table, survey
+    from mmgrid.grid.standing.results import prepared_corpus, statistics_table
+    from mmgrid.grid.standing.state import survey
     from mmgrid.runners import run_local
 
     session = Session.open(grid, store, settings)

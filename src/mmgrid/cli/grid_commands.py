@@ -8,6 +8,7 @@ import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
 from mmgrid.cli.stopping import say_stopped
+from mmgrid.cli.uncollected import uncollected
 from mmgrid.quantities import duration
 from mmgrid.visible import visible
 
@@ -56,9 +57,10 @@ def run(
     from mmgrid.cli.session import Session
     from mmgrid.runners import fetch_models, run_cells
 
-    session = Session.open(grid, store, settings)
-    cells = session.chosen(only)
-    missing = [cell for cell in cells if cell not in session.records]
+    with uncollected():
+        session = Session.open(grid, store, settings)
+        cells = session.chosen(only)
+        missing = [cell for cell in cells if cell not in session.records]
     started = time.monotonic()
     try:
         with crew_of(session, cells, jobs, ray) as (crew, left):
@@ -127,7 +129,8 @@ def status(
     found = existing_store(grid, store)
     shown = None
     while True:
-        contents = Contents.of(found)
+        with uncollected():
+            contents = Contents.of(found)
         if contents != shown:
             if watch and not as_json and draw.console.is_terminal:
                 draw.console.clear()
@@ -155,7 +158,11 @@ def gc(
 
     session = Session.open(grid, store, settings)
     named = {cell.address for cell in session.cells}
-    sizes = {address: session.store.size(address) for address, _, _ in session.store.entries() if address not in named}
+    sizes = {
+        address: session.store.size(address, record)
+        for address, _, record in session.store.entries()
+        if address not in named
+    }
     leftovers = session.store.leftovers()
     failures = [one.address for one in session.store.failures() if one.address not in named]
     if not as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Only, Settings, StoreRoot
+from mmgrid.cli.uncollected import uncollected
 from mmgrid.quantities import duration, size
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _FEW_AND_MANY = (1, 8)
 _STANDARD_GPU = "h100"  # where a grid needs a GPU and the machine has none
 
 
+@uncollected()
 def plan(
     grid: GridFile,
     store: StoreRoot = DEFAULT_STORE,
@@ -134,7 +136,7 @@ def _facts(
         "state": state.name,
         "problem": state.problem or None,
         "seconds": session.records[cell].seconds if built else costs[cell],
-        "bytes": session.store.size(cell.address) if built else None,
+        "bytes": session.store.size(cell.address, session.records[cell]) if built else None,
         "expected_bytes": None if built else disk_of(cell, known),
         "folder": str(session.store.folder(cell.address)),
     }
@@ -155,7 +157,9 @@ def _print_tree(cells: "Sequence[Cell]", session: "Session", costs: "Mapping[Cel
         for state, n in count.items():
             parts += [", "] * bool(parts) + [f"{n} "] * (len(count) > 1) + [(state, COLOURS[state])]
         cost = "cost unknown" if total is None else f"{'' if built else 'about '}{duration(total)}"
-        bytes_ = sum(session.store.size(cell.address) for cell in group if cell in session.records)
+        bytes_ = sum(
+            session.store.size(cell.address, session.records[cell]) for cell in group if cell in session.records
+        )
         room = f", {size(bytes_)}" if bytes_ else ""
         texts[name] = draw.text_of(*parts, " ", (f"{cost}{room}", "dim"))
     draw.print_tree(texts, f"{session.grid.spec.name} ({len(cells)} cells)")

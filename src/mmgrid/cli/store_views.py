@@ -45,7 +45,7 @@ class Contents:
         for address, _, record in store.entries():
             kind = address.kind if address.key[-1:] != (EXACT,) else f"{address.kind}, {EXACT}"
             with suppress(StoreError, FileNotFoundError):  # it was removed meanwhile
-                sizes[kind] += store.size(address)
+                sizes[kind] += store.size(address, record)
             count[kind] += 1
             seconds[kind] = seconds.get(kind, 0.0) + record.seconds
         in_work = {

@@ -1,4 +1,9 @@
-"""From raw reviews to what a model may know at a time: phases, histories, test sets, statistics. No torch."""
+"""From raw reviews to what a model may know at a time: phases, histories, test sets, statistics. No torch.
+
+What parses files is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase, format_time, milliseconds
 from mmgrid.data.catalogue import catalogue_at
@@ -10,9 +15,12 @@ from mmgrid.data.items import Items
 from mmgrid.data.joining import joined
 from mmgrid.data.preparation import Dropped, Preparation, filter_interactions, prepare
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers import READERS, read_files
+from mmgrid.data.readers import READERS
 from mmgrid.data.sampling import nested_order, nested_sample
 from mmgrid.data.statistics import Statistics, interactions_by_month, statistics
+
+if TYPE_CHECKING:
+    from mmgrid.data.readers.files import read_files
 
 __all__ = [
     "PAPER_CALENDAR",
@@ -49,3 +57,12 @@ __all__ = [
     "read_files",
     "statistics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "read_files":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mmgrid.data.readers.files import read_files
+
+    globals()[name] = read_files
+    return read_files

@@ -1,22 +1,23 @@
 """Merges safetensors checkpoints and state dicts.
 
-torch is imported only for the functions that work on torch tensors, when they are first used.
+What a plan of merges does not need, the engine above all, is imported when it is first used, and torch only for the
+functions that work on its tensors.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import METHODS, Floats, Method, Preset, get_method, merge_method
-from mmgrid.merging.models.tensors import TensorFolder
-from mmgrid.merging.models.token_blocks import BlockTable
-from mmgrid.merging.on_disk import Change, merge, sweep
-from mmgrid.merging.output.report import MergeReport
-from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
-from mmgrid.merging.plan.rules import Rule
 
 if TYPE_CHECKING:
     from mmgrid.merging.in_memory import Blocks, merge_state_dicts
     from mmgrid.merging.live_model import Line, walk
+    from mmgrid.merging.models.tensors import TensorFolder
+    from mmgrid.merging.models.token_blocks import BlockTable
+    from mmgrid.merging.on_disk import Change, merge, sweep
+    from mmgrid.merging.output.report import MergeReport
+    from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
+    from mmgrid.merging.plan.rules import Rule
 
 __all__ = [
     "METHODS",
@@ -41,14 +42,23 @@ __all__ = [
     "walk",
 ]
 
-_WITH_TORCH = {"Blocks": "in_memory", "merge_state_dicts": "in_memory", "walk": "live_model", "Line": "live_model"}
+_LATER = {
+    **dict.fromkeys(("Blocks", "merge_state_dicts"), "in_memory"),
+    **dict.fromkeys(("Line", "walk"), "live_model"),
+    **dict.fromkeys(("Change", "merge", "sweep"), "on_disk"),
+    **dict.fromkeys(("MergeRecipe", "MergeSource"), "plan.recipe"),
+    "BlockTable": "models.token_blocks",
+    "MergeReport": "output.report",
+    "Rule": "plan.rules",
+    "TensorFolder": "models.tensors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"mmgrid.merging.{_WITH_TORCH[name]}"), name)
+    value = getattr(importlib.import_module(f"mmgrid.merging.{_LATER[name]}"), name)
     globals()[name] = value
     return value

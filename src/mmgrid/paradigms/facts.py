@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmgrid.cards import checkpoints_in
 from mmgrid.data import Calendar
 from mmgrid.files.foreign import foreign
 
@@ -83,6 +82,8 @@ class CheckpointFacts:
     @classmethod
     def of(cls, declared: Mapping[str, Any]) -> CheckpointFacts:
         """From the content of `mmgrid.json`."""
+        from mmgrid.cards import checkpoints_in
+
         checkpoints = list(checkpoints_in(declared))
         recipes = [one.get("recipe", {}) for one in checkpoints]
         calendars = [one.get("phases") for one in checkpoints]

@@ -47,7 +47,7 @@ class Failure(BaseModel):
 
 def write_failure(root: Path, failure: Failure) -> None:
     """Write `failure` into the store at `root`; if that fails, do nothing."""
-    path = _place(root, failure.address)
+    path = Path(_place(root, failure.address))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, failure.model_dump())
@@ -65,7 +65,7 @@ def read_failures(root: Path) -> Iterator[Failure]:
     """The recorded failures of cells that are still not built, sorted by name."""
     for path in walk(root):
         found = _read(path) if path.name == FAILURE_FILE else None
-        if found and _place(root, found.address) == path and not is_published(root / found.address.folder):
+        if found and _place(root, found.address) == str(path) and not is_published(root / found.address.folder):
             blocked = {n: f for n, f in found.blocked.items() if not is_published(root / Address.of(n, f).folder)}
             yield found.model_copy(update={"blocked": blocked})
 
@@ -73,16 +73,17 @@ def read_failures(root: Path) -> Iterator[Failure]:
 def remove_failure(root: Path, address: Address) -> None:
     """Remove the recorded failure of a cell's name, if there is one and it can be removed."""
     with contextlib.suppress(OSError):
-        _place(root, address).unlink(missing_ok=True)
+        Path(_place(root, address)).unlink(missing_ok=True)
 
 
-def _place(root: Path, address: Address) -> Path:
-    return root / address.name / FAILURE_FILE
+def _place(root: Path, address: Address) -> str:
+    return f"{root}/{address.name}/{FAILURE_FILE}"
 
 
-def _read(path: Path) -> Failure | None:
+def _read(path: Path | str) -> Failure | None:
     try:
-        found = Failure.model_validate_json(path.read_bytes())
+        with open(path, "rb") as file:
+            found = Failure.model_validate_json(file.read())
         _ = found.address, [Address.of(*one) for one in found.blocked.items()]
     except (OSError, ValueError):
         return None

@@ -29,12 +29,12 @@ class DamagedFilesError(StoreError):
         super().__init__(f"{self.problem}; {remedy}")
 
 
-def missing_files(folder: Path, record: Record) -> list[str]:
+def missing_files(folder: Path | str, record: Record) -> list[str]:
     """The files that are missing or have another size than recorded, one line each."""
     return [
         problem
         for relative, entry in sorted(record.files.items())
-        if (problem := _state(folder / relative, entry)[0]) is not None
+        if (problem := _state(f"{folder}/{relative}", entry)[0]) is not None
     ]
 
 
@@ -77,10 +77,10 @@ class Inspector:
         return found
 
 
-def _state(path: Path, entry: FileEntry) -> tuple[str | None, Stamp | None]:
+def _state(path: Path | str, entry: FileEntry) -> tuple[str | None, Stamp | None]:
     """What is wrong with a file as far as it shows without reading, and its state."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return f"{path}: is missing", None
     except OSError as error:

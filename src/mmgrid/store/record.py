@@ -79,16 +79,17 @@ class Record(BaseModel):
         return Address.of(self.name, self.fingerprint)
 
     @classmethod
-    def read(cls, folder: Path) -> Record:
+    def read(cls, folder: Path | str) -> Record:
         """The record of a published folder.
 
         Raises:
             FileNotFoundError: the folder has no record, so it is not a cell.
             DamagedRecordError: the record cannot be read.
         """
-        path = folder / RECORD_FILE
+        path = f"{folder}/{RECORD_FILE}"
         try:
-            return cls.model_validate_json(path.read_bytes())
+            with open(path, "rb") as file:
+                return cls.model_validate_json(file.read())
         except FileNotFoundError:
             raise
         except ValidationError as error:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from mmgrid.merging.compare import compare
 from mmgrid.studies.opened_models import opened_models
 
 
@@ -21,6 +20,8 @@ def step_facts(checkpoints: Mapping[str, Path], paradigm: str) -> dict[str, floa
     Raises:
         MergeError: a checkpoint cannot be read.
     """
+    from mmgrid.merging.compare import compare
+
     if len(checkpoints) < 3:
         return {"norm_ratio": None, "cosine": None}
     names = list(checkpoints)[-3:]

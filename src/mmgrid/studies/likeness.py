@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mmgrid.merging.compare import compare
 from mmgrid.studies.opened_models import opened_models
 from mmgrid.studies.statistics.merged_sets import Measure
 
@@ -37,6 +36,7 @@ def likeness(
         interactions: domain → number of training interactions.
         centres: domain → mean vector of its items; without them there is no such predictor.
     """
+    from mmgrid.merging.compare import compare
     from mmgrid.merging.overlap import subspace_overlap  # imports torch when it computes
 
     names = sorted(folders)

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
-from mmgrid.merging.compare import Comparison, Sums, compare
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, Study, StudyGrid, StudySpec
@@ -17,6 +16,9 @@ from mmgrid.studies.opened_models import Model, opened_models
 from mmgrid.studies.paper_order import PAPER_ORDER, below
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, Verdict
+
+if TYPE_CHECKING:
+    from mmgrid.merging.compare import Comparison, Sums
 
 _PART = ("part", "tower", "layer")
 
@@ -102,6 +104,8 @@ def answer(
     Raises:
         MergeError: a checkpoint cannot be read, or has nothing in common with the base.
     """
+    from mmgrid.merging.compare import compare
+
     norms, pairs = [], []
     about = {"paradigm": paradigm, "seed": seed}
     for phase, by_domain in checkpoints.items():
@@ -180,7 +184,7 @@ def _in_pretraining(norms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
     }
 
 
-def _parts(found: Comparison) -> Iterator[tuple[dict[str, str], Sums]]:
+def _parts(found: "Comparison") -> "Iterator[tuple[dict[str, str], Sums]]":
     yield {"part": "whole", "tower": "", "layer": ""}, found.whole
     for tower, sums in found.towers.items():
         yield {"part": "tower", "tower": tower, "layer": ""}, sums
@@ -188,7 +192,7 @@ def _parts(found: Comparison) -> Iterator[tuple[dict[str, str], Sums]]:
         yield {"part": "layer", "tower": tower, "layer": layer}, sums
 
 
-def _norm(sums: Sums, place: int) -> dict[str, Any]:
+def _norm(sums: "Sums", place: int) -> dict[str, Any]:
     n = max(sums.elements, 1)
     return {
         "elements": sums.elements,

@@ -17,7 +17,8 @@ from mmgrid.files import sha256_file
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import load_grid
-from mmgrid.grid.standing.results import study_tables, survey
+from mmgrid.grid.standing.results import study_tables
+from mmgrid.grid.standing.state import survey
 from mmgrid.reporting.studies.registry import view
 from mmgrid.runners import run_local
 from mmgrid.store import Store

@@ -1,6 +1,6 @@
 """A cell: one thing that a grid builds, with its kind, readable key, recipe and upstream cells."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -91,11 +91,12 @@ def with_upstream(cells: Iterable[Cell]) -> list[Cell]:
     """`cells` and everything upstream of them, each once; upstream cells come first."""
     found: dict[Cell, None] = {}
 
-    def visit(cell: Cell) -> Iterator[Cell]:
+    def visit(cell: Cell) -> None:
         if cell not in found:
             for upstream in cell.upstream.values():
-                yield from visit(upstream)
-            found.setdefault(cell)
-            yield cell
+                visit(upstream)
+            found[cell] = None
 
-    return [cell for start in cells for cell in visit(start)]
+    for cell in cells:
+        visit(cell)
+    return [*found]

@@ -11,7 +11,6 @@ from mmgrid.grid.cells.stored import START, as_stored, exact_weights
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.spec import ExternalCheckpoint
 from mmgrid.grid.file.variants import Variant
-from mmgrid.merging.models.sources import is_adapter
 from mmgrid.paradigms import PARADIGMS, Recipe
 from mmgrid.paradigms.recipe import PER_PHASE
 from mmgrid.store.record import RECORD_FILE
@@ -129,6 +128,8 @@ class Chains:
 
     def _external(self, spec: ExternalCheckpoint) -> Cell:
         """An external checkpoint, trained outside this grid."""
+        from mmgrid.merging.models.sources import is_adapter
+
         grid = self.sources.grid
         folder = grid.path(spec.path)
         if not folder.is_dir():

@@ -51,23 +51,21 @@ def recipe_values(recipe: BaseModel) -> dict[str, Any]:
 
 def plain(value: Any, place: str = "recipe") -> Any:
     """`value` in JSON types: tuples become lists, whole floats become integers. FingerprintError for other types."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
+    # Dictionaries come first, as they are most of what is asked; the other mappings are slow to recognise.
+    if isinstance(value, (dict, Mapping)):
+        found = {}
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise FingerprintError(f"{place}: key {key!r} is not a string")
+            # Most values are texts and numbers, which need no name of their place.
+            found[key] = inner if type(inner) in _AS_THEY_ARE else plain(inner, f"{place}.{key}")
+        return found
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise FingerprintError(f"{place}: {value} is not finite and cannot be part of a fingerprint")
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise FingerprintError(f"{place}: key {key!r} is not a string")
-        # Most values are texts and numbers, which need no name of their place.
-        return {
-            key: inner if type(inner) in _AS_THEY_ARE else plain(inner, f"{place}.{key}")
-            for key, inner in value.items()
-        }
     if isinstance(value, list | tuple):
         return [
             inner if type(inner) in _AS_THEY_ARE else plain(inner, f"{place}[{i}]") for i, inner in enumerate(value)

@@ -28,6 +28,7 @@ class Sources:
         self.digest = digest
         self.seed = seed
         self.bare = bare
+        self._vectors: dict[tuple[str, str], Cell] = {}
         self.suffix = (f"seed={seed}",) if len(grid.spec.all_seeds) > 1 else ()
 
     @cached_property
@@ -62,6 +63,11 @@ class Sources:
 
     def item_vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
         """The item vectors of a domain: of title and description for `items`, of titles only for `titles`."""
+        if (domain, table) not in self._vectors:
+            self._vectors[domain, table] = self._item_vectors(domain, table)
+        return self._vectors[domain, table]
+
+    def _item_vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
         spec = self.spec.item_vectors
         recipe: dict[str, Any] = {
             "domain": domain,

@@ -149,6 +149,8 @@ def _users(recipe: Any, counts: Counts) -> float:
 
 
 def _mean(works: list[Work]) -> Work:
+    if len(works) == 1:
+        return works[0]
     total = reduce(
         lambda one, other: replace(
             one,

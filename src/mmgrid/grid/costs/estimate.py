@@ -42,10 +42,11 @@ def estimate(
         corrected: whether measured cells correct the estimate; not for a device on which they were not measured.
         slowdown: how much longer cells take than by the rates, where nothing is measured.
     """
+    missing = [cell for cell in cells if cell not in known.records]
     costs = _Ratios(known, core, gpu, slowdown)
-    if corrected:
+    if corrected and missing:
         costs.learn(measured or {})
-    return {cell: costs.seconds(cell) for cell in cells if cell not in known.records}
+    return {cell: costs.seconds(cell) for cell in missing}
 
 
 class _Ratios:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,14 @@ class Known:
 
 def upstream_of(cell: Cell, fits: Callable[[Cell], bool]) -> Cell | None:
     """The nearest cell upstream of `cell` that fits."""
-    seen, wave = {cell}, [cell]
+    seen: set[Cell] = set()
+    wave: Collection[Cell] = cell.upstream.values()
     while wave:
-        above = [one for each in wave for one in each.upstream.values() if one not in seen]
-        for one in above:
+        for one in wave:
             if fits(one):
                 return one
-        seen.update(above)
-        wave = list(dict.fromkeys(above))
+        seen.update(wave)
+        wave = dict.fromkeys(above for one in wave for above in one.upstream.values() if above not in seen)
     return None
 
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
-
-import polars as pl
+from typing import TYPE_CHECKING, Self
 
 from mmgrid.files import DigestCache
 from mmgrid.grid.cells.cell import Cell, with_upstream
@@ -18,12 +16,14 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.cells.sources import is_absent
 from mmgrid.grid.cells.stored import needed
 from mmgrid.grid.file.load import Grid, GridError, load_grid
-from mmgrid.grid.standing.results import study_tables, survey
-from mmgrid.grid.standing.state import CellState, cell_states, is_built
+from mmgrid.grid.standing.state import CellState, cell_states, is_built, survey
 from mmgrid.grid.standing.store_place import store_of_grid
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.store.places import DIGESTS_FILE
 from mmgrid.studies.registry import STUDIES
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _LOG = logging.getLogger(__name__)
 
@@ -155,12 +155,14 @@ class GridStore:
             raise FileNotFoundError(f"{cell.name}: is not built in {self.store.root}; `{command}` builds it")
         return self.store.folder(cell.address)
 
-    def study_tables(self, study: str) -> dict[str, pl.DataFrame]:
+    def study_tables(self, study: str) -> "dict[str, pl.DataFrame]":
         """Table → rows of all paradigms and seeds, for a built study.
 
         Raises:
             GridError: no such study is installed, the grid has none, or it is not built; the message says what to do.
         """
+        from mmgrid.grid.standing.results import study_tables
+
         if study not in STUDIES:
             raise GridError(STUDIES.unknown(study))
         found = study_tables(self.records, self.store)

@@ -15,22 +15,10 @@ from mmgrid.grid.cells.result_columns import by_draws, merge_columns, model_name
 from mmgrid.grid.standing.cell_tables import read_facts, read_table
 from mmgrid.grid.standing.kept import is_merged, newest_models
 from mmgrid.grid.standing.state import CellState
-from mmgrid.store import Record, Store, StoreError
+from mmgrid.store import Record, Store
 from mmgrid.studies import merge_changes
 from mmgrid.studies.contract import RANKS_FILE, ROWS_FILE
 from mmgrid.studies.registry import STUDIES
-
-
-def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, StoreError]]:
-    """The records of the built cells, and the problem of each cell whose record or files are damaged."""
-    records, damaged = {}, {}
-    for cell in cells:
-        try:
-            if store.has(cell.address):
-                records[cell] = store.record(cell.address)
-        except StoreError as error:
-            damaged[cell] = error
-    return records, damaged
 
 
 def cells_table(states: Mapping[Cell, CellState], records: Mapping[Cell, Record]) -> pl.DataFrame:

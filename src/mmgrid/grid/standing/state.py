@@ -21,6 +21,21 @@ class CellState:
     built_again: bool = False
 
 
+_BUILT, _MISSING = CellState("built"), CellState("missing")
+
+
+def survey(cells: Sequence[Cell], store: Store) -> tuple[dict[Cell, Record], dict[Cell, StoreError]]:
+    """The records of the built cells, and the problem of each cell whose record or files are damaged."""
+    records, damaged = {}, {}
+    for cell in cells:
+        try:
+            if record := store.find(cell.address):
+                records[cell] = record
+        except StoreError as error:
+            damaged[cell] = error
+    return records, damaged
+
+
 def cell_states(
     cells: Sequence[Cell], records: Mapping[Cell, Record], damaged: Mapping[Cell, object], store: Store
 ) -> dict[Cell, CellState]:
@@ -32,7 +47,7 @@ def cell_states(
     found: dict[Cell, CellState] = {}
     for cell in cells:
         if cell in records:
-            found[cell] = CellState("built")
+            found[cell] = _BUILT
         elif cell in damaged:
             found[cell] = CellState("damaged", str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
         else:
@@ -52,10 +67,10 @@ def is_built(cell: Cell, store: Store) -> bool:
 
 def _not_built(cell: Cell, found: Mapping[Cell, CellState], store: Store) -> CellState:
     for above in cell.upstream.values():
-        state = found.get(above, CellState("missing"))
+        state = found.get(above, _MISSING)
         if state.name == "failed" or (state.name == "damaged" and not state.built_again):
             return CellState("blocked", above.name)
         if state.name == "blocked":
             return state
     failure = store.failure(cell.address)
-    return CellState("failed", failure.message) if failure else CellState("missing")
+    return CellState("failed", failure.message) if failure else _MISSING
