@@ -1,9 +1,11 @@
 """The layout of a store: names of folders and locks, and walking over cells without entering them."""
 
+import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from mmgrid.files.folder import WORK_SUFFIX, is_gone
@@ -47,17 +49,28 @@ def lock_of(final: Path) -> Path:
 def walk(root: Path) -> Iterator[Path]:
     """Everything in the store at `root`, sorted, except its logs and the contents of cells, work folders, and folders that
     were removed or set aside."""
-    for path in listed(root):
-        if path.name not in (LOGS_FOLDER, SEARCHES_FOLDER):  # no kind of cell has these names
-            yield from _walk(path)
+    for entry in _entries(root):
+        if entry.name not in (LOGS_FOLDER, SEARCHES_FOLDER):  # no kind of cell has these names
+            yield from _walk(entry)
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk(entry: os.DirEntry[str]) -> Iterator[Path]:
+    path = Path(entry.path)
     yield path
-    inner = is_published(path) or path.name.endswith(WORK_SUFFIX) or is_gone(path) or is_aside(path)
-    if path.is_dir() and not path.is_symlink() and not inner:
-        for below in listed(path):
+    if entry.is_dir(follow_symlinks=False) and not (
+        path.name.endswith(WORK_SUFFIX) or is_published(path) or is_gone(path) or is_aside(path)
+    ):
+        for below in _entries(path):
             yield from _walk(below)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """As `listed`, with what the system tells of each entry without another look."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=attrgetter("name"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def listed(folder: Path) -> list[Path]:

@@ -84,10 +84,10 @@ class Store:
         """
         place = self._place(address)
         try:
-            os.stat(f"{place}/{RECORD_FILE}")
-        except (FileNotFoundError, NotADirectoryError):
+            record = Record.read(place)
+        except FileNotFoundError:
             return None
-        record = self.record(address)
+        _check_owner(record, place, address)
         if problems := missing_files(place, record):
             raise DamagedFilesError(address, problems, "the next `mmgrid run` sets it aside and builds it again")
         return record
@@ -104,16 +104,7 @@ class Store:
             record = Record.read(folder)
         except FileNotFoundError:
             raise StoreError(f"{address.folder}: is not in the store {self.root}") from None
-        if record.name != address.name or record.fingerprint[:SHORT_DIGITS] != address.fingerprint[:SHORT_DIGITS]:
-            raise DamagedRecordError(
-                f"{folder}: its record is that of {record.name} {record.fingerprint[:SHORT_DIGITS]}; "
-                f"somebody moved the folder. Move it back, or remove it to have the cell built again."
-            )
-        if record.fingerprint != address.fingerprint:
-            raise CollisionError(
-                f"{folder}: holds the fingerprint {record.fingerprint}, and {address.fingerprint} shares its "
-                f"first {SHORT_DIGITS} digits. Build the second one in another store."
-            )
+        _check_owner(record, folder, address)
         return record
 
     def sound(self, address: Address, file: str | None = None) -> Path:
@@ -167,7 +158,9 @@ class Store:
     def _read(self, folder: Path) -> Record | str:
         try:
             record = Record.read(folder)
-            return self.record(Address.of(folder.parent.relative_to(self.root).as_posix(), record.fingerprint))
+            name = folder.parent.relative_to(self.root).as_posix()
+            _check_owner(record, folder, Address.of(name, record.fingerprint))
+            return record
         except (StoreError, FileNotFoundError, ValueError) as error:
             return str(error)
 
@@ -397,6 +390,20 @@ class Store:
             StoreError: it is not a leftover of this store.
         """
         return discard(self.root, leftover)
+
+
+def _check_owner(record: Record, folder: Path | str, address: Address) -> None:
+    """Raises unless the record in `folder` is that of the address: DamagedRecordError, CollisionError as in `has`."""
+    if record.name != address.name or record.fingerprint[:SHORT_DIGITS] != str(folder)[-SHORT_DIGITS:]:
+        raise DamagedRecordError(
+            f"{folder}: its record is that of {record.name} {record.fingerprint[:SHORT_DIGITS]}; "
+            f"somebody moved the folder. Move it back, or remove it to have the cell built again."
+        )
+    if record.fingerprint != address.fingerprint:
+        raise CollisionError(
+            f"{folder}: holds the fingerprint {record.fingerprint}, and {address.fingerprint} shares its "
+            f"first {SHORT_DIGITS} digits. Build the second one in another store."
+        )
 
 
 def _check_made(work: Path) -> None:
