@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
+    "plan",
     "prepare",
     "plan",
     "semb_training",

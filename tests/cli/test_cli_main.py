@@ -150,7 +150,7 @@ def test_commands_without_data_load_no_heavy_packages(arguments: list[str], tmp_
     assert not loaded & HEAVY
 
 
-def test_a_plan_of_a_grid_without_merges_loads_no_torch(tmp_path: Path) -> None:
+def test_a_plan_of_a_grid_without_merges_loads_neither_torch_nor_what_merges_and_parses(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from mmgrid.cli.main import main\n"
@@ -158,7 +158,8 @@ def test_a_plan_of_a_grid_without_merges_loads_no_torch(tmp_path: Path) -> None:
         "'--set', 'merges=[]']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "assert 'polars' in sys.modules\n"
-        "assert not {'torch', 'transformers'} & set(sys.modules)"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+        "assert not {'mmgrid.merging.engine', 'mmgrid.data.readers.files', 'mmgrid.cards'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], timeout=120, check=True)
 

@@ -55,13 +55,14 @@ def _unexpected(work: Path) -> dict[str, Any]:
 
 def test_a_built_cell_has_its_files_and_record(store: Store) -> None:
     assert not store.has(BOOKS)
+    assert store.find(BOOKS) is None
     record = _build(store)
     folder = store.root / "checkpoint" / "semb" / "books" / "phase1" / "3fa9c1d2"
     assert store.has(BOOKS)
     assert store.folder(BOOKS) == folder
     assert _names(folder) == ["a.bin", "deep", "record.json"]
     assert _names(folder.parent) == ["3fa9c1d2"]
-    assert store.record(BOOKS) == record
+    assert store.record(BOOKS) == store.find(BOOKS) == record
     assert record.address == BOOKS
     assert list(record.files) == ["a.bin", "deep/b.bin"]
     assert record.files["deep/b.bin"].bytes == 2
@@ -71,7 +72,7 @@ def test_a_built_cell_has_its_files_and_record(store: Store) -> None:
     assert record.peak_bytes > 1 << 20
     assert record.started <= record.finished
     assert record.finished.endswith("Z")
-    assert store.size(BOOKS) == 3 + (folder / "record.json").stat().st_size
+    assert store.size(BOOKS) == store.size(BOOKS, record) == 3 + (folder / "record.json").stat().st_size
 
 
 def test_a_cell_is_built_only_once(store: Store) -> None:
@@ -253,6 +254,9 @@ def test_a_folder_that_was_moved_is_reported(store: Store) -> None:
     store.folder(BOOKS).rename(store.folder(toys))
     with pytest.raises(DamagedRecordError, match="moved"):
         store.has(toys)
+    assert [(folder, "moved" in problem) for folder, problem in store.damaged()] == [(store.folder(toys), True)]
+    store.folder(toys).rename(store.folder(toys).with_name("00000000"))
+    assert "moved" in store.damaged()[0][1]
 
 
 def test_fingerprints_that_share_their_first_digits(store: Store) -> None:
