@@ -183,3 +183,36 @@ def test_a_resumed_merge_writes_the_same_record(merged: Path) -> None:
     assert report.kept_share == record["report"]["kept_share"]
     for path in (folder / "undisturbed").iterdir():
         assert (merged / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("sources", ["there", "gone"])
+def test_a_flipped_bit_is_found_in_every_file_also_without_the_sources(merged: Path, file: str, sources: str) -> None:
+    record = json.loads((merged / "mmgrid.json").read_text())
+    assert list(record["files"]) == [
+        name for name in ("model.safetensors", "tokenizer.json") if (merged / name).exists()
+    ]
+    if sources == "gone":
+        shutil.rmtree(merged.parent / "a")
+        assert verify(merged).damaged == {}
+    path = merged / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = verify(merged)
+    assert (found.equal, dict(found.damaged)) == (False, {file: "has changed since it was written"})
+    path.write_bytes(content[:-1] + b"  ")
+    if sources == "gone":  # else the header is refused
+        assert verify(merged).damaged == {file: "has another size than when it was written"}
+        path.unlink()
+        assert verify(merged).damaged == {file: "is missing"}
+
+
+def test_names_in_a_record_lead_nowhere_and_older_records_have_none(merged: Path) -> None:
+    record = json.loads((merged / "mmgrid.json").read_text())
+    record["files"] = {"../a/model.safetensors": record["files"]["model.safetensors"], "mmgrid.json": 3}
+    (merged / "mmgrid.json").write_text(json.dumps(record))
+    assert sorted(verify(merged).damaged) == ["../a/model.safetensors", "mmgrid.json"]
+    del record["files"]
+    (merged / "mmgrid.json").write_text(json.dumps(record))
+    assert verify(merged).equal

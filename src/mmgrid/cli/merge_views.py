@@ -81,6 +81,8 @@ def print_verification(found: Verification) -> None:
         draw.say(f"missing: {place}")
     for source, files in found.changed.items():
         draw.say(f"changed since the merge: {source}: {', '.join(files)}")
+    for name, what in found.damaged.items():
+        draw.say(("damaged", "red"), f" {found.folder / name}: {what}")
     for name, what in {**found.unlike, **found.files}.items():
         draw.say(f"{name}: {what}")
     if found.first is not None:

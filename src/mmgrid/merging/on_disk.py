@@ -27,6 +27,7 @@ from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
+from mmgrid.merging.output.own_files import own_files
 from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, relative_to, write_record
 from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.output.tokenizer import fitted_tokenizer
@@ -81,7 +82,7 @@ def merge(
             merge that was killed.
         workers: number of threads; does not change the result. Default: one per core.
         progress: called after each tensor with bytes written, bytes in all, and the tensor's name.
-        digests: compute digests of the sources, for the record. Without them, a source that has no name is
+        digests: compute digests of the sources and of what is written, for the record. Without them, a source that has no name is
             named after its folder.
         card: writes the model card from its facts. Default: `card.model_card`.
         notes: remarks to add to record, card and report.
@@ -137,7 +138,9 @@ def sweep(
     with contextlib.ExitStack() as stack:
         prepared = stack.enter_context(prepare_merge(recipe, workers=workers, digests=digests))
         said = (*notes, *prepared.notes)
-        common = _Common(prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), said)
+        common = _Common(
+            prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), said, digests, workers
+        )
         speed = _speed(prepared, list(changes), workers) if measure else None
         clock = time.monotonic()
         made = [stack.enter_context(_output(common, out, change)) for out, change in changes.items()]
@@ -162,12 +165,15 @@ class _Common:
     Attributes:
         tokenizer: the text of `tokenizer.json`; None to copy the file of the companions.
         made_from: name of the source → what it declares about itself.
+        digests: whether records hold the digests of what is written.
     """
 
     prepared: PreparedMerge
     tokenizer: str | None
     made_from: Mapping[str, Any]
     notes: tuple[str, ...]
+    digests: bool
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,7 @@ class _Output:
             notes,
             self.common.made_from,
             None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
+            own_files(self.folder, self.common.workers) if self.common.digests else None,
         )
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):

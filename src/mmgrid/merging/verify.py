@@ -20,6 +20,7 @@ from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.digests import differs, short_name
 from mmgrid.merging.models.sources import found
 from mmgrid.merging.models.tensors import TensorFolder
+from mmgrid.merging.output.own_files import damaged_files
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
 from mmgrid.merging.plan.recipe import MergeRecipe
@@ -48,6 +49,7 @@ class Verification:
         first: the first element that differs.
         differing: tensor → number of elements that differ.
         files: file of a token block → how it differs from that of the source.
+        damaged: file of the folder → how it differs from what the merge wrote; also where sources are missing.
         compared: number of bytes of tensors that were compared.
         digests: whether the record has digests, so that changed sources are detected.
         seconds: wall time, including the digests.
@@ -60,6 +62,7 @@ class Verification:
     first: FirstDifference | None = None
     differing: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
     compared: int = 0
     digests: bool = True
     seconds: float = 0.0
@@ -67,7 +70,7 @@ class Verification:
     @property
     def equal(self) -> bool:
         """Whether every byte was reproduced."""
-        return not (self.missing or self.unlike or self.differing or self.files)
+        return not (self.missing or self.unlike or self.differing or self.files or self.damaged)
 
 
 def verify(folder: str | Path, *, workers: int | None = None, progress: MergeProgress | None = None) -> Verification:
@@ -85,9 +88,10 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
     folder, workers = Path(folder).absolute(), workers or default_workers()
     record = _record(folder)
     recipe = MergeRecipe.load(folder / MMGRID_FILE)
-    missing = _missing(recipe)
+    own, missing = record.get("files"), _missing(recipe)
+    damaged = damaged_files(folder, own) if isinstance(own, Mapping) else {}
     if missing:
-        return Verification(folder, missing=missing, seconds=time.monotonic() - clock)
+        return Verification(folder, missing=missing, damaged=damaged, seconds=time.monotonic() - clock)
     recorded = {name: entry["files"] for name, entry in (record.get("sources") or {}).items()}
     if record.get("base"):
         recorded[BASE] = record["base"]["files"]
@@ -115,6 +119,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
             first=sink.first(),
             differing=dict(sorted(sink.differing.items())),
             files=files,
+            damaged=damaged,
             compared=sink.compared,
             digests=bool(recorded),
             seconds=time.monotonic() - clock,

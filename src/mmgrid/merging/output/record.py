@@ -26,13 +26,15 @@ def write_record(
     notes: Sequence[str] = (),
     made_from: Mapping[str, Any] | None = None,
     vocabulary: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `mmgrid.json`: the recipe with all defaults filled in, digests of the sources, and the report.
+    """Write `mmgrid.json`: the recipe with all defaults filled in, digests of sources and files, and the report.
 
     Args:
         recipe: with paths relative to the parent of the output folder, so that a tree of models can be moved as a whole.
         made_from: name of the source → what it declares about itself; left out if empty.
         vocabulary: rows that were made up or left out, if the recipe chose a vocabulary.
+        files: see `own_files`; left out if empty.
     """
     value: dict[str, Any] = {
         "format": FORMAT,
@@ -53,6 +55,8 @@ def write_record(
         value["blocks"] = {"tensors": list(plan.block_tensors), "rows": rows}
     if vocabulary is not None:
         value["report"]["vocabulary"] = dict(vocabulary)
+    if files:
+        value["files"] = dict(files)
     if made_from:
         value["made_from"] = dict(made_from)
     write_json(folder / MMGRID_FILE, value, sync=False)  # the folder is, before it is published
