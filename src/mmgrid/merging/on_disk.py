@@ -82,8 +82,8 @@ def merge(
             merge that was killed.
         workers: number of threads; does not change the result. Default: one per core.
         progress: called after each tensor with bytes written, bytes in all, and the tensor's name.
-        digests: compute digests of the sources and of what is written, for the record. Without them, a source that has no name is
-            named after its folder.
+        digests: compute digests of the sources and of what is written, for the record. Without them, a source that
+            has no name is named after its folder.
         card: writes the model card from its facts. Default: `card.model_card`.
         notes: remarks to add to record, card and report.
         measure: measure the disk's speed on a small part of the bytes beforehand, for the report.
@@ -138,9 +138,7 @@ def sweep(
     with contextlib.ExitStack() as stack:
         prepared = stack.enter_context(prepare_merge(recipe, workers=workers, digests=digests))
         said = (*notes, *prepared.notes)
-        common = _Common(
-            prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), said, digests, workers
-        )
+        common = _Common(prepared, _tokenizer(prepared), declarations_of(prepared.recipe.sources), said, digests)
         speed = _speed(prepared, list(changes), workers) if measure else None
         clock = time.monotonic()
         made = [stack.enter_context(_output(common, out, change)) for out, change in changes.items()]
@@ -173,7 +171,6 @@ class _Common:
     made_from: Mapping[str, Any]
     notes: tuple[str, ...]
     digests: bool
-    workers: int
 
 
 @dataclass(frozen=True)
@@ -223,7 +220,7 @@ class _Output:
             notes,
             self.common.made_from,
             None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
-            own_files(self.folder, self.common.workers) if self.common.digests else None,
+            own_files(self.folder) if self.common.digests else None,
         )
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):
