@@ -54,6 +54,7 @@ class _Ratios:
 
     def __init__(self, known: Known, core: Rate, gpu: Rate | None, slowdown: float) -> None:
         self._known, self._core, self._gpu, self._slowdown = known, core, gpu, slowdown
+        self._cores = available_cores()
         self._groups: dict[tuple[Any, ...], tuple[float, float]] = {}  # group → seconds, expected seconds
 
     def learn(self, measured: Mapping[Cell, float]) -> None:
@@ -75,8 +76,8 @@ class _Ratios:
         expected = self._by_rates(cell)
         if expected is None:
             return None
-        if _likeness(cell) in self._groups:
-            seconds, done = self._groups[_likeness(cell)]
+        if (alike := _likeness(cell)) in self._groups:
+            seconds, done = self._groups[alike]
             return expected * seconds / done
         ratio = self._slowdown
         for group in _groups(cell):  # from the widest to the narrowest
@@ -96,7 +97,7 @@ class _Ratios:
         if cell in self._known.records:
             summary: Any = self._known.records[cell].summary
             return summary.get("processes", 1)
-        return cell.processes if self._gpu else min(cell.processes, available_cores())
+        return cell.processes if self._gpu else min(cell.processes, self._cores)
 
 
 def _groups(cell: Cell) -> list[tuple[Any, ...]]:
