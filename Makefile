@@ -12,6 +12,9 @@ export MMGRID_DATA := $(abspath ../shared/data)
 endif
 endif
 
+# Hundreds of processes would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo readme check test long faults fuzz test-vllm test-ray bounds docs bench format clean
 
 setup: $(READY)
