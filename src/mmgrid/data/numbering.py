@@ -87,8 +87,11 @@ def stable_sort(
     packed >>= np.uint64(room)
     if not lost:
         return order, packed
-    ordered = keys.take(order)
     alike = packed[1:] == packed[:-1]
+    del packed
+    ordered = np.empty(len(keys), np.uint64)
+    for part, rows in zip(_parts(ordered), _parts(order), strict=True):
+        part[:] = keys.take(rows)
     unsure = alike & (ordered[1:] != ordered[:-1])
     if unsure.any():
         run = np.concatenate([np.zeros(1, np.int64), np.cumsum(~alike)])
@@ -97,7 +100,7 @@ def stable_sort(
         places = np.flatnonzero(of_run[run])
         within = np.argsort(ordered[places], kind="stable")
         order[places], ordered[places] = order[places][within], ordered[places][within]
-    return order, ordered.astype(np.uint64, copy=False)
+    return order, ordered
 
 
 def _packed(keys: npt.NDArray[np.unsignedinteger]) -> tuple[npt.NDArray[np.uint64], int, int]:

@@ -178,16 +178,20 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
 class _Rows:
     """Remaining interactions: their places in the log, users and items as numbers, and times.
 
-    of_user, of_item: how many rows each user, and each item, has.
+    of_log: the times of the whole log, of which no step needs a copy. of_user, of_item: how many rows each user, and each item, has.
     """
 
     places: npt.NDArray[np.integer]
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
-    times: npt.NDArray[np.int64]
+    of_log: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        return self.of_log[self.places]
 
     @cached_property
     def of_user(self) -> npt.NDArray[np.int64]:
@@ -203,8 +207,7 @@ class _Rows:
         return len(self), int(np.count_nonzero(self.of_user)), int(np.count_nonzero(self.of_item))
 
     def kept(self, mask: npt.NDArray[np.bool_]) -> "_Rows":
-        rows = np.flatnonzero(mask)
-        return _Rows(self.places[rows], self.users[rows], self.items[rows], self.times[rows])
+        return _Rows(self.places[mask], self.users[mask], self.items[mask], self.of_log)
 
 
 class _Steps:
@@ -241,22 +244,7 @@ class _Steps:
 
     def keep_earliest(self) -> None:
         """Keep the earliest row of each user and item; among equal times, the first in the file."""
-        rows = self.rows
-        pairs = rows.users.astype(np.uint64)
-        pairs *= np.uint64(len(self.known))
-        pairs += rows.items.view(np.uint32)
-        order, pairs = stable_sort(pairs)
-        again = pairs[1:] == pairs[:-1]
-        kept = np.ones(len(rows), np.bool_)
-        if again.any():
-            begins = np.append(True, ~again)
-            repeated = np.append(again, False) | ~begins
-            order, starts = order[repeated], np.flatnonzero(begins[repeated])
-            times, run = rows.times[order], np.cumsum(begins[repeated]) - 1
-            earliest = np.flatnonzero(times == np.minimum.reduceat(times, starts)[run])
-            kept[order] = False
-            kept[order[earliest[np.diff(run[earliest], prepend=-1) > 0]]] = True
-        self.keep("repeated user and item", kept)
+        self.keep("repeated user and item", _earliest(self.rows, len(self.known)))
 
     def keep_core(self, k: int) -> None:
         """Keep the k-core."""
@@ -283,3 +271,22 @@ class _Steps:
     def count(self) -> None:
         """Count the rows of each user and item."""
         self.of_user, self.of_item = self.rows.of_user, self.rows.of_item
+
+
+def _earliest(rows: _Rows, items: int) -> npt.NDArray[np.bool_]:
+    """bool[n]: the earliest row of each user and item; among equal times, the first."""
+    pairs = rows.users.astype(np.uint64)
+    pairs *= np.uint64(items)
+    pairs += rows.items.view(np.uint32)
+    order, pairs = stable_sort(pairs)
+    again = pairs[1:] == pairs[:-1]
+    kept = np.ones(len(rows), np.bool_)
+    if again.any():
+        begins = np.append(True, ~again)
+        repeated = np.append(again, False) | ~begins
+        order, starts = order[repeated], np.flatnonzero(begins[repeated])
+        times, run = rows.of_log[rows.places[order]], np.cumsum(begins[repeated]) - 1
+        earliest = np.flatnonzero(times == np.minimum.reduceat(times, starts)[run])
+        kept[order] = False
+        kept[order[earliest[np.diff(run[earliest], prepend=-1) > 0]]] = True
+    return kept

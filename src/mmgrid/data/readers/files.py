@@ -23,6 +23,7 @@ from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.side_by_side import Turn, in_order
 from mmgrid.data.readers.values import ids, texts
+from mmgrid.machine.freed_memory import release_freed
 
 
 def read_files(
@@ -76,6 +77,7 @@ def read_domain(
     if items.is_empty():
         _do_not_meet(interaction_files[0], log.items.ids, item_files, options)
     unfiltered = unfiltered if are_reviews is None else are_reviews
+    release_freed()
     return RawDomain(name, log, items, unfiltered, reading.repairs.summary())
 
 
