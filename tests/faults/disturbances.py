@@ -1,6 +1,7 @@
 """Disturbances of a command. Each says what was lost by it, or that the command had ended before it came."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -70,6 +71,19 @@ def worker_killed(victim: Victim, after: float) -> Outcome:
     code, out, err = finish(process)
     said = code == 0 or (code == 1 and "its process ended with code -9" in out + err)  # 0: it was idle
     wrong = [] if said else [f"ended with {code} after a worker was killed: {(out + err)[-300:]}"]
+    return [*wrong, *_orphans(process), *losses_of(victim, victim.found())]
+
+
+def starved(victim: Victim, after: float) -> Outcome:
+    """A process that builds cells gets no more memory: the run names the cell that fails, and ends by itself."""
+    process = victim.start()
+    if not _reached(process, after, lambda: _workers(process)) or not _starve_one(_workers(process)):
+        finish(process)
+        return None
+    code, out, err = finish(process)
+    named = any("failed " in line and ("corpus/" in line or "evaluation/" in line) for line in out.splitlines())
+    said = code == 0 or (code == 1 and named)  # 0: it was idle, or the cell was tried again
+    wrong = [] if said else [f"ended with {code} after a worker had no memory: {(out + err)[-300:]}"]
     return [*wrong, *_orphans(process), *losses_of(victim, victim.found())]
 
 
@@ -203,6 +217,17 @@ def _kill_one(pids: list[int]) -> bool:
     try:
         os.kill(pids[0], signal.SIGKILL)
     except (IndexError, ProcessLookupError):
+        return False
+    return True
+
+
+def _starve_one(pids: list[int]) -> bool:
+    """Whether there is one that could be left without more memory than it has."""
+    try:
+        pages = int(Path(f"/proc/{pids[0]}/statm").read_text().split()[0])
+        _, most = resource.prlimit(pids[0], resource.RLIMIT_AS)
+        resource.prlimit(pids[0], resource.RLIMIT_AS, (pages * resource.getpagesize(), most))
+    except (IndexError, ProcessLookupError, FileNotFoundError):
         return False
     return True
 

@@ -28,6 +28,7 @@ from faults.disturbances import (
     killed,
     paused,
     read_only,
+    starved,
     stopped,
     undisturbed,
     worker_killed,
@@ -96,6 +97,7 @@ def _faults(
 
     if isinstance(victim, Cells):
         yield "the main process killed", _share(kills, 3), lambda: killed(victim, moment(), "the main process")
+        yield "a worker out of memory", _share(kills, 10), lambda: starved(victim, moment())
         yield "a worker killed", _share(kills, 3), lambda: worker_killed(victim, moment())
     yield "all killed", _share(kills, 3 if isinstance(victim, Cells) else 1), lambda: killed(victim, moment(), "all")
     yield "SIGINT", _share(kills, 5), lambda: stopped(victim, moment(), signal.SIGINT)

@@ -1,5 +1,6 @@
 """What a worker answers: the line for an error, in which plug-ins count like the package, and that it waits for others."""
 
+import errno
 import logging
 from multiprocessing import Pipe
 from pathlib import Path
@@ -63,3 +64,17 @@ def test_an_error_that_is_none_of_the_lock_is_a_failure(tmp_path: Path, monkeypa
     grid: Any = None
     answer = worker._build(Pipe()[0], Cell("corpus", ("games",), {}), grid, Store(tmp_path / "runs"))
     assert answer == ("failed", "no room")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (ImportError("_zstd.so: failed to map segment from shared object"), "memory"),
+        (ImportError("No module named 'peft'"), "failed"),
+        (OSError(errno.EACCES, "Permission denied"), "failed"),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_a_failure(error: Exception, state: str) -> None:
+    assert worker._failed(error) == state

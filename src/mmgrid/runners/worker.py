@@ -1,5 +1,6 @@
 """The worker process: receives cells through a pipe, builds them, and sends back the results."""
 
+import errno
 import functools
 import gc
 import logging
@@ -113,8 +114,16 @@ def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
 def _failed(error: BaseException) -> str:
     if isinstance(error, DiskFull):
         return "full"
-    no_room = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a GPU
-    return "memory" if no_room else "failed"
+    return "memory" if _lacks_memory(error) else "failed"
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether memory was lacking: for an object, a system call, a library that is loaded, or on a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return True
+    if isinstance(error, ImportError):
+        return any(words in str(error) for words in ("failed to map segment", "annot allocate memory"))
+    return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def _log(error: BaseException, cell: str) -> None:
