@@ -14,7 +14,6 @@ import argparse
 import gzip
 import json
 import multiprocessing as mp
-import resource
 import tempfile
 import time
 import zlib
@@ -125,15 +124,14 @@ def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: i
     with tempfile.TemporaryDirectory(dir=folder) as out:
         for _ in range(times):
             kept = work(ratings, items, Path(out))
-            held.append(resident_mib())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pipe.send((time.perf_counter() - begun, time.process_time() - worked, peak, kept, held))
+            held.append(memory_mib("VmRSS"))
+    pipe.send((time.perf_counter() - begun, time.process_time() - worked, memory_mib("VmHWM"), kept, held))
 
 
-def resident_mib() -> float:
-    """The memory that this process holds now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def memory_mib(field: str) -> float:
+    """What this process holds now (VmRSS), or has held at most (VmHWM), on Linux. `getrusage` counts what its parent held."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) / 1024
 
 
 def bare(ratings: Path, items: Path, out: Path) -> int:
