@@ -2,9 +2,9 @@
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from mmgrid.grid.standing.time_left import TimeLeft
+from mmgrid.machine.clock import utc_now
 from mmgrid.runners.event_file import EventFile
 from mmgrid.runners.events import CellEvent, EventCallback
 
@@ -19,7 +19,7 @@ class Reporting:
     def __call__(self, event: CellEvent) -> None:
         now = time.monotonic()
         self._follow(event, now)
-        event = replace(event, time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+        event = replace(event, time=utc_now())
         if event.state == "progress":
             event = replace(event, rate=self._left.rate(event.cell))
         if self._begun:  # before, cells are only looked at

@@ -58,29 +58,30 @@ def _is_plain(part: str) -> bool:
     return part not in ("", ".", "..") and ":" not in part and not is_partial(path) and not is_gone(path)
 
 
-def receive(work: Path, address: Address, record: Record, fetch: Fetch) -> None:
-    """Fill a work folder with the files of `record`, and then with the record.
+def received(work: Path, address: Address, record: Record, fetch: Fetch) -> Record:
+    """The record, after its files and then itself were put into the work folder.
 
     fetch: makes each file of the record in the given folder, which may hold files, or beginnings of them, of an earlier call.
 
     Raises:
         DamagedFilesError: files that were fetched are not those of the record. They are removed, the others stay.
     """
-    received = work / STEP_FOLDER / RECEIVED_FOLDER
-    received.mkdir(parents=True, exist_ok=True)
-    fetch(received)
+    arrived = work / STEP_FOLDER / RECEIVED_FOLDER
+    arrived.mkdir(parents=True, exist_ok=True)
+    fetch(arrived)
     inspector = Inspector()
-    found = {name: inspector.problems(received, record, only=(name,)) for name in record.files}
+    found = {name: inspector.problems(arrived, record, only=(name,)) for name in record.files}
     damaged = {name: problems[0] for name, problems in found.items() if problems}
     if damaged:
         for name in damaged:
-            delete(inside(received, name))
+            delete(inside(arrived, name))
         raise DamagedFilesError(address, list(damaged.values()), "fetch it again")
     for name in record.files:
         target = inside(work, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        inside(received, name).rename(target)
+        inside(arrived, name).rename(target)
     try:
         write_json(work / RECORD_FILE, record.model_dump(mode="json"))
     except ValueError as error:
         raise DamagedRecordError(f"{address.name}: its record holds what JSON cannot ({error})") from error
+    return record

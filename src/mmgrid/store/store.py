@@ -8,18 +8,12 @@ written again. So an interrupted build ends with the same files as an uninterrup
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder, write_json
-from mmgrid.files.digest import sha256_files
-from mmgrid.files.folder import is_partial
-from mmgrid.machine.memory import peak_bytes, reset_peak
+from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder
+from mmgrid.machine.clock import utc_now
 from mmgrid.store.address import SHORT_DIGITS, Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
@@ -28,16 +22,16 @@ from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, 
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
+from mmgrid.store.making import Make, made
 from mmgrid.store.places import aside_of, is_published, listed, lock_of, walk
-from mmgrid.store.receiving import Fetch, check_receivable, receive
-from mmgrid.store.record import RECORD_FILE, Record, installed_versions
-from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER, check_held, losing, open_work, strip
+from mmgrid.store.receiving import Fetch, check_receivable, received
+from mmgrid.store.record import RECORD_FILE, Record
+from mmgrid.store.work import check_held, losing, open_work, strip
 
 log = logging.getLogger(__name__)
 
 _REMEDY = "give another place with --store (`mmgrid gc` shows cells that the grid no longer names)"
 
-Make = Callable[[Path], Mapping[str, Any]]
 Fill = Callable[[Path, Lock], Record]
 
 
@@ -195,14 +189,14 @@ class Store:
             StoreError: the facts or the recipe are not JSON, or `make` wrote a file that belongs to the store.
             Exception: any error of `make`. The work folder stays, nothing is published.
         """
-        return self._once(address, lambda work, lock: self._fill(work, address, recipe, upstream, make, lock))
+        return self._once(address, lambda work, lock: made(work, address, recipe, upstream, make, lock))
 
     def receive(self, record: Record, fetch: Fetch) -> Record | None:
         """Publish a cell that another store has built, with its record from there, unless it is here already.
 
         Args:
             record: from the other store.
-            fetch: see `mmgrid.store.receiving.receive`.
+            fetch: see `mmgrid.store.receiving.received`.
 
         Returns:
             The record of the cell here; None if another process is building it.
@@ -213,14 +207,7 @@ class Store:
             Exception: as `build`, and any error of `fetch`; the next call goes on with what has arrived.
         """
         address = check_receivable(record)
-
-        def fill(work: Path, lock: Lock) -> Record:
-            receive(work, address, record, fetch)
-            check_held(lock, address)
-            sync_folder(work)
-            return record
-
-        return self._once(address, fill)
+        return self._once(address, lambda work, _: received(work, address, record, fetch))
 
     def _once(self, address: Address, fill: Fill) -> Record | None:
         """Have the work folder of a cell filled under its lock, and publish it, unless the cell is there."""
@@ -252,6 +239,8 @@ class Store:
         with losing(lock, address):
             if record is None:
                 record = fill(work, lock)
+                # All is on the disk before the step checkpoints are removed, so that a power cut loses no training either.
+                sync_folder(work)
             check_held(lock, address)
             strip(work)
             check_held(lock, address)
@@ -264,45 +253,6 @@ class Store:
                 # who had the lock before published just as it was taken over
                 remove_folder(work)
         remove_failure(self.root, address)
-        return record
-
-    def _fill(
-        self,
-        work: Path,
-        address: Address,
-        recipe: Mapping[str, Any],
-        upstream: Mapping[str, Mapping[str, str]],
-        make: Make,
-        lock: Lock,
-    ) -> Record:
-        """Make the cell in its work folder, and then its record, which says that the cell is finished."""
-        started, clock = _now(), time.monotonic()
-        reset_peak()
-        summary = make(work)
-        seconds, peak = time.monotonic() - clock, peak_bytes()
-        check_held(lock, address)
-        _check_made(work)
-        try:
-            record = Record.model_validate(
-                {
-                    "name": address.name,
-                    "fingerprint": address.fingerprint,
-                    "recipe": dict(recipe),
-                    "upstream": {role: dict(cell) for role, cell in upstream.items()},
-                    "versions": installed_versions(),
-                    "seconds": round(seconds, 3),
-                    "peak_bytes": peak,
-                    "started": started,
-                    "finished": _now(),
-                    "files": sha256_files(work, skip=(STEP_FOLDER, BUILDING_FILE)),
-                    "summary": dict(summary or {}),
-                }
-            )
-            write_json(work / RECORD_FILE, record.model_dump(mode="json"))
-        except (ValidationError, ValueError, TypeError) as error:
-            raise StoreError(f"{address.name}: its recipe, upstream or facts are not plain JSON: {error}") from error
-        # All is on the disk before the step checkpoints are removed, so that a power cut loses no training either.
-        sync_folder(work)
         return record
 
     # ---- maintenance -------------------------------------------------------------------------------------------
@@ -360,7 +310,7 @@ class Store:
         first_line = next(iter(error.splitlines()), "")
         names = {other.name: other.fingerprint for other in blocked}
         failure = Failure(
-            name=address.name, fingerprint=address.fingerprint, message=first_line, blocked=names, when=_now()
+            name=address.name, fingerprint=address.fingerprint, message=first_line, blocked=names, when=utc_now()
         )
         write_failure(self.root, failure)
 
@@ -404,19 +354,3 @@ def _check_owner(record: Record, folder: Path | str, address: Address) -> None:
             f"{folder}: holds the fingerprint {record.fingerprint}, and {address.fingerprint} shares its "
             f"first {SHORT_DIGITS} digits. Build the second one in another store."
         )
-
-
-def _check_made(work: Path) -> None:
-    """Remove partial files of interrupted writes, and check that the store's own files are untouched."""
-    if (work / RECORD_FILE).exists() or not (work / BUILDING_FILE).exists():
-        raise StoreError(
-            f"{work}: {RECORD_FILE} and {BUILDING_FILE} belong to the store; a cell must not write or remove them"
-        )
-    for parent, _, names in os.walk(work):
-        for name in names:
-            if is_partial(Path(parent) / name):
-                (Path(parent) / name).unlink()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
