@@ -25,7 +25,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 from isal import igzip
+
+from mmgrid.machine.memory import peak_bytes
 
 START, END = 1_498_867_200_000, 1_680_307_200_000  # 2017-07-01 and 2023-04-01
 WAYS = ("zlib", "isal", "ours", "pandas")
@@ -124,14 +127,8 @@ def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: i
     with tempfile.TemporaryDirectory(dir=folder) as out:
         for _ in range(times):
             kept = work(ratings, items, Path(out))
-            held.append(memory_mib("VmRSS"))
-    pipe.send((time.perf_counter() - begun, time.process_time() - worked, memory_mib("VmHWM"), kept, held))
-
-
-def memory_mib(field: str) -> float:
-    """What this process holds now (VmRSS), or has held at most (VmHWM), on Linux. `getrusage` counts what its parent held."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
+            held.append(psutil.Process().memory_info().rss / 2**20)
+    pipe.send((time.perf_counter() - begun, time.process_time() - worked, peak_bytes() / 2**20, kept, held))
 
 
 def bare(ratings: Path, items: Path, out: Path) -> int:

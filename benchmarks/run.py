@@ -6,8 +6,8 @@ from pathlib import Path
 
 BENCHMARKS = (
     "plan",
+    "scheduling",
     "prepare",
-    "plan",
     "semb_training",
     "text_training",
     "semid_training",

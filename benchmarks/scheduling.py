@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmgrid.grid.cells.cell import Cell
@@ -90,7 +91,7 @@ def crew_of(kind: str, grid: Grid, store: Store, workers: int) -> Iterator[Crew]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--only", nargs="+", default=["local", "ray"])
+    parser.add_argument("--only", nargs="+", default=["local", "ray"] if find_spec("ray") else ["local"])
     arguments = parser.parse_args()
     cells = cells_that_wait()
     costs = {cell: float(cell.recipe["seconds"]) for cell in cells}

@@ -2,7 +2,8 @@
 
 import hashlib
 
-from mmgrid.store.record import FileEntry
+from mmgrid.store.record import FileEntry, Record
+from mmgrid.store.remote.layout import files_folder
 from mmgrid.store.remote.place import BLOCK_BYTES, Count, Place
 
 
@@ -31,3 +32,10 @@ def wrong_size(place: Place, sizes: dict[str, int], path: str, entry: FileEntry)
     if sizes[path] != entry.bytes:
         return f"{place.shown}/{path}: has {sizes[path]} bytes instead of the recorded {entry.bytes}"
     return None
+
+
+def wrong_sizes(place: Place, sizes: dict[str, int], record: Record) -> dict[str, str]:
+    """Name of a file → what a listing shows to be wrong with it, for the files of a cell."""
+    folder = files_folder(record)
+    found = {name: wrong_size(place, sizes, f"{folder}/{name}", entry) for name, entry in sorted(record.files.items())}
+    return {name: problem for name, problem in found.items() if problem}

@@ -11,7 +11,7 @@ from mmgrid.store.errors import DamagedRecordError, StoreError
 from mmgrid.store.integrity import DamagedFilesError
 from mmgrid.store.places import is_published
 from mmgrid.store.record import Record
-from mmgrid.store.remote.content import wrong_size
+from mmgrid.store.remote.content import wrong_sizes
 from mmgrid.store.remote.layout import (
     Contents,
     check_same_cell,
@@ -120,14 +120,8 @@ class _Puller:
 
     def pull(self, record: Record) -> bool:
         """Fetch one cell; False if another process is building it here."""
-        folder = files_folder(record)
-        problems = [
-            problem
-            for name, entry in record.files.items()
-            if (problem := wrong_size(self.place, self.contents.sizes, f"{folder}/{name}", entry))
-        ]
-        if problems:
-            raise self._damaged(record, problems)
+        if problems := wrong_sizes(self.place, self.contents.sizes, record):
+            raise self._damaged(record, [*problems.values()])
         try:
             return self._received(record)
         except DamagedFilesError:  # perhaps of an earlier attempt: they are removed now

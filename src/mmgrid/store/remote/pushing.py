@@ -7,7 +7,7 @@ from functools import partial
 from mmgrid.store.address import Address
 from mmgrid.store.errors import StoreError
 from mmgrid.store.record import RECORD_FILE, Record
-from mmgrid.store.remote.content import differs, wrong_size
+from mmgrid.store.remote.content import differs, wrong_size, wrong_sizes
 from mmgrid.store.remote.layout import (
     Contents,
     HalfRecordError,
@@ -117,11 +117,7 @@ class _Pusher:
         became = self._compared(address, record, there)
         if became == OTHER:
             return OTHER
-        damaged = [
-            name
-            for name, entry in record.files.items()
-            if self.deep or wrong_size(self.place, self.contents.sizes, f"{files_folder(record)}/{name}", entry)
-        ]
+        damaged = record.files if self.deep else wrong_sizes(self.place, self.contents.sizes, record)
         return MENDED if damaged and self._send(address, record, damaged) else PRESENT
 
     def _send(self, address: Address, record: Record, names: Iterable[str]) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mmgrid.store.record import Record
-from mmgrid.store.remote.content import differs, wrong_size
+from mmgrid.store.remote.content import differs, wrong_sizes
 from mmgrid.store.remote.layout import Contents, files_folder, name_of, read_record, survey, total_bytes
 from mmgrid.store.remote.place import Place
 from mmgrid.store.remote.transfers import Transfers
@@ -80,12 +80,13 @@ def _problems(
     place: Place, contents: Contents, record: Record, transfers: Transfers[str, list[str]] | None
 ) -> list[str]:
     """What is wrong with the files of one cell; read by `transfers`, if there are any."""
-    paths = {f"{files_folder(record)}/{name}": entry for name, entry in sorted(record.files.items())}
-    found = {path: wrong_size(place, contents.sizes, path, entry) for path, entry in paths.items()}
+    wrong = wrong_sizes(place, contents.sizes, record)
+    found = {name: wrong.get(name) for name in sorted(record.files)}
     if transfers is not None:
+        folder = files_folder(record)
 
-        def read(path: str) -> None:
-            found[path] = differs(place, path, paths[path], transfers.count)
+        def read(name: str) -> None:
+            found[name] = differs(place, f"{folder}/{name}", record.files[name], transfers.count)
 
-        transfers.of_files(partial(read, path) for path, problem in list(found.items()) if problem is None)
+        transfers.of_files(partial(read, name) for name in sorted(record.files.keys() - wrong))
     return [problem for problem in found.values() if problem]
