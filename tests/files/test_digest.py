@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mmgrid.files import DigestCache, blake3_file, sha256_file, sha256_files
+from mmgrid.files import DigestCache, blake3_file, digest_file, sha256_file, sha256_files
 from mmgrid.files import digest as digest_module
 
 # FIPS 180-2, appendix B.1
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 ABC_BLAKE3 = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+ABC_XXH128 = "06b05ab6733a618578af5f94892f3950"
 LONG_AGO = (1_600_000_000, 1_600_000_000)
 
 
@@ -22,6 +23,10 @@ def test_known_digest(tmp_path: Path) -> None:
     read: list[int] = []
     assert blake3_file(tmp_path / "abc", read.append) == ABC_BLAKE3
     assert sum(read) == 3
+    assert digest_file(tmp_path / "abc", "xxh128") == ABC_XXH128
+    assert digest_file(tmp_path / "abc", "sha256") == ABC
+    with pytest.raises(ValueError, match="'md5' is no kind"):
+        digest_file(tmp_path / "abc", "md5")
 
 
 def test_all_files_of_a_folder_sorted(tmp_path: Path) -> None:

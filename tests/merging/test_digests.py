@@ -10,12 +10,13 @@ import pytest
 import torch
 from blake3 import blake3
 from safetensors.torch import save_file
+from xxhash import xxh3_128
 
 from mmgrid.files import digest as file_digest
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.models import content_names, digests
 from mmgrid.merging.models.content_names import content_of
-from mmgrid.merging.models.digests import Hashing, differs, digest_by_hub, digest_of, joint_digest
+from mmgrid.merging.models.digests import Hashing, differs, digest_by_hub, digest_of, joint_digest, kinds_in
 
 HEX = "0123456789abcdef" * 4
 
@@ -106,7 +107,7 @@ def test_names_do_not_depend_on_what_is_cached_and_the_record_has_whole_digests(
     for name, folder in zip(names, folders, strict=True):
         whole = (folder / "model.safetensors").read_bytes()
         assert recorded[name]["files"] == {
-            "model.safetensors": {"blake3": blake3(whole).hexdigest(), "bytes": len(whole)}
+            "model.safetensors": {"xxh128": xxh3_128(whole).hexdigest(), "bytes": len(whole)}
         }
 
 
@@ -124,17 +125,19 @@ def test_the_hub_names_large_files_by_their_digest(tmp_path: Path) -> None:
     with Hashing([tmp_path / "link", tmp_path / "small"], 2) as hashing:
         found = hashing.of([tmp_path / "link", tmp_path / "small"])
     assert found["link"] == {"sha256": HEX, "bytes": 7}
-    assert found["small"] == {"blake3": blake3(b"weights").hexdigest(), "bytes": 7}
+    assert found["small"] == {"xxh128": xxh3_128(b"weights").hexdigest(), "bytes": 7}
     assert joint_digest({"link": found["link"]}) == HEX
 
 
-def test_both_kinds_of_digests_if_they_are_wanted(tmp_path: Path) -> None:
+def test_the_digest_that_takes_the_least_time_or_all_that_are_wanted(tmp_path: Path) -> None:
     file = tmp_path / "model"
     file.write_bytes(b"weights")
     both = {"blake3": blake3(b"weights").hexdigest(), "sha256": hashlib.sha256(b"weights").hexdigest()}
-    for kinds in (["sha256"], ["sha256", "blake3"]):
+    for kinds, found in {("sha256",): ["sha256"], ("sha256", "blake3"): ["blake3"]}.items():
         with Hashing([file], 1, kinds) as hashing:
-            assert hashing.of([file]) == {"model": {**{kind: both[kind] for kind in kinds}, "bytes": 7}}
+            assert hashing.of([file]) == {"model": {**{kind: both[kind] for kind in found}, "bytes": 7}}
+    with Hashing([file], 1, list(both), every=True) as hashing:
+        assert hashing.of([file]) == {"model": {**both, "bytes": 7}}
     assert digest_of({**both, "bytes": 7}) == both["blake3"]
     assert digest_of({"sha256": both["sha256"]}) == both["sha256"]
 
@@ -144,6 +147,13 @@ def test_entries_differ_unless_a_digest_of_one_kind_is_equal() -> None:
     assert differs({"sha256": "a", "blake3": "c"}, {"sha256": "a", "blake3": "b"})
     assert differs({"sha256": "a"}, {"blake3": "a"})
     assert differs({}, {"blake3": "a"})
+
+
+def test_a_record_is_compared_by_one_kind_of_digest_if_all_entries_have_it() -> None:
+    assert kinds_in([]) == []
+    assert kinds_in([{"sha256": "a"}, {"blake3": "b", "sha256": "c"}]) == ["sha256"]
+    assert kinds_in([{"sha256": "a"}, {"blake3": "b"}]) == ["blake3", "sha256"]
+    assert kinds_in([{"xxh128": "a", "sha256": "c"}, {"xxh128": "b", "sha256": "c"}]) == ["xxh128"]
 
 
 def test_what_fails_in_the_background_is_raised_where_digests_are_asked_for(tmp_path: Path) -> None:

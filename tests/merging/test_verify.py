@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kits.tiny_llama import tiny_llama
-from mmgrid.files import sha256_file
+from mmgrid.files import digest_file
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.verify import FirstDifference, verify
 
@@ -54,15 +54,15 @@ def test_an_unchanged_merge_is_verified(merged: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in merged.parent.rglob("*")} == before
 
 
-@pytest.mark.parametrize("kept", ["b", "none"])
-def test_digests_of_another_kind_in_the_record_are_compared_too(merged: Path, kept: str) -> None:
-    """Older records hold SHA-256 only; so do those of models that were in the Hub's cache then and are not now."""
+@pytest.mark.parametrize(("kind", "kept"), [("sha256", "b"), ("sha256", "none"), ("blake3", "b"), ("blake3", "none")])
+def test_digests_of_another_kind_in_the_record_are_compared_too(merged: Path, kind: str, kept: str) -> None:
+    """Older records hold SHA-256 or BLAKE3, models that were in the Hub's cache then and are not now SHA-256."""
     record = json.loads((merged / "mmgrid.json").read_text())
     for name in {*record["sources"], "base"} - {kept}:
         files = (record["base"] if name == "base" else record["sources"][name])["files"]
         for file, entry in files.items():
-            del entry["blake3"]
-            entry["sha256"] = sha256_file(merged.parent / name / file)
+            del entry["xxh128"]
+            entry[kind] = digest_file(merged.parent / name / file, kind)
     (merged / "mmgrid.json").write_text(json.dumps(record))
     assert verify(merged).changed == {}
     _change(merged.parent / "a", "model.norm.weight", lambda tensor: tensor + 1)
@@ -216,3 +216,13 @@ def test_names_in_a_record_lead_nowhere_and_older_records_have_none(merged: Path
     del record["files"]
     (merged / "mmgrid.json").write_text(json.dumps(record))
     assert verify(merged).equal
+
+
+def test_files_are_compared_by_whatever_kind_of_digest_an_older_record_has(merged: Path) -> None:
+    record, file = json.loads((merged / "mmgrid.json").read_text()), merged / "model.safetensors"
+    entry = record["files"] = {file.name: {"blake3": digest_file(file, "blake3"), "bytes": file.stat().st_size}}
+    (merged / "mmgrid.json").write_text(json.dumps(record))
+    assert verify(merged).equal
+    entry[file.name]["md5"] = entry[file.name].pop("blake3")
+    (merged / "mmgrid.json").write_text(json.dumps(record))
+    assert "no digest of a kind that is known" in verify(merged).damaged[file.name]

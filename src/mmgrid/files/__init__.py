@@ -1,6 +1,15 @@
 """Atomic files and folders, digests, safe paths, clear disk errors, and models on the Hub."""
 
-from mmgrid.files.digest import DigestCache, blake3_file, sha256_file, sha256_files
+from mmgrid.files.digest import (
+    DIGEST_KINDS,
+    Digest,
+    DigestCache,
+    blake3_file,
+    digest_file,
+    new_digest,
+    sha256_file,
+    sha256_files,
+)
 from mmgrid.files.disk import DiskFull, NotWritableError, clear_disk_errors
 from mmgrid.files.folder import (
     move_up,
@@ -18,6 +27,8 @@ from mmgrid.files.paths import file_stem, inside, safe_segment
 from mmgrid.files.replacing import replacing_files, replacing_folder
 
 __all__ = [
+    "DIGEST_KINDS",
+    "Digest",
     "DigestCache",
     "DiskFull",
     "HubError",
@@ -26,11 +37,13 @@ __all__ = [
     "blake3_file",
     "clear_disk_errors",
     "clear_hub_errors",
+    "digest_file",
     "file_stem",
     "inside",
     "model_folder",
     "move_up",
     "name_of",
+    "new_digest",
     "on_hub",
     "publish",
     "remove_folder",

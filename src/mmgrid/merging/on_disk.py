@@ -27,7 +27,7 @@ from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.journal import Journal
-from mmgrid.merging.output.own_files import own_files
+from mmgrid.merging.output.own_files import OWN_KIND, own_files
 from mmgrid.merging.output.record import KEPT, declarations_of, own_model_type, relative_to, write_record
 from mmgrid.merging.output.report import MergeReport
 from mmgrid.merging.output.tokenizer import fitted_tokenizer
@@ -182,6 +182,7 @@ class _Output:
     place: Path
     folder: Path
     journal: Journal
+    weights: TensorWriter
     variant: Variant
 
     def finish(self, counts: KeptCounts, card: Card) -> None:
@@ -220,7 +221,7 @@ class _Output:
             notes,
             self.common.made_from,
             None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
-            own_files(self.folder) if self.common.digests else None,
+            self._own_files(),
         )
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):
@@ -244,6 +245,11 @@ class _Output:
         (self.folder / CARD_FILE).write_text(card(facts), encoding="utf-8")
         self.journal.remove()
 
+    def _own_files(self) -> dict[str, Any] | None:
+        """The digests of what has been written; None without digests."""
+        digest = self.weights.digest()
+        return None if digest is None else own_files(self.folder, {WEIGHTS_FILE: digest})
+
 
 @contextlib.contextmanager
 def _output(common: _Common, out: Path, change: Change) -> Iterator[_Output]:
@@ -259,14 +265,18 @@ def _output(common: _Common, out: Path, change: Change) -> Iterator[_Output]:
             journal = Journal(folder, facts)
             journal.begin()
         with TensorWriter(
-            folder / WEIGHTS_FILE, prepared.plan.stored, resume=resume, twins=prepared.plan.twins
+            folder / WEIGHTS_FILE,
+            prepared.plan.stored,
+            resume=resume,
+            twins=prepared.plan.twins,
+            digest=OWN_KIND if common.digests else None,
         ) as writer:
             weights = None
             if change.weights is not None:
                 by_name = {str(source.name): source.weight for source in recipe.sources}
                 weights = [float(by_name[name] or 0.0) for name in prepared.program.sources]
             place = out if change.place is None else change.place.absolute()
-            yield _Output(common, recipe, place, folder, journal, Variant(writer, weights, change.scale))
+            yield _Output(common, recipe, place, folder, journal, writer, Variant(writer, weights, change.scale))
 
 
 def _run(

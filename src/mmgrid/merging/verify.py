@@ -4,7 +4,7 @@ import filecmp
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.digests import differs, short_name
+from mmgrid.merging.models.digests import differs, kinds_in, short_name
 from mmgrid.merging.models.sources import found
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.output.own_files import damaged_files
@@ -96,9 +96,8 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
     if record.get("base"):
         recorded[BASE] = record["base"]["files"]
     entries = [entry for files in recorded.values() for entry in files.values()]
-    is_old = bool(entries) and all("sha256" in entry for entry in entries)
-    digests = ["sha256"] if is_old else bool(recorded)
-    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=digests) as prepared:
+    kinds = kinds_in(entries)
+    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=kinds) as prepared:
         unlike = _unlike(prepared, there)
         sink = _ComparingSink(there, prepared.plan.twins)
         counter = ByteCounter(prepared.plan.infos, progress)
@@ -114,7 +113,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
         prepared.check_unchanged()
         return Verification(
             folder=folder,
-            changed=_for_people(_changed(recorded, prepared, workers), recipe),
+            changed=_for_people(_changed(recorded, prepared, kinds, workers), recipe),
             unlike=unlike,
             first=sink.first(),
             differing=dict(sorted(sink.differing.items())),
@@ -217,7 +216,7 @@ def _missing(recipe: MergeRecipe) -> tuple[str, ...]:
 
 
 def _changed(
-    recorded: Mapping[str, Mapping[str, Any]], prepared: PreparedMerge, workers: int
+    recorded: Mapping[str, Mapping[str, Any]], prepared: PreparedMerge, kinds: Sequence[str], workers: int
 ) -> dict[str, tuple[str, ...]]:
     """Source → its files whose digests differ from the recorded ones."""
 
@@ -234,7 +233,7 @@ def _changed(
 
     changed = unlike(prepared.digests)
     # A model may have moved into the Hub's cache or out of it, and is then known by another kind of digest.
-    return unlike(prepared.all_digests(workers)) if changed else changed
+    return unlike(prepared.all_digests(workers, kinds)) if changed else changed
 
 
 def _for_people(changed: Mapping[str, tuple[str, ...]], recipe: MergeRecipe) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Digests of weight files, taken while a merge reads them, and the names that people read for digests.
 
-A record holds the BLAKE3 digest of a file, which takes a third of the time of SHA-256; for a file in the Hub's cache its
-SHA-256, which is its name there. Older records hold SHA-256 for all files.
+A record holds the XXH128 digest of a file, which takes hardly any time; for a file in the Hub's cache its SHA-256, which
+is its name there. Older records hold BLAKE3 in its place, or SHA-256 for all files.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mmgrid.files import DigestCache, blake3_file, sha256_file, short_name_of
+from mmgrid.files import DIGEST_KINDS, DigestCache, digest_file, short_name_of
 from mmgrid.merging.arrays.cache import cache_folder
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.passing import Followed, PassingDigest
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
-KINDS = ("blake3", "sha256")
 _FOLLOWED_BYTES = 1 << 22  # smaller files are read again, which takes no time
-Files = dict[str, dict[str, Any]]  # name of a file → its `blake3`, its `sha256` or both, and its `bytes`
+Files = dict[str, dict[str, Any]]  # name of a file → its digests by their kinds, and its `bytes`
+LEAST_TIME = ("xxh128", "sha256")
 
 
 class Hashing:
@@ -29,13 +29,17 @@ class Hashing:
     context manager; its end stops what is not finished.
 
     Args:
-        kinds: the digests to compute, of `KINDS`. None for the one that takes the least time: of files in the Hub's
-            cache SHA-256, which is their name, of others BLAKE3.
+        kinds: the digests to choose from, of `DIGEST_KINDS`. Each file gets one, which takes the least time: in the
+            Hub's cache SHA-256, which is its name there.
+        every: compute all of them instead.
     """
 
-    def __init__(self, files: Collection[Path], workers: int, kinds: Collection[str] | None = None) -> None:
+    def __init__(
+        self, files: Collection[Path], workers: int, kinds: Collection[str] = LEAST_TIME, *, every: bool = False
+    ) -> None:
         self._cache = DigestCache(cache_folder() / "digests.json")
-        self._files, self._workers, self._kinds = sorted(set(files)), workers, kinds
+        self._files, self._workers, self._every = sorted(set(files)), workers, every
+        self._kinds = [kind for kind in DIGEST_KINDS if kind in kinds]
         self._digests: dict[Path, dict[str, str]] = {}
         self._passing: dict[Path, PassingDigest] = {}
         self._failure: BaseException | None = None
@@ -51,10 +55,12 @@ class Hashing:
 
     def _passing_digest(self, file: Path) -> PassingDigest | None:
         if file not in self._passing:
-            is_wanted = file in self._files and "blake3" in self._kinds_of(file)
-            if not is_wanted or file.stat().st_size < _FOLLOWED_BYTES or self._cache.known(file, "blake3"):
+            if file not in self._files or self._every or file.stat().st_size < _FOLLOWED_BYTES:
                 return None
-            self._passing[file] = PassingDigest(file)
+            (kind,) = self._kinds_of(file)
+            if (kind == "sha256" and digest_by_hub(file)) or self._cache.known(file, kind):
+                return None
+            self._passing[file] = PassingDigest(file, kind)
         return self._passing[file]
 
     def start(self) -> None:
@@ -87,25 +93,23 @@ class Hashing:
             self._failure = error
 
     def _kinds_of(self, file: Path) -> Collection[str]:
-        if self._kinds is not None:
+        if self._every:
             return self._kinds
-        return ["sha256" if digest_by_hub(file) else "blake3"]
+        return ["sha256"] if "sha256" in self._kinds and digest_by_hub(file) else self._kinds[:1]
 
     def _digest(self, file: Path) -> None:
         found: dict[str, str] = {}
-        for kind in KINDS:
-            if kind not in self._kinds_of(file):
-                continue
+        for kind in self._kinds_of(file):
             found[kind] = (kind == "sha256" and digest_by_hub(file)) or self._cache.of(
                 file, kind, lambda target, kind=kind: self._computed(file, target, kind)
             )
         self._digests[file] = found
 
     def _computed(self, file: Path, target: Path, kind: str) -> str:
-        if kind == "sha256":
-            return sha256_file(target, self._check_wanted)
         passing = self._passing.get(file)
-        return blake3_file(target, self._check_wanted) if passing is None else passing.finish(self._check_wanted)
+        if passing is not None:
+            return passing.finish(self._check_wanted)
+        return digest_file(target, kind, self._check_wanted)
 
     def _check_wanted(self, _: int) -> None:
         if self._stopped.is_set():
@@ -130,13 +134,19 @@ def digest_by_hub(file: Path) -> str | None:
 
 
 def digest_of(entry: Mapping[str, Any]) -> str:
-    """The digest that a record has for a file; if it has several, the first of `KINDS`."""
-    return next(str(entry[kind]) for kind in KINDS if kind in entry)
+    """The digest that a record has for a file; if it has several, the first of `DIGEST_KINDS`."""
+    return next(str(entry[kind]) for kind in DIGEST_KINDS if kind in entry)
+
+
+def kinds_in(entries: Collection[Mapping[str, Any]]) -> list[str]:
+    """The kinds of digests by which the entries of a record can be compared: if possible one that all have."""
+    common = [kind for kind in DIGEST_KINDS if entries and all(kind in entry for entry in entries)]
+    return common[:1] or [kind for kind in DIGEST_KINDS if any(kind in entry for entry in entries)]
 
 
 def differs(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether two entries for a file have no kind of digest in common, or one that differs."""
-    common = [kind for kind in KINDS if kind in recorded and kind in now]
+    common = [kind for kind in DIGEST_KINDS if kind in recorded and kind in now]
     return not common or any(recorded[kind] != now[kind] for kind in common)
 
 

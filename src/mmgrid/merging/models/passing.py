@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from blake3 import blake3
+from mmgrid.merging.models.partial_digest import PartialDigest
 
 _SMALL_GAP = 1 << 16  # bytes that are read here at once: a header, vectors
 _TIMES = 8  # a larger gap is read if it has at most so many times the bytes of the run behind it
-_BLOCK_BYTES = 1 << 19
 _PATIENCE_SECONDS = 1.0  # a run that does not come by then has met a slow disk or a busy machine
 
 
@@ -32,13 +31,14 @@ class Followed(Protocol):
 
 
 class PassingDigest:
-    """The BLAKE3 digest of a file of which others read runs. Threads may share it."""
+    """The digest of a file of which others read runs. Threads may share it.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._digest = blake3()
-        self._stream = file.open("rb", buffering=0)
-        self._position = 0  # bytes before it are in the digest
+    Args:
+        kind: one of `mmgrid.files.DIGEST_KINDS`.
+    """
+
+    def __init__(self, file: Path, kind: str) -> None:
+        self._digest = PartialDigest(file, kind)
         self._is_adding = False
         self._coming: list[tuple[int, int, int]] = []  # the runs that are being read, each with its thread
         self._is_behind = False  # the rest is read at the end
@@ -68,19 +68,15 @@ class PassingDigest:
         except _NotWanted:
             self.withdraw(start, stop)
             return True
-        begin = end = self._position
         try:
-            if begin < start:
-                end = self._read(begin, start)
-            if end >= start:
-                self._digest.update(content[max(begin - start, 0) :])
-                end = stop
+            self._digest.read(start)
+            if self._digest.position >= start:
+                self._digest.add(content[self._digest.position - start :])
         finally:
             with self._changed:
-                if end < stop:  # an error, or the file became shorter: all is read again at the end
-                    self._digest, self._position, self._is_behind = blake3(), 0, True
-                else:
-                    self._position = stop
+                if self._digest.position < stop:  # an error, or the file became shorter: all is read again at the end
+                    self._digest.restart()
+                    self._is_behind = True
                 self._is_adding = False
             self.withdraw(start, stop)
         return True
@@ -92,12 +88,12 @@ class PassingDigest:
             _NotWanted: they have been added already, or are too far from what has.
         """
         with self._changed:
-            while not self._is_behind and stop > self._position and (self._is_adding or self._precedes()):
+            while not self._is_behind and stop > self._digest.position and (self._is_adding or self._precedes()):
                 if not wait:
                     return False
                 self._is_behind = not self._changed.wait(_PATIENCE_SECONDS)
-            gap = start - self._position
-            if self._is_behind or stop <= self._position or gap > max(_SMALL_GAP, _TIMES * (stop - start)):
+            gap = start - self._digest.position
+            if self._is_behind or stop <= self._digest.position or gap > max(_SMALL_GAP, _TIMES * (stop - start)):
                 raise _NotWanted  # a larger gap is left by a sample, or by another order
             if not wait and gap > _SMALL_GAP:  # others may be about to read what is missing
                 return False
@@ -110,28 +106,14 @@ class PassingDigest:
         Raises:
             OSError: the file cannot be read.
         """
-        self._read(self._position, None, progress)
+        self._digest.read(progress=progress)
         return self._digest.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._digest.close()
 
     def _precedes(self) -> bool:
         """Whether another thread has announced the bytes that come next."""
         own = threading.get_ident()
-        return any(first <= self._position < stop for first, stop, thread in self._coming if thread != own)
-
-    def _read(self, start: int, stop: int | None, progress: Callable[[int], None] = lambda _: None) -> int:
-        """Add bytes [start, stop) of the file, without `stop` all from `start` on. Returns where they end."""
-        self._stream.seek(start)
-        buffer = memoryview(bytearray(_BLOCK_BYTES))
-        while stop is None or start < stop:
-            wanted = _BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, stop - start)
-            count = self._stream.readinto(buffer[:wanted])
-            if not count:
-                break
-            self._digest.update(buffer[:count])
-            start += count
-            progress(count)
-        return start
+        return any(first <= self._digest.position < stop for first, stop, thread in self._coming if thread != own)

@@ -29,6 +29,7 @@ from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
 from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
 from mmgrid.merging.models.passing import PassingDigest
+from mmgrid.merging.models.written import WrittenDigest
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -190,6 +191,7 @@ class TensorWriter:
         tensors: name → type and shape.
         resume: continue a file that another writer for the same tensors did not finish.
         twins: tensor → the one whose values it has, too; it is written with it.
+        digest: take this kind of digest of the file, one of `mmgrid.files.DIGEST_KINDS`.
     """
 
     def __init__(
@@ -199,9 +201,11 @@ class TensorWriter:
         *,
         resume: bool = False,
         twins: Mapping[str, str] | None = None,
+        digest: str | None = None,
     ) -> None:
         described = {name: (info.dtype, info.shape) for name, info in tensors.items()}
         self._flusher: Flusher | None = None
+        self._digest: WrittenDigest | None = None
         self._twins: dict[str, list[str]] = {}
         for twin, first in (twins or {}).items():
             self._twins.setdefault(first, []).append(twin)
@@ -210,11 +214,12 @@ class TensorWriter:
         self._descriptor = open_to_write(path, new=not resume)
         try:
             _reserve(self._descriptor, max((entry.end for entry in self._entries.values()), default=len(header)))
+            self._digest = WrittenDigest(path, digest) if digest is not None else None
             self._put(memoryview(header), 0)
             if sum(entry.end - entry.start for entry in self._entries.values()) >= 2 * FLUSHED_BYTES:
                 self._flusher = Flusher(self._descriptor)
         except BaseException:
-            os.close(self._descriptor)
+            self._close_file()
             raise
 
     def write(self, name: str, start: int, stored: np.ndarray) -> None:
@@ -229,8 +234,14 @@ class TensorWriter:
         done = 0
         while done < len(view):
             done += write_at(self._descriptor, view[done:], offset + done)
+        if self._digest is not None:
+            self._digest.add(offset, view)
         if self._flusher is not None:
             self._flusher.add(len(view))
+
+    def digest(self) -> str | None:
+        """The digest of the file, once all has been written; None if none is taken."""
+        return None if self._digest is None else self._digest.finish()
 
     def close(self) -> None:
         """Close the file. Some of its bytes may not be on the disk yet.
@@ -242,7 +253,12 @@ class TensorWriter:
             if self._flusher is not None:
                 self._flusher.end()
         finally:
-            os.close(self._descriptor)
+            self._close_file()
+
+    def _close_file(self) -> None:
+        os.close(self._descriptor)
+        if self._digest is not None:
+            self._digest.close()
 
     def __enter__(self) -> TensorWriter:
         return self

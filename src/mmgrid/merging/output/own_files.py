@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.cards import CARD_FILE
-from mmgrid.files import blake3_file
+from mmgrid.files import DIGEST_KINDS, digest_file
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.output.journal import JOURNAL_FILE
 
+OWN_KIND = "xxh128"  # of digests
 _EDITED = (CARD_FILE, MMGRID_FILE, JOURNAL_FILE)
 _SETTINGS = ("config.json", ".yml")
 
 
-def own_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name → `blake3` and `bytes` of the files in a merge's folder, in order."""
+def own_files(folder: Path, known: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Name → digest and `bytes` of the files in a merge's folder, in order.
+
+    known: name → digest of the kind `OWN_KIND`, for files that need not be read.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     kept = [name for name in names if name not in _EDITED and not name.endswith(_SETTINGS)]
-    return {name: {"blake3": blake3_file(folder / name), "bytes": (folder / name).stat().st_size} for name in kept}
+    digests = {name: known.get(name) or digest_file(folder / name, OWN_KIND) for name in kept}
+    return {name: {OWN_KIND: digest, "bytes": (folder / name).stat().st_size} for name, digest in digests.items()}
 
 
 def damaged_files(folder: Path, recorded: Mapping[str, Any]) -> dict[str, str]:
@@ -34,6 +39,8 @@ def damaged_files(folder: Path, recorded: Mapping[str, Any]) -> dict[str, str]:
             found[name] = "is missing"
         elif not isinstance(entry, Mapping) or path.stat().st_size != entry.get("bytes"):
             found[name] = "has another size than when it was written"
-        elif blake3_file(path) != entry.get("blake3"):
+        elif (kind := next((kind for kind in DIGEST_KINDS if kind in entry), None)) is None:
+            found[name] = "has no digest of a kind that is known, so that damage to it would not show"
+        elif digest_file(path, kind) != entry[kind]:
             found[name] = "has changed since it was written"
     return found

@@ -12,7 +12,7 @@ from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
 from mmgrid.merging.models.content_names import content_of
-from mmgrid.merging.models.digests import KINDS, Hashing, joint_digest, short_name
+from mmgrid.merging.models.digests import LEAST_TIME, Hashing, joint_digest, short_name
 from mmgrid.merging.models.sources import Source
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.models.tensors import TensorFolder
@@ -66,9 +66,9 @@ class PreparedMerge:
         """Name → file → digests and size, with the files of token blocks; empty without digests. Waits for them."""
         return {} if self.hashing is None else self._digests(self.hashing)
 
-    def all_digests(self, workers: int) -> dict[str, Any]:
-        """As `digests`, with every kind of digest for every file."""
-        with Hashing(self._files, workers, KINDS) as hashing:
+    def all_digests(self, workers: int, kinds: Collection[str]) -> dict[str, Any]:
+        """As `digests`, with digests of all these kinds for every file."""
+        with Hashing(self._files, workers, kinds, every=True) as hashing:
             return self._digests(hashing)
 
     def _digests(self, hashing: Hashing) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def prepare_merge(
     """Open the sources of a recipe and check everything that can be checked before a tensor is read.
 
     Args:
-        digests: whether to compute digests of the sources; or the kinds to compute, as for `Hashing`.
+        digests: whether to compute digests of the sources; or the kinds to choose from, as for `Hashing`.
 
     Raises:
         MergeError: recipe and sources do not fit.
@@ -162,7 +162,7 @@ def prepare_merge(
             files = [file for model in opened.values() for file in model.files]
             files += [file.path for file in of_blocks.values()]
             files += [file for held in statistics.values() for file in held.files]
-            kinds = None if isinstance(digests, bool) else digests
+            kinds = LEAST_TIME if isinstance(digests, bool) else digests
             hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)
         companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
