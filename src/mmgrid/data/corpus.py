@@ -22,6 +22,7 @@ from mmgrid.data.items import Items, strings
 from mmgrid.data.log import Log
 from mmgrid.data.numbering import all_distinct, stable_sort
 from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns
+from mmgrid.machine.beside import both
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
@@ -60,13 +61,15 @@ class Corpus:
         return cls.from_log(name, Log.of(interactions), items)
 
     @classmethod
-    def from_log(cls, name: str, log: Log, items: pl.DataFrame) -> Corpus:
-        """As `from_tables`, from numbered interactions."""
+    def from_log(cls, name: str, log: Log, items: pl.DataFrame, numbers: npt.NDArray[np.int32] | None = None) -> Corpus:
+        """As `from_tables`, from numbered interactions. numbers: those of the items, in the order of the table, as
+        `log.items.find` gives them; None: they are found."""
         if not all_distinct(items["item_id"]):
             raise DataError(f"{name}: the item table contains items more than once; prepare the domain again")
-        catalogue = Items.from_table(items)
+        numbers = log.items.find(items["item_id"]) if numbers is None else numbers
+        items = items.with_columns(number=numbers).sort("item_id")
+        catalogue, numbers = Items.from_table(items), items["number"].to_numpy()
         of_item = np.full(len(log.items.ids), -1, np.int32)
-        numbers = log.items.find(catalogue.table()["item_id"])
         known = numbers >= 0
         of_item[numbers[known]] = np.flatnonzero(known)
         item_rows = of_item[log.items.rows]
@@ -110,13 +113,14 @@ class Corpus:
         """Write `interactions.parquet` and `items.parquet` into `folder`, which is created if it is missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        interactions = self.interactions_table()
         # The file stores the name, since the folders of a store are named by fingerprints.
-        interactions.write_parquet(
-            folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
-        )
-        self.catalogue.table().write_parquet(
-            folder / ITEMS_FILE, compression_level=_LEVEL, row_group_size=_TEXTS_AT_ONCE
+        both(
+            lambda: self.interactions_table().write_parquet(
+                folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
+            ),
+            lambda: self.catalogue.table().write_parquet(
+                folder / ITEMS_FILE, compression_level=_LEVEL, row_group_size=_TEXTS_AT_ONCE
+            ),
         )
 
     def interactions_table(self) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.side_by_side import Turn, in_order
 from mmgrid.data.readers.times import Times
 from mmgrid.data.readers.values import ids, ratings
+from mmgrid.machine.beside import both
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def read_log(files: Sequence[Path], reading: Reading) -> tuple[Log, bool]:
     if not kept.any() and options.min_rating is not None:
         raise DataError(f"{files[0]}: no {names.rating} is at least {options.min_rating:g}; lower min_rating")
     reviews = tables.file_format(files[0]) == "jsonl" and names.item == "parent_asin"
-    users, items = (_numbered([getattr(file, role) for file in found], kept) for role in ("users", "items"))
+    users, items = both(
+        lambda: _numbered([file.users for file in found], kept), lambda: _numbered([file.items for file in found], kept)
+    )
     return Log(users, items, timestamps.drop_nulls().to_numpy()), reviews
 
 
