@@ -106,9 +106,11 @@ def test_elsewhere_a_line_comes_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert said[0].endswith(" 0 of 3 cells")
 
 
-def test_files_are_shown_one_after_the_other_by_their_names() -> None:
+def test_files_are_shown_one_after_the_other_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "console", Console(force_terminal=True, file=io.StringIO()))
     with draw.Bytes("fetching") as shown:
         for name, done, total in (("a", 3, 10), ("a", 10, 10), ("b", 2, 7)):
             shown.of_file(name, done, total)
+            assert shown.bar is not None
             (task,) = shown.bar.tasks
             assert (task.description, task.completed, task.total) == (name, done, total)

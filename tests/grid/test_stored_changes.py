@@ -18,7 +18,7 @@ from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.stored import needed
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.grid.standing.grid_store import GridStore
-from mmgrid.merging.models.family.file import is_family
+from mmgrid.merging.models.family.place import is_family
 from mmgrid.runners import CellEvent, run_local
 from mmgrid.store import Store
 

@@ -21,7 +21,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from mmgrid.families.in_memory import state_dict, tensors_of
 from mmgrid.files import HubName, model_folder
 from mmgrid.files.foreign import foreign
-from mmgrid.merging.models.family.file import family_of
+from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.models.sources import is_adapter, open_source
 
 

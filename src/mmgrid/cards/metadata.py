@@ -36,8 +36,6 @@ class CardMetadata:
 
     def text(self) -> str:
         """The block of YAML, with its `---` lines."""
-        from huggingface_hub import ModelCardData
-
         origins = origins_in(self.declared)
         paradigms = named_in(self.declared, "paradigm")
         models = [*self.base_models, *(str(one.get("base_model") or "").partition("@")[0] for one in origins)]
@@ -46,16 +44,17 @@ class CardMetadata:
         datasets = list(dict.fromkeys(each for one in origins for each in one.get("datasets") or ()))
         tags = ["mmgrid", *(["merge"] if self.relation == "merge" else [])]
         tags += ["recommendation", *paradigms, *named_in(self.declared, "domain")] if paradigms else []
-        data = ModelCardData(
-            base_model=models if len(models) > 1 else models[0] if models else None,
-            base_model_relation=self.relation if models else None,
-            datasets=datasets or None,
-            library_name=library(self.relation, self.config, paradigms),
-            license=licences.pop() if len(licences) == 1 else None,  # of several, nobody knows which holds
-            pipeline_tag=pipeline(self.relation, self.config),
-            tags=tags,
-        )
-        return f"---\n{data.to_yaml()}\n---"
+        data = {
+            "base_model": models if len(models) > 1 else models[0] if models else None,
+            "datasets": datasets or None,
+            "library_name": library(self.relation, self.config, paradigms),
+            "license": licences.pop() if len(licences) == 1 else None,  # of several, nobody knows which holds
+            "pipeline_tag": pipeline(self.relation, self.config),
+            "tags": list(dict.fromkeys(tags)),
+            "base_model_relation": self.relation if models else None,
+        }
+        known = {key: value for key, value in data.items() if value is not None}
+        return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
 
 
 def library(relation: Relation, config: Mapping[str, Any], paradigms: Sequence[str]) -> str | None:

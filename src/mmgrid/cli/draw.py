@@ -104,29 +104,35 @@ class Bytes:
     """A progress bar in bytes; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
+        self.name = label
+        self.bar = None
+        if hidden or not console.is_terminal:
+            return
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bar
 
         said = TextColumn("{task.description}", markup=False)
         columns = (said, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
-        self.name = label
+        self.bar = Bar(*columns, console=console, transient=True)
         self.task = self.bar.add_task(visible(label), total=None)
 
     def __enter__(self) -> "Bytes":
-        if not self.bar.disable:
+        if self.bar is not None:
             self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self.bar.disable:  # older versions of rich end a bar that they do not show with an empty line
+        if self.bar is not None:
             self.bar.stop()
 
     def __call__(self, done: int, total: int, name: str) -> None:
-        self.bar.update(self.task, completed=done, total=total)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, total=total)
 
     def of_file(self, name: str, done: int, total: int | None) -> None:
         """One file after the other, each by its name."""
+        if self.bar is None:
+            return
         if name != self.name:
             self.name = name
             self.bar.reset(self.task, description=visible(name), total=total)
@@ -137,24 +143,29 @@ class Steps:
     """A progress bar in steps; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
+        self.label = visible(label)
+        self.bar = None
+        if hidden or not console.is_terminal:
+            return
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         said = TextColumn("{task.description}", markup=False)
         columns = (said, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
-        self.label = visible(label)
+        self.bar = Bar(*columns, console=console, transient=True)
         self.task = self.bar.add_task(self.label, total=None)
 
     def __enter__(self) -> "Steps":
-        if not self.bar.disable:
+        if self.bar is not None:
             self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self.bar.disable:
+        if self.bar is not None:
             self.bar.stop()
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:
+        if self.bar is None:
+            return
         said = self.label if loss is None else f"{self.label}, loss {loss:.4g}"
         self.bar.update(self.task, completed=step, total=steps, description=said)

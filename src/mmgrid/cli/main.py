@@ -124,6 +124,8 @@ def main() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    # pydantic would search all installed packages for plug-ins, none of which changes what is valid here.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # On a Mac's GPU, torch computes the few operations that it lacks there on the CPU. It reads this when it is imported.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):  # outside UTF-8, a sign that is not in the encoding ends no command

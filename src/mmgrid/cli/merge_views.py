@@ -1,5 +1,7 @@
 """Prints the results of `merge`, `methods` and `diff`: reports, estimates, comparisons, methods."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Iterable, Sequence
@@ -7,15 +9,17 @@ from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from mmgrid.cli import draw
-from mmgrid.merging import MergeRecipe, MergeReport, Method
-from mmgrid.merging.compare import Comparison, Sums
-from mmgrid.merging.cost import Estimate
 from mmgrid.merging.models.digests import short_name
-from mmgrid.merging.verify import Verification
 from mmgrid.quantities import duration, size
+
+if TYPE_CHECKING:
+    from mmgrid.merging import MergeRecipe, MergeReport, Method
+    from mmgrid.merging.compare import Comparison, Sums
+    from mmgrid.merging.cost import Estimate
+    from mmgrid.merging.verify import Verification
 
 _COLUMNS = ("elements", "norm A", "norm B", "cosine", "distance", "equal %", "conflict %", "zero A %", "zero B %")
 

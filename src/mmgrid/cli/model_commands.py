@@ -190,7 +190,7 @@ def open_model(
 ) -> Opened:
     """Open the checkpoint in a folder, the merge of a recipe, or the model of a grid's cell."""
     from mmgrid.backbone.text_embedder import TextEmbedder
-    from mmgrid.merging.models.family.file import family_of
+    from mmgrid.merging.models.family.place import family_of
     from mmgrid.paradigms.merged import is_recipe, open_merge
     from mmgrid.paradigms.recommender import Recommender
 

@@ -21,16 +21,9 @@ from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.progress import MergeProgress
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import get_method
-from mmgrid.merging.models.family.file import (
-    BASE_FOLDER,
-    FAMILY_FILE,
-    PARTS_FOLDER,
-    SHARED_FOLDER,
-    DomainEntry,
-    FamilyFile,
-    ModelPlace,
-)
+from mmgrid.merging.models.family.file import BASE_FOLDER, SHARED_FOLDER, DomainEntry, FamilyFile, ModelPlace
 from mmgrid.merging.models.family.member import FamilyMember
+from mmgrid.merging.models.family.place import FAMILY_FILE, PARTS_FOLDER
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source

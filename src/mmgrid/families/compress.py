@@ -20,8 +20,9 @@ from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.merging.arrays.parallel import default_workers
 from mmgrid.merging.engine.progress import MergeProgress
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.family.file import FAMILY_FILE, DomainEntry, FamilyFile, is_family
+from mmgrid.merging.models.family.file import DomainEntry, FamilyFile
 from mmgrid.merging.models.family.member import FamilyMember, open_member
+from mmgrid.merging.models.family.place import FAMILY_FILE, is_family
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source

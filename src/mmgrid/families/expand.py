@@ -15,8 +15,8 @@ from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.progress import MergeProgress
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.digests import Hashing
-from mmgrid.merging.models.family.file import EXPANSION_FILE
 from mmgrid.merging.models.family.member import FamilyMember, open_member
+from mmgrid.merging.models.family.place import EXPANSION_FILE
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorInfo, TensorWriter
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 

@@ -13,8 +13,9 @@ from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.companions import companions_in
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.family.file import EXPANSION_FILE, FAMILY_FILE, PART_FILES, FileFacts
+from mmgrid.merging.models.family.file import PART_FILES, FileFacts
 from mmgrid.merging.models.family.member import FamilyMember
+from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import INDEX_FILE
 

@@ -13,7 +13,7 @@ from mmgrid.cards import CARD_FILE, Measured, checkpoint_card, used_from_hub, wi
 from mmgrid.families import expand
 from mmgrid.files import HubError, HubName, clear_hub_errors
 from mmgrid.hub.uploads import WEIGHTS, Content, uploads
-from mmgrid.merging.models.family.file import family_of
+from mmgrid.merging.models.family.place import family_of
 
 
 @dataclass(frozen=True)

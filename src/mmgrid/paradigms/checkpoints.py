@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from mmgrid.files.foreign import foreign
-from mmgrid.merging.models.family.file import family_of
 from mmgrid.merging.models.family.member import open_member
+from mmgrid.merging.models.family.place import family_of
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.registry import PARADIGMS

@@ -24,8 +24,8 @@ from mmgrid.data import Calendar, Corpus, Histories, Known, format_time, held_ou
 from mmgrid.data.held_out import HeldOut, Target
 from mmgrid.evaluation import result_rows
 from mmgrid.files import on_hub
-from mmgrid.merging.models.family.file import family_of
 from mmgrid.merging.models.family.member import open_member
+from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm

@@ -1,14 +1,19 @@
 """Assigns tensors to the slices of a mergekit file, and finds short patterns for sets of tensors."""
 
+from __future__ import annotations
+
 import fnmatch
 import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmgrid.merging.arrays.names import is_early, split_layer
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import Input, MergekitFile, Module, Slice
+
+if TYPE_CHECKING:
+    from mmgrid.merging.mergekit.file import Input, MergekitFile, Module, Slice
 
 # mergekit's names for the parts of models with several, and where their tensors are.
 _PARTS: Sequence[tuple[str, re.Pattern[str]]] = (

@@ -1,12 +1,16 @@
 """Evaluates a mergekit parameter for one tensor: scopes, filters, and lists interpolated over the layers."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.mergekit.file import Parameters
 from mmgrid.merging.mergekit.lines import at
 from mmgrid.merging.mergekit.scalars import scalar_of
+
+if TYPE_CHECKING:
+    from mmgrid.merging.mergekit.file import Parameters
 
 
 def value_of(

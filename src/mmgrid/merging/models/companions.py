@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.family.file import EXPANSION_FILE, FAMILY_FILE, POINTER_FILE
+from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE, POINTER_FILE
 from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.token_blocks import BlockTable
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
-from mmgrid.merging.models.family.file import family_of
-from mmgrid.merging.models.family.member import open_member
+from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.lora import LoraFolder, model_under
 from mmgrid.merging.models.quantised import open_model
@@ -32,6 +31,8 @@ def open_source(path: Path, onto: Path | None = None, base: Path | None = None) 
         MergeError: weights are missing or incomplete, or the adapter is of another kind.
     """
     if family_of(path) is not None:
+        from mmgrid.merging.models.family.member import open_member  # which most merges do without
+
         return open_member(path)
     if not is_adapter(path):
         return open_model(path)

@@ -13,8 +13,8 @@ from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.settings import CONFIG_FILE, LAYER_COUNTS, default_of, in_one_form, settings_of
 
 # Settings that change what the same weights compute, by the last part of their key and by what they are about. They are
-# families of names, so that keys of new architectures belong to one of them.
-_CHANGES_NUMBERS = re.compile(
+# families of names, so that keys of new architectures belong to one of them. They are compiled when configs differ.
+_CHANGES_NUMBERS = (
     r"^(?:"
     + "|".join(
         (
@@ -50,7 +50,7 @@ _CHANGES_NUMBERS = re.compile(
     + r")$"
 )
 # Settings of training, of files and of programs, which no weight depends on.
-_OF_NO_MATTER = re.compile(
+_OF_NO_MATTER = (
     r"^(?:_\w+|architectures|auto_map|transformers_version|torch_dtype|dtype|use_cache|(?!token_)\w*dropout\w*|\w*_pdrop"
     r"|\w*initializer_\w+|\w*init_\w+|\w*initial_scale|rescale_prenorm_residual|\w*_in_fp32|output_(?:attentions|hidden_states|router_logits|scores|past)|return_dict\w*"
     r"|gradient_\w+|pretraining_tp|task_specific_params|unsloth\w*|\w*layerdrop|drop_path_rate|\w*loss\w*|\w*jitter\w*"
@@ -94,7 +94,7 @@ def compare_settings(models: Mapping[str, Path], *, allow: bool = False, stacked
             if stacked and (key.rpartition(".")[2] in LAYER_COUNTS or (here, there) in of_layers):
                 continue
             known = here is not _ABSENT and there is not _ABSENT
-            told = grave if known and _CHANGES_NUMBERS.match(key.rpartition(".")[2]) else notes
+            told = grave if known and re.match(_CHANGES_NUMBERS, key.rpartition(".")[2]) else notes
             told.setdefault(f"{key}: {first} has {_shown(here)}", []).append(f"{other} {_shown(there)}")
     texts = [f"{CONFIG_FILE}: {start}, {', '.join(ends)}" for start, ends in (*grave.items(), *notes.items())]
     if grave and not allow:
@@ -111,6 +111,8 @@ _ABSENT = object()
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Key → both values, for keys that matter. A key that a config lacks has the default of most models, if any."""
+    if one == other:
+        return {}
     one, other = in_one_form(one), in_one_form(other)
     flat = dict(_flat(one)), dict(_flat(other))
     found = {}
@@ -147,7 +149,7 @@ def _default(key: str, settings: Mapping[str, Any]) -> Any:
 def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """The settings one by one, those of parts as `part.key`; lists as they are."""
     for key, item in value.items():
-        if _OF_NO_MATTER.match(key):
+        if re.match(_OF_NO_MATTER, key):
             continue
         if isinstance(item, Mapping):
             yield from _flat(item, f"{above}{key}.")

@@ -22,13 +22,11 @@ from mmgrid.merging.models.family.file import (
     DomainEntry,
     FamilyFile,
     FileFacts,
-    MemberPlace,
     ModelPlace,
     PartEntry,
     TensorEntry,
-    family_of,
-    is_family,
 )
+from mmgrid.merging.models.family.place import MemberPlace, family_of, is_family
 from mmgrid.merging.models.family.readers import (
     DeltaReader,
     ExactReader,
