@@ -90,13 +90,16 @@ class Cell:
 def with_upstream(cells: Iterable[Cell]) -> list[Cell]:
     """`cells` and everything upstream of them, each once; upstream cells come first."""
     found: dict[Cell, None] = {}
+    visited: set[int] = set()  # ids: most cells are met again as the same object, and a cell's own hash takes longer
 
     def visit(cell: Cell) -> None:
-        if cell not in found:
-            for upstream in cell.upstream.values():
+        visited.add(id(cell))
+        for upstream in cell.upstream.values():
+            if id(upstream) not in visited:
                 visit(upstream)
-            found[cell] = None
+        found.setdefault(cell)
 
     for cell in cells:
-        visit(cell)
+        if id(cell) not in visited:
+            visit(cell)
     return [*found]

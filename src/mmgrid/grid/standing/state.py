@@ -20,6 +20,11 @@ class CellState:
     problem: str = ""
     built_again: bool = False
 
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing can be built from the cell."""
+        return self.name in ("failed", "blocked") or (self.name == "damaged" and not self.built_again)
+
 
 _BUILT, _MISSING = CellState("built"), CellState("missing")
 
@@ -45,13 +50,17 @@ def cell_states(
     not, has failed, or is damaged and not built again by a run (see `RunOutcome.damaged`).
     """
     found: dict[Cell, CellState] = {}
+    blocking: dict[Cell, CellState] = {}
     for cell in cells:
         if cell in records:
-            found[cell] = _BUILT
+            state = _BUILT
         elif cell in damaged:
-            found[cell] = CellState("damaged", str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
+            state = CellState("damaged", str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
         else:
-            found[cell] = _not_built(cell, found, store)
+            state = _not_built(cell, blocking, store)
+        found[cell] = state
+        if state.blocks:
+            blocking[cell] = state
     return found
 
 
@@ -65,12 +74,9 @@ def is_built(cell: Cell, store: Store) -> bool:
         return True
 
 
-def _not_built(cell: Cell, found: Mapping[Cell, CellState], store: Store) -> CellState:
-    for above in cell.upstream.values():
-        state = found.get(above, _MISSING)
-        if state.name == "failed" or (state.name == "damaged" and not state.built_again):
-            return CellState("blocked", above.name)
-        if state.name == "blocked":
-            return state
+def _not_built(cell: Cell, blocking: Mapping[Cell, CellState], store: Store) -> CellState:
+    for above in cell.upstream.values() if blocking else ():
+        if state := blocking.get(above):
+            return state if state.name == "blocked" else CellState("blocked", above.name)
     failure = store.failure(cell.address)
     return CellState("failed", failure.message) if failure else _MISSING
