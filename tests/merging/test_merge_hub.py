@@ -162,3 +162,18 @@ def test_a_cut_download_is_resumed(hub: Hub) -> None:
 def test_a_wrong_name_says_so(hub: Hub) -> None:
     with pytest.raises(MergeError, match="models/gardn: the Hub has no model of this name.*; there is no folder"):
         compare("models/gardn", "my/b")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--method", "tise", "--base", "some/base"), "unknown merge method 'tise'"),
+        (("--method", "ties"), "ties: needs a base"),
+        (("--method", "linear", "--base", "some/base"), "linear: has no base"),
+    ],
+)
+def test_methods_are_checked_before_models_are_downloaded(hub: Hub, words: tuple[str, ...], says: str) -> None:
+    answer = mmgrid("merge", *words, "--model", "some/a", "--model", "my/b", "-o", "out")
+    assert answer.code == 1
+    assert says in answer.err
+    assert not hub.asked

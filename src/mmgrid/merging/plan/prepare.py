@@ -22,7 +22,7 @@ from mmgrid.merging.plan.block_files import BlockFile, block_files
 from mmgrid.merging.plan.block_layout import lay_out_sources
 from mmgrid.merging.plan.open_models import on_this_machine, open_models
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
-from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, make_program
+from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, check_base, make_program
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
 from mmgrid.merging.plan.rules import Rule, apply_rules, check_bases
 from mmgrid.merging.plan.stacks import ModelPaths, digest_name, models_in, stacked, stacked_files
@@ -124,6 +124,7 @@ def prepare_merge(
     Raises:
         MergeError: recipe and sources do not fit.
     """
+    _check_methods(recipe)
     recipe = on_this_machine(recipe)
     with contextlib.ExitStack() as stack:
         ready = stack.enter_context(open_models(recipe))
@@ -182,6 +183,14 @@ def prepare_merge(
             (*ready.notes, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
             hashing,
         )
+
+
+def _check_methods(recipe: MergeRecipe) -> None:
+    """Check the names of methods before models are downloaded and opened."""
+    for rule in recipe.rules:
+        if rule.method is not None:
+            get_method(rule.method)
+    check_base(get_method(recipe.method), recipe.base is not None)
 
 
 def _idle_sources(recipe: MergeRecipe, program: Program, called: Mapping[ModelPaths, str]) -> list[str]:

@@ -102,6 +102,18 @@ def make_program(
     return Program({name: sources[name] for name in sorted(sources)}, tuple(methods), seed, statistics or {})
 
 
+def check_base(method: Method, has_base: bool) -> None:
+    """Check that there is a base if the method needs one, and none if it takes none.
+
+    Raises:
+        MergeError: it is not so.
+    """
+    if method.base == "required" and not has_base:
+        raise MergeError(f"{method.name}: needs a base, the model that the sources were trained from")
+    if method.base == "none" and has_base:
+        raise MergeError(f"{method.name}: has no base; leave it out, or use a method of task vectors")
+
+
 def apply_method(
     method: Method,
     sources: Mapping[str, Any],
@@ -119,10 +131,7 @@ def apply_method(
     name, named_weights = method.name, dict(weights or {})
     names = sorted(sources)
     resolved = method.resolve(options, names)
-    if method.base == "required" and base is None:
-        raise MergeError(f"{name}: needs a base, the model that the sources were trained from")
-    if method.base == "none" and base is not None:
-        raise MergeError(f"{name}: has no base; leave it out, or use a method of task vectors")
+    check_base(method, base is not None)
     if method.returns == "weights" and scale != 1.0 and base is None:
         raise MergeError(f"{name}: has no delta for scale = {scale} to act on; use weights")
     for source in named_weights:
