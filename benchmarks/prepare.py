@@ -120,7 +120,11 @@ def measured(
 
 def _run(pipe: Any, way: str, ratings: Path, items: Path, folder: Path, times: int) -> None:
     work = {"zlib": bare, "isal": bare_isal, "ours": prepared, "pandas": plain}[way]
-    for module in {"isal": ("isal.isal_zlib",), "ours": ("mmgrid.data",), "pandas": ("pandas", "pyarrow")}.get(way, ()):
+    for module in {
+        "isal": ("isal.isal_zlib",),
+        "ours": ("mmgrid.data", "mmgrid.data.readers.files"),
+        "pandas": ("pandas", "pyarrow"),
+    }.get(way, ()):
         import_module(module)
     begun, worked = time.perf_counter(), time.process_time()
     kept, held = 0, []

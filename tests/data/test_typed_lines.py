@@ -141,7 +141,7 @@ def test_lines_of_items_that_nobody_took_are_not_parsed_whole(tmp_path, monkeypa
     assert raw.items.rows() == [(str(n), f"Title {n}", str(n)) for n in (3, 40, 41)]
     assert raw.repairs == {"texts": {"html": 3}}
     if block > 600:
-        whole, chosen = parsed
+        _sample, whole, chosen = parsed
         assert chosen < whole / 10
     for broken, message in (('""', "parent_asin is missing"), ('"\\u0000"', "zero byte"), ("null", "is missing")):
         texts[60] = f'{{"parent_asin": {broken}}}'

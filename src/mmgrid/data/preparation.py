@@ -21,6 +21,7 @@ from mmgrid.data.log import Log
 from mmgrid.data.numbering import stable_sort
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.sampling import nested_sample
+from mmgrid.machine.beside import both
 
 Compat = Literal["official"]
 
@@ -133,9 +134,10 @@ def filter_interactions(
         raise DataError(
             f"{raw.name}: none of its {len(raw.items)} items has a title; recommenders read item texts, so add titles"
         )
-    numbers = raw.log.items.find(raw.items["item_id"])
+    log = raw.log
+    numbers, earliest = both(lambda: log.items.find(raw.items["item_id"]), lambda: _earliest(log))
     steps = _Steps(raw, numbers, titled)
-    steps.keep_earliest()
+    steps.keep("repeated user and item", earliest)
     if raw.unfiltered:
         steps.keep_core(min(_CORE, min_interactions))
     steps.keep("item unknown", steps.known[steps.rows.items])
@@ -168,7 +170,7 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
     kept = np.arange(len(users))
     while True:
         of_user, of_item = np.bincount(users[kept]), np.bincount(items[kept])
-        enough = (of_user[users[kept]] >= k) & (of_item[items[kept]] >= k)
+        enough = (of_user >= k)[users[kept]] & (of_item >= k)[items[kept]]
         if enough.all():
             break
         kept = kept[enough]
@@ -254,10 +256,6 @@ class _Steps:
             )
         self.rows = rows
 
-    def keep_earliest(self) -> None:
-        """Keep the earliest row of each user and item; among equal times, the first in the file."""
-        self.keep("repeated user and item", _earliest(self.rows, len(self.known)))
-
     def keep_core(self, k: int) -> None:
         """Keep the k-core."""
         self.keep(f"outside the {k}-core of the reviews", k_core(self.rows.users, self.rows.items, k))
@@ -273,31 +271,32 @@ class _Steps:
 
     def keep_users(self, least: int) -> None:
         """Keep the users with at least so many rows."""
-        self.keep(f"user with fewer than {least} left", self.rows.of_user[self.rows.users] >= least)
+        self.keep(f"user with fewer than {least} left", (self.rows.of_user >= least)[self.rows.users])
 
     def keep_counted(self, least: int) -> None:
         """Keep the rows whose user and item were counted at least so often."""
-        of_user, of_item = self.of_user[self.rows.users], self.of_item[self.rows.items]
-        self.keep(f"user or item with fewer than {least} in the whole file", (of_user >= least) & (of_item >= least))
+        kept = (self.of_user >= least)[self.rows.users]
+        kept &= (self.of_item >= least)[self.rows.items]
+        self.keep(f"user or item with fewer than {least} in the whole file", kept)
 
     def count(self) -> None:
         """Count the rows of each user and item."""
         self.of_user, self.of_item = self.rows.of_user, self.rows.of_item
 
 
-def _earliest(rows: _Rows, items: int) -> npt.NDArray[np.bool_]:
-    """bool[n]: the earliest row of each user and item; among equal times, the first."""
-    pairs = rows.users.astype(np.uint64)
-    pairs *= np.uint64(items)
-    pairs += rows.items.view(np.uint32)
+def _earliest(log: Log) -> npt.NDArray[np.bool_]:
+    """bool[n]: the earliest row of each user and item; among equal times, the first in the file."""
+    pairs = log.users.rows.astype(np.uint64)
+    pairs *= np.uint64(len(log.items.ids))
+    pairs += log.items.rows.view(np.uint32)
     order, pairs = stable_sort(pairs)
     again = pairs[1:] == pairs[:-1]
-    kept = np.ones(len(rows), np.bool_)
+    kept = np.ones(len(log), np.bool_)
     if again.any():
         begins = np.append(True, ~again)
         repeated = np.append(again, False) | ~begins
         order, starts = order[repeated], np.flatnonzero(begins[repeated])
-        times, run = rows.of_log[rows.places[order]], np.cumsum(begins[repeated]) - 1
+        times, run = log.timestamps[order], np.cumsum(begins[repeated]) - 1
         earliest = np.flatnonzero(times == np.minimum.reduceat(times, starts)[run])
         kept[order] = False
         kept[order[earliest[np.diff(run[earliest], prepend=-1) > 0]]] = True

@@ -1,6 +1,6 @@
 """Two things at once, which leave the interpreter to others most of the time, as numpy and polars do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,3 +20,16 @@ def both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
     with ThreadPoolExecutor(1, "beside") as pool:
         beside = pool.submit(other)
         return one(), beside.result()
+
+
+def ahead(values: Iterator[T]) -> Iterator[T]:
+    """The same values, the next of which is made in a thread while the last one is used, if there is a core for it."""
+    if available_cores() < 2:
+        yield from values
+        return
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        pending = pool.submit(next, values, end)
+        while (value := pending.result()) is not end:
+            pending = pool.submit(next, values, end)
+            yield value  # pyright: ignore[reportReturnType] - it is not the end

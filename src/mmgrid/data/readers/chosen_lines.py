@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mmgrid.data.readers.typed_lines import TypedLines
+from mmgrid.data.readers.typed_lines import TypedLines, line_breaks
 
 _MOST = 0.5  # of the lines: of more, parsing ids first costs more than it saves
+_SAMPLE_BYTES = 1 << 20
 
 Wanted = Callable[[pl.Series], pl.Series]
 """From ids to bools."""
@@ -33,20 +34,27 @@ class ChosenLines:
         """name: the field of the ids."""
         self._name, self._wanted = name, wanted
         self._ids = TypedLines({name: pl.String}, [name])
-        self._pays = True
+        self._pays: bool | None = None
 
     def of(self, data: bytes) -> SomeLines | None:
         """The chosen lines; None if all are to be parsed, since nearly all are wanted or some are no objects with an id."""
-        table = self._ids.table(data) if self._pays else None
-        if table is None:
+        if self._pays is None:
+            self._mask(data[: data.rfind(b"\n", 0, _SAMPLE_BYTES) + 1])
+        mask = self._mask(data) if self._pays else None
+        if mask is None or not self._pays:
             return None
-        mask = self._wanted(table[self._name])
         rows = mask.arg_true()
-        self._pays = len(rows) <= _MOST * len(mask)
-        if not self._pays:
-            return None
-        ends = np.append(np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1, len(data))
+        ends = np.append(line_breaks(data) + 1, len(data))
         starts = np.append(0, ends)
         places = rows.to_numpy()
         spans = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
         return SomeLines(b"".join([data[start:end] for start, end in spans]), rows, len(mask))
+
+    def _mask(self, data: bytes) -> pl.Series | None:
+        """bool: which lines are wanted, and so whether it pays to ask; None if some are no objects with an id."""
+        table = self._ids.table(data)
+        if table is None:
+            return None
+        mask = self._wanted(table[self._name])
+        self._pays = int(mask.sum()) <= _MOST * len(mask)
+        return mask

@@ -84,9 +84,10 @@ def _without_no_text(column: pl.Series, stripped: pl.Series, counts: Counter[str
 
 
 def _unwritten(column: pl.Series, stripped: pl.Series, counts: Counter[str]) -> pl.Series:
-    likely = stripped.str.contains(_LIST_BEGINS) & stripped.str.ends_with("]")
+    likely = stripped.str.starts_with("[") & stripped.str.ends_with("]")
     if not likely.any():
         return column
+    likely &= stripped.str.contains(_LIST_BEGINS)
     read = [(row, listed(stripped[row])) for row in likely.arg_true().to_list()]
     changed = {row: "\n".join(parts) for row, parts in read if parts is not None}
     chosen = _none_of(column).scatter(list(changed), True)

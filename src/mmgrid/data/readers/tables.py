@@ -15,6 +15,7 @@ from mmgrid.data.readers import delimited, json_lines
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
+from mmgrid.machine.beside import ahead
 
 _ROWS = 1 << 18
 _TEXT = (".csv", ".tsv", ".inter", ".item")
@@ -72,11 +73,21 @@ def read(
     repairs: Repairs | None = None,
     numbers: Sequence[str] = (),
 ) -> Iterator[Piece]:
-    """The wanted columns of all rows, in pieces. Raises DataError if one is missing, or the file is unreadable.
+    """The wanted columns of all rows, in pieces, the next of which is read while the last one is used.
 
     Args:
         numbers: columns of text files that may be read as whole numbers, see `delimited.read`.
+
+    Raises DataError if a column is missing, or the file is unreadable.
     """
+    pieces = _pieces(path, names, encoding, repairs, numbers)
+    at_once = repairs is not None and repairs.skip_bad_lines  # who uses a piece counts bad rows, too
+    return pieces if at_once else ahead(pieces)
+
+
+def _pieces(
+    path: Path, names: list[str], encoding: str | None, repairs: Repairs | None, numbers: Sequence[str]
+) -> Iterator[Piece]:
     kind = file_format(path)
     if kind == "delimited":
         yield from delimited.read(path, names, encoding, repairs, numbers)

