@@ -184,7 +184,7 @@ def test_fractions_days_and_early_dates(tmp_path):
         ([SECOND * 1000], "s", r"look like milliseconds or microseconds or nanoseconds; expected seconds"),
         ([1, 2], None, r"shop\.csv:2: timestamp is 1, which is near 1970 in every unit"),
         ([20220809], None, r'if it is a date: time_unit = "%Y%m%d"'),
-        ([SECOND, "soon"], None, r"shop\.csv:3: timestamp is 'soon'; expected a whole number"),
+        ([SECOND, "soon"], None, r"shop\.csv:3: timestamp is 'soon'; expected seconds, .* or a date such as"),
         (["2022-08-09", "2022-13-01", "09.08.2022"], None, r"shop\.csv:3: timestamp is '2022-13-01'.* \(also line 4\)"),
         (["2022-08-09 25:00:00", "2022-08-09"], None, r"shop\.csv:2: timestamp is '2022-08-09 25:00:00'"),
         ([SECOND, ""], None, r"shop\.csv:3: timestamp is missing"),

@@ -22,7 +22,6 @@ from mmgrid.data.items import Items, strings
 from mmgrid.data.log import Log
 from mmgrid.data.numbering import all_distinct, stable_sort
 from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns
-from mmgrid.machine.beside import both
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
@@ -113,14 +112,13 @@ class Corpus:
         """Write `interactions.parquet` and `items.parquet` into `folder`, which is created if it is missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        interactions = self.interactions_table()
         # The file stores the name, since the folders of a store are named by fingerprints.
-        both(
-            lambda: self.interactions_table().write_parquet(
-                folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
-            ),
-            lambda: self.catalogue.table().write_parquet(
-                folder / ITEMS_FILE, compression_level=_LEVEL, row_group_size=_TEXTS_AT_ONCE
-            ),
+        interactions.write_parquet(
+            folder / INTERACTIONS_FILE, compression_level=_LEVEL, metadata={_NAME_KEY: self.name}
+        )
+        self.catalogue.table().write_parquet(
+            folder / ITEMS_FILE, compression_level=_LEVEL, row_group_size=_TEXTS_AT_ONCE
         )
 
     def interactions_table(self) -> pl.DataFrame:

@@ -6,12 +6,14 @@ columns that are asked for. In RecBole's atomic files the header holds `name:typ
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mmgrid.data.errors import DataError
@@ -87,12 +89,27 @@ def _tables(
 
 
 def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
-    """The chosen columns of the rows that hold any value; None if Polars refuses the block."""
+    """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes."""
+    if _is_misquoted(block.data, separator):
+        return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
     except pl.exceptions.PolarsError:
         return None
     return table.filter(~pl.all_horizontal(pl.all().is_null())).select(chosen)
+
+
+def _is_misquoted(data: bytes, separator: str) -> bool:
+    """Whether a quote stands alone within a quoted value, as in "a \\"b\\" c": what is meant is not plain."""
+    signs, mark = np.frombuffer(data, np.uint8), ord('"')
+    quotes = np.flatnonzero(signs == mark) if b'"' in data else np.empty(0, np.intp)
+    quotes = quotes[(quotes > 0) & (quotes + 1 < len(data))]
+    ends = np.isin(np.arange(256), [mark, *b"\r\n", ord(separator)])
+    if not (~ends[signs[quotes - 1]] & ~ends[signs[quotes + 1]]).any():
+        return False
+    end = rb"\n" + re.escape(separator.encode())
+    quoted, plain = rb'"[^"]*+(?:""[^"]*+)*+"(?=[\r' + end + rb"]|\Z)", rb'[^"' + end + rb"][^" + end + rb"]*+"
+    return re.fullmatch(rb"(?:" + quoted + rb"|" + plain + rb"|[" + end + rb"])*+", data) is None
 
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:

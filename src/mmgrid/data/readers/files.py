@@ -22,7 +22,7 @@ from mmgrid.data.readers.options import TableOptions, kept_from
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.side_by_side import Turn, in_order
-from mmgrid.data.readers.values import ids, texts
+from mmgrid.data.readers.values import NO_ID, ids, texts
 from mmgrid.machine.freed_memory import release_freed
 
 
@@ -167,6 +167,7 @@ def _only(column: pl.Series, mask: pl.Series) -> pl.Series:
 def _sought(wanted: Numbered, written: pl.Series) -> pl.Series:
     """bool: whether ids, as they stand in a file, are wanted, or have to be looked at as `ids` does."""
     odd = (written.str.len_bytes() == 0) | written.str.contains("\0", literal=True) | written.str.ends_with(".0")
+    odd |= written.is_in(NO_ID)
     return pl.Series(wanted.find(written) >= 0) | odd
 
 
@@ -214,12 +215,23 @@ def _do_not_meet(log: Path, wanted: pl.Series, item_files: Sequence[Path], optio
                 if _plain(there) in lost:
                     raise DataError(
                         f"{item_files[0]}: contains none of the items in {log} as they are written there: "
-                        f"{lost[_plain(there)]!r} there is {there!r} here. A tool took ids for numbers, so that they lost "
-                        "leading zeros or became fractions; write both as texts (pandas: dtype=str)"
+                        f"{lost[_plain(there)]!r} there is {there!r} here. {_why_unlike(lost[_plain(there)], there)}"
                     )
     raise DataError(
         f"{item_files[0]}: contains none of the items in {log}; do the two files belong together? "
         f"An item there is {wanted[0]!r}" + (f", and here {shown!r}" if shown else "")
+    )
+
+
+def _why_unlike(one: str, other: str) -> str:
+    """Why two ids that mean the same are not the same text, and what to do."""
+    if one.strip() == other.strip():
+        return "One of them has spaces around it; remove them"
+    if one.strip().upper() == other.strip().upper():
+        return "Capital letters count; write both alike"
+    return (
+        "A tool took ids for numbers, so that they lost leading zeros or became fractions; write both as texts "
+        "(pandas: dtype=str)"
     )
 
 

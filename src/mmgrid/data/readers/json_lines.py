@@ -16,13 +16,15 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers.chosen_lines import ChosenLines, Wanted
-from mmgrid.data.readers.json_values import PARAGRAPHS, table_of, value_of
+from mmgrid.data.readers.json_values import PARAGRAPHS, is_id, table_of, value_of
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.typed_lines import TypedLines
 
-_WRITTEN_CONTROL = re.compile(rb"\\(?:u00[01]|u007[fF]|[bf])")  # others stand in no text of JSON
+_BEGINS_ARRAY = re.compile(rb"\s*\[\s*(?:\{|$)")
+_WRITTEN_CONTROL = re.compile(rb"\\(?:u00[0189]|u007[fF]|[bf])")  # others below 128 stand in no text of JSON
+_LATE_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
 
 
 def read_interactions(
@@ -30,7 +32,7 @@ def read_interactions(
 ) -> Iterator[Piece]:
     """User, item, time (a number, or a date as text) and other fields, as text, of each line, in file order."""
     needed = {user: pl.String, item: pl.String, time: pl.Int64}
-    return _pieces(path, dict.fromkeys(others, pl.String) | needed, list(needed), repairs or Repairs())
+    return _pieces(path, dict.fromkeys(others, pl.String) | needed, list(needed), repairs or Repairs(), [user, item])
 
 
 def read_items(
@@ -50,7 +52,7 @@ def read_items(
     """
     schema = {item: pl.String, title: pl.String} | dict.fromkeys(descriptions, PARAGRAPHS)
     chosen = None if wanted is None else ChosenLines(item, wanted)
-    return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs(), chosen)
+    return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs(), [item], chosen)
 
 
 def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None) -> Iterator[Piece]:
@@ -64,10 +66,11 @@ def _pieces(
     schema: dict[str, Any],
     required: list[str],
     repairs: Repairs,
+    ids: Sequence[str] = (),
     chosen: ChosenLines | None = None,
 ) -> Iterator[Piece]:
     rows_before = 0
-    lines = TypedLines(schema, required)
+    lines = TypedLines(schema, required, ids)
     for number, block in enumerate(blocks(path, skip=repairs.skip if repairs.skip_bad_lines else None)):
         some = chosen.of(block.data) if chosen is not None else None
         table = None if some is None else lines.table(some.data)
@@ -76,7 +79,7 @@ def _pieces(
         if table is None:
             table = lines.table_of_any(block.data)
         if table is None:
-            table, places = _parse_lines(path, block, schema, required, repairs)
+            table, places = _parse_lines(path, block, schema, required, ids, repairs)
             yield Piece(path, table, rows_before, partial(_chosen, places))
         else:
             again, rows = partial(_lines_of, path, number, repairs), some.rows if some else None
@@ -86,7 +89,12 @@ def _pieces(
 
 
 def _holds_controls(data: bytes) -> bool:
-    return b"\0" in data or b"\x7f" in data or (b"\\" in data and _WRITTEN_CONTROL.search(data) is not None)
+    return (
+        b"\0" in data
+        or b"\x7f" in data
+        or (b"\\" in data and _WRITTEN_CONTROL.search(data) is not None)
+        or (b"\xc2" in data and _LATE_CONTROL.search(data) is not None)
+    )
 
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
@@ -113,13 +121,13 @@ def first_keys(path: Path) -> list[str]:
 
 
 def _parse_lines(
-    path: Path, block: Block, schema: dict[str, Any], required: list[str], repairs: Repairs
+    path: Path, block: Block, schema: dict[str, Any], required: list[str], ids: Sequence[str], repairs: Repairs
 ) -> tuple[pl.DataFrame, list[int]]:
     """As `_parse`, line by line. Raises DataError naming the first broken or incomplete line, if it is not left out."""
     rows, lines = [], []
     for number, line in block.lines():
         try:
-            rows.append(_row(path, number, line, schema, required))
+            rows.append(_row(path, number, line, schema, required, ids))
         except DataError as error:
             if not repairs.skip_bad_lines:
                 raise
@@ -131,7 +139,9 @@ def _parse_lines(
     return table_of(columns, schema), lines
 
 
-def _row(path: Path, number: int, line: bytes, schema: dict[str, Any], required: list[str]) -> list[Any]:
+def _row(
+    path: Path, number: int, line: bytes, schema: dict[str, Any], required: list[str], ids: Sequence[str]
+) -> list[Any]:
     """The values of a line. Raises DataError if it is broken, or lacks a value that it needs."""
     row = _object(path, number, line)
     for name in required:
@@ -140,10 +150,20 @@ def _row(path: Path, number: int, line: bytes, schema: dict[str, Any], required:
                 f"{path}:{number}: {name} is missing; each line needs {', '.join(required)}, this one has "
                 f"{', '.join(row) or 'nothing'}"
             )
+    for name in ids:
+        if not is_id(row[name]):
+            shown = json.dumps(row[name])
+            raise DataError(
+                f"{path}:{number}: {name} is {shown[:60]}{'…' if len(shown) > 60 else ''}; expected an id: a text or a whole number"
+            )
     return [value_of(row.get(name), dtype) for name, dtype in schema.items()]
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    if number == 1 and _BEGINS_ARRAY.match(line):
+        raise DataError(
+            f"{path}: is a list of objects in JSON, not JSON lines; write one object in a line (jq -c '.[]')"
+        )
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -24,6 +24,13 @@ def value_of(value: Any, dtype: Any) -> Any:
     return _text(value)
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value can be an id: a text, or a whole number that has not lost digits."""
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) < _EXACT_BELOW
+    return isinstance(value, str) or type(value) is int
+
+
 def table_of(columns: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
     """The table of columns of `value_of`. Times are texts, if one of them is."""
     found = {}

@@ -19,6 +19,14 @@ from mmgrid.data.readers.unpacking import Unpacked
 BLOCK_BYTES = 1 << 23
 LONGEST_LINE_BYTES = 1 << 24  # a quote that is never closed would make one row of the rest of the file
 
+# The mark of UTF-16 is the beginning of that of UTF-32.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
 Skip = Callable[[str, str], None]
 """Takes the place and the fault of a line that is left out."""
 
@@ -53,7 +61,7 @@ def blocks(
 
     Args:
         separator: of the values in a row. A row whose quoted values hold line breaks is then not divided.
-        encoding: of the file; None: UTF-8, or UTF-16 if the file begins with its mark.
+        encoding: of the file; None: UTF-8, or UTF-16 or UTF-32 if the file begins with its mark.
         skip: is told lines that are too long, which are then left out (an empty line keeps their place).
 
     Raises DataError if the file is missing, cut off, damaged, or surely something else, if the text is not in this
@@ -149,8 +157,8 @@ def _without_long_lines(path: Path, first: int, data: bytes, skip: Skip | None) 
 
 def _decoder(path: Path, start: bytes, encoding: str | None) -> tuple[Any, bytes]:
     """A function from bytes and a line number to UTF-8, and the start of the file without its byte-order mark."""
-    if encoding is None and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
+    if encoding is None:
+        encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     if encoding is None or codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
         if 4 * start[:1000].count(0) > len(start[:1000]):
             raise DataError(f'{path}: holds zero bytes, so it is no text in UTF-8; is it encoding = "utf-16-le"?')

@@ -20,8 +20,10 @@ NO_TEXT = ("NaN", "nan", "None", "null", "NULL", "<NA>", "[nan]", "[None]", "[nu
 _QUIET = Lock()  # filters of warnings are those of all threads
 
 _LITERAL = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_LIST = re.compile(rf"\[\s*(?:{_LITERAL}[\s,]*)*\]", re.DOTALL)
-_LIST_BEGINS = r"""^\[\s*(?:\]|'|")"""
+_NONE = r"(?:None|nan|NaN|null|<NA>)(?=[\s,\]])"
+_LIST = re.compile(rf"\[\s*(?:(?:{_LITERAL}|{_NONE})[\s,]*)*\]", re.DOTALL)
+_PARTS = re.compile(rf"{_LITERAL}|{_NONE}", re.DOTALL)
+_LIST_BEGINS = r"""^\[\s*(?:\]|'|"|None|nan|NaN|null|<NA>)"""
 _TAGS = (
     "a|abbr|b|big|blockquote|br|center|code|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|pre|s|script|small|span|strike"
     "|strong|style|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul"
@@ -30,7 +32,7 @@ _BREAKS = r"(?i)<\s*(?:br|/p|/div|/li|/tr|/h[1-6]|hr|/ul|/ol|/dd|/dt|/table)\b[^
 _TAG = rf"(?i)</?\s*(?:{_TAGS})(?:\s[^<>]*)?/?>|<!--(?s:.*?)-->"
 _UNSEEN = r"(?is)<(?:script|style)\b[^<>]*>.*?</(?:script|style)\s*>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});"
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 
 
 def mended(column: pl.Series, counts: Counter[str], line_break: str = "\n", *, controls: bool = True) -> pl.Series:
@@ -55,14 +57,15 @@ def mended(column: pl.Series, counts: Counter[str], line_break: str = "\n", *, c
 
 
 def listed(text: str) -> list[str] | None:
-    """The texts of a list in its Python, numpy or JSON form; None for any other text."""
+    """The texts of a list in its Python, numpy or JSON form, without those that are none; None for any other text."""
     if not _LIST.fullmatch(text):
         return None
     try:
-        return [_whole_characters(part) for part in json.loads(text)]
+        parts = [_whole_characters(part) for part in json.loads(text) if isinstance(part, str)]
     except ValueError:
         # numpy writes ['one' 'two'], which Python would read as one text
-        return [_unquoted(part) for part in re.findall(_LITERAL, text, re.DOTALL)]
+        parts = [_unquoted(part) for part in _PARTS.findall(text) if part[0] in "'\""]
+    return [part for part in parts if part.strip() not in NO_TEXT]
 
 
 def _unquoted(literal: str) -> str:
@@ -87,7 +90,7 @@ def _unwritten(column: pl.Series, stripped: pl.Series, counts: Counter[str]) -> 
     likely = stripped.str.starts_with("[") & stripped.str.ends_with("]")
     if not likely.any():
         return column
-    likely &= stripped.str.contains(_LIST_BEGINS)
+    likely &= stripped.str.contains(_LIST_BEGINS) & (column != "")  # no text: counted before
     read = [(row, listed(stripped[row])) for row in likely.arg_true().to_list()]
     changed = {row: "\n".join(parts) for row, parts in read if parts is not None}
     chosen = _none_of(column).scatter(list(changed), True)

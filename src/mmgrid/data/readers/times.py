@@ -27,11 +27,15 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 _ISO = (
     r"^\s*(\d{4}-\d{2}-\d{2})"
-    r"(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
+    r"(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
     r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?\s*$"
 )
 
 
+_EXPECTED = (
+    "seconds, milliseconds or microseconds since 1970, or a date such as 2022-07-01T18:30:00Z; any other form is declared, "
+    'as in time_unit = "%d.%m.%Y %H:%M"'
+)
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
 
 
@@ -101,7 +105,7 @@ class Times:
             numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
         moments = _of_iso(column) if numbers.null_count() > column.null_count() else numbers
         if moments.null_count() < numbers.null_count():
-            self._add_moments(piece, column, moments, "a time such as 2022-07-01T18:30:00Z, or a number")
+            self._add_moments(piece, column, moments, _EXPECTED)
         else:
             self._add_numbers(piece, column, numbers)
 
@@ -110,8 +114,8 @@ class Times:
         self._append(piece, column, moments.cast(pl.Int64), are_ms=True)
 
     def _add_numbers(self, piece: Piece, column: pl.Series, numbers: pl.Series) -> None:
-        unit = UNITS.get(self.unit or "", "seconds, milliseconds or microseconds")
-        self._refuse_missing(piece, column, numbers, f"a whole number of {unit}")
+        expected = f"a number of {UNITS[self.unit]}" if self.unit in UNITS else _EXPECTED
+        self._refuse_missing(piece, column, numbers, expected)
         if self.unit is not None and "%" in self.unit:
             texts = numbers.cast(pl.Int64).cast(pl.String)
             self._add_moments(piece, column, _of_form(texts, self.unit), f"a time like {self.unit}")
@@ -152,8 +156,9 @@ class Times:
         hint = ""
         if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(int(first))):
             hint = ' (if it is a date: time_unit = "%Y%m%d")'
+        why = "is near 1970" if abs(first) < _LEAST_SECONDS else "lies far outside of our time"
         raise DataError(
-            f"{piece.place(0)}: {self.name} is {first}, which is near 1970 in every unit{hint}; expected seconds, "
+            f"{piece.place(0)}: {self.name} is {first}, which {why} in every unit{hint}; expected seconds, "
             "milliseconds or microseconds since 1970"
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mmgrid.data.readers.json_values import PARAGRAPHS, table_of, value_of
+from mmgrid.data.readers.json_values import PARAGRAPHS, is_id, table_of, value_of
 
 _PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
 _SIGNS_AT_ONCE = 1 << 18  # likewise
@@ -22,10 +22,11 @@ _REFUSED = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, Typ
 
 
 class TypedLines:
-    """Parses lines of one schema: names to String, Int64 or lists of paragraphs; those of `required` are never null."""
+    """Parses lines of one schema: names to String, Int64 or lists of paragraphs; those of `required` are never null, and
+    those of `ids` are ids."""
 
-    def __init__(self, schema: Mapping[str, Any], required: Sequence[str]) -> None:
-        self._schema, self._required = dict(schema), list(required)
+    def __init__(self, schema: Mapping[str, Any], required: Sequence[str], ids: Sequence[str] = ()) -> None:
+        self._schema, self._required, self._ids = dict(schema), list(required), list(ids)
         self._fields = {f"f{place}": name for place, name in enumerate(schema)}
         kinds = {name: _TYPES[dtype] for name, dtype in schema.items()}
         self._decode = self._decoder({name: kinds[name] if name in required else kinds[name] | None for name in kinds})
@@ -64,6 +65,8 @@ class TypedLines:
                 for field, name in self._fields.items():
                     values = list(map(attrgetter(field), lines))
                     if name in self._required and (None in values or "" in values):
+                        return None
+                    if name in self._ids and not all(map(is_id, values)):
                         return None
                     columns[name] += [value_of(value, self._schema[name]) for value in values]
             return table_of(columns, self._schema)

@@ -21,6 +21,7 @@ else:
 from isal import igzip, isal_zlib
 
 from mmgrid.data.errors import DamagedError, DataError
+from mmgrid.data.readers.first_bytes import foreign_kind
 from mmgrid.files.impostors import START_BYTES, impostor
 
 _open_gzip: Any = igzip.open
@@ -83,7 +84,7 @@ class Unpacked:
         except OSError as error:
             raise unreadable(self.path, error) from error
         if not self._read_bytes:
-            _check_start(self.path, data)
+            _check_start(self.path, data, unpacked=self._kind is not None)
         self._read_bytes += len(data)
         self._check_ratio(line)
         return data
@@ -139,7 +140,8 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({why}); {remedy}")
 
 
-def _check_start(path: Path, start: bytes) -> None:
+def _check_start(path: Path, start: bytes, *, unpacked: bool = False) -> None:
     problem = impostor(start[:START_BYTES], whole=len(start) < START_BYTES) if start.strip() else None
+    problem = problem or foreign_kind(start[:START_BYTES], path.name, unpacked=unpacked)
     if problem is not None:
         raise DamagedError(f"{path}: {problem}")

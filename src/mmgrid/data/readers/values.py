@@ -4,11 +4,17 @@ An id is text: a whole number is written without a point, also when a tool made 
 paragraphs, which are joined.
 """
 
+from typing import Any
+
 import polars as pl
 
 from mmgrid.data.readers.piece import Piece
 
 _ZERO_BYTE = "\0"
+NO_ID = ("NaN", "nan", "None", "null", "NULL", "<NA>", "\\N")
+"""What pandas, Spark and databases write in place of a missing id."""
+_NO_ID_BYTES = max(map(len, NO_ID))
+_EXACT_BELOW: dict[Any, int] = {pl.Float64: 2**53, pl.Float32: 2**24}  # whole numbers that fractions hold exactly
 
 
 def ids(piece: Piece, name: str) -> pl.Series:
@@ -16,17 +22,16 @@ def ids(piece: Piece, name: str) -> pl.Series:
     column = piece.frame[name]
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Boolean, pl.Object):
         piece.refuse_column(name, f"holds {column.dtype}; expected ids: texts or whole numbers")
-    if column.dtype.is_float():
-        piece.refuse(
-            column.is_not_null() & column.is_not_nan() & (column != column.round(0)),
-            lambda row: f"{name} is {column[row]}; expected an id: a text or a whole number",
-        )
-        column = column.cast(pl.Int64, strict=False)
+    if column.dtype.is_float() or isinstance(column.dtype, pl.Decimal):
+        column = _whole(piece, name, column)
     column = column.cast(pl.String)
-    piece.refuse(
-        column.is_null() | (column.str.len_bytes() == 0),
-        lambda row: f"{name} is missing; fill it in, or remove the row",
-    )
+    lengths = column.str.len_bytes()
+    piece.refuse(column.is_null() | (lengths == 0), lambda row: f"{name} is missing; fill it in, or remove the row")
+    if (lengths <= _NO_ID_BYTES).any():
+        piece.refuse(
+            column.is_in(NO_ID),
+            lambda row: f"{name} is {column[row]}, as tools write a missing one; fill it in, or remove the row",
+        )
     if piece.zero_bytes:
         piece.refuse(
             column.str.contains(_ZERO_BYTE, literal=True),
@@ -35,6 +40,20 @@ def ids(piece: Piece, name: str) -> pl.Series:
     if piece.lines is not None and column.str.ends_with(".0").any():  # numbers that pandas made floats
         column = column.str.replace(r"^(\d+)\.0$", "$1")
     return column
+
+
+def _whole(piece: Piece, name: str, numbers: pl.Series) -> pl.Series:
+    """Fractions that are whole numbers; null for NaN. Raises DataError for others, and for those that have lost digits."""
+    if numbers.dtype.is_float():
+        numbers = numbers.fill_nan(None)
+        piece.refuse(
+            numbers.abs() >= _EXACT_BELOW[numbers.dtype],
+            lambda row: (
+                f"{name} is {numbers[row]}, a fraction so large that it has lost digits; write ids as texts or whole numbers"
+            ),
+        )
+    piece.refuse(numbers % 1 != 0, lambda row: f"{name} is {numbers[row]}; expected an id: a text or a whole number")
+    return numbers.cast(pl.Int64) if numbers.dtype.is_float() else numbers.cast(pl.Decimal(38, 0))
 
 
 def texts(piece: Piece, name: str, joint: str = "\n") -> pl.Series:
