@@ -122,8 +122,7 @@ class Place:
                         Path(self._path(path)).hardlink_to(partial)
                 else:
                     self._make_folder(path)
-                    with self._system.open(self._path(path), "xb") as stream:
-                        stream.write(data)
+                    self._system.pipe_file(self._path(path), data, mode="create")
             except FileExistsError:
                 return False
             return True
