@@ -3,6 +3,7 @@
 Each command imports what it needs on use, so that `mmgrid --help` answers at once.
 """
 
+import atexit
 import copy
 import gc
 import io
@@ -118,7 +119,7 @@ def _name_of(info: CommandInfo) -> str:
 
 def main() -> None:
     """The entry point of the console script."""
-    gc.set_threshold(10_000)  # imports make many objects and hardly any garbage: saves a tenth of a second
+    atexit.register(gc.freeze)  # else all objects are searched for garbage before they go: saves a tenth of a second
     # Keep progress bars and warnings of other libraries out of the output; downloads show theirs in a terminal.
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
