@@ -6,21 +6,6 @@
 #include "layout.h"
 #include "vectors.h"
 
-/* Writes the sum of the weighted vectors in the order of the sources, for `n` elements from `first` on in the block; each
- * product is rounded before it is added. */
-static void weighted_sum(const struct run *run, const struct room *room, const float *weights, int64_t first, int64_t n,
-                         float *restrict total) {
-    for (int64_t s = 0; s < run->n_sources; s++) {
-        const float *restrict values = vector_of(room, run, s) + first;
-        const float weight = weights[s];
-        if (s == 0) {
-            for (int64_t i = 0; i < n; i++) total[i] = values[i] * weight;
-        } else {
-            for (int64_t i = 0; i < n; i++) total[i] += values[i] * weight;
-        }
-    }
-}
-
 #define MOST_LANES 64 /* sums side by side, as in exact_sums */
 
 static inline void add_products_in(const float *restrict one, const float *restrict other, int64_t n,
@@ -49,73 +34,102 @@ static double added_lanes(double *sums, int64_t lanes) {
     return sums[0];
 }
 
+/* Some elements side by side, as many as a register holds. */
+#if defined(__AVX512F__)
+#define REGISTER 64
+#elif defined(__AVX2__)
+#define REGISTER 32
+#else
+#define REGISTER 16
+#endif
+#define SOME (REGISTER / (int64_t)sizeof(float))
+typedef float floats __attribute__((vector_size(REGISTER)));
+typedef int32_t whole __attribute__((vector_size(REGISTER)));
+
+static inline floats floats_at(const float *from) {
+    floats own;
+    memcpy(&own, from, sizeof own);
+    return own;
+}
+
 /* Zero for negative values, on the bits: what numpy's path does. */
-static inline float positive(float value) {
-    const int32_t whole = (int32_t)bits_of(value);
-    return float_of((uint32_t)(whole > 0 ? whole : 0));
+static inline floats positive(floats value) { return (floats)((whole)value & ((whole)value > 0)); }
+
+/* 1.0f where a comparison holds, and 0.0f elsewhere. */
+static inline floats one_where(whole holds) { return (floats)(holds & (int32_t)ONE); }
+
+/* The sum of `n_sources` weighted vectors, `step` elements apart, in the order of the sources; each product is rounded
+ * before it is added. */
+static inline floats weighted_sum(const float *vectors, int64_t step, const float *weights, const int64_t n_sources) {
+    floats total = floats_at(vectors) * weights[0];
+    for (int64_t s = 1; s < n_sources; s++) total += floats_at(vectors + s * step) * weights[s];
+    return total;
 }
 
-/* Writes `consensus.elected` to `total`, for `n` elements from `first` on in the block. */
-static void elected(const struct run *run, const struct room *room, const struct variant *variant, int64_t first,
-                    int64_t n, float *restrict total) {
-    const float *weights = AT(const float, variant->weights), *votes = weights + run->n_sources;
-    float *restrict signs = room->signs, *restrict divisor = room->divisor;
-    const int normalise = variant->normalise != 0;
-    weighted_sum(run, room, votes, first, n, signs);
-    for (int64_t i = 0; i < n; i++) {
-        signs[i] = float_of((bits_of(signs[i]) & SIGN) | ONE);
-        total[i] = 0.0f;
-        divisor[i] = 0.0f;
-    }
-    for (int64_t s = 0; s < run->n_sources; s++) {
-        const float *restrict values = vector_of(room, run, s) + first;
+/* What is the same for all elements. */
+struct rules {
+    int on_deltas, is_divided, is_scaled, by_weight, normalise;
+    float divisor, scale;
+};
+
+/* `consensus.elected`. */
+static inline floats elected(const float *vectors, int64_t step, const struct rules *rules, const float *weights,
+                             const int64_t n_sources) {
+    const floats votes = weighted_sum(vectors, step, weights + n_sources, n_sources);
+    const floats signs = (floats)(((whole)votes & (int32_t)SIGN) | (int32_t)ONE);
+    floats total = {0}, divisor = {0};
+    for (int64_t s = 0; s < n_sources; s++) {
+        const floats turned = floats_at(vectors + s * step) * signs;
         const float weight = weights[s];
-        const int is_turned = variant->by_weight && weight < 0.0f; /* the weighted vector votes: its sign is flipped */
-        if (is_turned) {
-            for (int64_t i = 0; i < n; i++) {
-                const float agreeing = positive(values[i] * signs[i] * weight);
-                total[i] += agreeing;
-                if (normalise) divisor[i] += one_if(agreeing != 0.0f) * weight;
-            }
-        } else {
-            for (int64_t i = 0; i < n; i++) {
-                const float agreeing = positive(values[i] * signs[i]) * weight;
-                total[i] += agreeing;
-                if (normalise) divisor[i] += one_if(agreeing != 0.0f) * weight;
-            }
-        }
+        const int is_turned = rules->by_weight && weight < 0.0f; /* the weighted vector votes: its sign is flipped */
+        const floats agreeing = is_turned ? positive(turned * weight) : positive(turned) * weight;
+        total += agreeing;
+        if (rules->normalise) divisor += one_where(agreeing != 0.0f) * weight;
     }
-    if (normalise) {
-        for (int64_t i = 0; i < n; i++) total[i] /= divisor[i] + one_if(divisor[i] == 0.0f);
-    }
-    for (int64_t i = 0; i < n; i++) total[i] *= signs[i];
+    if (rules->normalise) total /= divisor + one_where(divisor == 0.0f);
+    return total * signs;
 }
 
-/* Computes `n` elements of a variant, at most BLOCK, from `first` on in the block, in `room->total`. */
+/* As `combine`; where the compiler knows `kind` and `n_sources`, nothing is decided within the loop. */
+static inline void combine_as(const struct run *run, const struct room *room, const struct variant *variant,
+                              int64_t first, int64_t n, const int64_t kind, const int64_t n_sources) {
+    const float *weights = AT(const float, variant->weights), *scalars = AT(const float, variant->scalars);
+    const float *restrict vectors = room->vectors + first, *restrict base = room->base + first;
+    float *restrict total = room->total;
+    const int64_t step = run->block;
+    const struct rules rules = {run->on_deltas != 0, variant->is_divided != 0, variant->is_scaled != 0,
+                                variant->by_weight != 0, variant->normalise != 0, scalars[0], scalars[1]};
+    for (int64_t i = 0; i < n; i += SOME) {
+        floats own;
+        if (kind == SUM) {
+            own = weighted_sum(vectors + i, step, weights, n_sources);
+            if (rules.is_divided) own /= rules.divisor;
+        } else {
+            own = elected(vectors + i, step, &rules, weights, n_sources);
+        }
+        if (rules.on_deltas) {
+            if (rules.is_scaled) own *= rules.scale;
+            own = floats_at(base + i) + own;
+        }
+        memcpy(total + i, &own, sizeof own);
+    }
+}
+
+/* Computes `n` elements of a variant, at most BLOCK, from `first` on in the block, in `room->total`; and what is in the
+ * room behind them, up to a whole register. */
 static void combine(const struct run *run, const struct room *room, const struct variant *variant, int64_t first,
                     int64_t n) {
-    const float *weights = AT(const float, variant->weights), *scalars = AT(const float, variant->scalars);
-    float *restrict total = room->total;
-    const float *restrict base = room->base + first;
+    const int64_t n_sources = run->n_sources;
     if (variant->kind == BASE) {
-        for (int64_t i = 0; i < n; i++) total[i] = base[i];
-        return;
-    }
-    if (variant->kind == SUM) {
-        weighted_sum(run, room, weights, first, n, total);
-        if (variant->is_divided) {
-            const float divisor = scalars[0];
-            for (int64_t i = 0; i < n; i++) total[i] /= divisor;
-        }
+        memcpy(room->total, room->base + first, (size_t)n * sizeof(float));
+    } else if (variant->kind == SUM && n_sources == 2) {
+        combine_as(run, room, variant, first, n, SUM, 2);
+    } else if (variant->kind == SUM) {
+        combine_as(run, room, variant, first, n, SUM, n_sources);
+    } else if (n_sources == 2) {
+        combine_as(run, room, variant, first, n, ELECTED, 2);
     } else {
-        elected(run, room, variant, first, n, total);
-    }
-    if (run->on_deltas) {
-        if (variant->is_scaled) {
-            const float scale = scalars[1];
-            for (int64_t i = 0; i < n; i++) total[i] *= scale;
-        }
-        for (int64_t i = 0; i < n; i++) total[i] = base[i] + total[i];
+        combine_as(run, room, variant, first, n, ELECTED, n_sources);
     }
 }
 

@@ -194,6 +194,15 @@ static int put_in_order(const float *restrict row, int64_t n, uint32_t columns, 
     return 1;
 }
 
+/* Writes the place of each sorted number to the column that it holds. */
+static inline void write_places(const uint32_t *restrict numbers, int64_t n, const int64_t n_rows, uint32_t columns,
+                                uint32_t *restrict ranks) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t *restrict own = numbers + i * SIDE;
+        for (int64_t row = 0; row < n_rows; row++) ranks[row * n + (own[row] & columns)] = (uint32_t)i;
+    }
+}
+
 /* Writes the rank of each element of up to SIDE rows of `n` columns, at most MOST_COLUMNS. `numbers` is scratch, SIDE
  * times `n`, rounded up to FEW. Returns which rows were not done, bit by bit. */
 static uint32_t ranks_of_rows(const float *restrict values, int64_t n, int64_t n_rows, uint32_t *restrict numbers,
@@ -209,9 +218,10 @@ static uint32_t ranks_of_rows(const float *restrict values, int64_t n, int64_t n
     for (int64_t row = 0; row < n_rows; row++) {
         if (lanes[row].is_cut && !put_in_order(values + row * n, n, columns, numbers + row)) left |= 1u << row;
     }
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t *restrict own = numbers + i * SIDE;
-        for (int64_t row = 0; row < n_rows; row++) ranks[row * n + (own[row] & columns)] = (uint32_t)i;
+    if (n_rows == SIDE) { /* nearly always: the compiler knows the number */
+        write_places(numbers, n, SIDE, columns, ranks);
+    } else {
+        write_places(numbers, n, n_rows, columns, ranks);
     }
     return left;
 }

@@ -3,12 +3,14 @@
  * Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, including the constants.
  *
  * With wide registers several counters are drawn at once. They have no 64-bit product with all its bits, so it is put
- * together from the four products of its halves.
+ * together from the four products of its halves. Registers of AVX2 take as long for this as plain ones do, and other
+ * units of the processor, so both draw side by side.
  */
 #ifndef MMGRID_PHILOX_H
 #define MMGRID_PHILOX_H
 
 #include <stdint.h>
+#include <string.h>
 
 #define FIRST UINT64_C(0xD2E7470EE14C6C93)
 #define SECOND UINT64_C(0xCA5A826395121157)
@@ -16,11 +18,35 @@
 #define SECOND_STEP UINT64_C(0xBB67AE8584CAA73B)
 #define ROUNDS 10
 
+#if defined(__SIZEOF_INT128__)
+__extension__ typedef unsigned __int128 wide_t;
+
+static inline uint64_t high(uint64_t one, uint64_t other) { return (uint64_t)(((wide_t)one * other) >> 64); }
+#else
+static inline uint64_t high(uint64_t one, uint64_t other) {
+    uint64_t one_low = one & UINT32_MAX, one_high = one >> 32, other_low = other & UINT32_MAX, other_high = other >> 32;
+    uint64_t across = one_high * other_low;
+    uint64_t middle = ((one_low * other_low) >> 32) + (across & UINT32_MAX) + one_low * other_high;
+    return one_high * other_high + (across >> 32) + (middle >> 32);
+}
+#endif
+
+/* A counter while its numbers are drawn. */
+struct counter {
+    uint64_t a, b, c, d;
+};
+
+static inline void turn(struct counter *own, uint64_t key, uint64_t other_key) {
+    const uint64_t from_c = high(SECOND, own->c) ^ own->b ^ key, from_a = high(FIRST, own->a) ^ own->d ^ other_key;
+    own->b = SECOND * own->c, own->d = FIRST * own->a, own->a = from_c, own->c = from_a;
+}
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 
 #if defined(__AVX512F__)
 #define LANES 8
+#define PLAIN 0 /* counters beside those of a wide register */
 typedef __m512i lanes;
 #define ALL_LANES(value) _mm512_set1_epi64((int64_t)(value))
 #define TIMES _mm512_mul_epu32
@@ -32,6 +58,7 @@ typedef __m512i lanes;
 #define LOWER_TWO(one, other) _mm512_mask_shuffle_epi32(one, 0xAAAA, other, (_MM_PERM_ENUM)0xA0)
 #else
 #define LANES 4
+#define PLAIN 4
 typedef __m256i lanes;
 #define ALL_LANES(value) _mm256_set1_epi64x((int64_t)(value))
 #define TIMES _mm256_mul_epu32
@@ -74,7 +101,7 @@ static inline void store_words(lanes a, lanes b, lanes c, lanes d, uint64_t *wor
 #endif
 }
 
-/* Writes the 4 n numbers of `n` counters from `block` on to `words`, which has room for those of whole vectors. numpy
+/* Writes the 4 n numbers of `n` counters from `block` on to `words`, which has room for those of whole steps. numpy
  * increments the counter before it draws, so its block 0 has counter 1. */
 static void draw(const uint64_t *numbers, uint64_t block, int64_t n, uint64_t *words) {
     const lanes first_low = ALL_LANES(FIRST), first_high = ALL_LANES(FIRST >> 32);
@@ -90,8 +117,11 @@ static void draw(const uint64_t *numbers, uint64_t block, int64_t n, uint64_t *w
 #else
     lanes counter = _mm256_loadu_si256((const lanes *)in_order);
 #endif
-    for (int64_t done = 0; done < n; done += LANES, counter = PLUS(counter, ALL_LANES(LANES))) {
+    for (int64_t done = 0; done < n; done += LANES + PLAIN, counter = PLUS(counter, ALL_LANES(LANES + PLAIN))) {
         lanes a = counter, b = ALL_LANES(0), c = b, d = b;
+        struct counter plain[PLAIN + 1];
+        for (int i = 0; i < PLAIN; i++) plain[i] = (struct counter){block + 1 + (uint64_t)(done + LANES + i), 0, 0, 0};
+#pragma GCC unroll 10 /* ROUNDS: else plain counters are kept in memory */
         for (int round = 0; round < ROUNDS; round++) {
             lanes high_a, low_a, high_c, low_c;
             multiply(a, first_low, first_high, &high_a, &low_a);
@@ -99,33 +129,22 @@ static void draw(const uint64_t *numbers, uint64_t block, int64_t n, uint64_t *w
             a = XOR3(high_c, b, ALL_LANES(keys[2 * round]));
             c = XOR3(high_a, d, ALL_LANES(keys[2 * round + 1]));
             b = low_c, d = low_a;
+            for (int i = 0; i < PLAIN; i++) turn(plain + i, keys[2 * round], keys[2 * round + 1]);
         }
         store_words(a, b, c, d, words + 4 * done);
+        memcpy(words + 4 * (done + LANES), plain, PLAIN * sizeof *plain);
     }
 }
 #else
-#if defined(__SIZEOF_INT128__)
-__extension__ typedef unsigned __int128 wide_t;
-
-static inline uint64_t high(uint64_t one, uint64_t other) { return (uint64_t)(((wide_t)one * other) >> 64); }
-#else
-static inline uint64_t high(uint64_t one, uint64_t other) {
-    uint64_t one_low = one & UINT32_MAX, one_high = one >> 32, other_low = other & UINT32_MAX, other_high = other >> 32;
-    uint64_t across = one_high * other_low;
-    uint64_t middle = ((one_low * other_low) >> 32) + (across & UINT32_MAX) + one_low * other_high;
-    return one_high * other_high + (across >> 32) + (middle >> 32);
-}
-#endif
-
 /* As above, counter by counter. */
 static void draw(const uint64_t *numbers, uint64_t block, int64_t n, uint64_t *words) {
     for (int64_t i = 0; i < n; i++) {
-        uint64_t a = block + (uint64_t)i + 1, b = 0, c = 0, d = 0, key = numbers[0], other_key = numbers[1];
+        struct counter own = {block + (uint64_t)i + 1, 0, 0, 0};
+        uint64_t key = numbers[0], other_key = numbers[1];
         for (int round = 0; round < ROUNDS; round++, key += FIRST_STEP, other_key += SECOND_STEP) {
-            const uint64_t from_c = high(SECOND, c) ^ b ^ key, from_a = high(FIRST, a) ^ d ^ other_key;
-            b = SECOND * c, d = FIRST * a, a = from_c, c = from_a;
+            turn(&own, key, other_key);
         }
-        words[4 * i] = a, words[4 * i + 1] = b, words[4 * i + 2] = c, words[4 * i + 3] = d;
+        memcpy(words + 4 * i, &own, sizeof own);
     }
 }
 #endif

@@ -15,8 +15,8 @@
 struct room {
     float *vectors; /* [n_sources, block] */
     float *base;    /* [block] */
-    float *total, *signs, *divisor; /* [BLOCK] */
-    uint8_t *chosen;                /* [2, block] */
+    float *total;    /* [BLOCK] */
+    uint8_t *chosen; /* [2, block] */
     struct draws *draws;
     struct rows rows;
 };
@@ -30,8 +30,6 @@ static struct room open_room(uint64_t address, const struct run *run) {
     room.rows.other = AT(uint64_t, at), at += 8 * row;
     room.draws = AT(struct draws, at), at += sizeof(struct draws);
     room.total = AT(float, at), at += 4 * BLOCK;
-    room.signs = AT(float, at), at += 4 * BLOCK;
-    room.divisor = AT(float, at), at += 4 * BLOCK;
     room.base = AT(float, at), at += 4 * block;
     room.vectors = AT(float, at), at += 4 * block * (uint64_t)run->n_sources;
     room.rows.ranks = AT(uint32_t, at), at += 4 * block;
