@@ -13,13 +13,13 @@ from page_data import wait_until_drawn
 
 from mmgrid.evaluation import change_rows, result_rows
 from mmgrid.reporting import ReportTables, write_report
-from mmgrid.reporting.page.html import report_html
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--in-process-gpu",  # one process less to draw with
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -200,9 +200,29 @@ def studied(tables):
 
 
 @pytest.fixture(scope="session")
-def studied_page(studied):
-    """Its report as HTML."""
-    return report_html(studied)
+def written(tmp_path_factory):
+    """Writes the report of some tables, once for all tests that ask for the same object."""
+    found = {}
+
+    def write(tables):
+        if id(tables) not in found:
+            path = write_report(tables, tmp_path_factory.mktemp("report") / "report.html")
+            found[id(tables)] = (tables, path)  # with the tables, so that no others get their id
+        return found[id(tables)][1]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def page_text(written, tables):
+    """The report without studies as HTML."""
+    return written(tables).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def studied_page(written, studied):
+    """The report with all studies as HTML."""
+    return written(studied).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -217,29 +237,61 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def opened(browser, tmp_path):
-    """Opens a report and, at the end, checks that the page logged no error and requested nothing."""
-    complaints, contexts = [], []
+def open_tab(browser, path, width, scheme):
+    """A tab with this report, drawn, and the list of what goes wrong in it: errors, dialogs, requests."""
+    complaints = []
+    tab = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
 
-    def open_report(tables, width=1280, scheme="light"):
-        path = write_report(tables, tmp_path / "report.html")
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        tab.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
-        tab.on("request", lambda request: requested(request.url, path))
-        tab.goto(path.as_uri())
-        wait_until_drawn(tab, 1)
-        return tab
-
-    def requested(url, path):
+    def requested(url):
         if url != path.as_uri() and not url.startswith(("data:", "blob:")):
             complaints.append(f"request: {url}")
 
+    tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    tab.on("dialog", lambda dialog: (complaints.append("a dialog opened"), dialog.dismiss()))
+    tab.on("request", lambda request: requested(request.url))
+    tab.goto(path.as_uri())
+    wait_until_drawn(tab, 1)
+    return tab, complaints
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens a report in a tab of its own; at the end, checks that the page logged no error and requested nothing."""
+    found = []
+
+    def open_report(tables, width=1280, scheme="light"):
+        found.append(open_tab(browser, written(tables), width, scheme))
+        return found[-1][0]
+
     yield open_report
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    for tab, _ in found:
+        tab.context.close()
+    assert [complaint for _, complaints in found for complaint in complaints] == []
+
+
+@pytest.fixture(scope="session")
+def _shared_tabs():
+    found = {}
+    yield found
+    for tab, _ in found.values():
+        tab.context.close()
+
+
+@pytest.fixture
+def looked_at(browser, written, _shared_tabs):
+    """Like `opened`, for tests that choose nothing, or undo what they chose: they share their tabs."""
+    used = []
+
+    def open_report(tables, width=1280, scheme="light"):
+        path = written(tables)
+        if (path, width, scheme) not in _shared_tabs:
+            _shared_tabs[path, width, scheme] = open_tab(browser, path, width, scheme)
+        used.append(_shared_tabs[path, width, scheme])
+        return used[-1][0]
+
+    yield open_report
+    for tab, _ in used:
+        tab.mouse.move(0, 0)
+        tab.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    assert [complaint for _, complaints in used for complaint in complaints] == []

@@ -95,12 +95,11 @@ def test_metadata_comes_last(studied_page, studied):
     assert studied_page.index('<dl class="facts">') > studied_page.index('id="about"')
 
 
-def test_figures_open_on_the_strongest_paradigm(studied):
+def test_figures_open_on_the_strongest_paradigm(studied, studied_page):
     flipped = studied.results.with_columns(
         pl.when(pl.col("paradigm") == "sasrec").then(pl.col("value") + 90).otherwise("value").alias("value")
     )
-    for report, strongest in ((studied, "semb"), (replace(studied, results=flipped), "sasrec")):
-        text = report_html(report)
+    for text, strongest in ((studied_page, "semb"), (report_html(replace(studied, results=flipped)), "sasrec")):
         for name in ("temporal-curves", "cross-domain-changes", "baselines-comparisons", "losses"):
             spec = figure(read_payload(text), f"figure-{name}")["spec"]
             assert {"name": "paradigm", "value": strongest} in spec["params"], name

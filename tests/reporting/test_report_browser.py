@@ -12,16 +12,16 @@ def seen_rows(page, table):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_opens_and_draws_every_figure(opened, tables, scheme):
-    page = opened(tables, scheme=scheme)
+def test_opens_and_draws_every_figure(looked_at, tables, scheme):
+    page = looked_at(tables, scheme=scheme)
     assert page.title() == "three-domains · MMGRid report"
     for figure in ("figure-scores", "figure-merges", "figure-losses"):
         assert page.locator(f"#{figure} svg").count() == 1
     assert page.locator("#figure-losses svg path[stroke][d]").count() > 3
 
 
-def test_a_narrow_page_does_not_scroll_sideways(opened, tables):
-    page = opened(tables, width=390)
+def test_a_narrow_page_does_not_scroll_sideways(looked_at, tables):
+    page = looked_at(tables, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -37,8 +37,8 @@ def test_the_group_of_users_changes_table_sentences_and_figures(opened, tables):
     page.wait_for_function("old => document.querySelector('#figure-scores svg').innerHTML !== old", arg=before)
 
 
-def test_earlier_phases_are_shown_on_demand(opened, tables):
-    page = opened(tables)
+def test_earlier_phases_are_shown_on_demand(looked_at, tables):
+    page = looked_at(tables)
     short = seen_rows(page, "table-2").count()
     page.get_by_label("Earlier phases").check()
     assert seen_rows(page, "table-2").count() > short
@@ -47,8 +47,8 @@ def test_earlier_phases_are_shown_on_demand(opened, tables):
     assert seen_rows(page, "table-2").count() == short
 
 
-def test_a_table_sorts_down_up_and_back(opened, tables):
-    page = opened(tables)
+def test_a_table_sorts_down_up_and_back(looked_at, tables):
+    page = looked_at(tables)
     heading = page.locator("#table-2 thead").get_by_text("NDCG@10")
 
     def column():
@@ -108,8 +108,8 @@ def test_a_change_of_scheme_keeps_the_choices(opened, tables):
     assert page.locator("#figure-losses svg").count() == 1
 
 
-def test_a_figure_can_be_saved(opened, tables, tmp_path):
-    page = opened(tables)
+def test_a_figure_can_be_saved(looked_at, tables, tmp_path):
+    page = looked_at(tables)
     with page.expect_download() as download:
         page.get_by_label("Save Figure 3 as SVG").click()
     download.value.save_as(tmp_path / "saved.svg")

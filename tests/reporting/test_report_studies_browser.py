@@ -30,8 +30,8 @@ def changed(page, figure, before):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_every_figure_is_drawn_within_the_page(opened, studied, scheme, width):
-    page = opened(studied, width=width, scheme=scheme)
+def test_every_figure_is_drawn_within_the_page(looked_at, studied, scheme, width):
+    page = looked_at(studied, width=width, scheme=scheme)
     for figure in FIGURES:
         assert page.locator(f"#figure-{figure} svg").count() == 1
         assert page.locator(f"#figure-{figure} svg [role='graphics-symbol']").count() > 0
@@ -79,8 +79,8 @@ def test_the_choice_of_users_changes_heatmap_and_paragraphs_but_not_the_curves(o
     )
 
 
-def test_findings_are_in_one_table(opened, studied):
-    page = opened(studied)
+def test_findings_are_in_one_table(looked_at, studied):
+    page = looked_at(studied)
     rows = page.locator("#table-findings tbody tr:visible")
     assert rows.count() == 2  # one line per claim, with both paradigms beside each other
     assert rows.first.inner_text().count("undecided") == 2
