@@ -24,6 +24,7 @@ import numpy.typing as npt
 from mmgrid.seeds import generator
 
 _CHUNK_ELEMENTS = 1 << 20
+_CACHED_ELEMENTS = 1 << 14  # drawn and counted at once: few users take many resamples, and stay in the cache
 _SLACK = 1e-12  # sums in another order differ in the last digits, so "at least as far" needs a small tolerance
 
 
@@ -196,10 +197,14 @@ def _counts(n_users: int, seed: int, samples: int) -> Iterator[npt.NDArray[np.fl
     Counting B drawn positions is a multinomial draw, and faster than numpy's own.
     """
     draw = generator(seed, "evaluation", "bootstrap")
+    step = max(1, _CACHED_ELEMENTS // n_users)
     for size in _chunks(n_users, samples):
         counts = np.empty((size, n_users))
-        for row in counts:
-            row[:] = np.bincount(draw.integers(n_users, size=n_users), minlength=n_users)
+        for first in range(0, size, step):
+            rows = counts[first : first + step]
+            drawn = draw.integers(n_users, size=rows.shape)
+            drawn += np.arange(0, rows.size, n_users)[:, None]  # each resample counts in a row of its own
+            rows[:] = np.bincount(drawn.ravel(), minlength=rows.size).reshape(rows.shape)
         yield counts
 
 

@@ -50,7 +50,7 @@ def made(
                 "fingerprint": address.fingerprint,
                 "recipe": dict(recipe),
                 "upstream": {role: dict(cell) for role, cell in upstream.items()},
-                "versions": installed_versions(),
+                "versions": dict(installed_versions()),
                 "seconds": round(seconds, 3),
                 "peak_bytes": peak,
                 "started": started,

@@ -5,7 +5,9 @@ The record is the last file written into a cell's folder. A folder without one d
 
 from __future__ import annotations
 
+import functools
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -108,8 +110,9 @@ class Record(BaseModel):
         )
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that affect numerical results; imports none of them."""
+@functools.cache
+def installed_versions() -> Mapping[str, str]:
+    """Versions of Python and of the packages that affect numerical results; imports none of them. Not to be changed."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
