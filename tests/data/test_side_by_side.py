@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from threading import Event
+from threading import Event, current_thread
 
 import polars as pl
 import pytest
@@ -107,3 +107,9 @@ def test_files_after_a_bad_one_are_given_up(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="the first"):
         in_order(one, [tmp_path / str(n) for n in range(9)])
     assert sorted(ended) == [str(n) for n in range(2, 9)]
+
+
+def test_json_lines_are_read_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "available_cores", lambda: 3)
+    threads = in_order(lambda path, turn: current_thread(), [tmp_path / f"{n}.jsonl.gz" for n in range(3)])
+    assert threads == [current_thread()] * 3
