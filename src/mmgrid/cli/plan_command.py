@@ -52,7 +52,7 @@ def plan(
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
-    from mmgrid.grid.costs.estimate import estimate
+    from mmgrid.grid.costs.estimate import estimate, slowdown
     from mmgrid.grid.costs.known import Known
     from mmgrid.machine.gpus import gpu_rate
 
@@ -62,7 +62,8 @@ def plan(
     gpu = None if jobs else _gpu(device, devices, session)
     if jobs and (device or devices):
         raise ValueError("--jobs: is for cores; --devices says how many GPUs there are")
-    costs = estimate(cells, known, core=_core(cells, gpu), gpu=gpu, corrected=gpu is None)
+    beside = slowdown(jobs or 1)
+    costs = estimate(cells, known, core=_core(cells, gpu), gpu=gpu, corrected=gpu is None, slowdown=beside)
     session.warn_of_damage()
     if gpu is None:
         session.warn_of_slow_bf16(cells)

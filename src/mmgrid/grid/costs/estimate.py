@@ -18,6 +18,7 @@ from mmgrid.machine.rates import TYPICAL_CORE, Rate
 
 # In later phases histories are long and few of their items are targets.
 LATER_PHASES = ("phase1", "phase2")
+SIDE_BY_SIDE = 0.85  # the speed of a cell on a core beside others, which share caches and memory
 WEIGHT_SECONDS = 10.0  # a ratio known from as many expected seconds counts as much as that of the wider group
 
 
@@ -47,6 +48,11 @@ def estimate(
     if corrected and missing:
         costs.learn(measured or {})
     return {cell: costs.seconds(cell) for cell in missing}
+
+
+def slowdown(jobs: int) -> float:
+    """How much longer cells take by the rates, with so many built at a time on the cores of a machine."""
+    return 1 / SIDE_BY_SIDE if jobs > 1 else 1.0
 
 
 class _Ratios:

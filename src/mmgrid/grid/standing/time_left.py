@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.cells.computing import computes
-from mmgrid.grid.costs.estimate import estimate
+from mmgrid.grid.costs.estimate import estimate, slowdown
 from mmgrid.grid.costs.known import Known
 from mmgrid.grid.costs.makespan import makespan
 from mmgrid.grid.file.load import Grid
 from mmgrid.machine.gpus import gpu_rate
 from mmgrid.store import Record, Store, StoreError
 
-SIDE_BY_SIDE = 0.85  # the speed of a cell beside others, which share caches and memory; used until cells are measured
 OVERDUE = 0.2  # a cell that takes longer than estimated is expected to take this share of its time so far
 LEAST_SHARE = 0.05  # of the steps, before the pace of a training counts
 FRESH_SECONDS = 1.0  # the layout is made anew after so long
@@ -145,8 +144,8 @@ class TimeLeft:
 
     def _laid_out(self, now: float) -> float | None:
         paces = {cell: total for cell, running in self._running.items() if (total := running.total()) is not None}
-        slowdown = 1 / SIDE_BY_SIDE if min(self._jobs, len(self._open)) > 1 else 1.0
-        costs = estimate([*self._open], self._size, self._measured | paces, gpu=self._gpu, slowdown=slowdown)
+        beside = slowdown(min(self._jobs, len(self._open)))
+        costs = estimate([*self._open], self._size, self._measured | paces, gpu=self._gpu, slowdown=beside)
         if any(cost is None for cost in costs.values()):
             return None
         left = {cell: cost or 0.0 for cell, cost in costs.items()}
