@@ -15,6 +15,7 @@ import polars as pl
 
 _BITS = 64
 _AT_ONCE = 1 << 18  # rows
+_COMPARED_AT_ONCE = 1 << 19  # each comparison of texts takes a while to begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +140,8 @@ def _runs(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int32], npt.ND
 def _differing(ids: pl.Series, rows: npt.NDArray[np.int32], column: pl.Series) -> npt.NDArray[np.intp]:
     """The rows of a column that are not those of `ids[rows]`."""
     found = [np.empty(0, np.intp)]
-    for start in range(0, len(rows), _AT_ONCE):
-        end = start + _AT_ONCE
+    for start in range(0, len(rows), _COMPARED_AT_ONCE):
+        end = start + _COMPARED_AT_ONCE
         differ = ids.gather(rows[start:end].view(np.uint32)) != column[start:end]
         if differ.any():
             found.append(start + np.flatnonzero(differ.to_numpy()))

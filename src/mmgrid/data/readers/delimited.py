@@ -101,8 +101,10 @@ def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[p
 
 def _is_misquoted(data: bytes, separator: str) -> bool:
     """Whether a quote stands alone within a quoted value, as in "a \\"b\\" c": what is meant is not plain."""
+    if b'"' not in data:
+        return False
     signs, mark = np.frombuffer(data, np.uint8), ord('"')
-    quotes = np.flatnonzero(signs == mark) if b'"' in data else np.empty(0, np.intp)
+    quotes = np.flatnonzero(signs == mark)
     quotes = quotes[(quotes > 0) & (quotes + 1 < len(data))]
     ends = np.isin(np.arange(256), [mark, *b"\r\n", ord(separator)])
     if not (~ends[signs[quotes - 1]] & ~ends[signs[quotes + 1]]).any():
