@@ -5,14 +5,18 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 from decimal import Decimal
+from unittest import mock
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmgrid.data import DataError, read_files
-from mmgrid.data.readers import TableOptions
+from mmgrid.data.readers import TableOptions, lines, quoting
 from mmgrid.data.readers.unpacking import zstd
 
 T = 1_660_000_000_000
@@ -107,6 +111,38 @@ def test_quotes_in_text_files_are_never_dropped(read, value, text):
         assert (raw.items.rows(), raw.repairs["bad_lines"]) == ([("B1", "One", "b")], 1)
     else:
         assert read(items=items).items.rows() == [("B0", "Zero", text), ("B1", "One", "b")]
+
+
+@pytest.mark.parametrize(
+    "quoted", ['"Best rake\tx\nB2\t"Two" it is\ty', '"Best rake\tx\nB2\tTwo"\ty', '"Best" rake\tx']
+)
+def test_quotes_between_tabs_never_swallow_rows(read, quoted):
+    items = ("i.tsv", f'item_id\ttitle\tdescription\nB0\t{quoted}\nB1\t"One\nor two"\tb\n')
+    with pytest.raises(DataError, match=r"i\.tsv:2: the row .*double a quote that belongs to the text"):
+        read(items=items)
+    raw = read(items=items, skip_bad_lines=True)
+    assert raw.items.rows() == [("B1", "One\nor two", "b")]
+
+
+@given(data=st.text('a",\n\r\t', max_size=14), separator=st.sampled_from(",\t"))
+def test_rows_end_where_they_do_value_by_value(data, separator):
+    whole = quoting.end_of_rows(data.encode(), separator)
+    with mock.patch.object(quoting, "_rows", lambda separator: re.compile(rb"(?!)")):
+        assert quoting.end_of_rows(data.encode(), separator) == whole
+
+
+@pytest.mark.parametrize("block", [16, 64, 1 << 20])
+def test_rows_of_quoted_values_whatever_the_block(read, monkeypatch, block):
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
+    texts = ["a", "b\nc", 'd ""e"" f', "g,h", "", "i\n,\n", 'j\r\n""', ',""k""']
+    rows = "".join(f'"B{n % 2}","x{n}","{text}"\n' for n, text in enumerate(texts))
+    log = "".join(f'"u{n}","B{n % 2}","{T + n}"\n' for n in range(40))
+    raw = read(
+        log=("r.csv", '"user_id","item_id","timestamp"\n' + log), items=("i.csv", "item_id,title,description\n" + rows)
+    )
+    assert raw.interactions["timestamp"].to_list() == [T + n for n in range(40)]
+    assert raw.items.rows() == [("B0", "x0", "a"), ("B1", "x1", "b\nc")]
+    assert raw.repairs == {"repeated_items": 6}
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,19 @@ columns that are asked for. In RecBole's atomic files the header holds `name:typ
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.quoting import is_misquoted, swallowed_rows
 from mmgrid.data.readers.repairs import Repairs
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -90,28 +89,13 @@ def _tables(
 
 def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
     """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes."""
-    if _is_misquoted(block.data, separator):
+    if is_misquoted(block.data, separator):
         return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
     except pl.exceptions.PolarsError:
         return None
     return table.filter(~pl.all_horizontal(pl.all().is_null())).select(chosen)
-
-
-def _is_misquoted(data: bytes, separator: str) -> bool:
-    """Whether a quote stands alone within a quoted value, as in "a \\"b\\" c": what is meant is not plain."""
-    if b'"' not in data:
-        return False
-    signs, mark = np.frombuffer(data, np.uint8), ord('"')
-    quotes = np.flatnonzero(signs == mark)
-    quotes = quotes[(quotes > 0) & (quotes + 1 < len(data))]
-    ends = np.isin(np.arange(256), [mark, *b"\r\n", ord(separator)])
-    if not (~ends[signs[quotes - 1]] & ~ends[signs[quotes + 1]]).any():
-        return False
-    end = rb"\n" + re.escape(separator.encode())
-    quoted, plain = rb'"[^"]*+(?:""[^"]*+)*+"(?=[\r' + end + rb"]|\Z)", rb'[^"' + end + rb"][^" + end + rb"]*+"
-    return re.fullmatch(rb"(?:" + quoted + rb"|" + plain + rb"|[" + end + rb"])*+", data) is None
 
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
@@ -210,6 +194,8 @@ def _rows(
         reader = csv.reader(islice(texts, start, None), delimiter=separator, strict=True)
         try:
             for fields in reader:
+                if any(swallowed_rows(value, separator) for value in fields):
+                    raise csv.Error("a quoted value holds tabs and line breaks")
                 yield block.first_line + begins, fields
                 begins = start + reader.line_num
             return

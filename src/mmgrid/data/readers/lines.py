@@ -5,7 +5,6 @@ UTF-8.
 """
 
 import codecs
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from mmgrid.data.errors import DataError
+from mmgrid.data.readers.quoting import end_of_rows
 from mmgrid.data.readers.unpacking import Unpacked
 
 BLOCK_BYTES = 1 << 23
@@ -89,7 +89,7 @@ def blocks(
                 size = block_bytes or BLOCK_BYTES
                 continue
             data = rest + data
-            cut = _end_of_rows(data, separator) if read else len(data)
+            cut = end_of_rows(data, separator) if read else len(data)
             if len(data) - cut > LONGEST_LINE_BYTES:
                 lines_before = data.count(b"\n", 0, cut)
                 end = data.rfind(b"\n") + 1
@@ -174,16 +174,3 @@ def _decoder(path: Path, start: bytes, encoding: str | None) -> tuple[Any, bytes
             ) from None
 
     return decode, start
-
-
-def _end_of_rows(data: bytes, separator: str | None) -> int:
-    """Where the last whole row ends."""
-    end = data.rfind(b"\n") + 1
-    if separator is None or b'"' not in data:
-        return end
-    mark = re.escape(separator.encode())
-    # A quoted value begins at the start of a value; a quote elsewhere, as in 5" pipe, is a character like any other.
-    for quoted in re.finditer(rb"(?:\A|(?<=[\n" + mark + rb']))"[^"]*+(?:""[^"]*+)*+("?)', data):
-        if not quoted[1] or quoted.end() > end:
-            return data.rfind(b"\n", 0, quoted.start()) + 1
-    return end
