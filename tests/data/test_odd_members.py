@@ -127,7 +127,7 @@ def test_quotes_between_tabs_never_swallow_rows(read, quoted):
 @given(data=st.text('a",\n\r\t', max_size=14), separator=st.sampled_from(",\t"))
 def test_rows_end_where_they_do_value_by_value(data, separator):
     whole = quoting.end_of_rows(data.encode(), separator)
-    with mock.patch.object(quoting, "_rows", lambda separator: re.compile(rb"(?!)")):
+    with mock.patch.object(quoting, "_rows", return_value=re.compile(rb"(?!)")):
         assert quoting.end_of_rows(data.encode(), separator) == whole
 
 
