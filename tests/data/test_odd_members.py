@@ -63,6 +63,7 @@ def parquet(data):
         ("r.csv", zipped, "is a zip .*; unpack it"),
         ("r.jsonl.gz", bz2.compress, "is a bzip2 file; unpack it"),
         ("r.parquet", lzma.compress, "is a xz file; unpack it"),
+        ("r.parquet", gzip.compress, "is a gzip file; unpack it"),
         ("r.csv", parquet, r"is a parquet file; let its name end with \.parquet"),
         ("r.csv.gz", lambda data: data, r"not a gzip file.*name it without \.gz"),
         ("r.jsonl", lambda data: json.dumps([{"user_id": "u"}], indent=1).encode(), "is a list of objects in JSON"),

@@ -32,9 +32,9 @@ def foreign_kind(start: bytes, name: str, *, unpacked: bool = False) -> str | No
             return None
         if unpacked:
             return f"holds a {kind} file that was packed once more; unpack it first"
-        if suffix in (".gz", ".zst"):
+        if suffix in (".gz", ".zst") and not name.endswith((".parquet", ".arrow")):
             return f"is a {kind} file; name it {name.removesuffix('.gz').removesuffix('.zst')}{suffix}"
-        if suffix is not None:
+        if suffix in (".parquet", ".arrow"):
             return f"is a {kind} file; let its name end with {suffix}"
         return f"is a {kind} file; unpack it, or write it as CSV, JSON lines or parquet"
     return None

@@ -81,8 +81,9 @@ def read(
     Raises DataError if a column is missing, or the file is unreadable.
     """
     pieces = _pieces(path, names, encoding, repairs, numbers)
-    at_once = repairs is not None and repairs.skip_bad_lines  # who uses a piece counts bad rows, too
-    return pieces if at_once else ahead(pieces)
+    if repairs is not None and repairs.skip_bad_lines:
+        return pieces  # what makes a piece and what uses it both count bad rows, one after the other
+    return ahead(pieces)
 
 
 def _pieces(
