@@ -21,7 +21,6 @@ from mmgrid.data.log import Log
 from mmgrid.data.numbering import stable_sort
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.sampling import nested_sample
-from mmgrid.machine.beside import both
 
 Compat = Literal["official"]
 
@@ -134,10 +133,9 @@ def filter_interactions(
         raise DataError(
             f"{raw.name}: none of its {len(raw.items)} items has a title; recommenders read item texts, so add titles"
         )
-    log = raw.log
-    numbers, earliest = both(lambda: log.items.find(raw.items["item_id"]), lambda: _earliest(log))
+    numbers = raw.log.items.find(raw.items["item_id"])
     steps = _Steps(raw, numbers, titled)
-    steps.keep("repeated user and item", earliest)
+    steps.keep("repeated user and item", _earliest(raw.log))
     if raw.unfiltered:
         steps.keep_core(min(_CORE, min_interactions))
     steps.keep("item unknown", steps.known[steps.rows.items])
