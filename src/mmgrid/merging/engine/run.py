@@ -180,10 +180,15 @@ class _Writer:
 def _run_elements(program: Program, plan: Plan, elements: int | None) -> int:
     """The length of a run: longer ones for the native loops, if they do most of the merge."""
     if elements is None:
-        by_loops = sum(info.size for name, info in plan.merged.items() if is_known(program.applied(name)))
+        by_loops = sum(info.size for name, info in plan.merged.items() if _is_by_loops(program.applied(name)))
         is_native = loops() is not None and 2 * by_loops > sum(info.size for info in plan.merged.values())
         elements = NATIVE_ELEMENTS if is_native else CHUNK_ELEMENTS
     return max(-(-elements // DOT_BLOCK), 1) * DOT_BLOCK
+
+
+def _is_by_loops(applied: AppliedMethod) -> bool:
+    """Whether the native loops do most of a method's work."""
+    return is_known(applied) or applied.method.takes_passes
 
 
 def merged_chunks(program: Program, plan: Plan, elements: int) -> list[PlannedChunk]:

@@ -4,6 +4,7 @@
 
 #include "bits.h"
 #include "layout.h"
+#include "registers.h"
 #include "vectors.h"
 
 #define MOST_LANES 64 /* sums side by side, as in exact_sums */
@@ -32,24 +33,6 @@ static double added_lanes(double *sums, int64_t lanes) {
         for (int64_t lane = 0; lane < half; lane++) sums[lane] += sums[half + lane];
     }
     return sums[0];
-}
-
-/* Some elements side by side, as many as a register holds. */
-#if defined(__AVX512F__)
-#define REGISTER 64
-#elif defined(__AVX2__)
-#define REGISTER 32
-#else
-#define REGISTER 16
-#endif
-#define SOME (REGISTER / (int64_t)sizeof(float))
-typedef float floats __attribute__((vector_size(REGISTER)));
-typedef int32_t whole __attribute__((vector_size(REGISTER)));
-
-static inline floats floats_at(const float *from) {
-    floats own;
-    memcpy(&own, from, sizeof own);
-    return own;
 }
 
 /* Zero for negative values, on the bits: what numpy's path does. */

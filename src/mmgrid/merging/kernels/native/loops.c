@@ -181,9 +181,10 @@ LOOP(ranked)(uint64_t address, int64_t n, int64_t rank, uint64_t room, uint64_t 
 
 /* Writes the variance over the sources, float [size] at `n_sources` addresses, to double [size]. */
 LOOP(variance)(uint64_t addresses, int64_t n_sources, int64_t size, uint64_t target) {
-    for (int64_t first = 0; first < size; first += PIECE) {
-        variance_piece(AT(const uint64_t, addresses), n_sources, first, least(PIECE, size - first),
-                       AT(double, target) + first);
+    if (n_sources == 2) { /* often: the compiler knows the number */
+        write_variance(AT(const uint64_t, addresses), 2, size, AT(double, target));
+    } else {
+        write_variance(AT(const uint64_t, addresses), n_sources, size, AT(double, target));
     }
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "bits.h"
 #include "combining.h"
 #include "layout.h"
+#include "registers.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -12,27 +13,32 @@
 
 #define PIECE 512 /* elements whose sums stay in the first-level cache */
 
-/* Writes the variance over the sources of `n` elements, at most PIECE, from `first` on. */
-static void variance_piece(const uint64_t *addresses, int64_t n_sources, int64_t first, int64_t n,
-                           double *restrict target) {
-    const float *restrict origin = AT(const float, addresses[0]) + first;
+/* The variance over `n_sources` sources of `n` elements from `first` on, at most SOME_DOUBLES. */
+static inline doubles variance_at(const uint64_t *addresses, const int64_t n_sources, int64_t first, const int64_t n) {
     const int is_exact = (n_sources & (n_sources - 1)) == 0; /* then multiplying by 1 / n_sources gives the same bits */
     const double number = (double)n_sources, share = 1.0 / number;
-    double mean[PIECE];
-    for (int64_t i = 0; i < n; i++) mean[i] = 0.0, target[i] = 0.0;
-    for (int64_t s = 1; s < n_sources; s++) {
-        const float *restrict own = AT(const float, addresses[s]) + first;
-        for (int64_t i = 0; i < n; i++) mean[i] += (double)own[i] - (double)origin[i];
-    }
-    for (int64_t i = 0; i < n; i++) mean[i] = is_exact ? mean[i] * share : mean[i] / number;
+    const doubles origin = doubles_at(AT(const float, addresses[0]) + first, n);
+    doubles mean = {0}, sum = {0};
+    for (int64_t s = 1; s < n_sources; s++) mean += doubles_at(AT(const float, addresses[s]) + first, n) - origin;
+    mean = is_exact ? mean * share : mean / number;
     for (int64_t s = 0; s < n_sources; s++) {
-        const float *restrict own = AT(const float, addresses[s]) + first;
-        for (int64_t i = 0; i < n; i++) {
-            const double away = (double)own[i] - (double)origin[i] - mean[i];
-            target[i] += away * away;
-        }
+        const doubles away = doubles_at(AT(const float, addresses[s]) + first, n) - origin - mean;
+        sum += away * away;
     }
-    for (int64_t i = 0; i < n; i++) target[i] = is_exact ? target[i] * share : target[i] / number;
+    return is_exact ? sum * share : sum / number;
+}
+
+/* Writes the variance over the sources of `n` elements. */
+static inline void write_variance(const uint64_t *addresses, const int64_t n_sources, int64_t n, double *restrict target) {
+    int64_t i = 0;
+    for (; i + SOME_DOUBLES <= n; i += SOME_DOUBLES) {
+        const doubles own = variance_at(addresses, n_sources, i, SOME_DOUBLES);
+        memcpy(target + i, &own, sizeof own);
+    }
+    if (i < n) {
+        const doubles own = variance_at(addresses, n_sources, i, n - i);
+        memcpy(target + i, &own, (size_t)(n - i) * sizeof(double));
+    }
 }
 
 /* Appends the values in [low, high] to `target`; up to 8 doubles after the last one are overwritten. Returns their
