@@ -54,10 +54,11 @@ check: setup
 	$(BIN)/lint-imports
 
 # Side by side, two more than there are cores, as some tests wait. Those of a file stay together: they share what they build.
+# In the order of tests/conftest.py: xdist's own begins with the files of most tests, which are seldom the longest.
 SIDE_BY_SIDE = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 2))')
 
 test: setup
-	$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile
+	$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
 # What takes minutes: tutorials and blocks of the documentation that build a whole grid, a run that is killed repeatedly.
 long: setup

@@ -15,6 +15,8 @@ from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.plugins import PluginError
 from mmgrid.testing.data import make_items
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "from transformers import AutoConfig\nconfig = AutoConfig.from_pretrained(folder)\n"
 MODEL = "from transformers import AutoModel\nmodel = AutoModel.from_pretrained(folder)\nconfig = model.config\n"
 ORDERS = {

@@ -18,6 +18,8 @@ from mmgrid.face import RunFailedError
 from mmgrid.grid.file.load import GridError
 from mmgrid.merging import METHODS
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINT = "checkpoint/semb/garden/phase2"
 
 

@@ -15,6 +15,8 @@ from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import GridError
 
+pytestmark = pytest.mark.slow
+
 ALONE = STUDIED[: STUDIED.index("[[studies]]")]
 MERGES = """
 [[merges]]

@@ -19,6 +19,8 @@ from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes, assign_codes
 from mmgrid.semantic_ids.quantiser import load_codebook
 
+pytestmark = pytest.mark.slow
+
 DOMAINS = ("garden", "kitchen")
 RQVAE = 'semantic_ids.quantiser={kind="rqvae", levels=3, codes=8, steps=30, hidden=[16], width=8, batch_size=32}'
 

@@ -24,6 +24,8 @@ from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from reporting.page_data import data_set, plain, read_payload
 
+pytestmark = pytest.mark.slow
+
 ALONE = STUDIED[: STUDIED.index("[[studies]]")]
 FAMILIES = """
 [[merges]]

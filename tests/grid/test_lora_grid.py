@@ -22,6 +22,8 @@ from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.store import DamagedFilesError
 
+pytestmark = pytest.mark.slow
+
 SEMB = TEXT[TEXT.index("[paradigms.semb]") : TEXT.index("[paradigms.sasrec]")]
 PLAIN = SPOKEN[: SPOKEN.index("[[studies]]")] + SEMB
 LORA = "lora = { rank = 3, alpha = 6 }\n"

@@ -12,6 +12,8 @@ from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.recommender import Recommender
 from mmgrid.runners import run_local
 
+pytestmark = pytest.mark.slow
+
 # Every paradigm, few users, and one merge of each that has a base; text asks for popularity, too.
 GRID = (
     SPOKEN[: SPOKEN.index("[[studies]]")]

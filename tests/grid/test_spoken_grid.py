@@ -22,6 +22,8 @@ from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from mmgrid.semantic_ids.item_codes import ItemCodes
 
+pytestmark = pytest.mark.slow
+
 DOMAINS = ("garden", "kitchen")
 EMBED = "model.embed_tokens.weight"
 

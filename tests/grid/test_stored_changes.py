@@ -22,6 +22,8 @@ from mmgrid.merging.models.family.place import is_family
 from mmgrid.runners import CellEvent, run_local
 from mmgrid.store import Store
 
+pytestmark = pytest.mark.slow
+
 DELTA = '\n[store]\nkeep = "delta"\n'
 ALONE = TEXT[: TEXT.index("[backbone]")] + TEXT[TEXT.index("[paradigms.sasrec]") : TEXT.index("[[merges]]")]
 CHAIN, OLD, MIDDLE, NEW = (f"checkpoint/sasrec/garden/{phase}" for phase in ("", "pretrain", "phase1", "phase2"))

@@ -31,6 +31,8 @@ from mmgrid.studies.contract import PartScales
 from mmgrid.studies.model_parts import parts_of
 from mmgrid.studies.registry import STUDIES
 
+pytestmark = pytest.mark.slow
+
 DOMAINS = ("attic", "garden", "kitchen")
 
 

@@ -29,6 +29,8 @@ from mmgrid.merging.plan.recipe import MergeRecipe
 from pages.blocks import PAGES, ROOT, Block, blocks_of
 from pages.scene import Scene, names_of, set_scene
 
+pytestmark = pytest.mark.slow
+
 TUTORIALS = sorted((ROOT / "docs/tutorials").glob("*.md"))
 WITH_LONG_BLOCKS = [page for page in PAGES if any(block.long for block in blocks_of(page))]
 WITH_BLOCKS = [page for page in PAGES if page not in TUTORIALS and any(block.runs for block in blocks_of(page))]

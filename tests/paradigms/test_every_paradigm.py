@@ -24,6 +24,8 @@ from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import make_items
 from mmgrid.testing.paradigm import ParadigmCase, ParadigmKit
 
+pytestmark = pytest.mark.slow
+
 DROPOUT = 0.02  # of attention, which takes half of the time of such a training
 FEW_EPOCHS = {"pretrain": 2, "phase1": 2, "phase2": 2}
 

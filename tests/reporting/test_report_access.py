@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Of the rows that have the same elements with the same classes, axe-core sees the first two: it takes long for all.
 FEW_ROWS = """
 for (const body of document.querySelectorAll('tbody')) {

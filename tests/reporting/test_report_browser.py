@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 from page_data import data_set, wait_until_drawn
 
+pytestmark = pytest.mark.slow
+
 
 def seen_rows(page, table):
     return page.locator(f"#{table} tbody tr:visible")

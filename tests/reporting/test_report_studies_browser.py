@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from made_studies import made_studies
 
+pytestmark = pytest.mark.slow
+
 FIGURES = (
     "months",
     "baselines-comparisons",

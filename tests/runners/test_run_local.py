@@ -15,6 +15,8 @@ from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import CellEvent, EventCallback, RunOutcome, default_jobs, places, run_local
 from mmgrid.store import Store
 
+pytestmark = pytest.mark.slow
+
 EVALUATED = {
     domain: {f"evaluation/baseline/{domain}/{model}" for model in ("popularity", "random")}
     for domain in ("garden", "kitchen")

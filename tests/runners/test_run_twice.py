@@ -9,6 +9,8 @@ from mmgrid.grid.file.load import load_grid
 from mmgrid.runners import run_local
 from mmgrid.store import Store
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("checkpoint", "base", "backbone", "merge")
 
 

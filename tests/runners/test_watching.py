@@ -15,6 +15,8 @@ from mmgrid.runners.event_file import EventFile
 from mmgrid.store import Address, Store
 from mmgrid.store.logs import follow_log, log_of, logs_folder, read_log
 
+pytestmark = pytest.mark.slow
+
 FAILING = """
 def failing(cell, *rest):
     import warnings

@@ -19,6 +19,8 @@ from mmgrid.training.processes import in_processes, sendable
 from mmgrid.training.schedule import EpochSequence
 from mmgrid.training.share import Share
 
+pytestmark = pytest.mark.slow
+
 NAMES = [name for name, _ in TOGETHER]
 MICRO_BATCHES = 7  # 25 examples, four at a time
 
