@@ -2,19 +2,25 @@
 
 It is a Qwen3 of a few million parameters with a byte-level BPE tokenizer trained on item texts. This module provides
 the model, the tokenizer and the examples of its pre-training (next-token prediction on the same texts); the caller runs
-`training.fit`.
+`training.fit`. The model is imported when one is made: who trains a tokenizer does not wait for it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from mmgrid.backbone.recipe import TinyRecipe
 from mmgrid.seeds import derive
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
 
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = [END_OF_TEXT, "<|im_start|>", "<|im_end|>"]
@@ -39,6 +45,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 def create(recipe: TinyRecipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
     """A randomly initialised Qwen3 of the recipe's shape, with tied embeddings, in float32."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden_size,
