@@ -84,6 +84,7 @@ def test_files_of_another_kind_than_their_name(read, name, pack, message):
         ("r.csv.gz", gzip.compress(LOG[:40].encode()) + gzip.compress(LOG[40:].encode()) + b"\0" * 9),
         ("r.csv.zst", zstd.compress(LOG[:40].encode()) + zstd.compress(LOG[40:].encode())),
     ],
+    ids=["utf-16", "utf-32", "mark and CRLF", "tabs", "members of gzip", "frames of zstd"],  # gzip holds the time
 )
 def test_files_in_several_parts_and_encodings(read, name, data):
     assert read(log=(name, data)).interactions.rows() == ROWS
