@@ -80,7 +80,10 @@ BROKEN = {
         "RAW/garden.csv.gz: is a web page, such as the error page of a failed download; ",
     ),
     "a broken JSON line": (_broken_line, "RAW/meta_garden.jsonl.gz:7: broken JSON "),
-    "a timestamp that is no number": (_no_number, "RAW/garden.csv.gz:42: timestamp is 'soon'; expected a whole number"),
+    "a timestamp that is no number": (
+        _no_number,
+        "RAW/garden.csv.gz:42: timestamp is 'soon'; expected a number of milliseconds",
+    ),
     "timestamps in seconds": (
         lambda raw: _ratings(raw, lambda table: table.with_columns(pl.col("timestamp") // 1000)),
         "RAW/garden.csv.gz: its timestamps (from ",

@@ -58,7 +58,7 @@ def parquet(data):
     [
         ("r.csv", gzip.compress, r"r\.csv: is a gzip file; name it r\.csv\.gz"),
         ("r.csv.zst", gzip.compress, r"is a gzip file; name it r\.csv\.gz"),
-        ("r.csv.gz", zstd.compress, r"is a Zstandard file; name it r\.csv\.zst"),
+        ("r.csv.gz", zstd.compress, r"is a zstd file; name it r\.csv\.zst"),
         ("r.csv.gz", lambda data: gzip.compress(gzip.compress(data)), "packed once more; unpack it first"),
         ("r.csv", zipped, "is a zip .*; unpack it"),
         ("r.jsonl.gz", bz2.compress, "is a bzip2 file; unpack it"),

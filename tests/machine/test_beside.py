@@ -1,11 +1,12 @@
-"""Two functions at once give, and raise, what they do one after the other."""
+"""What is done at once, or ahead, gives and raises what it does one after the other."""
 
-from threading import Barrier
+from collections.abc import Iterator
+from threading import Barrier, Event
 
 import pytest
 
 from mmgrid.machine import beside
-from mmgrid.machine.beside import both
+from mmgrid.machine.beside import ahead, both
 
 
 def test_both_run_at_once(monkeypatch):
@@ -22,3 +23,42 @@ def test_the_error_of_the_first_one_counts(monkeypatch, cores):
         both(lambda: 1 // 0, lambda: [][0])
     with pytest.raises(IndexError):
         both(lambda: 1, lambda: [][0])
+
+
+def test_the_next_value_is_made_while_the_last_one_is_used(monkeypatch):
+    monkeypatch.setattr(beside, "available_cores", lambda: 2)
+    second = Event()
+
+    def values() -> Iterator[int]:
+        yield 1
+        second.set()
+        yield 2
+
+    found = ahead(values())
+    assert next(found) == 1
+    assert second.wait(60)
+    assert [*found] == [2]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_values_that_are_made_ahead(monkeypatch, cores):
+    monkeypatch.setattr(beside, "available_cores", lambda: cores)
+    closed = []
+
+    def values(count: int) -> Iterator[int]:
+        try:
+            yield from range(count)
+            raise ValueError("after good values")
+        finally:
+            closed.append(count)
+
+    assert [*ahead(iter(range(5)))] == [0, 1, 2, 3, 4]
+    assert [*ahead(iter([]))] == []
+    found = ahead(values(3))
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="after good values"):
+        next(found)
+    left = ahead(values(9))
+    assert next(left) == 0
+    left.close()  # pyright: ignore[reportAttributeAccessIssue] - it is a generator
+    assert closed == [3, 9]

@@ -138,8 +138,8 @@ def test_the_digest_that_takes_the_least_time_or_all_that_are_wanted(tmp_path: P
             assert hashing.of([file]) == {"model": {**{kind: both[kind] for kind in found}, "bytes": 7}}
     with Hashing([file], 1, list(both), every=True) as hashing:
         assert hashing.of([file]) == {"model": {**both, "bytes": 7}}
-    assert digest_of({**both, "bytes": 7}) == both["blake3"]
-    assert digest_of({"sha256": both["sha256"]}) == both["sha256"]
+    assert digest_of({**both, "bytes": 7}) == ("blake3", both["blake3"])
+    assert digest_of({"sha256": both["sha256"]}) == ("sha256", both["sha256"])
 
 
 def test_entries_differ_unless_a_digest_of_one_kind_is_equal() -> None:

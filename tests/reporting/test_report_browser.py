@@ -39,8 +39,8 @@ def test_the_group_of_users_changes_table_sentences_and_figures(opened, tables):
     page.wait_for_function("old => document.querySelector('#figure-scores svg').innerHTML !== old", arg=before)
 
 
-def test_earlier_phases_are_shown_on_demand(looked_at, tables):
-    page = looked_at(tables)
+def test_earlier_phases_are_shown_on_demand(opened, tables):
+    page = opened(tables)
     short = seen_rows(page, "table-2").count()
     page.get_by_label("Earlier phases").check()
     assert seen_rows(page, "table-2").count() > short
@@ -49,8 +49,8 @@ def test_earlier_phases_are_shown_on_demand(looked_at, tables):
     assert seen_rows(page, "table-2").count() == short
 
 
-def test_a_table_sorts_down_up_and_back(looked_at, tables):
-    page = looked_at(tables)
+def test_a_table_sorts_down_up_and_back(opened, tables):
+    page = opened(tables)
     heading = page.locator("#table-2 thead").get_by_text("NDCG@10")
 
     def column():

@@ -3,6 +3,7 @@
 Both are heavy, so the development environment lacks them: `pip install gcsfs gcp-storage-emulator`.
 """
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +21,18 @@ objects = pytest.importorskip("gcp_storage_emulator.handlers.objects")
 server = pytest.importorskip("gcp_storage_emulator.server")
 
 MODEL = Address("checkpoint", ("semb", "books", "phase1"), "3fa9c1d2" + "0" * 56)
-PORT = 9023
 BUCKET = "gs://lab/demo"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _server() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{PORT}")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         patch.setattr(objects, "_multipart_upload", _conditional(objects._multipart_upload))
-        running = server.create_server("127.0.0.1", PORT, in_memory=True, default_bucket="lab")
+        running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="lab")
         running.start()
         yield
         running.stop()

@@ -1,6 +1,6 @@
 """Two things at once, which leave the interpreter to others most of the time, as numpy and polars do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,8 +28,12 @@ def ahead(values: Iterator[T]) -> Iterator[T]:
         yield from values
         return
     end = object()
-    with ThreadPoolExecutor(1, "ahead") as pool:
-        pending = pool.submit(next, values, end)
-        while (value := pending.result()) is not end:
+    try:
+        with ThreadPoolExecutor(1, "ahead") as pool:
             pending = pool.submit(next, values, end)
-            yield value  # pyright: ignore[reportReturnType] - it is not the end
+            while (value := pending.result()) is not end:
+                pending = pool.submit(next, values, end)
+                yield value  # pyright: ignore[reportReturnType] - it is not the end
+    finally:
+        if isinstance(values, Generator):  # it may hold files
+            values.close()

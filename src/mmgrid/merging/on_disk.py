@@ -182,7 +182,7 @@ class _Output:
     place: Path
     folder: Path
     journal: Journal
-    weights: TensorWriter
+    writer: TensorWriter
     variant: Variant
 
     def finish(self, counts: KeptCounts, card: Card) -> None:
@@ -247,7 +247,7 @@ class _Output:
 
     def _own_files(self) -> dict[str, Any] | None:
         """The digests of what has been written; None without digests."""
-        digest = self.weights.digest()
+        digest = self.writer.digest()
         return None if digest is None else own_files(self.folder, {WEIGHTS_FILE: digest})
 
 

@@ -4,7 +4,7 @@ import re
 
 _KINDS = (
     (rb"\x1f\x8b\x08", "gzip", ".gz"),
-    (rb"\x28\xb5\x2f\xfd", "Zstandard", ".zst"),
+    (rb"\x28\xb5\x2f\xfd", "zstd", ".zst"),
     (rb"PAR1[\x00-\x1f]", "parquet", ".parquet"),
     (rb"ARROW1\x00", "Arrow", ".arrow"),
     (rb"PK\x03\x04", "zip (or Excel)", None),
@@ -19,16 +19,17 @@ _KINDS = (
 )
 
 
-def foreign_kind(start: bytes, name: str, *, unpacked: bool = False) -> str | None:
+def foreign_kind(start: bytes, name: str, *, unpacked: bool = False, taken_for: str | None = None) -> str | None:
     """What a file is, and what to do, if its first bytes tell another kind than its name; None otherwise.
 
     Args:
         unpacked: these are the bytes of what was packed, whose kind the last extension of the name does not say.
+        taken_for: the kind that a reader took it for; it is none of another.
     """
     for signs, kind, suffix in _KINDS:
         if not re.match(signs, start):
             continue
-        if suffix is not None and name.endswith(suffix) and not unpacked:
+        if kind == taken_for or (suffix is not None and name.endswith(suffix) and not unpacked):
             return None
         if unpacked:
             return f"holds a {kind} file that was packed once more; unpack it first"

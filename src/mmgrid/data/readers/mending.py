@@ -15,7 +15,8 @@ from threading import Lock
 
 import polars as pl
 
-NO_TEXT = ("NaN", "nan", "None", "null", "NULL", "<NA>", "[nan]", "[None]", "[null]")
+NO_VALUE = ("NaN", "nan", "None", "null", "NULL", "<NA>")  # what tools write for a missing value
+NO_TEXT = (*NO_VALUE, "[nan]", "[None]", "[null]")
 
 _QUIET = Lock()  # filters of warnings are those of all threads
 

@@ -78,7 +78,7 @@ class Unpacked:
                 "was incomplete)"
             ) from error
         except _DAMAGED as error:
-            refuse_impostor(self.path)
+            refuse_impostor(self.path, self._kind)
             raise DamagedError(
                 f"{self.path}: not a {self._kind} file, or a damaged one ({error}), at or after line {line}; get it "
                 f"again, or name it without {self.path.suffix} if it is not compressed"
@@ -145,11 +145,14 @@ class _Ahead:
         self._stream.close()
 
 
-def refuse_impostor(path: Path) -> None:
-    """Raise DamagedError if a file that could not be read is surely something else, such as a pointer of Git LFS."""
+def refuse_impostor(path: Path, kind: str | None = None) -> None:
+    """Raise DamagedError if a file that could not be read is surely something else, such as a pointer of Git LFS.
+
+    kind: what it was taken for, if its name does not say it.
+    """
     try:
         with path.open("rb") as file:
-            _check_start(path, file.read(START_BYTES))
+            _check_start(path, file.read(START_BYTES), taken_for=kind)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -161,8 +164,8 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({why}); {remedy}")
 
 
-def _check_start(path: Path, start: bytes, *, unpacked: bool = False) -> None:
+def _check_start(path: Path, start: bytes, *, unpacked: bool = False, taken_for: str | None = None) -> None:
     problem = impostor(start[:START_BYTES], whole=len(start) < START_BYTES) if start.strip() else None
-    problem = problem or foreign_kind(start[:START_BYTES], path.name, unpacked=unpacked)
+    problem = problem or foreign_kind(start[:START_BYTES], path.name, unpacked=unpacked, taken_for=taken_for)
     if problem is not None:
         raise DamagedError(f"{path}: {problem}")

@@ -8,13 +8,16 @@ from typing import Any
 
 import polars as pl
 
+from mmgrid.data.readers.mending import NO_VALUE
 from mmgrid.data.readers.piece import Piece
 
 _ZERO_BYTE = "\0"
-NO_ID = ("NaN", "nan", "None", "null", "NULL", "<NA>", "\\N")
+NO_ID = (*NO_VALUE, "\\N")
 """What pandas, Spark and databases write in place of a missing id."""
 _NO_ID_BYTES = max(map(len, NO_ID))
-_EXACT_BELOW: dict[Any, int] = {pl.Float64: 2**53, pl.Float32: 2**24}  # whole numbers that fractions hold exactly
+# Fractions hold whole numbers below this exactly; those that are not named here are of 16 bits.
+_EXACT_BELOW: dict[Any, int] = {pl.Float64: 2**53, pl.Float32: 2**24}
+_EXACT_BELOW_IN_16_BITS = 2**11
 
 
 def ids(piece: Piece, name: str) -> pl.Series:
@@ -47,7 +50,7 @@ def _whole(piece: Piece, name: str, numbers: pl.Series) -> pl.Series:
     if numbers.dtype.is_float():
         numbers = numbers.fill_nan(None)
         piece.refuse(
-            numbers.abs() >= _EXACT_BELOW[numbers.dtype],
+            numbers.abs() >= _EXACT_BELOW.get(numbers.dtype, _EXACT_BELOW_IN_16_BITS),
             lambda row: (
                 f"{name} is {numbers[row]}, a fraction so large that it has lost digits; write ids as texts or whole numbers"
             ),

@@ -99,6 +99,7 @@ def with_upstream(cells: Iterable[Cell]) -> list[Cell]:
                 visit(upstream)
         found.setdefault(cell)
 
+    cells = [*cells]  # while all are held, no two have one id
     for cell in cells:
         if id(cell) not in visited:
             visit(cell)

@@ -133,9 +133,9 @@ def digest_by_hub(file: Path) -> str | None:
     return blob.name if in_cache and _is_digest(blob.name) else None
 
 
-def digest_of(entry: Mapping[str, Any]) -> str:
-    """The digest that a record has for a file; if it has several, the first of `DIGEST_KINDS`."""
-    return next(str(entry[kind]) for kind in DIGEST_KINDS if kind in entry)
+def digest_of(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """The digest that a record has for a file, after its kind; if it has several, the first of `DIGEST_KINDS`."""
+    return next((kind, str(entry[kind])) for kind in DIGEST_KINDS if kind in entry)
 
 
 def kinds_in(entries: Collection[Mapping[str, Any]]) -> list[str]:

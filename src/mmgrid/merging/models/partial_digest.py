@@ -20,7 +20,6 @@ class PartialDigest:
 
     def __init__(self, file: Path, kind: str) -> None:
         self._stream, self._kind = file.open("rb", buffering=0), kind
-        self._buffer = memoryview(b"")  # until something is read
         self.restart()
 
     def restart(self) -> None:
@@ -43,14 +42,16 @@ class PartialDigest:
         """
         if stop is not None and stop <= self.position:
             return
-        self._buffer = self._buffer or memoryview(bytearray(_BLOCK_BYTES))
+        # Not kept: a merge may follow hundreds of shards.
+        size = _BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, stop - self.position)
+        buffer = memoryview(bytearray(size))
         self._stream.seek(self.position)
         while stop is None or self.position < stop:
-            wanted = _BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, stop - self.position)
-            count = self._stream.readinto(self._buffer[:wanted])
+            wanted = size if stop is None else min(size, stop - self.position)
+            count = self._stream.readinto(buffer[:wanted])
             if not count:
                 break
-            self.add(self._buffer[:count])
+            self.add(buffer[:count])
             progress(count)
 
     def hexdigest(self) -> str:

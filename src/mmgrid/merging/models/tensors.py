@@ -256,9 +256,11 @@ class TensorWriter:
             self._close_file()
 
     def _close_file(self) -> None:
-        os.close(self._descriptor)
-        if self._digest is not None:
-            self._digest.close()
+        try:
+            os.close(self._descriptor)
+        finally:
+            if self._digest is not None:
+                self._digest.close()
 
     def __enter__(self) -> TensorWriter:
         return self

@@ -98,7 +98,7 @@ def _loading(model_type: str) -> str:
 
 
 def _sources(facts: CardFacts) -> str:
-    rows = ["| | model | weight | SHA-256 |", "|---|---|---|---|"]
+    rows = ["| | model | weight | digest |", "|---|---|---|---|"]
     if facts.recipe.base is not None:
         layers = _layers(facts.recipe.base_stack)
         rows.append(f"| base θ₀ | `{facts.recipe.base}`{layers} | | {_digest(facts, BASE)} |")
@@ -125,7 +125,8 @@ def _layers(stack: Stack) -> str:
 
 def _digest(facts: CardFacts, name: str) -> str:
     files = facts.digests.get(name, {})
-    return "<br>".join(f"`{digest_of(entry)[:16]}…` {file}" for file, entry in sorted(files.items())) or "–"
+    digests = {file: digest_of(entry) for file, entry in sorted(files.items())}
+    return "<br>".join(f"{kind} `{digest[:16]}…` {file}" for file, (kind, digest) in digests.items()) or "–"
 
 
 def _settings(recipe: MergeRecipe) -> str:

@@ -120,9 +120,12 @@ class Place:
                     with self._beside(path) as partial:
                         self._system.pipe_file(partial, data)
                         Path(self._path(path)).hardlink_to(partial)
+                elif self._is_objects:
+                    self._system.pipe_file(self._path(path), data, mode="create")
                 else:
                     self._make_folder(path)
-                    self._system.pipe_file(self._path(path), data, mode="create")
+                    with self._system.open(self._path(path), "xb") as stream:
+                        stream.write(data)
             except FileExistsError:
                 return False
             return True

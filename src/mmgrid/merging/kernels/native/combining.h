@@ -73,6 +73,8 @@ static inline floats elected(const float *vectors, int64_t step, const struct ru
     return total * signs;
 }
 
+_Static_assert(BLOCK % SOME == 0, "a block's total is whole registers");
+
 /* As `combine`; where the compiler knows `kind` and `n_sources`, nothing is decided within the loop. */
 static inline void combine_as(const struct run *run, const struct room *room, const struct variant *variant,
                               int64_t first, int64_t n, const int64_t kind, const int64_t n_sources) {

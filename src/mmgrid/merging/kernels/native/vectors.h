@@ -31,6 +31,7 @@ static struct room open_room(uint64_t address, const struct run *run) {
     room.draws = AT(struct draws, at), at += sizeof(struct draws);
     room.total = AT(float, at), at += 4 * BLOCK;
     room.base = AT(float, at), at += 4 * block;
+    /* Loops read whole registers, up to one beyond the last vector: what lies behind it is room, too. */
     room.vectors = AT(float, at), at += 4 * block * (uint64_t)run->n_sources;
     room.rows.ranks = AT(uint32_t, at), at += 4 * block;
     room.chosen = AT(uint8_t, at);
