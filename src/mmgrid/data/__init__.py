@@ -3,7 +3,7 @@
 What parses files is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmgrid.data.calendar import PAPER_CALENDAR, PHASES, Calendar, Phase, format_time, milliseconds
 from mmgrid.data.catalogue import catalogue_at
@@ -18,6 +18,7 @@ from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS
 from mmgrid.data.sampling import nested_order, nested_sample
 from mmgrid.data.statistics import Statistics, interactions_by_month, statistics
+from mmgrid.later import later
 
 if TYPE_CHECKING:
     from mmgrid.data.readers.files import read_files
@@ -58,11 +59,4 @@ __all__ = [
     "statistics",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "read_files":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mmgrid.data.readers.files import read_files
-
-    globals()[name] = read_files
-    return read_files
+__getattr__ = later(__name__, {"read_files": "readers.files"})

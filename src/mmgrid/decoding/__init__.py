@@ -3,7 +3,9 @@
 Trie and search import torch, so they are imported on first use.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mmgrid.later import later
 
 if TYPE_CHECKING:
     from mmgrid.decoding.tree_search import BeamResult, beam_search
@@ -13,10 +15,4 @@ __all__ = ["BeamResult", "ItemTrie", "beam_search"]
 
 _MODULES = {"ItemTrie": "trie", "BeamResult": "tree_search", "beam_search": "tree_search"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = later(__name__, _MODULES)

@@ -1,7 +1,7 @@
 """Digests of files, and a cache of them.
 
 SHA-256 is for what is published and built, BLAKE3 for what a family of models shares, XXH128 for the weights of merges: it
-tells damage from what was written, ten times as fast, and is no defence against somebody who looks for two files with one
+tells damage from what was written, several times as fast, and is no defence against somebody who looks for two files with one
 digest.
 
 Raw data is large and rarely changes, so its digests are cached under its absolute path and its `Stamp`. A file that

@@ -3,8 +3,9 @@
 Names that need torch are imported when they are first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmgrid.later import later
 from mmgrid.learning.errors import LearningError
 from mmgrid.learning.settings import LEARNERS, LearningSettings
 
@@ -16,12 +17,4 @@ __all__ = ["LEARNERS", "Learned", "LearningDomain", "LearningError", "LearningSe
 
 _WITH_TORCH = {"LearningDomain": "domains", "Learned": "learn", "learn": "learn"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f"mmgrid.learning.{_WITH_TORCH[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = later(__name__, _WITH_TORCH)

@@ -4,8 +4,9 @@ What a plan of merges does not need, the engine above all, is imported when it i
 functions that work on its tensors.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmgrid.later import later
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.methods import METHODS, Floats, Method, Preset, get_method, merge_method
 
@@ -53,12 +54,4 @@ _LATER = {
     "TensorFolder": "models.tensors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f"mmgrid.merging.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = later(__name__, _LATER)

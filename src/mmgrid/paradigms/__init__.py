@@ -3,8 +3,9 @@
 Names that need torch are imported when they are first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmgrid.later import later
 from mmgrid.paradigms.facts import CheckpointError
 from mmgrid.paradigms.recipe import Compat, DialogueRecipe, PhaseSteps, PhaseValues, Recipe
 from mmgrid.paradigms.registry import PARADIGMS
@@ -52,12 +53,4 @@ _WITH_TORCH = {
     "load_checkpoint": "checkpoints",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WITH_TORCH:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(f"mmgrid.paradigms.{_WITH_TORCH[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = later(__name__, _WITH_TORCH)

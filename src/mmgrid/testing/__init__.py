@@ -4,8 +4,9 @@ Subclass a kit in a test file and define the fixture `case`. The kits need pytes
 imported when it is asked for: the kit of a merge method needs no Transformers.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mmgrid.later import later
 
 if TYPE_CHECKING:
     from mmgrid.testing.merge_method import MergeMethodKit, MethodCase
@@ -23,11 +24,7 @@ _MODULES = {
     "StudyKit": "study",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = later(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """One `fit` for all paradigms: `mmgrid.training.fit`, which imports torch; this face imports it for `Examples` alone."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmgrid.later import later
 from mmgrid.training.progress import StepProgress
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
 
@@ -10,11 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Examples", "Precision", "Schedule", "StepProgress", "TrainingRecipe"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "Examples":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mmgrid.training.schedule import Examples
-
-    globals()[name] = Examples
-    return Examples
+__getattr__ = later(__name__, {"Examples": "schedule"})

@@ -1,6 +1,8 @@
 """mergekit's configuration files: read as recipes with mergekit's semantics, and written next to a merge."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mmgrid.later import later
 
 if TYPE_CHECKING:
     from mmgrid.merging.mergekit.read import MergekitRecipe, read_mergekit
@@ -8,10 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MergekitRecipe", "NamedMerge", "count_merges", "read_mergekit", "read_merges"]
 
+# Merges that only write such a file do without what reads them.
+_MODULES = {
+    **dict.fromkeys(("MergekitRecipe", "read_mergekit"), "read"),
+    **dict.fromkeys(("NamedMerge", "count_merges", "read_merges"), "several"),
+}
 
-def __getattr__(name: str) -> Any:  # merges that only write such a file do without what reads them
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mmgrid.merging.mergekit import read, several
-
-    return getattr(read if hasattr(read, name) else several, name)
+__getattr__ = later(__name__, _MODULES)
