@@ -6,21 +6,19 @@ Both are heavy, so the development environment lacks them: `pip install gcsfs gc
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmgrid.store import Address, Store
-from mmgrid.store.remote import Moved, Place, RemoteError, pull, push, verify
+from kits.remote_cells import MODEL, assert_comes_back_and_never_changes, store_of_a_model
+from mmgrid.store.remote import Place, RemoteError, push
 
 gcsfs = pytest.importorskip("gcsfs")
 objects = pytest.importorskip("gcp_storage_emulator.handlers.objects")
 server = pytest.importorskip("gcp_storage_emulator.server")
 
-MODEL = Address("checkpoint", ("semb", "books", "phase1"), "3fa9c1d2" + "0" * 56)
 BUCKET = "gs://lab/demo"
 
 
@@ -56,43 +54,10 @@ def _conditional(upload: Any) -> Any:
     return insert
 
 
-def _store(root: Path, weights: bytes = b"w" * 100_000) -> Store:
-    def make(work: Path) -> dict[str, Any]:
-        (work / "deep").mkdir()
-        (work / "deep" / "empty").touch()
-        (work / "model.bin").write_bytes(weights)
-        return {}
-
-    store = Store(root)
-    store.build(MODEL, {"seed": 0}, {}, make)
-    return store
-
-
-def _files(store: Store) -> dict[str, bytes]:
-    return {
-        path.relative_to(store.root).as_posix(): path.read_bytes() for path in store.root.rglob("*") if path.is_file()
-    }
-
-
 def test_cells_come_back_byte_for_byte_and_never_change(tmp_path: Path) -> None:
-    store, second = _store(tmp_path / "a"), _store(tmp_path / "b", b"v" * 100_000)
-    with pytest.raises(RemoteError, match="holds nothing"):
-        verify(Place(BUCKET), lambda name: True)
-    with ThreadPoolExecutor(3) as pool:  # the server tells one of them that it was the first
-        moved = list(pool.map(lambda one: push(one, Place(BUCKET), [MODEL]), (store, second, store)))
-    assert not any(one.problems for one in moved)
-    first = second if moved[1].done else store
-    assert [one.other == [MODEL.name] for one in moved] == (
-        [True, False, True] if first is second else [False, True, False]
-    )
-    assert push(first, Place(BUCKET), [MODEL]) == Moved(present=[MODEL.name])
-    found = verify(Place(BUCKET), lambda name: True, deep=True)
-    assert (found.cells, found.bytes, found.damaged, found.foreign) == ([MODEL.name], 100_000, {}, [])
-    again = Store(tmp_path / "again")
-    assert pull(again, Place(BUCKET), lambda name: True) == Moved(done=[MODEL.name], bytes=100_000)
-    assert _files(again) == _files(first)
+    assert_comes_back_and_never_changes(BUCKET, tmp_path)
 
 
 def test_a_bucket_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="gs://nowhere/demo: there is no such bucket"):
-        push(_store(tmp_path), Place("gs://nowhere/demo"), [MODEL])
+        push(store_of_a_model(tmp_path), Place("gs://nowhere/demo"), [MODEL])

@@ -2,19 +2,16 @@
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mmgrid.store import Address, Store
-from mmgrid.store.remote import Moved, Place, RemoteError, pull, push, verify
+from kits.remote_cells import MODEL, assert_comes_back_and_never_changes, store_of_a_model
+from mmgrid.store.remote import Place, RemoteError, pull, push
 
 pytest.importorskip("s3fs")
 moto = pytest.importorskip("moto.server")
 
-MODEL = Address("checkpoint", ("semb", "books", "phase1"), "3fa9c1d2" + "0" * 56)
 BUCKET = "s3://lab/demo"
 
 
@@ -51,47 +48,14 @@ def _fresh(server: str) -> None:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def _store(root: Path, weights: bytes = b"w" * 100_000) -> Store:
-    def make(work: Path) -> dict[str, Any]:
-        (work / "deep").mkdir()
-        (work / "deep" / "empty").touch()
-        (work / "model.bin").write_bytes(weights)
-        return {}
-
-    store = Store(root)
-    store.build(MODEL, {"seed": 0}, {}, make)
-    return store
-
-
-def _files(store: Store) -> dict[str, bytes]:
-    return {
-        path.relative_to(store.root).as_posix(): path.read_bytes() for path in store.root.rglob("*") if path.is_file()
-    }
-
-
 def test_cells_come_back_byte_for_byte_and_never_change(tmp_path: Path) -> None:
-    store, second = _store(tmp_path / "a"), _store(tmp_path / "b", b"v" * 100_000)
-    with pytest.raises(RemoteError, match="holds nothing"):
-        verify(Place(BUCKET), lambda name: True)
-    with ThreadPoolExecutor(3) as pool:  # the server tells one of them that it was the first
-        moved = list(pool.map(lambda one: push(one, Place(BUCKET), [MODEL]), (store, second, store)))
-    assert not any(one.problems for one in moved)
-    first = second if moved[1].done else store
-    assert [one.other == [MODEL.name] for one in moved] == (
-        [True, False, True] if first is second else [False, True, False]
-    )
-    assert push(first, Place(BUCKET), [MODEL]) == Moved(present=[MODEL.name])
-    found = verify(Place(BUCKET), lambda name: True, deep=True)
-    assert (found.cells, found.bytes, found.damaged, found.foreign) == ([MODEL.name], 100_000, {}, [])
-    again = Store(tmp_path / "again")
-    assert pull(again, Place(BUCKET), lambda name: True) == Moved(done=[MODEL.name], bytes=100_000)
-    assert _files(again) == _files(first)
+    assert_comes_back_and_never_changes(BUCKET, tmp_path)
 
 
 def test_what_is_wrong_is_said_in_the_users_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import s3fs
 
-    store = _store(tmp_path / "a")
+    store = store_of_a_model(tmp_path / "a")
     for url, says in (
         ("s3://nowhere/demo", "nowhere/demo: there is no such bucket"),
         ("s3://No_Bucket!/demo", "demo: the name is not allowed"),
