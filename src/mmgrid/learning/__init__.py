@@ -11,10 +11,10 @@ from mmgrid.learning.settings import LEARNERS, LearningSettings
 
 if TYPE_CHECKING:
     from mmgrid.learning.domains import LearningDomain
-    from mmgrid.learning.learn import Learned, learn
+    from mmgrid.learning.learned import Learned, learn
 
 __all__ = ["LEARNERS", "Learned", "LearningDomain", "LearningError", "LearningSettings", "learn"]
 
-_WITH_TORCH = {"LearningDomain": "domains", "Learned": "learn", "learn": "learn"}
+_WITH_TORCH = {"LearningDomain": "domains", "Learned": "learned", "learn": "learned"}
 
 __getattr__ = later(__name__, _WITH_TORCH)

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from mmgrid.files import file_stem, write_bytes
 from mmgrid.learning.errors import LearningError
-from mmgrid.learning.learn import Learned
+from mmgrid.learning.learned import Learned
 from mmgrid.merging.output.record import relative_to
 from mmgrid.merging.plan.recipe import MergeRecipe
 
