@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 with atheris.instrument_imports(include=["mmgrid.data"]):
     from fuzz.readers import ITEMS, LOG, SUFFIXES, attempt, folder, written
 
+FINDINGS = Path(__file__).parent / "findings"
+
 
 def main() -> None:
     chosen = [argument for argument in sys.argv[1:] if argument in SUFFIXES] or list(SUFFIXES)
@@ -24,6 +26,10 @@ def main() -> None:
             for is_log, table in ((True, LOG), (False, ITEMS)):
                 seed = bytes([number, is_log * 2]) + written(table, suffix)
                 (corpus / f"{number}{is_log}").write_bytes(seed)
+
+        for file in FINDINGS.iterdir():
+            if file.suffix in chosen:
+                (corpus / file.name).write_bytes(bytes([chosen.index(file.suffix), 0]) + file.read_bytes())
 
         def one(data: bytes) -> None:
             if len(data) >= 2:

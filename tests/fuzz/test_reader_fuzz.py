@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from fuzz.readers import ITEMS, LOG, SUFFIXES, attempt, folder, written
 
+FINDINGS = sorted((Path(__file__).parent / "findings").iterdir())  # files on which a reader failed once
 EXAMPLES = int(os.environ.get("MMGRID_FUZZ_EXAMPLES", "25"))
 FUZZ = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES < 1000, suppress_health_check=[HealthCheck.too_slow]
@@ -85,3 +87,11 @@ def test_rows_of_any_values_are_read_or_refused(suffix, rows, is_log, skip):
         data = written(pl.concat([good.cast(pl.String), pl.DataFrame(texts)]), suffix)
     with folder() as place:
         attempt(place, data, suffix, is_log=is_log, skip=skip)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("is_log", [True, False])
+@pytest.mark.parametrize("file", FINDINGS, ids=lambda file: file.name)
+def test_what_was_found_stays_mended(file, is_log, skip):
+    with folder() as place:
+        attempt(place, file.read_bytes(), file.suffix, is_log=is_log, skip=skip)

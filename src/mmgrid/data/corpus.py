@@ -9,6 +9,7 @@ Shapes: U users, n interactions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mmgrid.data.items import Items, strings
 from mmgrid.data.log import Log
 from mmgrid.data.numbering import all_distinct, stable_sort
 from mmgrid.data.raw import INTERACTIONS, ITEMS, require_columns
+from mmgrid.files.damaged_tables import DAMAGED
 
 INTERACTIONS_FILE = "interactions.parquet"
 ITEMS_FILE = "items.parquet"
@@ -101,11 +103,7 @@ class Corpus:
         interactions = _scan(folder / INTERACTIONS_FILE, INTERACTIONS.names())
         if until is not None:
             interactions = interactions.filter(pl.col("timestamp") < until)
-        items = _scan(folder / ITEMS_FILE, ITEMS.names())
-        try:
-            tables = interactions.collect(), items.collect()
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{folder}: its tables cannot be read ({error}); prepare the domain again") from error
+        tables = _collected(interactions, folder / INTERACTIONS_FILE), stored_items(folder)
         return cls.from_tables(stored_name(folder) or folder.resolve().name, *tables)
 
     def save(self, folder: Path) -> None:
@@ -189,7 +187,7 @@ def _by_user_and_time(
     return order, keys.astype(np.int32), times
 
 
-def _scan(path: Path, columns: list[str]) -> pl.LazyFrame:
+def _scan(path: Path, columns: Sequence[str]) -> pl.LazyFrame:
     if not path.is_file():
         raise DataError(
             f"{path}: no such file; a prepared domain is a folder with {INTERACTIONS_FILE} and {ITEMS_FILE}"
@@ -197,9 +195,21 @@ def _scan(path: Path, columns: list[str]) -> pl.LazyFrame:
     try:
         table = pl.scan_parquet(path, glob=False)
         require_columns(table.collect_schema().names(), columns, path)
-    except pl.exceptions.PolarsError as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a readable parquet file ({error}); prepare the domain again") from error
     return table.select(columns)
+
+
+def _collected(table: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    try:
+        return table.collect()
+    except DAMAGED as error:
+        raise DataError(f"{path}: cannot be read ({error}); prepare the domain again") from error
+
+
+def stored_items(folder: Path, columns: Sequence[str] = tuple(ITEMS)) -> pl.DataFrame:
+    """The table of items of a prepared domain. Raises DataError as `Corpus.load`."""
+    return _collected(_scan(folder / ITEMS_FILE, columns), folder / ITEMS_FILE)
 
 
 def stored_name(folder: Path) -> str | None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import polars as pl
-
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, Corpus, stored_name
 from mmgrid.data.errors import DataError
 from mmgrid.files import clear_disk_errors, replacing_folder
+from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.files.folder import is_partial
 
 
@@ -52,6 +51,6 @@ def _other_tables(folder: Path) -> str | None:
     try:
         if stored_name(folder) is not None:
             return None
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         return f"its {INTERACTIONS_FILE} cannot be read ({error})"
     return f"its {INTERACTIONS_FILE} was not written by `mmgrid data prepare`"

@@ -3,7 +3,7 @@
 Every reader returns this form, so that preparation does not depend on file formats.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -48,7 +48,7 @@ class RawDomain:
         return self._given if isinstance(self._given, Log) else Log.of(self._given)
 
 
-def require_columns(present: list[str], needed: list[str], source: object) -> None:
+def require_columns(present: Sequence[str], needed: Sequence[str], source: object) -> None:
     """Raise DataError, naming the source, the missing and the present columns, if a needed column is missing."""
     missing = [column for column in needed if column not in present]
     if missing:

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmgrid.data import Corpus, Histories, Items, Known
 from mmgrid.data.catalogue import catalogue_at
-from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE
+from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_items
 from mmgrid.data.raw import INTERACTIONS
 from mmgrid.data.sampling import nested_sample
 from mmgrid.learning.errors import LearningError
@@ -91,7 +91,7 @@ def _corpus(folder: Path, until: int | None) -> Corpus:
     """The prepared domain; without a table of interactions, its items alone."""
     if (folder / INTERACTIONS_FILE).is_file() or not (folder / ITEMS_FILE).is_file():
         return Corpus.load(folder, until=until)
-    return Corpus.from_tables(folder.name, pl.DataFrame(schema=INTERACTIONS), pl.read_parquet(folder / ITEMS_FILE))
+    return Corpus.from_tables(folder.name, pl.DataFrame(schema=INTERACTIONS), stored_items(folder))
 
 
 def newest_apart(histories: Histories) -> Histories:

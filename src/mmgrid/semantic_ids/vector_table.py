@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mmgrid.data.errors import DataError
+from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.semantic_ids.item_vectors import Floats
 
 COLUMNS = ("item_id", "vector")
@@ -51,7 +52,7 @@ def _rows(path: Path, ids: npt.NDArray[np.str_]) -> pl.DataFrame:
     try:
         scan = pl.scan_parquet(path, glob=False)
         schema = scan.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None
     for column in COLUMNS:
         if column not in schema:
@@ -70,7 +71,7 @@ def _rows(path: Path, ids: npt.NDArray[np.str_]) -> pl.DataFrame:
     wanted = pl.LazyFrame({"item_id": ids.tolist()}, schema={"item_id": pl.String})
     try:
         return wanted.join(given, on="item_id", how="left", maintain_order="left_right").collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None
 
 

@@ -20,6 +20,7 @@ from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.quoting import is_misquoted, swallowed_rows
 from mmgrid.data.readers.repairs import Repairs
+from mmgrid.files.damaged_tables import DAMAGED
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ATOMIC = (".inter", ".item", ".user")
@@ -93,7 +94,7 @@ def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[p
         return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
-    except pl.exceptions.PolarsError:
+    except DAMAGED:
         return None
     return table.filter(~pl.all_horizontal(pl.all().is_null())).select(chosen)
 

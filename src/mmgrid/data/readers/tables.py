@@ -15,6 +15,7 @@ from mmgrid.data.readers import delimited, json_lines
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
+from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.machine.beside import ahead
 
 _ROWS = 1 << 18
@@ -115,7 +116,7 @@ def listing(folder: Path, limit: int = 20) -> str:
 def _readable(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         refuse_impostor(path)
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(path, error) from error

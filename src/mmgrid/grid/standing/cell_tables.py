@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.store import Store, StoreError
 
@@ -21,7 +22,7 @@ def read_table(store: Store, cell: Cell, file: str) -> pl.DataFrame:
     path = store.sound(cell.address, file)
     try:
         return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         raise StoreError(f"{cell.name}: {path}: cannot be read as a table ({error})") from error
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from mmgrid.backbone.load import BackboneError, load_tokenizer
+from mmgrid.data.corpus import stored_items
 from mmgrid.files import sha256_file, write_json
 from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.models.tensors import WEIGHTS_FILE
@@ -194,7 +195,7 @@ def _catalogue(folder: str) -> list[str]:
     place = Path(folder).expanduser() / "items.parquet"
     if not place.is_file():
         raise LayoutError(f"{place}: no such file; items is the folder of a prepared domain, such as a corpus cell")
-    return pl.read_parquet(place, columns=["item_id"])["item_id"].cast(pl.String).to_list()
+    return stored_items(place.parent, ["item_id"])["item_id"].cast(pl.String).to_list()
 
 
 def _tokens(domain: str, digest: str, first: int, names: list[str], codes: ItemCodes) -> CodeTokens:
