@@ -99,36 +99,37 @@ def merge(
         _verify(Path(folder(str(verify))), workers, as_json)
         return
     rest = list(paths or [])
+    described = bool(model or base or option)
+    changes = _changes(scale, seed, dtype, vocabulary, allow_config_mismatch)
     if family:
-        others = (method, mergekit, plan, model, base, option, scale, seed, dtype, vocabulary, allow_config_mismatch)
-        _family(rest, out, any(others), workers, digests, as_json)
+        _family(rest, out, described or bool(method or mergekit or plan or changes), workers, digests, as_json)
         return
-    origins = {"--method": method, "--mergekit": mergekit}
-    named = [name for name, value in origins.items() if value is not None]
-    if not named and rest:
-        recipe, notes = _from_file(rest.pop(0)), ()
-    elif named == ["--mergekit"]:
-        if _holds_several(mergekit):
-            target = out if out is not None else (rest.pop(0) if rest else None)
-            if plan or scale or dtype or allow_config_mismatch or rest or target is None or model or base or option:
-                raise typer.BadParameter(
-                    "this file holds several merges: name the new folder, and give no other options than --seed, "
-                    "--workers and --no-digests",
-                    param_hint="--mergekit",
-                )
-            _merge_several(mergekit, target, seed, workers, digests, as_json)
-            return
-        recipe, notes = _from_mergekit(mergekit, seed)
-    elif named == ["--method"]:
-        recipe, notes = _from_options(str(method), model or [], base, option or [], folder), ()
-    else:
+    named = sum(origin is not None for origin in (method, mergekit))
+    if named > 1 or not (named or rest):
         raise typer.BadParameter(f"needs one recipe, --method or --mergekit{', not both' if named else ''}")
-    if named != ["--method"] and (model or base or option):
+    if described and method is None:
         raise typer.BadParameter("--model, --base and --option need --method; a recipe contains these settings")
-    recipe = _changed(recipe, scale, seed, dtype, vocabulary, allow_config_mismatch)
+    file = None if named else rest.pop(0)
     target = out if out is not None else (rest.pop(0) if rest else None)
     if rest:
         raise typer.BadParameter(f"{rest[0]}: one recipe and one output folder are enough")
+    if mergekit is not None and _holds_several(mergekit):
+        if plan or target is None or changes.keys() - {"seed"}:
+            raise typer.BadParameter(
+                "this file holds several merges: name the new folder, and give no other options than --seed, "
+                "--workers and --no-digests",
+                param_hint="--mergekit",
+            )
+        _merge_several(mergekit, target, seed, workers, digests, as_json)
+        return
+    notes: tuple[str, ...] = ()
+    if file is not None:
+        recipe = _from_file(file)
+    elif mergekit is not None:
+        recipe, notes = _from_mergekit(mergekit, seed)
+    else:
+        recipe = _from_options(str(method), model or [], base, option or [], folder)
+    recipe = _changed(recipe, changes)
     if plan:
         _plan(recipe, target, workers, notes, as_json)
         return
@@ -206,28 +207,23 @@ def _from_file(path: Path) -> "MergeRecipe":
     return MergeRecipe.load(path)
 
 
-def _from_mergekit(path: Path | None, seed: int | None) -> "tuple[MergeRecipe, tuple[str, ...]]":
+def _from_mergekit(path: Path, seed: int | None) -> "tuple[MergeRecipe, tuple[str, ...]]":
     from mmgrid.merging.mergekit import read_mergekit
 
-    assert path is not None
     read = read_mergekit(path, seed=seed or 0)
     return read.recipe, read.notes
 
 
-def _holds_several(path: Path | None) -> bool:
+def _holds_several(path: Path) -> bool:
     from mmgrid.merging.mergekit import count_merges
 
-    assert path is not None
     return count_merges(path) > 1
 
 
-def _merge_several(
-    path: Path | None, out: Path, seed: int | None, workers: int | None, digests: bool, as_json: bool
-) -> None:
+def _merge_several(path: Path, out: Path, seed: int | None, workers: int | None, digests: bool, as_json: bool) -> None:
     """Merges all merges of a mergekit file, each after those that it uses."""
     from mmgrid.merging.mergekit import read_merges
 
-    assert path is not None
     for one in read_merges(path, out, seed=seed or 0):
         _merge(one.read.recipe, one.out, workers, digests, one.read.notes, as_json)
 
@@ -247,34 +243,31 @@ def _from_options(
     return MergeRecipe.load({**recipe, "base": None if base is None else folder(str(base))})
 
 
-def _changed(
-    recipe: "MergeRecipe",
-    scale: str | None,
-    seed: int | None,
-    dtype: str | None,
-    vocabulary: str | None,
-    allow_config_mismatch: bool,
-) -> "MergeRecipe":
-    """The recipe with the options of the command line."""
+def _changes(
+    scale: str | None, seed: int | None, dtype: str | None, vocabulary: str | None, allow_config_mismatch: bool
+) -> dict[str, Any]:
+    """The values of a recipe that options of the command line set, however the recipe is given."""
+    given = {
+        "scale": None if scale is None else _scale(scale),
+        "seed": seed,
+        "dtype": dtype,
+        "vocabulary": vocabulary,
+        "allow_config_mismatch": allow_config_mismatch or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _scale(text: str) -> float | list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text}: must be a number, or several with commas", param_hint="--scale") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _changed(recipe: "MergeRecipe", changes: dict[str, Any]) -> "MergeRecipe":
     from mmgrid.merging import MergeRecipe
 
-    changes: dict[str, Any] = {}
-    if scale is not None:
-        try:
-            numbers = [float(part) for part in scale.split(",")]
-        except ValueError:
-            raise typer.BadParameter(
-                f"{scale}: must be a number, or several with commas", param_hint="--scale"
-            ) from None
-        changes["scale"] = numbers[0] if len(numbers) == 1 else numbers
-    if seed is not None:
-        changes["seed"] = seed
-    if dtype is not None:
-        changes["dtype"] = dtype
-    if vocabulary is not None:
-        changes["vocabulary"] = vocabulary
-    if allow_config_mismatch:
-        changes["allow_config_mismatch"] = True
     return MergeRecipe.load({**recipe.model_dump(mode="json"), **changes}) if changes else recipe
 
 
