@@ -50,9 +50,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were hashed, in order."""
     seen: list[Path] = []
 
-    def counted(path: Path) -> str:
+    def counted(path: Path, *rest: None) -> str:
         seen.append(path)
-        return sha256_file(path)
+        return sha256_file(path, *rest)
 
     monkeypatch.setattr(digest_module, "sha256_file", counted)
     return seen
@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkey
     raw = tmp_path / "raw.csv"
     raw.write_bytes(b"abc")
 
-    def grown(path: Path) -> str:
+    def grown(path: Path, *rest: object) -> str:
         path.write_bytes(b"abcd")
         return ABC
 

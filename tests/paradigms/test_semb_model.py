@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel
 
 from kits.small import child_environment, make_backbone, make_tokenizer, semb_recipe
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.semb.model import LARGEST_SCALE, SembConfig, SembModel, contrastive_loss
+from mmgrid.paradigms.semb.model import LARGEST_SCALE, SembConfig, SembModel, contrastive_logits
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.shared.packing import pack
 from mmgrid.testing.data import PHASE, make_items, random_histories, same_weights
@@ -55,6 +55,12 @@ def slow_loss(
 def _vectors(*rows: int, seed: int = 0) -> list[Tensor]:
     draw = torch.Generator().manual_seed(seed)
     return [torch.randn(count, 8, generator=draw) for count in rows]
+
+
+def contrastive_loss(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss over targets, and the share of masked negatives."""
+    logits, masked = contrastive_logits(*arguments)
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long)), masked
 
 
 def _none(predicted: Tensor, negatives: Tensor) -> Tensor:

@@ -19,9 +19,8 @@ from mmgrid.decoding.prompt_tree import PromptTree
 MASKS = ("sdpa", "eager")  # attention implementations that accept any mask
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}  # relative to the largest logit
 
-_supported: WeakKeyDictionary[PreTrainedModel, str] = (
-    WeakKeyDictionary()
-)  # models that passed the check, with their attention
+# Models that passed the check, with their attention.
+_supported: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 
 
 @torch.no_grad()

@@ -21,10 +21,8 @@ from mmgrid.merging.models.tensors import INDEX_FILE
 
 _RECORD = "record.json"  # of a store's cell: names the digest of weights that are not stored
 _WEIGHTS = (".bin", ".pt", ".pth", ".gguf")  # of other formats
-_MODELS = (
-    "model",
-    "consolidated",
-)  # files of weights in safetensors begin so; others hold something else, such as codes
+# Files of weights in safetensors begin so; others hold something else, such as codes.
+_MODELS = ("model", "consolidated")
 
 
 def files_of(source: Source, path: Path) -> dict[str, Path]:

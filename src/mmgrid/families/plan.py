@@ -21,8 +21,6 @@ from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import tied_pairs
 
-_IDENTITY = ("kind", "vectors")
-
 
 @dataclass
 class _Planner:

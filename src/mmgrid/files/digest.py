@@ -5,9 +5,9 @@ tells damage from what was written, several times as fast, and is no defence aga
 digest.
 
 Raw data is large and rarely changes, so its digests are cached under its absolute path and its `Stamp`. A file that
-changed so recently that another change could get the same modification time is not cached. By its modification time
-alone: one that is rewritten at once, with its old size and time, within a tick of the clock of the file system, is taken for
-the old one.
+changed so recently that another change could get the same modification time is not cached. Only the modification time
+tells how recent that is: a file that is rewritten at once, with its old size and time, within a tick of the file system's
+clock, is taken for the old one.
 """
 
 import hashlib
@@ -26,24 +26,13 @@ from mmgrid.files.folder import write_json
 log = logging.getLogger(__name__)
 
 DIGEST_KINDS = ("xxh128", "blake3", "sha256")  # the one that takes the least time first
-_BLOCK_BYTES = 1 << 22
 _CACHED_BYTES = 1 << 19  # they stay in a core's second-level cache until they are hashed
 _SETTLED_SECONDS = 2.0  # FAT has the coarsest timestamps in use, two seconds
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits.
-
-    progress: called with the number of bytes that were read since the last call.
-    """
-    with path.open("rb") as stream:
-        if progress is None:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-            progress(len(block))
-        return digest.hexdigest()
+    """As `digest_file`, of the kind SHA-256."""
+    return digest_file(path, "sha256", progress)
 
 
 class Digest(Protocol):
@@ -80,7 +69,7 @@ def blake3_file(path: Path, progress: Callable[[int], None] | None = None) -> st
 def digest_file(path: Path, kind: str, progress: Callable[[int], None] | None = None) -> str:
     """The digest of a file's content of one of `DIGEST_KINDS`, in hexadecimal digits.
 
-    progress: as for `sha256_file`.
+    progress: called with the number of bytes that were read since the last call.
     """
     digest, buffer = new_digest(kind), memoryview(bytearray(_CACHED_BYTES))
     with path.open("rb", buffering=0) as stream:
@@ -152,14 +141,12 @@ class DigestCache:
     def sha256(self, file: Path, progress: Callable[[int], None] | None = None) -> str:
         """The SHA-256 of `file`, from the cache if it is in the same state as then (`Stamp`).
 
-        progress: as for `sha256_file`; what it raises ends the reading.
+        progress: as for `digest_file`; what it raises ends the reading.
 
         Raises:
             OSError: the file cannot be read, or it changed while it was read.
         """
-        return self.of(
-            file, "sha256", lambda file: sha256_file(file) if progress is None else sha256_file(file, progress)
-        )
+        return self.of(file, "sha256", lambda path: sha256_file(path, progress))
 
     def of(self, file: Path, kind: str, compute: Callable[[Path], str]) -> str:
         """The digest of a kind of `file`, from the cache if it is in the same state as then (`Stamp`).

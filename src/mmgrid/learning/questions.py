@@ -71,4 +71,5 @@ def _moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def device_of(model: nn.Module) -> torch.device:
+    """Where the weights of a model are."""
     return next(model.parameters()).device

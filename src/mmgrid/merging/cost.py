@@ -238,9 +238,8 @@ def _peak(prepared: PreparedMerge, workers: int) -> int:
         scopes = {stages[0].scope for stages in applied.steps if stages[0].ranks(1)}
         if scopes:
             group = largest if scopes == {"tensor"} else sum(own)
-            held = (
-                workers * 4 * (n + 1) * min(group, SMALL_GROUP)
-            )  # the magnitudes of each source, and a sorted copy of one
+            # The magnitudes of each source, and a sorted copy of one.
+            held = workers * 4 * (n + 1) * min(group, SMALL_GROUP)
             most = max(most, held + workers * _of_thread(applied, n, run, largest))
             if group > SMALL_GROUP:
                 most += 64 << 20  # histograms

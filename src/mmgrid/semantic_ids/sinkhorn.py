@@ -34,9 +34,8 @@ def log_transport_plan(distances: Tensor, epsilon: float, iterations: int) -> Te
     cost = (distances - low) / half_span.clamp_min(torch.finfo(distances.dtype).tiny)
     weights = -cost.double() / epsilon
     share = math.log(n / codes)
-    weights = _by_logarithms(
-        weights, share, min(1, iterations)
-    )  # the first step is the largest and nearly always leaves the bounds of scaling
+    # The first step is the largest and nearly always leaves the bounds of scaling.
+    weights = _by_logarithms(weights, share, min(1, iterations))
     for done in range(1, iterations, STEPS_AT_ONCE):
         steps = min(STEPS_AT_ONCE, iterations - done)
         scaled = _by_scaling(weights, share, steps)

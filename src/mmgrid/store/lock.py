@@ -132,10 +132,10 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
     return lock
 
 
-def is_live(path: Path, *, stale_seconds: float = STALE_SECONDS) -> bool:
+def is_live(path: Path) -> bool:
     """Whether a living process holds the lock at `path`."""
     seen = _look(path)
-    return seen is not None and not _is_stale(path, seen, stale_seconds)
+    return seen is not None and not _is_stale(path, seen, STALE_SECONDS)
 
 
 def holder(path: Path) -> Holder | None:

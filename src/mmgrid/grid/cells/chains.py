@@ -139,9 +139,8 @@ class Chains:
                 f"{grid.file}: checkpoints: {folder} is a LoRA adapter; merge it into its model first: a recipe of "
                 "`mmgrid merge` with `method: linear` and this folder as its only source"
             )
-        files = [
-            path for path in model_files(folder) if path.name != RECORD_FILE
-        ]  # the folder may be a cell of another store
+        # The folder may be a cell of another store.
+        files = [path for path in model_files(folder) if path.name != RECORD_FILE]
         recipe = {
             "paradigm": spec.paradigm,
             "phase": spec.phase,

@@ -88,12 +88,12 @@ def _codes_row(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def results_table(records: Mapping[Cell, Record], store: Store, *, points: bool = False) -> pl.DataFrame:
-    """All results rows, in the order of the cells; points of sweeps are included only with `points`.
+def results_table(records: Mapping[Cell, Record], store: Store) -> pl.DataFrame:
+    """All results rows, in the order of the cells, without the points of sweeps.
 
     A merge whose random masks were drawn several times has the mean over its draws.
     """
-    scored = [cell for cell in records if cell.kind == "evaluation" and (points or not cell.family)]
+    scored = [cell for cell in records if cell.kind == "evaluation" and not cell.family]
     frames = [
         read_table(store, draws[0], ROWS_FILE) if len(draws) == 1 else _rows_of_draws(draws, store)
         for draws in by_draws(scored)

@@ -114,11 +114,6 @@ class Method:
         """Whether `function` needs whole tensors in their shape."""
         return self.needs == "tensor" and not self.takes_gram and not self.takes_passes and self.own_stages is None
 
-    @property
-    def takes_stages(self) -> bool:
-        """Whether stages may change the task vectors first."""
-        return self.returns == "delta" and not (self.whole_tensors or self.takes_gram or self.takes_passes)
-
     def stages(self, options: Mapping[str, Any]) -> tuple[Stage, ...]:
         """All stages under resolved `options`: the recipe's, then the method's."""
         own = () if self.own_stages is None else self.own_stages(options)

@@ -21,10 +21,8 @@ from mmgrid.merging.models.tensors import Tensors
 DECLARATIONS = ("quantization_config", "compression_config", "quantization")
 CODES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")  # types that quantised weights may be stored in
 _OF_CODES = ("int8", "uint8", "int16", "uint16", "int32", "uint32")  # integers that codes are packed into
-_MULTIPLIED_INTEGERS = (
-    "",
-    "compressed-tensors",
-)  # formats whose int8 codes are multiplied by `weight_scale` and nothing else
+# Formats whose int8 codes are multiplied by `weight_scale` and nothing else.
+_MULTIPLIED_INTEGERS = ("", "compressed-tensors")
 _OF_ACTIVATIONS = re.compile(
     r"(?:^|\.)(?:(?:input|output|act|activation|prob|prob_output)_(?:global_)?scale|(?:[qkv]|kv)_scale|qscale_act"
     r"|[kv]_proj\.output_scale)$"

@@ -29,6 +29,7 @@ def models_of(recipe: MergeRecipe) -> list[ModelPaths]:
 
 
 def is_stacked(recipe: MergeRecipe) -> bool:
+    """Whether a source or the base is a stack of layers."""
     return bool(recipe.base_stack) or any(source.stack for source in recipe.sources)
 
 

@@ -6,13 +6,12 @@ that a model lacks has, in that model, the row of the base; else the mean of the
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -158,111 +157,89 @@ def one_vocabulary(
     size = max(result.ids.values(), default=-1) + 1
     gaps = sorted(set(range(size)) - set(result.ids.values()))
     padded = -(-size // choice.pad_to_multiple_of) * choice.pad_to_multiple_of if choice.pad_to_multiple_of else size
-    known = {key: {token: row for token, row in words.ids.items() if row < rows[key]} for key, words in found.items()}
+    known = {key: {token: row for token, row in own.ids.items() if row < rows[key]} for key, own in found.items()}
     asked = {token: _asked(token, rule, keys, known, rows) for token, rule in choice.tokens.items()}
-    forced = {token for token, rule in choice.tokens.items() if rule.force}
+    forced = frozenset(token for token, rule in choice.tokens.items() if rule.force)
+    order = _RowOrder(result.ids, size, padded, gaps, donor, base, known, asked, forced, called)
     arranged: dict[Key, Source] = {}
     made_up: dict[str, dict[str, str]] = {}
     not_arranged: dict[str, list[str]] = {}
     for key, model in models.items():
-        own = np.full(padded, MADE, np.int64)
-        own[size:] = MEAN
-        made: dict[int, tuple[tuple[object, int], ...]] = {}
-        told: dict[str, str] = {}
-        for token, row in result.ids.items():
-            there = known[key].get(token)
-            if there is not None and token not in forced:
-                own[row] = there
-                continue
-            origins = asked.get(token)
-            if origins is None:
-                origins = _default(token, known, base)
-            made[row] = tuple(origins)
-            told[token] = _told(origins, called)
-        for row in gaps:  # reserved rows without a token belong to the tokenizer's model
-            if key == donor:
-                own[row] = row
-            else:
-                made[row] = ((donor, row),)
-                told[f"row {row}"] = _told(made[row], called)
+        placed, told = order.of(key)
         if told:
             made_up[called[key]] = told
         tensors = [name for name in model if holds_vocabulary(name) and _has_rows(model, name, rows[key])]
         others = [name for name in model if name not in tensors and rows[key] in model.info(name).shape]
         if others and (rows[key] != padded or told):
             not_arranged[called[key]] = others
-        arranged[key] = ArrangedRows(model, tensors, Arranged(own, made), partial(_model_of, models))
+        arranged[key] = ArrangedRows(model, tensors, placed, partial(_model_of, models))
     left_out = {
         called[key]: left for key in models if (left := [token for token in known[key] if token not in result.ids])
     }
     unnamed = {called[key]: spare for key in models if (spare := rows[key] - len(set(known[key].values())))}
-    text = json.dumps(result.content, ensure_ascii=False, indent=2)
     about = OneVocabulary(
-        padded,
-        result.ids,
-        text,
-        models[donor].companions,
-        made_up,
-        left_out,
-        unnamed,
-        words,
-        not_arranged,
-        assumed,
-        in_order and not gaps,
+        rows=padded,
+        ids=result.ids,
+        tokenizer=json.dumps(result.content, ensure_ascii=False, indent=2),
+        donor=models[donor].companions,
+        made_up=made_up,
+        left_out=left_out,
+        unnamed=unnamed,
+        words=words,
+        not_arranged=not_arranged,
+        assumed=assumed,
+        in_mergekits_order=in_order and not gaps,
     )
     return arranged, about
 
 
-def check_tokenizers(models: Mapping[str, Path], *, allow: bool = False) -> list[str]:
-    """Compare the tokenizers of models whose rows are merged as they are.
+@dataclass(frozen=True)
+class _RowOrder(Generic[Key]):
+    """What each row of the result stands for, and where a model has it from.
 
-    Args:
-        models: name → folder; models without a `tokenizer.json` are left out.
-        allow: note differences that change the meaning of rows, too.
-
-    Returns:
-        A note for each difference.
-
-    Raises:
-        MergeError: the same row stands for different tokens.
+    Attributes:
+        ids: token → row, all below `size`; rows from there to `padded` stand for nothing.
+        gaps: rows below `size` without a token, which belong to `donor`, the model of the tokenizer.
+        base: whose rows models have for tokens that they lack, if there is one.
+        known: model → token → its row there.
+        asked: token → its origins by the recipe; None if it gives none. `forced` ones have them in every model.
+        called: name of each model.
     """
-    files = {name: file for name, folder in models.items() if (file := folder / TOKENIZER_FILE).is_file()}
-    if len({file.read_bytes() for file in files.values()}) < 2:
-        return []
-    found: dict[str, Vocabulary] = {}
-    for name, file in files.items():
-        with contextlib.suppress(MergeError):  # tokenizers of another library cannot be compared
-            words = Vocabulary.read(file.parent)
-            found |= {} if words is None else {name: words}
-    if len(found) < 2:
-        return []
-    first, *others = found
-    notes = []
-    for other in others:
-        one, two = found[first].ids, found[other].ids
-        moved = [token for token in one.keys() & two.keys() if one[token] != two[token]]
-        here, there = ({row: token for token, row in ids.items()} for ids in (one, two))
-        renamed = [here[row] for row in here.keys() & there.keys() if here[row] != there[row]]
-        if moved or renamed:
-            text = (
-                f"tokenizer of {other}: {len(moved)} tokens have other rows than in {first}"
-                if moved
-                else f"tokenizer of {other}: {len(renamed)} rows stand for other tokens than in {first}"
-            ) + f" ({listing(map(repr, moved or renamed), 3)})"
-            if not allow:
-                raise MergeError(
-                    f"{text}. Choose one vocabulary, and rows are arranged by their tokens: vocabulary: base, union or a "
-                    "source's name (--vocabulary); or allow it with --allow-config-mismatch"
-                )
-            notes.append(text)
-        elif one.keys() != two.keys():
-            more = [(first, one.keys() - two.keys(), other), (other, two.keys() - one.keys(), first)]
-            notes += [
-                f"tokenizer of {name}: has {_count(tokens)} that {lacking} lacks: {listing(map(repr, tokens), 3)}"
-                for name, tokens, lacking in more
-                if tokens
-            ]
-    return notes
+
+    ids: Mapping[str, int]
+    size: int
+    padded: int
+    gaps: Sequence[int]
+    donor: Key
+    base: Key | None
+    known: Mapping[Key, Mapping[str, int]]
+    asked: Mapping[str, Sequence[tuple[Key, int]] | None]
+    forced: frozenset[str]
+    called: Mapping[Key, str]
+
+    def of(self, key: Key) -> tuple[Arranged, dict[str, str]]:
+        """The rows of a model, and those that it lacks: token → where its row comes from."""
+        own = np.full(self.padded, MADE, np.int64)
+        own[self.size :] = MEAN
+        made: dict[int, tuple[tuple[object, int], ...]] = {}
+        told: dict[str, str] = {}
+        for token, row in self.ids.items():
+            there = self.known[key].get(token)
+            if there is not None and token not in self.forced:
+                own[row] = there
+                continue
+            origins = self.asked.get(token)
+            if origins is None:
+                origins = _default(token, self.known, self.base)
+            made[row] = tuple(origins)
+            told[token] = _told(origins, self.called)
+        for row in self.gaps:
+            if key == self.donor:
+                own[row] = row
+            else:
+                made[row] = ((self.donor, row),)
+                told[f"row {row}"] = _told(made[row], self.called)
+        return Arranged(own, made), told
 
 
 def _model_of(models: Mapping[Any, Source], key: object) -> Source:

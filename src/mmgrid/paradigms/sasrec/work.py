@@ -23,6 +23,7 @@ def weights(values: Any, counts: Counts) -> float:
 
 
 def training_work(values: Any, phase: str, counts: Counts) -> Work:
+    """The layers over every window, and a score of every item for every target."""
     windows = counts.windows(phase, values.history_length)
     length = counts.window_items(phase, values.history_length)
     scored = 2 * (counts.trained(phase) / windows) * counts.items * values.hidden_size
@@ -36,6 +37,7 @@ def training_work(values: Any, phase: str, counts: Counts) -> Work:
 
 
 def evaluation_work(values: Any, users: float, counts: Counts) -> Work:
+    """Each user's history, and all scores."""
     length = min(counts.length("test"), values.history_length)
     return Work(
         flops=users * (_layers(values, length) + 2 * counts.items * values.hidden_size),

@@ -282,14 +282,13 @@ class SembModel(PreTrainedModel):
         positives = vectors[sequences[:, 1:][is_target]]
         own_negatives = own[is_target.nonzero()[:, 0]]
         negative_vectors = gathered(vectors[negatives], sizes)
-        with torch.autocast(predicted.device.type, enabled=False):
-            return contrastive_logits(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
+        return contrastive_logits(predicted, positives, negative_vectors, log_chance, own_negatives, self.log_scale)
 
 
-def contrastive_loss(
+def contrastive_logits(
     predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cosine NCE with learned temperature over pooled negatives, as in HLLM.
+    """Logits for cosine NCE with learned temperature over pooled negatives, as in HLLM.
 
     Two kinds of negatives are masked: those of the user's own sequence, which are not drawn by chance, and those whose
     cosine with the positive exceeds 0.99. A negative's logit is corrected by the log-probability of being drawn (Bengio
@@ -304,24 +303,17 @@ def contrastive_loss(
         log_scale: the logarithm of the cosine's scale, a scalar.
 
     Returns:
-        The mean loss, and the share of masked negatives among those outside the user's own sequence.
+        The logits [T, 1 + M], the positive's first, and the share of masked negatives among those outside the user's own
+        sequence.
     """
     with torch.autocast(predicted.device.type, enabled=False):
-        logits, masked = contrastive_logits(predicted, positives, negatives, log_chance, own, log_scale)
-        return _first_is_right(logits), masked
-
-
-def contrastive_logits(
-    predicted: Tensor, positives: Tensor, negatives: Tensor, log_chance: Tensor, own: Tensor, log_scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The logits [T, 1 + M] of `contrastive_loss`, the positive's first, and the share of masked negatives."""
-    predicted = F.normalize(predicted.float(), dim=-1)
-    positives = F.normalize(positives.float(), dim=-1)
-    negatives = F.normalize(negatives.float(), dim=-1)
-    scale = log_scale.float().clamp(max=LARGEST_SCALE).exp()
-    same_item = (positives.detach() @ negatives.detach().T) > SAME_ITEM_COSINE
-    positive_logit = (predicted * positives).sum(-1, keepdim=True) * scale
-    negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item | own, float("-inf"))
+        predicted = F.normalize(predicted.float(), dim=-1)
+        positives = F.normalize(positives.float(), dim=-1)
+        negatives = F.normalize(negatives.float(), dim=-1)
+        scale = log_scale.float().clamp(max=LARGEST_SCALE).exp()
+        same_item = (positives.detach() @ negatives.detach().T) > SAME_ITEM_COSINE
+        positive_logit = (predicted * positives).sum(-1, keepdim=True) * scale
+        negative_logits = (predicted @ negatives.T * scale - log_chance).masked_fill(same_item | own, float("-inf"))
     logits = torch.cat([positive_logit, negative_logits], dim=1)
     return logits, (same_item & ~own).sum() / (~own).sum().clamp(min=1)
 

@@ -48,6 +48,7 @@ def batch_items(values: Any, phase: str, counts: Counts) -> float:
 
 
 def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recomputed: bool) -> Work:
+    """Each example's share of the items that are encoded together, its window, and its scores."""
     items, length = batch_items(values, phase, counts), counts.window_items(phase, values.history_length)
     tower = shape.forward(items * item_tokens(values, counts), ROW) / at_once(values)
     users = shape.of_layers(USER_LAYERS)

@@ -300,9 +300,8 @@ class Semid(Paradigm[PreTrainedModel]):
         recent = histories.last(self.config["history_length"])
         ask = self._official_prompt if self.official else parts.next_codes_prompt
         prompts = [ask(np.asarray(recent.of(user), np.int64)) for user in range(len(recent))]
-        order = np.argsort(
-            [len(prompt) for prompt in prompts], kind="stable"
-        )  # prompts of equal length need no padding
+        # Prompts of equal length need no padding.
+        order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
         best = np.full((len(prompts), k), -1, np.int64)
         scores = np.full((len(prompts), k), -np.inf, np.float32)
         block = USERS_PER_BLOCK.get(model.device.type, 256)

@@ -40,6 +40,7 @@ def examples(values: Any, phase: str, counts: Counts) -> list[tuple[float, float
 
 
 def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recomputed: bool) -> Work:
+    """All kinds of `examples`; code tokens are scored among the codes, words among the whole vocabulary."""
     kinds = examples(values, phase, counts)
     total = sum(number for number, *_ in kinds)
     flops = sum(

@@ -18,9 +18,8 @@ from mmgrid.evaluation import NOT_RANKED, target_ranks
 
 BLOCK = 1024  # users
 SCORES = 1 << 25  # of a block: 128 MiB, and about as much for comparing them
-LEAST = (
-    16  # users; with fewer rows than about 8, libraries multiply matrices in another order, which rounds differently
-)
+# Users; with fewer rows than about 8, libraries multiply matrices in another order, which rounds differently.
+LEAST = 16
 
 
 def dense_ranks(

@@ -14,13 +14,8 @@ from mmgrid.paradigms.text.layouts import BIGREC
 from mmgrid.paradigms.text.work import batch, evaluation_work, training_work
 from mmgrid.paradigms.work import Work
 
-MODEL_VALUES = (
-    "prompt",
-    "text_tokens",
-    "title_tokens",
-    "history_length",
-    "every_position",
-)  # stored in the model's config
+# Stored in the model's config.
+MODEL_VALUES = ("prompt", "text_tokens", "title_tokens", "history_length", "every_position")
 
 
 class TextRecipe(DialogueRecipe):

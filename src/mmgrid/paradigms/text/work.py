@@ -41,6 +41,7 @@ def example(values: Any, phase: str, counts: Counts) -> tuple[float, float, floa
 
 
 def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recomputed: bool) -> Work:
+    """The dialogues, with logits of their answers."""
     examples, tokens, answers = example(values, phase, counts)
     flops = shape.forward(tokens, max(tokens, 256)) + shape.head(answers)
     return training(

@@ -31,13 +31,13 @@ _RANGES = {
 }
 
 
-def theme(scheme: str, font: str = "sans-serif") -> dict[str, Any]:
+def theme(scheme: str) -> dict[str, Any]:
     """The Vega-Lite configuration of `light` or `dark`; the page sets its own font."""
     ink, muted, line = (_GROUND[scheme][name] for name in ("ink", "muted", "line"))
     small = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     return {
         "background": None,
-        "font": font,
+        "font": "sans-serif",
         "padding": {"left": 2, "right": 2, "top": 4, "bottom": 4},
         "view": {"stroke": None},
         "axis": {

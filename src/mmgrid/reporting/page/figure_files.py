@@ -41,9 +41,9 @@ def draw_figures(tables: ReportTables, folder: Path) -> list[str]:
     return names
 
 
-def sized_spec(figure: Figure, width: int = WIDTH) -> dict[str, Any]:
-    """The specification with data and theme, its panels sized to `width` pixels as `fit` in behaviour.js does."""
-    room = width - figure.label_pixels - 16
+def sized_spec(figure: Figure) -> dict[str, Any]:
+    """The specification with data and theme, its panels sized to `WIDTH` as `fit` in behaviour.js does."""
+    room = WIDTH - figure.label_pixels - 16
     spec = copy.deepcopy(figure.first_spec)
     spec["datasets"] = {name: nan_to_null(frame).to_dicts() for name, frame in figure.data.items()}
     config = theme("light")

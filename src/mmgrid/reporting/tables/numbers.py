@@ -72,4 +72,5 @@ def listing(names: list[str], limit: int = 4) -> str:
 
 
 def is_are(amount: int) -> str:
+    """The verb after `count`."""
     return "is" if amount == 1 else "are"

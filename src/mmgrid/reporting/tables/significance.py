@@ -10,15 +10,14 @@ LEVEL = 0.05
 NOTE = "Bold: significant (p < 0.05 after Holm’s correction, and an interval that excludes zero)."
 
 
-def is_significant(low: str = "low", high: str = "high", p: str = "p_adjusted") -> pl.Expr:
+def is_significant(low: str = "low", high: str = "high") -> pl.Expr:
     """Whether a row is significant; null without a p-value. Without an interval, p alone decides.
 
-    Args:
-        low, high: the columns with the bounds of the interval.
-        p: the column with the adjusted p-value.
+    low, high: the columns with the bounds of the interval.
     """
+    p = pl.col("p_adjusted")
     includes_zero = (pl.col(low) <= 0) & (pl.col(high) >= 0)
-    return pl.when(pl.col(p).is_not_null()).then((pl.col(p) < LEVEL) & ~includes_zero.fill_null(False))
+    return pl.when(p.is_not_null()).then((p < LEVEL) & ~includes_zero.fill_null(False))
 
 
 @dataclass(frozen=True)
