@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
+from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
@@ -93,7 +93,7 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
         raise MergeError(f"{text}. On the Hub: {error}") from error
 
 
-class LoraFolder:
+class LoraFolder(Closing):
     """The tensors of a model with a LoRA adapter merged into it, as `Tensors`. Threads may share it.
 
     Tensors that the adapter changes are read in float32, unrounded; `TensorInfo.native` is the model's type.
@@ -237,14 +237,6 @@ class LoraFolder:
     def close(self) -> None:
         self._model.close()
         self._adapter.close()
-
-    def __enter__(self) -> LoraFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _untie(self) -> None:
         """Show a tied head beside the embeddings if the adapter changes one of them: PEFT leaves the other as it was.

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from mmgrid.merging.arrays.names import is_early, split_layer
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.digests import joint_digest
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensors import TensorInfo
@@ -34,7 +34,7 @@ class Piece:
     of: str | None = None
 
 
-class StackedSource:
+class StackedSource(Closing):
     """The layers of the pieces, one after another. Closing it closes no model.
 
     Embeddings are those of the first piece's model, other tensors outside of layers those of the last one's. In models
@@ -118,14 +118,6 @@ class StackedSource:
 
     def close(self) -> None:
         """The models are closed by who opened them."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def joint_files(models: Sequence[Files]) -> dict[str, Mapping[str, Any]]:

@@ -25,6 +25,7 @@ from mmgrid.machine.positioned import open_to_write, read_at, write_at
 from mmgrid.merging.arrays.buffers import at_end_of_frame, take
 from mmgrid.merging.arrays.floats import STORAGE, width
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.models.flusher import FLUSHED_BYTES, Flusher
 from mmgrid.merging.models.header import TensorEntry, plan_header, read_header
@@ -72,7 +73,7 @@ class Tensors(Protocol):
         ...
 
 
-class TensorFolder:
+class TensorFolder(Closing):
     """The tensors of a model folder, as `Tensors`; each read reads from the disk. Threads may share it.
 
     Use as a context manager, or `close` it.
@@ -173,14 +174,6 @@ class TensorFolder:
     def close(self) -> None:
         """Close the files. A later read opens them again."""
         OPEN_FILES.close(self)
-
-    def __enter__(self) -> TensorFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class TensorWriter:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.tensors import TensorInfo
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmgrid.merging.models.source import Source
 
 
-class SourceView:
+class SourceView(Closing):
     """A source without the tensors `hidden`, and with tensors that are others under another name.
 
     Args:
@@ -71,11 +71,3 @@ class SourceView:
 
     def close(self) -> None:
         self.inner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -68,7 +68,8 @@ class PreparedMerge:
 
     def all_digests(self, workers: int, kinds: Collection[str]) -> dict[str, Any]:
         """As `digests`, with digests of all these kinds for every file."""
-        with Hashing(self._files, workers, kinds, every=True) as hashing:
+        files = _files([*self.models.values(), *self.statistics.values()], self.block_files)
+        with Hashing(files, workers, kinds, every=True) as hashing:
             return self._digests(hashing)
 
     def _digests(self, hashing: Hashing) -> dict[str, Any]:
@@ -78,12 +79,6 @@ class PreparedMerge:
         for file in self.block_files.values():
             digests[file.source] = {**digests[file.source], **hashing.of([file.path])}
         return digests
-
-    @property
-    def _files(self) -> list[Path]:
-        own = [file for model in self.models.values() for file in model.files]
-        own += [file for held in self.statistics.values() for file in held.files]
-        return [*own, *(file.path for file in self.block_files.values())]
 
     @property
     def statistics(self) -> Mapping[str, Source]:
@@ -160,29 +155,31 @@ def prepare_merge(
         of_blocks = block_files(plan.blocks, {name: source.companions for name, source in sources.items()})
         hashing = None
         if digests:
-            files = [file for model in opened.values() for file in model.files]
-            files += [file.path for file in of_blocks.values()]
-            files += [file for held in statistics.values() for file in held.files]
+            files = _files([*opened.values(), *statistics.values()], of_blocks)
             kinds = LEAST_TIME if isinstance(digests, bool) else digests
             hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)
-        companions, stack_of = like.companions, like if isinstance(like, StackedSource) else None
-        check_companions(companions)
+        check_companions(like.companions)
         yield PreparedMerge(
-            recipe,
-            program,
-            plan,
-            opened,
-            folders,
-            tables,
-            of_blocks,
-            companions,
-            stack_of,
-            ready.form,
-            ready.vocabulary,
-            (*ready.notes, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
-            hashing,
+            recipe=recipe,
+            program=program,
+            plan=plan,
+            models=opened,
+            folders=folders,
+            tables=tables,
+            block_files=of_blocks,
+            companions=like.companions,
+            stack=like if isinstance(like, StackedSource) else None,
+            form=ready.form,
+            vocabulary=ready.vocabulary,
+            notes=(*ready.notes, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
+            hashing=hashing,
         )
+
+
+def _files(sources: Iterable[Source], blocks: Mapping[str, BlockFile]) -> list[Path]:
+    """All files that digests are taken of."""
+    return [*(file for source in sources for file in source.files), *(file.path for file in blocks.values())]
 
 
 def _check_methods(recipe: MergeRecipe) -> None:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mmgrid.files import HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import STORAGE, Floats, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.content_names import content_of
 from mmgrid.merging.models.family.file import (
     FILE_OF_KIND,
@@ -61,7 +61,7 @@ def open_member(
     return FamilyMember(place.family, family, name, shared=shared or place.shared, base=base or place.base)
 
 
-class FamilyMember:
+class FamilyMember(Closing):
     """The tensors of one domain's checkpoint, as `Source`. Threads may share it.
 
     Args:
@@ -167,14 +167,6 @@ class FamilyMember:
     def close(self) -> None:
         self._closing.close()
         self._temporary = None
-
-    def __enter__(self) -> FamilyMember:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def digests(self) -> dict[Path, str]:
         """The BLAKE3 digest that each of the files had when the family was written."""
