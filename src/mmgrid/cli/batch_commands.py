@@ -105,6 +105,7 @@ def _identity(opened: Opened) -> list[Any]:
     files of the domain, and the version of mmgrid."""
     from mmgrid import __version__
     from mmgrid.paradigms.facts import FACTS_FILE, facts, source_folders
+    from mmgrid.paradigms.many_users import stamp
 
     recommender, named = opened.recommender, Path(opened.called)
     folder, about, embedder = recommender.folder, recommender.facts, recommender.embedder
@@ -117,13 +118,8 @@ def _identity(opened: Opened) -> list[Any]:
         used.append({field.name: str(getattr(embedder, field.name)) for field in fields(embedder)})
         folders.append(Path(embedder.model))
     files = [path for place in folders for path in sorted(place.rglob("*"))] + sorted(opened.corpus.glob("*.parquet"))
-    stamps = [_stamp(path) for path in [named, *files] if path.is_file()]
+    stamps = [stamp(path) for path in [named, *files] if path.is_file()]
     return [str(opened.called), opened.part, __version__, used, stamps]
-
-
-def _stamp(path: Path) -> list[Any]:
-    status = path.stat()
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _say(out: Path, done: Done, as_json: bool) -> None:

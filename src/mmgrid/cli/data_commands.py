@@ -69,6 +69,7 @@ def prepare(
     )
 
 
+MOST_BAD_LINES = 10  # that are listed
 _MENDED = {
     "no text": "texts that are no text (NaN, None) left empty",
     "lists": "texts that were lists written as text",
@@ -77,16 +78,16 @@ _MENDED = {
 }
 
 
-def _repairs(found: dict[str, Any], most: int = 10) -> list[str]:
+def _repairs(found: dict[str, Any]) -> list[str]:
     """What the reader mended or left out, a line each."""
     lines = [f"{count:,} {_MENDED[kind]}" for kind, count in found.get("texts", {}).items()]
     if found.get("repeated_items"):
         lines.append(f"{found['repeated_items']:,} repeated rows of items; the first with a title counts")
     if found.get("bad_lines"):
         lines.append(f"{found['bad_lines']:,} lines left out:")
-        lines += [f"  {line}" for line in found["listed"][:most]]
-        if found["bad_lines"] > most:
-            lines.append(f"  and {found['bad_lines'] - most:,} more")
+        lines += [f"  {line}" for line in found["listed"][:MOST_BAD_LINES]]
+        if found["bad_lines"] > MOST_BAD_LINES:
+            lines.append(f"  and {found['bad_lines'] - MOST_BAD_LINES:,} more")
     return lines
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.tree import Tree
 from mmgrid.cli.numbers import column_texts
 from mmgrid.cli.tables import TextTable, laid_out, wrapped
 from mmgrid.visible import visible, visible_json
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 Part = str | tuple[str, str]
 """Text, or text and its style, such as `("failed", "red")`."""
@@ -100,23 +103,26 @@ def print_tree(names: Mapping[str, Text], title: str) -> None:
     console.print(root)
 
 
-class Bytes:
-    """A progress bar in bytes; silent where the output is a file or a pipe."""
+class _Bar:
+    """A progress bar; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
-        self.name = label
+        self.label = label
         self.bar = None
         if hidden or not console.is_terminal:
             return
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         said = TextColumn("{task.description}", markup=False)
-        columns = (said, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=console, transient=True)
+        columns = (said, BarColumn(), *self._columns(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True)
         self.task = self.bar.add_task(visible(label), total=None)
 
-    def __enter__(self) -> "Bytes":
+    def _columns(self) -> "tuple[ProgressColumn, ...]":
+        """What says how far it is."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         if self.bar is not None:
             self.bar.start()
         return self
@@ -124,6 +130,15 @@ class Bytes:
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+
+class Bytes(_Bar):
+    """A progress bar in bytes."""
+
+    def _columns(self) -> "tuple[ProgressColumn, ...]":
+        from rich.progress import DownloadColumn, TransferSpeedColumn
+
+        return DownloadColumn(), TransferSpeedColumn()
 
     def __call__(self, done: int, total: int, name: str) -> None:
         if self.bar is not None:
@@ -133,39 +148,22 @@ class Bytes:
         """One file after the other, each by its name."""
         if self.bar is None:
             return
-        if name != self.name:
-            self.name = name
+        if name != self.label:
+            self.label = name
             self.bar.reset(self.task, description=visible(name), total=total)
         self.bar.update(self.task, completed=done, total=total)
 
 
-class Steps:
-    """A progress bar in steps; silent where the output is a file or a pipe."""
+class Steps(_Bar):
+    """A progress bar in steps."""
 
-    def __init__(self, label: str, *, hidden: bool = False):
-        self.label = visible(label)
-        self.bar = None
-        if hidden or not console.is_terminal:
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+    def _columns(self) -> "tuple[ProgressColumn, ...]":
+        from rich.progress import MofNCompleteColumn
 
-        said = TextColumn("{task.description}", markup=False)
-        columns = (said, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=console, transient=True)
-        self.task = self.bar.add_task(self.label, total=None)
-
-    def __enter__(self) -> "Steps":
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        return (MofNCompleteColumn(),)
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:
         if self.bar is None:
             return
         said = self.label if loss is None else f"{self.label}, loss {loss:.4g}"
-        self.bar.update(self.task, completed=step, total=steps, description=said)
+        self.bar.update(self.task, completed=step, total=steps, description=visible(said))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmgrid.cli.session import Session
     from mmgrid.grid.cells.cell import Cell
     from mmgrid.grid.standing.time_left import TimeLeft
+    from mmgrid.runners import RunOutcome
     from mmgrid.runners.crew import Crew
 
 _WATCH_SECONDS = 2.0
@@ -79,14 +80,21 @@ def run(
     took = duration(time.monotonic() - started)
     draw.say(f"{len(outcome.built)} built, {len(outcome.present)} already there, in {took}")
     if not outcome.complete:
-        for culprit in dict.fromkeys(outcome.blocked.values()):
-            names = [name for name, above in outcome.blocked.items() if above == culprit]
-            draw.say(("blocked", "yellow"), f" by {culprit}: {', '.join(names)}")
-        draw.say(
-            (f"{len(outcome.failed)} failed", "red"),
-            f", {len(outcome.blocked)} blocked; finished cells are kept: fix the problem and run again",
-        )
+        _say_blocked(outcome)
         raise typer.Exit(1)
+
+
+def _say_blocked(outcome: "RunOutcome") -> None:
+    """Print which cells are blocked by which, and how many have failed."""
+    from mmgrid.cli import draw
+
+    for culprit in dict.fromkeys(outcome.blocked.values()):
+        names = [name for name, above in outcome.blocked.items() if above == culprit]
+        draw.say(("blocked", "yellow"), f" by {culprit}: {', '.join(names)}")
+    draw.say(
+        (f"{len(outcome.failed)} failed", "red"),
+        f", {len(outcome.blocked)} blocked; finished cells are kept: fix the problem and run again",
+    )
 
 
 def _stream(cells: "Sequence[Cell]", session: "Session", crew: "Crew", left: "TimeLeft") -> None:

@@ -102,10 +102,12 @@ def print_verification(found: Verification) -> None:
 
 
 def formulas(methods: Iterable[Method]) -> list[dict[str, str]]:
+    """Name and formula of each method."""
     return [{"method": method.name, "formula": method.formula} for method in methods]
 
 
 def print_formulas(rows: Sequence[dict[str, str]]) -> None:
+    """Print `formulas`, a method a line."""
     width = max(len(row["method"]) for row in rows)
     for row in rows:
         draw.say(f"{row['method']:{width}}  {row['formula']}", hang=width + 2)
@@ -127,6 +129,7 @@ def method_facts(method: Method) -> dict[str, Any]:
 
 
 def print_method(facts: dict[str, Any]) -> None:
+    """Print `method_facts`."""
     for line in facts["about"].splitlines():
         draw.say(line)
     draw.say("")

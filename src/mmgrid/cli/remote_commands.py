@@ -12,6 +12,7 @@ import typer
 from mmgrid.cli.completion import grid_files
 from mmgrid.cli.help import App
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
+from mmgrid.cli.store_commands import say_damaged, say_foreign
 from mmgrid.quantities import size
 
 if TYPE_CHECKING:
@@ -138,11 +139,8 @@ def verify(
             {"url": place.shown, "cells": len(found.cells), "bytes": found.bytes, "damaged": damaged, **more}
         )
     else:
-        for folder, lines in found.damaged.items():
-            for line in lines:
-                draw.say(("damaged", "red"), f" {folder}: {line}")
-        for path in foreign:
-            draw.say(("foreign", "yellow"), f" {path}: is not the store's; move it elsewhere")
+        say_damaged(found.damaged)
+        say_foreign(foreign)
         for folder in found.unfinished:
             draw.say(("unfinished", "dim"), f" {folder}: has no record yet; the same push goes on with it")
         if found.damaged:

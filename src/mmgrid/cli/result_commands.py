@@ -39,7 +39,6 @@ def results(
     --json prints every row, metric and group with all digits.
     """
     from mmgrid.cli import draw
-    from mmgrid.cli.numbers import short_number
     from mmgrid.cli.session import Session
     from mmgrid.evaluation import DEFAULT_METRICS, GROUPS
     from mmgrid.grid.standing.results import results_table
@@ -65,6 +64,21 @@ def results(
     if as_json:
         draw.print_json(table.to_dicts())
         return
+    _print_scores(session, table, group, metrics)
+    if (stored := stored_changes(session.records)) is not None:
+        draw.say(
+            f"{stored.number} checkpoints are stored as changes in {stored.bits} bits: {size(stored.bytes)} in place of "
+            f"{size(stored.plain_bytes)}; {100 * stored.least_error:.2g}–{100 * stored.most_error:.2g} % of a change is lost"
+        )
+    if session.grid.spec.merges or session.grid.spec.families:
+        print_merges(session, group, metric or ())
+
+
+def _print_scores(session: Any, table: Any, group: str, metrics: Sequence[str]) -> None:
+    """Print a line per model, with the values of some metrics for a group of users."""
+    from mmgrid.cli import draw
+    from mmgrid.cli.numbers import short_number
+
     cells: dict[tuple[Any, ...], dict[str, Any]] = {}
     several_seeds = len(session.grid.spec.all_seeds) > 1
     for row in table.filter(table["group"] == group).to_dicts():
@@ -79,13 +93,6 @@ def results(
     ]
     title = f"{session.grid.spec.name}, group {group}: percent, with 95 % bootstrap intervals"
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
-    if (stored := stored_changes(session.records)) is not None:
-        draw.say(
-            f"{stored.number} checkpoints are stored as changes in {stored.bits} bits: {size(stored.bytes)} in place of "
-            f"{size(stored.plain_bytes)}; {100 * stored.least_error:.2g}–{100 * stored.most_error:.2g} % of a change is lost"
-        )
-    if session.grid.spec.merges or session.grid.spec.families:
-        print_merges(session, group, metric or ())
 
 
 def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """The command `verify`: compares the files of built cells with their records."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,12 +73,10 @@ def verify(
         draw.print_json({"store": str(found.root), "cells": len(cells), "bytes": total, "damaged": damaged, **more})
     else:
         for folder, lines in problems.items():
-            for line in lines:
-                draw.say(("damaged", "red"), f" {names[folder]}: {line}")
+            say_damaged({names[folder]: lines})
             if moved := aside.get(folder):
                 draw.say(f"set aside: {moved}")
-        for path in strangers:
-            draw.say(("foreign", "yellow"), f" {path}: is not the store's; move it elsewhere")
+        say_foreign(strangers)
         _say_outcome(len(problems), len(cells), total, set_aside)
     if problems or strangers:
         raise typer.Exit(1)
@@ -97,6 +95,23 @@ def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int
     with ThreadPoolExecutor(available_cores()) as pool:
         found = pool.map(lambda address: store.verify(address, count), cells)
         return {store.folder(address): lines for address, lines in zip(cells, found, strict=True) if lines}
+
+
+def say_damaged(problems: Mapping[str, Iterable[str]]) -> None:
+    """Print a line for each problem of a cell. problems: by the name of the cell, or its folder."""
+    from mmgrid.cli import draw
+
+    for cell, lines in problems.items():
+        for line in lines:
+            draw.say(("damaged", "red"), f" {cell}: {line}")
+
+
+def say_foreign(paths: Iterable[object]) -> None:
+    """Print what lies in a store and is not the store's."""
+    from mmgrid.cli import draw
+
+    for path in paths:
+        draw.say(("foreign", "yellow"), f" {path}: is not the store's; move it elsewhere")
 
 
 def _say_outcome(damaged: int, cells: int, total: int, set_aside: bool) -> None:

@@ -61,7 +61,6 @@ def run_local(
     jobs: int | None = None,
     gpus: Sequence[str] | None = None,
     on_event: EventCallback | None = None,
-    left: TimeLeft | None = None,
     of_grid: Sequence[Cell] | None = None,
 ) -> RunOutcome:
     """Build those of `cells` that are missing in the store, `jobs` at a time, on this machine.
@@ -70,12 +69,12 @@ def run_local(
         cells: upstream first; the upstream of every cell must be among them, except exact weights that none needs.
         jobs: worker processes; None: `default_jobs`.
         gpus: each builds one cell at a time, in a process that sees no other; None: those that this process sees.
-        on_event, left, of_grid: see `run_cells`.
+        on_event, of_grid: see `run_cells`.
 
     Raises:
         ValueError: an upstream cell is not among `cells`.
     """
     gpus = visible_gpus() if gpus is None else gpus
     n_jobs = jobs or default_jobs(grid.spec.threads_per_cell, gpus)
-    left = left or TimeLeft(cells, {}, store, n_jobs, grid, gpus=len(gpus))
+    left = TimeLeft(cells, {}, store, n_jobs, grid, gpus=len(gpus))
     return run_cells(cells, store, LocalCrew(grid, store, n_jobs, gpus), left, on_event=on_event, of_grid=of_grid)
