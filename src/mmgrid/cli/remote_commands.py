@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from mmgrid.cli.completion import grid_files
 from mmgrid.cli.help import App
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
 from mmgrid.cli.store_commands import say_damaged, say_foreign
+from mmgrid.patterns import fits
 from mmgrid.quantities import size
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def verify(
 
 
 def _fitting(only: list[str] | None) -> Callable[[str], bool]:
-    return lambda name: not only or any(fnmatch.fnmatchcase(name, glob) for glob in only)
+    return lambda name: not only or fits(name, only)
 
 
 def _target(what: Path, store: Path | None, settings: list[str] | None) -> tuple[Store, list[Address] | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
 from mmgrid.merging.arrays.names import TOWER_SUFFIX, tower_of
+from mmgrid.patterns import Patterns, fits, listed
 
 Vectors = Literal["own", "part"]
 
@@ -107,12 +107,11 @@ class PartRule(_Options):
         part: for them.
     """
 
-    tensors: str | tuple[str, ...]
+    tensors: Patterns
     part: Part
 
     def fits(self, name: str) -> bool:
-        patterns = (self.tensors,) if isinstance(self.tensors, str) else self.tensors
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        return fits(name, listed(self.tensors))
 
 
 class PartChoice(_Options):
@@ -137,8 +136,7 @@ class PartChoice(_Options):
         """Says which rule or tower is for none of the tensors of these names; None if each is for some."""
         for number, rule in enumerate(self.rules):
             if not any(map(rule.fits, names)):
-                patterns = (rule.tensors,) if isinstance(rule.tensors, str) else rule.tensors
-                return f"rules[{number}]: no tensor is called {' or '.join(patterns)}"
+                return f"rules[{number}]: no tensor is called {' or '.join(listed(rule.tensors))}"
         known = {tower_of(name).removesuffix(TOWER_SUFFIX) for name in names}
         lacking = sorted(self.towers.keys() - known)
         return f"towers: there is no tower {lacking[0]}" if lacking else None

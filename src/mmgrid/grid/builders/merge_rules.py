@@ -3,13 +3,13 @@
 `own` tensors are the served domain's: the source itself with weight 1, or else that model as a base with a delta of zero.
 """
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmgrid.merging import MergeError
 from mmgrid.merging.arrays.names import OUTSIDE, layer_of
+from mmgrid.patterns import fits
 
 OWN = "own"  # the role of the served domain's model
 
@@ -45,7 +45,7 @@ def patterns_of(rule: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         MergeError: the models have no such tensor.
     """
     patterns, layers = rule.get("tensors", ["*"]), rule.get("layers")
-    fitting = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    fitting = [name for name in names if fits(name, patterns)]
     if not fitting:
         raise MergeError(f"rules: no tensor is called {' or '.join(patterns)}; the models have {names[0]}, …")
     if layers is None:

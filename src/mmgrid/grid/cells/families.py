@@ -17,6 +17,7 @@ from mmgrid.grid.file.families import Family
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.merges import BACKBONE, place_of
 from mmgrid.paradigms import PARADIGMS
+from mmgrid.patterns import listed
 
 if TYPE_CHECKING:
     from mmgrid.families.parts import PartChoice
@@ -138,8 +139,5 @@ def part_values(parts: PartChoice, towers: Mapping[str, tuple[str, ...]]) -> dic
     rules += [(towers[name], parts.towers[name]) for name in sorted(parts.towers)]
     return {
         "part": recipe_values(parts.part),
-        "rules": [
-            {"tensors": [tensors] if isinstance(tensors, str) else list(tensors), "part": recipe_values(part)}
-            for tensors, part in rules
-        ],
+        "rules": [{"tensors": [*listed(tensors)], "part": recipe_values(part)} for tensors, part in rules],
     }

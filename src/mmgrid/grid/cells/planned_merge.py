@@ -15,6 +15,7 @@ from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.merges import drawn_by
 from mmgrid.grid.file.merges import BACKBONE, HISTORICAL, LAYERS, NEUTRAL, OTHERS, OWN, PHASES, Merge, Rule, Settings
 from mmgrid.paradigms import PARADIGMS
+from mmgrid.patterns import listed
 
 if TYPE_CHECKING:
     from mmgrid.grid.cells.general_merges import GeneralMerges
@@ -257,7 +258,7 @@ class PlannedMerge:
     def _where(self, place: str, settings: Settings) -> dict[str, Any]:
         """The tensors that settings are for: patterns of their names, their layers, or both."""
         if isinstance(settings, Rule):
-            return {"tensors": [settings.tensors] if isinstance(settings.tensors, str) else list(settings.tensors)}
+            return {"tensors": [*listed(settings.tensors)]}
         kind, _, name = place.partition(".")
         towers = PARADIGMS[self.paradigm].towers
         if kind == "towers":

@@ -23,6 +23,7 @@ from pydantic import (
 
 from mmgrid.frozen import Frozen, each_once
 from mmgrid.grid.file.names import folder_name
+from mmgrid.patterns import Patterns
 
 
 def _scale(value: Any) -> float | tuple[float, ...]:
@@ -71,7 +72,7 @@ class Settings(Frozen):
 class Rule(Settings):
     """Settings for the tensors whose names fit a pattern."""
 
-    tensors: str | tuple[str, ...] = Field(description="a pattern of names, or several")
+    tensors: Patterns = Field(description="a pattern of names, or several")
 
 
 def _written_out(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """A grid and its store: the cells of the grid, and which of them are built. Every command on a grid starts here."""
 
 import difflib
-import fnmatch
 import logging
 import shlex
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from mmgrid.grid.cells.stored import needed
 from mmgrid.grid.file.load import Grid, GridError, load_grid
 from mmgrid.grid.standing.state import CellState, cell_states, is_built, survey
 from mmgrid.grid.standing.store_place import store_of_grid
+from mmgrid.patterns import fits
 from mmgrid.store import Record, Store, StoreError
 from mmgrid.store.places import DIGESTS_FILE
 from mmgrid.studies.registry import STUDIES
@@ -129,7 +129,7 @@ class GridStore:
         """
         if not only:
             return self.cells
-        fitting = [cell for cell in self.cells if any(fnmatch.fnmatchcase(cell.name, glob) for glob in only)]
+        fitting = [cell for cell in self.cells if fits(cell.name, only)]
         if not fitting:
             raise GridError(f"--only {' '.join(only)}: no cell matches; `mmgrid plan` lists all cells")
         wanted = set(with_upstream(fitting))

@@ -4,7 +4,6 @@ A merge that is the same for all of its domains is one model; tensors that are e
 domain, count for every domain. A family is its shared model, and the parts of the domains.
 """
 
-import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmgrid.grid.cells.fingerprint import canonical
 from mmgrid.grid.file.merges import BACKBONE
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.merging.models.sources import open_source
+from mmgrid.patterns import fits
 from mmgrid.store import Record, Store
 from mmgrid.studies.kept_tables import JOINT, MERGES, ONE_MERGE, VARIANT, ServedSize
 
@@ -125,7 +125,7 @@ def _own_tensors(merge: Mapping[str, Any], names: Sequence[str]) -> set[str]:
     found, left = set[str](), set(names)
     for rule in merge.get("rules", ()):
         patterns = patterns_of(rule, names)
-        fitting = {name for name in left if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+        fitting = {name for name in left if fits(name, patterns)}
         found |= fitting if rule.get("own") else set()
         left -= fitting
     return found

@@ -142,7 +142,7 @@ def _settings(recipe: MergeRecipe) -> str:
 def _rules(recipe: MergeRecipe) -> str:
     rows = ["| tensors | settings |", "|---|---|"]
     for rule in recipe.rules:
-        patterns = (rule.tensors,) if isinstance(rule.tensors, str) else rule.tensors
+        patterns = rule.patterns
         shown = ", ".join(f"`{pattern}`" for pattern in patterns[:3]) + (
             f" and {len(patterns) - 3} more" if len(patterns) > 3 else ""
         )

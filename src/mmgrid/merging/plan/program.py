@@ -1,6 +1,5 @@
 """The program of a merge: which method, with which weights, scale, options and base, computes each tensor."""
 
-import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from mmgrid.merging.methods import Method
 from mmgrid.merging.methods.stages import Stage
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.plan.statistics import check_statistics
+from mmgrid.patterns import fits
 
 Scale = float | Sequence[float]
 
@@ -43,7 +43,7 @@ class AppliedMethod:
         return tuple(zip(*self.stages, strict=True))
 
     def fits(self, tensor: str) -> bool:
-        return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.match)
+        return fits(tensor, self.match)
 
     @property
     def on_deltas(self) -> bool:

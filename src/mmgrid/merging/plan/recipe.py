@@ -6,7 +6,6 @@ result depends only on the contents of the sources and not on their paths.
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.file_kinds import impostor
 from mmgrid.merging.plan.block_layout import Action
 from mmgrid.merging.plan.vocabulary import TokenRow, VocabularyChoice
+from mmgrid.patterns import Pattern, Patterns, fits, listed
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scale = Finite | tuple[Finite, ...]
@@ -85,7 +85,7 @@ class MergeRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tensors: str | tuple[str, ...]
+    tensors: Patterns
     method: str | None = None
     options: dict[str, JsonValue] | None = None
     scale: Scale | None = None
@@ -94,10 +94,10 @@ class MergeRule(BaseModel):
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        return (self.tensors,) if isinstance(self.tensors, str) else self.tensors
+        return listed(self.tensors)
 
     def fits(self, tensor: str) -> bool:
-        return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.patterns)
+        return fits(tensor, self.patterns)
 
 
 class MergeRecipe(BaseModel):
@@ -136,7 +136,7 @@ class MergeRecipe(BaseModel):
     dtype: OutputType = "source"
     options: dict[str, JsonValue] = {}
     rules: tuple[MergeRule, ...] = ()
-    blocks: dict[str, Action] = {}
+    blocks: dict[Pattern, Action] = {}
     companions: str | None = None
     allow_config_mismatch: bool = False
     vocabulary: VocabularyChoice | None = None
