@@ -1,6 +1,7 @@
 """Digests, and the cache that avoids hashing large files again."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -129,3 +130,14 @@ def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path, hashed: list[
     os.utime(other, (1, 1))
     other.replace(raw)
     assert cache.sha256(raw) == hashlib.sha256(b"abe").hexdigest()
+
+
+@pytest.mark.parametrize("written", [5, None, ["x"], "..", "xyz"])
+def test_what_is_no_digest_is_not_remembered(tmp_path: Path, hashed: list[Path], written: object) -> None:
+    raw, cache = tmp_path / "raw.csv", DigestCache(tmp_path / "digests.json")
+    raw.write_bytes(b"abc")
+    os.utime(raw, LONG_AGO)
+    cache.sha256(raw)
+    cache.path.write_text(json.dumps({str(raw): json.loads(cache.path.read_text())[str(raw)] | {"sha256": written}}))
+    assert cache.sha256(raw) == ABC
+    assert len(hashed) == 2

@@ -269,3 +269,11 @@ def test_a_tracked_cell_is_the_same_and_holds_nothing_of_the_tracker(built, tmp_
     assert copy.store.record(cell.address).files == straight.files
     (file,) = copy.root.rglob("*tfevents*")
     assert file.parent == logs_folder(copy.root) / "tensorboard" / cell.address.folder
+
+
+def test_a_line_of_a_log_without_an_end_comes_in_pieces(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_bytes(b"x" * 3_000_000 + b"\nend")
+    pieces = list(read_log(log))
+    assert b"".join(pieces) == log.read_bytes()
+    assert max(map(len, pieces)) < 1_200_000

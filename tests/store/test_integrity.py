@@ -121,3 +121,8 @@ def test_only_damaged_cells_are_set_aside(store: Store) -> None:
     (folder / "record.json").write_bytes(b"{")
     assert store.set_aside(folder) is not None
     assert len(store.leftovers()) == 2
+
+
+def test_a_folder_that_a_link_adds_is_not_in_the_record(store: Store, tmp_path: Path) -> None:
+    (store.folder(BOOKS) / "more").symlink_to(tmp_path)
+    assert store.verify(BOOKS) == [f"{store.folder(BOOKS)}/more: is not in the record"]

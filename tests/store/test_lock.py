@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from mmgrid.store import lock as lock_module
-from mmgrid.store.lock import Holder, Lock, holder, is_live, try_lock
+from mmgrid.store.lock import Holder, Lock, holder, is_debris, is_live, try_lock
 
 
 @pytest.fixture
@@ -120,6 +122,45 @@ def test_an_incomplete_lock_file_is_judged_by_its_age(path: Path) -> None:
     assert try_lock(path) is None
     os.utime(path, (1, 1))
     _taken(path).release()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\x00\x1f",
+        b"[" * 4000,
+        b'{"host": 1, "machine": [], "pid": "x", "start": null, "token": {}}',
+        b'"text"',
+        *(
+            b'{"host": "HOST", "machine": "SPACE", "pid": %s, "start": "1", "token": "t"}' % pid
+            for pid in (b"-1", b"1e9", b"true")
+        ),
+    ],
+)
+def test_a_lock_that_names_nobody_is_judged_by_its_age(path: Path, text: bytes) -> None:
+    own = _own_holder(path)
+    path.write_bytes(text.replace(b"HOST", own.host.encode()).replace(b"SPACE", own.machine.encode()))
+    assert holder(path) is None
+    assert try_lock(path) is None
+    os.utime(path, (1, 1))
+    _taken(path).release()
+
+
+def test_a_lock_of_the_future_ages_from_now_on(path: Path) -> None:
+    path.write_bytes(b"")
+    os.utime(path, (2**32, 2**32))
+    assert try_lock(path) is None
+    assert abs(path.stat().st_mtime - time.time()) < 3600
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_nobodys_lock(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    assert try_lock(path) is None
+    os.utime(path, (1, 1), follow_symlinks=False)
+    _taken(path).release()
+    assert [left for left in path.parent.iterdir() if not is_debris(left)] == []
 
 
 def test_the_heartbeat_touches_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

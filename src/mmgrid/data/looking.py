@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import RawDomain
 from mmgrid.data.readers import READERS, Columns, TableOptions, tables
 from mmgrid.data.readers.datasets_folder import IncompleteError
@@ -165,29 +165,29 @@ def _described(name: str, root: Path, domains: tuple[str, ...], pattern: str | N
     assert isinstance(reader, Layout)
     logs, items = reader.files(root, domains[0], TableOptions(interactions=pattern))
     present = tables.column_names(logs[0])
-    named = {role: given.get(role) or guess_column(present, role) for role in (*_ROLES, "domain")}
-    named["time"] = named["time"] or _time_by_value(logs[0], [name for name in present if name not in named.values()])
+    roles = {role: given.get(role) or guess_column(present, role) for role in (*_ROLES, "domain")}
+    roles["time"] = roles["time"] or _time_by_value(logs[0], [name for name in present if name not in roles.values()])
     for role in _ROLES:
-        if named[role] is None:
+        if roles[role] is None:
             raise DataError(
-                f"{logs[0]}: cannot tell which column is the {role}; it has {', '.join(present)}: name it by "
+                f"{logs[0]}: cannot tell which column is the {role}; it has {named(present)}: name it by "
                 f"--column {role}=NAME"
             )
-    goods = None if items else _table_of_items(root, logs, str(named["item"]))
+    goods = None if items else _table_of_items(root, logs, str(roles["item"]))
     texts = tables.column_names((items or [goods or logs[0]])[0])
-    named |= {role: given.get(role) or guess_column(texts, role) for role in ("title", "description")}
-    if texts != present and named["item"] not in texts:
-        named["id"] = given.get("id") or guess_column(texts, "id")
-    if len(domains) == 1 and named["domain"] is not None:
-        values = _values(logs, named["domain"])
+    roles |= {role: given.get(role) or guess_column(texts, role) for role in ("title", "description")}
+    if texts != present and roles["item"] not in texts:
+        roles["id"] = given.get("id") or guess_column(texts, "id")
+    if len(domains) == 1 and roles["domain"] is not None:
+        values = _values(logs, roles["domain"])
         if 1 < len(values) <= _MOST_DOMAINS or "domain" in given:
             place = domains[0] if name == "datasets" else logs[0].relative_to(root).as_posix()
             domains, pattern = tuple(values), pattern or place
         else:
-            named["domain"] = None
+            roles["domain"] = None
     elif "domain" not in given:
-        named["domain"] = None
-    known = {role: column for role, column in named.items() if column is not None}
+        roles["domain"] = None
+    known = {role: column for role, column in roles.items() if column is not None}
     unusual: dict[str, object] = {role: column for role, column in known.items() if column != _USUAL.get(role)}
     options = TableOptions(
         columns=Columns.model_validate(unusual), interactions=pattern, items=goods.name if goods else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, named
 from mmgrid.data.log import Log
 
 INTERACTIONS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
@@ -54,5 +54,5 @@ def require_columns(present: Sequence[str], needed: Sequence[str], source: objec
     if missing:
         raise DataError(
             f"{source}: column{'s' * (len(missing) > 1)} {', '.join(missing)} missing; it has "
-            f"{', '.join(present) or 'none'}, and needs {', '.join(needed)}"
+            f"{named(present) or 'none'}, and needs {', '.join(needed)}"
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, named
 from mmgrid.data.readers import json_lines, tables
 from mmgrid.data.readers.mending import NO_TEXT, listed
 from mmgrid.data.readers.piece import Piece
@@ -77,7 +77,7 @@ def read_users(path: Path) -> UserFile:
     if "user_id" in present and "item_id" in present:
         return UserFile(path, False, "timestamp" in present)
     raise DataError(
-        f"{path}: its columns are {', '.join(present)}; histories need user_id and history (a list of item ids), or "
+        f"{path}: its columns are {named(present)}; histories need user_id and history (a list of item ids), or "
         "user_id and item_id (and timestamp), one row for an interaction"
     )
 

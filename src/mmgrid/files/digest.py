@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -102,6 +103,10 @@ def sha256_files(folder: Path, *, skip: Collection[str] = ()) -> dict[str, dict[
     return dict(sorted(files.items()))
 
 
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{64}", value) is not None
+
+
 @dataclass(frozen=True)
 class Stamp:
     """The state of a file, as far as it shows without reading.
@@ -160,7 +165,7 @@ class DigestCache:
         stamp = Stamp.of(file)
         known = self._known(file, stamp)
         if kind in known:
-            return str(known[kind])
+            return known[kind]
         digest = compute(file)
         now = Stamp.of(file)
         if (now.bytes, now.mtime_ns) != (stamp.bytes, stamp.mtime_ns):
@@ -182,7 +187,7 @@ class DigestCache:
         """What is remembered about a file in this state."""
         entry = self._read().get(str(file))
         if isinstance(entry, dict) and all(entry.get(name) == value for name, value in asdict(stamp).items()):
-            return entry
+            return {name: value for name, value in entry.items() if name not in DIGEST_KINDS or _is_digest(value)}
         return {}
 
     def _read(self) -> dict[str, Any]:

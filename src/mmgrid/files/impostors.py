@@ -4,6 +4,8 @@ A clone without Git LFS, a download through a proxy and an interrupted copy leav
 """
 
 import re
+import stat
+from pathlib import Path
 
 START_BYTES = 512
 """How much of a file's start is enough to tell."""
@@ -28,6 +30,22 @@ def impostor(start: bytes, *, whole: bool = True) -> str | None:
     """
     text = start.removeprefix(_BOM).lstrip().lower()
     return _pointer(text) or _answer(text, whole)
+
+
+def no_file(path: Path) -> str | None:
+    """What stands at a path in place of a file with content, and what to do; None if nothing does."""
+    kinds = {
+        stat.S_ISDIR: "is a folder; name a file in it",
+        stat.S_ISFIFO: "is a named pipe, which cannot be read twice; write it into a file first",
+        stat.S_ISSOCK: "is a socket; name a file",
+        stat.S_ISCHR: "is a device; name a file",
+        stat.S_ISBLK: "is a device; name a file",
+    }
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "is a link that leads to no file; repair or remove it" if path.is_symlink() else None
+    return next((what for is_kind, what in kinds.items() if is_kind(mode)), None)
 
 
 def _pointer(text: bytes) -> str | None:

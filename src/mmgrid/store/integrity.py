@@ -49,7 +49,9 @@ def verify_files(folder: Path, record: Record, progress: Callable[[int], None] |
         problem = problem or _content(folder / relative, entry, progress)
         problems += [problem] if problem else []
     present = {
-        (Path(parent) / name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names
+        (Path(parent) / name).relative_to(folder).as_posix()
+        for parent, folders, names in os.walk(folder)
+        for name in (*names, *(name for name in folders if (Path(parent) / name).is_symlink()))
     }
     extra = sorted(present - record.files.keys() - {RECORD_FILE})
     return problems + [f"{folder / relative}: is not in the record" for relative in extra]

@@ -21,8 +21,10 @@ import logging
 import os
 import secrets
 import socket
+import stat
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,23 +180,37 @@ def _create(path: Path, beat_seconds: float) -> Lock | None:
 
 def _look(path: Path) -> _Seen | None:
     try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):  # a folder, link or pipe: nobody's lock, and not to be opened
+            return _Seen(None, b"", status.st_ino, status.st_mtime_ns)
         with path.open("rb") as stream:
             text = stream.read(4096)
             status = os.fstat(stream.fileno())
     except FileNotFoundError:
         return None
+    return _Seen(_named(text), text, status.st_ino, status.st_mtime_ns)
+
+
+def _named(text: bytes) -> Holder | None:
+    """The holder that a lock names; None for a text that names none."""
     try:
         found = Holder(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
-        found = None
-    return _Seen(found, text, status.st_ino, status.st_mtime_ns)
+        return None
+    texts = (found.host, found.machine, found.start, found.token, found.since)
+    right = all(isinstance(value, str) for value in texts) and type(found.pid) is int and 0 < found.pid < 1 << 31
+    return found if right else None
 
 
 def _is_stale(path: Path, seen: _Seen, stale_seconds: float) -> bool:
     alive = None if seen.holder is None else _is_alive(seen.holder)
     if alive is not None:
         return not alive
-    return _file_system_now(path) - seen.touched > stale_seconds * 1e9
+    age = _file_system_now(path) - seen.touched
+    if age < -stale_seconds * 1e9:  # of a clock that was wrong: from now on it ages like any other
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.utime(path, follow_symlinks=False)
+    return age > stale_seconds * 1e9
 
 
 def _take_aside(path: Path, seen: _Seen) -> bool:
@@ -209,7 +225,8 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
             raise
         return False  # its holder has it open, so it lives
     if _look(aside) == seen:
-        aside.unlink()
+        with contextlib.suppress(OSError):  # a folder stays, among the leftovers
+            aside.unlink()
         return True
     # A different lock: put it back, unless yet another process has created one by now (link, unlike rename, never
     # replaces). The process that loses finds out through held().
@@ -229,6 +246,8 @@ def _file_system_now(path: Path) -> int:
     try:
         probe.write_bytes(b"")
         return probe.stat().st_mtime_ns
+    except OSError:  # nobody takes over a lock in a folder that cannot be written
+        return time.time_ns()
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()

@@ -14,6 +14,7 @@ from mmgrid.store.places import LOGS_FOLDER, listed
 
 LOG_SUFFIX = ".log"
 _PIECE_BYTES = 1 << 16
+_LONGEST_LINE_BYTES = 1 << 20  # a longer one comes in pieces
 
 
 def logs_folder(root: Path) -> Path:
@@ -46,7 +47,7 @@ def remove_log(root: Path, address: Address) -> None:
 
 
 def read_log(log: Path) -> Iterator[bytes]:
-    """The content of a log, in pieces that end with a whole line, except perhaps the last."""
+    """The content of a log, in pieces that end with a whole line, except perhaps the last and those of very long lines."""
     return follow_log(log, lambda: False, lambda: None)
 
 
@@ -63,6 +64,9 @@ def follow_log(log: Path, is_building: Callable[[], bool], wait: Callable[[], No
                 whole, newline, rest = (rest + piece).rpartition(b"\n")
                 if newline:
                     yield whole + newline
+                if len(rest) > _LONGEST_LINE_BYTES:
+                    yield rest
+                    rest = b""
             if not going_on:
                 break
             wait()

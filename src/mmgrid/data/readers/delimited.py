@@ -6,6 +6,7 @@ columns that are asked for. In RecBole's atomic files the header holds `name:typ
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
@@ -23,6 +24,8 @@ from mmgrid.data.readers.repairs import Repairs
 from mmgrid.files.damaged_tables import DAMAGED
 
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
+_SAID_BYTES = 16
 _ATOMIC = (".inter", ".item", ".user")
 
 
@@ -107,15 +110,18 @@ def _header(path: Path, wanted: tuple[str, ...], encoding: str | None) -> tuple[
     """The separator, and the names in the first line."""
     first = ""
     for block in blocks(path, 1 << 16, encoding=encoding, skip=unsaid):
-        first = block.data.decode(errors="replace").lstrip("\r\n")
+        first = block.data.decode(errors="replace").lstrip("\r\n\ufeff")
         if first:
             break
     if "\r" in first and "\n" not in first:
         raise DataError(f"{path}: its lines end with CR alone; save it with the line ends of Unix or Windows")
     plain = "\t" if ".tsv" in path.name or _is_atomic(path) else ","
+    said = _SAID.match(first)  # the first line of what Excel wrote may say how values are separated
+    first = first[said.end() :] if said else first
     best: tuple[int, str, list[str]] = (-1, plain, [])
     for separator in (plain, *_SEPARATORS):
-        names = [name.strip() for name in next(csv.reader(io.StringIO(first, newline=""), delimiter=separator), [])]
+        row = next(csv.reader(io.StringIO(first, newline=""), delimiter=separator), [])
+        names = [name.strip().strip("\ufeff") for name in row]
         if _is_atomic(path):
             names = [name.partition(":")[0] for name in names]
         score = sum(name in names for name in wanted) if wanted else len(names) - 1
@@ -132,12 +138,15 @@ def _after_header(block: Block, separator: str) -> Block:
     """The block without its first row, in which a quoted name may hold line breaks."""
     data = block.data
     lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace", newline="")  # decodes only what is read
+    said = _SAID.match(data[:_SAID_BYTES].decode(errors="replace")) is not None
+    if said:
+        lines.readline()
     reader = csv.reader(lines, delimiter=separator)
     next(reader, None)
-    place = 0
-    for _ in range(reader.line_num):
+    place, number = 0, reader.line_num + said
+    for _ in range(number):
         place = data.find(b"\n", place) + 1 or len(data)
-    return Block(block.first_line + reader.line_num, data[place:])
+    return Block(block.first_line + number, data[place:])
 
 
 def _without_blank_start(block: Block) -> Block:
@@ -258,7 +267,7 @@ def _check_text(path: Path, line: int, text: str) -> None:
 def _check_length(path: Path, line: int, fields: list[str], header: list[str], separator: str) -> None:
     if len(fields) != len(header):
         raise DataError(
-            f"{path}:{line}: {len(fields)} values for {len(header)} columns ({', '.join(header)}) in "
+            f"{path}:{line}: {len(fields)} values for {len(header)} columns ({named(header)}) in "
             f"{separator.join(fields)[:80]!r}; fix or remove the row, or put quotes around values that hold "
             f"{_SEPARATORS[separator]}"
         )

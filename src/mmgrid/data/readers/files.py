@@ -1,6 +1,8 @@
 """A domain from its files: those of interactions and, if there are any, those of items."""
 
+import re
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import polars as pl
 
 from mmgrid.data.calendar import DAY_MS
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, short
 from mmgrid.data.numbering import Numbered, all_distinct
 from mmgrid.data.raw import ITEMS, RawDomain
 from mmgrid.data.readers import json_lines, tables
@@ -24,6 +26,11 @@ from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.side_by_side import Turn, in_order
 from mmgrid.data.readers.values import NO_ID, ids, texts
 from mmgrid.machine.freed_memory import release_freed
+
+_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_AROUND = re.compile(
+    r"^[\s='\"`\u00ad\u200b-\u200f\u2018-\u201d\u2060\ufeff]+|[\s'\"`\u00ad\u200b-\u200f\u2018-\u201d\u2060\ufeff]+$"
+)
 
 
 def read_files(
@@ -215,11 +222,12 @@ def _do_not_meet(log: Path, wanted: pl.Series, item_files: Sequence[Path], optio
                 if _plain(there) in lost:
                     raise DataError(
                         f"{item_files[0]}: contains none of the items in {log} as they are written there: "
-                        f"{lost[_plain(there)]!r} there is {there!r} here. {_why_unlike(lost[_plain(there)], there)}"
+                        f"{_shown(lost[_plain(there)])} there is {_shown(there)} here. "
+                        f"{_why_unlike(lost[_plain(there)], there)}"
                     )
     raise DataError(
         f"{item_files[0]}: contains none of the items in {log}; do the two files belong together? "
-        f"An item there is {wanted[0]!r}" + (f", and here {shown!r}" if shown else "")
+        f"An item there is {_shown(wanted[0])}" + (f", and here {_shown(shown)}" if shown else "")
     )
 
 
@@ -229,15 +237,29 @@ def _why_unlike(one: str, other: str) -> str:
         return "One of them has spaces around it; remove them"
     if one.strip().upper() == other.strip().upper():
         return "Capital letters count; write both alike"
+    if _bare(one) == _bare(other):
+        return "One of them has quotes or invisible characters around it; remove them"
+    if unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other):
+        return "Their accents or letters are other characters that look alike; write both in one form (NFC)"
     return (
         "A tool took ids for numbers, so that they lost leading zeros or became fractions; write both as texts "
         "(pandas: dtype=str)"
     )
 
 
+def _shown(text: str) -> str:
+    """An id for an error, with characters that cannot be seen, or look like others, as escapes."""
+    return short(ascii(text) if _HIDDEN.search(text) or unicodedata.normalize("NFKC", text) != text else repr(text))
+
+
+def _bare(text: str) -> str:
+    """An id without quotes, signs of Excel, spaces and invisible characters around it."""
+    return _AROUND.sub("", text)
+
+
 def _plain(text: str) -> str:
     """An id without what tools lose or add that take it for a number: zeros at its start, a fraction, an exponent."""
-    text = text.strip()
+    text = unicodedata.normalize("NFKC", _bare(text))
     try:
         number = float(text)
     except ValueError:

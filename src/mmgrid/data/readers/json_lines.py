@@ -22,6 +22,7 @@ from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.typed_lines import TypedLines
 
+_FIRST = 10  # objects that show which keys there are
 _BEGINS_ARRAY = re.compile(rb"\s*\[\s*(?:\{|$)")
 _WRITTEN_CONTROL = re.compile(rb"\\(?:u00[0189]|u007[fF]|[bf])")  # others below 128 stand in no text of JSON
 _LATE_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
@@ -113,10 +114,19 @@ def _lines_of(path: Path, number: int, repairs: Repairs, rows: Sequence[int]) ->
 
 
 def first_keys(path: Path) -> list[str]:
-    """The keys of the first object; empty if the file is empty. Raises DataError if the first line is broken."""
+    """The keys of the first objects; empty if the file is empty. Raises DataError if all of these lines are broken."""
     for block in blocks(path, 1 << 16, skip=unsaid):
-        for number, line in block.lines():
-            return list(_object(path, number, line))
+        keys: dict[str, None] = {}
+        broken: DataError | None = None
+        for number, line in islice(block.lines(), _FIRST):
+            try:
+                keys |= dict.fromkeys(_object(path, number, line))
+            except DataError as error:
+                broken = broken or error
+        if broken is not None and not keys:
+            raise broken
+        if keys:
+            return list(keys)
     return []
 
 

@@ -65,17 +65,19 @@ def listed(text: str) -> list[str] | None:
         parts = [_whole_characters(part) for part in json.loads(text) if isinstance(part, str)]
     except ValueError:
         # numpy writes ['one' 'two'], which Python would read as one text
-        parts = [_unquoted(part) for part in _PARTS.findall(text) if part[0] in "'\""]
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown escapes
+            parts = [_unquoted(part) for part in _PARTS.findall(text) if part[0] in "'\""]
     return [part for part in parts if part.strip() not in NO_TEXT]
 
 
 def _unquoted(literal: str) -> str:
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unknown escapes
-        try:
-            return _whole_characters(str(ast.literal_eval(literal)))
-        except (SyntaxError, ValueError):  # a line break or a broken escape
-            return literal[1:-1]
+    if "\\" not in literal:
+        return literal[1:-1]
+    try:
+        return _whole_characters(str(ast.literal_eval(literal)))
+    except (SyntaxError, ValueError):  # a line break or a broken escape
+        return literal[1:-1]
 
 
 def _whole_characters(text: str) -> str:

@@ -1,19 +1,23 @@
 """Which columns of a table are user, item, time and texts: the declared ones, or those with the usual names."""
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import polars as pl
 
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import tables
 from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
 from mmgrid.files import safe_segment
+
+_VALUE = re.compile(r"[-+]?[\d.:]+")
+_OTHER_SEPARATOR = re.compile(r"::|\^|~|\|\||\x01| +")
 
 
 @dataclass(frozen=True)
@@ -38,40 +42,40 @@ def names_of(path: Path, options: TableOptions, *, items: bool = False, required
 
     Raises DataError for a column that is missing; it lists those that are there.
     """
-    named = options.columns
-    declared = [named.user, named.item, named.time, named.id, named.title, *(named.description or ()), named.domain]
+    given = options.columns
+    declared = [given.user, given.item, given.time, given.id, given.title, *(given.description or ()), given.domain]
     usual = ("rating", "user_id", "item_id", "parent_asin", "timestamp", "title", "description")
     present = tables.column_names(path, tuple(name for name in (*declared, *usual) if name), options.encoding)
     jsonl = tables.file_format(path) == "jsonl"
     amazon = "parent_asin" in present and "item_id" not in present
-    item = named.item or ("parent_asin" if amazon else "item_id")
+    item = given.item or ("parent_asin" if amazon else "item_id")
     if not items:
         found = Names(
             item,
-            named.user or "user_id",
-            named.time or "timestamp",
-            rating=named.rating or "rating",
-            domain=named.domain,
+            given.user or "user_id",
+            given.time or "timestamp",
+            rating=given.rating or "rating",
+            domain=given.domain,
         )
-        wanted = {"item": item, "user": found.user, "time": found.time, "domain": named.domain}
+        wanted = {"item": item, "user": found.user, "time": found.time, "domain": given.domain}
         if options.min_rating is not None:
             wanted["rating"] = found.rating
         _require(path, present, wanted, options)
         return found
-    if named.id and (required or named.id in present):
-        item = named.id
-    elif named.item and named.item not in present and ("item_id" in present or "parent_asin" in present):
+    if given.id and (required or given.id in present):
+        item = given.id
+    elif given.item and given.item not in present and ("item_id" in present or "parent_asin" in present):
         item = "parent_asin" if amazon else "item_id"  # the table of items has its usual name
-    title = named.title or "title"
-    wanted = {"item": item, "title": title if named.title or (required and not jsonl) else None}
-    wanted |= {f"description.{place}": name for place, name in enumerate(named.description or ())}
+    title = given.title or "title"
+    wanted = {"item": item, "title": title if given.title or (required and not jsonl) else None}
+    wanted |= {f"description.{place}": name for place, name in enumerate(given.description or ())}
     _require(path, present, wanted, options)
-    descriptions = named.description or (("description",) if jsonl or "description" in present else ())
+    descriptions = given.description or (("description",) if jsonl or "description" in present else ())
     return Names(
         item,
         title=title if jsonl or title in present else None,
         descriptions=tuple(descriptions),
-        domain=named.domain if named.domain in present else None,
+        domain=given.domain if given.domain in present else None,
     )
 
 
@@ -105,14 +109,26 @@ def _require(path: Path, present: list[str], wanted: dict[str, str | None], opti
         try:
             require_columns(present, list(names.values()), path)
         except DataError as error:
-            near = guess_column(present, missing[0][0])
-            hint = f'; if {near} is its {missing[0][0]}: columns = {{ {missing[0][0]} = "{near}" }}' if near else ""
-            raise DataError(f"{error}{hint}") from None
+            raise DataError(f"{error}{_hint(present, [role for role, _ in missing])}") from None
     if missing:
         _refuse(path, present, *missing[0])
+
+
+def _hint(present: list[str], missing: list[str]) -> str:
+    """What may help where columns have other names."""
+    near = {role: name for role in missing if (name := guess_column(present, role))}
+    if near:
+        are = ", ".join(f'{role} = "{name}"' for role, name in near.items())
+        means = " and ".join(f"{name} is its {role}" for role, name in near.items())
+        return f"; if {means}: columns = {{ {are} }}"
+    if present and all(_VALUE.fullmatch(name) for name in present):
+        return "; these look like values: the first line has to name the columns"
+    if len(present) == 1 and (found := _OTHER_SEPARATOR.search(present[0])):
+        return f"; separate the values by commas, tabs, semicolons or bars instead of {found[0]!r}"
+    return ""
 
 
 def _refuse(path: Path, present: list[str], role: str, name: str) -> NoReturn:
     near = difflib.get_close_matches(name, present, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; name the right one in `columns` ({role} = …)"
-    raise DataError(f"{path}: has no column {name} ({role}); it has {', '.join(present)}{hint}")
+    raise DataError(f"{path}: has no column {name} ({role}); it has {named(present)}{hint}")

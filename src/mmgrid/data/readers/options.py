@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from mmgrid.data.readers.times import UNITS
+from mmgrid.data.readers.times import UNITS, usable_form
 from mmgrid.frozen import Frozen
 
 _DEFAULTS: dict[str, Any] = {
@@ -55,14 +55,19 @@ class TableOptions(Frozen):
     def _known_unit(cls, unit: str | None) -> str | None:
         if unit is not None and unit not in UNITS and not re.search(r"%[a-zA-Z+]", unit):
             raise ValueError(f'{unit!r} is unknown; known are {", ".join(UNITS)} and forms of dates such as "%d.%m.%Y"')
+        why = usable_form(unit) if unit is not None and "%" in unit else None
+        if why is not None:
+            raise ValueError(f"{unit!r}: {why}")
         return unit
 
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, encoding: str | None) -> str | None:
         try:
-            codecs.getincrementaldecoder(encoding or "utf-8")
-        except LookupError:
+            decoder = codecs.getincrementaldecoder(encoding or "utf-8")()
+            if not isinstance(decoder.decode(b"", final=True), str):
+                raise LookupError
+        except (LookupError, ValueError, TypeError):
             raise ValueError(f'{encoding!r} is unknown; known are "utf-8", "cp1252", "latin-1" and others') from None
         return encoding
 

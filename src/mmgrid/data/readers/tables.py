@@ -3,22 +3,27 @@
 Only the wanted columns are read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import delimited, json_lines
+from mmgrid.data.readers.lines import blocks
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
 from mmgrid.files.damaged_tables import DAMAGED
+from mmgrid.files.impostors import no_file
 from mmgrid.machine.beside import ahead
 
 _ROWS = 1 << 18
+_MOST_ROWS_A_BYTE = 100  # rows of different users or times take a byte or more
+_DEEPEST = 16  # fields of fields that a column can be
 _TEXT = (".csv", ".tsv", ".inter", ".item")
 COMPRESSED = ("", ".gz", ".zst")
 SUFFIXES = {
@@ -42,7 +47,7 @@ def file_format(path: Path) -> str:
 
 
 def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None = None) -> list[str]:
-    """The columns of a table, for JSON lines the keys of the first one.
+    """The columns of a table, for JSON lines the keys of the first ones.
 
     Args:
         wanted: columns that the caller looks for; they decide how the values of a text file are separated.
@@ -51,7 +56,8 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
     """
     kind = file_format(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file; {listing(path.parent)}")
+        other = no_file(path)
+        raise DataError(f"{path}: {other}" if other else f"{path}: no such file; {listing(path.parent)}")
     if kind == "delimited":
         columns = delimited.column_names(path, wanted, encoding)
     elif kind == "jsonl":
@@ -61,8 +67,10 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
             schema = (
                 pl.scan_parquet(path, glob=False).collect_schema() if kind == "parquet" else _arrow(path, None).schema
             )
-            columns = _with_fields(schema)
+            columns = _with_fields(schema, _DEEPEST)
     if not columns:
+        if kind in ("delimited", "jsonl") and any(block.data.strip() for block in blocks(path, encoding=encoding)):
+            raise DataError(f"{path}: its first lines name no columns; get it again")
         raise DataError(f"{path}: the file is empty; get it again")
     return columns
 
@@ -116,22 +124,25 @@ def listing(folder: Path, limit: int = 20) -> str:
 def _readable(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
+    except RecursionError as error:
+        raise DataError(f"{path}: its columns are nested too deeply; write flat ones") from error
     except (*DAMAGED, OSError) as error:
         refuse_impostor(path)
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(path, error) from error
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; get it again") from error
-        raise DataError(f"{path}: cannot be read as {kind} ({error}); get or write the file again") from error
+        why = str(error).strip().partition("\n")[0]
+        raise DataError(f"{path}: cannot be read as {kind} ({why}); get or write the file again") from error
 
 
-def _with_fields(schema: pl.Schema) -> list[str]:
-    """The columns, and after them the fields of nested ones, as in `details.brand`."""
+def _with_fields(schema: Mapping[str, Any], depth: int) -> list[str]:
+    """The columns, and after them the fields of nested ones, as in `details.brand`, down to a depth."""
     nested = [
         f"{name}.{field}"
         for name, dtype in schema.items()
-        if isinstance(dtype, pl.Struct)
-        for field in _with_fields(pl.Schema(dtype.to_schema()))
+        if isinstance(dtype, pl.Struct) and depth
+        for field in _with_fields({field.name: field.dtype for field in dtype.fields}, depth - 1)
     ]
     return [*schema, *(name for name in nested if name not in schema)]
 
@@ -153,12 +164,16 @@ def _parquet(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
     """The columns of a parquet file, some rows at a time."""
     table = pl.scan_parquet(path, glob=False)
     schema = table.collect_schema()
+    rows, size = table.select(pl.len()).collect().item(), path.stat().st_size
+    if rows > max(_ROWS, _MOST_ROWS_A_BYTE * size):
+        raise DataError(
+            f"{path}: has {rows:,} rows in {size:,} bytes, as if made to fill memory; if it is what it should be, divide it"
+        )
     chosen = table.select(_column(schema, name) for name in names)
     if hasattr(chosen, "collect_batches"):
         yield from chosen.collect_batches(maintain_order=True, chunk_size=_ROWS)
         return
-    rows = table.select(pl.len()).collect().item()  # older versions of Polars
-    for start in range(0, rows, _ROWS):
+    for start in range(0, rows, _ROWS):  # older versions of Polars
         yield chosen.slice(start, _ROWS).collect()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from mmgrid.data.calendar import DAY_MS, format_time
-from mmgrid.data.errors import DataError
+from mmgrid.data.errors import DataError, short
 from mmgrid.data.readers.piece import BadRows, Piece
 from mmgrid.data.readers.repairs import Repairs
 
@@ -28,15 +28,28 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _ISO = (
     r"^\s*(\d{4}-\d{2}-\d{2})"
     r"(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
-    r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?\s*$"
+    r"\s*(Z|z|UTC|GMT|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?)?\s*$"
 )
+# Dates before it are first days of other clocks (those of Excel and .NET), or have a year of two digits.
+_FIRST_DATE_MS = -2_208_902_400_000  # 1900-01-02
+# Numbers of seconds to microseconds that were taken for those of a smaller unit become dates before it.
+_MISTAKEN_UNTIL_MS = 31 * DAY_MS
 
 
 _EXPECTED = (
     "seconds, milliseconds or microseconds since 1970, or a date such as 2022-07-01T18:30:00Z; any other form is declared, "
     'as in time_unit = "%d.%m.%Y %H:%M"'
 )
+_HOURS = r"%-?[HIkMSTRsXcr+]"
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
+
+
+# Read as numbers since 1970, all of these would lie in a few months of 1974, 1976, 1990 or the future.
+_DATES_IN_DIGITS = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%3f"}
+_TICKS = {
+    "ticks of .NET": (6.2e17, 6.5e17),
+    "file times of Windows": (1.24e17, 1.42e17),
+}  # 100 ns since the years 1 and 1601
 
 
 @dataclass
@@ -104,14 +117,36 @@ class Times:
         if numbers.null_count() > column.null_count():
             numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
         moments = _of_iso(column) if numbers.null_count() > column.null_count() else numbers
-        if moments.null_count() < numbers.null_count():
+        dates = moments.null_count() < numbers.null_count()
+        piece.refuse(
+            numbers.is_not_null() & moments.is_null() if dates else moments.is_not_null() & numbers.is_null(),
+            lambda row: (
+                f"{self.name} is {_shown(column[row])}, but most of the rows beside it are {'dates' if dates else 'numbers'}; "
+                "write all times in one form"
+            ),
+        )
+        if dates:
             self._add_moments(piece, column, moments, _EXPECTED)
         else:
             self._add_numbers(piece, column, numbers)
 
     def _add_moments(self, piece: Piece, column: pl.Series, moments: pl.Series, expected: str) -> None:
         self._refuse_missing(piece, column, moments, expected)
-        self._append(piece, column, moments.cast(pl.Int64), are_ms=True)
+        moments = moments.cast(pl.Int64)
+        piece.refuse(
+            moments < _FIRST_DATE_MS,
+            lambda row: (
+                f"{self.name} is {_shown(column[row])}, which lies far outside of our time; correct it, or remove the row"
+            ),
+        )
+        piece.refuse(
+            (moments >= 0) & (moments < _MISTAKEN_UNTIL_MS),
+            lambda row: (
+                f"{self.name} is {_shown(column[row])}: dates in January 1970 are numbers whose unit was mistaken (pandas: "
+                'pd.to_datetime(..., unit="s")), or missing ones; correct it, or remove the row'
+            ),
+        )
+        self._append(piece, column, moments, are_ms=True)
 
     def _add_numbers(self, piece: Piece, column: pl.Series, numbers: pl.Series) -> None:
         expected = f"a number of {UNITS[self.unit]}" if self.unit in UNITS else _EXPECTED
@@ -145,6 +180,7 @@ class Times:
         rows = {unit: sum(int(_is_of(values, unit).sum()) for _, values in numbers) for unit in _PER_SECOND}
         best = max(rows.values())
         if best:
+            _refuse_other_clocks(self.name, numbers)
             units = [unit for unit in rows if rows[unit] == best]
             for _, values in numbers if len(units) > 1 else ():
                 firsts = {unit: _is_of(values, unit).arg_max() for unit in units if _is_of(values, unit).any()}
@@ -156,6 +192,8 @@ class Times:
         hint = ""
         if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(int(first))):
             hint = ' (if it is a date: time_unit = "%Y%m%d")'
+        elif 20_000 <= first < 80_000:
+            hint = " (if it is a day as Excel counts them: let Excel write dates as 2022-07-01 18:30:00)"
         why = "is near 1970" if abs(first) < _LEAST_SECONDS else "lies far outside of our time"
         raise DataError(
             f"{piece.place(0)}: {self.name} is {first}, which {why} in every unit{hint}; expected seconds, "
@@ -222,7 +260,7 @@ class Times:
 
 def _shown(value: Any) -> str:
     """A value for an error: a number without quotes, whichever type its block was read as."""
-    return value.strip() if isinstance(value, str) and _NUMBER.fullmatch(value) else repr(value)
+    return short(value.strip()) if isinstance(value, str) and _NUMBER.fullmatch(value) else short(repr(value))
 
 
 def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repairs: Repairs) -> None:
@@ -231,6 +269,32 @@ def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repai
     if not repairs.skip_bad_lines:
         raise bad
     repairs.skip_rows(bad)
+
+
+def _refuse_other_clocks(name: str, numbers: list[tuple[Piece, pl.Series]]) -> None:
+    """Raise DataError if all numbers of a file are those of a clock that does not count from 1970.
+
+    As nanoseconds, or as milliseconds for dates in digits, they would all lie in a few months of another year.
+    """
+    filled = [(piece, values) for piece, values in numbers if values.min() is not None]
+    low = min(float(values.min()) for _, values in filled)  # pyright: ignore[reportArgumentType]
+    high = max(float(values.max()) for _, values in filled)  # pyright: ignore[reportArgumentType]
+    piece, values = filled[0]
+    place = f"{piece.place(0)}: {name} is {values[0]}"
+    for digits, form in _DATES_IN_DIGITS.items():
+        years = low // 10 ** (digits - 4), high // 10 ** (digits - 4)
+        if years[0] >= 1970 and years[1] < 2100 and all(_are_dates(values, digits) for _, values in filled):
+            raise DataError(f'{place}, which looks like a date: declare time_unit = "{form}"')
+    for clock, (least, most) in _TICKS.items():
+        if least <= low and high < most:
+            raise DataError(f"{place}, which looks like the {clock}: convert them to milliseconds since 1970")
+
+
+def _are_dates(numbers: pl.Series, digits: int) -> bool:
+    """Whether all numbers are a year, month, day, hour and minute in digits, such as 202208081830."""
+    month, day, hour, minute = (numbers // 10 ** max(0, digits - end) % 100 for end in (6, 8, 10, 12))
+    right = month.is_between(1, 12) & day.is_between(1, 31) & (hour < 24)
+    return bool((right & (minute < 60) if digits >= 12 else right).all())
 
 
 def _is_of(values: pl.Series, unit: str) -> pl.Series:
@@ -261,10 +325,34 @@ def _of_iso(column: pl.Series) -> pl.Series:
     )["timestamp"]
 
 
+def usable_form(form: str) -> str | None:
+    """Why texts of a form for strptime cannot be read as times; None if they can."""
+    if "%Z" in form:
+        return "names of time zones (%Z) are not known; write offsets such as +02:00 (%z)"
+    if re.search(r"(?<!\.)%f", form):
+        return "write %.f for fractions of a second with their point, or %3f, %6f or %9f for so many digits"
+    moment = 1_660_000_000_000
+    try:
+        text = pl.Series([moment]).cast(pl.Datetime("ms", "UTC")).dt.strftime(_of_chrono(form).replace("%#z", "%z"))
+        read = _of_form(text, form)[0]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        read = None
+    if read is None or abs(read - moment) > (DAY_MS // 24 if re.search(_HOURS, form) else 366 * DAY_MS):
+        return 'a form names year, month and day, and hours by %H, or by %I and %p, as in "%d.%m.%Y %H:%M"'
+    return None
+
+
+def _of_chrono(form: str) -> str:
+    """A form as Python writes it, in the signs of the library that reads it."""
+    return form.replace(".%f", "%.f")
+
+
 def _of_form(column: pl.Series, form: str) -> pl.Series:
     """int64: ms UTC of texts of a form for strptime; null for other texts."""
-    column = column.str.strip_chars()
-    if not re.search(r"%[HIMSTRsX+c]", form):
+    column, form = column.str.strip_chars(), _of_chrono(form)
+    if not re.search(_HOURS, form):
         return column.str.to_date(form, strict=False).dt.epoch("d").cast(pl.Int64) * DAY_MS
+    if not re.search(r"%-?[MTRXcrs+]", form):  # the library needs minutes beside hours
+        column, form = column + " 00", f"{form} %M"
     zone = "UTC" if re.search(r"%z|%#z|%:z|%\+", form) else None
     return column.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms")

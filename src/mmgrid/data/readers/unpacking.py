@@ -7,6 +7,7 @@ zlib (benchmarks/prepare.py).
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,7 @@ class Unpacked:
             self._file = path.open("rb")
         except OSError as error:
             raise unreadable(path, error) from error
+        self._size = os.fstat(self._file.fileno()).st_size
         openers: dict[str | None, Any] = {"gzip": _open_gzip, "zstd": _open_zstd}
         self._stream = _Ahead(openers[self._kind](self._file)) if self._kind else self._file
         self._read_bytes = 0
@@ -74,8 +76,8 @@ class Unpacked:
             data = self._stream.read(size)
         except EOFError as error:
             raise DamagedError(
-                f"{self.path}: the {self._kind} file is cut off after line {line}; get it again (the download or copy "
-                "was incomplete)"
+                f"{self.path}: the {self._kind} file is cut off after line {line}, or other bytes follow its end; get "
+                "it again (the download or copy was incomplete)"
             ) from error
         except _DAMAGED as error:
             refuse_impostor(self.path, self._kind)
@@ -89,6 +91,8 @@ class Unpacked:
             _check_start(self.path, data, unpacked=self._kind is not None)
         self._read_bytes += len(data)
         self._check_ratio(line)
+        if self._size and self._file.tell() > self._size:
+            raise DataError(f"{self.path}: grew while it was read; read it when nothing writes into it any more")
         return data
 
     def _check_ratio(self, line: int) -> None:

@@ -12,6 +12,8 @@ from mmgrid.data.readers.mending import NO_VALUE
 from mmgrid.data.readers.piece import Piece
 
 _ZERO_BYTE = "\0"
+_TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_SHOWN_AS_TEXT = (*_TEXTS, pl.Boolean, pl.Date, pl.Datetime, pl.Time)
 NO_ID = (*NO_VALUE, "\\N")
 """What pandas, Spark and databases write in place of a missing id."""
 _NO_ID_BYTES = max(map(len, NO_ID))
@@ -23,7 +25,7 @@ _EXACT_BELOW_IN_16_BITS = 2**11
 def ids(piece: Piece, name: str) -> pl.Series:
     """A column of ids as text. Raises DataError for a missing one, and for types that are no ids."""
     column = piece.frame[name]
-    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Boolean, pl.Object):
+    if not (column.dtype.is_numeric() or column.dtype in _TEXTS):
         piece.refuse_column(name, f"holds {column.dtype}; expected ids: texts or whole numbers")
     if column.dtype.is_float() or isinstance(column.dtype, pl.Decimal):
         column = _whole(piece, name, column)
@@ -70,18 +72,23 @@ def texts(piece: Piece, name: str, joint: str = "\n") -> pl.Series:
         inner = dtype.inner
         if inner == pl.Null:
             return pl.Series(name, [""] * len(column), dtype=pl.String)
-        if not isinstance(inner, pl.DataType) or inner.is_nested() or inner in (pl.Binary, pl.Object):
+        if not _is_shown_as_text(inner):
             piece.refuse_column(name, f"holds {dtype}; expected texts, or lists of texts")
         if isinstance(dtype, pl.Array):
             column = column.arr.to_list()
-        return column.list.eval(pl.element().cast(pl.String)).list.join(joint, ignore_nulls=True).fill_null("")
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        parts = pl.element().fill_nan(None) if inner.is_float() else pl.element()
+        return column.list.eval(parts.cast(pl.String)).list.join(joint, ignore_nulls=True).fill_null("")
+    if not _is_shown_as_text(dtype):
         piece.refuse_column(name, f"holds {dtype}; expected texts, or lists of texts")
     if dtype.is_float():
         column = column.fill_nan(None)
         if (column.drop_nulls() == column.drop_nulls().round(0)).all():
             column = column.cast(pl.Int64, strict=False)  # numbers that a tool made floats because some are missing
     return column.cast(pl.String).fill_null("")
+
+
+def _is_shown_as_text(dtype: Any) -> bool:
+    return dtype.is_numeric() or dtype in _SHOWN_AS_TEXT
 
 
 def ratings(piece: Piece, name: str) -> pl.Series:
