@@ -174,7 +174,13 @@ def _of_recipes(folder: Path) -> Iterator[Reader]:
 
     yield Reader("recipe", recipe, _text(RECIPE), planned, means=True)
     yield Reader("mergekit file", kit, _text(MERGEKIT), lambda: read_mergekit(kit))
-    yield Reader("mergekit file with slices", slices, _text(SLICES), lambda: (parse_all(slices), read_mergekit(slices)))
+    yield Reader(
+        "mergekit file with slices",
+        slices,
+        _text(SLICES),
+        lambda: (parse_all(slices), read_mergekit(slices)),
+        means=True,
+    )
     grid = folder / "grid.toml"
     yield Reader("grid file", grid, TEXT.encode(), lambda: expand(load_grid(grid), lambda *_: "0" * 64))
 

@@ -11,6 +11,7 @@ from fuzz.fuzzing import finding
 from mmgrid.files.bounded_yaml import load_yaml
 from mmgrid.merging import MergeError
 from mmgrid.merging.models.adapter_settings import adapter_settings, alpha_of
+from mmgrid.merging.models.tokens import Vocabulary
 from mmgrid.merging.plan.recipe import read_yaml
 
 VARIANTS = 10
@@ -40,6 +41,12 @@ def test_sound_files_are_read(all_readers: list[Reader]) -> None:
         reader.file.write_bytes(reader.content)
         if reader.name != "family.json":  # its sound form needs the files of a family
             reader.read()
+
+
+def test_words_without_a_token_are_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": [[]]}}))
+    with pytest.raises(MergeError, match=r"tokenizer\.json: is not a tokenizer of the tokenizers library"):
+        Vocabulary.read(tmp_path)
 
 
 def test_aliases_may_repeat_but_not_multiply(tmp_path: Path) -> None:

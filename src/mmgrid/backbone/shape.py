@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.foreign import MALFORMED
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -47,7 +49,7 @@ class Shape:
                 tied=bool(config.get("tie_word_embeddings", True)),
                 normed_heads=str(config.get("model_type", "")).startswith("qwen3"),
             )
-        except (KeyError, TypeError, ZeroDivisionError) as error:
+        except MALFORMED as error:
             raise ValueError(f"this config.json is of no decoder with {error}") from None
 
     @property

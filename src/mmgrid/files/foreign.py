@@ -7,6 +7,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the content of a file raises that is taken apart and has another form than expected."""
+
 _SAYS_ENOUGH = (ValueError, OSError, RuntimeError)
 _SAYS_LITTLE = (NotImplementedError, RecursionError)  # subclasses of RuntimeError
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mmgrid.files import write_bytes
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.semantic_ids.codes_report import CodesReport, codes_report
 from mmgrid.semantic_ids.codewords import Codes
 from mmgrid.semantic_ids.collisions import Collisions, count_collisions, resolve_collisions
@@ -87,7 +88,7 @@ class ItemCodes:
             with safe_open(path, framework="np") as file:
                 about = file.metadata() or {}
                 return cls(file.get_tensor("codes"), int(about["codes_per_level"]), about.get("digest", ""))
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, *MALFORMED) as error:
             raise ValueError(f"{path}: cannot be read: {error}; assign the items' codes again") from None
 
 

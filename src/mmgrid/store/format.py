@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.files.folder import is_partial
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.store.errors import StoreError
 from mmgrid.store.places import listed
 
@@ -44,7 +45,7 @@ def open_format(root: Path) -> None:
 def _check(file: Path) -> None:
     try:
         found = json.loads(file.read_bytes())["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, *MALFORMED) as error:
         raise StoreError(
             f"{file}: cannot be read as the format file of a store ({error!r}). If this folder is a store, write "
             f'{{"format": {FORMAT}}} into the file; otherwise give another folder with --store'

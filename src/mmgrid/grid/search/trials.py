@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.files import clear_disk_errors, write_bytes, write_json
+from mmgrid.files.foreign import MALFORMED
 
 TRIALS_FILE = "trials.jsonl"
 SEARCH_FILE = "search.json"
@@ -66,7 +67,7 @@ class TrialLog:
                     raise ValueError("it is cut off")
                 value = json.loads(line)
                 found.append(Trial(len(found), value["values"], value["quality"]))
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except MALFORMED:
                 write_bytes(file, b"".join(lines[: len(found)]))
                 break
         return found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.file_kinds import impostor
 
@@ -138,7 +139,7 @@ def _whole(digits: str) -> int:
 def _entry(path: Path, name: str, value: Any, data_start: int) -> TensorEntry:
     try:
         dtype, shape, (start, end) = value["dtype"], value["shape"], value["data_offsets"]
-    except (TypeError, KeyError, ValueError) as error:
+    except MALFORMED as error:
         raise _broken(path, f"tensor {name!r}: needs dtype, shape and two data_offsets") from error
     if not isinstance(dtype, str) or dtype not in DTYPES:
         hint = (

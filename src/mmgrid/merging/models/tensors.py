@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from mmgrid.files import inside
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.machine.open_files import OPEN_FILES
 from mmgrid.machine.positioned import open_to_write, read_at, write_at
 from mmgrid.merging.arrays.buffers import at_end_of_frame, take
@@ -300,7 +301,7 @@ def _shards(path: Path) -> tuple[list[Path], set[str]]:
     try:
         places = json.loads(index.read_bytes())["weight_map"]
         shards = sorted({inside(path, shard, allow_links=True) for shard in places.values()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         problem = impostor(index) or f"is not an index of shards ({error!r}); fetch the file again"
         raise MergeError(f"{index}: {problem}") from error
     absent = [shard.name for shard in shards if not _is_file(shard)]

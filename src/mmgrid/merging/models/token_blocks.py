@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE, read_declaration
 from mmgrid.merging.models.tensors import TensorInfo, Tensors
@@ -103,7 +104,7 @@ class BlockTable:
             if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
                 raise ValueError(f"tensors: {names!r}")
             table = cls(tuple(names), blocks)
-        except (TypeError, KeyError, ValueError, OverflowError) as error:
+        except MALFORMED as error:
             raise MergeError(f"{where}: blocks need tensors, and rows with name, start and stop ({error!r})") from error
         end = 0
         for block in blocks:

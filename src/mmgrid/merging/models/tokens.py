@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.file_kinds import impostor
 
@@ -50,7 +51,7 @@ class Vocabulary:
             added = {entry["content"]: entry for entry in content.get("added_tokens") or []}
             ids |= {token: entry["id"] for token, entry in added.items()}
             _check_ids(ids)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             raise MergeError(f"{path}: is not a tokenizer of the tokenizers library ({error!r})") from error
         return cls(path, content, ids, added)
 

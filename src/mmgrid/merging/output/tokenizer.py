@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
@@ -113,6 +114,6 @@ def _read(path: Path) -> dict[str, Any]:
         value["model"]["vocab"]
         if not all({"id", "content"} <= token.keys() for token in value.get("added_tokens") or []):
             raise KeyError("id, content")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise MergeError(f"{path}: is not a tokenizer of the tokenizers library ({error!r})") from error
     return value

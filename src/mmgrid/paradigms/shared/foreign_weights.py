@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mmgrid.files import inside
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.arrays.floats import STORAGE
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors, TensorWriter
 from mmgrid.paradigms.layouts import LayoutError
@@ -163,7 +164,7 @@ def _pickled_files(source: Path) -> list[Path]:
                     for shard in read_config(source, index.name)["weight_map"].values()
                 }
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except MALFORMED as error:
             raise LayoutError(f"{index}: is not an index of shards ({error!r})") from None
     whole = source / "pytorch_model.bin"
     found = [whole] if whole.is_file() else sorted(file for file in source.iterdir() if file.suffix in PICKLED)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.store.address import Address
 from mmgrid.store.errors import CollisionError, DamagedRecordError
 from mmgrid.store.places import names_version
@@ -73,7 +74,7 @@ def survey(place: Place, *, writing: bool = False) -> Contents:
 def _check_format(place: Place) -> None:
     try:
         found = json.loads(place.read(FORMAT_FILE, 0, 1 << 16))["format"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (FileNotFoundError, *MALFORMED) as error:
         raise RemoteError(
             f"{place.shown}/{FORMAT_FILE}: cannot be read as the format of a remote store ({error!r})"
         ) from error
