@@ -75,12 +75,19 @@ def test_a_takeover_names_the_old_holder(path: Path, caplog: pytest.LogCaptureFi
         _taken(path).release()
         (message,) = caplog.messages
         assert message.startswith(f"{path}: taken over from process 7 on elsewhere")
-        assert f"{says} which is gone" in message
+        assert f"{says} which was silent for more than 60 s" in message
         caplog.clear()
     path.write_text("")
     os.utime(path, (1, 1))
     _taken(path).release()
-    assert caplog.messages == [f"{path}: taken over from a process that left no name, which is gone"]
+    assert caplog.messages == [
+        f"{path}: taken over from a process that left no name, which was silent for more than 60 s"
+    ]
+    caplog.clear()
+    _leave(path, replace(own, pid=_dead_pid(), token="theirs"))
+    _taken(path).release()
+    (message,) = caplog.messages
+    assert message.endswith(", which is gone")
     assert own.since > "2025"
 
 

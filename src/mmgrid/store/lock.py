@@ -121,16 +121,18 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
     lock = _create(path, beat_seconds)
     if lock is not None:
         return lock
-    seen = _look(path)
+    seen, certain = _look(path), True
     if seen is not None:
         if not _is_stale(path, seen, stale_seconds):
             return None
         if not _take_aside(path, seen):
             return None
-        log.warning("%s: taken over from %s, which is gone", path, seen.holder or "a process that left no name")
+        certain = seen.holder is not None and _is_alive(seen.holder) is not None
+        why = "is gone" if certain else f"was silent for more than {stale_seconds:.0f} s"
+        log.warning("%s: taken over from %s, which %s", path, seen.holder or "a process that left no name", why)
     lock = _create(path, beat_seconds)
-    if lock is not None and seen is not None:
-        lock.contested = seen.holder is None or _is_alive(seen.holder) is None
+    if lock is not None:
+        lock.contested = not certain
     return lock
 
 
