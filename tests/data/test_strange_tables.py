@@ -2,8 +2,10 @@
 
 import datetime as dt
 import gzip
+import io
 import json
 import os
+import struct
 import threading
 
 import polars as pl
@@ -11,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmgrid.data import DataError, read_files
-from mmgrid.data.readers import TableOptions, lines
+from mmgrid.data.readers import TableOptions, lines, nesting
 from mmgrid.data.readers.mending import listed
 from mmgrid.data.readers.unpacking import Unpacked
 
@@ -154,6 +156,47 @@ def test_types_that_are_no_ids_texts_or_times(read, column, values, message):
 def test_lists_of_numbers_that_are_none(read):
     table = pl.DataFrame({"item_id": ["B0"], "title": ["Zero"], "description": [[1.5, float("nan")]]})
     assert read(LOG, table, of_items="i.parquet").items["description"].to_list() == ["1.5"]
+
+
+def _parquet_of_levels(levels):
+    """A parquet file without rows, whose first column is nested so deeply: its schema is a list of elements, each of which
+    says how many of the next ones lie in it, in Thrift's compact protocol."""
+
+    def element(name, kind=None, children=None):
+        type_of = bytes([0x15, 2 * kind, 0x25, 2]) if kind is not None else b"\x35\x02"
+        return type_of + bytes([0x18, len(name)]) + name + (bytes([0x15, 2 * children]) if children else b"") + b"\0"
+
+    columns = [element(name, kind) for name, kind in ((b"x", 2), (b"user_id", 6), (b"item_id", 6), (b"timestamp", 2))]
+    elements = [element(b"root", children=4), *[element(b"a", children=1)] * levels, *columns]
+    footer = b"\x15\x02\x19\xfc" + bytes([len(elements) & 127 | 128, len(elements) >> 7]) + b"".join(elements)
+    footer += b"\x16\x00\x19\x0c\x00"
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def _arrow_of_levels(levels):
+    """An Arrow stream without rows, whose column is nested so deeply."""
+    kind = pl.Int8()
+    for _ in range(levels):
+        kind = pl.Struct({"a": kind})
+    stream = io.BytesIO()
+    pl.DataFrame(schema={"x": kind}).write_ipc_stream(stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("r.parquet", _parquet_of_levels(9), "contains no interactions"),
+        ("r.parquet", _parquet_of_levels(9999), "columns are nested too deeply"),  # Polars would end the process
+        ("r.arrow", _arrow_of_levels(9), "columns? .* missing"),
+        ("r.arrow", _arrow_of_levels(40), "columns are nested too deeply"),
+    ],
+    ids=["parquet 9", "parquet 9999", "arrow 9", "arrow 40"],
+)
+def test_columns_that_are_nested_deeply(read, monkeypatch, name, data, message):
+    monkeypatch.setattr(nesting, "MOST_LEVELS", 30)
+    with pytest.raises(DataError, match=rf"r\.(parquet|arrow): {message}"):
+        read(data, name=name)
 
 
 def test_a_parquet_file_that_would_fill_memory(read):

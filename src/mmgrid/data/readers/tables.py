@@ -14,6 +14,7 @@ from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import delimited, json_lines
 from mmgrid.data.readers.lines import blocks
+from mmgrid.data.readers.nesting import is_too_deep
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
@@ -64,6 +65,8 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
         columns = json_lines.first_keys(path)
     else:
         with _readable(path, kind):
+            if is_too_deep(path, kind):
+                raise RecursionError
             schema = (
                 pl.scan_parquet(path, glob=False).collect_schema() if kind == "parquet" else _arrow(path, None).schema
             )

@@ -1,0 +1,171 @@
+"""How deeply the columns of a parquet or Arrow file are nested, told before a library reads the file: those that call
+themselves for each level end the whole process at some thousand levels.
+
+Only what is needed is read of the two formats: https://github.com/apache/parquet-format (Thrift's compact protocol) and
+https://arrow.apache.org/docs/format/Columnar.html (FlatBuffers).
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+MOST_LEVELS = 300
+_MOST_LOOKS = 1_000_000  # fields of FlatBuffers may be shared, so that few bytes hold any number of them
+_BREAKS = (IndexError, ValueError, struct.error)  # of a file that its reader then refuses
+
+
+def is_too_deep(path: Path, kind: str) -> bool:
+    """Whether the columns of a file (parquet or arrow) are nested more than `MOST_LEVELS` deep, or without end.
+
+    False for a file that is damaged, too. Raises OSError if it cannot be read.
+    """
+    try:
+        return _parquet(path) if kind == "parquet" else _arrow(path)
+    except _BREAKS:
+        return False
+
+
+def _parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - 8 - length))
+        footer = _Compact(file.read(min(length, size)))
+    for field, kind in footer.fields():
+        if field == 2:
+            return _children_too_deep(footer)
+        footer.skip(kind)
+    return False
+
+
+def _children_too_deep(footer: "_Compact") -> bool:
+    """Whether the elements of the schema, each of which says how many of the next ones lie in it, are too deep."""
+    open_levels: list[int] = []  # how many elements are still to come in each
+    for _ in range(footer.length()):
+        children = 0
+        for field, kind in footer.fields():
+            if field == 5:
+                children = footer.number()
+            else:
+                footer.skip(kind)
+        while open_levels and not open_levels[-1]:
+            open_levels.pop()
+        if open_levels:
+            open_levels[-1] -= 1
+        if children > 0:
+            open_levels.append(children)
+        if len(open_levels) > MOST_LEVELS:
+            return True
+    return False
+
+
+class _Compact:
+    """Values of Thrift's compact protocol, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._place = data, 0
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Number and type of each field of a struct; the caller reads or skips its value."""
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self.number()
+            yield number, head & 15
+
+    def skip(self, kind: int, levels: int = 16) -> None:
+        if not levels:
+            raise ValueError("nested too deeply")
+        if kind == 3:
+            self._place += 1
+        elif kind in (4, 5, 6):
+            self.number()
+        elif kind == 7:
+            self._place += 8
+        elif kind == 8:
+            size = self._natural()  # it moves the place, too
+            self._place += size
+        elif kind in (9, 10):
+            count, inner = self.length_and_type()
+            for _ in range(count):
+                self.skip(3 if inner in (1, 2) else inner, levels - 1)
+        elif kind == 12:
+            for _, inner in self.fields():
+                self.skip(inner, levels - 1)
+        elif kind not in (1, 2):
+            raise ValueError(kind)
+
+    def number(self) -> int:
+        found = self._natural()
+        return (found >> 1) ^ -(found & 1)
+
+    def length(self) -> int:
+        return self.length_and_type()[0]
+
+    def length_and_type(self) -> tuple[int, int]:
+        head = self._byte()
+        return (self._natural() if head >> 4 == 15 else head >> 4), head & 15
+
+    def _natural(self) -> int:
+        found = shift = 0
+        while (byte := self._byte()) & 128:
+            found |= (byte & 127) << shift
+            shift += 7
+        return found | byte << shift
+
+    def _byte(self) -> int:
+        byte = self._data[self._place]
+        self._place += 1
+        return byte
+
+
+def _arrow(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.read(6) == b"ARROW1":
+            size = file.seek(-10, os.SEEK_END) + 10
+            length = int.from_bytes(file.read(4), "little")
+            file.seek(max(0, size - 10 - length))
+            table, of_schema = file.read(min(length, size)), 1
+        else:
+            file.seek(0)
+            start = file.read(8)
+            skipped = 4 if start[:4] == b"\xff" * 4 else 0  # older files have no such sign
+            file.seek(skipped + 4)
+            table, of_schema = file.read(int.from_bytes(start[skipped : skipped + 4], "little")), 2
+    schema = _field(table, _at(table, 0), of_schema)
+    waiting = [(field, 1) for field in _vector(table, schema, 1)]
+    for _ in range(_MOST_LOOKS):
+        if not waiting:
+            return False
+        field, level = waiting.pop()
+        if level > MOST_LEVELS:
+            return True
+        waiting += [(child, level + 1) for child in _vector(table, field, 5)]
+    return True
+
+
+def _at(table: bytes, place: int) -> int:
+    """Where an offset leads."""
+    return place + struct.unpack_from("<I", table, place)[0]
+
+
+def _field(table: bytes, place: int, number: int) -> int:
+    """Where a field of a table lies; 0 if it has none."""
+    names = place - struct.unpack_from("<i", table, place)[0]
+    entry = 4 + 2 * number
+    if entry >= struct.unpack_from("<H", table, names)[0]:
+        return 0
+    offset = struct.unpack_from("<H", table, names + entry)[0]
+    return _at(table, place + offset) if offset else 0
+
+
+def _vector(table: bytes, place: int, number: int) -> list[int]:
+    """Where the tables of a field lie that is a vector of them."""
+    start = _field(table, place, number)
+    if not start:
+        return []
+    count = struct.unpack_from("<I", table, start)[0]
+    if 4 * count > len(table):
+        raise ValueError("more tables than bytes")
+    return [_at(table, start + 4 + 4 * index) for index in range(count)]
