@@ -9,6 +9,7 @@ from mmgrid.data.export import export
 from mmgrid.data.looking import look
 from mmgrid.data.planning import plan_phases
 from mmgrid.data.raw import INTERACTIONS
+from mmgrid.data.readers import READERS
 from mmgrid.data.readers.guessing import guess_column
 
 START = 1_640_995_200  # 2022-01-01
@@ -123,3 +124,18 @@ def test_a_smaller_minimum_where_users_have_few_interactions():
         plan_phases([raw(log().with_columns(ts=pl.lit(START)))])
     with pytest.raises(DataError, match="no phases were found .*shop"):
         plan_phases([raw(log(length=1))])
+
+
+def test_a_folder_with_many_other_files_is_not_searched_for_each(tmp_path, monkeypatch):
+    log().write_csv(tmp_path / "garden.csv")
+    log().write_csv(tmp_path / "-rf.csv")  # would be an option on a command line
+    for number in range(200):
+        (tmp_path / f"note{number}.txt").touch()
+    asked = []
+    sources = READERS["csv"].__class__.sources
+    monkeypatch.setattr(
+        READERS["csv"].__class__, "sources", lambda *args, **named: asked.append(args[2]) or sources(*args, **named)
+    )
+    found = look(tmp_path)
+    assert (found.domains, found.left_out) == (("garden",), ("-rf.csv",))
+    assert len(asked) < 20

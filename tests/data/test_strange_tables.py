@@ -187,9 +187,9 @@ def _arrow_of_levels(levels):
     ("name", "data", "message"),
     [
         ("r.parquet", _parquet_of_levels(9), "contains no interactions"),
-        ("r.parquet", _parquet_of_levels(9999), "columns are nested too deeply"),  # Polars would end the process
+        ("r.parquet", _parquet_of_levels(9999), "its columns are nested too deeply"),  # Polars would end the process
         ("r.arrow", _arrow_of_levels(9), "columns? .* missing"),
-        ("r.arrow", _arrow_of_levels(40), "columns are nested too deeply"),
+        ("r.arrow", _arrow_of_levels(40), "its columns are nested too deeply"),
     ],
     ids=["parquet 9", "parquet 9999", "arrow 9", "arrow 40"],
 )

@@ -95,3 +95,15 @@ def test_nested_blocks_explain_once(tmp_path: Path) -> None:
             raise OSError(errno.ENOSPC, "full")
     assert "inner" in str(caught.value)
     assert "outer" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("a/b/x", "there is no folder .*/a/b; create it"), ("file/x", "file is a file"), ("x" * 300, "too long")],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(FileNotFoundError, match=rf"{name[:99]}.*: could not be written: .*{why}"):
+        with clear_disk_errors(path):
+            write_bytes(path, b"x")

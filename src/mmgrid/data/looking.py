@@ -14,7 +14,6 @@ from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.layouts import Layout
 from mmgrid.data.readers.names import domain_name
 from mmgrid.data.readers.times import Times
-from mmgrid.files import safe_segment
 from mmgrid.files.paths import file_stem
 
 _TABLES = ("csv", "tsv", "parquet", "recbole")
@@ -105,8 +104,10 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
     for name in _TABLES:  # the folder of one domain
         if any(file.parent == path for file in _sources(name, path.parent, path.name)[:1]):
             return name, path.parent, (path.name,), None
-    names = sorted({file.name.split(".")[0] for file in path.iterdir() if not file.name.startswith(".")})
-    found = {name: [domain for domain in names if _is_log(name, path, domain, given)] for name in _TABLES}
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    found = {
+        name: [domain for domain in _named(entries, name) if _is_log(name, path, domain, given)] for name in _TABLES
+    }
     best = max(_TABLES, key=lambda name: len(found[name]))
     if found[best]:
         return best, path, tuple(found[best]), None
@@ -120,10 +121,16 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
     )
 
 
+def _named(entries: list[Path], name: str) -> list[str]:
+    """The domains that entries of a folder may belong to: its tables of a format, and its folders."""
+    sign = {"recbole": ".inter"}.get(name, f".{name}")
+    return sorted({entry.name.split(".")[0] for entry in entries if sign in entry.name or entry.is_dir()})
+
+
 def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> bool:
     """Whether a domain of this name exists, and its first file has columns for user and item."""
     try:
-        if safe_segment(domain) != domain:
+        if file_stem(domain) != domain:  # as `_unusable` judges
             return False
         files = READERS[name].sources(root, domain)
         columns = tables.column_names(files[0])

@@ -42,7 +42,8 @@ class NotWritableError(PermissionError):
 
 @contextlib.contextmanager
 def clear_disk_errors(path: Path, *, remedy: str = "choose another place", removing: bool = False) -> Iterator[None]:
-    """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`.
+    """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`, or as
+    FileNotFoundError if the folder is missing.
 
     The message says that nothing published has been changed, so whatever is written in here must be published at the
     end, and at once.
@@ -86,6 +87,22 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
         )
         refused.errno = error.errno
         return refused
+    if isinstance(error, OSError) and (why := _no_place(error, path)):
+        other = FileNotFoundError(f"{path}: {failed}: {why}")
+        other.errno = error.errno
+        return other
+    return None
+
+
+def _no_place(error: OSError, path: Path) -> str | None:
+    """Why nothing can be at `path` at all; None if the error does not tell."""
+    above = path.absolute().parent
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not above.is_dir():
+        return (
+            f"{above} is a file; choose another place" if above.exists() else f"there is no folder {above}; create it"
+        )
+    if error.errno == errno.ENAMETOOLONG and _is_about(error, path):
+        return "the name is too long; choose a shorter one"
     return None
 
 
