@@ -10,46 +10,22 @@ import pytest
 import torch
 
 import mmgrid
-from kits.small import (
-    make_backbone,
-    make_item_codes,
-    make_tokenizer,
-    sasrec_recipe,
-    semb_recipe,
-    semid_recipe,
-    text_recipe,
-)
+from kits.small import make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe, text_recipe, untrained
 from mmgrid.families import build, compress, expand
 from mmgrid.merging import MergeError
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.facts import CheckpointError
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
-from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import make_items
 
 ITEMS = make_items(40)
 TOKENIZER = make_tokenizer(ITEMS)
-PARADIGMS = ("sasrec", "semb", "text", "semid")
-
-
-def _create(paradigm: str, domain: str) -> Any:
-    if paradigm == "sasrec":
-        return Sasrec(6), Sasrec.create(sasrec_recipe(), ITEMS, seed=0)
-    if paradigm == "semb":
-        return Semb.create(semb_recipe(), make_backbone(TOKENIZER), TOKENIZER, 0)
-    head = make_backbone(TOKENIZER, head=True)
-    if paradigm == "text":
-        return Text.create(text_recipe(), head, TOKENIZER)
-    codes = make_item_codes(len(ITEMS))
-    return Semid.create(semid_recipe(), head, TOKENIZER, codes, f"{domain}/12345678", seed=0)
+RECIPES = {"sasrec": sasrec_recipe(), "semb": semb_recipe(), "text": text_recipe(), "semid": semid_recipe()}
 
 
 def saved(folder: Path, paradigm: str, domain: str, seed: int) -> Path:
     """A checkpoint whose weights are a little away from those that every domain starts from."""
     folder.mkdir()
-    instance, model = _create(paradigm, domain)
+    instance, model = untrained(RECIPES[paradigm], ITEMS, TOKENIZER, block=f"{domain}/12345678")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -60,7 +36,7 @@ def saved(folder: Path, paradigm: str, domain: str, seed: int) -> Path:
     return folder
 
 
-@pytest.fixture(params=PARADIGMS)
+@pytest.fixture(params=RECIPES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for number, name in enumerate(("base", "garden", "kitchen")):
         saved(tmp_path / name, request.param, name, number)

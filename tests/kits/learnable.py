@@ -17,15 +17,13 @@ from kits.small import (
     semb_recipe,
     semid_recipe,
     text_recipe,
+    untrained,
 )
 from mmgrid.data import Corpus, Histories, Items
 from mmgrid.learning import LearningDomain
 from mmgrid.paradigms import Recommender
 from mmgrid.paradigms.contract import Paradigm
 from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
-from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import PHASE, make_items
 from mmgrid.testing.paradigm import chain_histories
 from mmgrid.training.fit import fit
@@ -76,17 +74,15 @@ def moved(model: nn.Module, seed: int, size: float) -> None:
 
 def make(paradigm: str, items: Items, domain: str) -> tuple[Paradigm, nn.Module]:
     """An untrained model, the same for both domains but for the token rows of semid."""
-    tokenizer = make_tokenizer(items)
-    if paradigm == "sasrec":
-        recipe = sasrec_recipe(hidden_size=8, intermediate_size=8, layers=1, heads=1)
-        return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed=0)
-    if paradigm == "semb":
-        return Semb.create(semb_recipe(), make_backbone(tokenizer, layers=2), tokenizer, seed=0)
-    backbone = make_backbone(tokenizer, layers=1, head=True)
-    if paradigm == "text":
-        return Text.create(text_recipe(), backbone, tokenizer)
+    recipes = {
+        "sasrec": sasrec_recipe(hidden_size=8, intermediate_size=8, layers=1, heads=1),
+        "semb": semb_recipe(),
+        "text": text_recipe(),
+        "semid": semid_recipe(beam_width=4),
+    }
     codes = make_item_codes(len(items), levels=2, codes=6 if domain == "garden" else 5)
-    return Semid.create(semid_recipe(beam_width=4), backbone, tokenizer, codes, domain, seed=0)
+    layers = 2 if paradigm == "semb" else 1
+    return untrained(recipes[paradigm], items, make_tokenizer(items), block=domain, codes=codes, layers=layers)
 
 
 def write_base(paradigm: str, items: Items, folder: Path) -> Path:

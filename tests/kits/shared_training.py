@@ -10,19 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from kits.small import (
-    make_backbone,
-    make_item_codes,
-    make_tokenizer,
-    sasrec_recipe,
-    semb_recipe,
-    semid_recipe,
-    text_recipe,
-)
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
-from mmgrid.paradigms.text.paradigm import Text
+from kits.small import make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe, text_recipe, untrained
+from mmgrid.paradigms.semb.spec import SembRecipe
 from mmgrid.testing.data import PHASE, make_items, random_histories
 from mmgrid.testing.paradigm import Interruption
 from mmgrid.training.fit import fit
@@ -57,19 +46,16 @@ def start(name: str) -> tuple[Any, Any, nn.Module, Any]:
     if name.startswith("semb"):
         values = {"batch_negatives": True, "shared_negatives": True} if name == "semb with batch negatives" else {}
         recipe = semb_recipe(**VALUES, **values)
-        paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
-        model.parts = recipe.parts
-        model.rows_at_once = 1 if recipe.parts > 1 else None  # processes have different numbers of rows
     elif name == "semid":  # answers of codes and of words
         recipe = semid_recipe(**VALUES, item_group=40, every_position=True, mixed_tasks=False)
-        backbone = make_backbone(TOKENIZER, head=True)
-        paradigm, model = Semid.create(recipe, backbone, TOKENIZER, make_item_codes(40), "kitchen", seed=0)
     elif name == "text":
         recipe = text_recipe(**VALUES, every_position=True)
-        paradigm, model = Text.create(recipe, make_backbone(TOKENIZER, head=True), TOKENIZER)
     else:
         recipe = sasrec_recipe(**VALUES, dropout=0.0)
-        paradigm, model = Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
+    paradigm, model = untrained(recipe, ITEMS, TOKENIZER)
+    if isinstance(recipe, SembRecipe):
+        model.parts = recipe.parts
+        model.rows_at_once = 1 if recipe.parts > 1 else None  # processes have different numbers of rows
     examples: Any = paradigm.examples(HISTORIES, ITEMS, PHASE, seed=0)
     if name == "sasrec with rehearsal":
         examples = Rehearsal(examples, paradigm.examples(EARLIER, ITEMS, PHASE, seed=0), 0.3, seed=0)

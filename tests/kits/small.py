@@ -5,6 +5,7 @@ All are generated from a seed; nothing is downloaded or mocked.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,36 @@ def make_item_codes(n: int, levels: int = 3, codes: int = 8) -> ItemCodes:
     numbers = np.random.default_rng(0).choice(codes**levels, n, replace=False)
     table = np.stack(np.unravel_index(numbers, (codes,) * levels), axis=1)
     return ItemCodes(table.astype(np.int32), codes)
+
+
+def untrained(
+    recipe: SasrecRecipe | SembRecipe | TextRecipe | SemidRecipe,
+    items: Items,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    block: str = "kitchen",
+    codes: ItemCodes | None = None,
+    **backbone: Any,
+) -> tuple[Any, Any]:
+    """The paradigm of a recipe, and an untrained model.
+
+    Args:
+        block, codes: the token rows of semid, and what they stand for.
+        backbone: as for `make_backbone`.
+    """
+    from mmgrid.paradigms.sasrec.paradigm import Sasrec
+    from mmgrid.paradigms.semb.paradigm import Semb
+    from mmgrid.paradigms.semid.paradigm import Semid
+    from mmgrid.paradigms.text.paradigm import Text
+
+    if isinstance(recipe, SasrecRecipe):
+        return Sasrec(recipe.history_length), Sasrec.create(recipe, items, seed=0)
+    start = make_backbone(tokenizer, head=not isinstance(recipe, SembRecipe), **backbone)
+    if isinstance(recipe, SembRecipe):
+        return Semb.create(recipe, start, tokenizer, seed=0)
+    if isinstance(recipe, TextRecipe):
+        return Text.create(recipe, start, tokenizer)
+    return Semid.create(recipe, start, tokenizer, codes or make_item_codes(len(items)), block, seed=0)
 
 
 def child_environment(**values: str) -> dict[str, str]:

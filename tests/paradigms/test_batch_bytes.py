@@ -7,27 +7,16 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from kits.small import (
-    make_backbone,
-    make_item_codes,
-    sasrec_recipe,
-    semb_recipe,
-    semid_recipe,
-    text_recipe,
-)
+from kits.small import sasrec_recipe, semb_recipe, semid_recipe, text_recipe, untrained
 from mmgrid.backbone.shape import Shape
 from mmgrid.backbone.tiny import train_tokenizer
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import LOGITS_AT_ONCE, MicroBatch
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semb.spec import SembRecipe
-from mmgrid.paradigms.semid.paradigm import Semid
 from mmgrid.paradigms.semid.tasks import ASK_CODES, HISTORY
 from mmgrid.paradigms.shared.batch_bytes import kept_bytes
 from mmgrid.paradigms.shared.sliced_loss import LARGEST_LOGITS
-from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.paradigms.text.spec import TextRecipe
 from mmgrid.paradigms.work import defaults
 from mmgrid.testing.data import PHASE, make_histories, make_items
@@ -63,16 +52,13 @@ def _started(name: str, precision: str, **more: Any) -> tuple[Any, Any, Any]:
     options: Any = {"precision": precision, **more}
     if name == "sasrec":
         recipe = sasrec_recipe(dropout=0.2, **options)
-        return Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0), recipe
-    if name == "semb":
+    elif name == "semb":
         recipe = semb_recipe(text_tokens=4, title_tokens=4, **options)
-        return *Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0), recipe
-    backbone = make_backbone(TOKENIZER, head=True)
-    if name == "text":
+    elif name == "text":
         recipe = text_recipe(text_tokens=6, title_tokens=3, **options)
-        return *Text.create(recipe, backbone, TOKENIZER), recipe
-    recipe = semid_recipe(every_position=True, mixed_tasks=False, item_group=0, **options)
-    return *Semid.create(recipe, backbone, TOKENIZER, make_item_codes(60), "kitchen", seed=0), recipe
+    else:
+        recipe = semid_recipe(every_position=True, mixed_tasks=False, item_group=0, **options)
+    return *untrained(recipe, ITEMS, TOKENIZER), recipe
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

@@ -12,22 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kits.small import (
-    make_backbone,
-    make_item_codes,
-    make_tokenizer,
-    sasrec_recipe,
-    semb_recipe,
-    semid_recipe,
-    text_recipe,
-)
+from kits.small import make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe, text_recipe, untrained
 from mmgrid.paradigms.contract import TrainingStart
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
 from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
 from mmgrid.paradigms.shared import sliced_loss
 from mmgrid.paradigms.shared.sliced_loss import summed_cross_entropy
-from mmgrid.paradigms.text.paradigm import Text
 from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
 from mmgrid.training.activations import keeping
 from mmgrid.training.fit import TrainingError, fit
@@ -44,15 +33,7 @@ RECIPES |= {"text": text_recipe(), "semid": semid_recipe()}
 
 def started(name: str) -> tuple[Any, Any]:
     """A paradigm and its untrained model."""
-    recipe: Any = RECIPES[name]
-    if name == "sasrec":
-        return Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
-    if name == "semb":
-        return Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
-    backbone = make_backbone(TOKENIZER, head=True)
-    if name == "text":
-        return Text.create(recipe, backbone, TOKENIZER)
-    return Semid.create(recipe, backbone, TOKENIZER, make_item_codes(len(ITEMS)), "kitchen", seed=0)
+    return untrained(RECIPES[name], ITEMS, TOKENIZER)
 
 
 def batch_of(paradigm: Any) -> dict[str, Any]:
@@ -103,7 +84,7 @@ def test_micro_batches_that_share_negatives_give_the_gradients_of_the_whole_batc
     found, sizes = {}, {}
     for accumulation in (1, 3):
         recipe = semb_recipe(accumulation=accumulation, shared_negatives=True, batch_negatives=batch_negatives)
-        paradigm, model = Semb.create(recipe, make_backbone(TOKENIZER), TOKENIZER, seed=0)
+        paradigm, model = untrained(recipe, ITEMS, TOKENIZER)
         model = model.double()
         model.parts = recipe.parts
         assert recipe.training("pretrain").accumulation == 1, "a step is one batch of the Trainer"

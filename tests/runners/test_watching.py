@@ -109,9 +109,8 @@ def test_a_cell_whose_log_cannot_be_written_is_built(file: Path) -> None:
 
 def test_no_command_takes_logs_for_cells(file: Path, built) -> None:
     store = Store(file.parent / "runs")
-    inner = (
-        logs_folder(store.root) / "corpus" / "garden" / "12345678"
-    )  # as of a tracker: looks like a version of a cell
+    # As of a tracker: it looks like a version of a cell.
+    inner = logs_folder(store.root) / "corpus" / "garden" / "12345678"
     inner.mkdir(parents=True)
     (inner / "record.json").write_text("{}")
     (logs_folder(store.root) / "0123abcd.work").mkdir()

@@ -8,10 +8,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from kits.small import make_backbone, make_item_codes, make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe
-from mmgrid.paradigms.sasrec.paradigm import Sasrec
-from mmgrid.paradigms.semb.paradigm import Semb
-from mmgrid.paradigms.semid.paradigm import Semid
+from kits.small import make_tokenizer, sasrec_recipe, semb_recipe, semid_recipe, untrained
 from mmgrid.testing.data import PHASE, make_histories, make_items
 from mmgrid.training import TrainingRecipe
 from mmgrid.training import computation as computation_module
@@ -29,13 +26,8 @@ def _recipe(**values: Any) -> TrainingRecipe:
 
 
 def _made(name: str) -> tuple[Any, Any]:
-    if name == "sasrec":
-        recipe = sasrec_recipe(dropout=0.0)
-        return Sasrec(recipe.history_length), Sasrec.create(recipe, ITEMS, seed=0)
-    if name == "semb":
-        return Semb.create(semb_recipe(), make_backbone(TOKENIZER), TOKENIZER, seed=0)
-    backbone = make_backbone(TOKENIZER, head=True)
-    return Semid.create(semid_recipe(), backbone, TOKENIZER, make_item_codes(30), "kitchen", seed=0)
+    recipes = {"sasrec": sasrec_recipe(dropout=0.0), "semb": semb_recipe(), "semid": semid_recipe()}
+    return untrained(recipes[name], ITEMS, TOKENIZER)
 
 
 def _batch(paradigm: Any) -> dict[str, Any]:
