@@ -171,9 +171,8 @@ def _recbole(split: Split, arguments: argparse.Namespace, folder: Path) -> tuple
     }
     (folder / "job.json").write_text(json.dumps(job))
     command = [arguments.recbole_python, str(HERE / "recbole_driver.py"), str(folder / "job.json")]
-    done = subprocess.run(
-        command, cwd=folder, stdout=sys.stderr, check=False
-    )  # RecBole writes its logs to the working folder
+    # RecBole writes its logs to the working folder.
+    done = subprocess.run(command, cwd=folder, stdout=sys.stderr, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}; see its output above")
     facts = json.loads((folder / "facts.json").read_text())

@@ -60,7 +60,7 @@ def _card(folder: Path, origin: Mapping[str, Any] | None) -> str:
     )
     parts = [
         metadata.text(),
-        *_about(declared, adapter, relation),
+        *_about(declared, relation),
         usage(declared, config, adapter=bool(adapter)),
         _training(declared),
     ]
@@ -82,7 +82,7 @@ def _harmless(value: Any) -> Any:
     return [_harmless(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _about(declared: Mapping[str, Any], adapter: Mapping[str, Any], relation: str) -> list[str]:
+def _about(declared: Mapping[str, Any], relation: str) -> list[str]:
     paradigm, domain, phase = (declared.get(key) for key in ("paradigm", "domain", "phase"))
     if not paradigm:
         kinds = {"adapter": "A LoRA adapter", "merge": "A merge of models"}

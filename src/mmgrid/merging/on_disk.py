@@ -190,19 +190,16 @@ class _Output:
         prepared, notes = self.common.prepared, self.common.notes
         plan = prepared.plan
         types = {info.dtype for info in plan.merged.values()}
-        quantised = any(info.dtype in CODES for info in plan.infos.values())
-        tied = prepared.form.settings.get(TIED)
         dtype = types.pop() if len(types) == 1 else None
-        arranged = prepared.vocabulary is not None
         copy_companions(
             prepared.companions,
             self.folder,
             dtype,
-            _vocabulary(plan),
-            tied,
-            quantised,
-            prepared.stack,
-            arranged=arranged,
+            vocabulary=_vocabulary(plan),
+            tied=prepared.form.settings.get(TIED),
+            quantised=any(info.dtype in CODES for info in plan.infos.values()),
+            stack=prepared.stack,
+            arranged=prepared.vocabulary is not None,
         )
         if prepared.vocabulary is not None:
             use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
@@ -211,17 +208,16 @@ class _Output:
         if self.recipe.chat_template is not None:
             write_chat_template(self.folder, chat_template(self.recipe.chat_template))
         copy_block_files(prepared.block_files, self.folder)
-        from_parent = relative_to(self.recipe, self.place.parent)
         write_record(
             self.folder,
-            from_parent,
+            relative_to(self.recipe, self.place.parent),
             prepared.digests,
             plan,
             counts,
-            notes,
-            self.common.made_from,
-            None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
-            self._own_files(),
+            notes=notes,
+            made_from=self.common.made_from,
+            vocabulary=None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
+            files=self._own_files(),
         )
         recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
         with contextlib.suppress(NoCounterpartError):

@@ -14,7 +14,7 @@ from mmgrid.paradigms import Compat
 
 
 class SyntheticValues(Frozen):
-    """Numbers of a synthetic domain (see `mmgrid.data.WorldDomain`); a number that is left out has its default."""
+    """Numbers of a synthetic domain (see `mmgrid.data.synthetic.WorldDomain`); a number that is left out has its default."""
 
     users: int | None = None
     items: int | None = None

@@ -44,7 +44,7 @@ def open_cell(grid: GridStore, name: str, domain: str | None = None) -> Recommen
         evaluation=evaluation_protocol(grid.grid, paradigm),
     )
     embedder = None
-    if PARADIGMS[paradigm].evaluation_needs and (backbone := _backbone(grid, cell)):
+    if PARADIGMS[paradigm].evaluation_needs and (backbone := _backbone(grid)):
         embedder = embedder_of(grid.grid, backbone)
     untrained = PARADIGMS[paradigm].recipe is None
     named = paradigm if untrained else None
@@ -84,7 +84,7 @@ def _sound(grid: GridStore, cell: Cell) -> Path:
     return grid.store.folder(cell.address)
 
 
-def _backbone(grid: GridStore, cell: Cell) -> Path | None:
+def _backbone(grid: GridStore) -> Path | None:
     """The backbone that embeds texts; None if the grid has none, or uses an embedding model."""
     if grid.grid.spec.item_vectors.source == "sentence-transformers":
         return None

@@ -274,21 +274,21 @@ def merge_method(
         assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
         options = create_model(f"{name}_options", __config__=config, **fields)
         return Method(
-            name,
-            needs,
-            returns,
-            base,
-            function,
-            options,
-            stages,
-            takes_gram,
-            takes_base,
-            takes_passes,
-            presets or {},
-            per_source,
-            along,
-            combining,
-            statistics,
+            name=name,
+            needs=needs,
+            returns=returns,
+            base=base,
+            function=function,
+            options=options,
+            own_stages=stages,
+            takes_gram=takes_gram,
+            takes_base=takes_base,
+            takes_passes=takes_passes,
+            presets=presets or {},
+            per_source=per_source,
+            along=along,
+            combining=combining,
+            statistics=statistics,
         )
 
     return declare

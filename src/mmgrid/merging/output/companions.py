@@ -20,12 +20,12 @@ def copy_companions(
     source: Path,
     folder: Path,
     dtype: str | None,
-    vocabulary: int | None = None,
-    tied: bool | None = None,
-    quantised: bool = False,
-    stack: StackedSource | None = None,
     *,
-    arranged: bool = False,
+    vocabulary: int | None,
+    tied: bool | None,
+    quantised: bool,
+    stack: StackedSource | None,
+    arranged: bool,
 ) -> None:
     """Copy config, tokenizer and generation files from a model's folder; not the files of its token blocks.
 

@@ -23,10 +23,11 @@ def write_record(
     digests: Mapping[str, Any],
     plan: Plan,
     counts: KeptCounts,
-    notes: Sequence[str] = (),
-    made_from: Mapping[str, Any] | None = None,
-    vocabulary: Mapping[str, Any] | None = None,
-    files: Mapping[str, Any] | None = None,
+    *,
+    notes: Sequence[str],
+    made_from: Mapping[str, Any],
+    vocabulary: Mapping[str, Any] | None,
+    files: Mapping[str, Any] | None,
 ) -> None:
     """Write `mmgrid.json`: the recipe with all defaults filled in, digests of sources and files, and the report.
 

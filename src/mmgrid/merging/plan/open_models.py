@@ -66,7 +66,7 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
         quantised = {key: model for key, model in opened.items() if isinstance(model, DequantisedModel)}
         dropped = {scale: why for model in quantised.values() for scale, why in model.hidden.items()}
         notes += [f"{called[key]}: is quantised; its codes are multiplied by their scales" for key in quantised]
-        first = _of_config(recipe, opened)
+        first = _of_config(recipe)
         views, renamed = with_names_of_first({first: opened[first], **opened}, called)
         opened = {key: views[key] for key in opened}
         apart = None if is_stacked(recipe) else _in_blocks(opened)
@@ -76,7 +76,7 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
         yield OpenModels(opened, called, form, words, {**form.dropped, **dropped}, said)
 
 
-def _of_config(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source]) -> ModelPaths:
+def _of_config(recipe: MergeRecipe) -> ModelPaths:
     """The model whose config is copied, as far as it is known by now; its names of tensors count."""
     if recipe.companions == BASE_FILES and recipe.base is not None:
         return recipe.base, recipe.base_onto

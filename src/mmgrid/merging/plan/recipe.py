@@ -179,9 +179,7 @@ class MergeRecipe(BaseModel):
         value = read_yaml(path)
         if not isinstance(value, Mapping):
             raise MergeError(f"{path}: {impostor(path) or 'is not a recipe: it must hold method, sources, …'}")
-        if (
-            "recipe" in value and "format" in value
-        ):  # a merge's mmgrid.json; paths are relative to the parent of its folder
+        if "recipe" in value and "format" in value:  # a merge's mmgrid.json: paths begin at the parent of its folder
             return cls._checked(value["recipe"], f"{path}: recipe").anchored(path.absolute().parent.parent, pinned=True)
         if "merge_method" in value:
             raise MergeError(f"{path}: is a recipe of mergekit; read it with --mergekit")

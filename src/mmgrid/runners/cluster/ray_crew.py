@@ -153,9 +153,8 @@ class RayCrew:
                 yield from ((worker, one) for one in worker.hear())
             elif (silent := time.monotonic() - worker.heard) > (SILENT_SECONDS if worker.ready else STARTING_SECONDS):
                 yield worker, self._judged(worker, ("lost", f"nothing was heard of it for {silent:.0f} s"))
-        if (
-            held
-        ):  # without a head all workers are lost, which is no fault of their cells: soon it is back, or the run ends
+        if held:
+            # Without a head all workers are lost, which is no fault of their cells: soon it is back, or the run ends.
             time.sleep(seconds)
 
     def _judged(self, worker: "RayWorker", message: Message) -> Message:
