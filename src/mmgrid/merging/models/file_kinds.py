@@ -1,7 +1,4 @@
-"""Recognises files that are not what their name says: pointers of Git LFS, error pages, empty, packed and cut files.
-
-A clone without Git LFS, a download through a proxy and an interrupted copy leave files with the right name.
-"""
+"""Says of a file in a model's folder what it is instead: what `files.impostors` finds, packed or cut, or of another format."""
 
 import json
 from pathlib import Path
