@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmgrid.files import inside
 from mmgrid.files.foreign import MALFORMED
-from mmgrid.merging.arrays.floats import STORAGE
+from mmgrid.merging.in_memory import StateDictTensors
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors, TensorWriter
 from mmgrid.paradigms.layouts import LayoutError
 
@@ -29,7 +29,6 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _RUN = 1 << 24  # elements that are copied at once
 _WRAPPERS = ("_forward_module.", "module.", "_orig_mod.")  # of DeepSpeed, DDP and torch.compile
 _INSIDE = ("model", "state_dict", "module")  # where a training's state keeps the weights
-_WORDS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -38,27 +37,6 @@ class Copied:
 
     source: str
     shape: tuple[int, ...]
-
-
-class StateDict:
-    """Tensors of torch by name, as `Tensors`."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = tensors
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tensors
-
-    def info(self, name: str) -> TensorInfo:
-        tensor = self._tensors[name]
-        return TensorInfo(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        part = self._tensors[name].detach().reshape(-1)[start:stop].contiguous()
-        return part.view(_WORDS[part.element_size()]).numpy().view(STORAGE[self.info(name).dtype])
 
 
 class Renamed:
@@ -94,7 +72,7 @@ def open_weights(source: Path) -> Iterator[Tensors]:
         loaded: dict[str, Tensor] = {}
         for file in pickled:
             loaded |= _unpickled(file)
-        yield _unwrapped(StateDict(loaded))
+        yield _unwrapped(StateDictTensors(loaded))
         return
     with TensorFolder(source) as tensors:
         yield _unwrapped(tensors)
