@@ -72,7 +72,15 @@ def build(
         raise MergeError("sources: a source of a family is a checkpoint, and cannot be stacked; merge it first")
     with clear_disk_errors(out, remedy="give another output folder"), working(out, FAMILY_FILE) as work:
         clear(work)
-        builder = _Builder(family, merged, place or out, work, workers, digests, progress)
+        builder = _Builder(
+            recipe=family,
+            merged=merged,
+            place=place or out,
+            work=work,
+            workers=workers,
+            digests=digests,
+            progress=progress,
+        )
         written = builder.write()
         write_json(work / FAMILY_FILE, written.as_json())
     return FamilyReport(

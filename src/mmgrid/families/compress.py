@@ -94,7 +94,16 @@ def compress(
             def member(entry: DomainEntry) -> FamilyMember:
                 return FamilyMember(work, FamilyFile(**about, domains={name: entry}), name, shared=base_path)
 
-            task = DomainTask(name, source_path, source, reference, None, choice, None, workers)
+            task = DomainTask(
+                name=name,
+                path=source_path,
+                target=source,
+                reference=reference,
+                base=None,
+                choice=choice,
+                after=None,
+                workers=workers,
+            )
             entry = write_domain(task, work, Lockers(work), member, count, place=".")
             write_json(work / FAMILY_FILE, FamilyFile(**about, domains={name: entry}).as_json())
     return FamilyReport(target, {name: report_of(entry)}, 0, time.monotonic() - clock)

@@ -160,7 +160,18 @@ def one_vocabulary(
     known = {key: {token: row for token, row in own.ids.items() if row < rows[key]} for key, own in found.items()}
     asked = {token: _asked(token, rule, keys, known, rows) for token, rule in choice.tokens.items()}
     forced = frozenset(token for token, rule in choice.tokens.items() if rule.force)
-    order = _RowOrder(result.ids, size, padded, gaps, donor, base, known, asked, forced, called)
+    order = _RowOrder(
+        ids=result.ids,
+        size=size,
+        padded=padded,
+        gaps=gaps,
+        donor=donor,
+        base=base,
+        known=known,
+        asked=asked,
+        forced=forced,
+        called=called,
+    )
     arranged: dict[Key, Source] = {}
     made_up: dict[str, dict[str, str]] = {}
     not_arranged: dict[str, list[str]] = {}
