@@ -1,7 +1,9 @@
 """A builder that slept beyond its lease: whenever it wakes up, it changes nothing of the one that took over."""
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,60 @@ def test_the_third_attempt_goes_on_from_the_second(store: Store) -> None:
     with pytest.raises(LockLostError):
         _build(store, sleeper)
     _assert_only_the_cell(store)
+
+
+CHANGES = ("rename", "replace", "mkdir", "rmdir", "unlink", "link")
+
+
+@pytest.mark.parametrize("left", ["steps", "a damaged cell"])
+def test_whenever_it_falls_asleep_the_cell_is_that_of_the_other(
+    store: Store, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps before each of its changes to the store in turn, and meanwhile the other one builds the whole cell."""
+    lock = store.root / PLACE / "3fa9c1d2.lock"
+    calls, asleep_at = 0, 0
+    awake = True
+
+    def before(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*arguments: Any, **more: Any) -> Any:
+            nonlocal calls, awake
+            calls += awake
+            if awake and calls == asleep_at:
+                awake = False  # what the other one does is not counted
+                if lock.exists():
+                    own = lock.read_bytes()
+                    _fall_asleep(store)
+                    _build(store)
+                    if lock.exists():  # the cell was there already, so nobody took it over
+                        lock.write_bytes(own)
+                awake = True
+            return change(*arguments, **more)
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        for name in CHANGES:
+            patch.setattr(os, name, before(getattr(os, name)))
+        while calls >= asleep_at:
+            asleep_at += 1
+            calls, awake = 0, False
+            shutil.rmtree(store.root, ignore_errors=True)
+            if left == "steps":
+                with pytest.raises(OSError, match="full"):
+                    _build(store, _interrupted)
+            elif left == "a damaged cell":
+                _build(store)
+                (store.folder(BOOKS) / "model.bin").unlink()
+            awake = True
+            with contextlib.suppress(LockLostError):
+                assert _build(store) is not None
+            awake = False
+            assert not store.verify(BOOKS), asleep_at
+            assert sorted(path.name for path in store.folder(BOOKS).iterdir()) == ["model.bin", "record.json"]
+            assert not list(store.root.rglob("*.lock"))
+    assert asleep_at > 8
+
+
+def _interrupted(work: Path) -> dict[str, Any]:
+    _first_steps(work)
+    raise OSError("the disk is full")

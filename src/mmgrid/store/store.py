@@ -23,10 +23,10 @@ from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
 from mmgrid.store.making import Make, made
-from mmgrid.store.places import aside_of, is_published, listed, lock_of, walk
+from mmgrid.store.places import is_published, listed, lock_of, walk
 from mmgrid.store.receiving import Fetch, check_receivable, received
 from mmgrid.store.record import RECORD_FILE, Record
-from mmgrid.store.work import check_held, losing, open_work, strip
+from mmgrid.store.work import check_held, losing, open_work, put_aside, strip
 
 log = logging.getLogger(__name__)
 
@@ -219,11 +219,12 @@ class Store:
             lock = try_lock(lock_of(final))
             if lock is None:
                 return self._find_whole(address)
-            with lock:
+            with lock, losing(lock, address):
                 if record := self._find_whole(address):
                     return record
                 if is_published(final):
-                    final.rename(aside_of(final))
+                    put_aside(final, lock)
+                    check_held(lock, address)
                 return self._build(address, lock, fill)
 
     def _find_whole(self, address: Address) -> Record | None:
@@ -236,22 +237,21 @@ class Store:
     def _build(self, address: Address, lock: Lock, fill: Fill) -> Record:
         final = self.folder(address)
         work, record = open_work(final, address, lock)
-        with losing(lock, address):
+        if record is None:
+            record = fill(work, lock)
+            # All is on the disk before the step checkpoints are removed, so that a power cut loses no training either.
+            sync_folder(work)
+        check_held(lock, address)
+        strip(work)
+        check_held(lock, address)
+        try:
+            publish(work, final, last_file=RECORD_FILE)
+        except FileExistsError:
+            record = self._find_whole(address)
             if record is None:
-                record = fill(work, lock)
-                # All is on the disk before the step checkpoints are removed, so that a power cut loses no training either.
-                sync_folder(work)
-            check_held(lock, address)
-            strip(work)
-            check_held(lock, address)
-            try:
-                publish(work, final, last_file=RECORD_FILE)
-            except FileExistsError:
-                record = self._find_whole(address)
-                if record is None:
-                    raise
-                # who had the lock before published just as it was taken over
-                remove_folder(work)
+                raise
+            # who had the lock before published just as it was taken over
+            remove_folder(work)
         remove_failure(self.root, address)
         return record
 
@@ -270,7 +270,7 @@ class Store:
     def set_aside(self, folder: Path, *, sound: bool = False) -> Path | None:
         """Rename the folder of a damaged cell, so that the cell counts as missing; returns its new path.
 
-        None if it is sound or gone by now, or another process builds it. What is set aside is among `leftovers`.
+        None if it is sound or gone by now, or another process builds it or has taken over the lock. What is set aside is among `leftovers`.
 
         sound: also one whose files are as they were recorded.
         """
@@ -282,9 +282,7 @@ class Store:
                 record = self._read(folder) if is_published(folder) else None
                 if record is None or (not sound and isinstance(record, Record) and not verify_files(folder, record)):
                     return None
-                aside = aside_of(folder)
-                folder.rename(aside)
-                return aside
+                return put_aside(folder, lock)
 
     def remove(self, address: Address) -> None:
         """Remove a built cell atomically, and its log. No error if it is absent."""

@@ -20,7 +20,7 @@ from mmgrid.store.address import Address
 from mmgrid.store.errors import LockLostError, StoreError
 from mmgrid.store.integrity import Inspector
 from mmgrid.store.lock import Lock
-from mmgrid.store.places import delete, listed
+from mmgrid.store.places import aside_of, delete, listed
 from mmgrid.store.record import RECORD_FILE, Record
 
 BUILDING_FILE = "building.json"
@@ -40,6 +40,7 @@ def open_work(final: Path, address: Address, lock: Lock) -> tuple[Path, Record |
     renamed = [path for path in left if path != work_folder(final)]
     work = final.with_name(f"{final.name}.{token}{WORK_SUFFIX}") if lock.contested or renamed else work_folder(final)
     for path in (*renamed, *left):  # what was taken over last has what is worth keeping
+        check_held(lock, address)  # or these are the folders of who has taken over
         with contextlib.suppress(FileNotFoundError):  # its owner, who may be awake, has just published it
             if _fingerprint(path) == address.fingerprint and not work.exists():
                 path.rename(work)
@@ -88,6 +89,22 @@ def check_held(lock: Lock, address: Address) -> None:
             "may have been suspended, or cut off from the store); nothing was published from here. Run again once that "
             "process has ended."
         )
+
+
+def put_aside(final: Path, lock: Lock) -> Path | None:
+    """Rename a damaged cell, so that it counts as missing; returns its new path.
+
+    None if the lock was taken over: then the cell may have been built again meanwhile, and has its name back.
+    """
+    if not lock.held():
+        return None
+    aside = aside_of(final)
+    final.rename(aside)
+    if lock.held():
+        return aside
+    with contextlib.suppress(OSError):  # a third process has built it by now
+        aside.rename(final)
+    return None
 
 
 @contextlib.contextmanager
