@@ -280,3 +280,11 @@ def test_long_written_lists_take_no_filter_of_warnings_for_each_part(monkeypatch
     monkeypatch.setattr("warnings.catch_warnings", lambda: entered.append(1) or threading.Lock())
     assert listed("[" + "'a', " * 5000 + r"'b\'c']") == ["a"] * 5000 + ["b'c"]
     assert len(entered) == 1
+
+
+def test_rows_are_not_unpacked(read):
+    """Polars takes rows that begin like gzip, zlib or zstd for these, and one of them may be made to fill memory."""
+    names, row = LOG.splitlines(keepends=True)
+    assert read(f"{names}x\x01{row}").interactions.rows() == [("x\x01u", "B0", T)]  # as zlib begins
+    with pytest.raises(DataError, match=r"r\.csv:2: "):
+        read(names.encode() + gzip.compress(row.encode(), mtime=0))

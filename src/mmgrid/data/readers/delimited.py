@@ -26,6 +26,7 @@ from mmgrid.files.damaged_tables import DAMAGED
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
 _SAID_BYTES = 16
+_UNPACKED_BY_POLARS = (b"\x1f\x8b", b"x\x01", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")  # gzip, zlib, zstd
 _ATOMIC = (".inter", ".item", ".user")
 
 
@@ -92,8 +93,9 @@ def _tables(
 
 
 def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
-    """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes."""
-    if is_misquoted(block.data, separator):
+    """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes or
+    unpack it."""
+    if is_misquoted(block.data, separator) or block.data.startswith(_UNPACKED_BY_POLARS):
         return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
