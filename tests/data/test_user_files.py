@@ -64,3 +64,22 @@ def test_what_is_no_list_of_ids_names_its_line(tmp_path, wrong):
     pl.DataFrame({"user_id": ["a", "b"], "history": [[1.0], [1.5]]}).write_parquet(tmp_path / "u.parquet")
     with pytest.raises(DataError, match=r"u\.parquet: row 2: history is \[1\.5\]; expected ids"):
         histories(tmp_path / "u.parquet")
+
+
+@pytest.mark.parametrize("history", ["[1, 2", "[[1 2] [3 4]]", "[" * 5000 + "]" * 5000, '{"a": 1}', "(1, 2"])
+def test_lists_without_an_end_and_lists_of_lists_are_no_ids(tmp_path, history):
+    pl.DataFrame({"user_id": ["u"], "history": [history]}).write_csv(tmp_path / "u.csv")
+    with pytest.raises(DataError, match=r"u\.csv:2: history is .*; expected a list of ids"):
+        list(read_users(tmp_path / "u.csv").histories(10))
+
+
+def test_a_history_that_is_missing_is_empty_and_ids_of_lists_stay_whole(tmp_path):
+    (tmp_path / "u.csv").write_text("user_id,history\nu,nan\nv,None\n")
+    (found,) = read_users(tmp_path / "u.csv").histories(10)
+    assert found["history"].to_list() == [[], []]
+    pl.DataFrame({"user_id": ["u"], "history": [["a\nb", "c d"]]}).write_parquet(tmp_path / "u.parquet")
+    (found,) = read_users(tmp_path / "u.parquet").histories(10)
+    assert found["history"].to_list() == [["a\nb", "c d"]]
+    pl.DataFrame({"user_id": ["u"], "history": [[True]]}).write_parquet(tmp_path / "u.parquet")
+    with pytest.raises(DataError, match="column history holds lists of Boolean; expected lists of ids"):
+        list(read_users(tmp_path / "u.parquet").histories(10))

@@ -1,5 +1,6 @@
 """Damaged files of published cells are found: by a look at each when a cell is asked for, by digests before it is used."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,24 @@ def test_only_damaged_cells_are_set_aside(store: Store) -> None:
 def test_a_folder_that_a_link_adds_is_not_in_the_record(store: Store, tmp_path: Path) -> None:
     (store.folder(BOOKS) / "more").symlink_to(tmp_path)
     assert store.verify(BOOKS) == [f"{store.folder(BOOKS)}/more: is not in the record"]
+
+
+@pytest.mark.parametrize("what", ["record", "cell"])
+@pytest.mark.parametrize("target", ["nowhere", "itself"])
+def test_a_link_that_leads_nowhere_is_set_aside(store: Store, what: str, target: str) -> None:
+    folder = store.folder(BOOKS)
+    path = folder / "record.json" if what == "record" else folder
+    path.rename(path.with_name("kept"))
+    path.symlink_to(path.name if target == "itself" else "nowhere")
+    assert [found for found, _ in store.damaged()] == [folder]
+    aside = store.set_aside(folder)
+    assert aside in store.leftovers()
+    assert _build(store) is not None
+    assert store.verify(BOOKS) == []
+
+
+def test_a_record_whose_seconds_are_no_number_is_damaged(store: Store) -> None:
+    path = store.folder(BOOKS) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1e999}))
+    ((_, problem),) = store.damaged()
+    assert "cannot be read as a record (seconds: Input should be a finite number)" in problem

@@ -24,6 +24,8 @@ from mmgrid.data.readers.values import ids, texts
 
 _SEPARATORS = re.compile(r"[\s,]+")
 _WRITTEN_LIST = re.compile(r"\[(.*)\]|\((.*)\)", re.DOTALL)
+_BETWEEN = "\0"  # no id holds it
+_OPENS = ("[", "(", "{")
 _FRACTION = r"^(\d+)\.0*$"
 
 
@@ -91,8 +93,9 @@ def _pieces(path: Path, names: list[str]) -> Iterator[Piece]:
 def _by_user(piece: Piece) -> pl.DataFrame:
     column = piece.frame["history"]
     if isinstance(column.dtype, pl.List | pl.Array):
-        joined = texts(_with_whole_numbers(piece), "history", "\n")
-        history = joined.str.split("\n")
+        _check_inner(piece, column.dtype.inner)  # type: ignore[union-attr]
+        joined = texts(_with_whole_numbers(piece), "history", _BETWEEN)
+        history = joined.str.split(_BETWEEN)
     else:
         written = texts(piece, "history")
         read = [_listed(text.strip()) for text in written]
@@ -105,6 +108,12 @@ def _by_user(piece: Piece) -> pl.DataFrame:
             history = history.list.eval(pl.element().str.replace(_FRACTION, "$1"))
     history = history.list.eval(pl.element().filter(pl.element() != ""))
     return pl.DataFrame({"user_id": ids(piece, "user_id"), "history": history})
+
+
+def _check_inner(piece: Piece, inner: Any) -> None:
+    """Raise DataError if the values of lists are no ids."""
+    if not (inner.is_numeric() or inner in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        piece.refuse_column("history", f"holds lists of {inner}; expected lists of ids: texts or whole numbers")
 
 
 def _with_whole_numbers(piece: Piece) -> Piece:
@@ -125,18 +134,23 @@ def _with_whole_numbers(piece: Piece) -> Piece:
 def _listed(text: str) -> list[str] | None:
     """The ids in a text: of a list in JSON, in the forms of Python and numpy, or between commas or spaces.
 
-    None if they are no ids, but lists, objects or truth values.
+    None if they are no ids, but lists, objects or truth values, or the list has no end.
     """
+    if text in NO_TEXT:
+        return []
     parts = listed(text)
     if parts is not None:
         return parts
     if not (written := _WRITTEN_LIST.fullmatch(text)):
-        return _SEPARATORS.split(text)
+        return None if text[:1] in _OPENS else _SEPARATORS.split(text)
     try:
         values = json.loads(text)
-    except (ValueError, RecursionError):
-        found = (part.strip("'\"") for part in _SEPARATORS.split(written[1] or written[2] or ""))
-        return [part for part in found if part not in NO_TEXT]
+    except RecursionError:
+        return None
+    except ValueError:
+        inner = written[1] or written[2] or ""
+        found = (part.strip("'\"") for part in _SEPARATORS.split(inner))
+        return None if inner[:1] in _OPENS else [part for part in found if part not in NO_TEXT]
     found = [_id(value) for value in values if value is not None]
     return None if None in found else found  # type: ignore[return-value]
 

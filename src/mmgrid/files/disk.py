@@ -98,9 +98,9 @@ def _no_place(error: OSError, path: Path) -> str | None:
     """Why nothing can be at `path` at all; None if the error does not tell."""
     above = path.absolute().parent
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and not above.is_dir():
-        return (
-            f"{above} is a file; choose another place" if above.exists() else f"there is no folder {above}; create it"
-        )
+        there = _nearest_existing(above)
+        is_file = there is not None and not there.is_dir()
+        return f"{there} is a file; choose another place" if is_file else f"there is no folder {above}; create it"
     if error.errno == errno.ENAMETOOLONG and _is_about(error, path):
         return "the name is too long; choose a shorter one"
     return None

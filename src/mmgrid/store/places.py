@@ -27,8 +27,10 @@ def names_version(text: str) -> bool:
 
 
 def is_published(path: Path) -> bool:
-    """Whether `path` is the folder of a built cell."""
-    return names_version(path.name) and (path / RECORD_FILE).exists()
+    """Whether `path` is the folder of a built cell, sound or not: a record or folder may be a link that leads nowhere."""
+    if not names_version(path.name):
+        return False
+    return os.path.lexists(f"{path}/{RECORD_FILE}") or (path.is_symlink() and not path.is_dir())
 
 
 def aside_of(final: Path) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError, field_validator
 
 from mmgrid.store.address import Address
 from mmgrid.store.errors import DamagedRecordError
@@ -64,7 +64,7 @@ class Record(BaseModel):
     recipe: dict[str, JsonValue]
     upstream: dict[str, Upstream]
     versions: dict[str, str]
-    seconds: float
+    seconds: FiniteFloat
     peak_bytes: int
     started: str
     finished: str
