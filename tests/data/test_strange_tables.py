@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mmgrid.data import DataError, read_files
 from mmgrid.data.readers import TableOptions, lines, nesting
+from mmgrid.data.readers.datasets_folder import splits
 from mmgrid.data.readers.mending import listed
 from mmgrid.data.readers.unpacking import Unpacked
 
@@ -288,3 +289,28 @@ def test_rows_are_not_unpacked(read):
     assert read(f"{names}x\x01{row}").interactions.rows() == [("x\x01u", "B0", T)]  # as zlib begins
     with pytest.raises(DataError, match=r"r\.csv:2: "):
         read(names.encode() + gzip.compress(row.encode(), mtime=0))
+
+
+def test_halves_of_characters_in_ids_make_no_two_users_one(read):
+    log = "".join(
+        f'{{"user_id": "{user}", "item_id": "B0", "timestamp": {T}}}\n' for user in (r"\ud83d\ude00", r"\ud800")
+    )
+    with pytest.raises(DataError, match=r'r\.jsonl:2: user_id is "\\ud800"; expected an id'):
+        read(log, name="r.jsonl")
+    assert read(log, name="r.jsonl", skip_bad_lines=True).interactions["user_id"].to_list() == ["😀"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dataset_dict.json", '{"splits": 5}'),
+        ("dataset_dict.json", '{"splits": [["train"]]}'),
+        ("dataset_dict.json", "[" * 100_000),
+        ("state.json", '{"_data_files": ["a.arrow"]}'),
+        ("state.json", '{"_data_files": {"filename": "a.arrow"}}'),
+    ],
+)
+def test_a_dataset_whose_files_have_another_form(tmp_path, file, content):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(DataError, match=rf"{file}: is broken \(.*\); save the dataset again"):
+        splits(tmp_path)

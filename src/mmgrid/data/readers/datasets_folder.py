@@ -29,8 +29,8 @@ def splits(folder: Path) -> dict[str, list[Path]]:
     Raises DataError if a file that the folder names is missing, or its JSON is broken, and IncompleteError as `check_shards`.
     """
     if (folder / "dataset_dict.json").is_file():
-        names = _json(folder / "dataset_dict.json").get("splits", [])
-        return {str(name): _saved(_own(folder, str(name), "dataset_dict.json")) for name in names}
+        names = _texts(folder / "dataset_dict.json", "splits")
+        return {name: _saved(_own(folder, name, "dataset_dict.json")) for name in names}
     if (folder / "state.json").is_file():
         return {"": _saved(folder)}
     found: dict[str, list[Path]] = {}
@@ -67,8 +67,7 @@ def _saved(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: has no state.json; save the dataset again")
     if _json(folder / "state.json").get("_indices_data_files"):
         raise DataError(f"{folder}: its rows are chosen by an index file; save it again after `.flatten_indices()`")
-    named = [str(file["filename"]) for file in _json(folder / "state.json").get("_data_files", [])]
-    files = [_own(folder, name, "state.json") for name in named]
+    files = [_own(folder, name, "state.json") for name in _texts(folder / "state.json", "_data_files", "filename")]
     for path in files:
         if not path.is_file():
             raise DataError(f"{path}: no such file, though state.json names it; copy or save the dataset again")
@@ -85,6 +84,16 @@ def _own(folder: Path, name: str, named_by: str) -> Path:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path}: is broken ({error}); save the dataset again") from error
     return value if isinstance(value, dict) else {}
+
+
+def _texts(path: Path, key: str, field: str | None = None) -> list[str]:
+    """The texts in a list under a key, or in a field of each object in it. Raises DataError if they are something else."""
+    found: Any = _json(path).get(key, [])
+    if field is not None and isinstance(found, list):
+        found = [entry.get(field) if isinstance(entry, dict) else None for entry in found]
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise DataError(f"{path}: is broken ({key} holds no names); save the dataset again")
+    return found

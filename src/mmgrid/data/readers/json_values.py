@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 PARAGRAPHS = pl.List(pl.String)
+_HALF = re.compile("[\ud800-\udfff]")
 _EXACT_BELOW = 2**53  # whole numbers that a fraction holds exactly
 
 
@@ -28,7 +30,9 @@ def is_id(value: Any) -> bool:
     """Whether a value can be an id: a text, or a whole number that has not lost digits."""
     if isinstance(value, float):
         return value.is_integer() and abs(value) < _EXACT_BELOW
-    return isinstance(value, str) or type(value) is int
+    if isinstance(value, str):
+        return value.isascii() or not _HALF.search(value)  # two ids with different halves would become one
+    return type(value) is int
 
 
 def table_of(columns: Mapping[str, Sequence[Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
