@@ -16,6 +16,7 @@ from mmgrid.grid.search.ranges import changed, read
 from mmgrid.grid.search.trials import TRIALS_FILE, Trial, TrialLog
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging import merge
+from mmgrid.store.places import lock_of
 
 MERGE = """
 [[merges]]
@@ -119,6 +120,22 @@ def test_what_cannot_be_searched_is_named(session: GridStore) -> None:
     refused("there is no source attic", Range("weights.attic", 0, 1), error=GridError)
     refused("unknown option 'density'", Range("options.density", 0.1, 1), error=GridError)
     refused("not a metric", SCALE, metric="accuracy", error=ValueError)
+
+
+def test_who_was_suspended_leaves_the_search_to_who_went_on(
+    session: GridStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = MergeSearch(session, "shared", [SCALE])
+    lock = lock_of(wanted.folder)
+
+    def asleep(values: object) -> dict[str, float]:
+        lock.write_text(lock.read_text().replace('"token": "', '"token": "of another'))
+        return {"garden": 1.0, "kitchen": 1.0}
+
+    monkeypatch.setattr(wanted, "quality", asleep)
+    with pytest.raises(SearchError, match="another process goes on with this search"):
+        wanted.run(1)
+    assert not (wanted.folder / TRIALS_FILE).exists()
 
 
 def test_sources_must_be_built(session: GridStore) -> None:

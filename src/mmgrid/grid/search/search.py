@@ -36,7 +36,7 @@ from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging import MergeRecipe
 from mmgrid.merging.errors import problem_of
 from mmgrid.store.address import SHORT_DIGITS
-from mmgrid.store.lock import try_lock
+from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.places import DIGESTS_FILE, SEARCHES_FOLDER, lock_of
 
 PERCENT = 100.0
@@ -170,14 +170,21 @@ class MergeSearch:
             progress: called after each new trial with it and `number`.
 
         Raises:
-            SearchError: a source is not built, Optuna is missing, or another process is searching here.
+            SearchError: a source is not built, Optuna is missing, or another process is searching here, or has gone on
+                where this one was suspended.
         """
         self._check_built()
-        with self._lock():
+        with self._lock() as lock:
             log = TrialLog(self.folder, self._about())
             while len(log.trials) < number:
                 values = self._next(log.trials)
-                trial = log.add(values, self.quality(values))
+                quality = self.quality(values)
+                if not lock.held():
+                    raise SearchError(
+                        f"{self.folder}: another process goes on with this search, since this one was suspended or cut off "
+                        "from the store; its trials are kept"
+                    )
+                trial = log.add(values, quality)
                 if progress is not None:
                     progress(trial, number)
             trials = list(log.trials)
@@ -293,7 +300,7 @@ class MergeSearch:
                 f"{self.session.grid.file} {only}"
             )
 
-    def _lock(self) -> Any:
+    def _lock(self) -> Lock:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = try_lock(lock_of(self.folder))
         if lock is None:
