@@ -90,3 +90,43 @@ def test_a_cut_tokenizer_and_pickled_weights_are_named(tmp_path: Path) -> None:
     torch.save({"x": torch.ones(2)}, a / "model.safetensors")
     with pytest.raises(MergeError, match=r"a/model\.safetensors: is pickled by PyTorch"):
         merge(_linear(a), tmp_path / "out")
+
+
+def test_folders_without_a_model_say_where_one_is(tmp_path: Path) -> None:
+    tiny_llama(tmp_path / "run" / "checkpoint-500", 0, layers=1)
+    (tmp_path / "run" / "math").mkdir()
+    (tmp_path / "run" / "math" / "adapter_config.json").write_text("{}")
+    with pytest.raises(MergeError, match=r"contains no safetensors\. Name a folder in it: checkpoint-500, math"):
+        merge(_linear(tmp_path / "run"), tmp_path / "out")
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "model.Q4.gguf").write_bytes(b"GGUF")
+    with pytest.raises(MergeError, match=r"contains no safetensors \(model\.Q4\.gguf is a GGUF file"):
+        merge(_linear(tmp_path / "packed"), tmp_path / "out")
+
+
+def test_one_part_of_a_model_is_no_model(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+    with pytest.raises(
+        MergeError, match=r"holds model-00001-of-00002\.safetensors, .* no model\.safetensors\.index\.json"
+    ):
+        merge(_linear(model), tmp_path / "out")
+    (model / "model-00001-of-00002.safetensors").rename(model / "model-00001-of-00001.safetensors")
+    merge(_linear(model), tmp_path / "out")
+
+
+def test_what_a_model_needs_beside_its_weights_is_copied(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model", 0, layers=1)
+    (model / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "../x"}]')
+    below = ("1_Pooling/config.json", "2_Dense/model.safetensors", "additional_chat_templates/tool.jinja")
+    for name in below:
+        (model / name).parent.mkdir()
+        (model / name).write_text("{}")
+    (model / "modeling_own.py").write_text("")
+    report = merge(_linear(model), tmp_path / "out")
+    assert all((tmp_path / "out" / name).is_file() for name in below)
+    assert report.notes == (f"2_Dense/model.safetensors: are not merged; the result has those of {model}",)
+    assert not (tmp_path / "out" / "modeling_own.py").exists()
+    _set(model, auto_map={"AutoModel": "modeling_own.Own"})
+    merge(_linear(model), tmp_path / "own")
+    assert (tmp_path / "own" / "modeling_own.py").exists()

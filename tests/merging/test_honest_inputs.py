@@ -135,6 +135,15 @@ SAME = {
         {"router_aux_loss_coef": 0.1, "init_std": 0.1, "decoder_layerdrop": 0.1},
         {"init_std": 1, "loss_type": "x"},
     ),
+    "rounded to float32": (
+        {"rms_norm_eps": 1e-6, "x_eps": [1, 2]},
+        {"rms_norm_eps": 9.999999974752427e-07, "x_eps": [1.0, 2]},
+    ),
+    "names of one kind": (
+        {"rope_scaling": {"type": "su", "short_factor": [1]}},
+        {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}},
+    ),
+    "a list of one": ({"eos_token_id": 2}, {"eos_token_id": [2]}),
     "no tower": ({"vision_config": None}, {"vision_config": {"hidden_act": None}}),
 }
 
@@ -144,6 +153,21 @@ def test_one_model_saved_by_older_and_newer_versions_is_one(case: str, tmp_path:
     for name, seed, settings in (("a", 0, SAME[case][0]), ("b", 1, SAME[case][1])):
         _set(tiny_llama(tmp_path / name, seed, layers=1), **settings)
     assert merge(_linear(tmp_path / "a", tmp_path / "b"), tmp_path / "out").notes == ()
+
+
+def test_labels_of_classifiers_are_compared(tmp_path: Path) -> None:
+    a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
+    for model, labels in ((a, ("no", "yes")), (b, ("yes", "no"))):
+        _set(model, id2label=dict(enumerate(labels)))
+    assert merge(_linear(a, b), tmp_path / "language-models").notes == ()
+    for model in (a, b):
+        _set(model, architectures=["LlamaForSequenceClassification"])
+    with pytest.raises(MergeError, match=r"id2label: a has \[0 = no, 1 = yes\], b \[0 = yes, 1 = no\]"):
+        merge(_linear(a, b), tmp_path / "out")
+    _set(b, id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert merge(_linear(a, b), tmp_path / "out").notes == (
+        "config.json: id2label: a has [0 = no, 1 = yes], b nothing",
+    )
 
 
 def test_rotary_settings_of_all_versions_have_one_form() -> None:

@@ -181,6 +181,77 @@ def test_unsupported_adapters_are_refused_with_advice(
     assert "merge_and_unload" in str(refused.value)
 
 
+def _stored(adapter: Path, tensors: dict[str, Tensor]) -> None:
+    save_file(
+        {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}, adapter / "adapter_model.safetensors"
+    )
+
+
+def test_an_adapter_finds_the_modules_of_older_files(base: Path, tmp_path: Path) -> None:
+    """PEFT says `model.language_model.…` of a model whose file says `language_model.model.…`."""
+    tensors = {name.replace("model.", "language_model.model.", 1): tensor for name, tensor in loaded(base).items()}
+    tensors["language_model.lm_head.weight"] = tensors.pop("lm_head.weight")
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    pattern = {"^model.language_model.layers.1.self_attn.q_proj": 3}
+    adapter = _adapter(
+        tmp_path / "adapter",
+        base,
+        alpha_pattern=pattern,
+        trainable_token_indices={"model.language_model.embed_tokens": [5]},
+    )
+    down, up, rows, head = (
+        torch.randn(RANK, HIDDEN),
+        torch.randn(HIDDEN, RANK),
+        torch.randn(1, HIDDEN),
+        torch.randn(TOKENS, HIDDEN),
+    )
+    module = Q.replace("model.", "model.language_model.", 1)
+    words = "model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
+    _stored(
+        adapter, {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up, words: rows, "lm_head.weight": head}
+    )
+    found = _read(adapter)
+    assert found.keys() == tensors.keys()
+    query = f"language_model.{Q}.weight"
+    torch.testing.assert_close(found[query], tensors[query] + up @ down)
+    assert found["language_model.model.embed_tokens.weight"][5].equal(rows[0])
+    assert found["language_model.lm_head.weight"].equal(head)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "settings", "words"),
+    [
+        ({}, {}, "it holds no tensors, so its training is lost"),
+        ({f"{Q}.lora_A.weight": torch.ones(0)}, {}, f"no numbers are in base_model.model.{Q}.lora_A.weight"),
+        (
+            {f"{Q}.lora_A.other.weight": torch.ones(RANK, HIDDEN)},
+            {},
+            r"has the name of the adapter in it \(other\), so it was not written by save_pretrained",
+        ),
+        (
+            {"mlp.experts.lora_A.weight": torch.ones(8, HIDDEN), "mlp.experts.lora_B.weight": torch.ones(HIDDEN, 8)},
+            {"target_parameters": ["mlp.experts.down_proj"]},
+            r"parameters that are no linear layers \(target_parameters: mlp\.experts\.down_proj\).*merge_and_unload",
+        ),
+        ({}, {"peft_type": "PREFIX_TUNING"}, "changes no weights: .* train LoRA"),
+    ],
+)
+def test_adapters_that_cannot_be_merged_say_why(
+    tensors: dict[str, Tensor], settings: dict[str, Any], words: str, base: Path, tmp_path: Path
+) -> None:
+    adapter = _adapter(tmp_path / "adapter", base, **settings)
+    _stored(adapter, tensors)
+    with pytest.raises(MergeError, match=words):
+        open_source(adapter)
+
+
+def test_what_is_wrong_with_the_model_under_an_adapter_is_said_of_it(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    save_file({"x.weight": torch.ones(2, 2), "x.weight.absmax": torch.ones(2)}, base / "model.safetensors")
+    with pytest.raises(MergeError, match=rf"base: is quantised .* model under the adapter {adapter}; `onto` names"):
+        open_source(adapter)
+
+
 def test_mismatched_adapters_are_refused(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter", base)
     file = adapter / "adapter_model.safetensors"

@@ -78,6 +78,21 @@ QUANTISED: dict[str, tuple[dict[str, torch.dtype], dict[str, object], str]] = {
     "bitsandbytes, 8 bits": ({"weight": _INT8, "SCB": _FLOAT}, {}, "bitsandbytes"),
     "torchao": ({"weight": _INT8}, {"quantization_config": {"quant_method": "torchao"}}, "torchao"),
     "torchao, flat": ({"weight_qdata": _INT8, "weight_scale": _FLOAT}, {}, "torchao"),
+    "torchao, by name": ({"_weight_qdata": torch.float8_e4m3fn, "_weight_scale": _FLOAT}, {}, "torchao"),
+    "torchao, by colon": ({"weight:qdata": _INT8, "weight:scale": _FLOAT}, {}, "torchao"),
+    "SpQR": ({"dense_weights": torch.int64, "row_offsets": _INT32}, {}, "SpQR"),
+    "groups in another order": ({"weight": _INT8, "weight_scale": _FLOAT, "weight_g_idx": _INT32}, {}, "compressed"),
+    "an offset": ({"weight": _INT8, "weight_scale": _FLOAT, "weight_offset": _FLOAT}, {}, "codes with scales"),
+    "smoothed": (
+        {"weight": torch.float8_e4m3fn, "weight_scale": _FLOAT, "smooth_factor": _FLOAT},
+        {},
+        "codes with scales",
+    ),
+    "turned": (
+        {"weight": _INT8, "weight_scale": _FLOAT},
+        {"quantization_config": {"quant_method": "compressed-tensors", "transform_config": {"R1": {}}}},
+        "compressed-tensors with transform_config",
+    ),
     "EETQ": ({"weight": _INT8, "weight_scales": _FLOAT}, {}, "codes with scales of an unknown form"),
     "HQQ": ({"W_q": _UINT8, "scale": _FLOAT, "zero": _FLOAT}, {}, "HQQ"),
     "AQLM": ({"codes": torch.int16, "codebooks": _FLOAT, "scales": _FLOAT}, {}, "AQLM"),
@@ -185,6 +200,9 @@ def test_what_a_config_says_of_quantisation_is_left_out_with_it(tmp_path: Path) 
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "quantization" not in config
     assert config["text_config"] == {"x": 1}
+    (model / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
+    merge(_linear(model), tmp_path / "beside")
+    assert not (tmp_path / "beside" / "hf_quant_config.json").exists()
     online = {"quant_method": "bitnet", "quantization_mode": "online"}  # of activations; the weights are full numbers
     _set(model, quantization_config=online)
     merge(_linear(model), tmp_path / "online")

@@ -161,6 +161,48 @@ def test_ids_of_tokens_that_are_left_out_are_those_of_the_tokenizers_model(model
     assert config["image_token_index"] is None
 
 
+def _pieces(tokens: list[str]) -> bytes:
+    """A model of SentencePiece: pieces with a text and a score, then a message that says something else."""
+    parts = [b"\x0a%c%b\x15\0\0\0\0" % (len(token), token.encode()) for token in tokens]
+    return b"".join(b"\x0a%c%b" % (len(part), part) for part in parts) + b"\x12\x02\x08\x01"
+
+
+def _tekken(tokens: list[str]) -> bytes:
+    words = [{"rank": row, "token_bytes": token, "token_str": None} for row, token in enumerate(tokens)]
+    special = [{"rank": 0, "token_str": "<s>"}]
+    return json.dumps({"config": {"default_num_special_tokens": 5}, "vocab": words, "special_tokens": special}).encode()
+
+
+TOKENIZERS = {
+    "vocab.txt": lambda tokens: "\n".join(tokens).encode(),
+    "vocab.json": lambda tokens: json.dumps({token: row for row, token in enumerate(tokens)}).encode(),
+    "added_tokens.json": lambda tokens: json.dumps({token: row for row, token in enumerate(tokens, 1)}).encode(),
+    "tokenizer.model": _pieces,
+    "tekken.json": _tekken,
+    "qwen.tiktoken": lambda tokens: "\n".join(f"{token} {row}" for row, token in enumerate(tokens)).encode(),
+}
+
+
+@pytest.mark.parametrize("file", TOKENIZERS)
+def test_tokenizers_of_other_libraries_are_compared(file: str, models: Path) -> None:
+    for name, tokens in (("a", ["x", "y", "z"]), ("b", ["x", "z", "y"])):
+        tiny_llama(models / name, ord(name), layers=1)
+        (models / name / "tokenizer.json").unlink()
+        if file == "added_tokens.json":
+            (models / name / "vocab.txt").write_text("t")
+        (models / name / file).write_bytes(TOKENIZERS[file](tokens))
+    with pytest.raises(MergeError, match=r"tokenizer of b: 2 tokens have other rows than in a \('y', 'z'\)"):
+        merge(_recipe(), models / "out")
+    (models / "b" / file).write_bytes(b"\x0a\x7f" if file == "tokenizer.model" else TOKENIZERS[file](["x", "y"]))
+    notes = merge(_recipe(), models / "out").notes
+    told = "b: tokenizer.model cannot be read" if file == "tokenizer.model" else "a: has 1 token that b lacks: 'z'"
+    assert [note for note in notes if told in note]
+    (models / "b" / file).unlink()
+    (models / "b" / "vocab.txt").unlink(missing_ok=True)
+    tiny_llama(models / "b", 2, layers=1)
+    assert [note for note in merge(_recipe(), models / "out2").notes if "their tokens were not compared" in note]
+
+
 def test_words_cannot_follow_a_gap(models: Path) -> None:
     file = models / "a" / "tokenizer.json"
     value = json.loads(file.read_text())

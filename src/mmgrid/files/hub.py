@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmgrid.files.hub_errors import clear_hub_errors
 
-MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.spm", "*.codes", "*.jinja", "*.tiktoken", "*.py")
 _ABOUT = ("README.md",)  # names the licence; an incomplete cache may lack it
 # Files in subfolders are other formats of the model, or its training; `consolidated` holds the same weights again.
 _IN_FOLDERS, _OTHER_FORMATS = ("*/*",), ("consolidated*.safetensors",)

@@ -48,12 +48,15 @@ class AdapterRows:
         return result
 
 
-def adapter_rows(adapter: Source, model: Source, settings: Mapping[str, Any], prefix: str) -> dict[str, AdapterRows]:
+def adapter_rows(
+    adapter: Source, model: Source, settings: Mapping[str, Any], prefix: str, called: Mapping[str, str]
+) -> dict[str, AdapterRows]:
     """Table of the model → the rows of it that an adapter has.
 
     Args:
         settings: the adapter's configuration.
         prefix: of all names in the adapter.
+        called: module → its name in the configuration, where that differs.
 
     Raises:
         MergeError: they do not fit the model.
@@ -62,7 +65,7 @@ def adapter_rows(adapter: Source, model: Source, settings: Mapping[str, Any], pr
     for stored in filter(is_rows, adapter):
         module = stored.removeprefix(prefix).removesuffix(ROWS_SUFFIX)
         table = f"{module}.weight"
-        rows = AdapterRows(stored, np.asarray(_places(settings, module), np.int64))
+        rows = AdapterRows(stored, np.asarray(_places(settings, called.get(module, module)), np.int64))
         problem = "is not in it"
         if table in model:
             problem = _misfit(rows, model.info(table), adapter.info(stored))

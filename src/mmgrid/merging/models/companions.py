@@ -1,13 +1,23 @@
 """The files beside a model's weights that a merge copies: config, tokenizer, generation settings."""
 
+import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
+from mmgrid.cards import read_json
+from mmgrid.merging.errors import listing
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE, POINTER_FILE
 from mmgrid.merging.models.file_kinds import check_companion
+from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.token_blocks import BlockTable
 
-_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+_SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".jinja", ".tiktoken")
+_CODE = ".py"  # of a model with code of its own, which its config then names
+_WEIGHTS = (".safetensors", ".bin")
+_TEMPLATES = "additional_chat_templates"
+_MODULES = "modules.json"  # of sentence-transformers: the folders of what follows the model, such as pooling
 _OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json", "adapter_config.json")
 _OF_A_FAMILY = (FAMILY_FILE, POINTER_FILE, EXPANSION_FILE)  # say where the weights of that model are or come from
 
@@ -18,21 +28,44 @@ def companions_in(folder: Path) -> list[Path]:
         return []
     table = BlockTable.read(folder)
     excluded = {*_OF_ONE_MODEL, *_OF_A_FAMILY, *(table.files if table is not None else ())}
+    with_code = any("auto_map" in read_json(folder / name) for name in (CONFIG_FILE, "tokenizer_config.json"))
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix in _SUFFIXES
+        if (path.suffix in _SUFFIXES or (with_code and path.suffix == _CODE))
         and not path.name.endswith(".index.json")
         and path.is_file()
         and path.name not in excluded
     ]
 
 
-def check_companions(folder: Path) -> None:
+def companions_below(folder: Path) -> list[Path]:
+    """Such files in the folders of a model: of its chat templates, and of the modules of sentence-transformers.
+
+    Weights of such a module, such as a dense layer, are among them; they are not merged.
+    """
+    modules: Any = ()
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        modules = json.loads((folder / _MODULES).read_bytes())
+    named = [module.get("path") for module in modules if isinstance(module, dict)]
+    below = [
+        folder / name for name in (_TEMPLATES, *named) if isinstance(name, str) and name and Path(name).name == name
+    ]
+    files = [path for place in below if place.is_dir() for path in sorted(place.iterdir()) if path.is_file()]
+    return [path for path in files if path.suffix in (*_SUFFIXES, *_WEIGHTS)]
+
+
+def check_companions(folder: Path) -> list[str]:
     """Check these files before hours of merging.
+
+    Returns:
+        Notes on weights among them, which are not merged.
 
     Raises:
         MergeError: one is a pointer of Git LFS, a web page, empty, or no JSON; the message says what to do.
     """
     for path in companions_in(folder):
-        check_companion(path)
+        if path.suffix != _CODE:  # which may be empty
+            check_companion(path)
+    weights = [str(path.relative_to(folder)) for path in companions_below(folder) if path.suffix in _WEIGHTS]
+    return [f"{listing(weights)}: are not merged; the result has those of {folder}"] if weights else []

@@ -21,6 +21,7 @@ from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX, FACTOR, WRAPPED, with_names_of
 from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
 from mmgrid.merging.models.closing import Closing
@@ -36,9 +37,10 @@ from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_share
 from mmgrid.merging.models.view import SourceView
 
 ADAPTER_FILE = "adapter_model.safetensors"
-ADAPTER_PREFIX = "base_model.model."  # of the names of its tensors
-_FACTOR = re.compile(r"^(?P<module>.*)\.(?P<kind>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
-_WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # added by peft to the names of whole modules
+# Names of states that were not saved by save_pretrained have the adapter's own name in them.
+_WITH_ADAPTER = re.compile(
+    r"\.(?:lora_A|lora_B|lora_embedding_[AB]|modules_to_save)\.(?P<adapter>\w+)\.(?:weight|bias)$"
+)
 _BLOCK_ELEMENTS = 1 << 14  # products are computed for whole blocks, so that no bit depends on the length of the runs
 _CACHED = 16  # tensors whose factors are kept in memory
 # Initialisations that also change the base's weights, so that the adapter fits only the changed weights.
@@ -114,14 +116,19 @@ class LoraFolder(Closing):
         if not file.is_file():
             pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
             raise MergeError(f"{path}: holds no {ADAPTER_FILE}{pickled}: save the adapter as safetensors")
-        self._model, self._adapter = open_model(model), TensorFolder(file)
+        try:
+            self._model = open_model(model)
+        except MergeError as error:
+            raise MergeError(f"{error}. It is the model under the adapter {path}; `onto` names another one") from error
+        self._adapter, self._called = with_names_of(self._model, TensorFolder(file))
+        self._check_whole()
         self._of_conv1d = settings_of(self._model.companions).get("model_type") in CONV1D_TYPES
         self._own = [path / ADAPTER_CONFIG, file]
         self._own_stamps = [stamp_of(each) for each in self._own]
         self._untie()
         self._replaced: dict[str, str] = {}
         self._changed: dict[str, _LowRankUpdate] = {}
-        self._rows = adapter_rows(self._adapter, self._model, self._settings, ADAPTER_PREFIX)
+        self._rows = adapter_rows(self._adapter, self._model, self._settings, ADAPTER_PREFIX, self._called)
         self._match()
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
@@ -238,15 +245,29 @@ class LoraFolder(Closing):
         self._model.close()
         self._adapter.close()
 
+    def _check_whole(self) -> None:
+        """Check that the adapter holds what was trained.
+
+        Raises:
+            MergeError: it is empty, as trainers that divide the weights among processes leave it.
+        """
+        empty = [name for name in self._adapter if self._adapter.info(name).size == 0]
+        if empty or not len(self._adapter):
+            what = f"no numbers are in {listing(empty, 2)}" if empty else "it holds no tensors"
+            raise MergeError(
+                f"{self.path}: {what}, so its training is lost. Gather the weights when saving (DeepSpeed ZeRO-3: "
+                "stage3_gather_16bit_weights_on_model_save), and save the adapter again"
+            )
+
     def _untie(self) -> None:
         """Show a tied head beside the embeddings if the adapter changes one of them: PEFT leaves the other as it was.
 
         Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
         """
-        own = {name: _WRAPPED.sub("", name.removeprefix(ADAPTER_PREFIX)) for name in self._adapter}
+        own = {name: WRAPPED.sub("", name.removeprefix(ADAPTER_PREFIX)) for name in self._adapter}
         own = {name: plain for name, plain in own.items() if not is_rows(name)}  # PEFT ties a head to them, too
         self._check_shared(set(own.values()))
-        plain = {f"{match['module']}.weight" if (match := _FACTOR.match(name)) else name for name in own.values()}
+        plain = {f"{match['module']}.weight" if (match := FACTOR.match(name)) else name for name in own.values()}
         rows = {name: self._adapter.info(stored).shape[:1] for stored, name in own.items()}
         copies = {
             twin: first
@@ -272,7 +293,8 @@ class LoraFolder(Closing):
             if parts and changes(name) and not all(map(changes, parts)):
                 raise MergeError(
                     f"{self.path}: changes {name}, but not the copies of it that encoder and decoder read ({listing(parts)}), "
-                    "so it changes nothing in PEFT. Train it with ensure_weight_tying=True"
+                    f"so PEFT computes as if it were not there. Take {name.removesuffix('.weight')} out of the adapter's file, "
+                    "or train all three"
                 )
 
     def _match(self) -> None:
@@ -280,11 +302,16 @@ class LoraFolder(Closing):
         factors: dict[str, dict[str, str]] = {}
         for name in (name for name in self._adapter if not is_rows(name)):
             own = name.removeprefix(ADAPTER_PREFIX)
-            match = _FACTOR.match(own)
+            match = FACTOR.match(own)
             if match is not None:
                 factors.setdefault(match["module"], {})[match["kind"]] = name
-            elif (plain := _WRAPPED.sub("", own)) in self._model:
+            elif (plain := WRAPPED.sub("", own)) in self._model:
                 self._replaced[plain] = name
+            elif named := _WITH_ADAPTER.search(name):
+                raise MergeError(
+                    f"{self.path}: {name} has the name of the adapter in it ({named['adapter']}), so it was not written by "
+                    "save_pretrained, and PEFT would not load it; save the adapter with save_pretrained"
+                )
             else:
                 raise MergeError(
                     f"{self.path}: tensor {name} is neither LoRA's nor in the model {self._model.path}; only plain LoRA "
@@ -308,6 +335,11 @@ class LoraFolder(Closing):
         if set(found) != set(kinds):
             raise MergeError(
                 f"{self.path}: {module}: has {listing(found)} without its other half; save the adapter again"
+            )
+        if tensor not in self._model and (told := self._settings.get("target_parameters")):
+            raise MergeError(
+                f"{self.path}: {module}: was trained on parameters that are no linear layers (target_parameters: "
+                f"{listing(map(str, told))}), such as the experts of a layer in one tensor. {_instead(self.path)}"
             )
         if tensor not in self._model:
             raise MergeError(
@@ -334,7 +366,7 @@ class LoraFolder(Closing):
         return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
 
     def _scale(self, module: str, rank: int) -> float:
-        alpha = alpha_of(self._settings, module, self.path / ADAPTER_CONFIG)
+        alpha = alpha_of(self._settings, self._called.get(module, module), self.path / ADAPTER_CONFIG)
         return alpha / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
 
     def _check_shape(self, tensor: str, shape: tuple[int, ...], info: TensorInfo) -> None:
@@ -348,8 +380,14 @@ class LoraFolder(Closing):
 def _check_kind(path: Path, settings: Mapping[str, Any]) -> None:
     start = str(settings.get("init_lora_weights", True)).lower()
     problem = None
-    if settings.get("peft_type") != "LORA":
-        problem = f"is an adapter of type {settings.get('peft_type')}"
+    kind = str(settings.get("peft_type"))
+    if kind.endswith(("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE")):
+        raise MergeError(
+            f"{path}: is an adapter of type {kind}, which changes no weights: it puts vectors before or beside the prompt, so "
+            "there is nothing to merge. Use it with the merged model, or train LoRA"
+        )
+    if kind != "LORA":
+        problem = f"is an adapter of type {kind}"
     elif settings.get("use_dora"):
         problem = "is DoRA, which also changes magnitudes"
     elif settings.get("bias", "none") != "none" or settings.get("lora_bias"):

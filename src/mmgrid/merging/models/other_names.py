@@ -30,6 +30,7 @@ _MOVED = (
     ("language_model.model.", "model.language_model."),
     ("language_model.lm_head.", "lm_head."),
     ("vision_tower.", "model.vision_tower."),
+    ("vision_tower.vision_model.", "model.vision_tower."),
     ("multi_modal_projector.", "model.multi_modal_projector."),
     ("visual.", "model.visual."),
     ("model.", "model.language_model."),
@@ -69,14 +70,14 @@ def _renamed(own: set[str], wanted: set[str]) -> dict[str, str]:
     if not lacking:
         return found
     for name in sorted(own - wanted):
-        fits = {other for other in _others(name) if other in lacking} - taken
+        fits = {other for other in other_names(name) if other in lacking} - taken
         if len(fits) == 1:
             found[name] = fits.pop()
             taken.add(found[name])
     return found
 
 
-def _others(name: str) -> Iterable[str]:
+def other_names(name: str) -> Iterable[str]:
     """The names that a tensor may have elsewhere."""
     ends = [name]
     if norm := _NORM.search(name):

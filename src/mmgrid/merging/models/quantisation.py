@@ -19,6 +19,8 @@ from mmgrid.merging.models.tensors import Tensors
 
 # The keys under which configs declare it: transformers', that of older compressed-tensors, and MLX's.
 DECLARATIONS = ("quantization_config", "compression_config", "quantization")
+# Files beside the config in which quantisers declare it.
+DECLARING_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json", "quantization_config.json")
 CODES = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2")  # types that quantised weights may be stored in
 _OF_CODES = ("int8", "uint8", "int16", "uint16", "int32", "uint32")  # integers that codes are packed into
 # Formats whose int8 codes are multiplied by `weight_scale` and nothing else.
@@ -34,14 +36,15 @@ _SCALE_LIKE = re.compile(
 _FORMATS = {
     "GPTQ or AWQ": re.compile(r"\.(?:qweight|qzeros|g_idx)$"),
     "bitsandbytes": re.compile(r"\.(?:absmax|quant_map|nested_absmax|quant_state\..*|SCB|weight_format)$"),
-    "compressed-tensors": re.compile(r"\.(?:weight_packed|weight_shape|weight_zero_point)$"),
+    "compressed-tensors": re.compile(r"\.(?:weight_packed|weight_shape|weight_zero_point|weight_g_idx)$"),
     "quanto": re.compile(r"\.(?:weight\._data|weight\._scale)$"),
     "HQQ": re.compile(r"(?:^|\.)W_q$"),
     "AQLM": re.compile(r"(?:^|\.)codebooks$"),
     "VPTQ": re.compile(r"(?:^|\.)(?:res_)?centroids\.weight$"),
     "ExLlama": re.compile(r"(?:^|\.)(?:q_weight|q_invperm|trellis)$"),
     "QuIP": re.compile(r"(?:^|\.)Qidxs$"),
-    "torchao": re.compile(r"(?:^|\.)weight_qdata$"),
+    "torchao": re.compile(r"[._:](?:weight_)?(?:qdata|int_data)$"),
+    "SpQR": re.compile(r"(?:^|\.)(?:dense_weights|row_offsets|col_vals)$"),
 }
 _BUFFER = re.compile(
     r"(?:^|\.)(?:position_ids|token_type_ids|relative_position_index|(?:attn|attention)\.bias|num_batches_tracked)$"
@@ -86,9 +89,15 @@ def quantised_in(model: Tensors, settings: Mapping[str, Any], called: object) ->
     modules = {name.rpartition(".")[0]: name for name in codes if name.endswith("weight") or name in scales}
     used = {*scales.values(), *unread}
     for name in model:
-        code = modules.get(name.rpartition(".")[0])
-        if code is not None and name not in used and name not in scales and _SCALE_LIKE.search(name):
-            raise _refused(called, method or "codes with scales of an unknown form", [code, name])
+        module, _, last = name.rpartition(".")
+        code = modules.get(module)
+        known = code is None or name in used or name in scales or name == code
+        # A linear layer with scales has a bias and nothing else; what may stand beside other codes is not known.
+        alone = code in scales and code == f"{module}.weight" and last != "bias"
+        if not known and (alone or _SCALE_LIKE.search(name)):
+            raise _refused(called, method or "codes with scales of an unknown form", [str(code), name])
+    if scales and said is not None and said.get("transform_config"):
+        raise _refused(called, f"{method} with transform_config, which turns weights and activations", [*scales])
     integers = [name for name in model if name not in scales and _is_integer_matrix(model, name)]
     named = [name for name in integers if name.endswith("weight") or said is not None]
     if named:

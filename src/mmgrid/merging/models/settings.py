@@ -108,12 +108,13 @@ _RENAMED = {
     "rope_local_base_freq": "local_rope_theta",
     "rms_norm_eps": "layer_norm_rms_epsilon",
 }
-# Other names of one function.
+# Other names of one function or kind.
 _SAME_FUNCTION = {
     "swish": "silu",
     "gelu_new": "gelu_pytorch_tanh",
     "gelu_fast": "gelu_pytorch_tanh",
     "gelu_python": "gelu",
+    "su": "longrope",
 }
 
 

@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from mmgrid.merging.models.written import WrittenDigest
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_SHARD = re.compile(r"-\d{5}-of-(?!00001\b)\d{5}\.safetensors$")
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,11 @@ def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
             f"{path}: holds a family of models; write the checkpoint first: mmgrid expand {path} -o FOLDER"
         )
     found = sorted(path.glob("*.safetensors"))
+    if shards := [file.name for file in found if _SHARD.search(file.name)]:
+        raise MergeError(
+            f"{path}: holds {listing(shards)}, which are parts of a model, and no {INDEX_FILE}, which says whether that is "
+            "all of them; fetch it, too"
+        )
     if len(found) == 1:
         return found, set()
     if found:
@@ -293,7 +300,19 @@ def _weight_files(path: Path) -> tuple[list[Path], set[str]]:
         raise MergeError(f"{path}: holds {names} and neither {WEIGHTS_FILE} nor {INDEX_FILE}: name one file")
     pickled = sorted([*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")])
     hint = f" ({pickled[0].name} is pickled and never read: save the model as safetensors)" if pickled else ""
+    if gguf := sorted(path.glob("*.gguf")):
+        hint = f" ({gguf[0].name} is a GGUF file, which is quantised: name the model that it was made from)"
+    below = [str(folder.relative_to(path)) for folder in _folders_with_models(path)]
+    hint += f". Name a folder in it: {listing(below)}" if below else ""
     raise MergeError(f"{path}: contains no safetensors{hint}")
+
+
+def _folders_with_models(path: Path) -> list[Path]:
+    """Folders below that hold models or adapters: the checkpoints of a trainer, several adapters, the Hub's snapshots."""
+    names = ("*.safetensors", "adapter_config.json", INDEX_FILE)
+    return sorted(
+        {file.parent for depth in ("*", "snapshots/*") for name in names for file in path.glob(f"{depth}/{name}")}
+    )
 
 
 def _shards(path: Path) -> tuple[list[Path], set[str]]:

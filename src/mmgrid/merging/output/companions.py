@@ -8,8 +8,8 @@ from typing import Any
 from mmgrid.cards import read_json
 from mmgrid.files import write_json
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.companions import companions_in
-from mmgrid.merging.models.quantisation import without_declaration
+from mmgrid.merging.models.companions import companions_below, companions_in
+from mmgrid.merging.models.quantisation import DECLARING_FILES, without_declaration
 from mmgrid.merging.models.settings import CONFIG_FILE, TIED, VOCABULARY_SIZE, embeddings_tied, text_part
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.output.stacked_config import with_stack
@@ -43,7 +43,12 @@ def copy_companions(
     if not source.is_dir():
         return
     for path in companions_in(source):
-        shutil.copyfile(path, folder / path.name)
+        if quantised or path.name not in DECLARING_FILES:
+            shutil.copyfile(path, folder / path.name)
+    for path in companions_below(source):
+        place = folder / path.relative_to(source)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, place)
     config = folder / CONFIG_FILE
     if config.exists():
         value = read_json(config)

@@ -4,6 +4,7 @@ The base of the rotary embedding, the number of heads or an activation changes w
 it. Such a difference stops the merge; others are noted.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ _CHANGES_NUMBERS = (
             # towers, and what is made of their output
             r"vision_feature_\w+|\w*patch_size|spatial_\w+|merge_size|downsample_\w+|pixel_shuffle\w*|deepstack\w*|fullatt\w*"
             r"|classifier_pooling|pooling\w*|summary_type|do_pooling",
-            "model_type",
+            "model_type|id2label",
         )
     )
     + r")$"
@@ -54,7 +55,7 @@ _OF_NO_MATTER = (
     r"^(?:_\w+|architectures|auto_map|transformers_version|torch_dtype|dtype|use_cache|(?!token_)\w*dropout\w*|\w*_pdrop"
     r"|\w*initializer_\w+|\w*init_\w+|\w*initial_scale|rescale_prenorm_residual|\w*_in_fp32|output_(?:attentions|hidden_states|router_logits|scores|past)|return_dict\w*"
     r"|gradient_\w+|pretraining_tp|task_specific_params|unsloth\w*|\w*layerdrop|drop_path_rate|\w*loss\w*|\w*jitter\w*"
-    r"|freeze_\w+|quantization|quantization_config|compression_config|tie_word_embeddings|vocab_size|mmgrid|id2label|label2id"
+    r"|freeze_\w+|quantization|quantization_config|compression_config|tie_word_embeddings|vocab_size|mmgrid|label2id"
     r"|problem_type|chunk_size_feed_forward|pruned_heads|torchscript|is_encoder_decoder|cross_attention_hidden_size"
     r"|add_cross_attention|use_\w*kernels|\w*attn_implementation\w*|lambda_std_dev|mask_(?:time|feature)_\w+)$"
 )
@@ -121,9 +122,20 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, 
             _default(key, whole) if own.get(key) is None else own[key]
             for own, whole in zip(flat, (one, other), strict=True)
         )
-        if pair[0] != pair[1] and not all(value in (None, _ABSENT) for value in pair):
+        if not _same(*pair) and not all(value in (None, _ABSENT) for value in pair):
             found[key] = pair
     return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one, perhaps rounded to float32 or written as a list of one."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, tuple) or isinstance(other, tuple):
+        return one == (other,) or (one,) == other
+    if {type(one), type(other)} in ({float}, {float, int}):
+        return one == other or math.isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)
 
 
 def _layers(settings: Mapping[str, Any]) -> set[int]:
@@ -151,13 +163,28 @@ def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
     for key, item in value.items():
         if re.match(_OF_NO_MATTER, key):
             continue
-        if isinstance(item, Mapping):
+        if key == "id2label":
+            if labels := _labels(value):
+                yield f"{above}{key}", labels
+        elif isinstance(item, Mapping):
             yield from _flat(item, f"{above}{key}.")
         else:
-            yield f"{above}{key}", tuple(map(str, item)) if isinstance(item, list) else item
+            yield f"{above}{key}", _as_tuple(item)
+
+
+def _labels(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the rows of a classifier's head stand for, where somebody has named them."""
+    labels = settings.get("id2label")
+    if not isinstance(labels, Mapping) or "Classification" not in str(settings.get("architectures")):
+        return ()
+    return tuple(sorted(f"{row} = {label}" for row, label in labels.items() if str(label) != f"LABEL_{row}"))
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _shown(value: Any) -> str:
     if value is _ABSENT:
         return "nothing"
-    return f"[{listing(value, 4)}]" if isinstance(value, tuple) else str(value)
+    return f"[{listing(map(str, value), 4)}]" if isinstance(value, tuple) else str(value)

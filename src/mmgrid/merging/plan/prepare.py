@@ -159,7 +159,7 @@ def prepare_merge(
             kinds = LEAST_TIME if isinstance(digests, bool) else digests
             hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)
-        check_companions(like.companions)
+        not_merged = check_companions(like.companions)
         yield PreparedMerge(
             recipe=recipe,
             program=program,
@@ -172,7 +172,7 @@ def prepare_merge(
             stack=like if isinstance(like, StackedSource) else None,
             form=ready.form,
             vocabulary=ready.vocabulary,
-            notes=(*ready.notes, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
+            notes=(*ready.notes, *not_merged, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
             hashing=hashing,
         )
 
