@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.cards import read_json
-from mmgrid.merging.errors import MergeError
+from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
 
 _TEKKEN = "tekken.json"
@@ -53,7 +53,7 @@ def tokens_of(folder: Path, name: str) -> dict[str, int] | None:
         else:
             words = _of_pieces(file.read_bytes())
         return {token: int(row) for token, row in (words | _added(folder)).items()}
-    except (MergeError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (OSError, *MALFORMED):
         return None
 
 
