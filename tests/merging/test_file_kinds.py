@@ -117,13 +117,18 @@ def test_one_part_of_a_model_is_no_model(tmp_path: Path) -> None:
 
 def test_what_a_model_needs_beside_its_weights_is_copied(tmp_path: Path) -> None:
     model = tiny_llama(tmp_path / "model", 0, layers=1)
-    (model / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "../x"}]')
+    (model / "modules.json").write_text(
+        '[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "../x"}, {"path": ".."}, 5]'
+    )
+    (tmp_path / "beside.json").write_text("{}")
     below = ("1_Pooling/config.json", "2_Dense/model.safetensors", "additional_chat_templates/tool.jinja")
     for name in below:
         (model / name).parent.mkdir()
         (model / name).write_text("{}")
     (model / "modeling_own.py").write_text("")
-    report = merge(_linear(model), tmp_path / "out")
+    report = merge(_linear(model), tmp_path / "merges" / "out")
+    assert [path.name for path in (tmp_path / "merges").iterdir()] == ["out"]
+    (tmp_path / "merges" / "out").rename(tmp_path / "out")
     assert all((tmp_path / "out" / name).is_file() for name in below)
     assert report.notes == (f"2_Dense/model.safetensors: are not merged; the result has those of {model}",)
     assert not (tmp_path / "out" / "modeling_own.py").exists()

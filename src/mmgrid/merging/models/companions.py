@@ -3,7 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmgrid.cards import read_json
 from mmgrid.merging.errors import listing
@@ -47,12 +47,15 @@ def companions_below(folder: Path) -> list[Path]:
     modules: Any = ()
     with contextlib.suppress(OSError, ValueError, RecursionError):
         modules = json.loads((folder / _MODULES).read_bytes())
-    named = [module.get("path") for module in modules if isinstance(module, dict)]
-    below = [
-        folder / name for name in (_TEMPLATES, *named) if isinstance(name, str) and name and Path(name).name == name
-    ]
+    named = [module.get("path") for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    below = [folder / name for name in (_TEMPLATES, *named) if _is_name(name)]
     files = [path for place in below if place.is_dir() for path in sorted(place.iterdir()) if path.is_file()]
     return [path for path in files if path.suffix in (*_SUFFIXES, *_WEIGHTS)]
+
+
+def _is_name(name: Any) -> TypeGuard[str]:
+    """Whether a text of somebody else's names a folder in the folder, and does not lead out of it."""
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 def check_companions(folder: Path) -> list[str]:

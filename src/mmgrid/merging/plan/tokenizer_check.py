@@ -40,11 +40,10 @@ def _compared(one: tuple[str, Path], two: tuple[str, Path], file: str, *, allow:
     (first, here), (other, there) = one, two
     if content_of_tokens(here, file) == content_of_tokens(there, file):
         return []
-    found = tokens_of(here, file), tokens_of(there, file)
-    if found[0] is None or found[1] is None:
-        unknown = first if found[0] is None else other
+    ids, own = tokens_of(here, file), tokens_of(there, file)
+    if ids is None or own is None:
+        unknown = first if ids is None else other
         return [f"tokenizer of {unknown}: {file} cannot be read, so its tokens were not compared with others"]
-    ids, own = found
     moved = [token for token in ids.keys() & own.keys() if ids[token] != own[token]]
     rows, own_rows = ({row: token for token, row in held.items()} for held in (ids, own))
     renamed = [rows[row] for row in rows.keys() & own_rows.keys() if rows[row] != own_rows[row]]
