@@ -38,15 +38,18 @@ def try_folder(one: Path, two: Path, rounds: int, tally: Tally, seed: int = 0) -
         seconds = undisturbed(alone)
         cells = Cells.make(Path(shared))
         hosts = [_host(switch, number, mounts, Path(local)) for number, mounts in ((1, {}), (2, {two: one}))]
-        faults: dict[str, Callable[[Run], None]] = {
-            "two at once": lambda first: None,
+        faults: dict[str, Callable[[Run], bool]] = {
+            "two at once": lambda first: True,
             "one killed": lambda first: _kill(first, draw.uniform(0, 2 * seconds)),
             "one asleep beyond its lease": lambda first: _stop(first, cells, hosts[0].name),
         }
         for fault, disturb in faults.items():
             for _ in range(rounds):
-                tally.note(f"shared folder: {fault}", _losses(cells, alone.expected, hosts, disturb))
-                cells.remove()
+                losses = None
+                while losses is None:  # the disturbance came when that run had ended
+                    losses = _losses(cells, alone.expected, hosts, disturb)
+                    cells.remove()
+                tally.note(f"shared folder: {fault}", losses)
 
 
 def _host(switch: Switch, number: int, mounts: dict[Path, Path], logs: Path) -> Host:
@@ -57,11 +60,14 @@ def _host(switch: Switch, number: int, mounts: dict[Path, Path], logs: Path) -> 
     return host
 
 
-def _losses(cells: Cells, expected: dict[str, str], hosts: list[Host], disturb: Callable[[Run], None]) -> list[str]:
+def _losses(
+    cells: Cells, expected: dict[str, str], hosts: list[Host], disturb: Callable[[Run], bool]
+) -> list[str] | None:
+    """A line for each loss; None if there was nothing to disturb any more."""
     command = [sys.executable, "-m", "mmgrid", *map(str, cells.command())]
     source = {"PYTHONPATH": str(Path(mmgrid.__file__).parents[1])}
     first, second = (host.start(command, source) for host in hosts)
-    disturb(first)
+    in_time = disturb(first)
     ends = {"the second run": finish(second)}
     if first.poll() is None:
         os.killpg(first.pid, signal.SIGCONT)  # if it sleeps
@@ -77,18 +83,29 @@ def _losses(cells: Cells, expected: dict[str, str], hosts: list[Host], disturb: 
     if verified.returncode:
         found.append(f"verify: {verified.stdout[-300:]}")
     left = [path.name for path in cells.place.rglob("*") if path.suffix in (LOCK_SUFFIX, ".work")]
-    return [*found, *(f"{name} was left" for name in left)]
+    return [*found, *(f"{name} was left" for name in left)] if in_time else None
 
 
-def _kill(first: Run, after: float) -> None:
+def _kill(first: Run, after: float) -> bool:
     time.sleep(after)
-    os.killpg(first.pid, signal.SIGKILL)
+    alive = first.poll() is None
+    if alive:
+        os.killpg(first.pid, signal.SIGKILL)
+    return alive
 
 
-def _stop(first: Run, cells: Cells, host: str) -> None:
+def _stop(first: Run, cells: Cells, host: str) -> bool:
     """SIGSTOP to all of its processes, while it builds a cell."""
-    until(lambda: any(who and who.host == host for who in map(holder, cells.place.rglob(f"*{LOCK_SUFFIX}"))), first)
-    os.killpg(first.pid, signal.SIGSTOP)
+
+    def builds() -> bool:
+        holders = map(holder, cells.place.rglob(f"*{LOCK_SUFFIX}"))
+        return any(one is not None and one.host == host for one in holders)
+
+    until(lambda: builds() or first.poll() is not None)
+    alive = first.poll() is None
+    if alive:
+        os.killpg(first.pid, signal.SIGSTOP)
+    return alive
 
 
 def main() -> None:

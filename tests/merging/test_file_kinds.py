@@ -39,9 +39,9 @@ IMPOSTORS: dict[str | bytes, str] = {
     " \n": "is empty",
     b"\0" * 99: "holds only zeros",
     b"\x1f\x8b\x08": r"is packed \(gzip\); unpack it",
-    b"PK\x03\x04\x14\0": "is a ZIP archive",
-    b"\x89HDF\r\n": "is an HDF5 file",
-    b"GGUF\x03": "is a GGUF file",
+    b"PK\x03\x04\x14\0": r"is packed \(zip\)",
+    b"\x89HDF\r\n": "is in HDF5 format",
+    b"GGUF\x03": "is in GGUF format",
     "<<<<<<< HEAD\n{}": "marks of a conflict of Git",
 }
 FILES = ("model.safetensors", "tokenizer.json", "config.json", "tokenizer.model", "merges.txt", "tokenizer_config.json")

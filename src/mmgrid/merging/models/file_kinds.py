@@ -4,27 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files.first_bytes import PACKED, kind_of
 from mmgrid.files.impostors import START_BYTES
 from mmgrid.files.impostors import impostor as of_start
 from mmgrid.merging.errors import MergeError
 
 _AGAIN = "download the file again"
 _KEYS_OF_ERRORS = {"error", "errors", "message", "detail", "code", "status", "statusCode", "documentation_url"}
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-    b"\xfd7zXZ": "xz",
-    b"BZh": "bzip2",
-    b"7z\xbc\xaf": "7-Zip",
-    b"Rar!": "RAR",
-}
-_OTHERS = {
-    b"\x89HDF\r\n": "an HDF5 file, as Keras writes",
-    b"\x93NUMPY": "a file of NumPy",
-    b"lmgg": "a GGML file",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a picture",
-}
 
 
 def impostor(path: Path) -> str | None:
@@ -41,21 +27,18 @@ def impostor(path: Path) -> str | None:
 
 
 def _other_format(start: bytes) -> str | None:
-    if start.startswith(b"GGUF"):
-        return "is a GGUF file; only safetensors are merged, so name the model that it was made from"
-    if start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5" and start[2:3] != b"\0":
+    kind = kind_of(start)
+    if kind is None:
+        return None
+    if kind == "GGUF":
+        return "is in GGUF format; only safetensors are merged, so name the model that it was made from"
+    if kind == "pickle":
         return "is pickled, and never read: save the model as safetensors"
-    if start.startswith(b"PK\x03\x04"):
-        if b"data.pkl" in start or b"/version" in start or b"/byteorder" in start:
-            return "is pickled by PyTorch, and never read: save the model as safetensors"
-        return "is a ZIP archive; unpack it"
-    packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), None)
-    if packed is not None:
-        return f"is packed ({packed}); unpack it"
-    if start[257:262] == b"ustar":
-        return "is a tar archive; unpack it"
-    other = next((name for mark, name in _OTHERS.items() if start.startswith(mark)), None)
-    return None if other is None else f"is {other}; save the model as safetensors"
+    if kind == "zip" and (b"data.pkl" in start or b"/version" in start or b"/byteorder" in start):
+        return "is pickled by PyTorch, and never read: save the model as safetensors"
+    if kind in PACKED:
+        return f"is packed ({kind}); unpack it"
+    return f"is in {kind} format; save the model as safetensors"
 
 
 def check_companion(path: Path) -> None:

@@ -1,0 +1,33 @@
+"""What a file is by its first bytes, whatever its name says."""
+
+import re
+
+_KINDS = (
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\x28\xb5\x2f\xfd", "zstd"),
+    (rb"PK\x03\x04", "zip"),
+    (rb"BZh[1-9]", "bzip2"),
+    (rb"\xfd7zXZ\x00", "xz"),
+    (rb"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (rb"Rar!\x1a\x07", "RAR"),
+    (rb".{257}ustar", "tar"),
+    (rb"PAR1[\x00-\x1f]", "parquet"),
+    (rb"ARROW1\x00", "Arrow"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1", "Excel"),
+    (rb"SQLite format 3\x00", "SQLite"),
+    (rb"\x89HDF\r\n", "HDF5"),
+    (rb"\x93NUMPY", "NumPy"),
+    (rb"GGUF", "GGUF"),
+    (rb"lmgg", "GGML"),
+    (rb"%PDF-", "PDF"),
+    (rb"\x89PNG\r\n", "PNG"),
+    (rb"\x80[\x02-\x05][^\x00]", "pickle"),
+)
+
+PACKED = frozenset({"gzip", "zstd", "zip", "bzip2", "xz", "7-Zip", "RAR", "tar"})
+"""Kinds that hold other files."""
+
+
+def kind_of(start: bytes) -> str | None:
+    """The kind of a file that begins like this; None for texts, and for all that is not known."""
+    return next((kind for signs, kind in _KINDS if re.match(signs, start, re.DOTALL)), None)
