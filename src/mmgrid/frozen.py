@@ -1,6 +1,8 @@
 """The base class of all parts of a grid file, and what several of them check."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
@@ -15,3 +17,7 @@ def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if repeated:
         raise ValueError(f"{', '.join(repeated)} is named twice")
     return names
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(each_once)]
+SeveralNames = Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(each_once)]

@@ -249,7 +249,7 @@ def test_wrong_arguments(arguments: list[str], words: str, models: Path) -> None
         (["merge", "--method", "tise", "--model", "a", "out"], "unknown merge method 'tise'; did you mean ties?"),
         (["merge", "--method", "ties", "--model", "a", "out"], "ties: needs a base"),
         (["merge", "--method", "linear", "--model", "c", "out"], "/c: does not exist"),
-        (["merge", "recipe.yml", "out", "--dtype", "int8"], "dtype: Input should be 'source'"),
+        (["merge", "recipe.yml", "out", "--dtype", "int8"], "dtype: should be 'source'"),
         (["merge", "--verify", "a"], "has no mmgrid.json"),
         (["methods", "tise"], "unknown merge method 'tise'; did you mean ties?"),
         (["diff", "a", "nowhere"], "nowhere: does not exist"),

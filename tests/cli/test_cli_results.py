@@ -93,6 +93,12 @@ def test_the_table_shows_the_main_metrics_of_a_group(built: Built, rows: list[di
     wrong = mmgrid("results", built.file, "--store", built.root, "--group", "everybody")
     assert wrong.code == 2
     assert "everybody: must be one of all, active, non_active" in wrong.err
+    of_merges = ("results", built.file, "--store", built.root, "--merges")
+    assert (
+        "recall@5: what merges keep is measured by ndcg@10, ndcg@20" in mmgrid(*of_merges, "--metric", "recall@5").err
+    )
+    several = mmgrid(*of_merges, "--metric", "ndcg@20", "--metric", "recall@20").out
+    assert [name for name in ("ndcg@10", "ndcg@20", "recall@20") if name in several] == ["ndcg@20", "recall@20"]
 
 
 def test_the_table_shows_the_chosen_metrics(built: Built, rows: list[dict[str, Any]]) -> None:

@@ -60,7 +60,7 @@ def test_a_wrong_domain_lists_the_known_ones(whole: Path) -> None:
             lambda text: text.replace('"version": 1', '"version": 2'),
             r"has version 2 of the format; this mmgrid reads 1",
         ),
-        (lambda text: text.replace('"delta"', '"detla"', 1), r"family.json: domains.garden.*Input should be"),
+        (lambda text: text.replace('"delta"', '"detla"', 1), r"family.json: domains.garden.*should be"),
         (lambda text: text.replace('"parts/garden"', '"../garden"'), r"'../garden': is not a path inside"),
         (
             lambda text: text.replace('"config.json": {', '"../config.json": {'),
@@ -186,7 +186,7 @@ def test_a_file_with_the_name_of_a_part_is_refused(whole: Path, tmp_path: Path) 
     ("family", "problem"),
     [
         ({"part": "detla"}, r"family.part: must name a kind of part, not 'detla'; did you mean delta\?"),
-        ({"part": {"kind": "delta", "bits": 5}}, r"family.part.bits: Input should be 2, 3, 4 or 8"),
+        ({"part": {"kind": "delta", "bits": 5}}, r"family.part.bits: should be 2, 3, 4 or 8"),
         ({"part": {"kind": "delta", "bit": 4}}, r"family.part.bit: unknown key"),
         ({"parts": "delta"}, r"family.parts: unknown key; did you mean part\?"),
         ({"towers": {"item": "owned"}}, r"family.towers.item: must name a kind of part, not 'owned'"),

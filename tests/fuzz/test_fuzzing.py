@@ -67,10 +67,10 @@ def test_aliases_may_repeat_but_not_multiply(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"lora_alpha": None}, "lora_alpha: Input should be a valid number"),
+        ({"lora_alpha": None}, "lora_alpha: should be a number"),
         ({"lora_alpha": "4"}, "lora_alpha: "),
-        ({"base_model_name_or_path": 5}, "base_model_name_or_path: Input should be a valid string"),
-        ({"alpha_pattern": ["q"]}, "alpha_pattern: Input should be a valid dictionary"),
+        ({"base_model_name_or_path": 5}, "base_model_name_or_path: should be a text"),
+        ({"alpha_pattern": ["q"]}, "alpha_pattern: should be a table"),
         ({"alpha_pattern": {"q": "1"}}, "alpha_pattern.q: "),
         ({"trainable_token_indices": [-1]}, "trainable_token_indices"),
         ({"trainable_token_indices": {"embed": [2**40]}}, "trainable_token_indices"),

@@ -134,7 +134,7 @@ def test_a_domain_that_the_grid_does_not_expect_must_be_there(tmp_path: Path) ->
     text = (GRIDS / "paper.toml").read_text().replace("[data.expected.Books]", "[data.expected.Book]")
     file = tmp_path / "paper.toml"
     file.write_text(text)
-    with pytest.raises(GridError, match="data: expected: Book is not in domains"):
+    with pytest.raises(GridError, match="data: expected: Book is not in the grid"):
         load_grid(file)
     start = text.index("[data.expected.Book]")
     file.write_text(text[:start] + text[text.index("[data.expected.Health") :])

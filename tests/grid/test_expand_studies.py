@@ -201,6 +201,10 @@ REFUSED = {
         _study('kind = "base_model"', 'pairs = [["garden", "shed"]]'),
         r"studies\[0\].pairs: shed is not in the grid",
     ),
+    "one domain to compare": (
+        _study('kind = "cross_domain"', 'domains = ["garden"]'),
+        r"studies\[0\] \(cross_domain\): domains: there is nothing to compare in garden alone; add another",
+    ),
     "a pair of one": (_study('kind = "base_model"', 'pairs = [["garden", "garden"]]'), r"garden is paired with itself"),
     "a domain twice": (_study('kind = "temporal"', 'domains = ["garden", "garden"]'), r"garden is named twice"),
     "no base": (

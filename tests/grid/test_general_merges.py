@@ -164,6 +164,11 @@ WRONG = {
     ),
     "a tower": ('towers = { itm = "own" }', "towers: semb has no tower itm; it has item and user"),
     "a tower of a layer": ('layers = { "itm/0" = "own" }', "layers: semb has no tower itm; it has item and user"),
+    "a layer": ('layers = { "0-2" = "own" }', "layers.0-2: the model has no layer 2; it has 0 to 1"),
+    "an option of a stage": (
+        'method = "ties"\noptions = { stages = [{ drop = { drp = 0.1 } }] }',
+        "ties: stage drop: drp: unknown key; did you mean drop?",
+    ),
     "a source of weights": (
         "weights = { gardn = 1 }",
         "weights: there is no source gardn; write attic, garden, kitchen, own or others",

@@ -84,11 +84,59 @@ WRONG = {
     ),
     "a source": (
         'merges=[{name="x", sources=["gardn"]}]',
-        "merges[0] (x): sources: gardn is no checkpoint; write a dom",
+        "merges[0] (x): sources: gardn is no checkpoint; did you mean garden?",
     ),
     "a base": (
         'merges=[{name="x", base="z"}]',
         "merges[0] (x): base: z is no base; write backbone, historical, neutral",
+    ),
+    "a misspelt checkpoint": (
+        'merges=[{name="x", sources=["garden/phas1"]}]',
+        "merges[0] (x): sources: garden/phas1 is no checkpoint; did you mean garden/phase1?",
+    ),
+    "a misspelt domain": (
+        'merges=[{kind="cross_domain", domains=["gardn", "kitchen"]}]',
+        "merges[0].domains: gardn is not in the grid; did you mean garden?",
+    ),
+    "a pair of one domain": (
+        'merges=[{kind="cross_domain", domains=["garden"]}]',
+        "merges[0].domains: should have at least 2 values (it is ['garden'])",
+    ),
+    "a pair of a domain and itself": (
+        'merges=[{kind="cross_domain", domains=["garden", "garden"]}]',
+        "merges[0].domains: garden is named twice",
+    ),
+    "a short form twice": (
+        'merges=[{kind="temporal"}, {kind="temporal"}]',
+        "merges[1]: name: merges[0] has the same name; choose another one",
+    ),
+    "a wrong word of a list": (
+        'studies=[{kind="temporal", groups=["activ"]}]',
+        "studies[0].groups[0]: should be 'all', 'active' or 'non_active' (it is 'activ')",
+    ),
+    "a part of a family": (
+        'families=[{name="x", part={kind="delta", bts=4}}]',
+        "families[0] (x): part.bts: unknown key; did you mean bits? (known: kind, bits, group, vectors)",
+    ),
+    "a key of a rule of a family": (
+        'families=[{name="x", rules=[{tensor="*", part="own"}]}]',
+        "families[0] (x): rules[0].tensor: unknown key; did you mean tensors?",
+    ),
+    "a part that is a number": (
+        'families=[{name="x", part=4}]',
+        "families[0] (x): part: must name a kind of part, not 4 (known: shared",
+    ),
+    "a value of a variant": (
+        'variants=[{name="x", set={epoch=1}}]',
+        "variants[0].set: epoch is no value of ",
+    ),
+    "a key of the quantiser": (
+        'semantic_ids.quantiser={kind="residual_kmeans", cods=8}',
+        "semantic_ids.quantiser.cods: unknown key; did you mean codes?",
+    ),
+    "a phase of three days": (
+        'phases.test=["2023-01-01", "2023-02-01", "2023-03-01"]',
+        "phases.test: should have at most 2 values (it is ['2023-01-01'",
     ),
     "a base of a tower": (
         'merges=[{name="x", towers={item={base="z"}}}]',
@@ -234,12 +282,25 @@ def test_settings_are_read_as_toml_and_a_bare_word_is_a_text(tmp_path: Path) -> 
         ("evaluation.max_users", "expected key=value"),
         ("=3", "expected key=value"),
         ("name.first=1", "name is not a table"),
-        ("merges.0.weight=0.2", "merges is not a table"),
     ],
 )
 def test_an_invalid_setting_is_reported(setting: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(GridError, match=f"^--set {setting}: {says}"):
         load_grid(write_grid(tmp_path), [setting])
+
+
+def test_settings_reach_into_lists_and_quoted_keys(tmp_path: Path) -> None:
+    settings = ["merges[0].weight=0.2", "merges.0.keep=true", 'data.synthetic.domains."garden".drift=0.7']
+    spec = load_grid(
+        write_grid(tmp_path), [*settings, 'backbone.corpus[1]="garden"', 'backbone.corpus[0]="kitchen"']
+    ).spec
+    assert (spec.merges[0].weight, spec.merges[0].keep) == (0.2, True)
+    assert spec.data.synthetic is not None
+    assert spec.data.synthetic.values("garden")["drift"] == 0.7
+    assert spec.corpus_domains == ("kitchen", "garden")
+    for setting in ("merges[1].weight=0.2", "merges.linear.weight=0.2"):
+        with pytest.raises(GridError, match=r"is no number of an entry of merges; it has 1, the first is merges\[0\]"):
+            load_grid(write_grid(tmp_path), [setting])
 
 
 def test_dates_may_be_toml_dates(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return found
 
 
+def test_a_variant_goes_on_with_the_adapter_of_the_grid(tmp_path: Path) -> None:
+    file = write_grid(tmp_path, GRID)
+    with pytest.raises(
+        GridError, match=r"variants\[0\].set.lora: the training goes on with .* rank 3, alpha 6 and targets"
+    ):
+        load_grid(file, ['variants=[{name="v", start="newest", set={lora={rank=4}}}]'])
+
+
 @pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_a_chain_is_one_adapter_upon_its_base(adapted: Built, paradigm: str) -> None:
     base, last = adapted.folder(f"base/{paradigm}"), None

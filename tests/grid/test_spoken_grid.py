@@ -10,13 +10,15 @@ import torch
 
 from kits.snippets import run_snippet
 from kits.tiny_grid import SPOKEN, Built, cells_of, fingerprints, mmgrid, named, planned, write_grid
-from mmgrid.grid.builders.merge import merged_weights, neutral_base
+from mmgrid.grid.builders.merge import merged_weights, neutral_base, recipe_of_folders
 from mmgrid.grid.builders.models import line_between_phases
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import load_grid
 from mmgrid.grid.standing.results import codes_table
 from mmgrid.grid.standing.state import survey
 from mmgrid.merging import BlockTable, MergeError
+from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.models.token_blocks import TokenBlock
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
@@ -128,6 +130,32 @@ def test_a_merge_keeps_the_token_rows_of_the_evaluated_domain(spoken: Built) -> 
     assert len(neutral[EMBED]) == words, "no token rows are anybody's base"
     over = merged_weights({"method": "ties", "options": {"preset": "subspace"}}, sources, neutral, keep="kitchen")
     assert over[EMBED][words:].equal(weights["kitchen"][EMBED][words:])
+
+
+MIXED = """
+[[merges]]
+name        = "mixed"
+sources     = ["garden/phase1", "garden/pretrain", "kitchen"]
+evaluate_on = ["garden"]
+paradigms   = ["semid"]
+keep        = true
+"""
+
+
+def test_a_kept_merge_of_several_phases_has_the_rows_of_the_newest(tmp_path: Path) -> None:
+    recipe = named(planned(tmp_path, text=SPOKEN + MIXED), "evaluation/semid/garden/mixed").recipe["merge"]
+    assert recipe["token_rows"] == "garden/t1"
+    folders = {}
+    for name in recipe["weights"]:
+        domain = name.partition("/")[0]
+        rows = TokenBlock("backbone", 0, 3), TokenBlock(domain, 3, 4, domain, tokens=(f"<{domain}:a_0>",))
+        (folder := tmp_path / name).mkdir(parents=True)
+        (folder / MMGRID_FILE).write_text(json.dumps({"blocks": BlockTable((EMBED,), rows).as_json()}))
+        folders[f"source:{name}"] = folder
+    assert recipe_of_folders(recipe, folders)["blocks"] == {
+        "backbone": "merge",
+        "*": {"keep_all": ["garden/t1", "kitchen"]},
+    }
 
 
 def open_base(folder: Path) -> dict[str, torch.Tensor]:

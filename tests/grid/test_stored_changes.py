@@ -15,7 +15,7 @@ from mmgrid.families import compress, expand, state_dict
 from mmgrid.grid.builders.merge import merged_weights
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell, with_upstream
-from mmgrid.grid.cells.stored import needed
+from mmgrid.grid.cells.stored import is_exact, needed
 from mmgrid.grid.file.load import GridError, load_grid
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging.models.family.place import is_family
@@ -96,6 +96,12 @@ def _below_a_change(cell: Cell) -> bool:
 
 def _exact(trained: dict[str, str]) -> dict[str, str]:
     return {f"{name}/exact": print_ for name, print_ in trained.items()}
+
+
+def test_a_model_may_be_called_exact() -> None:
+    assert is_exact("checkpoint", ("semb", "garden", "phase1", "exact"))
+    for kind, key in (("checkpoint", ("semb", "garden", "exact")), ("family", ("semb", "exact"))):
+        assert not is_exact(kind, key)
 
 
 def test_a_change_is_one_of_what_its_training_started_from(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_variants_are_trained_and_shown_beside_the_grids_own(copied: Built) -> N
         ("{name='v', set={epochs=1}, domains=['cellar']}", "variants[0].domains: cellar is not in the grid"),
         ("{name='v', set={epochs=1}, paradigms=['text']}", "variants[0].paradigms: text is not in the grid"),
         ("{name='v', set={negatives=8}}", "variants[0].set: negatives is no value of sasrec"),
+        ("{name='v', set={epoch=8}}", "variants[0].set: epoch is no value of semb; did you mean epochs?"),
         ("{name='v', set={epochs='many'}}", "variants[0].set.epochs"),
         ("{name='v'}", "variants[0]: is the grid's own training"),
     ],

@@ -209,6 +209,6 @@ def test_settings_are_checked() -> None:
         LearningSettings.of("mergrec")
     with pytest.raises(LearningError, match="mergerec: unknown setting 'step'; did you mean steps"):
         LearningSettings.of("mergerec", {"step": 3})
-    with pytest.raises(LearningError, match="adamerging: learning_rate: Input should be greater than 0"):
+    with pytest.raises(LearningError, match="adamerging: learning_rate: should be greater than 0"):
         LearningSettings.of("adamerging", {"learning_rate": 0})
     assert {"mergerec", "adamerging"} <= set(LEARNERS)

@@ -185,6 +185,19 @@ def test_keep_all_by_rule_and_tokens_that_coincide(tmp_path: Path) -> None:
         merge(recipe_for(tmp_path, "old", "newest", blocks=keep_all), tmp_path / "none")
 
 
+def test_keep_all_of_some_sources(tmp_path: Path) -> None:
+    write(tmp_path / "old", 1, entry("garden", 3))
+    new = write(tmp_path / "new", 2, entry("garden", 3))
+    write(tmp_path / "other", 3, entry("kitchen", 2, files=[]))
+    blocks = {"backbone": "merge", "*": {"keep_all": ["new", "other"]}}
+    merge(recipe_for(tmp_path, "old", "new", "other", blocks=blocks), tmp_path / "out")
+    assert [row["name"] for row in rows_in(tmp_path / "out")] == ["backbone", "garden", "kitchen"]
+    merged = load_file(tmp_path / "out" / "model.safetensors")[EMBED]
+    assert merged[BACKBONE : BACKBONE + 3].equal(new[BACKBONE:])
+    with pytest.raises(MergeError, match="blocks: keep_all names newest; the sources are new, old"):
+        merge(recipe_for(tmp_path, "old", "new", blocks={"*": {"keep_all": ["newest"]}}), tmp_path / "none")
+
+
 def test_two_blocks_of_the_result_with_one_name(tmp_path: Path) -> None:
     write(tmp_path / "a", 1, entry("codes", 3), entry("codes@b", 2))
     write(tmp_path / "b", 2, entry("codes", 3, domain="b", tokens=tokens_of("b", 3), files=[]))

@@ -189,7 +189,7 @@ def test_invalid_recipes_are_refused(models: Path, changes: dict[str, Any], says
         ("method: !!python/object:os.system x", r"recipe\.yml: is not YAML .*could not determine a constructor"),
         ("[" * 3000, r"recipe\.yml: is not YAML"),
         ("- linear", r"recipe\.yml: is not a recipe: it must hold method, sources"),
-        ("method: linear", r"recipe\.yml: sources: Field required"),
+        ("method: linear", r"recipe\.yml: sources: is missing"),
         ("merge_method: linear\nmodels: []", r"recipe\.yml: is a recipe of mergekit; read it with --mergekit"),
     ],
 )

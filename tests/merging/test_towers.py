@@ -268,7 +268,7 @@ def test_towers_and_layers_are_read_from_names() -> None:
     [
         ({"tensors": "item_tower.*", "method": "tise"}, r"unknown merge method 'tise'.*did you mean ties"),
         ({"tensors": "*", "scael": 1}, r"rules\.0\.scael: unknown key; did you mean scale"),
-        ({"scale": 1}, r"rules\.0\.tensors: Field required"),
+        ({"scale": 1}, r"rules\.0\.tensors: is missing"),
         ({"tensors": "*", "options": {"density": 0.2}}, r"task_arithmetic: unknown option 'density'"),
         ({"tensors": "*", "method": "linear", "scale": 0.5}, r"linear: has no delta for scale"),
         ({"tensors": "*", "weights": {"bookz": 1}}, r"no source 'bookz'; did you mean books"),

@@ -12,7 +12,7 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     Args:
         session: of the grid.
         group: of users.
-        metrics: that the user asked for; the first that is known of merges is shown. JSON has all of them.
+        metrics: that the user asked for; those that are known of merges are shown. JSON has all of them.
     """
     from mmgrid.cli import draw
     from mmgrid.grid.standing.kept import kept_tables
@@ -23,19 +23,19 @@ def print_merges(session: Any, group: str, metrics: Sequence[str], *, as_json: b
     if as_json:
         draw.print_json({"kept": kept.to_dicts(), "served": served.to_dicts()})
         return
-    metric = next((one for one in metrics if one in METRICS), METRIC)
     if kept.is_empty():
         draw.say(("Merges", "bold"), ": none is evaluated yet")
         return
     several_seeds, several_draws = kept["seed"].n_unique() > 1, bool((served["draws"] > 1).any())
     families = " and families" if is_family(served).any() else ""
-    for title, table in (
-        (f"Merges{families}, group {group}: percent of the own model's {metric} that is kept", kept),
-        ("All domains: smallest share, mean, bytes in single checkpoints, minutes to make", served),
-    ):
-        rows = [_row(row, several_seeds, several_draws) for row in table.filter(metric=metric).to_dicts()]
-        columns = list(rows[0])
-        draw.print_table(title, columns, [list(row.values()) for row in rows], left=3 if "domain" in columns else 2)
+    for metric in [one for one in metrics if one in METRICS] or [METRIC]:
+        for title, table in (
+            (f"Merges{families}, group {group}: percent of the own model's {metric} that is kept", kept),
+            ("All domains: smallest share, mean, bytes in single checkpoints, minutes to make", served),
+        ):
+            rows = [_row(row, several_seeds, several_draws) for row in table.filter(metric=metric).to_dicts()]
+            columns = list(rows[0])
+            draw.print_table(title, columns, [list(row.values()) for row in rows], left=3 if "domain" in columns else 2)
 
 
 def _row(row: dict[str, Any], several_seeds: bool, several_draws: bool) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def results(
     from mmgrid.grid.standing.results import results_table
     from mmgrid.grid.standing.stored_changes import stored_changes
     from mmgrid.quantities import size
+    from mmgrid.studies.statistics.ranked import METRICS as MERGE_METRICS
 
     metrics = tuple(metric or MAIN_METRICS)
     for option, values, known in (("--group", [group], GROUPS), ("--metric", metrics, DEFAULT_METRICS)):
@@ -56,6 +57,9 @@ def results(
         _study(session, study, group, metric or STUDY_METRICS, as_json)
         return
     if merges:
+        if unknown := [name for name in metric or () if name not in MERGE_METRICS]:
+            problem = f"{', '.join(unknown)}: what merges keep is measured by {', '.join(MERGE_METRICS)}"
+            raise typer.BadParameter(problem, param_hint="--metric")
         session.warn_of_damage()
         print_merges(session, group, metric or (), as_json=as_json)
         return

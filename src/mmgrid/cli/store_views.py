@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mmgrid.cli import draw
-from mmgrid.grid.cells.stored import EXACT
+from mmgrid.grid.cells.stored import EXACT, is_exact
 from mmgrid.quantities import duration
 from mmgrid.store import Store, StoreError
 from mmgrid.store.failure import Failure
@@ -43,7 +43,7 @@ class Contents:
         sizes: Counter[str] = Counter()
         seconds: dict[str, float] = {}
         for address, _, record in store.entries():
-            kind = address.kind if address.key[-1:] != (EXACT,) else f"{address.kind}, {EXACT}"
+            kind = f"{address.kind}, {EXACT}" if is_exact(address.kind, address.key) else address.kind
             with suppress(StoreError, FileNotFoundError):  # it was removed meanwhile
                 sizes[kind] += store.size(address, record)
             count[kind] += 1

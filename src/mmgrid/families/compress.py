@@ -117,7 +117,7 @@ def _choice(part: str | Mapping[str, Any], towers: Mapping[str, Any] | None) -> 
     try:
         choice = PartChoice.model_validate({"part": part, "towers": dict(towers or {})})
     except ValidationError as error:
-        raise MergeError(described(error.errors()[0], "part", PartChoice.model_fields)) from error
+        raise MergeError(described(error, "", PartChoice)) from error
     if choice.masks:
         raise MergeError("part: a mask chooses from what several models changed; choose delta, exact or low_rank")
     return choice

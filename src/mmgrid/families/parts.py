@@ -89,7 +89,14 @@ class DeltaPart(_Options):
 
 
 PartOptions = Annotated[SharedPart | OwnPart | ExactPart | MaskPart | LowRankPart | DeltaPart, Discriminator("kind")]
-KINDS = ("shared", "own", "mask", "low_rank", "delta", "exact")
+KINDS: dict[str, type[_Options]] = {
+    "shared": SharedPart,
+    "own": OwnPart,
+    "mask": MaskPart,
+    "low_rank": LowRankPart,
+    "delta": DeltaPart,
+    "exact": ExactPart,
+}
 
 
 def _as_options(value: Any) -> Any:

@@ -19,9 +19,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from mmgrid.families.parts import KINDS, PartChoice
+from mmgrid.families.parts import KINDS, PartChoice, PartRule
 from mmgrid.files import on_hub, safe_segment, short_name_of
-from mmgrid.merging.errors import MergeError, nearest, problem_of
+from mmgrid.merging.errors import MergeError, nearest, problem_of, wrong_values
 from mmgrid.merging.models.declaration import read_declaration
 from mmgrid.merging.models.hub import found
 from mmgrid.merging.plan.recipe import MergeRecipe, read_yaml
@@ -120,24 +120,29 @@ def _spec(value: Any, where: str, has_method: bool) -> FamilySpec:
     try:
         return FamilySpec.model_validate({"shared": MERGE if has_method else BASE, **value})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise MergeError(f"{where}: {described(first, _SECTION, FamilySpec.model_fields)}") from error
+        raise MergeError(f"{where}: {described(error, _SECTION, FamilySpec)}") from error
 
 
-def described(error: Any, section: str, known: Any) -> str:
-    """One line for an error of pydantic in the choice of parts: its place, and what to write. section: may be empty."""
-    names = [str(part) for part in error["loc"]]
-    named = [part for part in names if part not in KINDS or part == names[-1]]
-    place = ".".join([section, *named]).removeprefix(".")
-    if error["type"] == "extra_forbidden":
-        known = known if len(named) == 1 else ()
-        hint = nearest(names[-1], known)
-        return f"{place}: unknown key{hint}" + (f" (known: {', '.join(known)})" if known else "")
-    if error["type"].startswith("union_tag"):
-        got = (error.get("ctx") or {}).get("tag")
+def described(error: ValidationError, section: str, choice: type[PartChoice]) -> str:
+    """One line for the first mistake in a choice of parts: its place, and what to write. section: may be empty."""
+    found = wrong_values(error.errors())
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # what is missing is misspelt
+    *above, last = first["loc"]
+    owner = next(
+        (KINDS[part] for part in reversed(above) if part in KINDS), PartRule if above[:1] == ["rules"] else choice
+    )
+    place = section
+    for part in [*(part for part in above if part not in KINDS), last]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    place = place.removeprefix(".")
+    if first["type"] == "extra_forbidden":
+        known = owner.model_fields
+        return f"{place}: unknown key{nearest(str(last), known)} (known: {', '.join(known)})"
+    if first["type"].startswith("union_tag") or first["type"] == "model_attributes_type":
+        got = (first.get("ctx") or {}).get("tag") or (None if isinstance(first["input"], Mapping) else first["input"])
         hint = nearest(str(got), KINDS) if got else ""
         return f"{place}: must name a kind of part{f', not {got!r}' if got else ''}{hint} (known: {', '.join(KINDS)})"
-    return f"{place}: {problem_of(error)}"
+    return f"{place}: {problem_of(first)}"
 
 
 def _named(merge: MergeRecipe, where: str, *, chain: bool) -> MergeRecipe:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mmgrid.data import Calendar
 from mmgrid.data.held_out import Target
-from mmgrid.frozen import Frozen, each_once
+from mmgrid.frozen import Frozen, Names
 from mmgrid.studies.plot import Plot
 
 MOST_POINTS = 1001
@@ -51,18 +51,11 @@ class Steps(Frozen):
 class StudySpec(Frozen):
     """The keys that every study takes in a grid file. A study adds `kind: Literal["its name"]` and its own keys."""
 
-    domains: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all domains of the grid")
-    paradigms: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="default: all paradigms that the study applies to"
-    )
+    domains: Names | None = Field(default=None, description="default: all domains of the grid")
+    paradigms: Names | None = Field(default=None, description="default: all paradigms that the study applies to")
     max_users: int | None = Field(
         default=None, ge=1, description="a sample of this many test users, the same for every model"
     )
-
-    @field_validator("domains", "paradigms")
-    @classmethod
-    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return each_once(names) if names else names
 
 
 class StudyGrid(Protocol):

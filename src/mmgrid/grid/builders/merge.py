@@ -10,6 +10,7 @@ from torch import Tensor
 from mmgrid.files import move_up
 from mmgrid.grid.builders.learned import with_learned
 from mmgrid.grid.builders.merge_rules import engine_rules
+from mmgrid.grid.cells.planned_merge import newest
 from mmgrid.merging import Blocks, BlockTable, Rule, get_method, merge, merge_state_dicts
 from mmgrid.merging.models.sources import Source, open_source
 from mmgrid.merging.models.token_blocks import BACKBONE
@@ -40,10 +41,10 @@ def recipe_of_folders(recipe: Mapping[str, Any], folders: Mapping[str, Path]) ->
     sources = named(folders, "source")
     method = get_method(recipe["method"])
     more: dict[str, Any] = {}
-    if _tables(sources):
+    if tables := _tables(sources):
         # Keep the token rows of every domain's codes, so that the merge can recommend for all of its domains.
         one_domain = recipe.get("token_rows") == "merge"
-        more["blocks"] = {"*": "merge"} if one_domain else {BACKBONE: "merge", "*": "keep_all"}
+        more["blocks"] = {"*": "merge"} if one_domain else {BACKBONE: "merge", "*": _kept_rows(tables)}
     if rules := _rules(recipe, sources, folders):
         more["rules"] = [{**rule, "base": str(rule["base"])} if "base" in rule else rule for rule in rules]
     return {
@@ -102,6 +103,17 @@ def merged_weights(
             statistics={name: opened(file) for name, file in recipe.get("statistics", {}).items()},
             **recipe.get("options", {}),
         )
+
+
+def _kept_rows(tables: Mapping[str, BlockTable]) -> str | dict[str, list[str]]:
+    """Of which sources the rows for codes are kept: all, or where several are of one domain, the newest of each."""
+    of_domain: dict[tuple[str, ...], list[str]] = {}
+    for name, table in tables.items():
+        tokens = (token for block in table.blocks if block.name != BACKBONE for token in block.tokens)
+        of_domain.setdefault(tuple(tokens) or (name,), []).append(name)
+    if len(of_domain) == len(tables):
+        return "keep_all"
+    return {"keep_all": sorted(newest(names) for names in of_domain.values())}
 
 
 def _rules(recipe: Mapping[str, Any], sources: Mapping[str, Path], folders: Mapping[str, Path]) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ needed `draw` and `token_rows`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.merges import drawn_by
 from mmgrid.grid.file.merges import BACKBONE, HISTORICAL, LAYERS, NEUTRAL, OTHERS, OWN, PHASES, Merge, Rule, Settings
+from mmgrid.grid.file.spec import TinyBackbone
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.patterns import listed
 
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 AVERAGE = "linear"  # of a neutral base
 LEARNED = "learned"  # the role, and the kind, of the cell in which weights or statistics are learned
 SUMS = ("task_arithmetic", "linear")  # the methods whose weights can be learned
+_PHASE = re.compile(r"(?:.*/)?t\d")  # the name of a source that is the checkpoint of a phase
 _NO_TENSORS: Any = {}  # stands for a base, whose tensors are not read while a grid is planned
 
 
 def takes_own(merge: Merge) -> bool:
     """Whether some tensors are those of the served domain's own model."""
     return any(settings.take == OWN for settings in merge.all_settings.values())
+
+
+def newest(names: Iterable[str]) -> str:
+    """Of sources of one domain (`garden/t0`, `t1`, `garden`), that of the newest phase; a domain alone is its newest."""
+    return max(names, key=lambda name: (_PHASE.fullmatch(name) is None, name.rpartition("/")[2]))
 
 
 def with_learner(merge: Merge) -> Merge:
@@ -266,6 +274,9 @@ class PlannedMerge:
         found = LAYERS.fullmatch(name)
         assert found is not None  # the file is checked
         first, last = found["first"], found["last"] or found["first"]
+        backbone = self.merges.chains.spec.backbone
+        if first and isinstance(backbone, TinyBackbone) and int(last) >= backbone.layers:
+            raise self._wrong(place, f"the model has no layer {last}; it has 0 to {backbone.layers - 1}")
         where: dict[str, Any] = {"layers": [int(first), int(last)] if first else "outside"}
         return where | ({"tensors": list(towers[found["tower"]])} if found["tower"] else {})
 
@@ -282,7 +293,7 @@ class PlannedMerge:
             return {"token_rows": "merge"}
         if self.domain in self.domains:
             return {}
-        return {"token_rows": [name for name, of in self.domains.items() if of == self.domain][-1]}
+        return {"token_rows": newest(name for name, of in self.domains.items() if of == self.domain)}
 
     def _wrong(self, key: str, problem: str) -> Exception:
         return self.merges.wrong(self.merge, key, problem)

@@ -33,6 +33,11 @@ def as_stored(trained: Cell, start: Cell | None, store: StoreSpec) -> Cell:
     return Cell(trained.kind, trained.key, recipe, {EXACT: exact, START: start}, version=STORED_VERSION)
 
 
+def is_exact(kind: str, key: Sequence[str]) -> bool:
+    """Whether a cell of this kind and key holds such exact weights; a model may be called so, too."""
+    return kind == "checkpoint" and len(key) > 3 and key[-1] == EXACT  # behind paradigm, domain and phase
+
+
 def exact_weights(model: Cell) -> Cell:
     """The cell with a model's weights as they were trained."""
     return model.upstream.get(EXACT, model)

@@ -32,6 +32,8 @@ def _cells(chains: Chains, number: int) -> Iterator[Cell]:
         planned = PlannedStudyGrid(chains, spec, number, paradigm)
         needs = study.needs(spec, planned)
         if needs is None:
+            if spec.domains and len(spec.domains) == 1:
+                raise planned.wrong(f"domains: there is nothing to compare in {spec.domains[0]} alone; add another")
             continue
         upstream = planned.by_name(needs)
         recipe = {"study": study.name, "paradigm": paradigm, "seed": chains.sources.seed, **study.values(spec)}

@@ -9,7 +9,7 @@ from mmgrid.data.catalogue import Catalogue
 from mmgrid.data.readers import TableOptions
 from mmgrid.frozen import Frozen
 from mmgrid.grid.file.expected import ExpectedDomain
-from mmgrid.grid.file.names import folder_name
+from mmgrid.grid.file.names import folder_name, not_in_grid
 from mmgrid.paradigms import Compat
 
 
@@ -84,7 +84,7 @@ class DataSpec(TableOptions):
         if self.format != "synthetic" and self.synthetic is not None:
             raise ValueError(f"synthetic: these values are for format 'synthetic', not {self.format!r}")
         if unknown := sorted(set(self.expected) - set(self.domains)):
-            raise ValueError(f"expected: {', '.join(unknown)} is not in domains")
+            raise ValueError(f"expected: {not_in_grid(unknown, self.domains)}")
         takes = READERS[self.format].takes if self.format != "synthetic" else frozenset[str]()
         for key, field in TableOptions.model_fields.items():
             if key not in takes and getattr(self, key) != field.default:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
-from mmgrid.frozen import Frozen, each_once
+from mmgrid.frozen import Frozen, Names, SeveralNames
 from mmgrid.grid.file.merges import BACKBONE, PHASES, RESERVED
-from mmgrid.grid.file.names import folder_name
+from mmgrid.grid.file.names import folder_name, not_in_grid
 
 if TYPE_CHECKING:
     from mmgrid.families.parts import PartChoice
@@ -22,14 +22,14 @@ class Family(Frozen):
     """One family; each of its domains is evaluated as the family stores it."""
 
     name: str = Field(min_length=1, description="its name in cells and results")
-    sources: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: every domain")
+    sources: Names | None = Field(default=None, description="default: every domain")
     shared: str | None = Field(default=None, description="a merge or the backbone; default: the average of the sources")
-    chain: tuple[str, ...] | None = Field(default=None, min_length=2, description="phases, each a change of the last")
+    chain: SeveralNames | None = Field(default=None, description="phases, each a change of the last")
     part: JsonValue = "delta"
     towers: dict[str, JsonValue] = Field(default_factory=dict)
     rules: tuple[JsonValue, ...] = ()
-    evaluate_on: tuple[str, ...] | None = Field(default=None, min_length=1)
-    paradigms: tuple[str, ...] | None = Field(default=None, min_length=1)
+    evaluate_on: Names | None = None
+    paradigms: Names | None = None
 
     @field_validator("name")
     @classmethod
@@ -38,11 +38,6 @@ class Family(Frozen):
         if name in RESERVED:
             raise ValueError(f"{name!r} has another meaning in a grid; choose another name")
         return name
-
-    @field_validator("sources", "chain", "evaluate_on", "paradigms")
-    @classmethod
-    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return each_once(names) if names else names
 
     @field_validator("chain")
     @classmethod
@@ -85,7 +80,7 @@ class Family(Frozen):
         try:
             return PartChoice.model_validate({"part": self.part, "towers": self.towers, "rules": self.rules})
         except ValidationError as error:
-            raise ValueError(described(error.errors()[0], "", PartChoice.model_fields)) from None
+            raise ValueError(described(error, "", PartChoice)) from None
 
     def members(self, domains: Sequence[str]) -> list[str]:
         """The domains whose checkpoints the family stores. domains: of the grid."""
@@ -120,7 +115,7 @@ def _names(
     for key, known in (("sources", domains), ("evaluate_on", domains), ("paradigms", paradigms)):
         given: Any = getattr(family, key) or ()
         if unknown := [name for name in given if name not in known]:
-            yield key, f"{', '.join(unknown)} is not in the grid; it has {', '.join(known)}"
+            yield key, not_in_grid(unknown, known)
     members = family.members(domains)
     if outside := [domain for domain in family.evaluate_on or () if domain in domains and domain not in members]:
         yield "evaluate_on", f"{', '.join(outside)} has no part in this family; its sources are {', '.join(members)}"

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import Field, field_validator
 
-from mmgrid.frozen import Frozen
-from mmgrid.grid.file.names import FolderName
+from mmgrid.frozen import Frozen, Names, SeveralNames
+from mmgrid.grid.file.names import FolderName, not_in_grid
 from mmgrid.paradigms import PARADIGMS
 
 
@@ -13,8 +13,8 @@ class JointTraining(Frozen):
     """A model that is trained on several domains at once, and evaluated on each: what a merge competes with."""
 
     name: FolderName = Field(description="of the joint domain, in the names of its cells")
-    domains: tuple[str, ...] = Field(min_length=2)
-    paradigms: tuple[str, ...] | None = Field(
+    domains: SeveralNames
+    paradigms: Names | None = Field(
         default=None, description="default: those of the grid whose models recommend from any catalogue"
     )
 
@@ -42,9 +42,7 @@ def joint_problems(
     for number, one in enumerate(joint):
         for key, given, known in (("domains", one.domains, domains), ("paradigms", one.paradigms or (), paradigms)):
             if unknown := sorted(set(given) - set(known)):
-                yield number, f".{key}", f"{', '.join(unknown)} is not in the grid"
-        if len(set(one.domains)) < len(one.domains):
-            yield number, ".domains", "one is named twice"
+                yield number, f".{key}", not_in_grid(unknown, known)
         if names.count(one.name) > 1:
             yield number, ".name", f"{one.name} is taken; each joint training needs its own name"
         if not one.chosen(paradigms):

@@ -19,21 +19,7 @@ from mmgrid.grid.file.variants import Variant
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
 
-# Pydantic's error types, in the words of TOML.
-EXPECTED = {
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-    "dict_type": "a table",
-    "tuple_type": "a list",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-}
+PART_OF_KEY = re.compile(r"""\[(\d+)\]|["']([^"']*)["']|([^.\[\]"']+)""")  # of --set: an index, a quoted or a bare name
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -98,11 +84,25 @@ def _check_recipe(spec: GridSpec, place: tuple[str | int, ...], paradigm: str, v
     except ValidationError as error:
         lines = [dict(line, loc=(*place, *line["loc"])) for line in error.errors()]
         raise ValidationError.from_exception_data("GridSpec", [_as_init(line) for line in lines]) from None
-    for key, lacking in _FROM_A_BASE.items():
-        if getattr(recipe, key) and not PARADIGMS[paradigm].from_backbone:
-            problem = ValueError(f"{paradigm} starts from no backbone, so there {lacking}")
-            wrong: Any = {"type": "value_error", "loc": (*place, key), "input": recipe, "ctx": {"error": problem}}
-            raise ValidationError.from_exception_data("GridSpec", [wrong])
+    problems = {
+        key: f"{paradigm} starts from no backbone, so there {lacking}"
+        for key, lacking in _FROM_A_BASE.items()
+        if getattr(recipe, key) and not PARADIGMS[paradigm].from_backbone
+    }
+    own = spec.recipe(paradigm).lora if variant is not None else None
+    if own is not None and recipe.lora != own:
+        problems["lora"] = (
+            f"the training goes on with the adapter of the grid's {paradigm}, which has rank {own.rank}, alpha "
+            f"{own.alpha:g} and targets {', '.join(own.targets)}; remove the key"
+        )
+    for key, problem in problems.items():
+        wrong: Any = {
+            "type": "value_error",
+            "loc": (*place, key),
+            "input": recipe,
+            "ctx": {"error": ValueError(problem)},
+        }
+        raise ValidationError.from_exception_data("GridSpec", [wrong])
 
 
 def _as_init(line: Mapping[str, Any]) -> Any:
@@ -125,13 +125,28 @@ def _parsed(setting: str) -> tuple[str, Any]:
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    place = tree
-    *parents, last = key.split(".")
+    """Put a value at a dotted key; a part may be quoted as in TOML, and `merges[0].scale` is in the first entry."""
+    place: Any = tree
+    *parents, last = [number or quoted or bare for number, quoted, bare in PART_OF_KEY.findall(key)] or [key]
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        place = _entry(place, parent, key) if isinstance(place, list) else place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
             raise GridError(f"--set {key}={value}: {parent} is not a table")
-    place[last] = str(value) if isinstance(value, Path) else value
+    found = str(value) if isinstance(value, Path) else value
+    if isinstance(place, list):
+        _entry(place, last, key)  # there is one to be replaced
+        place[int(last)] = found
+    else:
+        place[last] = found
+
+
+def _entry(entries: list[Any], number: str, key: str) -> Any:
+    """An entry of a list, such as the first of `merges` for "0"."""
+    if not number.isdecimal() or int(number) >= len(entries):
+        name = re.split(r"[.\[]", key)[0]
+        has = f"it has {len(entries)}, the first is {name}[0]" if entries else "it has none"
+        raise GridError(f"--set {key}: {number} is no number of an entry of {name}; {has}")
+    return entries[int(number)]
 
 
 def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
@@ -155,15 +170,17 @@ def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
     return VARIABLE.sub(variable, value)
 
 
-# The position at which pydantic inserts the chosen variant of a union into a location; it is no key of the file.
-_VARIANT_AT: dict[Any, int] = {"backbone": 1, "studies": 2, "merges": 2}
+# Where pydantic inserts the chosen variant of a union into a location: behind these places. It is no key of the file.
+_UNIONS = (("backbone",), ("semantic_ids", "quantiser"), ("studies", 0), ("merges", 0))
 
 
 def _explain(error: ValidationError, file: Path, tree: Mapping[str, Any]) -> list[str]:
     """One line for each problem: `file: key: problem; suggestion`."""
+    from mmgrid.merging.errors import wrong_values  # imported late: for errors only
+
     lines = []
-    for problem in error.errors():
-        loc = [part for place, part in enumerate(problem["loc"]) if place != _VARIANT_AT.get(problem["loc"][0])]
+    for problem in wrong_values(error.errors()):
+        loc = _in_file(problem["loc"])
         if problem["type"].startswith("union_tag"):
             loc.append("kind")
         key = _key(loc)
@@ -173,6 +190,14 @@ def _explain(error: ValidationError, file: Path, tree: Mapping[str, Any]) -> lis
         message = _message(problem)
         lines.append(f"{file}: {key}: {message}" if key else f"{file}: {message}")
     return lines
+
+
+def _in_file(loc: Sequence[Any]) -> list[Any]:
+    """A location without the names of variants."""
+    for union in _UNIONS:
+        if tuple(0 if isinstance(part, int) else part for part in loc[: len(union)]) == union:
+            return [*loc[: len(union)], *loc[len(union) + 1 :]]
+    return list(loc)
 
 
 def _key(loc: Sequence[Any]) -> str:
@@ -187,15 +212,15 @@ def _name_of(tree: Mapping[str, Any], section: str, number: int) -> Any:
 
 def _message(problem: Mapping[str, Any]) -> str:
     """The problem with one value, in the words of a grid file."""
+    from mmgrid.merging.errors import problem_of, shown
+
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         wrong, known = str(problem["loc"][-1]), _known_keys(problem["loc"][:-1])
         nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
         return f"unknown key; {hint}"
-    if kind == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    if kind in ("missing", "union_tag_not_found"):
+    if kind == "union_tag_not_found":
         return "is missing"
     if kind == "union_tag_invalid":
         if problem["loc"][0] == "studies" and context["tag"] in STUDIES.broken:
@@ -204,19 +229,9 @@ def _message(problem: Mapping[str, Any]) -> str:
         nearest = difflib.get_close_matches(context["tag"], kinds, n=1)
         listed = " or ".join((", ".join(map(repr, kinds[:-1])), repr(kinds[-1])))
         return f"should be {listed} (it is {context['tag']!r})" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
-    found = _shown(problem["input"])
     if context.get("class_name") in ("PhaseValues", "PhaseSteps"):
-        return f"should be a number, or a table with one for each phase (it is {found})"
-    if kind in EXPECTED:
-        return f"should be {EXPECTED[kind]} (it is {found})"
-    if kind == "too_short" or (kind == "string_too_short" and not problem["input"]):
-        return "must not be empty"
-    return f"{problem['msg'].removeprefix('Input ')} (it is {found})"
-
-
-def _shown(value: Any) -> str:
-    text = f"{value}".lower() if isinstance(value, bool) else repr(value)  # as in TOML
-    return text if len(text) <= 60 else f"{text[:59]}…"
+        return f"should be a number, or a table with one for each phase (it is {shown(problem['input'])})"
+    return problem_of(problem)
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

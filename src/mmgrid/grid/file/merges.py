@@ -5,6 +5,7 @@ A model is called by its domain (`garden`, its newest checkpoint), by domain and
 (method, options, weights, scale, rules, base) keep their meaning; `towers` and `layers` are rules with shorter names.
 """
 
+import difflib
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from mmgrid.frozen import Frozen, each_once
-from mmgrid.grid.file.names import folder_name
+from mmgrid.frozen import Frozen, Names, SeveralNames
+from mmgrid.grid.file.names import folder_name, not_in_grid
 from mmgrid.patterns import Patterns
 
 
@@ -87,7 +88,7 @@ class Merge(Frozen):
 
     kind: Literal["merge"] = "merge"
     name: str = Field(min_length=1, description="its name in cells and results")
-    sources: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: every domain")
+    sources: Names | None = Field(default=None, description="default: every domain")
     method: str = "linear"
     options: dict[str, JsonValue] = Field(default_factory=dict)
     weights: dict[str, Finite] = Field(default_factory=dict)
@@ -96,8 +97,8 @@ class Merge(Frozen):
     towers: dict[str, SettingsOrWord] = Field(default_factory=dict)
     layers: dict[str, SettingsOrWord] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    evaluate_on: tuple[str, ...] | None = Field(default=None, min_length=1)
-    paradigms: tuple[str, ...] | None = Field(default=None, min_length=1)
+    evaluate_on: Names | None = None
+    paradigms: Names | None = None
     draws: int = Field(default=1, ge=1, le=64)
     keep: bool = Field(default=False, description="store the merged checkpoints as cells")
     learn: dict[str, JsonValue] | None = Field(default=None, description="`by` a learner, and its settings")
@@ -131,11 +132,6 @@ class Merge(Frozen):
                 raise ValueError(f"{place!r}: the last layer comes before the first")
         return layers
 
-    @field_validator("sources", "evaluate_on", "paradigms")
-    @classmethod
-    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return each_once(names) if names else names
-
     @property
     def all_settings(self) -> dict[str, Settings]:
         """Place in the grid file → settings for some of the tensors, in the order in which they count."""
@@ -153,8 +149,8 @@ class CrossDomainMerges(Frozen):
     method: str = "linear"
     weight: float = Field(default=0.5, ge=0, le=1, description="share of the domain that is evaluated")
     scale: float = 1.0
-    domains: tuple[str, ...] | None = None
-    paradigms: tuple[str, ...] | None = None
+    domains: SeveralNames | None = None
+    paradigms: Names | None = None
     keep: bool = Field(default=False, description="store the merged checkpoints as cells")
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -168,17 +164,15 @@ class TemporalMerges(Frozen):
     towers: dict[str, SettingsOrWord] = Field(default_factory=dict)
     layers: dict[str, SettingsOrWord] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    domains: tuple[str, ...] | None = Field(default=None, min_length=1)
-    paradigms: tuple[str, ...] | None = Field(default=None, min_length=1)
+    domains: Names | None = None
+    paradigms: Names | None = None
     keep: bool = Field(default=False, description="store the merged checkpoints as cells")
 
     def written_out(self, phases: Sequence[str], domains: Sequence[str]) -> Merge:
         """The merge that this short form stands for. phases: the training phases, oldest first."""
         old, new = phases[-2:]
-        scales = (self.scale,) if isinstance(self.scale, int | float) else self.scale
-        called = f"temporal-scale{','.join(f'{scale:g}' for scale in scales)}={old}+{new}"
         return Merge(
-            name=self.name or called,
+            name=self.called(phases),
             sources=(new,),
             base=old,
             method="task_arithmetic",
@@ -191,6 +185,11 @@ class TemporalMerges(Frozen):
             keep=self.keep,
         )
 
+    def called(self, phases: Sequence[str]) -> str:
+        """Its name in cells and results. phases: the training phases, oldest first."""
+        scales = (self.scale,) if isinstance(self.scale, int | float) else self.scale
+        return self.name or f"temporal-scale{','.join(f'{scale:g}' for scale in scales)}={'+'.join(phases[-2:])}"
+
     @model_validator(mode="after")
     def _name_fits(self) -> "TemporalMerges":
         self.written_out(PHASES, ("any",))  # checks the name and the places of layers
@@ -202,6 +201,11 @@ def written_out(entry: Any, phases: Sequence[str], domains: Sequence[str]) -> Me
     if isinstance(entry, TemporalMerges):
         return entry.written_out(phases, domains)
     return entry if isinstance(entry, Merge) else None
+
+
+def name_of(entry: Any, phases: Sequence[str]) -> str | None:
+    """The name of an entry of `[[merges]]`, also of a short form; None for pairs of domains. phases: of training."""
+    return entry.called(phases) if isinstance(entry, TemporalMerges) else getattr(entry, "name", None)
 
 
 def _kind(value: Any) -> Any:
@@ -224,12 +228,12 @@ def place_of(number: int, name: Any, key: str, section: str = "merges") -> str:
 
 
 def problems(
-    merges: Sequence[Any], domains: Sequence[str], paradigms: Collection[str]
+    merges: Sequence[Any], domains: Sequence[str], paradigms: Collection[str], phases: Sequence[str]
 ) -> Iterator[tuple[int, str, str]]:
-    """Number, key and problem, for each name in `[[merges]]` that the grid does not have."""
+    """Number, key and problem, for each name in `[[merges]]` that the grid does not have. phases: of training."""
     named: dict[str, int] = {}
     for number, entry in enumerate(merges):
-        name = getattr(entry, "name", None)
+        name = name_of(entry, phases)
         if name in domains:
             yield number, "name", f"{name} is a domain; choose another name"
         if name in named:
@@ -239,8 +243,8 @@ def problems(
         for key, known in (("paradigms", paradigms), ("domains", domains)):
             unknown = sorted(set(getattr(entry, key, None) or ()) - set(known))
             if unknown:
-                yield number, key, f"{', '.join(unknown)} is not in the grid"
-        merge = written_out(entry, PHASES, domains)
+                yield number, key, not_in_grid(unknown, known)
+        merge = written_out(entry, phases, domains)
         if merge is not None:
             yield from ((number, key, problem) for key, problem in _names(merge, domains, named))
 
@@ -249,14 +253,15 @@ def _names(merge: Merge, domains: Sequence[str], named: Mapping[str, int]) -> It
     known = ", ".join(domains)
     for source in merge.sources or ():
         if not is_checkpoint(source, domains):
-            yield (
-                "sources",
-                f"{source} is no checkpoint; write a domain ({known}), a domain with a phase ({domains[0]}/phase1), or a "
-                f"phase ({', '.join(PHASES)}), which is that of each domain that is evaluated",
+            phases = ", ".join(PHASES)
+            remedy = _near(source, domains) or (
+                f"write a domain ({known}), a domain with a phase ({domains[0]}/phase1), or a phase ({phases}), which is "
+                "that of each domain that is evaluated"
             )
+            yield "sources", f"{source} is no checkpoint; {remedy}"
     unknown = sorted(set(merge.evaluate_on or ()) - set(domains))
     if unknown:
-        yield "evaluate_on", f"{', '.join(unknown)} is not in the grid; it has {known}"
+        yield "evaluate_on", not_in_grid(unknown, domains)
     for place, settings in {"": merge, **merge.all_settings}.items():
         key = f"{place}.base".removeprefix(".")
         base = settings.base
@@ -264,7 +269,16 @@ def _names(merge: Merge, domains: Sequence[str], named: Mapping[str, int]) -> It
             yield key, "a merge cannot start from itself"
         elif base and base not in (BACKBONE, HISTORICAL, NEUTRAL, *named) and not is_checkpoint(base, domains):
             words = [BACKBONE, HISTORICAL, NEUTRAL, *(name for name in named if name != merge.name)]
-            yield key, f"{base} is no base; write {', '.join(words)}, or a checkpoint, such as {domains[0]}/phase1"
+            remedy = f"write {', '.join(words)}, or a checkpoint, such as {domains[0]}/phase1"
+            yield key, f"{base} is no base; {_near(base, domains, words) or remedy}"
+
+
+def _near(name: str, domains: Sequence[str], words: Sequence[str] = ()) -> str:
+    """The hint `did you mean garden/phase1?` for a name that is nearly one of a model, otherwise an empty text."""
+    phases = (*PHASES, IN_ONE_GO)
+    known = [*words, *PHASES, *domains, *(f"{domain}/{phase}" for domain in domains for phase in phases)]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def is_checkpoint(name: str, domains: Sequence[str]) -> bool:

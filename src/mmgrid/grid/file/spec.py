@@ -11,12 +11,13 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from mmgrid.backbone import TinyRecipe
 from mmgrid.data import Calendar
 from mmgrid.data.synthetic import World, WorldDomain
-from mmgrid.frozen import Frozen
+from mmgrid.frozen import Frozen, Names
 from mmgrid.grid.file.data import DataSpec, SyntheticSpec
 from mmgrid.grid.file.families import Family
 from mmgrid.grid.file.families import problems as family_problems
 from mmgrid.grid.file.joint import JointTraining, joint_problems
-from mmgrid.grid.file.merges import IN_ONE_GO, PHASES, MergesSpec, place_of, problems
+from mmgrid.grid.file.merges import IN_ONE_GO, PHASES, MergesSpec, name_of, place_of, problems
+from mmgrid.grid.file.names import not_in_grid
 from mmgrid.grid.file.store import StoreSpec
 from mmgrid.grid.file.variants import Variant, variant_problems
 from mmgrid.paradigms import PARADIGMS, Compat
@@ -57,7 +58,7 @@ class TinyBackbone(TinyRecipe):
     """A tiny backbone, trained on the item texts of the domains in `corpus`."""
 
     kind: Literal["tiny"]
-    corpus: tuple[str, ...] | None = Field(default=None, description="default: all domains of the grid")
+    corpus: Names | None = Field(default=None, description="default: all domains of the grid")
 
 
 class PretrainedBackbone(Frozen):
@@ -261,14 +262,14 @@ class GridSpec(Frozen):
         if self.data.format == "synthetic":
             unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - domains)
             if unknown:
-                raise ValueError(f"data.synthetic.domains: {', '.join(unknown)} is not in the grid")
+                raise ValueError(f"data.synthetic.domains: {not_in_grid(unknown, self.data.domains)}")
             try:
                 _ = self.world  # making it checks the numbers
             except ValueError as error:
                 raise ValueError(f"data.synthetic: {error}") from None
         if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
             unknown = sorted(set(self.corpus_domains) - domains)
-            raise ValueError(f"backbone.corpus: {', '.join(unknown)} is not in the grid")
+            raise ValueError(f"backbone.corpus: {not_in_grid(unknown, self.data.domains)}")
         without = [name for name in self.paradigms if PARADIGMS[name].from_backbone and self.backbone is None]
         if without:
             raise ValueError(f"backbone: is missing; {without[0]} is trained from one")
@@ -276,7 +277,7 @@ class GridSpec(Frozen):
             raise ValueError("paradigms: is missing; add a [paradigms.NAME] to train, or [[checkpoints]]")
         for number, external in enumerate(self.checkpoints):
             if external.domain not in domains:
-                raise ValueError(f"checkpoints[{number}].domain: {external.domain} is not in the grid")
+                raise ValueError(f"checkpoints[{number}].domain: {not_in_grid([external.domain], self.data.domains)}")
             try:
                 check_paradigms([external.paradigm])
             except ValueError as error:
@@ -286,25 +287,26 @@ class GridSpec(Frozen):
             if places.count(place) > 1:
                 raise ValueError(f"checkpoints: {' '.join(place)} is named twice")
         paradigms |= {external.paradigm for external in self.checkpoints}
-        for number, key, problem in problems(self.merges, self.data.domains, paradigms):
+        phases = PHASES if self.evaluation.target == "test" else PHASES[:-1]
+        for number, key, problem in problems(self.merges, self.data.domains, sorted(paradigms), phases):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
-        named = {place: getattr(entry, "name", None) for place, entry in enumerate(self.merges)}
+        named = {place: name_of(entry, phases) for place, entry in enumerate(self.merges)}
         merges = {name: place for place, name in named.items() if name}
-        for number, key, problem in family_problems(self.families, merges, self.data.domains, paradigms):
+        for number, key, problem in family_problems(self.families, merges, self.data.domains, sorted(paradigms)):
             raise ValueError(f"{place_of(number, self.families[number].name, key, 'families')}: {problem}")
-        for number, key, problem in joint_problems(self.joint, self.data.domains, paradigms):
+        for number, key, problem in joint_problems(self.joint, self.data.domains, sorted(paradigms)):
             raise ValueError(f"joint[{number}]{key}: {problem}")
         recipes = {name: recipe.model_fields for name in self.paradigms if (recipe := PARADIGMS[name].recipe)}
         for number, key, problem in variant_problems(self.variants, self.data.domains, recipes, self._names_of_models):
             raise ValueError(f"variants[{number}]{key}: {problem}")
         for number, study in enumerate(self.studies):
-            for field, known in (("domains", domains), ("paradigms", paradigms)):
-                unknown = sorted(set(getattr(study, field) or ()) - known)
+            for field, known in (("domains", self.data.domains), ("paradigms", sorted(paradigms))):
+                unknown = sorted(set(getattr(study, field) or ()) - set(known))
                 if unknown:
-                    raise ValueError(f"studies[{number}].{field}: {', '.join(unknown)} is not in the grid")
+                    raise ValueError(f"studies[{number}].{field}: {not_in_grid(unknown, known)}")
             unknown = sorted({domain for pair in getattr(study, "pairs", None) or () for domain in pair} - domains)
             if unknown:
-                raise ValueError(f"studies[{number}].pairs: {', '.join(unknown)} is not in the grid")
+                raise ValueError(f"studies[{number}].pairs: {not_in_grid(unknown, self.data.domains)}")
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mmgrid.frozen import Frozen
-from mmgrid.grid.file.names import FolderName
+from mmgrid.frozen import Frozen, Names
+from mmgrid.grid.file.names import FolderName, instead, not_in_grid
 
 
 class Variant(Frozen):
@@ -20,10 +20,8 @@ class Variant(Frozen):
     set: dict[str, Any] = Field(
         default_factory=dict, description="values of the recipe, such as `{ epochs = 1 }` or `{ rehearsal = 0.5 }`"
     )
-    domains: tuple[str, ...] | None = Field(default=None, min_length=1, description="default: all")
-    paradigms: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="default: all that the grid trains"
-    )
+    domains: Names | None = Field(default=None, description="default: all")
+    paradigms: Names | None = Field(default=None, description="default: all that the grid trains")
 
     def chosen(self, trained: Collection[str]) -> tuple[str, ...]:
         """Its paradigms, of those that the grid trains."""
@@ -43,15 +41,13 @@ def variant_problems(
     for number, one in enumerate(variants):
         for key, given, known in (("domains", one.domains, domains), ("paradigms", one.paradigms, recipes)):
             if unknown := sorted(set(given or ()) - set(known)):
-                yield number, f".{key}", f"{', '.join(unknown)} is not in the grid"
+                yield number, f".{key}", not_in_grid(unknown, known)
         if names.count(one.name) > 1:
             yield number, ".name", f"{one.name} is taken; each variant needs its own name"
         for paradigm in one.chosen(recipes):
             if unknown := sorted(set(one.set) - set(recipes.get(paradigm, one.set))):
-                yield (
-                    number,
-                    ".set",
-                    f"{', '.join(unknown)} is no value of {paradigm}; name the `paradigms` that have it",
-                )
+                near = instead(unknown, recipes[paradigm])
+                remedy = near if near.endswith("?") else "name the `paradigms` that have it"
+                yield number, ".set", f"{', '.join(unknown)} is no value of {paradigm}; {remedy}"
         if not one.set and one.start == "before":
             yield number, "", 'is the grid\'s own training; set a value, or `start = "newest"`'

@@ -309,9 +309,11 @@ def read_stage(method: str, spec: Mapping[str, Any]) -> Stage:
         return STAGES[name].model_validate(options or {})
     except ValidationError as error:
         first = error.errors()[0]
-        known = ", ".join(STAGES[name].model_fields)
+        known = STAGES[name].model_fields
         place = ".".join(str(part) for part in first["loc"])
-        raise MergeError(f"{method}: stage {name}: {place}: {problem_of(first)} (options: {known})") from error
+        hint = nearest(place, known) if first["type"] == "extra_forbidden" else ""
+        told = f"{problem_of(first)}{hint} (options: {', '.join(known)})"
+        raise MergeError(f"{method}: stage {name}: {place}: {told}") from error
 
 
 def weighted_sum(tensors: Sequence[Floats], weights: Sequence[float] | Sequence[np.ndarray]) -> Floats:

@@ -135,7 +135,10 @@ def _settings(recipe: MergeRecipe) -> str:
         rows.append(f"| scale λ | {_text(recipe.scale)} |")
     rows += [f"| {name} | {_text(value)} |" for name, value in recipe.options.items()]
     rows += [f"| seed | {recipe.seed} |", f"| dtype | {recipe.dtype} |"]
-    rows += [f"| block `{name}` | {action} |" for name, action in recipe.blocks.items()]
+    rows += [
+        f"| block `{name}` | {action if isinstance(action, str) else 'keep_all of ' + ', '.join(action.keep_all)} |"
+        for name, action in recipe.blocks.items()
+    ]
     return "## Settings\n\n" + "\n".join(rows)
 
 

@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from mmgrid.files import safe_segment
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable, TokenBlock
 
 Action = Literal["merge", "keep", "keep_all", "append", "drop"]
+
+
+class KeepAllOf(BaseModel):
+    """As `keep_all`, of some sources only: where several of them have the same tokens, as phases of one domain have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_all: tuple[str, ...] = Field(min_length=1, description="names of sources")
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class OutputBlock:
 
 
 def lay_out(
-    tables: Mapping[str, BlockTable], base: BlockTable | None, first: str, rules: Mapping[str, Action]
+    tables: Mapping[str, BlockTable], base: BlockTable | None, first: str, rules: Mapping[str, Action | KeepAllOf]
 ) -> tuple[OutputBlock, ...]:
     """The blocks of the result: those of the source `first` in its order, then those that the others append.
 
@@ -44,14 +54,17 @@ def lay_out(
         tables: name of the source → its blocks.
         rules: name of a block, or a pattern such as `books*` → action; the first pattern that fits counts. `merge`
             merges the rows of all sources; `keep` and `append` copy those of the first source that has the block;
-            `keep_all` copies those of every source, and calls all but the first `NAME@SOURCE`; `drop` leaves the block
-            out. Without a rule the backbone is merged if all sources have it, blocks of one name that declare
+            `keep_all` copies those of every source (or of those that it names), and calls all but the first
+            `NAME@SOURCE`; `drop` leaves the block out. Without a rule the backbone is merged if all sources have it, blocks of one name that declare
             different domains are all kept, and other blocks are kept from the first source that has them.
 
     Raises:
         MergeError: a block is to be merged and a source lacks it, or a source or the base has it in another size; two
             blocks of the result have the same name or share a token string.
     """
+    named = {name for rule in rules.values() if isinstance(rule, KeepAllOf) for name in rule.keep_all}
+    if unknown := sorted(named - tables.keys()):
+        raise MergeError(f"blocks: keep_all names {listing(unknown)}; the sources are {listing(tables)}")
     held = {source: {block.name: block for block in table.blocks} for source, table in tables.items()}
     layout = _Layout({block.name: block for block in base.blocks} if base else {})
     placed: set[str] = set()
@@ -59,6 +72,10 @@ def lay_out(
         for block in tables[source].blocks:
             having = {other: blocks[block.name] for other, blocks in held.items() if block.name in blocks}
             action = _action(block.name, having, rules, n_sources=len(tables), in_first=first in having)
+            if isinstance(action, KeepAllOf):
+                if source not in action.keep_all:
+                    continue
+                action = "keep_all"
             if block.name in placed:
                 if action == "keep_all":
                     layout.add(f"{block.name}@{source}", "keep", source, {source: block}, in_base=False)
@@ -139,8 +156,13 @@ class _Layout:
 
 
 def _action(
-    name: str, having: Mapping[str, TokenBlock], rules: Mapping[str, Action], *, n_sources: int, in_first: bool
-) -> Action:
+    name: str,
+    having: Mapping[str, TokenBlock],
+    rules: Mapping[str, Action | KeepAllOf],
+    *,
+    n_sources: int,
+    in_first: bool,
+) -> Action | KeepAllOf:
     for pattern, action in rules.items():
         if fnmatch.fnmatchcase(name, pattern):
             return action
@@ -158,7 +180,7 @@ def lay_out_sources(
     base: Tensors | None,
     base_table: BlockTable | None,
     first: str,
-    rules: Mapping[str, Action],
+    rules: Mapping[str, Action | KeepAllOf],
 ) -> tuple[tuple[OutputBlock, ...], frozenset[str]]:
     """The blocks of the result, and the names of the tensors that they describe.
 

@@ -20,7 +20,7 @@ from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.methods import METHODS
 from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.file_kinds import impostor
-from mmgrid.merging.plan.block_layout import Action
+from mmgrid.merging.plan.block_layout import Action, KeepAllOf
 from mmgrid.merging.plan.vocabulary import TokenRow, VocabularyChoice
 from mmgrid.patterns import Pattern, Patterns, fits, listed
 
@@ -136,7 +136,7 @@ class MergeRecipe(BaseModel):
     dtype: OutputType = "source"
     options: dict[str, JsonValue] = {}
     rules: tuple[MergeRule, ...] = ()
-    blocks: dict[Pattern, Action] = {}
+    blocks: dict[Pattern, Action | KeepAllOf] = {}
     companions: str | None = None
     allow_config_mismatch: bool = False
     vocabulary: VocabularyChoice | None = None
@@ -231,7 +231,14 @@ class MergeRecipe(BaseModel):
 
         rules = tuple(map(changed, self.rules))
         companions = None if self.companions is None else names.get(self.companions, self.companions)
-        return self.model_copy(update={"options": options(self.options), "rules": rules, "companions": companions})
+        blocks = {
+            pattern: rule
+            if isinstance(rule, str)
+            else KeepAllOf(keep_all=tuple(names.get(name, name) for name in rule.keep_all))
+            for pattern, rule in self.blocks.items()
+        }
+        own = {"options": options(self.options), "rules": rules, "companions": companions, "blocks": blocks}
+        return self.model_copy(update=own)
 
     @classmethod
     def _checked(cls, value: Any, where: str) -> MergeRecipe:
