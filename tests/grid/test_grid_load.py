@@ -108,7 +108,7 @@ WRONG = {
     ),
     "a short form twice": (
         'merges=[{kind="temporal"}, {kind="temporal"}]',
-        "merges[1]: name: merges[0] has the same name; choose another one",
+        "merges[1].name: merges[0] has the same name; choose another one",
     ),
     "a wrong word of a list": (
         'studies=[{kind="temporal", groups=["activ"]}]',

@@ -116,7 +116,7 @@ def test_what_cannot_be_searched_is_named(session: GridStore) -> None:
     refused("sasrec is not merged by shared: it is one of semb", SCALE, paradigm="sasrec")
     refused("method: is 'task_arithmetic' and no number", Range("method", 0, 1))
     refused("rules.0: there is no entry 0|there is no entry 0", Range("rules.0.scale", 0, 1))
-    refused("shared: scala: unknown key", Range("scala", 0, 1))
+    refused("shared: scala: unknown key; did you mean scale?", Range("scala", 0, 1))
     refused("there is no source attic", Range("weights.attic", 0, 1), error=GridError)
     refused("unknown option 'density'", Range("options.density", 0.1, 1), error=GridError)
     refused("not a metric", SCALE, metric="accuracy", error=ValueError)

@@ -34,7 +34,7 @@ from mmgrid.grid.search.ranges import Range, changed, read
 from mmgrid.grid.search.trials import Trial, TrialLog
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging import MergeRecipe
-from mmgrid.merging.errors import problem_of
+from mmgrid.merging.errors import nearest, problem_of
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.places import DIGESTS_FILE, SEARCHES_FOLDER, lock_of
@@ -126,7 +126,8 @@ class MergeSearch:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise SearchError(f"{self.merge.name}: {place}: {problem_of(first)}") from None
+            hint = nearest(place, Merge.model_fields) if first["type"] == "extra_forbidden" else ""
+            raise SearchError(f"{self.merge.name}: {place}: {problem_of(first)}{hint}") from None
         sources = self.chains.sources
         return {
             domain: [

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from mmgrid.files import safe_segment
 from mmgrid.merging.errors import MergeError, listing
@@ -23,6 +23,17 @@ class KeepAllOf(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_all: tuple[str, ...] = Field(min_length=1, description="names of sources")
+
+
+def _form(rule: Any) -> str:
+    return "word" if isinstance(rule, str) else "table"
+
+
+BlockRule = Annotated[
+    Annotated[Action, Tag("word")] | Annotated[KeepAllOf, Tag("table")],
+    Discriminator(_form),
+]
+"""What `blocks` of a recipe may say of a block."""
 
 
 @dataclass(frozen=True)

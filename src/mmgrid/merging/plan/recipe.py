@@ -20,7 +20,7 @@ from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.methods import METHODS
 from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.file_kinds import impostor
-from mmgrid.merging.plan.block_layout import Action, KeepAllOf
+from mmgrid.merging.plan.block_layout import BlockRule, KeepAllOf
 from mmgrid.merging.plan.vocabulary import TokenRow, VocabularyChoice
 from mmgrid.patterns import Pattern, Patterns, fits, listed
 
@@ -136,7 +136,7 @@ class MergeRecipe(BaseModel):
     dtype: OutputType = "source"
     options: dict[str, JsonValue] = {}
     rules: tuple[MergeRule, ...] = ()
-    blocks: dict[Pattern, Action | KeepAllOf] = {}
+    blocks: dict[Pattern, BlockRule] = {}
     companions: str | None = None
     allow_config_mismatch: bool = False
     vocabulary: VocabularyChoice | None = None
@@ -247,14 +247,16 @@ class MergeRecipe(BaseModel):
         except ValidationError as error:
             found = error.errors()
             first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
-        place = ".".join(str(part) for part in first["loc"])
+        loc = first["loc"] if first["loc"][:1] != ("blocks",) else (*first["loc"][:2], *first["loc"][3:])  # no tag
+        place = ".".join(str(part) for part in loc)
         if first["type"] == "extra_forbidden":
-            *above, key = map(str, first["loc"])
+            *above, key = map(str, loc)
             inner = {
                 "sources": MergeSource,
                 "rules": MergeRule,
                 "vocabulary": VocabularyChoice,
                 "base_stack": Layers,
+                "blocks": KeepAllOf,
             }
             nested = {"tokens": TokenRow, "stack": Layers}
             owner = next((nested[part] for part in above if part in nested), inner.get(above[0] if above else "", cls))
