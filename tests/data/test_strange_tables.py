@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mmgrid.data import DataError, read_files
 from mmgrid.data.readers import TableOptions, lines, nesting
+from mmgrid.data.readers.arrow_lengths import claims_too_much
 from mmgrid.data.readers.datasets_folder import splits
 from mmgrid.data.readers.mending import listed
 from mmgrid.data.readers.unpacking import Unpacked
@@ -314,3 +315,19 @@ def test_a_dataset_whose_files_have_another_form(tmp_path, file, content):
     (tmp_path / file).write_text(content)
     with pytest.raises(DataError, match=rf"{file}: is broken \(.*\); save the dataset again"):
         splits(tmp_path)
+
+
+@pytest.mark.parametrize("write", ["write_ipc", "write_ipc_stream"])
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
+def test_arrow_is_as_long_as_it_says(tmp_path, write, compression):
+    """Polars takes the memory that a file claims, and ends the process where there is none."""
+    file = tmp_path / "t.arrow"
+    table = pl.DataFrame(
+        {"user_id": ["u", None] * 500, "flag": [True] * 1000, "none": [None] * 1000, "l": [["a"]] * 1000}
+    )
+    getattr(table, write)(file, compression=compression)
+    whole = file.read_bytes()
+    assert not claims_too_much(file)
+    for end in range(8, len(whole) - 8, 97):
+        file.write_bytes(whole[:end])
+        assert claims_too_much(file), end

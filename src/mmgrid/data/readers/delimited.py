@@ -97,6 +97,8 @@ def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[p
     unpack it."""
     if is_misquoted(block.data, separator) or block.data.startswith(_UNPACKED_BY_POLARS):
         return None
+    if block.data.count(b"\r") != block.data.count(b"\r\n"):  # Polars keeps it, and what names a row's line ends there
+        return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
     except DAMAGED:

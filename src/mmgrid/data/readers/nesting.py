@@ -6,13 +6,13 @@ https://arrow.apache.org/docs/format/Columnar.html (FlatBuffers).
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmgrid.data.readers.flat_buffers import BREAKS, at, field, tables
+
 MOST_LEVELS = 300
 _MOST_LOOKS = 1_000_000  # fields of FlatBuffers may be shared, so that few bytes hold any number of them
-_BREAKS = (IndexError, ValueError, struct.error)  # of a file that its reader then refuses
 
 
 def is_too_deep(path: Path, kind: str) -> bool:
@@ -22,7 +22,7 @@ def is_too_deep(path: Path, kind: str) -> bool:
     """
     try:
         return _parquet(path) if kind == "parquet" else _arrow(path)
-    except _BREAKS:
+    except BREAKS:  # of a file that its reader then refuses
         return False
 
 
@@ -33,8 +33,8 @@ def _parquet(path: Path) -> bool:
         length = int.from_bytes(file.read(4), "little")
         file.seek(max(0, size - 8 - length))
         footer = _Compact(file.read(min(length, size)))
-    for field, kind in footer.fields():
-        if field == 2:
+    for number, kind in footer.fields():
+        if number == 2:
             return _children_too_deep(footer)
         footer.skip(kind)
     return False
@@ -45,8 +45,8 @@ def _children_too_deep(footer: "_Compact") -> bool:
     open_levels: list[int] = []  # how many elements are still to come in each
     for _ in range(footer.length()):
         children = 0
-        for field, kind in footer.fields():
-            if field == 5:
+        for number, kind in footer.fields():
+            if number == 5:
                 children = footer.number()
             else:
                 footer.skip(kind)
@@ -133,39 +133,13 @@ def _arrow(path: Path) -> bool:
             skipped = 4 if start[:4] == b"\xff" * 4 else 0  # older files have no such sign
             file.seek(skipped + 4)
             table, of_schema = file.read(int.from_bytes(start[skipped : skipped + 4], "little")), 2
-    schema = _field(table, _at(table, 0), of_schema)
-    waiting = [(field, 1) for field in _vector(table, schema, 1)]
+    schema = field(table, at(table, 0), of_schema)
+    waiting = [(column, 1) for column in tables(table, schema, 1)]
     for _ in range(_MOST_LOOKS):
         if not waiting:
             return False
-        field, level = waiting.pop()
+        column, level = waiting.pop()
         if level > MOST_LEVELS:
             return True
-        waiting += [(child, level + 1) for child in _vector(table, field, 5)]
+        waiting += [(child, level + 1) for child in tables(table, column, 5)]
     return True
-
-
-def _at(table: bytes, place: int) -> int:
-    """Where an offset leads."""
-    return place + struct.unpack_from("<I", table, place)[0]
-
-
-def _field(table: bytes, place: int, number: int) -> int:
-    """Where a field of a table lies; 0 if it has none."""
-    names = place - struct.unpack_from("<i", table, place)[0]
-    entry = 4 + 2 * number
-    if entry >= struct.unpack_from("<H", table, names)[0]:
-        return 0
-    offset = struct.unpack_from("<H", table, names + entry)[0]
-    return _at(table, place + offset) if offset else 0
-
-
-def _vector(table: bytes, place: int, number: int) -> list[int]:
-    """Where the tables of a field lie that is a vector of them."""
-    start = _field(table, place, number)
-    if not start:
-        return []
-    count = struct.unpack_from("<I", table, start)[0]
-    if 4 * count > len(table):
-        raise ValueError("more tables than bytes")
-    return [_at(table, start + 4 + 4 * index) for index in range(count)]

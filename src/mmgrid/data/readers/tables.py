@@ -13,6 +13,7 @@ import polars as pl
 from mmgrid.data.errors import DataError
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import delimited, json_lines
+from mmgrid.data.readers.arrow_lengths import claims_too_much
 from mmgrid.data.readers.lines import blocks
 from mmgrid.data.readers.nesting import is_too_deep
 from mmgrid.data.readers.piece import Piece
@@ -67,6 +68,8 @@ def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None 
         with _readable(path, kind):
             if is_too_deep(path, kind):
                 raise RecursionError
+            if kind == "arrow" and claims_too_much(path):
+                raise pl.exceptions.ComputeError("it is cut off, or holds less than it says")
             schema = (
                 pl.scan_parquet(path, glob=False).collect_schema() if kind == "parquet" else _arrow(path, None).schema
             )
