@@ -40,7 +40,7 @@ def claims_too_much(path: Path) -> bool:
 
 def _in_index(file: IO[bytes], size: int) -> list[int]:
     """Where the parts begin that the end of a file lists."""
-    file.seek(size - 10)
+    file.seek(max(0, size - 10))
     length = struct.unpack("<i", file.read(4))[0]
     if not 0 <= length <= size - 10:
         raise ValueError("the index is longer than the file")

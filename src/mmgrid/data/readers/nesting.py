@@ -123,7 +123,8 @@ class _Compact:
 def _arrow(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(6) == b"ARROW1":
-            size = file.seek(-10, os.SEEK_END) + 10
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 10))
             length = int.from_bytes(file.read(4), "little")
             file.seek(max(0, size - 10 - length))
             table, of_schema = file.read(min(length, size)), 1
