@@ -41,9 +41,9 @@ def claims_too_much(path: Path) -> bool:
 def _in_index(file: IO[bytes], size: int) -> list[int]:
     """Where the parts begin that the end of a file lists."""
     file.seek(max(0, size - 10))
-    length = struct.unpack("<i", file.read(4))[0]
-    if not 0 <= length <= size - 10:
-        raise ValueError("the index is longer than the file")
+    length, sign = struct.unpack("<i6s", file.read(10))
+    if sign != _SIGN or not 0 <= length <= size - 10:
+        raise ValueError("the file is cut off, or its index is longer")
     file.seek(size - 10 - length)
     footer = file.read(length)
     found = []
