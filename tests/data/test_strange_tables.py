@@ -331,3 +331,28 @@ def test_arrow_is_as_long_as_it_says(tmp_path, write, compression):
     for end in range(8, len(whole) - 8, 97):
         file.write_bytes(whole[:end])
         assert claims_too_much(file), end
+
+
+def test_a_carriage_return_within_a_value_ends_no_row(read):
+    names, row = "user_id,item_id,timestamp,note\n", f"u,B0,{T},"
+    for text in ("a\rb", '"a\rb"', '5" pipe\rb', "\rb"):
+        log = f"{names}{row}{text}\nv,B0,{T},{text}\n"
+        assert read(log).interactions["user_id"].to_list() == ["u", "v"]
+        with pytest.raises(DataError, match=r"r\.csv:3: timestamp"):
+            read(log.replace(f"v,B0,{T}", "v,B0,x"))
+    raw = read(f"{names}{row}a\rb\n,B0,{T},c\n", skip_bad_lines=True)
+    assert (raw.interactions["user_id"].to_list(), raw.repairs["bad_lines"]) == (["u"], 1)
+
+
+def test_a_list_of_objects_is_no_json_lines_in_any_mode(read):
+    row = json.dumps({"user_id": "u", "item_id": "B0", "timestamp": T})
+    for skip in (False, True):
+        with pytest.raises(DataError, match="is a list of objects in JSON"):
+            read(f"[\n{row},\n{row}\n]\n", name="r.jsonl", skip_bad_lines=skip)
+
+
+def test_a_list_longer_than_the_footer_of_parquet_is_refused_soon(tmp_path):
+    footer = b"\x19\xf3" + b"\x80" * 7 + b"\x04"  # a list of 2**51 bytes, skipped one by one
+    file = tmp_path / "t.parquet"
+    file.write_bytes(b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1")
+    assert not nesting.is_too_deep(file, "parquet")

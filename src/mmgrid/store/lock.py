@@ -16,6 +16,7 @@ A holder that is only judged by the file's age may be asleep, and wake up. So th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -124,6 +125,7 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
     seen, certain = _look(path), True
     if seen is not None:
         if not _is_stale(path, seen, stale_seconds):
+            _age_from_now(path, seen, stale_seconds)
             return None
         if not _take_aside(path, seen):
             return None
@@ -208,11 +210,14 @@ def _is_stale(path: Path, seen: _Seen, stale_seconds: float) -> bool:
     alive = None if seen.holder is None else _is_alive(seen.holder)
     if alive is not None:
         return not alive
-    age = _file_system_now(path) - seen.touched
-    if age < -stale_seconds * 1e9:  # of a clock that was wrong: from now on it ages like any other
+    return _file_system_now(path) - seen.touched > stale_seconds * 1e9
+
+
+def _age_from_now(path: Path, seen: _Seen, stale_seconds: float) -> None:
+    """Let a lock that was touched by a clock which was wrong, and lies in the future, age like any other."""
+    if seen.touched - _file_system_now(path) > stale_seconds * 1e9:
         with contextlib.suppress(OSError, NotImplementedError):
             os.utime(path, follow_symlinks=False)
-    return age > stale_seconds * 1e9
 
 
 def _take_aside(path: Path, seen: _Seen) -> bool:
@@ -243,13 +248,14 @@ def _take_aside(path: Path, seen: _Seen) -> bool:
 
 
 def _file_system_now(path: Path) -> int:
-    """The present time by the file system's clock, in nanoseconds."""
+    """The present time by the file system's clock, in nanoseconds; 0, by which no lock is old, if it does not say."""
     probe = path.with_name(f"{path.name}{_PROBE_INFIX}{secrets.token_hex(4)}")
     try:
         probe.write_bytes(b"")
         return probe.stat().st_mtime_ns
-    except OSError:  # nobody takes over a lock in a folder that cannot be written
-        return time.time_ns()
+    except OSError as error:
+        # Nobody takes over a lock in a folder that may not be written, so this machine's clock is good enough there.
+        return time.time_ns() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else 0
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()

@@ -6,6 +6,7 @@ its record fits; otherwise it keeps only `step/`: a training resumes from its st
 written again. So an interrupted build ends with the same files as an uninterrupted one.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -282,7 +283,9 @@ class Store:
                 record = self._read(folder) if is_published(folder) else None
                 if record is None or (not sound and isinstance(record, Record) and not verify_files(folder, record)):
                     return None
-                return put_aside(folder, lock)
+                with contextlib.suppress(FileNotFoundError):  # another process has taken over the lock
+                    return put_aside(folder, lock)
+                return None
 
     def remove(self, address: Address) -> None:
         """Remove a built cell atomically, and its log. No error if it is absent."""

@@ -27,6 +27,8 @@ _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
 _SAID_BYTES = 16
 _UNPACKED_BY_POLARS = (b"\x1f\x8b", b"x\x01", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")  # gzip, zlib, zstd
+_LONE_RETURN = re.compile(r"\r(?!\n|\Z)")
+_IN_PLACE = "\ufdd0"  # no character: the csv module ends a row at a lone carriage return, Polars does not
 _ATOMIC = (".inter", ".item", ".user")
 
 
@@ -96,8 +98,6 @@ def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[p
     """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes or
     unpack it."""
     if is_misquoted(block.data, separator) or block.data.startswith(_UNPACKED_BY_POLARS):
-        return None
-    if block.data.count(b"\r") != block.data.count(b"\r\n"):  # Polars keeps it, and what names a row's line ends there
         return None
     try:
         table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
@@ -201,7 +201,11 @@ def _rows(
     Raises DataError at a row that cannot be read. If it is to be left out, the line after its first one begins the next.
     """
     csv.field_size_limit(1 << 29)
-    texts = [f"{line}\n" for line in block.data.decode(errors=errors).removesuffix("\n").split("\n")]
+    text = block.data.decode(errors=errors).removesuffix("\n")
+    has_lone = "\r" in text and _LONE_RETURN.search(text) is not None
+    if has_lone:
+        text = _LONE_RETURN.sub(_IN_PLACE, text)
+    texts = [f"{line}\n" for line in text.split("\n")]
     begins = 0
     while begins < len(texts):
         start = begins
@@ -210,6 +214,8 @@ def _rows(
             for fields in reader:
                 if any(swallowed_rows(value, separator) for value in fields):
                     raise csv.Error("a quoted value holds tabs and line breaks")
+                if has_lone:
+                    fields = [value.replace(_IN_PLACE, "\r") for value in fields]
                 yield block.first_line + begins, fields
                 begins = start + reader.line_num
             return

@@ -122,6 +122,8 @@ def first_keys(path: Path) -> list[str]:
             try:
                 keys |= dict.fromkeys(_object(path, number, line))
             except DataError as error:
+                if _BEGINS_ARRAY.match(line):  # a list of objects: its lines are not the objects
+                    raise
                 broken = broken or error
         if broken is not None and not keys:
             raise broken

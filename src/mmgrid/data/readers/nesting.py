@@ -78,17 +78,16 @@ class _Compact:
         if not levels:
             raise ValueError("nested too deeply")
         if kind == 3:
-            self._place += 1
+            self._pass(1)
         elif kind in (4, 5, 6):
             self.number()
         elif kind == 7:
-            self._place += 8
+            self._pass(8)
         elif kind == 8:
-            size = self._natural()  # it moves the place, too
-            self._place += size
+            self._pass(self._natural())
         elif kind in (9, 10):
             count, inner = self.length_and_type()
-            for _ in range(count):
+            for _ in range(count):  # each takes a byte at least
                 self.skip(3 if inner in (1, 2) else inner, levels - 1)
         elif kind == 12:
             for _, inner in self.fields():
@@ -113,6 +112,11 @@ class _Compact:
             found |= (byte & 127) << shift
             shift += 7
         return found | byte << shift
+
+    def _pass(self, size: int) -> None:
+        self._place += size
+        if self._place > len(self._data):
+            raise IndexError("beyond the end")
 
     def _byte(self) -> int:
         byte = self._data[self._place]

@@ -280,7 +280,8 @@ def _refuse_other_clocks(name: str, numbers: list[tuple[Piece, pl.Series]]) -> N
     low = min(float(values.min()) for _, values in filled)  # pyright: ignore[reportArgumentType]
     high = max(float(values.max()) for _, values in filled)  # pyright: ignore[reportArgumentType]
     piece, values = filled[0]
-    place = f"{piece.place(0)}: {name} is {values[0]}"
+    row = int(values.is_not_null().arg_max() or 0)
+    place = f"{piece.place(row)}: {name} is {values[row]}"
     for digits, form in _DATES_IN_DIGITS.items():
         years = low // 10 ** (digits - 4), high // 10 ** (digits - 4)
         if years[0] >= 1970 and years[1] < 2100 and all(_are_dates(values, digits) for _, values in filled):
