@@ -218,6 +218,24 @@ def test_names_in_a_record_lead_nowhere_and_older_records_have_none(merged: Path
     assert verify(merged).equal
 
 
+def test_damage_is_found_in_files_below_the_folder(merged: Path) -> None:
+    model, out = merged.parent / "a", merged.parent / "with modules"
+    (model / "modules.json").write_text(
+        '[{"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "3_Normalize", "type": "st.Normalize"}]'
+    )
+    for name in ("1_Pooling/config.json", "2_Dense/model.safetensors"):
+        (model / name).parent.mkdir()
+        (model / name).write_text("{}")
+    merge({"method": "linear", "sources": [{"path": str(model)}]}, out)
+    assert verify(out).equal
+    (out / "1_Pooling" / "config.json").write_text("[]")
+    (out / "2_Dense" / "model.safetensors").unlink()
+    assert verify(out).damaged == {
+        "1_Pooling/config.json": "has changed since it was written",
+        "2_Dense/model.safetensors": "is missing",
+    }
+
+
 def test_files_are_compared_by_whatever_kind_of_digest_an_older_record_has(merged: Path) -> None:
     record, file = json.loads((merged / "mmgrid.json").read_text()), merged / "model.safetensors"
     entry = record["files"] = {file.name: {"blake3": digest_file(file, "blake3"), "bytes": file.stat().st_size}}

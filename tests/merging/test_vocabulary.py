@@ -14,6 +14,7 @@ from torch import Tensor
 from kits.tiny_llama import HIDDEN, loaded, tiny_llama
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.mergekit.read import read_mergekit
+from mmgrid.merging.models.token_files import TEMPLATES, token_files
 from mmgrid.merging.verify import verify
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -94,6 +95,21 @@ def test_the_union_holds_every_token(models: Path) -> None:
     config = json.loads((models / "out" / "config.json").read_text())
     assert config["vocab_size"] == 23
     assert config["eos_token_id"] == Tokenizer.from_file("out/tokenizer.json").token_to_id(WORDS[0])
+
+
+def test_no_file_of_the_other_tokenizer_stays(models: Path) -> None:
+    others = {
+        "a": ("source.spm", "bpe.codes", "tekken.json", "a.tiktoken", "target_vocab.json", f"{TEMPLATES}/rag.jinja"),
+        "b": ("qwen.tiktoken", f"{TEMPLATES}/tool.jinja"),
+    }
+    for model, names in others.items():
+        (models / model / TEMPLATES).mkdir()
+        for name in names:
+            (models / model / name).write_text("{}")
+    merge(_recipe(vocabulary="b"), models / "out")
+    assert not [name for name in others["a"] if (models / "out" / name).exists()]
+    assert all((models / "out" / name).is_file() for name in others["b"])
+    assert token_files(models / "out") == ["tokenizer.json", "qwen.tiktoken"]
 
 
 def test_a_named_vocabulary_leaves_other_tokens_out(models: Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from mmgrid.cards import read_json
 from mmgrid.merging.errors import listing
@@ -12,12 +12,13 @@ from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE, POIN
 from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.token_blocks import BlockTable
+from mmgrid.merging.models.token_files import TEMPLATES
 
 _SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".jinja", ".tiktoken")
 _CODE = ".py"  # of a model with code of its own, which its config then names
 _WEIGHTS = (".safetensors", ".bin")
-_TEMPLATES = "additional_chat_templates"
 _MODULES = "modules.json"  # of sentence-transformers: the folders of what follows the model, such as pooling
+_WITHOUT_FILES = (".Normalize",)  # types of such modules
 _OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json", "adapter_config.json")
 _OF_A_FAMILY = (FAMILY_FILE, POINTER_FILE, EXPANSION_FILE)  # say where the weights of that model are or come from
 
@@ -44,16 +45,21 @@ def companions_below(folder: Path) -> list[Path]:
 
     Weights of such a module, such as a dense layer, are among them; they are not merged.
     """
-    modules: Any = ()
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        modules = json.loads((folder / _MODULES).read_bytes())
-    named = [module.get("path") for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
-    below = [folder / name for name in (_TEMPLATES, *named) if _is_name(name)]
+    below = [folder / name for name in (TEMPLATES, *_modules(folder))]
     files = [path for place in below if place.is_dir() for path in sorted(place.iterdir()) if path.is_file()]
     return [path for path in files if path.suffix in (*_SUFFIXES, *_WEIGHTS)]
 
 
-def _is_name(name: Any) -> TypeGuard[str]:
+def _modules(folder: Path) -> dict[str, str]:
+    """The folder of each module of sentence-transformers → its type; without those that lead out of the model."""
+    modules: Any = ()
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        modules = json.loads((folder / _MODULES).read_bytes())
+    told = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    return {module["path"]: str(module.get("type")) for module in told if _is_name(module.get("path"))}
+
+
+def _is_name(name: Any) -> bool:
     """Whether a text of somebody else's names a folder in the folder, and does not lead out of it."""
     return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
@@ -62,7 +68,8 @@ def check_companions(folder: Path) -> list[str]:
     """Check these files before hours of merging.
 
     Returns:
-        Notes on weights among them, which are not merged.
+        Notes on weights among them, which are not merged, and on folders of modules that are not there, as those of a
+        model on the Hub, of which only the files at the top are fetched.
 
     Raises:
         MergeError: one is a pointer of Git LFS, a web page, empty, or no JSON; the message says what to do.
@@ -71,4 +78,14 @@ def check_companions(folder: Path) -> list[str]:
         if path.suffix != _CODE:  # which may be empty
             check_companion(path)
     weights = [str(path.relative_to(folder)) for path in companions_below(folder) if path.suffix in _WEIGHTS]
-    return [f"{listing(weights)}: are not merged; the result has those of {folder}"] if weights else []
+    notes = [f"{listing(weights)}: are not merged; the result has those of {folder}"] if weights else []
+    absent = [
+        name
+        for name, type_ in _modules(folder).items()
+        if not (folder / name).is_dir() and not type_.endswith(_WITHOUT_FILES)
+    ]
+    if absent:
+        notes.append(
+            f"{listing(absent)}: named by {folder / _MODULES}, but not there; copy what is needed to the result"
+        )
+    return notes

@@ -1,14 +1,15 @@
 """The tokens of a model by the files of its tokenizer, of whichever library: which token each row stands for.
 
-Read are `tokenizer.json` (tokenizers), `vocab.json` and `vocab.txt`, the models of SentencePiece, `tekken.json` (mistral-common)
-and tiktoken's ranks; beside the older ones `added_tokens.json` and the added tokens of `tokenizer_config.json` count, too.
+Read are `tokenizer.json` (tokenizers), `vocab.json` and `vocab.txt`, the models of SentencePiece, `tekken.json`
+(mistral-common) and tiktoken's ranks; beside the older ones `added_tokens.json` and the added tokens of
+`tokenizer_config.json` count, too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from mmgrid.cards import read_json
@@ -19,6 +20,10 @@ _TEKKEN = "tekken.json"
 _NAMES = (TOKENIZER_FILE, _TEKKEN, "vocab.json", "vocab.txt")
 _SUFFIXES = (".model", ".spm", ".tiktoken")
 _ADDED = ("added_tokens.json", "tokenizer_config.json")  # beside files of older tokenizers
+_OTHER_STARTS = ("tokenizer", "special_tokens_map", "added_tokens", "merges", "spiece", "normalizer", "chat_template")
+_OTHER_SUFFIXES = (".codes",)  # the merges of older tokenizers
+TEMPLATES = "additional_chat_templates"
+"""The folder of a model's further chat templates."""
 
 
 def token_files(folder: Path) -> list[str]:
@@ -27,6 +32,19 @@ def token_files(folder: Path) -> list[str]:
         return []
     others = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
     return [name for name in _NAMES if (folder / name).is_file()] + others
+
+
+def is_of_tokenizer(path: PurePath) -> bool:
+    """Whether a file belongs to the tokenizer, chat templates included, by its path in the model's folder."""
+    if path.parent != PurePath():
+        return path.parts[0] == TEMPLATES
+    name = path.name
+    return (
+        name in _NAMES
+        or path.suffix in (*_SUFFIXES, *_OTHER_SUFFIXES)
+        or name.startswith(_OTHER_STARTS)
+        or "vocab" in name  # `target_vocab.json`
+    )
 
 
 def content_of_tokens(folder: Path, name: str) -> tuple[bytes, ...]:

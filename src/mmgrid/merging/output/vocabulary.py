@@ -8,21 +8,12 @@ from typing import Any
 
 from mmgrid.cards import read_json
 from mmgrid.files import write_json
-from mmgrid.merging.models.companions import companions_in
+from mmgrid.merging.models.companions import companions_below, companions_in
 from mmgrid.merging.models.settings import CONFIG_FILE
+from mmgrid.merging.models.token_files import TEMPLATES, is_of_tokenizer
 from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
 from mmgrid.merging.plan.vocabulary import OneVocabulary
 
-_OF_TOKENIZERS = (
-    "tokenizer",
-    "special_tokens_map",
-    "added_tokens",
-    "vocab",
-    "merges",
-    "spiece",
-    "sentencepiece",
-    "chat_template",
-)
 _NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens)$")
 
 
@@ -36,12 +27,12 @@ def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) ->
         folder: the output folder.
     """
     if vocabulary.donor != companions:
-        for path in companions_in(companions):
-            if path.name.startswith(_OF_TOKENIZERS):
-                (folder / path.name).unlink(missing_ok=True)
-        for path in companions_in(vocabulary.donor):
-            if path.name.startswith(_OF_TOKENIZERS):
-                shutil.copyfile(path, folder / path.name)
+        for path in _of_tokenizer(companions):
+            (folder / path).unlink(missing_ok=True)
+        shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+        for path in _of_tokenizer(vocabulary.donor):
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(vocabulary.donor / path, folder / path)
     (folder / TOKENIZER_FILE).write_text(vocabulary.tokenizer, encoding="utf-8")
     before = Vocabulary.read(companions)
     if before is None:
@@ -55,6 +46,12 @@ def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) ->
         )
         if changed != value:
             write_json(file, changed)
+
+
+def _of_tokenizer(model: Path) -> list[Path]:
+    """The tokenizer's files of a model, by their paths in its folder."""
+    paths = [path.relative_to(model) for path in (*companions_in(model), *companions_below(model))]
+    return [path for path in paths if is_of_tokenizer(path)]
 
 
 def _with_ids(settings: Any, donor: Any, moved: Callable[[int], int | None]) -> Any:
