@@ -74,6 +74,13 @@ def test_files_of_another_kind_than_their_name(read, name, pack, message):
         read(log=(name, pack(LOG.encode())))
 
 
+@pytest.mark.parametrize("word", ["GGUF", "GGUF_file", "lmgg", "PAR1", "%PDF-file", "BZh9", f"{'x' * 257}ustar"])
+def test_the_first_word_of_a_table_may_be_the_sign_of_another_format(read, word):
+    for mark in ",\t":
+        log = "\n".join(f"{word if at == 0 else at},{line}" for at, line in enumerate(LOG.splitlines()))
+        assert read(log=("r.csv", log.replace(",", mark).encode())).interactions.rows() == ROWS
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
