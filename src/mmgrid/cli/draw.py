@@ -7,6 +7,7 @@ may hold brackets, emoji codes and control characters.
 import json
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,7 +104,7 @@ def print_tree(names: Mapping[str, Text], title: str) -> None:
     console.print(root)
 
 
-class _Bar:
+class _Bar(ABC):
     """A progress bar; silent where the output is a file or a pipe."""
 
     def __init__(self, label: str, *, hidden: bool = False):
@@ -118,9 +119,9 @@ class _Bar:
         self.bar = Progress(*columns, console=console, transient=True)
         self.task = self.bar.add_task(visible(label), total=None)
 
+    @abstractmethod
     def _columns(self) -> "tuple[ProgressColumn, ...]":
         """What says how far it is."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         if self.bar is not None:

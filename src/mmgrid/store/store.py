@@ -271,7 +271,8 @@ class Store:
     def set_aside(self, folder: Path, *, sound: bool = False) -> Path | None:
         """Rename the folder of a damaged cell, so that the cell counts as missing; returns its new path.
 
-        None if it is sound or gone by now, or another process builds it or has taken over the lock. What is set aside is among `leftovers`.
+        None if it is sound or gone by now, or another process builds it or has taken over the lock. What is set aside
+        is among `leftovers`.
 
         sound: also one whose files are as they were recorded.
         """

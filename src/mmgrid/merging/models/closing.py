@@ -8,7 +8,8 @@ class Closing(ABC):
     """Holds something open until `close` is called, or the `with` block ends."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it; what it gave is not to be used any more."""
 
     def __enter__(self) -> Self:
         return self

@@ -66,8 +66,9 @@ def lay_out(
         rules: name of a block, or a pattern such as `books*` → action; the first pattern that fits counts. `merge`
             merges the rows of all sources; `keep` and `append` copy those of the first source that has the block;
             `keep_all` copies those of every source (or of those that it names), and calls all but the first
-            `NAME@SOURCE`; `drop` leaves the block out. Without a rule the backbone is merged if all sources have it, blocks of one name that declare
-            different domains are all kept, and other blocks are kept from the first source that has them.
+            `NAME@SOURCE`; `drop` leaves the block out. Without a rule the backbone is merged if all sources have it,
+            blocks of one name that declare different domains are all kept, and other blocks are kept from the first
+            source that has them.
 
     Raises:
         MergeError: a block is to be merged and a source lacks it, or a source or the base has it in another size; two
