@@ -13,6 +13,7 @@ from kits.tiny_grid import STUDIED, Built, mmgrid, named, planned
 from mmgrid.evaluation import per_user
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell
+from mmgrid.grid.cells.planned_merge import newest
 from mmgrid.grid.file.load import GridError
 
 pytestmark = pytest.mark.slow
@@ -165,6 +166,14 @@ WRONG = {
     "a tower": ('towers = { itm = "own" }', "towers: semb has no tower itm; it has item and user"),
     "a tower of a layer": ('layers = { "itm/0" = "own" }', "layers: semb has no tower itm; it has item and user"),
     "a layer": ('layers = { "0-2" = "own" }', "layers.0-2: the model has no layer 2; it has 0 to 1"),
+    "a layer of a tower": (
+        'layers = { "user/2" = "own" }',
+        "layers.user/2: the tower user has no layer 2; it has 0 to 1",
+    ),
+    "a layer of another paradigm": (
+        'sources = ["phase1"]\nparadigms = ["sasrec"]\nlayers = { "2" = "own" }',
+        "layers.2: the model has no layer 2; it has 0 to 1",
+    ),
     "an option of a stage": (
         'method = "ties"\noptions = { stages = [{ drop = { drp = 0.1 } }] }',
         "ties: stage drop: drp: unknown key; did you mean drop?",
@@ -205,6 +214,39 @@ def test_an_error_names_the_file_the_merge_and_the_key(case: str, tmp_path: Path
     with pytest.raises(GridError) as caught:
         _planned(tmp_path, f'[[merges]]\nname = "x"\n{text}\n')
     assert str(caught.value).startswith(f"{(tmp_path / 'tiny.toml').resolve()}: merges[0] (x): {says}"), caught.value
+
+
+def test_layers_are_those_of_the_paradigm_and_tower(tmp_path: Path) -> None:
+    text = ALONE.replace("[paradigms.sasrec]", "[paradigms.sasrec]\nlayers = 4").replace("layers = 2", "layers = 1")
+    merges = """
+[[merges]]
+name      = "deep"
+sources   = ["phase1", "phase2"]
+paradigms = ["sasrec"]
+layers    = { "0-3" = { weights = { phase1 = 0.7 } } }
+
+[[merges]]
+name      = "users"
+paradigms = ["semb"]
+layers    = { "user/1" = "own", "1" = "merge", "item/0" = "merge" }
+"""
+    found = {cell.name for cell in planned(tmp_path, text=text + merges)}
+    assert {"evaluation/sasrec/garden/deep", "evaluation/semb/garden/users"} <= found
+    with pytest.raises(GridError, match=r"layers\.item/1: the tower item has no layer 1; it has 0 to 0"):
+        planned(tmp_path, text=text + merges.replace("item/0", "item/1"))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["Books", "Books/all"], "Books"),
+        (["garden/all", "garden"], "garden"),
+        (["garden/all", "garden/t2"], "garden/all"),
+        (["t1", "garden/t2", "t0"], "garden/t2"),
+    ],
+)
+def test_the_newest_source_of_a_domain(names: list[str], expected: str) -> None:
+    assert newest(names) == newest(names[::-1]) == expected
 
 
 def test_paradigms_that_cannot_be_merged_so_are_left_out(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A wrong grid file gives one line per error: file, key, problem, suggestion."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,20 @@ def test_settings_reach_into_lists_and_quoted_keys(tmp_path: Path) -> None:
     for setting in ("merges[1].weight=0.2", "merges.linear.weight=0.2"):
         with pytest.raises(GridError, match=r"is no number of an entry of merges; it has 1, the first is merges\[0\]"):
             load_grid(write_grid(tmp_path), [setting])
+    for setting, says in {
+        "data.domains[-1]=x": "-1 is no number of an entry of data.domains; it has 2, the first is data.domains[0]",
+        "studies[0].draws=1": "0 is no number of an entry of studies; it has none",
+        "studies[0]=1": "0 is no number of an entry of studies; it has none",
+        "data[0]=1": "data is a table, not a list; write one of its keys in place of [0]",
+    }.items():
+        with pytest.raises(GridError, match=re.escape(f": {says}") + "$"):
+            load_grid(write_grid(tmp_path), [setting])
+
+
+@pytest.mark.parametrize("key", ["", "a..b", "a.", ".a", "[0].a", 'a."', '""', "a[0", "a]", "a[0]b", 'a"b"'])
+def test_a_setting_whose_parts_are_no_whole_key_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=re.escape(f"--set {key}: is no key; write it like ")):
+        load_grid(write_grid(tmp_path), {key: 5})
 
 
 def test_dates_may_be_toml_dates(tmp_path: Path) -> None:

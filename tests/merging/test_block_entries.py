@@ -196,6 +196,14 @@ def test_keep_all_of_some_sources(tmp_path: Path) -> None:
     assert merged[BACKBONE : BACKBONE + 3].equal(new[BACKBONE:])
     with pytest.raises(MergeError, match="blocks: keep_all names newest; the sources are new, old"):
         merge(recipe_for(tmp_path, "old", "new", blocks={"*": {"keep_all": ["newest"]}}), tmp_path / "none")
+    blocks = {"backbone": "merge", "*": {"keep_all": ["new"]}}
+    report = merge(recipe_for(tmp_path, "old", "new", "other", blocks=blocks), tmp_path / "fewer")
+    assert [row["name"] for row in rows_in(tmp_path / "fewer")] == ["backbone", "garden"]
+    assert report.notes == ("block 'kitchen': is left out; it is in other, and keep_all names new",)
+    write(tmp_path / "plain", 4)
+    (tmp_path / "plain" / "mmgrid.json").unlink()
+    blocks = {"backbone": "merge", "*": {"keep_all": ["new", "plain"]}}  # a source that declares no blocks is a source
+    assert merge(recipe_for(tmp_path, "new", "plain", blocks=blocks), tmp_path / "both").notes == ()
 
 
 def test_two_blocks_of_the_result_with_one_name(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_paths_in_a_recipe_file_are_relative_to_it(models: Path, monkeypatch: py
     [
         ({"scael": 1}, r"recipe: scael: unknown key; did you mean scale\?"),
         ({"sources": [{"path": "a", "wieght": 1}]}, r"sources.0.wieght: unknown key; did you mean weight\?"),
-        ({"sources": []}, "sources: .*at least 1"),
+        ({"sources": []}, "recipe: sources: must not be empty"),
         ({"sources": [{"path": "a", "name": "x"}, {"path": "b", "name": "x"}]}, "sources: two sources are called 'x'"),
         ({"scale": float("nan")}, "scale.*finite"),
         ({"dtype": "float64"}, "dtype: "),

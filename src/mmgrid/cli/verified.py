@@ -1,11 +1,11 @@
 """What `verify` is asked to look at: the cells of a grid, a whole store, or single cells."""
 
-import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrid.cli.session import Session, existing_store
+from mmgrid.patterns import fits
 from mmgrid.store import Address, Store, is_store
 
 
@@ -49,7 +49,7 @@ def chosen(what: str | None, store: Path | None, settings: list[str] | None) -> 
 
 def _named(name: str, found: Store) -> tuple[Store, Chosen]:
     def has_folder(folder: Path) -> bool:
-        return fnmatch.fnmatchcase(folder.parent.relative_to(found.root).as_posix(), name)
+        return fits(folder.parent.relative_to(found.root).as_posix(), (name,))
 
     folders = [folder for _, folder, _ in found.entries()] + [folder for folder, _ in found.damaged()]
     if not any(map(has_folder, folders)):

@@ -5,7 +5,6 @@ the best B A of rank r is the truncated singular value decomposition (Eckart and
 """
 
 import contextlib
-import fnmatch
 import re
 import threading
 import time
@@ -30,6 +29,7 @@ from mmgrid.merging.models.ties import implied, one_form
 from mmgrid.merging.models.token_tensors import embeddings_in, holds_vocabulary
 from mmgrid.merging.output.adapter import Adapter, write_adapter
 from mmgrid.merging.output.folder import check_free, check_outside
+from mmgrid.patterns import fits
 
 Search = Literal["auto", "exact", "randomised"]
 ADAPTER_TYPES = frozenset({"float32", "bfloat16", "float16"})
@@ -90,7 +90,7 @@ class _Wanted:
     search: Search
 
     def most(self, name: str, shape: tuple[int, ...]) -> int:
-        own = next((rank for pattern, rank in self.ranks.items() if fnmatch.fnmatchcase(name, pattern)), self.rank)
+        own = next((rank for pattern, rank in self.ranks.items() if fits(name, (pattern,))), self.rank)
         return min(own, *shape)
 
 

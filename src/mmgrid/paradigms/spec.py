@@ -137,6 +137,16 @@ class ParadigmSpec:
         values |= {} if history_length is None else {"history_length": history_length}
         return self.recipe.model_validate(with_phase_values(self.recipe, values, given))
 
+    def layers(self, values: Any, tower: str, backbone: int | None) -> int | None:
+        """The number of layers of a tower, or of the deepest one; None if it is not known before there is a model.
+
+        Args:
+            values: of the recipe as attributes.
+            tower: one of `towers`, or "" for the whole model.
+            backbone: the number of the language model's layers, if it is known.
+        """
+        return backbone if self.from_backbone and not self.towers else None
+
     def load(self) -> type[Paradigm]:
         """Import the paradigm's class, and with it torch.
 

@@ -7,14 +7,25 @@ needed `draw` and `token_rows`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.merges import drawn_by
-from mmgrid.grid.file.merges import BACKBONE, HISTORICAL, LAYERS, NEUTRAL, OTHERS, OWN, PHASES, Merge, Rule, Settings
+from mmgrid.grid.file.merges import (
+    BACKBONE,
+    HISTORICAL,
+    IN_ONE_GO,
+    LAYERS,
+    NEUTRAL,
+    OTHERS,
+    OWN,
+    PHASES,
+    Merge,
+    Rule,
+    Settings,
+)
 from mmgrid.grid.file.spec import TinyBackbone
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.patterns import listed
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 AVERAGE = "linear"  # of a neutral base
 LEARNED = "learned"  # the role, and the kind, of the cell in which weights or statistics are learned
 SUMS = ("task_arithmetic", "linear")  # the methods whose weights can be learned
-_PHASE = re.compile(r"(?:.*/)?t\d")  # the name of a source that is the checkpoint of a phase
+_TIMES = (*(f"t{number}" for number in range(len(PHASES))), IN_ONE_GO)  # how names of sources end, the oldest first
 _NO_TENSORS: Any = {}  # stands for a base, whose tensors are not read while a grid is planned
 
 
@@ -36,7 +47,12 @@ def takes_own(merge: Merge) -> bool:
 
 def newest(names: Iterable[str]) -> str:
     """Of sources of one domain (`garden/t0`, `t1`, `garden`), that of the newest phase; a domain alone is its newest."""
-    return max(names, key=lambda name: (_PHASE.fullmatch(name) is None, name.rpartition("/")[2]))
+
+    def age(name: str) -> tuple[int, str]:
+        time = name.rpartition("/")[2]
+        return _TIMES.index(time) if time in _TIMES else len(_TIMES), name
+
+    return max(names, key=age)
 
 
 def with_learner(merge: Merge) -> Merge:
@@ -273,12 +289,21 @@ class PlannedMerge:
             return {"tensors": list(towers[name])}
         found = LAYERS.fullmatch(name)
         assert found is not None  # the file is checked
-        first, last = found["first"], found["last"] or found["first"]
-        backbone = self.merges.chains.spec.backbone
-        if first and isinstance(backbone, TinyBackbone) and int(last) >= backbone.layers:
-            raise self._wrong(place, f"the model has no layer {last}; it has 0 to {backbone.layers - 1}")
+        first, last, tower = found["first"], found["last"] or found["first"], found["tower"] or ""
+        number = self._layers(tower)
+        if first and number is not None and int(last) >= number:
+            whole = f"the tower {tower}" if tower else "the model"
+            raise self._wrong(place, f"{whole} has no layer {last}; it has 0 to {number - 1}")
         where: dict[str, Any] = {"layers": [int(first), int(last)] if first else "outside"}
-        return where | ({"tensors": list(towers[found["tower"]])} if found["tower"] else {})
+        return where | ({"tensors": list(towers[tower])} if tower else {})
+
+    def _layers(self, tower: str) -> int | None:
+        """The number of layers of a tower or of the whole model, if the grid file tells it."""
+        spec = self.merges.chains.spec
+        if any(one.paradigm == self.paradigm for one in spec.checkpoints):
+            return None  # models from elsewhere may have other layers
+        of_backbone = spec.backbone.layers if isinstance(spec.backbone, TinyBackbone) else None
+        return PARADIGMS[self.paradigm].layers(spec.recipe(self.paradigm), tower, of_backbone)
 
     def _token_rows(self) -> dict[str, Any]:
         """Whose rows for codes the merge has, if not those of the source that is called like the served domain.

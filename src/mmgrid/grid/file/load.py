@@ -19,7 +19,9 @@ from mmgrid.grid.file.variants import Variant
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
 
-PART_OF_KEY = re.compile(r"""\[(\d+)\]|["']([^"']*)["']|([^.\[\]"']+)""")  # of --set: an index, a quoted or a bare name
+_NAME = r"""(?:"[^"]+"|'[^']+'|[^.\[\]"']+)"""
+KEY = re.compile(rf"{_NAME}(?:\.{_NAME}|\[[^\]]*\])*")  # of --set
+PART_OF_KEY = re.compile(rf"\[([^\]]*)\]|({_NAME})")  # an index, or a name that may be quoted
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -126,27 +128,30 @@ def _parsed(setting: str) -> tuple[str, Any]:
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     """Put a value at a dotted key; a part may be quoted as in TOML, and `merges[0].scale` is in the first entry."""
+    if KEY.fullmatch(key) is None:
+        raise GridError(f"--set {key}: is no key; write it like evaluation.max_users, merges[0].scale or domains.'a.b'")
     place: Any = tree
-    *parents, last = [number or quoted or bare for number, quoted, bare in PART_OF_KEY.findall(key)] or [key]
-    for parent in parents:
-        place = _entry(place, parent, key) if isinstance(place, list) else place.setdefault(parent, {})
+    *parents, last = PART_OF_KEY.finditer(key)
+    for part in parents:
+        name = _name_in(place, part, key)
+        place = place[name] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
-            raise GridError(f"--set {key}={value}: {parent} is not a table")
-    found = str(value) if isinstance(value, Path) else value
-    if isinstance(place, list):
-        _entry(place, last, key)  # there is one to be replaced
-        place[int(last)] = found
-    else:
-        place[last] = found
+            raise GridError(f"--set {key}={value}: {key[: part.end()]} is not a table")
+    place[_name_in(place, last, key)] = str(value) if isinstance(value, Path) else value
 
 
-def _entry(entries: list[Any], number: str, key: str) -> Any:
-    """An entry of a list, such as the first of `merges` for "0"."""
-    if not number.isdecimal() or int(number) >= len(entries):
-        name = re.split(r"[.\[]", key)[0]
-        has = f"it has {len(entries)}, the first is {name}[0]" if entries else "it has none"
-        raise GridError(f"--set {key}: {number} is no number of an entry of {name}; {has}")
-    return entries[int(number)]
+def _name_in(place: dict[str, Any] | list[Any], part: re.Match[str], key: str) -> Any:
+    """What a part of a key means at its place: a name in a table, or the number of an entry that a list has."""
+    index, name = part.groups("")
+    if isinstance(place, dict) and name:
+        return name.strip(name[0]) if name[0] in "\"'" else name
+    number, above = name or index, key[: part.start()].removesuffix(".")
+    if isinstance(place, list) and number in map(str, range(len(place))):
+        return int(number)
+    if isinstance(place, dict) and place:
+        raise GridError(f"--set {key}: {above} is a table, not a list; write one of its keys in place of [{number}]")
+    has = f"it has {len(place)}, the first is {above}[0]" if place else "it has none"
+    raise GridError(f"--set {key}: {number} is no number of an entry of {above}; {has}")
 
 
 def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:

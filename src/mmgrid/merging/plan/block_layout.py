@@ -1,8 +1,7 @@
 """Lays out the token blocks of the result: which blocks it has, in which order, and from which rows they come."""
 
-import fnmatch
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from mmgrid.files import safe_segment
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.tensors import Tensors
 from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable, TokenBlock
+from mmgrid.patterns import fits
 
 Action = Literal["merge", "keep", "keep_all", "append", "drop"]
 
@@ -167,6 +167,31 @@ class _Layout:
                 )
 
 
+def _rule_for(name: str, rules: Mapping[str, Action | KeepAllOf]) -> Action | KeepAllOf | None:
+    return next((action for pattern, action in rules.items() if fits(name, (pattern,))), None)
+
+
+def left_out(
+    tables: Mapping[str, BlockTable], sources: Iterable[str], rules: Mapping[str, Action | KeepAllOf]
+) -> list[str]:
+    """A note for each block that none of the sources has which its `keep_all` names, so that the result lacks it.
+
+    Args:
+        tables: the tables of those sources that declare one; another source has the backbone alone.
+        sources: names of all sources.
+    """
+    having: dict[str, list[str]] = {}
+    for source in sources:
+        names = [block.name for block in tables[source].blocks] if source in tables else [BACKBONE]
+        for name in names:
+            having.setdefault(name, []).append(source)
+    return [
+        f"block {name!r}: is left out; it is in {listing(owners)}, and keep_all names {listing(rule.keep_all)}"
+        for name, owners in having.items()
+        if isinstance(rule := _rule_for(name, rules), KeepAllOf) and not {*owners} & {*rule.keep_all}
+    ]
+
+
 def _action(
     name: str,
     having: Mapping[str, TokenBlock],
@@ -175,9 +200,8 @@ def _action(
     n_sources: int,
     in_first: bool,
 ) -> Action | KeepAllOf:
-    for pattern, action in rules.items():
-        if fnmatch.fnmatchcase(name, pattern):
-            return action
+    if (ruled := _rule_for(name, rules)) is not None:
+        return ruled
     if name == BACKBONE and len(having) == n_sources:
         return "merge"
     domains = {block.domain for block in having.values()} - {None}

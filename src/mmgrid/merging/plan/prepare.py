@@ -19,7 +19,7 @@ from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.ties import OneForm
 from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.plan.block_files import BlockFile, block_files
-from mmgrid.merging.plan.block_layout import lay_out_sources
+from mmgrid.merging.plan.block_layout import lay_out_sources, left_out
 from mmgrid.merging.plan.open_models import on_this_machine, open_models
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, check_base, make_program
@@ -172,7 +172,13 @@ def prepare_merge(
             stack=like if isinstance(like, StackedSource) else None,
             form=ready.form,
             vocabulary=ready.vocabulary,
-            notes=(*ready.notes, *not_merged, *_idle_sources(recipe, program, called), *_idle_rules(recipe, plan)),
+            notes=(
+                *ready.notes,
+                *not_merged,
+                *_idle_sources(recipe, program, called),
+                *_idle_rules(recipe, plan),
+                *left_out(tables, sources, recipe.blocks),
+            ),
             hashing=hashing,
         )
 

@@ -64,5 +64,8 @@ class SasrecSpec(ParadigmSpec):
     def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         return batch(values, phase, counts)
 
+    def layers(self, values: Any, tower: str, backbone: int | None) -> int | None:
+        return values.layers
+
 
 SPEC = SasrecSpec()

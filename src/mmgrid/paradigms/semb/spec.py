@@ -9,7 +9,7 @@ from mmgrid.paradigms.counts import Counts
 from mmgrid.paradigms.micro_batch import MicroBatch
 from mmgrid.paradigms.recipe import PhaseValues, Recipe, WhichTargets
 from mmgrid.paradigms.semb.layouts import HLLM
-from mmgrid.paradigms.semb.work import batch, evaluation_work, training_work, weights
+from mmgrid.paradigms.semb.work import USER_LAYERS, batch, evaluation_work, training_work, weights
 from mmgrid.paradigms.spec import ParadigmSpec
 from mmgrid.paradigms.work import Work
 from mmgrid.training.recipe import Precision, Schedule, TrainingRecipe
@@ -119,6 +119,11 @@ class SembSpec(ParadigmSpec):
     def batch(self, values: Any, phase: str, counts: Counts, shape: Shape | None) -> MicroBatch:
         assert shape is not None
         return batch(values, phase, counts, shape)
+
+    def layers(self, values: Any, tower: str, backbone: int | None) -> int | None:
+        if tower == "user":
+            return USER_LAYERS
+        return backbone if tower or backbone is None else max(backbone, USER_LAYERS)
 
 
 SPEC = SembSpec()
