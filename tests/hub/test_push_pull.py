@@ -14,6 +14,8 @@ from kits.tiny_llama import tiny_llama
 from mmgrid.families import compress, expand
 from mmgrid.files import HubError
 from mmgrid.hub import pull, push
+from mmgrid.merging import merge
+from mmgrid.merging.output.own_files import damaged_files
 
 # The Hub's library hands a file to its HTTP library in a deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -50,6 +52,26 @@ def test_what_was_pushed_is_pulled(hub: Hub, model: Path) -> None:
     assert Path("garden/model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
     with pytest.raises(FileExistsError, match="garden: exists already; give another folder"):
         pull("me/garden")
+
+
+def test_what_lies_below_a_merge_is_published(hub: Hub, model: Path, tmp_path: Path) -> None:
+    """The modules of a sentence transformer, without which the record would call them missing."""
+    kind = "sentence_transformers.models"
+    modules = [{"path": "", "type": f"{kind}.Transformer"}, {"path": "1_Pooling", "type": f"{kind}.Pooling"}]
+    (model / "modules.json").write_text(json.dumps(modules))
+    (model / "1_Pooling").mkdir()
+    (model / "1_Pooling" / "config.json").write_text('{"word_embedding_dimension": 8}')
+    recipe = {"method": "linear", "sources": [{"path": str(model)}, {"path": str(tiny_llama(tmp_path / "b", 1))}]}
+    merge(recipe, tmp_path / "merged")
+    (tmp_path / "merged" / "1_Pooling" / "notes.json").write_text("{}")  # not of the merge
+    push(tmp_path / "merged", "garden")
+    _, files = hub.repos["me/garden"].at("main") or ("", {})
+    assert [name for name in files if "/" in name] == ["1_Pooling/config.json"]
+    pull("me/garden")
+    assert (Path("garden") / "1_Pooling" / "config.json").read_text() == '{"word_embedding_dimension": 8}'
+    record = json.loads(Path("garden/mmgrid.json").read_text())
+    assert "1_Pooling/config.json" in record["files"]
+    assert damaged_files(Path("garden"), record["files"]) == {}
 
 
 def test_a_compressed_checkpoint_is_pushed_as_a_plain_one(hub: Hub, model: Path, tmp_path: Path) -> None:

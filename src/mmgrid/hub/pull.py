@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mmgrid.cards import checkpoints_in, read_json
@@ -13,6 +15,7 @@ from mmgrid.files import (
     HubName,
     clear_disk_errors,
     clear_hub_errors,
+    inside,
     publish,
     remove_folder,
     sha256_file,
@@ -21,9 +24,10 @@ from mmgrid.files import (
 from mmgrid.hub.uploads import DIGESTS_FILE
 
 # Pickled weights, which can run code, and what is no part of the model.
-_NOT_FETCHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5", "*.msgpack", "*/*", ".git*")
+_NOT_FETCHED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.h5", "*.msgpack", ".git*")
+_BELOW = "*/*"  # others publish formats of other programs there; what a push has put there is listed
 _CONFIGS = ("config.json", "adapter_config.json")
-_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>[^/\\\0]+)")
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64}) [ *](?P<name>[^\\\0]+)")
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,10 @@ def pull(repo: str, out: str | Path | None = None) -> Pulled:
     with clear_disk_errors(out, remedy="give another folder"), clear_hub_errors(str(name)):
         state = HfApi(library_name="mmgrid").model_info(name.repo, revision=name.revision, files_metadata=True)
         at = HubName(name.repo, state.sha)
-        snapshot_download(name.repo, revision=at.revision, local_dir=work, ignore_patterns=list(_NOT_FETCHED))
+        fetch = partial(snapshot_download, name.repo, revision=at.revision, local_dir=work)
+        fetch(ignore_patterns=[*_NOT_FETCHED, _BELOW])
+        if below := [glob.escape(file) for file in _listed(work) if "/" in file]:
+            fetch(allow_patterns=below, ignore_patterns=[*_NOT_FETCHED])
         published = {one.rfilename: one.lfs.sha256 for one in state.siblings or () if one.lfs is not None}
         checked = _check(work, str(at), published)
         if (work / ".cache").is_dir():
@@ -107,9 +114,7 @@ def _check(folder: Path, name: str, published: Mapping[str, str]) -> int:
         remove_folder(folder)
         raise HubError(f"{name}: holds no model: it has neither {' nor '.join(_CONFIGS)}")
     digests = {file: digest for file, digest in published.items() if (folder / file).is_file()}
-    listed = folder / DIGESTS_FILE
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    digests |= {line["name"]: line["digest"] for line in map(_LINE.fullmatch, lines) if line is not None}
+    digests |= _listed(folder)
     wrong = [
         file
         for file, digest in sorted(digests.items())
@@ -122,3 +127,19 @@ def _check(folder: Path, name: str, published: Mapping[str, str]) -> int:
             f"{DIGESTS_FILE}: changed since, or damaged. Nothing was kept; pull another revision, or ask its authors"
         )
     return len(digests)
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Path with "/" → digest of the files that were published, as far as they lie in the folder."""
+    file = folder / DIGESTS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    found = {line["name"]: line["digest"] for line in map(_LINE.fullmatch, lines) if line is not None}
+    return {name: digest for name, digest in found.items() if _is_inside(folder, name)}
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    try:
+        inside(folder, name, allow_links=True)
+    except ValueError:
+        return False
+    return True

@@ -7,6 +7,7 @@ everything.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.cards import CARD_FILE, read_json, without_private_paths, without_private_values
-from mmgrid.files import HubError, name_of, sha256_file
+from mmgrid.files import HubError, inside, name_of, sha256_file
 
 DIGESTS_FILE = "SHA256SUMS"  # in the format of sha256sum
 WEIGHTS = ".safetensors"
 _SUFFIXES = (WEIGHTS, ".json", ".model", ".jinja", ".tiktoken")
+_RECORDED_SUFFIXES = (".py", ".txt", ".spm", ".codes")
 _NAMES = ("vocab.txt", "merges.txt", "mergekit_config.yml", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 _OF_THIS_MACHINE = (
     "record.json",
@@ -47,7 +49,8 @@ def uploads(folder: Path, card: str) -> dict[str, Content]:
     """
     declared = read_json(folder / "mmgrid.json")
     names = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _belongs(path)]
-    names += sorted({file for file in _block_files(declared) if (folder / file).is_file()} - set(names))
+    more = {file for file in _block_files(declared) if (folder / file).is_file()} | _recorded(folder, declared)
+    names += sorted(more - set(names))
     if not {"config.json", _ADAPTER} & set(names) or not any(name.endswith(WEIGHTS) for name in names):
         raise HubError(
             f"{folder}: holds no model: it needs config.json (or {_ADAPTER}) and weights in safetensors; name the folder "
@@ -73,6 +76,19 @@ def _belongs(path: Path) -> bool:
     if name.startswith((".", "events-")) or name in _OF_THIS_MACHINE:
         return False
     return name in _NAMES or path.suffix in _SUFFIXES
+
+
+def _recorded(folder: Path, declared: Mapping[str, Any]) -> set[str]:
+    """The files of a model that a merge's record names: its code, and what lies below the folder, such as modules."""
+    recorded = declared.get("files")
+    found = set()
+    for name in recorded if isinstance(recorded, Mapping) else ():
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if not hidden and (name.endswith(_RECORDED_SUFFIXES) or _belongs(Path(name))):
+            with contextlib.suppress(ValueError):  # it leads out of the folder
+                if inside(folder, name, allow_links=True).is_file():
+                    found.add(name)
+    return found
 
 
 def _block_files(declared: Mapping[str, Any]) -> Iterable[str]:
