@@ -15,9 +15,10 @@ from mmgrid.grid.cells.expand import expand
 from mmgrid.grid.file.load import load_grid
 from mmgrid.merging.mergekit.file import parse_all
 from mmgrid.merging.mergekit.read import read_mergekit
+from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.family.file import SCHEMA, VERSION, FamilyFile
 from mmgrid.merging.models.family.place import POINTER_FILE, family_of
-from mmgrid.merging.models.lora import LoraFolder, model_under
+from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.tokens import Vocabulary
 from mmgrid.merging.plan.prepare import prepare_merge

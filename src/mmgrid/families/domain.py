@@ -13,11 +13,12 @@ from mmgrid.families.pair import Pair, Stored
 from mmgrid.families.parts import PartChoice, PartOptions
 from mmgrid.families.plan import plan_domain
 from mmgrid.families.writers import WRITERS
+from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.family.file import LOW_RANK_FOLDER, PART_FILES, DomainEntry
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.header import read_header
-from mmgrid.merging.models.lora import ADAPTER_FILE, ADAPTER_PREFIX
+from mmgrid.merging.models.lora import ADAPTER_FILE
 from mmgrid.merging.models.source import Source
 
 

@@ -21,7 +21,7 @@ from mmgrid.merging.arrays.parallel import default_workers, for_each
 from mmgrid.merging.engine.progress import ByteCounter, MergeProgress
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.methods.linear_algebra import Directions, directions, leading_directions
-from mmgrid.merging.models.lora import ADAPTER_PREFIX
+from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX
 from mmgrid.merging.models.settings import CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import found, open_source

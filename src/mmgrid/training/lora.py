@@ -19,9 +19,11 @@ from transformers import PreTrainedModel
 from mmgrid.backbone.trained_rows import TrainedRows, train_rows
 from mmgrid.cards import read_json
 from mmgrid.merging.arrays.floats import widen
+from mmgrid.merging.models.adapter_model import model_under
+from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX
 from mmgrid.merging.models.adapter_rows import ROWS_SUFFIX
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
-from mmgrid.merging.models.lora import ADAPTER_FILE, ADAPTER_PREFIX, model_under
+from mmgrid.merging.models.lora import ADAPTER_FILE
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.sources import is_adapter
 from mmgrid.merging.output.adapter import Adapter, write_adapter_files

@@ -6,9 +6,9 @@ https://arrow.apache.org/docs/format/Columnar.html (FlatBuffers).
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+from mmgrid.data.readers.compact_protocol import Compact
 from mmgrid.data.readers.flat_buffers import BREAKS, at, field, tables
 
 MOST_LEVELS = 300
@@ -32,7 +32,7 @@ def _parquet(path: Path) -> bool:
         file.seek(max(0, size - 8))
         length = int.from_bytes(file.read(4), "little")
         file.seek(max(0, size - 8 - length))
-        footer = _Compact(file.read(min(length, size)))
+        footer = Compact(file.read(min(length, size)))
     for number, kind in footer.fields():
         if number == 2:
             return _children_too_deep(footer)
@@ -40,7 +40,7 @@ def _parquet(path: Path) -> bool:
     return False
 
 
-def _children_too_deep(footer: "_Compact") -> bool:
+def _children_too_deep(footer: Compact) -> bool:
     """Whether the elements of the schema, each of which says how many of the next ones lie in it, are too deep."""
     open_levels: list[int] = []  # how many elements are still to come in each
     for _ in range(footer.length()):
@@ -59,69 +59,6 @@ def _children_too_deep(footer: "_Compact") -> bool:
         if len(open_levels) > MOST_LEVELS:
             return True
     return False
-
-
-class _Compact:
-    """Values of Thrift's compact protocol, one after the other."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._place = data, 0
-
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and type of each field of a struct; the caller reads or skips its value."""
-        number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self.number()
-            yield number, head & 15
-
-    def skip(self, kind: int, levels: int = 16) -> None:
-        if not levels:
-            raise ValueError("nested too deeply")
-        if kind == 3:
-            self._pass(1)
-        elif kind in (4, 5, 6):
-            self.number()
-        elif kind == 7:
-            self._pass(8)
-        elif kind == 8:
-            self._pass(self._natural())
-        elif kind in (9, 10):
-            count, inner = self.length_and_type()
-            for _ in range(count):  # each takes a byte at least
-                self.skip(3 if inner in (1, 2) else inner, levels - 1)
-        elif kind == 12:
-            for _, inner in self.fields():
-                self.skip(inner, levels - 1)
-        elif kind not in (1, 2):
-            raise ValueError(kind)
-
-    def number(self) -> int:
-        found = self._natural()
-        return (found >> 1) ^ -(found & 1)
-
-    def length(self) -> int:
-        return self.length_and_type()[0]
-
-    def length_and_type(self) -> tuple[int, int]:
-        head = self._byte()
-        return (self._natural() if head >> 4 == 15 else head >> 4), head & 15
-
-    def _natural(self) -> int:
-        found = shift = 0
-        while (byte := self._byte()) & 128:
-            found |= (byte & 127) << shift
-            shift += 7
-        return found | byte << shift
-
-    def _pass(self, size: int) -> None:
-        self._place += size
-        if self._place > len(self._data):
-            raise IndexError("beyond the end")
-
-    def _byte(self) -> int:
-        byte = self._data[self._place]
-        self._place += 1
-        return byte
 
 
 def _arrow(path: Path) -> bool:

@@ -10,14 +10,11 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mmgrid.files import HubError, HubName
 from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
@@ -26,8 +23,8 @@ from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
 from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.hub import downloaded
 from mmgrid.merging.models.passing import Followed, PassingDigest
+from mmgrid.merging.models.plain_lora import check_plain, instead
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.settings import CONFIG_FILE, CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
@@ -43,17 +40,6 @@ _WITH_ADAPTER = re.compile(
 )
 _BLOCK_ELEMENTS = 1 << 14  # products are computed for whole blocks, so that no bit depends on the length of the runs
 _CACHED = 16  # tensors whose factors are kept in memory
-# Initialisations that also change the base's weights, so that the adapter fits only the changed weights.
-_CHANGES_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
-# Settings with which the adapter is more than s B A, or applies only to some tokens.
-_OTHER_ARITHMETIC = (
-    "alora_invocation_tokens",
-    "arrow_config",
-    "kasa_config",
-    "monteclora_config",
-    "use_bdlora",
-    "use_qalora",
-)
 
 
 @dataclass(frozen=True)
@@ -64,35 +50,6 @@ class _LowRankUpdate:
     up: str
     scale: float
     transposed: bool
-
-
-def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
-    """The folder of an adapter's model: `onto`, else the one its configuration names, else `base`, else on the Hub.
-
-    Raises:
-        MergeError: none of them is known.
-    """
-    if onto is not None:
-        return onto
-    config = adapter_settings(adapter)
-    named = config.get("base_model_name_or_path")
-    for path in (adapter / named, Path(named)) if named else ():
-        with suppress(OSError, ValueError):  # a text that can be no path
-            if path.is_dir():
-                return path.absolute()
-    if base is not None:
-        return base
-    text = (
-        f"{adapter}: is a LoRA adapter of {named!r}, which is not a folder on this machine; name its model "
-        f"(onto: FOLDER next to its path in the recipe, or a base)"
-    )
-    name = HubName.parse(str(named or ""), without_organisation=True)
-    if name is None:
-        raise MergeError(text)
-    try:
-        return downloaded(HubName(name.repo, name.revision or config.get("revision")))
-    except HubError as error:
-        raise MergeError(f"{text}. On the Hub: {error}") from error
 
 
 class LoraFolder(Closing):
@@ -111,7 +68,7 @@ class LoraFolder(Closing):
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
         self._settings = adapter_settings(path)
-        _check_kind(path, self._settings)
+        check_plain(path, self._settings)
         file = path / ADAPTER_FILE
         if not file.is_file():
             pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
@@ -315,7 +272,7 @@ class LoraFolder(Closing):
             else:
                 raise MergeError(
                     f"{self.path}: tensor {name} is neither LoRA's nor in the model {self._model.path}; only plain LoRA "
-                    f"is merged on the fly. {_instead(self.path)}"
+                    f"is merged on the fly. {instead(self.path)}"
                 )
         tokens = [name for name in self._model if holds_vocabulary(name)]
         one_length = len({self._before_update(name).shape[:1] for name in tokens}) == 1
@@ -326,7 +283,7 @@ class LoraFolder(Closing):
                 self._check_shape(own, shape, there)
         self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
         if twice := self._rows.keys() & {*self._changed, *self._replaced}:
-            raise MergeError(f"{self.path}: changes {min(twice)} in two ways. {_instead(self.path)}")
+            raise MergeError(f"{self.path}: changes {min(twice)} in two ways. {instead(self.path)}")
 
     def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
         embedding = "lora_embedding_A" in found
@@ -339,17 +296,17 @@ class LoraFolder(Closing):
         if tensor not in self._model and (told := self._settings.get("target_parameters")):
             raise MergeError(
                 f"{self.path}: {module}: was trained on parameters that are no linear layers (target_parameters: "
-                f"{listing(map(str, told))}), such as the experts of a layer in one tensor. {_instead(self.path)}"
+                f"{listing(map(str, told))}), such as the experts of a layer in one tensor. {instead(self.path)}"
             )
         if tensor not in self._model:
             raise MergeError(
                 f"{self.path}: changes {tensor}, which the model {self._model.path} lacks; is it the adapter's model? "
-                f"{_instead(self.path)}"
+                f"{instead(self.path)}"
             )
         down, up = self._adapter.info(found[kinds[0]]), self._adapter.info(found[kinds[1]])
         if len(down.shape) != 2 or len(up.shape) != 2 or down.shape[0] != up.shape[1]:
             raise MergeError(
-                f"{self.path}: {module}: only linear layers and embeddings are merged. {_instead(self.path)}"
+                f"{self.path}: {module}: only linear layers and embeddings are merged. {instead(self.path)}"
             )
         # Only Conv1D layers store [in, out]. PEFT ignores the setting for others, such as the head, and unsets it then.
         turned = self._settings.get("fan_in_fan_out") or self._of_conv1d
@@ -360,7 +317,7 @@ class LoraFolder(Closing):
         if shape != there.shape and shape[1:] == there.shape[1:] and holds_vocabulary(tensor):
             raise MergeError(
                 f"{self.path}: {tensor}: was trained after the vocabulary was resized from {there.shape[0]} to {shape[0]} "
-                f"rows, and the adapter does not hold the rows that it began with. {_instead(self.path)}"
+                f"rows, and the adapter does not hold the rows that it began with. {instead(self.path)}"
             )
         self._check_shape(tensor, shape, there)
         return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
@@ -375,35 +332,3 @@ class LoraFolder(Closing):
                 f"{self.path}: tensor {tensor}: the adapter's is {list(shape)}, the model's {info.dtype} "
                 f"{list(info.shape)}; is {self._model.path} the adapter's model?"
             )
-
-
-def _check_kind(path: Path, settings: Mapping[str, Any]) -> None:
-    start = str(settings.get("init_lora_weights", True)).lower()
-    problem = None
-    kind = str(settings.get("peft_type"))
-    if kind.endswith(("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE")):
-        raise MergeError(
-            f"{path}: is an adapter of type {kind}, which changes no weights: it puts vectors before or beside the prompt, so "
-            "there is nothing to merge. Use it with the merged model, or train LoRA"
-        )
-    if kind != "LORA":
-        problem = f"is an adapter of type {kind}"
-    elif settings.get("use_dora"):
-        problem = "is DoRA, which also changes magnitudes"
-    elif settings.get("bias", "none") != "none" or settings.get("lora_bias"):
-        problem = "also trained biases"
-    elif settings.get("layer_replication"):
-        problem = "repeats layers"
-    elif odd := [key for key in _OTHER_ARITHMETIC if settings.get(key)]:
-        problem = f"was trained with {listing(odd)}, which B A alone is not"
-    elif start.startswith(_CHANGES_BASE):
-        problem = f"began as {start}, which changes the model's own weights, too"
-    if problem is not None:
-        raise MergeError(f"{path}: {problem}; only plain LoRA is merged on the fly. {_instead(path)}")
-
-
-def _instead(path: Path) -> str:
-    return (
-        "Merge it with peft first: "
-        f"`PeftModel.from_pretrained(base, {str(path)!r}).merge_and_unload().save_pretrained(folder)`"
-    )

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.models.hub import found
-from mmgrid.merging.models.lora import LoraFolder, model_under
+from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source
 

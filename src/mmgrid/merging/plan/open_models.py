@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.errors import MergeError, listing
+from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.file_kinds import check_companion
-from mmgrid.merging.models.lora import model_under
 from mmgrid.merging.models.other_names import with_names_of_first
 from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.settings import CONFIG_FILE

@@ -19,8 +19,9 @@ from mmgrid.backbone.load import BackboneError, backbone_folder, load_tokenizer
 from mmgrid.files import write_json
 from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
-from mmgrid.merging.models.lora import ADAPTER_FILE, LoraFolder, model_under
+from mmgrid.merging.models.lora import ADAPTER_FILE, LoraFolder
 from mmgrid.merging.models.sources import open_source
 from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder, Tensors
 from mmgrid.paradigms.layouts import LayoutError
