@@ -112,7 +112,7 @@ def fetch(
     """
     for domain in domains:
         _check_category(domain)
-    base = (base_url or BASES[source]).rstrip("/")
+    base = (base_url or BASES[source]).strip().rstrip("/")
     roles: tuple[Role, ...] = ("reviews" if reviews else "ratings", "items")
     of_role = _on_hub if source == "hub" else _of_publishers
     files: list[Path] = []
@@ -137,6 +137,8 @@ def fetch(
         if not ours:
             raise DataError(f"{root}: another process fetches files into it; wait for it, or name another root")
         for file in missing:
+            if file.path.is_file():
+                continue  # another process has fetched it since
             download(file.remote, file.path, patience, _named(progress, file), _damage_of(file.path))
     return files
 
@@ -215,6 +217,8 @@ def _damage(part: Path, kind: str) -> str | None:
     """Unpacks a file once, to where its checksum is. Raises DataError if it cannot be read now."""
     try:
         with Unpacked(part, kind) as stream:
+            if not stream.read(1 << 22, 0):
+                return f"what was sent is a {kind} file of nothing"
             while stream.read(1 << 22, 0):
                 pass
     except DamagedError as error:

@@ -6,13 +6,11 @@ SHA-256 where that is published, and whatever else its caller checks.
 """
 
 import contextlib
-import email.utils
 import json
 import os
 import ssl
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,13 +18,16 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from mmgrid.files import addresses, http_headers
 from mmgrid.files.digest import sha256_file
 from mmgrid.files.disk import clear_disk_errors
 from mmgrid.files.folder import sync_path, write_json
 
 _CHUNK_BYTES = 1 << 20
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
-_NO_LOOKS = (405, 501)  # HEAD is not offered
+_WHOLE = (200, 203)
+_NOT_THERE = (404, 410)
+_BUSY = (202, 408, 425, 429)  # and the errors of servers but these:
+_LASTING = (501, 505, 511)
 _LONGEST_SECONDS = 60.0  # between two attempts, if the server does not say
 
 
@@ -63,7 +64,8 @@ PATIENCE = Patience()
 
 
 def look(remote: Remote, patience: Patience = PATIENCE) -> Remote:
-    """The file with its size and tag, as the server states them without sending it; unknown ones stay None.
+    """The file with its size and tag, as the server states them without sending it; unknown ones stay None, and all if it
+    refuses to say them, as some do that would send the file.
 
     Raises DownloadError if there is no such file, or the server cannot be reached.
     """
@@ -74,7 +76,7 @@ def look(remote: Remote, patience: Patience = PATIENCE) -> Remote:
                     with _answer(remote.url, {}, patience, method="HEAD") as answer:
                         return _stated(remote, answer.headers)
                 except urllib.error.HTTPError as error:
-                    if error.code not in _NO_LOOKS:
+                    if _is_busy(error.code) or error.code in _NOT_THERE:
                         raise
                     error.close()
                     return remote
@@ -85,7 +87,11 @@ def text(url: str, patience: Patience = PATIENCE, most_bytes: int = 1 << 24) -> 
     with _tries(url, patience) as tries:
         while True:
             with tries.attempt(), _answer(url, {}, patience) as answer, _network():
-                return answer.read(most_bytes).decode("utf-8", "replace")
+                read = answer.read(most_bytes)
+                announced = http_headers.length(answer.headers) or 0
+                if len(read) < min(announced, most_bytes):
+                    raise HTTPException(f"the connection ended after {len(read):,} of {announced:,} bytes")
+                return read.decode("utf-8", "replace")
 
 
 def download(
@@ -154,7 +160,7 @@ def _fill(remote: Remote, part: Path, patience: Patience, progress: Callable[[in
             with tries.attempt():
                 remote, complete = _receive(remote, part, have, patience, progress, tries)
                 if complete:
-                    return remote
+                    return remote  # else the server sends pieces: the next is asked for at once
 
 
 def _receive(
@@ -168,23 +174,26 @@ def _receive(
     if have:
         headers = {"Range": f"bytes={have}-"} | ({"If-Range": remote.tag} if remote.tag else {})
     with _answer(remote.url, headers, patience) as answer:
+        start, total = http_headers.span(answer.headers)
+        tag = http_headers.state(answer.headers)
         if answer.status == 416:  # nothing is left to send, or what was begun is longer than the file
-            _, total = _range(answer.headers.get("Content-Range", ""))
             if have and have == total and remote.size_bytes in (None, total):
                 return replace(remote, size_bytes=total), True
             part.unlink(missing_ok=True)
             raise HTTPException("the server has less than what has arrived")
         if answer.status == 206:
-            start, total = _range(answer.headers.get("Content-Range", ""))
-            if start != have or (total and remote.size_bytes and total != remote.size_bytes):
-                part.unlink()  # another file than the one that was begun
+            other_size = total and remote.size_bytes and total != remote.size_bytes
+            if (start or 0) != have or other_size or (have and http_headers.are_different(remote.tag, tag)):
+                part.unlink(missing_ok=True)  # another file than the one that was begun
                 raise HTTPException("the file has changed since it was begun")
         else:
             have, total = 0, None
-        stated = _stated(remote, answer.headers, whole=not have)
+            if remote.sha256 is None and http_headers.are_different(remote.tag, tag):
+                remote = replace(remote, size_bytes=None, tag=None)  # it has changed: what was known of it is past
+        stated = _stated(remote, answer.headers, whole=not have and answer.status != 206)
         stated = replace(stated, size_bytes=stated.size_bytes or total)
         _note(part, stated)
-        expected = answer.headers.get("Content-Length")
+        expected = http_headers.length(answer.headers)
         received = 0
         with part.open("ab" if have else "wb") as file:
             while chunk := _received(answer):
@@ -192,9 +201,11 @@ def _receive(
                 received += len(chunk)
                 tries.heard(have + received)
                 progress(have + received)
-        if expected is not None and received < int(expected):
+        if expected is not None and received < expected:
             raise HTTPException(f"the connection ended after {have + received:,} bytes")
         if stated.size_bytes is not None and have + received < stated.size_bytes:
+            if answer.status == 206 and received:
+                return stated, False
             raise HTTPException(f"{have + received:,} of {stated.size_bytes:,} bytes were sent")
         return stated, True
 
@@ -202,6 +213,8 @@ def _receive(
 def _problem(remote: Remote, part: Path) -> str | None:
     """Why the part is not the file; None if it is."""
     have = part.stat().st_size
+    if not have:
+        return "what was sent is empty"
     if remote.size_bytes is not None and have != remote.size_bytes:
         return f"{have:,} bytes were sent, and {remote.size_bytes:,} announced"
     if remote.sha256 is not None and (found := sha256_file(part)) != remote.sha256:
@@ -234,31 +247,26 @@ def _same(known: Remote, remote: Remote) -> bool:
 
 def _stated(remote: Remote, headers: Any, *, whole: bool = True) -> Remote:
     """The file with what an answer says about it. What was known before is not replaced."""
-    length = headers.get("Content-Length") if whole and not headers.get("Content-Encoding") else None
-    tag = headers.get("ETag")
-    strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
-    size_bytes = int(length) if length and length.isdigit() else None
-    return replace(remote, size_bytes=remote.size_bytes or size_bytes, tag=remote.tag or strong)
-
-
-def _range(text: str) -> tuple[int | None, int | None]:
-    """First byte and whole length of `bytes 5-9/10`, or of `bytes */10`."""
-    span, _, total = text.removeprefix("bytes ").partition("/")
-    first = span.partition("-")[0]
-    return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
+    size_bytes = http_headers.length(headers) if whole and not headers.get("Content-Encoding") else None
+    tag = http_headers.state(headers)
+    return replace(remote, size_bytes=remote.size_bytes or size_bytes, tag=remote.tag or tag)
 
 
 def _answer(url: str, headers: dict[str, str], patience: Patience, method: str = "GET") -> Any:
-    """The answer of the server, also 416. Raises HTTPError for other statuses than success."""
+    """The answer of the server: with the file, with a part of it, or 416 to a request for a part. Raises HTTPError for
+    others, also for a success without a file."""
     request = urllib.request.Request(url, headers={"User-Agent": "mmgrid", "Accept-Encoding": "identity"} | headers)
     request.method = method
     try:
         with _network():
-            return urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http, https: see `_tries`
+            answer = urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http, https: see `_tries`
     except urllib.error.HTTPError as error:
-        if error.code == 416:
+        if error.code == 416 and "Range" in headers:
             return error
         raise
+    if answer.status in (*_WHOLE, 206):
+        return answer
+    raise urllib.error.HTTPError(url, answer.status, answer.reason, answer.headers, answer)
 
 
 @contextlib.contextmanager
@@ -298,9 +306,9 @@ class _Tries:
             yield
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code not in _BUSY:
+            if not _is_busy(error.code):
                 raise DownloadError(f"{self.url}: {_refused(error)}") from error
-            self._wait(f"the server answers {error.code} ({error.reason})", _pause_asked(error.headers), error)
+            self._wait(f"the server answers {_code(error)}", http_headers.pause_seconds(error.headers), error)
         except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(reason, ssl.SSLCertVerificationError):
@@ -309,7 +317,7 @@ class _Tries:
                 ) from error
             if isinstance(reason, TimeoutError):
                 reason = f"nothing came for {self.patience.timeout_seconds:g} s"
-            self._wait(str(reason) or type(error).__name__, None, error)
+            self._wait(_readable(str(reason)) or type(error).__name__, None, error)
 
     def _wait(self, why: str, asked_seconds: float | None, error: Exception) -> None:
         self.failed += 1
@@ -325,26 +333,30 @@ class _Tries:
 
 @contextlib.contextmanager
 def _tries(url: str, patience: Patience) -> Iterator[_Tries]:
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url}: is no address of a server; it should begin with https://")
+    if (problem := addresses.problem(url)) is not None:
+        raise DownloadError(f"{addresses.shown(url)}: {problem}")
     yield _Tries(url, patience)
 
 
-def _pause_asked(headers: Any) -> float | None:
-    """Seconds that a server asks to wait, from `Retry-After`: a number or a date."""
-    asked = (headers.get("Retry-After") or "").strip()
-    if asked.isdigit():
-        return float(asked)
-    try:
-        moment = email.utils.parsedate_to_datetime(asked)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, moment.timestamp() - time.time())
+def _is_busy(code: int) -> bool:
+    """Whether a status may pass."""
+    return code in _BUSY or (code >= 500 and code not in _LASTING)
 
 
 def _refused(error: urllib.error.HTTPError) -> str:
-    if error.code in (404, 410):
+    if error.code in _NOT_THERE:
         return "the server has no such file; check the name of the domain and the address"
     if error.code in (401, 403):
         return f"the server refuses it ({error.code}); check the address, and whether it needs a permission"
-    return f"the server answers {error.code} ({error.reason}); check the address"
+    return f"the server answers {_code(error)}; check the address"
+
+
+def _code(error: urllib.error.HTTPError) -> str:
+    reason = _readable(error.reason.partition("The last 30x")[0])
+    return f"{error.code} ({reason})" if reason else str(error.code)
+
+
+def _readable(text: str) -> str:
+    """What a server or a library says, on one line that a terminal can show."""
+    line = " ".join(text.split())
+    return line if line.isprintable() and len(line) < 200 else f"{ascii(line)[:60]}…"
