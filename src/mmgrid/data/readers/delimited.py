@@ -57,7 +57,16 @@ def read(
         if lines is None:
             where = partial(_lines_in, path, names, encoding, repairs, block, separator)
             again = partial(_lines_of, path, names, encoding, repairs, number)
-            yield Piece(path, table, rows_before, where, lines_again=again, zero_bytes=b"\0" in block.data)
+            exponents = b"E+" in block.data or b"e+" in block.data
+            yield Piece(
+                path,
+                table,
+                rows_before,
+                where,
+                lines_again=again,
+                zero_bytes=b"\0" in block.data,
+                exponents=exponents,
+            )
         else:
             yield Piece(path, table, rows_before, partial(_chosen, lines))
         rows_before += len(table)

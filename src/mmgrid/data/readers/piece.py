@@ -21,7 +21,8 @@ class Piece:
     piece (from 0) begin; it may raise DataError with a better reason why they are wrong. lines_again: the same by reading
     the file again, for a piece that is kept without its values; None: `lines` does so.
     rows: which rows of the whole piece these are; None: all.
-    controls, zero_bytes: whether there may be control characters, or zero bytes, in the texts.
+    controls, zero_bytes, exponents: whether there may be control characters, zero bytes, or numbers such as 1.2E+11, in the
+    texts.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Piece:
     lines_again: Callable[[Sequence[int]], list[int]] | None = None
     controls: bool = True
     zero_bytes: bool = True
+    exponents: bool = True
 
     def places(self, rows: Sequence[int]) -> list[str]:
         """For each row of this piece the file and its line (of a text file) or row, from 1."""

@@ -3,6 +3,7 @@
 Only the wanted columns are read.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ from mmgrid.data.readers.unpacking import refuse_impostor, unreadable
 from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.files.impostors import no_file
 from mmgrid.machine.beside import ahead
+
+# pandas gives texts with an offset (+02:00) times of such a zone, at which Polars otherwise panics. What they mean is the
+# same without its names of zones.
+os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
 
 _ROWS = 1 << 18
 _MOST_ROWS_A_BYTE = 100  # rows of different users or times take a byte or more
@@ -106,6 +111,7 @@ def _pieces(
 ) -> Iterator[Piece]:
     kind = file_format(path)
     if kind == "delimited":
+        column_names(path, tuple(names), encoding)  # says why there are none
         yield from delimited.read(path, names, encoding, repairs, numbers)
         return
     assert kind != "jsonl", "its values need types; see `json_lines`"

@@ -41,6 +41,8 @@ _EXPECTED = (
     'as in time_unit = "%d.%m.%Y %H:%M"'
 )
 _HOURS = r"%-?[HIkMSTRsXcr+]"
+_WITH_EXPONENT = r"^\s*\d(?:\.(\d+))?[eE]\+\d+\s*$"
+_MOST_DROPPED = 6  # decimals, to which Excel and %g round: months of milliseconds, hours of seconds
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
 
 
@@ -113,6 +115,8 @@ class Times:
         return pl.concat(read).alias("timestamp") if read else pl.Series("timestamp", [], pl.Int64)
 
     def _add_texts(self, piece: Piece, column: pl.Series) -> None:
+        if piece.exponents:
+            self._refuse_rounded(piece, column)
         numbers = column.str.strip_chars().cast(pl.Int64, strict=False)
         if numbers.null_count() > column.null_count():
             numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
@@ -129,6 +133,21 @@ class Times:
             self._add_moments(piece, column, moments, _EXPECTED)
         else:
             self._add_numbers(piece, column, numbers)
+
+    def _refuse_rounded(self, piece: Piece, column: pl.Series) -> None:
+        """Raise BadRows if all numbers that have an exponent have so few digits that a tool has dropped the others."""
+        exponents = column.str.contains(_WITH_EXPONENT).fill_null(False)
+        if not exponents.any():
+            return
+        decimals = column.filter(exponents).str.extract(_WITH_EXPONENT, 1).str.len_bytes()
+        if (decimals.max() or 0) <= _MOST_DROPPED:  # type: ignore[operator]
+            piece.refuse(
+                exponents,
+                lambda row: (
+                    f"{self.name} is {_shown(column[row])}, a time of which a tool such as Excel has dropped the last digits; "
+                    "write all of them"
+                ),
+            )
 
     def _add_moments(self, piece: Piece, column: pl.Series, moments: pl.Series, expected: str) -> None:
         self._refuse_missing(piece, column, moments, expected)

@@ -12,6 +12,7 @@ from mmgrid.data.readers.mending import NO_VALUE
 from mmgrid.data.readers.piece import Piece
 
 _ZERO_BYTE = "\0"
+_WITH_EXPONENT = r"^\s*-?\d(?:[.,]\d+)?[eE]\+\d{2,3}\s*$"
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SHOWN_AS_TEXT = (*_TEXTS, pl.Boolean, pl.Date, pl.Datetime, pl.Time)
 NO_ID = (*NO_VALUE, "\\N")
@@ -41,6 +42,14 @@ def ids(piece: Piece, name: str) -> pl.Series:
         piece.refuse(
             column.str.contains(_ZERO_BYTE, literal=True),
             lambda row: f"{name} is {column[row]!r}, which holds a zero byte; get the file again, or remove the row",
+        )
+    if piece.exponents and piece.lines is not None:
+        piece.refuse(
+            column.str.contains(_WITH_EXPONENT),
+            lambda row: (
+                f"{name} is {column[row]}, as Excel and others write a long number whose last digits they have dropped; "
+                "write ids as texts"
+            ),
         )
     if piece.lines is not None and column.str.ends_with(".0").any():  # numbers that pandas made floats
         column = column.str.replace(r"^(\d+)\.0$", "$1")
