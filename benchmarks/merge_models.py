@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mmgrid.merging.arrays.floats import narrow, widen
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 
 VOCABULARY = 151_936
 RUN = 1 << 20

@@ -10,7 +10,7 @@ from kits.arrays import bytes_of
 from kits.tiny_llama import tiny_llama
 from mmgrid.families import build, expand
 from mmgrid.merging import MergeError
-from mmgrid.merging.models.tensors import TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmgrid.merging.arrays.floats import STORAGE, narrow, widen
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
 
 Arrays = Mapping[str, np.ndarray]
 

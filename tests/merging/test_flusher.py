@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgrid.merging.models import flusher, tensors
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, TensorWriter
+from mmgrid.merging.models import flusher, tensor_writer
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
 
 N = 1 << 16
 
@@ -21,7 +22,7 @@ def write(path: Path) -> None:
 
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (flusher, tensors):
+    for module in (flusher, tensor_writer):
         monkeypatch.setattr(module, "FLUSHED_BYTES", 1 << 13)
 
 
@@ -64,5 +65,5 @@ def test_an_error_of_the_merge_takes_precedence(tmp_path: Path, monkeypatch: pyt
 
 
 def test_small_files_start_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensors, "Flusher", lambda descriptor: pytest.fail("a thread"))
+    monkeypatch.setattr(tensor_writer, "Flusher", lambda descriptor: pytest.fail("a thread"))
     write(tmp_path / "model.safetensors")

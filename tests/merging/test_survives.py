@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull, NotWritableError
 from mmgrid.merging import Change, MergeError, TensorFolder, merge, on_disk, sweep
-from mmgrid.merging.models import tensors as tensors_module
+from mmgrid.merging.models import tensor_writer
 from mmgrid.merging.output import companions, record
 from mmgrid.merging.output import folder as folder_module
 
@@ -98,7 +98,7 @@ from pathlib import Path
 from mmgrid.merging import Change, merge, sweep
 from mmgrid.merging import on_disk
 from mmgrid.merging.output import folder as output
-from mmgrid.merging.models import tensors
+from mmgrid.merging.models import tensor_writer
 
 recipe, outs, moment = json.loads(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
 
@@ -113,7 +113,7 @@ def dying(function, calls=1):
 
 where, _, calls = moment.partition(":")
 if where == "write":
-    tensors.TensorWriter.write = dying(tensors.TensorWriter.write, int(calls))
+    tensor_writer.TensorWriter.write = dying(tensor_writer.TensorWriter.write, int(calls))
 elif where == "journal":
     on_disk.Journal.add = dying(on_disk.Journal.add, int(calls))
 elif where == "companions":
@@ -405,11 +405,11 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
 
     pwrite = os.pwrite
     if where == "reserve":
-        monkeypatch.setattr(tensors_module.os, "posix_fallocate", full)
+        monkeypatch.setattr(tensor_writer.os, "posix_fallocate", full)
     elif where == "first write":
-        monkeypatch.setattr(tensors_module.os, "pwrite", full)
+        monkeypatch.setattr(tensor_writer.os, "pwrite", full)
     elif where == "late write":
-        monkeypatch.setattr(tensors_module.os, "pwrite", late)
+        monkeypatch.setattr(tensor_writer.os, "pwrite", late)
     elif where == "journal":
         monkeypatch.setattr(on_disk.Journal, "add", full)
     elif where == "companions":

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from mmgrid.merging import MergeError, TensorFolder
 from mmgrid.merging.arrays.floats import STORAGE
 from mmgrid.merging.models.header import DTYPES
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 
 ALL_TYPES = {
     torch_name: torch.tensor([[1, 0, 1], [0, 1, 1]]).to(getattr(torch, torch_name)) for torch_name, _ in DTYPES.values()

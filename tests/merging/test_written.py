@@ -12,7 +12,8 @@ from xxhash import xxh3_128
 
 from mmgrid.files import digest_file
 from mmgrid.merging.models import partial_digest
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.models.written import WrittenDigest
 
 CONTENT = bytes(range(256)) * 8

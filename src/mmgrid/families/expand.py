@@ -17,7 +17,9 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.digests import Hashing
 from mmgrid.merging.models.family.member import FamilyMember, open_member
 from mmgrid.merging.models.family.place import EXPANSION_FILE
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 
 

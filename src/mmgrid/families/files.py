@@ -17,7 +17,7 @@ from mmgrid.merging.models.family.file import PART_FILES, FileFacts
 from mmgrid.merging.models.family.member import FamilyMember
 from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import INDEX_FILE
+from mmgrid.merging.models.weight_files import INDEX_FILE
 
 _RECORD = "record.json"  # of a store's cell: names the digest of weights that are not stored
 _WEIGHTS = (".bin", ".pt", ".pth", ".gguf")  # of other formats

@@ -15,7 +15,9 @@ from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.digests import Hashing
 from mmgrid.merging.models.family.file import FileFacts, ModelPlace
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import INDEX_FILE, WEIGHTS_FILE, TensorFolder, Tensors, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorFolder, Tensors
+from mmgrid.merging.models.weight_files import INDEX_FILE, WEIGHTS_FILE
 
 
 def put_model(source: Source, path: Path, folder: Path, workers: int) -> None:

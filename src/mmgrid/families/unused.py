@@ -8,8 +8,8 @@ from pathlib import Path
 from mmgrid.families.models import write_tensors
 from mmgrid.merging.models.family.file import DomainEntry
 from mmgrid.merging.models.quantised import open_model
-from mmgrid.merging.models.tensors import INDEX_FILE, WEIGHTS_FILE
 from mmgrid.merging.models.view import SourceView
+from mmgrid.merging.models.weight_files import INDEX_FILE, WEIGHTS_FILE
 
 _REFER = ("shared", "delta", "mask", "low_rank")
 

@@ -20,9 +20,10 @@ from mmgrid.merging.mergekit.write_models import NoCounterpartError
 from mmgrid.merging.models.chat_formats import chat_template
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
 from mmgrid.merging.models.token_tensors import embeddings_in
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.merging.output.card import Card, CardFacts, model_card
 from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working

@@ -14,7 +14,8 @@ from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import CODES, LEVELS, SCALES_OF
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.parts.delta import SCALES, Grid, Levels, best_levels, encoded, sampled_rows
 from mmgrid.merging.parts.packing import TOGETHER, pack, packed_size
 

@@ -15,7 +15,8 @@ from mmgrid.merging.arrays.floats import is_float
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import BLOCKS, ENDS
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.parts.exact import BLOCK, compressed
 
 _SAMPLES, _SAMPLE = 4, 1 << 15  # pieces of a tensor, and their elements, on which the two ways are compared

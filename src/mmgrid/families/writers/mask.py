@@ -14,7 +14,8 @@ from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.readers import CODES, FACTOR
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.parts.mask import BITS, MaskSums, emr_mask, tall_mask
 from mmgrid.merging.parts.packing import TOGETHER, pack, packed_size
 

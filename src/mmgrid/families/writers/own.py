@@ -10,7 +10,8 @@ from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.arrays.parallel import for_each
 from mmgrid.merging.models.family.file import FILE_OF_KIND
 from mmgrid.merging.models.family.rows import read_spans
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 
 
 def write_own(

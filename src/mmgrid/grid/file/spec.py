@@ -246,6 +246,11 @@ class GridSpec(Frozen):
         return {*PHASES, IN_ONE_GO, "popularity", "random", *merges}
 
     @property
+    def _all_paradigms(self) -> list[str]:
+        """The paradigms that are trained, and those of checkpoints from elsewhere."""
+        return sorted({*self.paradigms, *(external.paradigm for external in self.checkpoints)})
+
+    @property
     def _official_lengths(self) -> bool:
         """Whether history lengths are those of the official code: if `compat` asks for it and no length is set."""
         return self.compat == "official" and "history_length" not in self.evaluation.model_fields_set
@@ -257,26 +262,33 @@ class GridSpec(Frozen):
         return paradigms
 
     @model_validator(mode="after")
-    def _names_fit(self) -> "GridSpec":
-        domains, paradigms = set(self.data.domains), set(self.paradigms)
-        if self.data.format == "synthetic":
-            unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - domains)
-            if unknown:
-                raise ValueError(f"data.synthetic.domains: {not_in_grid(unknown, self.data.domains)}")
-            try:
-                _ = self.world  # making it checks the numbers
-            except ValueError as error:
-                raise ValueError(f"data.synthetic: {error}") from None
-        if isinstance(self.backbone, TinyBackbone) and not set(self.corpus_domains) <= domains:
-            unknown = sorted(set(self.corpus_domains) - domains)
+    def _world_fits(self) -> "GridSpec":
+        if self.data.format != "synthetic":
+            return self
+        unknown = sorted(set(self.data.synthetic.domains if self.data.synthetic else ()) - set(self.data.domains))
+        if unknown:
+            raise ValueError(f"data.synthetic.domains: {not_in_grid(unknown, self.data.domains)}")
+        try:
+            _ = self.world  # making it checks the numbers
+        except ValueError as error:
+            raise ValueError(f"data.synthetic: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_fits(self) -> "GridSpec":
+        if unknown := sorted(set(self.corpus_domains) - set(self.data.domains)):
             raise ValueError(f"backbone.corpus: {not_in_grid(unknown, self.data.domains)}")
         without = [name for name in self.paradigms if PARADIGMS[name].from_backbone and self.backbone is None]
         if without:
             raise ValueError(f"backbone: is missing; {without[0]} is trained from one")
-        if not paradigms and not self.checkpoints:
+        if not self.paradigms and not self.checkpoints:
             raise ValueError("paradigms: is missing; add a [paradigms.NAME] to train, or [[checkpoints]]")
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_fit(self) -> "GridSpec":
         for number, external in enumerate(self.checkpoints):
-            if external.domain not in domains:
+            if external.domain not in self.data.domains:
                 raise ValueError(f"checkpoints[{number}].domain: {not_in_grid([external.domain], self.data.domains)}")
             try:
                 check_paradigms([external.paradigm])
@@ -286,27 +298,40 @@ class GridSpec(Frozen):
         for place in places:
             if places.count(place) > 1:
                 raise ValueError(f"checkpoints: {' '.join(place)} is named twice")
-        paradigms |= {external.paradigm for external in self.checkpoints}
+        return self
+
+    @model_validator(mode="after")
+    def _models_fit(self) -> "GridSpec":
+        domains, paradigms = self.data.domains, self._all_paradigms
         phases = PHASES if self.evaluation.target == "test" else PHASES[:-1]
-        for number, key, problem in problems(self.merges, self.data.domains, sorted(paradigms), phases):
+        for number, key, problem in problems(self.merges, domains, paradigms, phases):
             raise ValueError(f"{place_of(number, getattr(self.merges[number], 'name', None), key)}: {problem}")
         named = {place: name_of(entry, phases) for place, entry in enumerate(self.merges)}
         merges = {name: place for place, name in named.items() if name}
-        for number, key, problem in family_problems(self.families, merges, self.data.domains, sorted(paradigms)):
+        for number, key, problem in family_problems(self.families, merges, domains, paradigms):
             raise ValueError(f"{place_of(number, self.families[number].name, key, 'families')}: {problem}")
-        for number, key, problem in joint_problems(self.joint, self.data.domains, sorted(paradigms)):
+        for number, key, problem in joint_problems(self.joint, domains, paradigms):
             raise ValueError(f"joint[{number}]{key}: {problem}")
         recipes = {name: recipe.model_fields for name in self.paradigms if (recipe := PARADIGMS[name].recipe)}
-        for number, key, problem in variant_problems(self.variants, self.data.domains, recipes, self._names_of_models):
+        for number, key, problem in variant_problems(self.variants, domains, recipes, self._names_of_models):
             raise ValueError(f"variants[{number}]{key}: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _studies_fit(self) -> "GridSpec":
+        domains = self.data.domains
         for number, study in enumerate(self.studies):
-            for field, known in (("domains", self.data.domains), ("paradigms", sorted(paradigms))):
+            for field, known in (("domains", domains), ("paradigms", self._all_paradigms)):
                 unknown = sorted(set(getattr(study, field) or ()) - set(known))
                 if unknown:
                     raise ValueError(f"studies[{number}].{field}: {not_in_grid(unknown, known)}")
-            unknown = sorted({domain for pair in getattr(study, "pairs", None) or () for domain in pair} - domains)
+            unknown = sorted({domain for pair in getattr(study, "pairs", None) or () for domain in pair} - set(domains))
             if unknown:
-                raise ValueError(f"studies[{number}].pairs: {not_in_grid(unknown, self.data.domains)}")
+                raise ValueError(f"studies[{number}].pairs: {not_in_grid(unknown, domains)}")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "GridSpec":
         if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one is named twice")
         return self

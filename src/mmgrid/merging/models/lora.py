@@ -28,7 +28,8 @@ from mmgrid.merging.models.plain_lora import check_plain, instead
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.settings import CONFIG_FILE, CONV1D_TYPES, settings_of
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, check_stamp, stamp_of
+from mmgrid.merging.models.stamps import check_stamp, stamp_of
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
 from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
 from mmgrid.merging.models.view import SourceView

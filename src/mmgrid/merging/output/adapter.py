@@ -15,7 +15,8 @@ from mmgrid.merging.arrays.floats import LARGEST, narrow
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.lora import ADAPTER_FILE
-from mmgrid.merging.models.tensors import TensorInfo, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorInfo
 
 
 @dataclass(frozen=True)

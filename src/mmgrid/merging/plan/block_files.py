@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
-from mmgrid.merging.models.tensors import INDEX_FILE, WEIGHTS_FILE, check_stamp, stamp_of
+from mmgrid.merging.models.stamps import check_stamp, stamp_of
+from mmgrid.merging.models.weight_files import INDEX_FILE, WEIGHTS_FILE
 from mmgrid.merging.plan.block_layout import OutputBlock
 
 _OTHER_FILES = (WEIGHTS_FILE, INDEX_FILE, MMGRID_FILE, "config.json", "tokenizer.json", "README.md")

@@ -20,7 +20,8 @@ from mmgrid.backbone.load import BackboneError, load_tokenizer
 from mmgrid.files.bounded_yaml import load_yaml
 from mmgrid.files.foreign import foreign
 from mmgrid.merging.models.sources import open_source
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, Tensors
+from mmgrid.merging.models.tensors import Tensors
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.semb.layouts import ITEM_FOLDER, SETTINGS_FILE, USER_FOLDER, HllmImport
 from mmgrid.paradigms.semb.model import SembConfig, SembModel

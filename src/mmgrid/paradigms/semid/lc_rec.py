@@ -22,7 +22,7 @@ from mmgrid.backbone.load import BackboneError, load_tokenizer
 from mmgrid.data.corpus import stored_items
 from mmgrid.files import sha256_file, write_json
 from mmgrid.merging.models.sources import open_source
-from mmgrid.merging.models.tensors import WEIGHTS_FILE
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.paradigms.facts import facts
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, level_name

@@ -22,7 +22,8 @@ from torch import Tensor
 from mmgrid.files import inside
 from mmgrid.files.foreign import MALFORMED
 from mmgrid.merging.in_memory import StateDictTensors
-from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors, TensorWriter
+from mmgrid.merging.models.tensor_writer import TensorWriter
+from mmgrid.merging.models.tensors import TensorFolder, TensorInfo, Tensors
 from mmgrid.paradigms.layouts import LayoutError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")

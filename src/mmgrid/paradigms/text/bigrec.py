@@ -23,7 +23,8 @@ from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.lora import ADAPTER_FILE, LoraFolder
 from mmgrid.merging.models.sources import open_source
-from mmgrid.merging.models.tensors import WEIGHTS_FILE, TensorFolder, Tensors
+from mmgrid.merging.models.tensors import TensorFolder, Tensors
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.paradigms.layouts import LayoutError
 from mmgrid.paradigms.shared.causal_weights import causal_tensors
 from mmgrid.paradigms.shared.foreign_weights import Copied, copy_weights, open_weights, read_config

@@ -40,7 +40,8 @@ from mmgrid.merging.models.hub import found
 from mmgrid.merging.models.lora import LoraFolder
 from mmgrid.merging.models.quantised import open_model
 from mmgrid.merging.models.source import Source
-from mmgrid.merging.models.tensors import TensorInfo, check_stamp, stamp_of
+from mmgrid.merging.models.stamps import check_stamp, stamp_of
+from mmgrid.merging.models.tensors import TensorInfo
 
 
 def open_member(
