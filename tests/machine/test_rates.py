@@ -86,6 +86,15 @@ def test_a_core_is_measured() -> None:
     assert not core.is_gpu
 
 
+@pytest.mark.parametrize(("has_instructions", "ratio"), [(True, 2.0), (False, 1.0)])
+def test_a_core_is_twice_as_fast_in_bf16_if_it_has_instructions(
+    monkeypatch: pytest.MonkeyPatch, has_instructions: bool, ratio: float
+) -> None:
+    monkeypatch.setattr("mmgrid.machine.rates.fast_bf16", lambda: has_instructions)
+    core = measured_core(size=64, repeats=1)
+    assert core.of("bf16") == ratio * core.of("float32")
+
+
 def test_a_gpu_starts_operations_while_it_computes() -> None:
     work = Work(flops=30.0, bytes=20.0, calls=2.0, seconds=7.0, precision="bf16")
     gpu = Rate("h100", flops=10.0, flops_float32=1.0, bytes=10.0, memory=1.0, share=0.5, call=4.0)
