@@ -1,12 +1,13 @@
 """Rates of devices, and which GPUs there are: asked of a driver that the test writes itself."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from mmgrid.machine.gpus import gpu_rate, rate_of_gpu, visible_gpus
-from mmgrid.machine.rates import RATES, Rate, measured_core, rate_of
+from mmgrid.machine.rates import RATES, Rate, measured_core, rate_of, seconds_of
 from mmgrid.paradigms.work import Work
 
 
@@ -93,6 +94,10 @@ def test_a_core_is_twice_as_fast_in_bf16_if_it_has_instructions(
     monkeypatch.setattr("mmgrid.machine.rates.fast_bf16", lambda: has_instructions)
     core = measured_core(size=64, repeats=1)
     assert core.of("bf16") == ratio * core.of("float32")
+
+
+def test_waiting_for_others_is_no_work() -> None:
+    assert seconds_of(lambda: time.sleep(0.2)) < 0.1
 
 
 def test_a_gpu_starts_operations_while_it_computes() -> None:

@@ -1,10 +1,9 @@
 """The device on which models are trained and evaluated."""
 
-import time
-
 import torch
 
 from mmgrid.machine.bf16 import fast_bf16
+from mmgrid.machine.rates import seconds_of
 
 
 class DeviceError(ValueError):
@@ -54,11 +53,7 @@ def emulated_bf16(size: int = 256) -> float | None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        draw, seconds = torch.ones(size, size, dtype=torch.bfloat16), []
-        for _ in range(2):
-            before = time.perf_counter()
-            torch.mm(draw, draw)
-            seconds.append(time.perf_counter() - before)
-        return 2.0 * size**3 / min(seconds)
+        draw = torch.ones(size, size, dtype=torch.bfloat16)
+        return 2.0 * size**3 / min(seconds_of(lambda: torch.mm(draw, draw)) for _ in range(2))
     finally:
         torch.set_num_threads(threads)
