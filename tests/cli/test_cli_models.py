@@ -217,6 +217,76 @@ def test_batches_that_cannot_be_run(built: Built, corpus: Path, tmp_path: Path) 
         assert mmgrid(*arguments).code == 2
 
 
+def test_what_a_batch_leaves_to_others(
+    built: Built, corpus: Path, histories: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that is read, files of others in its folder, and parts that a loss of power has emptied."""
+    from mmgrid.paradigms import many_users
+
+    model = ("recommend", built.folder("checkpoint/sasrec/garden/phase2"), "--domain-dir", corpus)
+    users, out = tmp_path / "u.parquet", tmp_path / "best.parquet"
+    histories.write_parquet(users)
+    (tmp_path / "link.parquet").symlink_to(users)
+    for same in (users, tmp_path / "link.parquet"):
+        assert "is the file that is read; name another one" in mmgrid(*model, "--users", users, "-o", same).err
+    vectors = ("embed", *model[1:], "--items", users, "-o", users)
+    assert "is the file that is read" in mmgrid(*vectors).err
+    assert pl.read_parquet(users).equals(histories)
+
+    parts = tmp_path / "best.parquet.parts"
+    parts.write_text("mine")
+    assert f"{parts}: is a file" in mmgrid(*model, "--users", users, "-o", out).err
+    parts.unlink()
+    parts.mkdir()
+    (parts / "thesis.odt").write_text("mine")
+    assert "holds thesis.odt, which no batch has written" in mmgrid(*model, "--users", users, "-o", out).err
+    (parts / "thesis.odt").unlink()
+
+    monkeypatch.setattr(many_users, "EMBEDDING_BLOCK", 3)
+    assert mmgrid(*model, "--users", users, "-o", out).code == 0
+    whole = pl.read_parquet(out)
+    made, blocks = many_users._histories, []
+
+    def dies(rows: pl.Series, kept: Any) -> Any:
+        blocks.append(len(kept))
+        if len(blocks) == 4:
+            raise OSError("the power is gone")
+        return made(rows, kept)
+
+    monkeypatch.setattr(many_users, "_histories", dies)
+    assert mmgrid(*model, "--users", users, "-o", out).code == 1
+    first, second, third = sorted(parts.glob("*.parquet"))
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:-9])
+    pl.read_parquet(third)[:1].write_parquet(third)
+    assert mmgrid(*model, "--users", users, "-o", out, "--json").json["resumed"] == 0
+    assert pl.read_parquet(out).equals(whole)
+    assert not parts.exists()
+
+
+def test_users_of_whom_no_item_is_known(built: Built, corpus: Path, tmp_path: Path) -> None:
+    """Users of another domain, or ids that another tool has written: no file of empty lists."""
+    model = (built.folder("checkpoint/semb/garden/phase2"), "--domain-dir", corpus)
+    item = pl.read_parquet(corpus / "items.parquet")["item_id"][0]
+    (tmp_path / "u.csv").write_text(f"user_id,history\na,\nb,{item}|{item}\n")
+    for command in ("recommend", "embed"):
+        answer = mmgrid(command, *model, "--users", tmp_path / "u.csv", "-o", tmp_path / "o.parquet")
+        assert answer.code == 1
+        assert f"none of its 1 items is in the catalogue: one is '{item}|{item}' there, and 'B0" in answer.err
+        assert [path.name for path in tmp_path.iterdir()] == ["u.csv"]
+    (tmp_path / "u.csv").write_text("user_id,history\na,\nb,\n")  # new users
+    assert mmgrid("recommend", *model, "--users", tmp_path / "u.csv", "-o", tmp_path / "o.parquet").code == 0
+
+
+def test_vectors_of_items_by_their_ids_need_no_titles(built: Built, corpus: Path, tmp_path: Path) -> None:
+    items = pl.read_parquet(corpus / "items.parquet").select("item_id").sort("item_id")
+    items.write_csv(tmp_path / "ids.csv")
+    asked = ("--domain-dir", corpus, "--items", tmp_path / "ids.csv", "-o", tmp_path / "v.parquet")
+    assert mmgrid("embed", built.folder("checkpoint/sasrec/garden/phase2"), *asked).code == 0
+    assert pl.read_parquet(tmp_path / "v.parquet")["item_id"].equals(items["item_id"])
+    assert "column title missing" in mmgrid("embed", built.folder("checkpoint/semb/garden/phase2"), *asked).err
+
+
 def test_k_above_the_catalogue_size_returns_all_items(built: Built, corpus: Path) -> None:
     items = pl.read_parquet(corpus / "items.parquet")["item_id"].to_list()
     checkpoint = built.folder("checkpoint/semb/garden/phase2")

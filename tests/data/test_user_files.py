@@ -83,3 +83,15 @@ def test_a_history_that_is_missing_is_empty_and_ids_of_lists_stay_whole(tmp_path
     pl.DataFrame({"user_id": ["u"], "history": [[True]]}).write_parquet(tmp_path / "u.parquet")
     with pytest.raises(DataError, match="column history holds lists of Boolean; expected lists of ids"):
         list(read_users(tmp_path / "u.parquet").histories(10))
+
+
+def test_a_line_of_json_without_a_history(tmp_path):
+    """As an empty field of CSV: the user is new."""
+    (tmp_path / "u.jsonl").write_text(
+        '{"user_id": 1, "history": null}\n{"user_id": 2}\n{"user_id": 3, "history": ["a"]}\n'
+    )
+    (table,) = read_users(tmp_path / "u.jsonl").histories(9)
+    assert table.rows() == [("1", []), ("2", []), ("3", ["a"])]
+    (tmp_path / "u.jsonl").write_text('{"user_id": 1, "history": ["a"]}\n{"history": ["a"]}\n')
+    with pytest.raises(DataError, match=":2: user_id is missing"):
+        list(read_users(tmp_path / "u.jsonl").histories(9))

@@ -19,6 +19,7 @@ from mmgrid.grid.standing.state import survey
 from mmgrid.merging import BlockTable, MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.token_blocks import TokenBlock
+from mmgrid.merging.output.own_files import damaged_files
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
@@ -114,6 +115,64 @@ def test_new_items_get_codes_and_old_ones_keep_theirs(spoken: Built, tmp_path: P
     assert "is not the codebook of the codes in" in mmgrid(*add, "--items", tmp_path / "new.parquet", *other).err
     no_vectors = mmgrid("embed", *arguments[:3], "--items", tmp_path / "new.parquet", "-o", tmp_path / "v.parquet")
     assert "semid: generates items and has no vectors for them" in no_vectors.err
+
+
+def test_new_items_of_a_merge_of_two_domains_and_of_a_family(spoken: Built, tmp_path: Path) -> None:
+    """A merge has a file of codes for each domain, and a family has its weights elsewhere: what is written has both."""
+    corpus = spoken.folder("corpus/garden")
+    models = {domain: spoken.folder(f"checkpoint/semid/{domain}/phase2") for domain in DOMAINS}
+    listed = "".join(f"  - {{path: {folder}, name: {domain}}}\n" for domain, folder in models.items())
+    (tmp_path / "merge.yml").write_text(f"method: linear\nsources:\n{listed}")
+    (tmp_path / "family.yml").write_text(
+        f"base: {spoken.folder('base/semid')}\nsources:\n{listed}family:\n  part: {{kind: delta, bits: 4}}\n"
+    )
+    assert mmgrid("merge", tmp_path / "merge.yml", tmp_path / "merged").code == 0
+    answer = mmgrid("merge", "--family", tmp_path / "family.yml", tmp_path / "family")
+    assert answer.code == 0, answer.err
+    items = pl.read_parquet(corpus / "items.parquet").sort("item_id")
+    new = items.head(2).with_columns(pl.col("item_id") + "x")
+    new.write_parquet(tmp_path / "new.parquet")
+    before = {domain: ItemCodes.load(folder) for domain, folder in models.items()}
+    book = ("--codes", spoken.folder("codes/garden"), "--embedder", spoken.folder("backbone/tiny"))
+    for name in ("merged", "merge.yml", "family"):
+        out, domain_out = tmp_path / f"{name}-grown", tmp_path / f"{name}-garden"
+        arguments = (tmp_path / name, "--domain-dir", corpus, "--domain", "garden", "--items", tmp_path / "new.parquet")
+        answer = mmgrid("codes", "add", *arguments, "-o", out, "--domain-out", domain_out, *book)
+        assert answer.code == 0, answer.err
+        asked = (out, "--domain-dir", domain_out, "--domain", "garden", "--history", new["item_id"][0], "-k", "999")
+        answer = mmgrid("recommend", *asked, "--json")
+        assert answer.code == 0, answer.err
+        found = [one["item_id"] for one in answer.json["items"]]
+        assert new["item_id"][1] in found
+        assert (out / "model.safetensors").is_file()
+        if name != "family":
+            assert {path.name for path in out.glob("codes*")} == {f"codes-{domain}.safetensors" for domain in DOMAINS}
+            kitchen = ItemCodes.load(out / "codes-kitchen.safetensors")
+            assert (kitchen.codes == before["kitchen"].codes).all()
+            record = json.loads((out / "mmgrid.json").read_text())
+            assert not damaged_files(out, record.get("files", {}))
+            assert ("codes-garden.safetensors" in record.get("files", {})) == (name == "merged")
+
+
+def test_places_for_new_codes(spoken: Built, tmp_path: Path) -> None:
+    checkpoint, corpus = spoken.folder("checkpoint/semid/garden/phase2"), spoken.folder("corpus/garden")
+    pl.DataFrame({"item_id": ["x"], "title": ["A rake"]}).write_parquet(tmp_path / "new.parquet")
+    add = ("codes", "add", "--domain-dir", corpus, "--items", tmp_path / "new.parquet")
+    for out, domain_out, message in (
+        ("a", "a", "are to be two folders, of which neither lies in the other"),
+        ("a", "a/domain", "are to be two folders"),
+        ("a/model", "a", "are to be two folders"),
+        (checkpoint / "more", "a", "would lie in the checkpoint"),
+        ("a", checkpoint / "more", "would lie in the checkpoint"),
+    ):
+        answer = mmgrid(*add, checkpoint, "-o", tmp_path / out, "--domain-out", tmp_path / domain_out)
+        assert answer.code == 1
+        assert message in answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["new.parquet"]
+    assert not (checkpoint / "more").exists()
+    text = spoken.folder("checkpoint/text/garden/phase2")
+    answer = mmgrid(*add, text, "-o", tmp_path / "a", "--domain-out", tmp_path / "b")
+    assert f"{text}: has no codes of items; name a checkpoint of semid" in answer.err
 
 
 def test_a_merge_keeps_the_token_rows_of_the_evaluated_domain(spoken: Built) -> None:

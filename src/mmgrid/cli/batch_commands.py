@@ -54,7 +54,7 @@ def embed(
 
     if (items is None) == (users is None):
         raise typer.BadParameter("needs either --items or --users", param_hint="embed")
-    _check_out(out)
+    _check_out(out, users or items)
     opened = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     ready = opened.recommender.ready(opened.corpus, part=opened.part)
     if users is not None:
@@ -67,9 +67,12 @@ def embed(
     from mmgrid.cli import draw
     from mmgrid.data.readers.item_files import read_items
     from mmgrid.files import clear_disk_errors, replacing_files
+    from mmgrid.paradigms import PARADIGMS
 
     assert items is not None
-    table = embed_items(ready, read_items(items))
+    spec = PARADIGMS[ready.paradigm.name]
+    titles = spec.from_backbone or spec.reads_texts
+    table = embed_items(ready, read_items(items, titles=titles))
     with clear_disk_errors(out), replacing_files(out.absolute().parent) as work:
         table.write_parquet(work / out.name)
     if as_json:
@@ -83,7 +86,7 @@ def recommend_users(opened: Opened, users: Path, out: Path, k: int, as_json: boo
     from mmgrid.data.user_files import read_users
     from mmgrid.paradigms.many_users import recommend_users as run
 
-    _check_out(out)
+    _check_out(out, users)
     found = read_users(users)
     ready = opened.recommender.ready(opened.corpus, part=opened.part)
     with _progress() as progress:
@@ -91,21 +94,23 @@ def recommend_users(opened: Opened, users: Path, out: Path, k: int, as_json: boo
     _say(out, done, as_json)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, read: Path | None) -> None:
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: is written as parquet; name it {out.with_suffix('.parquet').name}")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name a file")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.absolute().parent}; create it")
+    if read is not None and out.exists() and read.exists() and out.samefile(read):
+        raise ValueError(f"{out}: is the file that is read; name another one to write")
 
 
 def _identity(opened: Opened) -> list[Any]:
     """What determines the answers of a model in a domain: its files and how it is used, the model that embeds texts, the
     files of the domain, and the version of mmgrid."""
     from mmgrid import __version__
+    from mmgrid.paradigms.batch_parts import stamp
     from mmgrid.paradigms.facts import FACTS_FILE, facts, source_folders
-    from mmgrid.paradigms.many_users import stamp
 
     recommender, named = opened.recommender, Path(opened.called)
     folder, about, embedder = recommender.folder, recommender.facts, recommender.embedder

@@ -52,12 +52,13 @@ def add(
     from mmgrid.data import Corpus, Items
     from mmgrid.data.readers.item_files import read_items
     from mmgrid.grid.standing.codebook import codebook_folder, item_vectors
-    from mmgrid.paradigms.semid.new_items import add_codes
+    from mmgrid.paradigms.semid.new_items import add_codes, check_has_codes
     from mmgrid.semantic_ids.vector_table import read_vectors
 
     opened = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     folder = opened.recommender.folder
-    book, corpus = codebook_folder(folder, codes), Corpus.load(opened.corpus)
+    check_has_codes(folder, opened.called)
+    book, corpus = codebook_folder(folder, codes, opened.called), Corpus.load(opened.corpus)
 
     def embed(new: Items) -> np.ndarray:
         if vectors is not None:

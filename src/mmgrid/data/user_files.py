@@ -86,7 +86,7 @@ def read_users(path: Path) -> UserFile:
 
 def _pieces(path: Path, names: list[str]) -> Iterator[Piece]:
     if tables.file_format(path) == "jsonl":
-        return json_lines.read_fields(path, names)
+        return json_lines.read_fields(path, names, optional=["history"])
     return tables.read(path, names)
 
 

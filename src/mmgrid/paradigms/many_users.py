@@ -4,10 +4,8 @@ Blocks that are done lie in `<out>.parts` until the file is complete, so that a 
 block. Memory is bounded by the blocks, the catalogue and the model.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ import torch
 
 from mmgrid.data import Histories, Items
 from mmgrid.data.user_files import UserFile
-from mmgrid.files import clear_disk_errors, write_json
-from mmgrid.machine.claim import claimed
+from mmgrid.files import clear_disk_errors
+from mmgrid.paradigms.batch_parts import BatchError, is_written, part_of, stamp, working, write_part
 from mmgrid.paradigms.recommender import Ready, ranking
 from mmgrid.paradigms.shared.embedding import Embedding
 
@@ -27,10 +25,6 @@ EMBEDDING_BLOCK = 4096  # users
 GENERATIVE_BLOCK = 256
 
 Answer = Callable[[Histories], dict[str, pl.Series]]
-
-
-class BatchError(ValueError):
-    """The batch cannot be run; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def recommend_users(
         progress: is called with the users done and those in all.
 
     Raises:
-        BatchError: another process writes this file.
+        BatchError: another process writes this file, or no item of any history is in the catalogue.
         DataError: the users' file is wrong.
         DiskFull, NotWritableError: it cannot be written.
     """
@@ -148,26 +142,32 @@ def _batch(
     total, parts = users.count(), out.with_name(f"{out.name}.parts")
     rows = pl.DataFrame({"item": ready.known.items.ids.tolist()}, schema={"item": pl.String}).with_row_index("row")
     done = unknown = without = resumed = 0
+    unmet: str | None = None
     identity = identity | {"users": stamp(users.path), "block": size}
     computing = ranking(ready.paradigm, ready.model)
-    with clear_disk_errors(out), _working(parts, out, identity), computing:
+    with clear_disk_errors(out), working(parts, out, identity), computing:
         files: list[Path] = []
         for number, block in enumerate(users.histories(size)):
-            file = parts / f"{number:06}.parquet"
+            file = part_of(parts, number)
             known, block_unknown = _rows_of(block, rows)
             lengths = known["rows"].list.len().to_numpy()
-            if file.exists():
+            if is_written(file, len(block)):
                 resumed += len(block)
             else:
                 kept = np.flatnonzero(lengths > 0)
                 found = answer(_histories(known["rows"], kept)) if len(kept) else {}
-                table = _spread(block["user_id"], kept, found, empty)
-                table.write_parquet(partial := file.with_suffix(".partial"))
-                partial.replace(file)
+                write_part(file, _spread(block["user_id"], kept, found, empty))
             files.append(file)
             done, unknown, without = done + len(block), unknown + block_unknown, without + int((lengths == 0).sum())
+            unmet = unmet or next((item for history in block["history"] for item in history), None)
             if progress is not None:
                 progress(done, total)
+        if unknown and without == done:
+            shutil.rmtree(parts)
+            raise BatchError(
+                f"{users.path}: none of its {unknown:,} items is in the catalogue: one is {unmet!r} there, and "
+                f"{rows['item'][0]!r} here; name the domain of these users, or write ids as they are written there"
+            )
         whole = parts / "whole"
         if files:
             pl.scan_parquet(files, glob=False).sink_parquet(whole)
@@ -176,31 +176,6 @@ def _batch(
         whole.replace(out)
         shutil.rmtree(parts)
     return Done(done, unknown, without, resumed)
-
-
-@contextmanager
-def _working(parts: Path, out: Path, identity: Any) -> Iterator[None]:
-    """The folder of the parts, claimed for this process, and emptied if they belong to another batch."""
-    note, identity = parts / "batch.json", json.loads(json.dumps(identity))
-    parts.mkdir(parents=True, exist_ok=True)
-    with claimed(parts) as ours:
-        if not ours:
-            raise BatchError(f"{out}: another process is writing it; wait for it, or name another file")
-        try:
-            same = json.loads(note.read_text(encoding="utf-8")) == identity
-        except (OSError, ValueError):
-            same = False
-        if not same:
-            for file in parts.iterdir():
-                file.unlink()
-            write_json(note, identity)
-        yield
-
-
-def stamp(path: Path) -> list[Any]:
-    """What tells a file from another one without reading it, as JSON: its path, size and time of modification."""
-    facts = path.stat()
-    return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
 
 
 def _rows_of(block: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:

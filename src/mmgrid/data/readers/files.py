@@ -106,13 +106,15 @@ def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], opt
     return names_of(interaction_files[0], options, items=True).title is not None
 
 
-def item_table(files: Sequence[Path], options: TableOptions) -> pl.DataFrame:
+def item_table(files: Sequence[Path], options: TableOptions, *, titles: bool = True) -> pl.DataFrame:
     """item_id, title and description of all items in some files; of several rows of an item, the first with a title.
+
+    titles: whether there must be a column of titles.
 
     Raises DataError as `read_files`.
     """
     reading = Reading("", options, Repairs(options.skip_bad_lines), None)
-    return _items(files, None, reading, required=True, mend=True)
+    return _items(files, None, reading, required=titles, mend=True)
 
 
 def _items(

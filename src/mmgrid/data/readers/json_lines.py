@@ -56,10 +56,11 @@ def read_items(
     return _pieces(path, dict.fromkeys(others, pl.String) | schema, [item], repairs or Repairs(), [item], chosen)
 
 
-def read_fields(path: Path, names: Sequence[str], repairs: Repairs | None = None) -> Iterator[Piece]:
-    """Some fields of each line, as text (a list in its JSON form), the times as numbers where they are."""
+def read_fields(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Piece]:
+    """Some fields of each line, as text (a list in its JSON form), the times as numbers where they are; null for one of
+    the optional ones that a line lacks."""
     schema = {name: pl.Int64 if name == "timestamp" else pl.String for name in names}
-    return _pieces(path, schema, list(names), repairs or Repairs())
+    return _pieces(path, schema, [name for name in names if name not in optional], Repairs())
 
 
 def _pieces(

@@ -15,15 +15,17 @@ _COMPARED = 8  # items
 _TOLERANCE = 1e-3  # of a vector's length; other machines round differently
 
 
-def codebook_folder(checkpoint: Path, given: Path | None) -> Path:
+def codebook_folder(checkpoint: Path, given: Path | None, called: object = None) -> Path:
     """The folder of a checkpoint's codebook: the given one, or the one that it was built from.
+
+    called: the checkpoint's name for an error, if it lies in a temporary folder.
 
     Raises CheckpointError if none is known.
     """
     found = given or ancestor(checkpoint, "codes")
     if found is None:
         raise CheckpointError(
-            f"{checkpoint}: the codebook of its codes is not found, since it is in no store; name its folder (--codes)"
+            f"{called or checkpoint}: the codebook of its codes is not found; name its folder (--codes)"
         )
     return found
 

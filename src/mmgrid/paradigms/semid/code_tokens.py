@@ -82,7 +82,7 @@ class CodeTokens:
 
         Raises CheckpointError if the codes are missing or belong to other token rows.
         """
-        path = folder / (entry.get("files") or [CODES_FILE])[0]
+        path = codes_file(folder, entry)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file: the checkpoint lacks the codes of its items")
         codes = ItemCodes.load(path)
@@ -97,9 +97,17 @@ class CodeTokens:
             )
         return tokens, codes
 
-    def save_codes(self, codes: ItemCodes, folder: Path) -> None:
-        """Write the codes next to the weights, with the digest that ties them to their token rows."""
-        replace(codes, digest=self.digest).save(folder)
+    def save_codes(self, codes: ItemCodes, place: Path) -> None:
+        """Write the codes next to the weights, with the digest that ties them to their token rows.
+
+        place: as of `ItemCodes.save`; a merge of several domains has a file for each.
+        """
+        replace(codes, digest=self.digest).save(place)
+
+
+def codes_file(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """The file of the codes whose block an entry of `mmgrid.json` declares."""
+    return folder / (entry.get("files") or [CODES_FILE])[0]
 
 
 def level_name(level: int) -> str:

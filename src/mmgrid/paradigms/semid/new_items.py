@@ -4,7 +4,8 @@ Only the table of codes changes: the token rows stand for codes and not for item
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import numpy as np
 import polars as pl
 
 from mmgrid.data import Corpus, Items
-from mmgrid.files import clear_disk_errors, replacing_folder, sha256_file
-from mmgrid.paradigms.facts import CheckpointError, facts
-from mmgrid.paradigms.semid.code_tokens import CodeTokens, entry_of, token_digest
+from mmgrid.families import expand
+from mmgrid.files import clear_disk_errors, digest_file, replacing_folder, sha256_file, write_json
+from mmgrid.merging.models.family.place import family_of
+from mmgrid.merging.output.own_files import OWN_KIND
+from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
+from mmgrid.paradigms.semid.code_tokens import CodeTokens, codes_file, entry_of, token_digest
 from mmgrid.semantic_ids.codebook_files import ARRAYS_FILE
 from mmgrid.semantic_ids.collisions import resolve_collisions, shares_code
-from mmgrid.semantic_ids.item_codes import ItemCodes
 from mmgrid.semantic_ids.quantiser import load_codebook
 
 _OF_THE_CELL = ("record.json", "log.txt")  # they describe the checkpoint as it was built
@@ -52,7 +55,7 @@ def add_codes(
     """Write a checkpoint that knows new items, and the domain with them.
 
     Args:
-        checkpoint: the folder of a semid checkpoint.
+        checkpoint: the folder of a semid checkpoint, or of one that is part of a family; a plain one is written.
         corpus: the domain as the checkpoint knows it.
         new: the new items; those that have a code already keep code and texts.
         codebook_folder: holds the codebook of the checkpoint's codes.
@@ -63,15 +66,12 @@ def add_codes(
     Raises:
         CheckpointError: it is no semid checkpoint, or the codebook or the corpus is not the one of its codes.
         FileExistsError: `out` or `domain_out` is there already.
-        ValueError: the vectors do not fit the codebook.
+        ValueError: the vectors do not fit the codebook, or one of the folders would lie in another.
     """
-    for folder in (out, domain_out):
-        if folder.exists():
-            raise FileExistsError(f"{folder}: exists already; name a new folder")
-    table = facts(checkpoint).get("blocks")
-    if not table:
-        raise CheckpointError(f"{checkpoint}: has no codes of items; name a checkpoint of semid")
-    tokens, codes = CodeTokens.load(checkpoint, entry_of(table["rows"], part, checkpoint))
+    _check_places(checkpoint, out, domain_out)
+    check_has_codes(checkpoint)
+    entry = entry_of(facts(checkpoint)["blocks"]["rows"], part, checkpoint)
+    tokens, codes = CodeTokens.load(checkpoint, entry)
     known = corpus.catalogue
     if len(codes) != len(known):
         raise CheckpointError(
@@ -97,7 +97,10 @@ def add_codes(
     )
     rows = np.array([code_of[item] for item in grown.catalogue.ids.tolist()], np.int32)
     every = replace(codes, codes=rows)
-    _write(checkpoint, every, tokens, out, grown, domain_out)
+    with _grown(checkpoint, out, grown, domain_out) as work:
+        file = codes_file(work, entry)
+        tokens.save_codes(every, file)
+        _record(work, file)
     shares = shares_code(np.concatenate([final, taken]), codes.codes_per_level)[: len(final)]
     return AddedCodes(
         len(grown.catalogue),
@@ -106,6 +109,25 @@ def add_codes(
         int((encoded != final).any(axis=1).sum()),
         int(shares.sum()),
     )
+
+
+def check_has_codes(checkpoint: Path, called: object = None) -> None:
+    """Raise CheckpointError if a folder is no checkpoint with codes of items. called: its name for the error."""
+    if not facts(checkpoint).get("blocks"):
+        raise CheckpointError(f"{called or checkpoint}: has no codes of items; name a checkpoint of semid")
+
+
+def _check_places(checkpoint: Path, out: Path, domain_out: Path) -> None:
+    for folder in (out, domain_out):
+        if folder.exists():
+            raise FileExistsError(f"{folder}: exists already; name a new folder")
+        if checkpoint.resolve() in folder.resolve().parents:
+            raise ValueError(f"{folder}: would lie in the checkpoint {checkpoint}; name a folder elsewhere")
+    one, other = out.resolve(), domain_out.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise ValueError(
+            f"{out} and {domain_out}: are to be two folders, of which neither lies in the other; name one of them otherwise"
+        )
 
 
 def _taken(items: Items, rows: np.ndarray) -> Items:
@@ -125,11 +147,26 @@ def _check_codebook(folder: Path, tokens: CodeTokens, checkpoint: Path) -> None:
         )
 
 
-def _write(checkpoint: Path, codes: ItemCodes, tokens: CodeTokens, out: Path, corpus: Corpus, domain_out: Path) -> None:
+@contextmanager
+def _grown(checkpoint: Path, out: Path, corpus: Corpus, domain_out: Path) -> Iterator[Path]:
+    """The plain checkpoint in a folder of its own, to be changed; it then appears with the domain beside it, or neither does."""
     for folder in (out, domain_out):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with clear_disk_errors(out), replacing_folder(out) as work:
-        shutil.copytree(checkpoint, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OF_THE_CELL))
-        tokens.save_codes(codes, work)
+        mode = work.stat().st_mode  # not that of the checkpoint, which may be a temporary folder
+        if family_of(checkpoint) is None:
+            shutil.copytree(checkpoint, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OF_THE_CELL))
+        else:  # its weights are elsewhere
+            expand(checkpoint, work)
+        work.chmod(mode)
+        yield work
         with clear_disk_errors(domain_out), replacing_folder(domain_out) as domain:
             corpus.save(domain)
+
+
+def _record(folder: Path, file: Path) -> None:
+    """Tell a merge's record, which holds digests of its files, of the one that is another now."""
+    declared = facts(folder)
+    if file.name in declared.get("files", {}):
+        declared["files"][file.name] = {OWN_KIND: digest_file(file, OWN_KIND), "bytes": file.stat().st_size}
+        write_json(folder / FACTS_FILE, declared)
