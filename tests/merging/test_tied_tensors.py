@@ -328,3 +328,51 @@ def test_an_adapter_of_conv1d_layers_whose_setting_peft_has_unset(tmp_path: Path
     torch.testing.assert_close(
         loaded(tmp_path / "out")[f"{wide}.weight"], loaded(base)[f"{wide}.weight"] + (up @ down).T
     )
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_rows_of_tied_embeddings_are_the_heads_too(twice: bool, tmp_path: Path) -> None:
+    """Also where LoRA on the head unties it: PEFT adds B A to the head with these rows."""
+    base = _tied(tmp_path / "base", 0, twice=twice)
+    rows, before = torch.randn(2, HIDDEN), loaded(base)[EMBEDDINGS]
+    own = {"model.embed_tokens.token_adapter.trainable_tokens_delta": rows}
+    adapter = _adapter(tmp_path / "rows", base, own, trainable_token_indices=[3, 7])
+    merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    expected = before.clone()
+    expected[[3, 7]] = rows
+    assert HEAD not in loaded(tmp_path / "out")
+    assert torch.equal(loaded(tmp_path / "out")[EMBEDDINGS], expected)
+    factors = {"lm_head.lora_A.weight": torch.randn(2, HIDDEN), "lm_head.lora_B.weight": torch.randn(TOKENS, 2)}
+    adapter = _adapter(tmp_path / "both", base, own | factors, trainable_token_indices=[3, 7])
+    merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out2")
+    merged = loaded(tmp_path / "out2")
+    assert torch.equal(merged[EMBEDDINGS], expected)
+    torch.testing.assert_close(
+        merged[HEAD], expected + factors["lm_head.lora_B.weight"] @ factors["lm_head.lora_A.weight"]
+    )
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_rows_of_a_tied_head_alone_leave_the_embeddings(twice: bool, tmp_path: Path) -> None:
+    base = _tied(tmp_path / "base", 0, twice=twice)
+    own = {"lm_head.token_adapter.trainable_tokens_delta": torch.randn(2, HIDDEN)}
+    adapter = _adapter(tmp_path / "adapter", base, own, trainable_token_indices={"lm_head": [3, 7]})
+    merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    merged, before = loaded(tmp_path / "out"), loaded(base)[EMBEDDINGS]
+    assert torch.equal(merged[EMBEDDINGS], before)
+    before[[3, 7]] = next(iter(own.values()))
+    assert torch.equal(merged[HEAD], before)
+    assert _config(tmp_path / "out")["tie_word_embeddings"] is False
+
+
+def test_parameters_that_are_targets_are_not_turned(tmp_path: Path) -> None:
+    """PEFT's `target_parameters` take a Conv1D layer's matrix as it is stored."""
+    base = tiny_llama(tmp_path / "base", 0, layers=1)
+    _write(base, loaded(base), model_type="gpt2")
+    gate = "model.layers.0.mlp.gate_proj"
+    rows, columns = loaded(base)[f"{gate}.weight"].shape
+    factors = {f"{gate}.lora_A.weight": torch.randn(2, columns), f"{gate}.lora_B.weight": torch.randn(rows, 2)}
+    adapter = _adapter(tmp_path / "adapter", base, factors, target_parameters=["gate_proj.weight"])
+    merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+    change = factors[f"{gate}.lora_B.weight"] @ factors[f"{gate}.lora_A.weight"]
+    torch.testing.assert_close(loaded(tmp_path / "out")[f"{gate}.weight"], loaded(base)[f"{gate}.weight"] + change)

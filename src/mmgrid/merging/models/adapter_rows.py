@@ -63,8 +63,8 @@ def adapter_rows(
     """
     found = {}
     for stored in filter(is_rows, adapter):
-        module = stored.removeprefix(prefix).removesuffix(ROWS_SUFFIX)
-        table = f"{module}.weight"
+        table = table_of(stored.removeprefix(prefix))
+        module = table.removesuffix(".weight")
         rows = AdapterRows(stored, np.asarray(_places(settings, called.get(module, module)), np.int64))
         problem = "is not in it"
         if table in model:
@@ -80,6 +80,11 @@ def adapter_rows(
 def is_rows(name: str) -> bool:
     """Whether a tensor of an adapter has this meaning."""
     return name.endswith(ROWS_SUFFIX)
+
+
+def table_of(name: str) -> str:
+    """The table that such a tensor, its name without prefix, has rows of."""
+    return f"{name.removesuffix(ROWS_SUFFIX)}.weight"
 
 
 def _places(settings: Mapping[str, Any], module: str) -> Sequence[int]:

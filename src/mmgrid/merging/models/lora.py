@@ -19,7 +19,7 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import is_float, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX, FACTOR, WRAPPED, with_names_of
-from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows
+from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows, table_of
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
 from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.declaration import MMGRID_FILE
@@ -30,7 +30,7 @@ from mmgrid.merging.models.settings import CONFIG_FILE, CONV1D_TYPES, settings_o
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.stamps import check_stamp, stamp_of
 from mmgrid.merging.models.tensors import TensorFolder, TensorInfo
-from mmgrid.merging.models.ties import implied
+from mmgrid.merging.models.ties import implied, stored_twice
 from mmgrid.merging.models.token_tensors import holds_vocabulary, parts_of_shared
 from mmgrid.merging.models.view import SourceView
 
@@ -83,11 +83,11 @@ class LoraFolder(Closing):
         self._of_conv1d = settings_of(self._model.companions).get("model_type") in CONV1D_TYPES
         self._own = [path / ADAPTER_CONFIG, file]
         self._own_stamps = [stamp_of(each) for each in self._own]
-        self._untie()
+        untied = self._untie()
         self._replaced: dict[str, str] = {}
         self._changed: dict[str, _LowRankUpdate] = {}
         self._rows = adapter_rows(self._adapter, self._model, self._settings, ADAPTER_PREFIX, self._called)
-        self._match()
+        self._match(untied)
         self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._holding = threading.Lock()
 
@@ -123,9 +123,7 @@ class LoraFolder(Closing):
     def info(self, name: str) -> TensorInfo:
         """Type and shape of a tensor, without reading it."""
         info = self._model.info(name)
-        if name in self._rows:
-            return TensorInfo("float32", self._rows[name].shape(info), native=info.native or info.dtype)
-        if name in self._changed:
+        if name in self._changed or name in self._rows:
             return TensorInfo("float32", self._before_update(name).shape, native=info.native or info.dtype)
         if name in self._replaced:
             own = self._before_update(name)
@@ -134,16 +132,21 @@ class LoraFolder(Closing):
 
     def _before_update(self, name: str) -> TensorInfo:
         """Type and shape of a tensor without B A: the adapter's own one, or the model's."""
+        if name in self._rows:
+            info = self._model.info(name)
+            return TensorInfo("float32", self._rows[name].shape(info))
         own = self._replaced.get(name)
         return self._model.info(name) if own is None else self._adapter.info(own)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Elements [start, stop) of a tensor in row-major order, stored as in `floats.STORAGE`."""
+        info = self._before_update(name)
         if name in self._rows:
-            return self._rows[name].read(self._model, self._adapter, name, start, stop)
-        own = self._replaced.get(name)
-        held, called = (self._model, name) if own is None else (self._adapter, own)
-        stored, info = held.read(called, start, stop), held.info(called)
+            stored = self._rows[name].read(self._model, self._adapter, name, start, stop)
+        elif name in self._replaced:
+            stored = self._adapter.read(self._replaced[name], start, stop)
+        else:
+            stored = self._model.read(name, start, stop)
         if name not in self._changed:
             return stored
         result = take(stop - start)
@@ -217,15 +220,21 @@ class LoraFolder(Closing):
                 "stage3_gather_16bit_weights_on_model_save), and save the adapter again"
             )
 
-    def _untie(self) -> None:
+    def _untie(self) -> dict[str, str]:
         """Show a tied head beside the embeddings if the adapter changes one of them: PEFT leaves the other as it was.
 
-        Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied.
+        Where the adapter resizes the vocabulary, the head has grown with the embeddings, and stays tied. Rows of the
+        embeddings are the head's, too; rows of the head are not those of the embeddings.
+
+        Returns:
+            A tied head that this model shows → its embeddings, of which the adapter has rows.
         """
         own = {name: WRAPPED.sub("", name.removeprefix(ADAPTER_PREFIX)) for name in self._adapter}
-        own = {name: plain for name, plain in own.items() if not is_rows(name)}  # PEFT ties a head to them, too
+        tables = {table_of(plain) for name, plain in own.items() if is_rows(name)}
+        own = {name: plain for name, plain in own.items() if not is_rows(name)}
         self._check_shared(set(own.values()))
         plain = {f"{match['module']}.weight" if (match := FACTOR.match(name)) else name for name in own.values()}
+        plain |= {table for table in tables if table not in self._model}
         rows = {name: self._adapter.info(stored).shape[:1] for stored, name in own.items()}
         copies = {
             twin: first
@@ -235,6 +244,8 @@ class LoraFolder(Closing):
         }
         if copies:
             self._model = SourceView(self._model, copies=copies)
+        stored = stored_twice(self._model) if tables else {}
+        return {head: first for head, first in {**stored, **copies}.items() if first in tables}
 
     def _check_shared(self, own: set[str]) -> None:
         """Check that embeddings that encoder and decoder share are not changed in one place only.
@@ -255,8 +266,12 @@ class LoraFolder(Closing):
                     "or train all three"
                 )
 
-    def _match(self) -> None:
-        """Find the updates of the model's tensors, and the adapter's tensors that replace others."""
+    def _match(self, untied: Mapping[str, str]) -> None:
+        """Find the updates of the model's tensors, and the adapter's tensors that replace others.
+
+        Args:
+            untied: tied head that the model shows → its embeddings, of which the adapter has rows.
+        """
         factors: dict[str, dict[str, str]] = {}
         for name in (name for name in self._adapter if not is_rows(name)):
             own = name.removeprefix(ADAPTER_PREFIX)
@@ -282,9 +297,12 @@ class LoraFolder(Closing):
             resized = one_length and own in tokens and shape[1:] == there.shape[1:]
             if not resized:
                 self._check_shape(own, shape, there)
-        self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
-        if twice := self._rows.keys() & {*self._changed, *self._replaced}:
+        changed = {f"{module}.weight" for module in factors}
+        if twice := self._rows.keys() & {*changed, *self._replaced}:
             raise MergeError(f"{self.path}: changes {min(twice)} in two ways. {instead(self.path)}")
+        own = {*self._rows, *self._replaced}
+        self._rows |= {head: self._rows[first] for head, first in untied.items() if head not in own}
+        self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
 
     def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
         embedding = "lora_embedding_A" in found
@@ -311,7 +329,9 @@ class LoraFolder(Closing):
             )
         # Only Conv1D layers store [in, out]. PEFT ignores the setting for others, such as the head, and unsets it then.
         turned = self._settings.get("fan_in_fan_out") or self._of_conv1d
-        transposed = embedding or (bool(turned) and not holds_vocabulary(tensor))
+        told = self._settings.get("target_parameters") or ()  # in these, rows are what goes out
+        as_parameter = any(f".{tensor}".endswith(f".{one}") for one in told)
+        transposed = embedding or (bool(turned) and not holds_vocabulary(tensor) and not as_parameter)
         shape = (up.shape[0], down.shape[1])
         shape = shape[::-1] if transposed else shape
         there = self._before_update(tensor)

@@ -29,6 +29,7 @@ _PREFIXES = (
 _MOVED = (
     ("language_model.model.", "model.language_model."),
     ("language_model.lm_head.", "lm_head."),
+    ("embed_out.", "lm_head."),
     ("vision_tower.", "model.vision_tower."),
     ("vision_tower.vision_model.", "model.vision_tower."),
     ("multi_modal_projector.", "model.multi_modal_projector."),

@@ -164,6 +164,14 @@ def implied(model: Source, named: Collection[str] = ()) -> dict[str, str]:
     return pairs if pairs and embeddings_tied(settings) else {}
 
 
+def stored_twice(model: Source) -> dict[str, str]:
+    """Of one model: head that its config ties, and that it stores nevertheless → the embeddings with the same bytes."""
+    if not embeddings_tied(settings_of(model.companions)):
+        return {}
+    pairs = {twin: first for twin, first in tied_pairs(model).items() if _is_head(twin, first)}
+    return {twin: first for twin, first in pairs.items() if not _untied(model, first, twin)}
+
+
 def _is_head(twin: str, first: str) -> bool:
     """Whether the config says if two tensors are tied; parts of an encoder-decoder share embeddings in any case."""
     return not shares_embeddings(twin, {first}) and not twin.endswith(".bias")
