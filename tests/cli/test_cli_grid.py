@@ -82,6 +82,9 @@ def test_a_plan_does_not_count_an_unknown_cost_as_zero(built: Built, tmp_path: P
     arguments = ("plan", built.file, "--store", tmp_path / "runs", "--only", "evaluation/sasrec/garden/p*")
     costs = [cell["seconds"] for cell in mmgrid(*arguments, "--json").json]
     assert costs == [1.0] + [None] * 6
+    assert "\nMemory: its sizes are unknown until their corpus is built\n" in mmgrid(*arguments, "--memory").out
+    none = mmgrid(*arguments[:-1], "corpus/garden", "--memory").out
+    assert "\nMemory: its sizes are of trainings, and there are none\n" in none
     assert mmgrid(*arguments).out.endswith(
         "7 cells to build: at least 1 s of work on one core; the cost of 6 of them is unknown until their corpus is built\n"
     )

@@ -17,11 +17,15 @@ from transformers import AutoModelForCausalLM
 
 from kits.small import make_backbone, make_item_codes, make_tokenizer, semb_recipe, semid_recipe, text_recipe
 from mmgrid.backbone.load import load_model, load_tokenizer
+from mmgrid.backbone.shape import Shape
+from mmgrid.cards import read_json
 from mmgrid.merging import merge_state_dicts
 from mmgrid.merging.models.sources import open_source
 from mmgrid.paradigms.semb.paradigm import Semb
+from mmgrid.paradigms.semb.work import weights as of_both_towers
 from mmgrid.paradigms.semid.paradigm import Semid
 from mmgrid.paradigms.text.paradigm import Text
+from mmgrid.paradigms.work import defaults, trained_weights
 from mmgrid.testing.data import PHASE, make_histories, make_items, same_weights
 from mmgrid.testing.paradigm import Interruption
 from mmgrid.training.fit import TrainingError, fit
@@ -253,3 +257,15 @@ def test_without_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(TrainingError, match=r'pip install "mmgrid\[lora\]"'):
         begun("text", base)
+
+
+@pytest.mark.parametrize("lora", [LORA, Lora(rank=5, targets=("q_proj", "layers.0.mlp.up_proj"))], ids=["all", "some"])
+@pytest.mark.parametrize("name", ["text", "semb"])
+def test_plans_know_how_many_weights_an_adapter_has(name: str, lora: Lora, tmp_path: Path) -> None:
+    base = make_base(name, tmp_path / "base")
+    shape = Shape.of_config(read_json(tmp_path / "backbone" / "config.json"))
+    values = defaults(type(RECIPES[name]), {"lora": lora.model_dump(mode="json")})
+    weights = of_both_towers(shape) if name == "semb" else float(shape.weights)
+    _, model = begun(name, base, lora)
+    assert trained_weights(values, weights, shape) == pytest.approx(trained_parameters(model), abs=WIDTH + 1)
+    assert trained_weights(defaults(None, {"lora": None}), weights, shape) == weights

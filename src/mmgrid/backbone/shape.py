@@ -53,10 +53,23 @@ class Shape:
             raise ValueError(f"this config.json is of no decoder with {error}") from None
 
     @property
+    def linear_layers(self) -> Mapping[str, tuple[int, int]]:
+        """The linear layers of one layer: name → numbers of what goes in and out."""
+        queries, keys = self.heads * self.head_width, self.key_value_heads * self.head_width
+        return {
+            "self_attn.q_proj": (self.hidden, queries),
+            "self_attn.k_proj": (self.hidden, keys),
+            "self_attn.v_proj": (self.hidden, keys),
+            "self_attn.o_proj": (queries, self.hidden),
+            "mlp.gate_proj": (self.hidden, self.intermediate),
+            "mlp.up_proj": (self.hidden, self.intermediate),
+            "mlp.down_proj": (self.intermediate, self.hidden),
+        }
+
+    @property
     def layer_matrices(self) -> int:
         """Weights of one layer's matrices."""
-        queries, keys = self.heads * self.head_width, self.key_value_heads * self.head_width
-        return self.hidden * (2 * queries + 2 * keys + 3 * self.intermediate)
+        return sum(inward * outward for inward, outward in self.linear_layers.values())
 
     @property
     def layer_weights(self) -> int:

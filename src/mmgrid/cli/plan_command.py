@@ -75,7 +75,7 @@ def plan(
     if session.absent:
         draw.say(f"No data here of {', '.join(session.absent)}: their sizes are what the grid file expects")
     if memory:
-        _print_memory(held)
+        _print_memory(held, sum(cell.kind == "checkpoint" for cell in cells))
     _print_sum(costs, known, gpu, devices, jobs)
     if gpu is not None and gpu_rate() is None:
         draw.say(
@@ -178,8 +178,13 @@ def _lines(cells: "Sequence[Cell]") -> "dict[str, list[Cell]]":
     return {f"{name}: {len(group)} points" if group[0].family else name: group for name, group in lines.items()}
 
 
-def _print_memory(held: "Mapping[Cell, Memory]") -> None:
+def _print_memory(held: "Mapping[Cell, Memory]", trainings: int) -> None:
     from mmgrid.cli import draw
+
+    if not held:
+        why = "are unknown until their corpus is built" if trainings else "are of trainings, and there are none"
+        draw.say(f"Memory: its sizes {why}")
+        return
 
     parts = ("weights", "gradients", "optimizer", "activations", "total")
     rows = [("/".join(cell.key), *(size(getattr(found, part)) for part in parts)) for cell, found in held.items()]

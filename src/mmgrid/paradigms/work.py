@@ -15,13 +15,13 @@ from pydantic import BaseModel
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.machine.rates import Rate
+from mmgrid.training.recipe import ALL_LINEAR, Lora
 
 CALLS_PER_LAYER = 110.0  # operations of a layer in a training step: forward, backward and optimizer
 STEP_SECONDS = 3e-3  # of the training loop itself
 EXAMPLE_SECONDS = 1e-4  # to draw an example and put it into a batch
 UPDATE_BYTES = 32.0  # read and written per weight by AdamW: weight, gradient and two moments, in float32
 WEIGHT_BYTES = 4.0  # of a weight in float32
-ADAPTER_SHARE = 0.02  # of a model's weights that a LoRA adapter has, about
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def training(
     layers: float,
     weights: float,
     recomputed: bool = False,
+    shape: Shape | None = None,
 ) -> Work:
     """A whole training.
 
@@ -73,18 +74,41 @@ def training(
         layers: through which a step goes.
         weights: of the model.
         recomputed: whether activations are computed again in the backward pass.
+        shape: of the backbone, if there is one.
     """
     least = getattr(values, "least_steps", 0) or 0
     least = least if isinstance(least, int) else 0
     steps = max(examples * values.epochs / values.batch_size, least, 1.0)
     passes = (3.0 if getattr(values, "lora", None) is None else 2.0) + recomputed
-    trained = weights if getattr(values, "lora", None) is None else ADAPTER_SHARE * weights
+    trained = trained_weights(values, weights, shape)
     return Work(
         flops=steps * values.batch_size * flops * passes,
         bytes=steps * trained * UPDATE_BYTES,
         calls=steps * values.accumulation * layers * CALLS_PER_LAYER,
         seconds=steps * (STEP_SECONDS + values.batch_size * EXAMPLE_SECONDS),
         precision=values.precision,
+    )
+
+
+def trained_weights(values: Any, weights: float, shape: Shape | None) -> float:
+    """The number of weights that a training changes: all of them, or those of its LoRA adapter.
+
+    Args:
+        weights: of the model, with all of its towers.
+        shape: of the backbone, whose layers all towers have.
+    """
+    given = getattr(values, "lora", None)
+    if given is None or shape is None:
+        return weights
+    lora = Lora.model_validate(given)
+    every = lora.targets == (ALL_LINEAR,)
+    tables = shape.weights - shape.body_weights if weights == shape.weights else shape.table_weights
+    layers = round((weights - tables) / shape.layer_weights)
+    return lora.rank * sum(
+        float(inward + outward)
+        for layer in (*range(shape.layers), *range(layers - shape.layers))  # those of a second tower begin anew
+        for name, (inward, outward) in shape.linear_layers.items()
+        if every or any(f".layers.{layer}.{name}".endswith(f".{target}") for target in lora.targets)
     )
 
 

@@ -5,7 +5,7 @@ from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.grid.cells.stored import EXACT
 from mmgrid.grid.costs.known import Known, backbone_of, training_of
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.paradigms.work import ADAPTER_SHARE, WEIGHT_BYTES, defaults
+from mmgrid.paradigms.work import WEIGHT_BYTES, defaults, trained_weights
 
 INTERACTION_BYTES = 12.0  # in a prepared domain, compressed
 USER_BYTES = 24.0  # of an evaluation
@@ -54,7 +54,7 @@ def _of_model(cell: Cell, known: Known) -> float | None:
     if EXACT in cell.upstream:
         return weights * cell.recipe["part"]["bits"] / 8 + TOKENIZER_BYTES
     if cell.kind == "checkpoint" and values.lora is not None:
-        return weights * ADAPTER_SHARE * WEIGHT_BYTES + TOKENIZER_BYTES
+        return trained_weights(values, weights, shape) * WEIGHT_BYTES + TOKENIZER_BYTES
     return weights * WEIGHT_BYTES + (TOKENIZER_BYTES if spec.from_backbone else 0.0)
 
 

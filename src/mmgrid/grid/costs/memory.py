@@ -9,7 +9,7 @@ from mmgrid.grid.cells.computing import computes
 from mmgrid.grid.cells.evaluations import BASELINE
 from mmgrid.grid.costs.known import Known, backbone_of, training_of
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.paradigms.work import ADAPTER_SHARE, WEIGHT_BYTES, defaults
+from mmgrid.paradigms.work import WEIGHT_BYTES, defaults, trained_weights
 
 _MOMENTS = 2  # of a weight that AdamW keeps
 CONTEXT = 0.6e9  # of a process on a GPU, and what its allocator cannot use
@@ -45,7 +45,7 @@ def memory_of(cell: Cell, known: Known) -> Memory | None:
         return Memory(weights * WEIGHT_BYTES)
     from mmgrid.paradigms.shared.batch_bytes import peak_bytes
 
-    updated = weights if values.lora is None else ADAPTER_SHARE * weights
+    updated = trained_weights(values, weights, shape)
     width = 2.0 if values.precision == "bf16-weights" else WEIGHT_BYTES
     moments = _MOMENTS * (1.0 if values.optimizer == "adamw_8bit" else width)
     batch: Any = spec.batch(values, cell.recipe["phase"], counts[0], shape).share(trained.processes)

@@ -60,6 +60,7 @@ def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recompu
         flops=flops,
         layers=shape.layers + USER_LAYERS,
         weights=weights(shape),
+        shape=shape,
         recomputed=recomputed or values.rows_at_once is not None or parts(values) > 1,
     )
 

@@ -53,6 +53,7 @@ def training_work(values: Any, phase: str, counts: Counts, shape: Shape, recompu
         flops=flops / total,
         layers=shape.layers,
         weights=shape.weights,
+        shape=shape,
         recomputed=recomputed,
     )
 
