@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kits.processes import kill, start, until
-from kits.tiny_grid import Built, bytes_below, mmgrid, named
+from kits.tiny_grid import TEXT, Built, bytes_below, mmgrid, named, write_grid
 from mmgrid.grid.cells.cell import STEP_VERSIONS
 from mmgrid.paradigms.sasrec.spec import SPEC as SASREC
 
@@ -248,6 +248,19 @@ def test_why_a_cell_is_built_again(built: Built) -> None:
     }
     nested = mmgrid("why", built.file, "corpus/garden", *store, "--set", "data.synthetic.domains.garden.drift=0.9").out
     assert nested == "world.drift: 0.3 when it was built, 0.9 now\n"
+
+
+def test_why_finds_a_cell_under_its_old_name(built: Built, tmp_path: Path) -> None:
+    """A merge is the same whatever it is called; an evaluation, too, whose recipe has the name."""
+    named = '[[merges]]\nname = "{}"\nparadigms = ["semb"]\nkeep = true\nevaluate_on = ["garden"]\n'
+    grown = built.grown(tmp_path, TEXT + named.format("old"))
+    write_grid(tmp_path, TEXT + named.format("new"))
+    for before, now in (("merge/semb/old", "merge/semb/new"), ("evaluation/semb/garden/old",) * 2):
+        now = now.replace("/old", "/new")
+        assert mmgrid("why", grown.file, now).out == (
+            f"{now} has never been built in this store under this name; {before} is the same, and with that name nothing "
+            "has to be built\n"
+        )
 
 
 def test_why_for_a_raised_step_version(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:

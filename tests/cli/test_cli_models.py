@@ -201,6 +201,22 @@ def test_recommending_with_a_merge_that_is_not_written(
     assert unwritten.equals(written)
 
 
+def test_the_data_of_a_folder_are_those_of_the_grid(built: Built, tmp_path: Path) -> None:
+    """With `--grid`, the domain that a folder or a recipe was trained on, or `--domain`, is one of the grid."""
+    one, other = (built.folder(f"checkpoint/semb/{domain}/phase2") for domain in ("garden", "kitchen"))
+    (tmp_path / "r.yml").write_text(
+        f"method: linear\nsources: [{{name: garden, path: {one}}}, {{name: kitchen, path: {other}}}]\n"
+    )
+    grid = ("--grid", built.file, "--store", built.root, "--json")
+    kitchen = ("--domain-dir", built.folder("corpus/kitchen"), "--json")
+    assert mmgrid("evaluate", other, *grid).json == mmgrid("evaluate", other, *kitchen).json
+    merged = mmgrid("evaluate", tmp_path / "r.yml", "--domain", "kitchen", *grid)
+    assert _rows(merged.json) == _rows(mmgrid("evaluate", tmp_path / "r.yml", *kitchen).json)
+    undecided = mmgrid("evaluate", tmp_path / "r.yml", *grid)
+    assert undecided.code == 2
+    assert "is a merge of garden and kitchen; choose one" in undecided.err
+
+
 def test_batches_that_cannot_be_run(built: Built, corpus: Path, tmp_path: Path) -> None:
     model = (built.folder("checkpoint/sasrec/garden/phase2"), "--domain-dir", corpus)
     (tmp_path / "u.csv").write_text("user,item\na,b\n")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kits.tiny_grid import STUDIED, Built, mmgrid, named, planned
+from kits.tiny_grid import SPOKEN, STUDIED, Built, mmgrid, named, planned
 from mmgrid.evaluation import per_user
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell
@@ -121,6 +121,20 @@ def test_a_merge_starts_from_another_merge(merged: Built) -> None:
         delta = 0.5 * (garden[name] - base) + 0.25 * (attic[name] - base) + 0.25 * (kitchen[name] - base)
         torch.testing.assert_close(tensor, base + 0.5 * delta, rtol=0, atol=1e-6)
         assert tensor.equal(kept[name])
+
+
+def test_token_rows_by_other_names_are_a_merge_for_each_domain(tmp_path: Path) -> None:
+    """Garden has the rows of the source `garden`, kitchen those of `kitchen/t1`; what is learned, is so for both."""
+    spoken = SPOKEN[: SPOKEN.index("[[studies]]")]
+    entry = 'sources = ["garden", "kitchen/phase1"]\nparadigms = ["semid"]\nkeep = true\n'
+    text = f"{spoken}[[merges]]\nname = 'plain'\n{entry}[[merges]]\nname = 'learned'\n{entry}learn = {{ by = 'mergerec' }}\n"
+    upon = '[[merges]]\nname = "upon"\nmethod = "task_arithmetic"\nbase = "plain"\nparadigms = ["semid"]\nkeep = true\n'
+    names = {cell.name for cell in planned(tmp_path, text=text + upon) if cell.kind in ("merge", "learned")}
+    kept = {f"merge/semid/{name}/{domain}" for name in ("plain", "learned", "upon") for domain in ("garden", "kitchen")}
+    assert names == {*kept, "learned/semid/learned"}
+    same = text.replace('"kitchen/phase1"', '"kitchen"')
+    names = {cell.name for cell in planned(tmp_path, text=same) if cell.kind == "merge"}
+    assert names == {"merge/semid/plain", "merge/semid/learned"}
 
 
 def test_a_scale_for_each_tower_across_time(merged: Built) -> None:

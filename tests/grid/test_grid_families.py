@@ -20,6 +20,7 @@ from mmgrid.grid.builders import build_cell
 from mmgrid.grid.builders.models import evaluated_model
 from mmgrid.grid.cells.cell import Cell, with_upstream
 from mmgrid.grid.file.load import GridError
+from mmgrid.merging import MergeError
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.runners import run_local
 from reporting.page_data import data_set, plain, read_payload
@@ -131,6 +132,29 @@ def test_an_exact_chain_ranks_as_the_checkpoints_do(grown: Built) -> None:
             for name in ("time", "phase2")
         )
         assert one.equals(other)
+
+
+def test_every_phase_of_a_chain_can_be_opened(grown: Built) -> None:
+    name, ids = "family/semb/time/garden", pl.read_parquet(grown.folder("corpus/garden") / "items.parquet")["item_id"]
+
+    def found(model: str, domain: str | None = None) -> Any:
+        opened = open_checkpoint(model, domain=domain, grid=grown.file, store=grown.root)
+        return opened.recommend([ids[:3].to_list()], grown.folder("corpus/garden"), 5)
+
+    for phase in ("pretrain", "phase1", "phase2"):
+        assert found(name, phase) == found(f"checkpoint/semb/garden/{phase}")
+    assert found(name) == found(name, "garden") == found(name, "phase2")
+    with pytest.raises(MergeError, match="has no domain 'kitchen'; it has pretrain, phase1, phase2"):
+        found(name, "kitchen")
+    options = ("--grid", grown.file, "--store", grown.root, "--json")
+    answer = mmgrid("evaluate", name, "--domain", "phase1", *options)
+    assert answer.json == mmgrid("evaluate", "checkpoint/semb/garden/phase1", *options).json
+
+
+def test_a_cell_that_is_no_family_has_no_domain_to_choose(grown: Built) -> None:
+    for name in ("checkpoint/semb/garden/phase2", "merge/semb/two"):
+        with pytest.raises(GridError, match=f"{name}: is no family, so it has no domain to choose"):
+            open_checkpoint(name, domain="kitchen", grid=grown.file, store=grown.root)
 
 
 def test_the_average_is_shared_unless_something_else_is_named(grown: Built) -> None:

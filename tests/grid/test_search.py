@@ -120,6 +120,20 @@ def test_what_cannot_be_searched_is_named(session: GridStore) -> None:
     refused("there is no source attic", Range("weights.attic", 0, 1), error=GridError)
     refused("unknown option 'density'", Range("options.density", 0.1, 1), error=GridError)
     refused("not a metric", SCALE, metric="accuracy", error=ValueError)
+    refused("scale: has two ranges", SCALE, Range("weights.garden", 0, 1), Range("scale", 0, 1))
+    refused("layers: semb has no tower usr; it has item and user", Range("layers.usr/0.scale", 0, 1), error=GridError)
+
+
+def test_a_learned_merge_is_not_searched(session: GridStore) -> None:
+    session = GridStore.open(session.grid.file, session.store.root, ["merges[1]={name='l', learn={by='mergerec'}}"])
+    with pytest.raises(SearchError, match="l: its numbers are learned by mergerec; search a merge without `learn`"):
+        MergeSearch(session, "l", [SCALE])
+
+
+def test_ranges_may_come_in_any_order(session: GridStore) -> None:
+    ranges = [SCALE, Range("weights.kitchen", 0.0, 1.0)]
+    one, other = MergeSearch(session, "shared", ranges), MergeSearch(session, "shared", ranges[::-1])
+    assert one.folder == other.folder
 
 
 def test_who_was_suspended_leaves_the_search_to_who_went_on(
@@ -153,6 +167,9 @@ def test_sources_must_be_built(session: GridStore) -> None:
         ("options.density=1e-2..1:log", Range("options.density", 0.01, 1.0, log=True)),
         ("options.window=1..5:int", Range("options.window", 1, 5, whole=True)),
         ("weights.a=-1..1", Range("weights.a", -1, 1)),
+        (" rules[0].scale = 0..1", Range("rules.0.scale", 0, 1)),
+        ("weights.'a.b=c'=0..1", Range('weights."a.b=c"', 0, 1)),
+        ("weights.'a'=0..1", Range("weights.a", 0, 1)),
     ],
 )
 def test_ranges_are_read(text: str, expected: Range) -> None:
@@ -163,6 +180,12 @@ def test_ranges_are_read(text: str, expected: Range) -> None:
 def test_what_is_no_range_is_shown_one(text: str) -> None:
     with pytest.raises(SearchError, match="must be KEY=LOW..HIGH"):
         Range.parse(text)
+
+
+@pytest.mark.parametrize("key", [".scale", "towers..scale", "scale.", "rules[0.scale"])
+def test_what_is_no_key_is_named(key: str) -> None:
+    with pytest.raises(SearchError, match="is no key; write it like scale"):
+        Range.parse(f"{key}=0..1")
 
 
 def test_ranges_that_are_empty_are_refused() -> None:
@@ -182,6 +205,9 @@ def test_numbers_are_set_where_the_path_says() -> None:
     assert entry["options"] == {"density": 0.2}, "the entry itself is left as it was"
     assert read(found, "rules.0.weights.a") == 0.1
     assert read(found, "base") is read(found, "rules.3.scale") is None
+    found = changed({"weights": {"a.b": 1.0}}, {'weights."a.b"': 0.5})
+    assert found == {"weights": {"a.b": 0.5}}
+    assert read(found, 'weights."a.b"') == 0.5
     for key in ("base", "rules.5.scale", "scale.x"):
         with pytest.raises(SearchError, match=key):
             changed(entry, {key: 1.0})
@@ -220,6 +246,18 @@ def test_trials_survive_a_kill(tmp_path: Path) -> None:
     assert again.trials == log.trials
     assert again.add({"scale": 0.9}, {"garden": 3.0}).number == 2
     assert TrialLog(tmp_path, {"merge": "shared"}).trials == again.trials
+
+
+def test_a_damaged_trial_costs_no_other_one(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path, {"merge": "shared"})
+    for scale in (0.5, 0.7, 0.9):
+        log.add({"scale": scale}, {"garden": 1.0})
+    file = tmp_path / TRIALS_FILE
+    damaged = file.read_text().replace("0.7", "0,7")
+    file.write_text(damaged)
+    with pytest.raises(SearchError, match=r"trials.jsonl: line 2 cannot be read; remove this line"):
+        TrialLog(tmp_path, {"merge": "shared"})
+    assert file.read_text() == damaged
 
 
 @pytest.fixture

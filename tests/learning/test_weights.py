@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mmgrid.learning.domains import OpenDomain, newest_apart
 from mmgrid.learning.groups import group_of
 from mmgrid.learning.mixture import Mixture
 from mmgrid.learning.output import write_recipe
-from mmgrid.learning.weights import MergedLoss
+from mmgrid.learning.weights import MergedLoss, learn_weights
 from mmgrid.merging import merge, merge_state_dicts
 from mmgrid.merging.engine.vectors import summands
 from mmgrid.merging.plan.prepare import prepare_merge
@@ -165,6 +166,30 @@ def test_learning_again_gives_the_same_weights(trained: Sources) -> None:
     assert first == second
     other = learn("mergerec", trained.recipe, trained.domains, settings.model_copy(update={"seed": 1}))
     assert other.weights != first.weights
+
+
+def test_models_that_say_nothing_teach_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A loss without a gradient leaves every weight where it began, which is said."""
+    loss = MergedLoss.__new__(MergedLoss)
+    loss.mixture = SimpleNamespace(groups=("*",), sources=("garden", "kitchen"))  # type: ignore[assignment]
+    loss.at = lambda weights, step: (0.0, torch.zeros(weights.shape, dtype=torch.float64))  # type: ignore[method-assign]
+    settings = LearningSettings.of("mergerec", {"steps": 3})
+    learn_weights(loss, settings.model_copy(update={"steps": 0}))
+    assert not caplog.records
+    weights, losses = learn_weights(loss, settings)
+    assert (weights == settings.start).all()
+    assert losses == [0.0] * 3
+    assert "the loss depends on no weight, so all weights are as they began" in caplog.text
+
+
+def test_a_recipe_in_a_json_file_is_json(tmp_path: Path) -> None:
+    recipe = MergeRecipe.load(
+        {"method": "linear", "sources": [{"path": str(tmp_path / "a"), "name": "ä", "weight": 1}]}
+    )
+    for name in ("r.json", "r.yml"):
+        write_recipe(recipe, tmp_path / name)
+        assert MergeRecipe.load(tmp_path / name).anchored() == recipe.anchored()
+    assert json.loads((tmp_path / "r.json").read_text())["sources"][0]["name"] == "ä"
 
 
 def test_only_histories_that_the_model_was_trained_on_are_read(trained: Sources, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -200,28 +201,43 @@ def open_model(
     if grid is None:
         folder(checkpoint)  # says that the name of a cell needs a grid
     if grid is None or Path(checkpoint).exists():
-        if domain_dir is None:
+        if grid is None and domain_dir is None:
             raise typer.BadParameter(
-                "give the folder of the domain's data, or a grid file (--grid) and the name of a cell",
+                "give the folder of the domain's data, or the grid file (--grid) whose domain it is",
                 param_hint="--domain-dir",
             )
+        by = TextEmbedder(embedder) if embedder else None
+        of_family = family_of(Path(checkpoint)) is not None
         if is_recipe(Path(checkpoint)):
-            merged = open_merge(Path(checkpoint), TextEmbedder(embedder) if embedder else None)
-            return Opened(merged, domain_dir, domain, checkpoint)
-        of_family = domain if family_of(Path(checkpoint)) is not None else None
-        opened = Recommender(checkpoint, domain=of_family, embedder=TextEmbedder(embedder) if embedder else None)
-        return Opened(opened, domain_dir, None if of_family else domain, checkpoint)
+            opened = open_merge(Path(checkpoint), by)
+        else:
+            opened = Recommender(checkpoint, domain=domain if of_family else None, embedder=by)
+        part = None if of_family else domain
+        if domain_dir is None:
+            domain_dir = Path(folder(f"corpus/{_one_of(opened.facts.domains, part, checkpoint)}"))
+        return Opened(opened, domain_dir, part, checkpoint)
     from mmgrid.cli.session import Session
-    from mmgrid.grid.standing.open_cell import corpus_folder, domains_of, open_cell
+    from mmgrid.grid.standing.open_cell import chain_of, corpus_folder, domains_of, open_cell
 
     session = Session.open(grid, store, settings)
-    recommender = open_cell(session, checkpoint, domain)
-    part = None if session.cell(checkpoint).kind == "family" else domain
+    cell = session.cell(checkpoint)
+    recommender = open_cell(session, checkpoint, domain if cell.kind == "family" else None)
+    part = None if cell.kind == "family" else domain
     if domain_dir is not None:
         return Opened(recommender, domain_dir, part, checkpoint)
-    domains = [domain] if domain else domains_of(session, checkpoint)
+    of_phase = domain in chain_of(cell)
+    one = _one_of(domains_of(session, checkpoint), None if of_phase else domain, checkpoint)
+    return Opened(recommender, corpus_folder(session, one), part, checkpoint)
+
+
+def _one_of(domains: Sequence[str], wanted: str | None, checkpoint: str) -> str:
+    """The domain to recommend for: as wanted, else the only one that the model is of."""
+    if wanted is not None:
+        return wanted
+    if not domains:
+        raise typer.BadParameter(f"{checkpoint} does not say of which domain it is; choose one", param_hint="--domain")
     if len(domains) > 1:
         raise typer.BadParameter(
             f"{checkpoint} is a merge of {' and '.join(domains)}; choose one", param_hint="--domain"
         )
-    return Opened(recommender, corpus_folder(session, domains[0]), part, checkpoint)
+    return domains[0]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def state_dict(family: Path, domain: str | None = None, *, workers: int | None = None) -> dict[str, Tensor]:
+def state_dict(family: str | Path, domain: str | None = None, *, workers: int | None = None) -> dict[str, Tensor]:
     """The tensors of one domain's checkpoint, by name, in their types.
 
     Args:
@@ -28,7 +28,7 @@ def state_dict(family: Path, domain: str | None = None, *, workers: int | None =
     Raises:
         MergeError: there is no such family or domain, or a file is missing or damaged.
     """
-    with open_member(family, domain) as member:
+    with open_member(Path(family), domain) as member:
         twins = {name: str(each.like) for name, each in member.entry.tensors.items() if each.kind == "twin"}
         return tensors_of(member, twins, workers=workers)
 

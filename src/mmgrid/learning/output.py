@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import yaml
 from safetensors.torch import save
 
-from mmgrid.files import file_stem, write_bytes
+from mmgrid.files import clear_disk_errors, file_stem, write_bytes
 from mmgrid.learning.errors import LearningError
 from mmgrid.learning.learned import Learned
 from mmgrid.merging.output.record import relative_to
@@ -34,7 +35,8 @@ def write_learned(learned: Learned, file: Path) -> list[Path]:
         sources = []
         for source in recipe.sources:
             place = file.with_name(f"{file.stem}-{file_stem(str(source.name))}.{kind}.safetensors")
-            write_bytes(place, save(dict(learned.statistics[str(source.name)])))
+            with clear_disk_errors(place, remedy="name another file (-o)"):
+                write_bytes(place, save(dict(learned.statistics[str(source.name)])))
             sources.append(source.model_copy(update={"statistics": place.absolute()}))
             written.append(place)
         recipe = recipe.model_copy(update={"sources": tuple(sources)})
@@ -43,6 +45,14 @@ def write_learned(learned: Learned, file: Path) -> list[Path]:
 
 
 def write_recipe(recipe: MergeRecipe, file: Path) -> None:
-    """Write a recipe as YAML, with paths relative to the file, so that a folder of models can be moved as a whole."""
+    """Write a recipe as YAML, or as JSON to a file that is called so.
+
+    Paths are relative to the file, so that a folder of models can be moved as a whole.
+    """
     value = relative_to(recipe, file.absolute().parent).model_dump(mode="json", exclude_defaults=True)
-    write_bytes(file, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120).encode())
+    if file.suffix == ".json":
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+    with clear_disk_errors(file, remedy="name another file (-o)"):
+        write_bytes(file, text.encode())

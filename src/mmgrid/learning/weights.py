@@ -7,6 +7,7 @@ take Adam with a rate of 0.001 for 500 steps of 16 examples.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mmgrid.learning.settings import LearningSettings
 from mmgrid.paradigms.contract import Predictions
 from mmgrid.training.progress import StepProgress
 
+_LOG = logging.getLogger(__name__)
 KEPT = 1 << 22  # logits of a batch that a domain's own model need not compute again in the next pass
 
 
@@ -120,6 +122,7 @@ def learn_weights(
     weights = nn.Parameter(torch.full(shape, settings.start, dtype=torch.float64))
     optimiser = torch.optim.Adam([weights], lr=settings.learning_rate)
     losses: list[float] = []
+    moved = False
     for step in range(settings.steps):
         value, gradient = loss.at(weights.detach(), step)
         if not torch.isfinite(gradient).all():
@@ -127,10 +130,13 @@ def learn_weights(
                 f"the loss is {value} at step {step + 1}; lower the learning rate, or begin elsewhere (start)"
             )
         losses.append(value)
+        moved = moved or bool(gradient.any())
         weights.grad = gradient
         optimiser.step()
         if settings.bounds is not None:
             weights.data.clamp_(*settings.bounds)
         if progress is not None:
             progress(step + 1, settings.steps, value)
+    if settings.steps and not moved:
+        _LOG.warning("the loss depends on no weight, so all weights are as they began; are the models trained?")
     return weights.detach(), losses

@@ -85,6 +85,11 @@ class GeneralMerges:
             raise self.wrong(merge, *next(iter(reasons.values()), None) or ("paradigms", "the grid has none to merge"))
         return found
 
+    def check(self, paradigm: str, merge: Merge) -> None:
+        """Check that a merge can be made of this paradigm's models; GridError if not."""
+        if reason := self._unfit(paradigm, merge):
+            raise self.wrong(merge, *reason)
+
     def model(self, paradigm: str, merge: Merge, domain: str, draw: int = 0) -> Model:
         """A merge as it serves a domain.
 
@@ -101,10 +106,9 @@ class GeneralMerges:
 
     def _kept(self, planned: PlannedMerge, name: str) -> Cell:
         merge = planned.merge
-        whose = (planned.domain,) if self.per_domain(merge) else ()
         # A model that only the evaluation reads is no part of what is stored.
         used = {role: cell for role, cell in planned.upstream.items() if role != OWN or takes_own(merge)}
-        return Cell("merge", (planned.paradigm, name, *whose, *self.sources.suffix), planned.recipe, used)
+        return Cell("merge", (planned.paradigm, name, *planned.whose, *self.sources.suffix), planned.recipe, used)
 
     def per_domain(self, merge: Merge) -> bool:
         """Whether a merge differs by the domain that it serves."""

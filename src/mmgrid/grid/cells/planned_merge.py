@@ -113,12 +113,34 @@ class PlannedMerge:
             )
         planned.recipe["rules"] = rules
         planned.recipe |= {"draw": draw} if draw else {}
-        planned.recipe |= planned._token_rows()
+        planned.recipe |= planned._token_rows(domain)
         if merge.learn is not None:
             planned._learn()
         if takes_own(merge) or domain not in planned.domains.values():
             planned.upstream[OWN] = planned._checkpoint("evaluate_on", f"{domain}/{merges.chains.phases[-1]}")
         return planned
+
+    @property
+    def whose(self) -> tuple[str, ...]:
+        """The served domain, if the merge differs by the domain that it serves: a part of the names of its cells."""
+        return (self.domain,) if self._models_differ or self._rows_differ else ()
+
+    @property
+    def _models_differ(self) -> bool:
+        for_all = len((self.paradigm, self.merge.name, *self.merges.sources.suffix))
+        of_one = any(base.kind == "merge" and len(base.key) > for_all for base in self._bases)
+        return of_one or self.merges.per_domain(self.merge)
+
+    @property
+    def _rows_differ(self) -> bool:
+        """Whether the served domains take their rows for codes by other names."""
+        first, *others = [self._token_rows(domain) for domain in self.merges.served(self.merge)]
+        return any(rows != first for rows in others)
+
+    @property
+    def _bases(self) -> list[Cell]:
+        """The models from which task vectors start."""
+        return [cell for role, cell in self.upstream.items() if role.partition(":")[0] == "base"]
 
     def _learn(self) -> None:
         """Let the weights or statistics be learned, in a cell of their own, from the domains of the sources."""
@@ -140,10 +162,14 @@ class PlannedMerge:
             raise self._wrong("learn", f"{learner} learns the weights of {' or '.join(SUMS)}, not of {merge.method}")
         told = {"by": learner, "domains": dict(self.domains), **settings.model_dump(mode="json")}
         self.recipe["learn"] = told
-        whose = (self.domain,) if self.merges.per_domain(merge) else ()
         corpora = {f"corpus:{domain}": sources.corpora[domain] for domain in sorted(set(self.domains.values()))}
+        whose = (self.domain,) if self._models_differ else ()
+        left = (
+            {"token_rows"} if self._rows_differ else set[str]()
+        )  # nothing is learned about them: once for all domains
+        recipe = {key: value for key, value in self.recipe.items() if key not in left}
         key = (self.paradigm, merge.name, *whose, *sources.suffix)
-        self.upstream[LEARNED] = Cell(LEARNED, key, dict(self.recipe), {**self.upstream, **corpora})
+        self.upstream[LEARNED] = Cell(LEARNED, key, recipe, {**self.upstream, **corpora})
 
     # ---- models by their names -------------------------------------------------------------------------------------
 
@@ -305,20 +331,19 @@ class PlannedMerge:
         of_backbone = spec.backbone.layers if isinstance(spec.backbone, TinyBackbone) else None
         return PARADIGMS[self.paradigm].layers(spec.recipe(self.paradigm), tower, of_backbone)
 
-    def _token_rows(self) -> dict[str, Any]:
-        """Whose rows for codes the merge has, if not those of the source that is called like the served domain.
+    def _token_rows(self, domain: str) -> dict[str, Any]:
+        """Whose rows for codes the merge has as it serves a domain, if not those of the source that is called like it.
 
         Checkpoints of one domain have the same codes, so their rows are merged like all others.
         """
         if not PARADIGMS[self.paradigm].own_token_rows:
             return {}
-        starts = [cell for role, cell in self.upstream.items() if role.partition(":")[0] == "base"]
-        of_base = {cell.key[1] if cell.kind == "checkpoint" else "" for cell in starts}
-        if {*self.domains.values(), *of_base} == {self.domain}:
+        of_base = {cell.key[1] if cell.kind == "checkpoint" else "" for cell in self._bases}
+        if {*self.domains.values(), *of_base} == {domain}:
             return {"token_rows": "merge"}
-        if self.domain in self.domains:
+        if domain in self.domains:
             return {}
-        return {"token_rows": newest(name for name, of in self.domains.items() if of == self.domain)}
+        return {"token_rows": newest(name for name, of in self.domains.items() if of == domain)}
 
     def _wrong(self, key: str, problem: str) -> Exception:
         return self.merges.wrong(self.merge, key, problem)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmgrid.grid.file.load import KEY, PART_OF_KEY
 from mmgrid.grid.search.errors import SearchError
 
-_FORM = re.compile(r"(?P<key>[^=\s]+)=(?P<low>[^:]+?)\.\.(?P<high>[^:]+?)(?::(?P<kind>log|int))?")
+_FORM = re.compile(r"(?P<key>.+)=(?P<low>[^:=]+?)\.\.(?P<high>[^:=]+?)(?::(?P<kind>log|int))?")
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Range:
 
     Attributes:
         key: the path of keys in the entry, joined by dots: `scale`, `options.density`, `weights.garden`,
-            `towers.item.scale`, `rules.0.weights.garden`. A path may go through tables that the entry leaves out.
+            `towers.item.scale`, `rules.0.weights.garden`; a key with a dot is quoted, as in TOML. A path may go through
+            tables that the entry leaves out.
         low, high: the least and the largest value.
         log: whether the logarithm is searched evenly.
         whole: whether only whole numbers are tried.
@@ -33,10 +35,10 @@ class Range:
 
     @classmethod
     def parse(cls, text: str) -> Range:
-        """From `KEY=LOW..HIGH`, with `:log` or `:int` behind it.
+        """From `KEY=LOW..HIGH`, with `:log` or `:int` behind it. `rules[0].scale` is `rules.0.scale`.
 
         Raises:
-            SearchError: it is no range.
+            SearchError: it is no range, or its key is none.
         """
         found = _FORM.fullmatch(text.strip())
         try:
@@ -52,21 +54,36 @@ class Range:
                 f"{text}: must be KEY=LOW..HIGH, e.g. scale=0.2..1.5, options.density=0.01..1:log or "
                 "options.window=1..5:int"
             ) from None
+        key = found["key"].strip()
+        if KEY.fullmatch(key) is None:
+            raise SearchError(f"{text}: {key} is no key; write it like scale, rules[0].scale or weights.'a.b'")
         if not low < high:
             raise SearchError(f"{text}: {found['low']} is not less than {found['high']}")
         if kind == "log" and low <= 0:
             raise SearchError(f"{text}: a logarithm needs values above 0")
-        return cls(found["key"], low, high, kind == "log", whole)
+        return cls(".".join(map(_quoted, parts_of(key))), low, high, kind == "log", whole)
 
     def value(self, number: float) -> float | int:
         """A number as the recipe holds it: rounded to six digits, so that it can be written down."""
         return int(number) if self.whole else float(f"{number:.6g}")
 
 
+def parts_of(key: str) -> list[str]:
+    """The keys on a path, without their quotes; an index is a key, too."""
+    found = (index or name for index, name in (part.groups("") for part in PART_OF_KEY.finditer(key)))
+    return [part.strip(part[0]) if part[:1] in ("'", '"') else part for part in found]
+
+
+def _quoted(part: str) -> str:
+    if "." not in part:
+        return part
+    return f"'{part}'" if '"' in part else f'"{part}"'
+
+
 def read(entry: Mapping[str, Any], key: str) -> float | None:
     """The number at a place of an entry; None where there is none."""
     value: Any = entry
-    for part in key.split("."):
+    for part in parts_of(key):
         if isinstance(value, list | tuple) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         elif isinstance(value, Mapping) and part in value:
@@ -84,7 +101,7 @@ def changed(entry: Mapping[str, Any], values: Mapping[str, float | int]) -> dict
     """
     found: Any = _copied(entry)
     for key, number in values.items():
-        *above, last = key.split(".")
+        *above, last = parts_of(key)
         place = found
         for part in above:
             place = _below(place, part, key)

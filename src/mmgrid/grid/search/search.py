@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,10 @@ class MergeSearch:
         if not ranges:
             raise SearchError("nothing to search: give a range, e.g. --over scale=0.2..1.5")
         self.session = session
-        self.ranges = tuple(ranges)
+        self.ranges = tuple(sorted(ranges, key=lambda one: one.key))  # in whichever order they were given
+        for one, after in pairwise(self.ranges):
+            if one.key == after.key:
+                raise SearchError(f"{one.key}: has two ranges; give one")
         self.metric = parse_metric(metric)
         self.seed = seed
         digests = DigestCache(session.store.root / DIGESTS_FILE)
@@ -128,6 +132,7 @@ class MergeSearch:
             place = ".".join(str(part) for part in first["loc"])
             hint = nearest(place, Merge.model_fields) if first["type"] == "extra_forbidden" else ""
             raise SearchError(f"{self.merge.name}: {place}: {problem_of(first)}{hint}") from None
+        self.general.check(self.paradigm, merge)
         sources = self.chains.sources
         return {
             domain: [
@@ -274,7 +279,13 @@ class MergeSearch:
             near = difflib.get_close_matches(name, self.general.named, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SearchError(f"{self.session.grid.file}: there is no merge called {name}{hint} (known: {known})")
-        return self.general.named[name]
+        merge = self.general.named[name]
+        if merge.learn is not None:
+            raise SearchError(
+                f"{name}: its numbers are learned by {merge.learn['by']}; search a merge without `learn`, or change the "
+                "settings of its learner"
+            )
+        return merge
 
     def _paradigm(self, given: str | None) -> str:
         known = self.general.paradigms(self.merge)

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmgrid.files import clear_disk_errors, write_bytes, write_json
 from mmgrid.files.foreign import MALFORMED
+from mmgrid.grid.search.errors import SearchError
 
 TRIALS_FILE = "trials.jsonl"
 SEARCH_FILE = "search.json"
@@ -35,7 +36,7 @@ class TrialLog:
     """The file of trials in a folder of the store."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """about: what is searched, for readers of the folder."""
+        """about: what is searched, for readers of the folder. SearchError if a line of the file cannot be read."""
         self.folder = folder
         with clear_disk_errors(folder, remedy="free some space, or name another store (--store)"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,19 +56,20 @@ class TrialLog:
         return trial
 
     def _read(self) -> list[Trial]:
-        """All whole lines; the last one may be cut off by a kill, and is then dropped from the file."""
+        """All lines; the last one may be cut off by a kill, and is then dropped from the file."""
         file = self.folder / TRIALS_FILE
         found: list[Trial] = []
         if not file.exists():
             return found
-        lines = file.read_bytes().splitlines(keepends=True)
-        for line in lines:
+        lines = file.read_bytes().split(b"\n")
+        if lines.pop():
+            write_bytes(file, b"".join(line + b"\n" for line in lines))
+        for number, line in enumerate(lines, start=1):
             try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("it is cut off")
                 value = json.loads(line)
-                found.append(Trial(len(found), value["values"], value["quality"]))
+                found.append(Trial(len(found), dict(value["values"]), dict(value["quality"])))
             except MALFORMED:
-                write_bytes(file, b"".join(lines[: len(found)]))
-                break
+                raise SearchError(
+                    f"{file}: line {number} cannot be read; remove this line, and the search goes on with the others"
+                ) from None
         return found

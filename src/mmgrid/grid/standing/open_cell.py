@@ -22,10 +22,11 @@ def open_cell(grid: GridStore, name: str, domain: str | None = None) -> Recommen
     """The recommender of the cell with this name.
 
     Args:
-        domain: of a family: the one whose checkpoint is put together, in memory. Of a chain it is the newest phase.
+        domain: of a family: the one whose checkpoint is put together, in memory; of a chain, a phase. Unset, a chain is
+            its newest phase.
 
     Raises:
-        GridError: the grid has no such cell, or it is no model.
+        GridError: the grid has no such cell, or it is no model; or a domain is named and it is no family.
         MergeError: the family has no such domain, or several and none is named.
         FileNotFoundError: it is not built.
         DamagedFilesError: its files differ from its record.
@@ -54,8 +55,16 @@ def open_cell(grid: GridStore, name: str, domain: str | None = None) -> Recommen
 def _member(cell: Cell, domain: str | None) -> str | None:
     """The part of a family that serves a domain; None for other cells."""
     if cell.kind != "family":
+        if domain is not None:
+            raise GridError(f"{cell.name}: is no family, so it has no domain to choose")
         return None
-    return cell.recipe["sources"][-1] if cell.recipe["shared"] == CHAIN else domain
+    phases = chain_of(cell)
+    return phases[-1] if phases and domain in (None, cell.key[2]) else domain
+
+
+def chain_of(cell: Cell) -> list[str]:
+    """The phases of a family that is a chain over time, oldest first; empty for other cells."""
+    return list(cell.recipe["sources"]) if cell.kind == "family" and cell.recipe["shared"] == CHAIN else []
 
 
 def _declared(cell: Cell, folder: Path, member: str | None) -> CheckpointFacts:

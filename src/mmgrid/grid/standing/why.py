@@ -20,7 +20,9 @@ def why(cell: Cell, store: Store, spec: GridSpec | None = None) -> list[str]:
         return [f"{cell.name} is built: {store.folder(cell.address)}"]
     versions = store.versions_of(cell.name)
     if not versions:
-        return [f"{cell.name} has never been built in this store"]
+        twin = _renamed(cell, store)
+        called = f" under this name; {twin} is the same, and with that name nothing has to be built" if twin else ""
+        return [f"{cell.name} has never been built in this store{called}"]
     newest = versions[0]
     if (was_change := EXACT in newest.upstream) != (EXACT in cell.upstream):
         before, now = ("delta", "exact") if was_change else ("exact", "delta")
@@ -37,6 +39,23 @@ def why(cell: Cell, store: Store, spec: GridSpec | None = None) -> list[str]:
         elif before != now:
             reasons.append(f"{role}: {cell.upstream[role].name} has changed ({before[:8]} → {now[:8]})")
     return reasons or ["nothing in its recipe or upstream differs: the code of its kind has a new step version"]
+
+
+def _renamed(cell: Cell, store: Store) -> str | None:
+    """The name of a built cell that is made of the same in the same way; an evaluation's recipe has its model's name."""
+
+    def made_of(recipe: Mapping[str, Any], upstream: Mapping[str, Any]) -> Any:
+        return _unnamed(recipe), {role: one.fingerprint for role, one in upstream.items()}
+
+    wanted = made_of(plain(cell.recipe), cell.upstream)
+    for address, _, record in store.entries():
+        if address.kind == cell.kind and made_of(record.recipe, record.upstream) == wanted:
+            return address.name
+    return None
+
+
+def _unnamed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key != "model"}
 
 
 def _about_default(cell: Cell, place: str, before: Any, spec: GridSpec | None) -> str:
