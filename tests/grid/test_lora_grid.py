@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-from kits.tiny_grid import SPOKEN, TEXT, Built, fingerprints, named, planned, write_grid
+from kits.tiny_grid import SPOKEN, TEXT, Built, fingerprints, mmgrid, named, planned, write_grid
 from mmgrid import open_checkpoint
 from mmgrid.files import HubError
 from mmgrid.grid.builders import build_cell
@@ -51,6 +51,21 @@ def test_a_variant_goes_on_with_the_adapter_of_the_grid(tmp_path: Path) -> None:
         GridError, match=r"variants\[0\].set.lora: the training goes on with .* rank 3, alpha 6 and targets"
     ):
         load_grid(file, ['variants=[{name="v", start="newest", set={lora={rank=4}}}]'])
+
+
+def test_new_items_of_an_adapter(adapted: Built, tmp_path: Path) -> None:
+    """The adapter names its base from its folder; the one with the new codes lies elsewhere."""
+    (tmp_path / "new.csv").write_text("item_id,title\nx,A rake\n")
+    checkpoint, corpus = adapted.folder("checkpoint/semid/garden/phase1"), adapted.folder("corpus/garden")
+    out, domain = tmp_path / "deep/er/model", tmp_path / "garden"
+    arguments = (checkpoint, "--domain-dir", corpus, "--items", tmp_path / "new.csv")
+    answer = mmgrid("codes", "add", *arguments, "-o", out, "--domain-out", domain)
+    assert answer.code == 0, answer.err
+    declared = json.loads((out / "mmgrid.json").read_text())["adapter_of"]
+    assert (out / declared).resolve() == adapted.folder("base/semid").resolve()
+    answer = mmgrid("recommend", out, "--domain-dir", domain, "--history", "x", "-k", "3", "--json")
+    assert answer.code == 0, answer.err
+    assert len(answer.json["items"]) == 3
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)

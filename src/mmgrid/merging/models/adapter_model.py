@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
-from mmgrid.files import HubError, HubName
+from mmgrid.files import HubError, HubName, write_json
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.adapter_settings import adapter_settings
+from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings
 from mmgrid.merging.models.hub import downloaded
 
 
@@ -38,3 +39,19 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
         return downloaded(HubName(name.repo, name.revision or config.get("revision")))
     except HubError as error:
         raise MergeError(f"{text}. On the Hub: {error}") from error
+
+
+def named_from(adapter: Path, copy: Path) -> str | None:
+    """Let a copy of an adapter name the folder of its model from where the copy is, if it is named from the adapter's.
+
+    Returns the new name; None if the copy is no adapter, or its model has a whole path or a name on the Hub.
+    """
+    if not (copy / ADAPTER_CONFIG).is_file():
+        return None
+    config = adapter_settings(copy)
+    named = str(config.get("base_model_name_or_path") or "")
+    if not named or Path(named).is_absolute() or not (adapter / named).is_dir():
+        return None
+    below = os.path.relpath((adapter / named).resolve(), copy.resolve())
+    write_json(copy / ADAPTER_CONFIG, {**config, "base_model_name_or_path": below})
+    return below

@@ -15,6 +15,7 @@ import polars as pl
 from mmgrid.data import Corpus, Items
 from mmgrid.families import expand
 from mmgrid.files import clear_disk_errors, digest_file, replacing_folder, sha256_file, write_json
+from mmgrid.merging.models.adapter_model import named_from
 from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.output.own_files import OWN_KIND
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
@@ -156,6 +157,8 @@ def _grown(checkpoint: Path, out: Path, corpus: Corpus, domain_out: Path) -> Ite
         mode = work.stat().st_mode  # not that of the checkpoint, which may be a temporary folder
         if family_of(checkpoint) is None:
             shutil.copytree(checkpoint, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OF_THE_CELL))
+            if (below := named_from(checkpoint, work)) is not None:  # of a LoRA adapter
+                write_json(work / FACTS_FILE, {**facts(work), "adapter_of": below})
         else:  # its weights are elsewhere
             expand(checkpoint, work)
         work.chmod(mode)
