@@ -71,7 +71,8 @@ class Hub:
     def add(self, repo: str, files: Mapping[str, bytes] | Path, *, private: bool = False) -> str:
         """Publish files, or a folder. Returns the commit."""
         if isinstance(files, Path):
-            files = {path.name: path.read_bytes() for path in sorted(files.iterdir()) if path.is_file()}
+            paths = [path for path in sorted(files.rglob("*")) if path.is_file()]
+            files = {path.relative_to(files).as_posix(): path.read_bytes() for path in paths}
         return self.repos.setdefault(repo, Repo(private)).commit(files)
 
     def fail(self, method: str, path: str, status: int, *, times: int = 1_000_000, **headers: str) -> None:

@@ -116,15 +116,18 @@ def test_one_part_of_a_model_is_no_model(tmp_path: Path) -> None:
 
 
 def test_modules_that_are_not_there_are_named(tmp_path: Path) -> None:
-    """A download from the Hub has none of their folders."""
     model = tiny_llama(tmp_path / "model", 0, layers=1)
     (model / "modules.json").write_text(
         '[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize", "type": "sentence_transformers.Normalize"}]'
     )
-    note = f"1_Pooling: named by {model}/modules.json, but not there; copy what is needed to the result"
+    note = f"1_Pooling: named by {model}/modules.json, but not there, or without weights; copy what is needed to the result"
     assert merge(_linear(model), tmp_path / "out").notes == (note,)
     (model / "1_Pooling").mkdir()
     assert merge(_linear(model), tmp_path / "whole").notes == ()
+    (model / "modules.json").write_text('[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]')
+    (model / "2_Dense").mkdir()
+    (model / "2_Dense" / "config.json").write_text("{}")
+    assert merge(_linear(model), tmp_path / "out2").notes == (note.replace("1_Pooling", "2_Dense"),)
 
 
 def test_what_a_model_needs_beside_its_weights_is_copied(tmp_path: Path) -> None:

@@ -177,3 +177,24 @@ def test_methods_are_checked_before_models_are_downloaded(hub: Hub, words: tuple
     assert answer.code == 1
     assert says in answer.err
     assert not hub.asked
+
+
+def test_modules_and_further_chat_templates_are_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "files" / "a"
+    (model / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Dense"}, {"path": "../x"}]')
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    kept = ("1_Pooling/config.json", "2_Dense/model.safetensors", "additional_chat_templates/tool.jinja")
+    for name in (*kept, "onnx/model.safetensors", "checkpoint-10/config.json"):
+        (model / name).parent.mkdir()
+        (model / name).write_text("{}")
+    hub.add("some/embedder", model)
+    recipe = {"method": "linear", "sources": [{"path": "some/embedder"}]}
+    merge(recipe, "out")
+    found = {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.parent != Path("out")}
+    assert found >= set(kept)
+    assert not any(word in line for line in hub.asked for word in ("onnx", "checkpoint-10"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    merge(recipe, "again")
+    assert (Path("again") / kept[0]).read_text() == "{}"

@@ -6,6 +6,7 @@ contains the name and the commit, so the folder alone tells where it comes from 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def on_hub(path: Path, folder: Path | None = None, *, pinned: bool = False) -> H
     return name if name is not None and (name.is_pinned or not pinned) else None
 
 
-def model_folder(name: HubName, *, more: Iterable[str] = (), parts: bool = False) -> Path:
+def model_folder(name: HubName, *, more: Iterable[str] = (), below: Iterable[str] = (), parts: bool = False) -> Path:
     """The folder of a model in the Hub's cache; what is missing there is downloaded.
 
     Only weights in safetensors, configs and the tokenizer are. With `HF_HUB_OFFLINE=1`, or without a network, the
@@ -84,6 +85,7 @@ def model_folder(name: HubName, *, more: Iterable[str] = (), parts: bool = False
 
     Args:
         more: further files, or patterns of names.
+        below: files of subfolders, or patterns of their paths; without a network they may be missing.
         parts: also take the files of subfolders, such as the parts of an embedding model.
 
     Raises:
@@ -92,23 +94,26 @@ def model_folder(name: HubName, *, more: Iterable[str] = (), parts: bool = False
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    without = _OTHER_FORMATS if parts else (*_IN_FOLDERS, *_OTHER_FORMATS)
-
-    def found(patterns: tuple[str, ...]) -> Path:
+    def found(patterns: Iterable[str], without: Iterable[str], revision: str | None = name.revision) -> Path:
         return Path(
             snapshot_download(
-                name.repo, revision=name.revision, allow_patterns=list(patterns), ignore_patterns=list(without)
+                name.repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(without)
             )
         )
 
-    wanted = (*MODEL_FILES, *more)
+    wanted, without = (*MODEL_FILES, *more), _OTHER_FORMATS if parts else (*_IN_FOLDERS, *_OTHER_FORMATS)
     with clear_hub_errors(str(name)):
         try:
-            return found((*wanted, *_ABOUT))
+            folder = found((*wanted, *_ABOUT), without)
         except LocalEntryNotFoundError as error:
             if not hasattr(error, "snapshot_path"):  # the cache has nothing of this model
                 raise
-            return found(wanted)
+            folder = found(wanted, without)
+        if below := list(below):
+            pinned = name_of(folder) or name
+            with contextlib.suppress(LocalEntryNotFoundError):
+                found(below, (), pinned.revision)
+        return folder
 
 
 def name_of(folder: Path) -> HubName | None:

@@ -10,8 +10,7 @@ from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.file import MergekitFile
 from mmgrid.merging.mergekit.model_name import ModelName
 from mmgrid.merging.models.chat_formats import chat_template
-
-_FILE = "chat_template.jinja"
+from mmgrid.merging.models.token_files import CHAT_TEMPLATE
 
 
 def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> str | None:
@@ -36,7 +35,7 @@ def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> s
 
 def template_in(folder: Path) -> str | None:
     """The chat template of a model's tokenizer; of several, the one called `default`."""
-    file = folder / _FILE
+    file = folder / CHAT_TEMPLATE
     if file.is_file():
         return file.read_text(encoding="utf-8").strip() or None
     value: Any = read_json(folder / "tokenizer_config.json").get("chat_template")

@@ -1,6 +1,7 @@
 """The files beside a model's weights that a merge copies: config, tokenizer, generation settings."""
 
 import contextlib
+import glob
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from mmgrid.merging.models.family.place import EXPANSION_FILE, FAMILY_FILE, POIN
 from mmgrid.merging.models.file_kinds import check_companion
 from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.token_blocks import BlockTable
-from mmgrid.merging.models.token_files import TEMPLATES
+from mmgrid.merging.models.token_files import CHAT_TEMPLATE, TEMPLATES
 
 _SUFFIXES = (".json", ".txt", ".model", ".spm", ".codes", ".jinja", ".tiktoken")
 _CODE = ".py"  # of a model with code of its own, which its config then names
 _WEIGHTS = (".safetensors", ".bin")
 _MODULES = "modules.json"  # of sentence-transformers: the folders of what follows the model, such as pooling
 _WITHOUT_FILES = (".Normalize",)  # types of such modules
+_WITH_WEIGHTS = (".Dense", ".CNN", ".LSTM")
 _OF_ONE_MODEL = (MMGRID_FILE, "record.json", "trainer_state.json", "training.json", "adapter_config.json")
 _OF_A_FAMILY = (FAMILY_FILE, POINTER_FILE, EXPANSION_FILE)  # say where the weights of that model are or come from
 
@@ -50,6 +52,13 @@ def companions_below(folder: Path) -> list[Path]:
     return [path for path in files if path.suffix in (*_SUFFIXES, *_WEIGHTS)]
 
 
+def patterns_below(folder: Path) -> list[str]:
+    """Patterns of the paths that such files of a model on the Hub have, by what stands at the top of its folder; not of pickled
+    weights."""
+    templates = [f"{TEMPLATES}/*.jinja"] if (folder / CHAT_TEMPLATE).is_file() else []  # beside which they are saved
+    return templates + [f"{glob.escape(name)}/*{end}" for name in _modules(folder) for end in (*_SUFFIXES, _WEIGHTS[0])]
+
+
 def _modules(folder: Path) -> dict[str, str]:
     """The folder of each module of sentence-transformers → its type; without those that lead out of the model."""
     modules: Any = ()
@@ -68,8 +77,7 @@ def check_companions(folder: Path) -> list[str]:
     """Check these files before hours of merging.
 
     Returns:
-        Notes on weights among them, which are not merged, and on folders of modules that are not there, as those of a
-        model on the Hub, of which only the files at the top are fetched.
+        Notes on weights among them, which are not merged, and on folders of modules that are not there.
 
     Raises:
         MergeError: one is a pointer of Git LFS, a web page, empty, or no JSON; the message says what to do.
@@ -79,13 +87,15 @@ def check_companions(folder: Path) -> list[str]:
             check_companion(path)
     weights = [str(path.relative_to(folder)) for path in companions_below(folder) if path.suffix in _WEIGHTS]
     notes = [f"{listing(weights)}: are not merged; the result has those of {folder}"] if weights else []
+    held = {path.parent.name for path in companions_below(folder) if path.suffix in _WEIGHTS}
     absent = [
         name
         for name, type_ in _modules(folder).items()
-        if not (folder / name).is_dir() and not type_.endswith(_WITHOUT_FILES)
+        if (not (folder / name).is_dir() and not type_.endswith(_WITHOUT_FILES))
+        or (type_.endswith(_WITH_WEIGHTS) and name not in held)
     ]
     if absent:
         notes.append(
-            f"{listing(absent)}: named by {folder / _MODULES}, but not there; copy what is needed to the result"
+            f"{listing(absent)}: named by {folder / _MODULES}, but not there, or without weights; copy what is needed to the result"
         )
     return notes

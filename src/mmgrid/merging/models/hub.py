@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmgrid.files import HubError, HubName, model_folder, on_hub
 from mmgrid.merging.errors import MergeError
+from mmgrid.merging.models.companions import patterns_below
 from mmgrid.merging.models.token_blocks import BlockTable
 
 
@@ -23,7 +24,7 @@ def found(path: Path) -> Path:
 
 
 def downloaded(name: HubName) -> Path:
-    """The folder of a model in the Hub's cache, with the files of its token blocks.
+    """The folder of a model in the Hub's cache, with the files of its token blocks, its modules and its chat templates.
 
     Raises:
         HubError: see `model_folder`.
@@ -31,4 +32,5 @@ def downloaded(name: HubName) -> Path:
     folder = model_folder(name)
     table = BlockTable.read(folder)
     absent = [] if table is None else [file for file in sorted(table.files) if not (folder / file).exists()]
-    return model_folder(name, more=absent) if absent else folder
+    below = patterns_below(folder)
+    return model_folder(name, more=absent, below=below) if absent or below else folder

@@ -22,6 +22,7 @@ _SUFFIXES = (".model", ".spm", ".tiktoken")
 _ADDED = ("added_tokens.json", "tokenizer_config.json")  # beside files of older tokenizers
 _OTHER_STARTS = ("tokenizer", "special_tokens_map", "added_tokens", "merges", "spiece", "normalizer", "chat_template")
 _OTHER_SUFFIXES = (".codes",)  # the merges of older tokenizers
+CHAT_TEMPLATE = "chat_template.jinja"
 TEMPLATES = "additional_chat_templates"
 """The folder of a model's further chat templates."""
 

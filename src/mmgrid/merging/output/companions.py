@@ -12,6 +12,7 @@ from mmgrid.merging.models.companions import companions_below, companions_in
 from mmgrid.merging.models.quantisation import DECLARING_FILES, without_declaration
 from mmgrid.merging.models.settings import CONFIG_FILE, TIED, VOCABULARY_SIZE, embeddings_tied, text_part
 from mmgrid.merging.models.stack import StackedSource
+from mmgrid.merging.models.token_files import CHAT_TEMPLATE
 from mmgrid.merging.output.stacked_config import with_stack
 from mmgrid.merging.plan.block_files import BlockFile
 
@@ -74,7 +75,7 @@ def copy_companions(
 
 def write_chat_template(folder: Path, template: str) -> None:
     """Give the tokenizer of a folder another chat template."""
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     config = folder / "tokenizer_config.json"
     if config.is_file() and "chat_template" in (value := read_json(config)):
         config.unlink()
