@@ -230,6 +230,18 @@ def test_errors_of_the_command_line_are_reported(tmp_path: Path) -> None:
         assert "Traceback" not in answer.err
 
 
+def test_a_path_that_is_not_utf8_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "user_id,item_id,timestamp\nu,a,1660000000\nu,b,1660000001\n"
+    (tmp_path / "log.csv").write_text(rows)
+    (tmp_path / "items.csv").write_text("item_id,title\na,A\nb,B\n")
+    prepare = ("data", "prepare", "--ratings", "log.csv", "--items", "items.csv", "--min-interactions", "1")
+    answer = mmgrid(*prepare, "--out", "out\udcff")
+    assert answer.code == 1
+    assert answer.err.startswith("mmgrid: out\\udcff: the path is not UTF-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.csv", "log.csv"]
+
+
 def test_debugging_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         mmgrid("plan", tmp_path / "nowhere.toml", environment={"MMGRID_DEBUG": "1"})
@@ -319,6 +331,41 @@ def test_doctor_says_why_merges_have_no_native_loops(monkeypatch: pytest.MonkeyP
 
 def test_the_version_is_one_line() -> None:
     assert mmgrid("--version").out == f"mmgrid {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+        (
+            ">/dev/full",
+            1,
+            "mmgrid: what is printed, or a file, could not be written: no space left on the device; make room, then run "
+            "it again\n",
+        ),
+    ],
+)
+def test_streams_that_take_nothing(how: str, code: int, said: str, tmp_path: Path) -> None:
+    if "full" in how and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = f"{sys.executable} -c 'from mmgrid.cli.main import main; main()'"
+    run = subprocess.run(
+        ["bash", "-c", f"{command} init {tmp_path}/g.toml {how}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (code, said)
+    assert "[data]" in (tmp_path / "g.toml").read_text()
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    command = f"mkdir {tmp_path}/x; cd {tmp_path}/x; rmdir {tmp_path}/x; {sys.executable} -m mmgrid methods"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "mmgrid: the working folder is no longer there; go to another one (cd)\n"
 
 
 def test_a_command_whose_reader_goes_away_ends_quietly(tmp_path: Path) -> None:

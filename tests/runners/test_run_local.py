@@ -253,7 +253,8 @@ store.Store.build = slow
 
 
 @pytest.mark.parametrize(
-    ("number", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+    ("number", "word", "code"),
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143), (signal.SIGHUP, "terminated", 129)],
 )
 def test_a_run_that_is_stopped_leaves_no_process_behind(
     bench: Bench, tmp_path: Path, number: int, word: str, code: int
@@ -261,8 +262,8 @@ def test_a_run_that_is_stopped_leaves_no_process_behind(
     environment = accident(tmp_path / "accident", HOLDING.format(go="/nowhere"))
     run = start("run", *bench.arguments, "--jobs", "2", environment=environment)
     until(lambda: len(list(bench.root.glob("corpus/*/*.work/held"))) == 2, run)
-    if number == signal.SIGINT:
-        os.killpg(run.pid, number)  # what a terminal does on Ctrl-C
+    if number in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(run.pid, number)  # what a terminal does on Ctrl-C, or when it is closed
     else:
         run.send_signal(number)  # what a scheduler does
     ended, _, err = finish(run)

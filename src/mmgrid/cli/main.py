@@ -4,12 +4,14 @@ Each command imports what it needs on use, so that `mmgrid --help` answers at on
 """
 
 import atexit
+import contextlib
 import copy
 import gc
 import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -119,6 +121,7 @@ def _name_of(info: CommandInfo) -> str:
 
 def main() -> None:
     """The entry point of the console script."""
+    _open_streams()
     atexit.register(gc.freeze)  # else all objects are searched for garbage before they go: saves a tenth of a second
     # Keep progress bars and warnings of other libraries out of the output; downloads show theirs in a terminal.
     if not sys.stderr.isatty():
@@ -135,6 +138,7 @@ def main() -> None:
     raise_limit()
     on_termination_stop()
     try:
+        _check_working_folder()
         code = _part_for(sys.argv[1:])(prog_name="mmgrid", standalone_mode=False)
     except _UsageError as error:
         error.message = visible_lines(error.message)
@@ -161,15 +165,46 @@ def _explained(error: BaseException) -> str:
     """What is printed of an error. The package's own messages name the problem, its place and a remedy."""
     import errno
 
-    from mmgrid.files.disk import too_many_files
+    from mmgrid.files.disk import FULL, too_many_files
     from mmgrid.files.foreign import explains_itself, in_one_line
 
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and error.strerror:
         return str(too_many_files(error))
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None and type(error) is OSError:
+        return f"what is printed, or a file, could not be written: {FULL[error.errno]}; make room, then run it again"
     if isinstance(error, MemoryError):
         return f"the memory is used up ({error}); free some, or use fewer --workers or --jobs, then run it again"
+    if (path := _not_utf8()) and (isinstance(error, UnicodeEncodeError) or not explains_itself(error)):
+        return f"{path}: the path is not UTF-8, which some libraries need; rename it ({in_one_line(error)})"
     if explains_itself(error) and str(error):
         return str(error)
     return (
         f"{in_one_line(error)}; this is a fault of mmgrid, please report it: MMGRID_DEBUG=1 shows where it comes from"
     )
+
+
+def _open_streams() -> None:
+    """Let what is printed to a stream that was closed (`>&-`) go nowhere: neither into a file that takes its number."""
+    number = os.open(os.devnull, os.O_RDWR)
+    while number <= 2:
+        os.set_inheritable(number, True)
+        number = os.dup(number)
+    os.close(number)
+    for name, stream in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(stream, "w", encoding="utf-8", closefd=False))
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise FileNotFoundError("the working folder is no longer there; go to another one (cd)") from None
+
+
+def _not_utf8() -> str | None:
+    """A word of the command line, or the working folder, whose bytes are not UTF-8."""
+    words = list(sys.argv[1:])
+    with contextlib.suppress(OSError):  # the folder was removed
+        words.append(str(Path.cwd()))
+    return next((word for word in words if any("\ud800" <= sign <= "\udfff" for sign in word)), None)

@@ -38,6 +38,8 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the runner stops its workers
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # and when its terminal is closed
     end_with_parent()
     log = WorkerLog()
     store = Store(root)
