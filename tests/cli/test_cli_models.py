@@ -1,13 +1,14 @@
 """recommend and evaluate: a checkpoint alone gives the same results as the grid."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from kits.tiny_grid import Built, mmgrid
+from kits.tiny_grid import Built, bytes_below, mmgrid
 
 
 def _rows(answer_rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -149,6 +150,35 @@ def test_recommending_for_the_users_of_a_file(
     assert not [name for name in names if name.endswith(".parts")]
     whole, parts = pl.read_parquet(tmp_path / "best.parquet"), pl.read_parquet(tmp_path / "again.parquet")
     assert parts["items"].equals(whole["items"])
+
+
+def test_what_would_be_lost_is_not_replaced(
+    built: Built, corpus: Path, histories: pl.DataFrame, tmp_path: Path
+) -> None:
+    model = (built.folder("checkpoint/sasrec/garden/phase2"), "--domain-dir", corpus)
+    users, items, mine = tmp_path / "u.parquet", tmp_path / "i.parquet", tmp_path / "mine.parquet"
+    histories.write_parquet(users)
+    shutil.copy(corpus / "items.parquet", items)
+    mine.write_bytes(b"precious")
+    other = tmp_path / "best.parquet.parts"
+    other.mkdir()
+    (other / "mine.txt").write_text("precious")
+    before = bytes_below(tmp_path)
+    for command, said in (
+        (("recommend", *model, "--users", users, "-o", users), "u.parquet: is the file that is read"),
+        (("embed", *model, "--users", users, "-o", users), "u.parquet: is the file that is read"),
+        (("embed", *model, "--items", items, "-o", items), "i.parquet: is the file that is read"),
+        (("embed", *model, "--items", items, "-o", mine), "no table with the columns item_id, vector"),
+        (("recommend", *model, "--users", users, "-o", items), "no table with the columns user_id, items, scores"),
+        (
+            ("recommend", *model, "--users", users, "-o", tmp_path / "best.parquet"),
+            "best.parquet.parts: holds mine.txt",
+        ),
+    ):
+        answer = mmgrid(*command)
+        assert answer.code == 1
+        assert said in answer.err
+        assert bytes_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("paradigm", ["semb", "sasrec"])

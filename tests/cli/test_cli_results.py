@@ -244,6 +244,15 @@ def test_results_and_report_of_an_empty_store_say_where_they_looked(built: Built
     assert not (tmp_path / "empty.html").exists()
 
 
+def test_a_report_takes_the_place_of_no_grid_and_no_folder(copied: Built, tmp_path: Path) -> None:
+    text = copied.file.read_text()
+    for out, said in ((copied.file, "is the file that is read"), (tmp_path, "is a folder; name a file")):
+        answer = mmgrid("report", copied.file, "--store", copied.root, "-o", out)
+        assert answer.code == 1
+        assert said in answer.err
+    assert copied.file.read_text() == text
+
+
 def test_a_report_of_a_half_built_grid(copied: Built, tmp_path: Path) -> None:
     for name in ("corpus/kitchen", "evaluation/semb/garden/phase2", "checkpoint/sasrec/garden/all"):
         copied.store.remove(named(copied.cells, name).address)

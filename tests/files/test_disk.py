@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from polars.exceptions import ComputeError
 from safetensors.numpy import save_file
 
 from mmgrid.files import DiskFull, NotWritableError, clear_disk_errors, write_bytes
@@ -50,6 +51,11 @@ def test_a_full_file_system_under_safetensors(small_disk: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), DiskFull),
         (RuntimeError("I/O error: No space left on device (os error 28)"), DiskFull),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 10944 vs 10884"), DiskFull),
+        (ComputeError("parquet: File out of specification: Invalid thrift: transport error"), DiskFull),
+        (RuntimeError("basic_ios::clear: iostream error"), DiskFull),
+        (OSError(errno.EFBIG, "File too large"), OSError),
+        (RuntimeError("underlying IO error: File too large (os error 27)"), OSError),
         (OSError(errno.EROFS, "Read-only file system"), NotWritableError),
         (PermissionError(errno.EACCES, "Permission denied"), NotWritableError),
     ],
@@ -59,6 +65,18 @@ def test_errors_of_a_full_disk_in_every_form(tmp_path: Path, error: Exception, e
         with clear_disk_errors(tmp_path / "not" / "there"):
             raise error
     assert caught.value.__cause__ is error
+
+
+def test_a_file_that_may_not_be_so_large(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a: could not be written: .*`ulimit -f`.*Nothing that was published"):
+        with clear_disk_errors(tmp_path / "a"):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="could not be written: a folder is there; name a file"):
+        with clear_disk_errors(tmp_path):
+            write_bytes(tmp_path, b"x")
 
 
 def test_a_cause_behind_another_error_is_found(tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from kits.learnable import Sources
-from kits.tiny_grid import Built, mmgrid
+from kits.tiny_grid import Built, bytes_below, mmgrid
+from mmgrid.files import DiskFull
+from mmgrid.learning import Learned
+from mmgrid.learning.output import write_learned
+from mmgrid.merging import MergeRecipe
 
 FEW = ("--option", "number=12", "--option", "batch_size=6", "--option", "steps=2")
 
@@ -59,6 +64,37 @@ def test_what_is_missing_is_named(trained: Sources, tmp_path: Path) -> None:
     assert "its name ends with .yml" in mmgrid("learn", "mergerec", *models, "-o", tmp_path / "learned").err
     assert "there is no folder" in mmgrid("learn", "mergerec", *models, "-o", tmp_path / "no" / "learned.yml").err
     assert not (tmp_path / "learned.yml").exists()
+
+
+def test_only_another_recipe_is_replaced(trained: Sources, tmp_path: Path) -> None:
+    read, other = tmp_path / "read.yml", tmp_path / "package.json"
+    sources = [{"name": name, "path": str(path), "weight": 0.5} for name, path in trained.models.items()]
+    read.write_text(yaml.safe_dump({"method": "linear", "sources": sources}))
+    other.write_text('{"name": "package"}')
+    before = bytes_below(tmp_path)
+    for out, said in ((read, "read.yml: is the file that is read"), (other, "exists already, and is no recipe")):
+        answer = mmgrid("learn", "mergerec", read, *_data(trained), *FEW, "-o", out)
+        assert answer.code == 1
+        assert said in answer.err
+    assert bytes_below(tmp_path) == before
+
+
+def test_a_full_disk_leaves_nothing_of_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = tuple({"name": name, "path": str(tmp_path / name)} for name in ("a", "b"))
+    recipe = MergeRecipe.load({"method": "regmean", "sources": sources})
+    statistics = {name: {"gram:x": torch.ones(2, 2)} for name in ("a", "b")}
+    learned = Learned(recipe, statistics=statistics)
+    file = tmp_path / "learned.yml"
+    (tmp_path / "learned-a.gram.safetensors").write_bytes(b"older")
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(yaml, "safe_dump", full)
+    with pytest.raises(DiskFull, match=r"learned\.yml: could not be written"):
+        write_learned(learned, file)
+    assert [path.name for path in tmp_path.iterdir()] == ["learned-a.gram.safetensors"]
+    assert (tmp_path / "learned-a.gram.safetensors").read_bytes() == b"older"
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "[red]x"])

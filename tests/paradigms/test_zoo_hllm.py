@@ -16,8 +16,10 @@ from kits.small import make_tokenizer
 from kits.tiny_grid import TEXT as TEXT_OF_GRID
 from kits.tiny_grid import mmgrid as mmgrid_command
 from mmgrid.data import Items
+from mmgrid.files import DiskFull
 from mmgrid.paradigms import PARADIGMS, load_checkpoint
 from mmgrid.paradigms.layouts import LayoutError
+from mmgrid.paradigms.semb import hllm
 from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.testing.data import make_items, random_histories, same_weights
 
@@ -234,6 +236,21 @@ def test_the_command_line_imports_exports_and_lists_options(official: Path, tmp_
     wrong = mmgrid_command("import", "--from", "hllm", official, "-o", tmp_path / "x", "--option", "depth=3")
     assert wrong.code == 1
     assert "option depth: unknown option of hllm" in wrong.err
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    official: Path, imported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 6464 vs 6352")
+
+    monkeypatch.setattr(hllm, "copy_weights", full)
+    monkeypatch.setattr(hllm, "pickle_weights", full)
+    with pytest.raises(DiskFull, match="ours: could not be written"):
+        mmgrid.import_checkpoint(official, tmp_path / "ours", "hllm", options(official))
+    with pytest.raises(DiskFull, match="theirs: could not be written"):
+        mmgrid.export_checkpoint(imported, tmp_path / "theirs", "hllm")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_grid_takes_an_imported_checkpoint(imported: Path, tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ def embed(
 
     For semb, sasrec and pooled.
     """
-    from mmgrid.paradigms.many_users import embed_items, embed_users
+    from mmgrid.paradigms.many_users import ITEM_VECTORS, USER_VECTORS, embed_items, embed_users
 
     if (items is None) == (users is None):
         raise typer.BadParameter("needs either --items or --users", param_hint="embed")
-    _check_out(out, users or items)
+    _check_out(out, users or items, ITEM_VECTORS if users is None else USER_VECTORS)
     opened = open_model(checkpoint, domain_dir, domain, grid, store, settings, embedder)
     ready = opened.recommender.ready(opened.corpus, part=opened.part)
     if users is not None:
@@ -84,9 +84,10 @@ def embed(
 def recommend_users(opened: Opened, users: Path, out: Path, k: int, as_json: bool) -> None:
     """`mmgrid recommend --users`."""
     from mmgrid.data.user_files import read_users
+    from mmgrid.paradigms.many_users import BEST_ITEMS
     from mmgrid.paradigms.many_users import recommend_users as run
 
-    _check_out(out, users)
+    _check_out(out, users, BEST_ITEMS)
     found = read_users(users)
     ready = opened.recommender.ready(opened.corpus, part=opened.part)
     with _progress() as progress:
@@ -94,15 +95,19 @@ def recommend_users(opened: Opened, users: Path, out: Path, k: int, as_json: boo
     _say(out, done, as_json)
 
 
-def _check_out(out: Path, read: Path | None) -> None:
+def _check_out(out: Path, read: Path | None, columns: tuple[str, ...]) -> None:
+    """Check that a parquet file can be written there. An older one with these columns is replaced."""
+    from mmgrid.files.outputs import check_not_read
+    from mmgrid.paradigms.many_users import check_replaceable
+
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: is written as parquet; name it {out.with_suffix('.parquet').name}")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name a file")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.absolute().parent}; create it")
-    if read is not None and out.exists() and read.exists() and out.samefile(read):
-        raise ValueError(f"{out}: is the file that is read; name another one to write")
+    check_not_read(out, [read])
+    check_replaceable(out, columns)
 
 
 def _identity(opened: Opened) -> list[Any]:

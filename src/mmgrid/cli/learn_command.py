@@ -71,7 +71,7 @@ def learn(
 
     folder = Folders(grid, store, settings)
     asked = LearningSettings.of(learner, options_of(option or [], "per=layer"))
-    check_free(out)
+    check_free(out, recipe)
     start = _recipe(learner, recipe, model or [], base, folder)
     domains = _domains(start, domain_dir or [], folder)
     with draw.Steps(f"learning {learner}", hidden=as_json) as bar:

@@ -134,12 +134,16 @@ def report(
     """
     from mmgrid.cli import draw
     from mmgrid.cli.session import Session
+    from mmgrid.files.outputs import check_not_read
     from mmgrid.reporting import default_report, publish_report
     from mmgrid.reporting.of_grid import grid_tables
 
     session = Session.open(grid, store, settings, must_exist=True)
     session.check_built()
     out = out or default_report(session.grid.spec.name)
+    if out.is_dir():
+        raise FileExistsError(f"{out}: is a folder; name a file")
+    check_not_read(out, [grid])
     tables = grid_tables(session, grid)
     session.warn_of_damage()
     folder = out.with_name(f"{out.stem}-figures")

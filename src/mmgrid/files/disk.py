@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
+FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
@@ -24,8 +24,16 @@ _FULL_PHRASES = {
     "not enough space on the disk": errno.ENOSPC,  # Windows
     "disk quota exceeded": errno.EDQUOT,
 }
-# torch.save reports a short write without a reason; it counts as a full disk only if the disk is in fact full.
+# A short write, without a reason; it counts as a full disk only if the disk is in fact full.
 _SHORT_WRITE_PHRASES = ("pytorchstreamwriter failed writing", "file write failed")
+# Of torch.save, and of Polars in the footer of a parquet file. Only a write says so, and what was written of it may be
+# removed already, so the room that is left tells nothing.
+_CUT_SHORT_PHRASES = (
+    "inline_container.cc",
+    "basic_ios::clear: iostream error",
+    "invalid thrift: transport error",
+)
+_TOO_LARGE_PHRASE = "file too large"
 # numpy reports one in elements, whatever the disk: nothing else makes a write to a file short.
 _NUMPY_SHORT_WRITE = re.compile(r"(\d+) requested and (\d+) written")
 _ALMOST_FULL_BYTES = 1 << 20
@@ -42,8 +50,8 @@ class NotWritableError(PermissionError):
 
 @contextlib.contextmanager
 def clear_disk_errors(path: Path, *, remedy: str = "choose another place", removing: bool = False) -> Iterator[None]:
-    """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`, or as
-    FileNotFoundError if the folder is missing.
+    """Within this context, a failure to write at `path` is raised as `DiskFull` or `NotWritableError`, as
+    FileNotFoundError if nothing can be there, or as OSError if a file may not be so large.
 
     The message says that nothing published has been changed, so whatever is written in here must be published at the
     end, and at once.
@@ -73,11 +81,18 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
         number = _full_number(cause, path)
         if number is not None:
             full = DiskFull(
-                f"{path}: {failed}: {_FULL[number]} ({_room(path)}).{intact} Make room there or "
+                f"{path}: {failed}: {FULL[number]} ({_room(path)}).{intact} Make room there or "
                 f"{remedy}, then run the same command again."
             )
             full.errno = number
             return full
+        if _is_too_large(cause):
+            large = OSError(
+                f"{path}: {failed}: a file would be larger than the file system (4 GiB on FAT32) or `ulimit -f` "
+                f"allows.{intact} Allow more or {remedy}, then run the same command again."
+            )
+            large.errno = errno.EFBIG
+            return large
     if isinstance(error, OSError) and error.errno in _TOO_MANY:
         return too_many_files(error)
     if isinstance(error, OSError) and error.errno in _REFUSED and _is_about(error, path):
@@ -101,6 +116,8 @@ def _no_place(error: OSError, path: Path) -> str | None:
         there = _nearest_existing(above)
         is_file = there is not None and not there.is_dir()
         return f"{there} is a file; choose another place" if is_file else f"there is no folder {above}; create it"
+    if error.errno == errno.EISDIR and path.is_dir():
+        return "a folder is there; name a file"
     if error.errno == errno.ENAMETOOLONG and _is_about(error, path):
         return "the name is too long; choose a shorter one"
     return None
@@ -127,7 +144,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _full_number(error: BaseException, path: Path) -> int | None:
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
         return error.errno
     text = str(error).lower()
     if isinstance(error, OSError) and (found := _NUMPY_SHORT_WRITE.fullmatch(text)) and found[1] != found[2]:
@@ -135,11 +152,19 @@ def _full_number(error: BaseException, path: Path) -> int | None:
     for phrase, number in _FULL_PHRASES.items():
         if phrase in text:
             return number
+    if not isinstance(error, ValueError) and any(phrase in text for phrase in _CUT_SHORT_PHRASES):
+        return errno.ENOSPC
     if any(phrase in text for phrase in _SHORT_WRITE_PHRASES):
         free = _free_bytes(path)
         if free is not None and free < _ALMOST_FULL_BYTES:
             return errno.ENOSPC
     return None
+
+
+def _is_too_large(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.EFBIG
+    return _TOO_LARGE_PHRASE in str(error).lower() and not isinstance(error, ValueError)
 
 
 def _is_about(error: OSError, path: Path) -> bool:

@@ -8,6 +8,7 @@ An imported checkpoint scores as the official code does; what cannot is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -108,7 +109,7 @@ def import_checkpoint(
     place, target = Path(source).expanduser(), Path(out).expanduser()
     if not place.exists():
         raise LayoutError(f"{source}: does not exist; name the folder or file of the checkpoint")
-    for work in _filling(target):
+    with _filling(target) as work:
         entries = found.load().read(place, work, values)
         origin = {"layout": found.name, "options": values.model_dump(mode="json", exclude_none=True)}
         write_json(work / FACTS_FILE, {"paradigm": spec.name, **entries, "imported": origin})
@@ -140,10 +141,8 @@ def export_checkpoint(
     if not place.is_dir():
         raise CheckpointError(f"{checkpoint}: no such folder")
     _check_paradigm(place, found, spec)
-    notes: list[str] = []
-    for work in _filling(Path(out).expanduser()):
-        notes = found.load().write(place, work, values)
-    return notes
+    with _filling(Path(out).expanduser()) as work:
+        return found.load().write(place, work, values)
 
 
 def described(options: type[Frozen]) -> list[tuple[str, str, str]]:
@@ -184,6 +183,7 @@ def _check_paradigm(folder: Path, layout: Layout, spec: ParadigmSpec) -> None:
         raise LayoutError(f"{folder}: keeps token rows of several domains, and {layout.name} has room for one")
 
 
+@contextmanager
 def _filling(final: Path) -> Iterator[Path]:
     """Yields an empty folder to fill, which then becomes `final`; after an error nothing is left."""
     if final.exists() and (not final.is_dir() or any(final.iterdir())):

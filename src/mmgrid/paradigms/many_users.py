@@ -17,12 +17,17 @@ import torch
 from mmgrid.data import Histories, Items
 from mmgrid.data.user_files import UserFile
 from mmgrid.files import clear_disk_errors
+from mmgrid.files.damaged_tables import DAMAGED
 from mmgrid.paradigms.batch_parts import BatchError, is_written, part_of, stamp, working, write_part
 from mmgrid.paradigms.recommender import Ready, ranking
 from mmgrid.paradigms.shared.embedding import Embedding
 
 EMBEDDING_BLOCK = 4096  # users
 GENERATIVE_BLOCK = 256
+
+BEST_ITEMS = ("user_id", "items", "scores")
+USER_VECTORS = ("user_id", "vector")
+ITEM_VECTORS = ("item_id", "vector")
 
 Answer = Callable[[Histories], dict[str, pl.Series]]
 
@@ -105,6 +110,23 @@ def embed_users(
 
     dtype = {"vector": pl.Array(pl.Float32, width)}
     return _batch(ready, users, out, answer, dtype, {"embed": "users", "by": identity}, progress)
+
+
+def check_replaceable(out: Path, columns: tuple[str, ...]) -> None:
+    """Check that nothing is at `out`, or a table with exactly these columns, such as `BEST_ITEMS`.
+
+    Raises BatchError if something else is there, which would be lost.
+    """
+    if not out.exists():
+        return
+    try:
+        found = tuple(pl.read_parquet_schema(out))
+    except (*DAMAGED, OSError):
+        found = ()
+    if found != columns:
+        raise BatchError(
+            f"{out}: exists already, and is no table with the columns {', '.join(columns)}; name another file"
+        )
 
 
 def embed_items(ready: Ready, items: Items) -> pl.DataFrame:

@@ -86,8 +86,8 @@ def write(checkpoint: Path, folder: Path, options: Any) -> list[str]:
     tokenizer.save_pretrained(str(folder / ITEM_FOLDER))
     (folder / SETTINGS_FILE).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     notes.append(
-        f"Evaluate with `main.py --config_file … {SETTINGS_FILE} --val_only True --checkpoint_dir {folder.name}`, and "
-        f"item_pretrain_dir and user_pretrain_dir set to {ITEM_FOLDER}/ and {USER_FOLDER}/ of this folder"
+        f"Evaluate with `main.py --config_file … {SETTINGS_FILE} --val_only True --checkpoint_dir FOLDER`, FOLDER being "
+        f"this one, and item_pretrain_dir and user_pretrain_dir set to {ITEM_FOLDER}/ and {USER_FOLDER}/ in it"
     )
     return notes
 
