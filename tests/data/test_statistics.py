@@ -1,7 +1,9 @@
 """Statistics and catalogues of a domain that can be counted by hand."""
 
+import json
 from datetime import date
 
+import polars as pl
 import pytest
 
 from mmgrid.data import Calendar, catalogue_at, filter_interactions, interactions_by_month, statistics
@@ -113,6 +115,38 @@ def test_blocks_show_values_from_zero():
     assert blocks([0, 1, 2, 4, 8]) == "▁▂▃▅█"
     assert blocks([0, 0]) == "▁▁"
     assert blocks([1] * 50 + [3] * 50, width=4) == "▃▃██"
+    assert blocks([]) == ""
+
+
+def test_months_without_interactions_are_dots(make_raw):
+    """They are neither few interactions nor a small share of new items, and do not lower the mean of their neighbours."""
+    from mmgrid.cli.data_pictures import blocks, month_rows
+
+    assert blocks([8, None, 0, 4]) == "█·▁▅"
+    assert blocks([1, None, None, None, 0.5, 0.5], width=3) == "█·▅"
+    month = 31 * 86_400_000
+    raw = make_raw([("u", "a", 0), ("u", "b", 3 * month), ("v", "a", 3 * month), ("v", "b", 3 * month + 1)])
+    rows = month_rows({"x": filter_interactions(raw, min_interactions=1).corpus})
+    assert [(row[1], row[3], row[5]) for row in rows] == [
+        ("interactions", "▃··█", 3),
+        ("users", "▅··█", 2),
+        ("items", "▅··█", 2),
+        ("new items, percent", "█··▅", 100),
+    ]
+
+
+def test_a_domain_of_one_month_is_seen_in_the_figure():
+    from mmgrid.reporting.figures.timeline import timeline_figure
+
+    row = {"month": date(2022, 1, 1), "interactions": 3, "users": 2, "items": 2, "new_items": 1.0}
+    one = pl.DataFrame([{"domain": "x"} | row])
+    two = pl.DataFrame([{"domain": "x"} | row, {"domain": "x"} | row | {"month": date(2022, 2, 1)}])
+    points = []
+    for months in (one, two):
+        figure = timeline_figure(months, {}, ["x"])
+        assert figure is not None
+        points.append('"point": true' in json.dumps(figure.spec))
+    assert points == [True, False]
 
 
 def test_a_domain_without_test_users_does_not_end_the_statistics_of_the_others(tmp_path):

@@ -8,6 +8,7 @@ from mmgrid.data import Corpus
 from mmgrid.data.monthly import by_month, gaps
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_NOTHING = "·"
 _WIDTH = 40
 _MEASURES = {"interactions": "interactions", "users": "users", "items": "items", "new_items": "new items, percent"}
 
@@ -21,9 +22,10 @@ def month_rows(corpora: Mapping[str, Corpus]) -> list[tuple[Any, ...]]:
             continue
         first, last = (f"{months['month'][place]:%Y-%m}" for place in (0, -1))
         for measure, name in _MEASURES.items():
-            values = [value or 0.0 for value in months[measure].to_list()]
-            factor = 100 if measure == "new_items" else 1
-            rows.append((domain, name, first, blocks(values), last, round(max(values) * factor)))
+            values, is_share = months[measure].to_list(), measure == "new_items"
+            line = blocks(values, zero=_BLOCKS[0] if is_share else _NOTHING)
+            most = max(value for value in values if value is not None)
+            rows.append((domain, name, first, line, last, round(most * (100 if is_share else 1))))
     return rows
 
 
@@ -32,12 +34,25 @@ def gap_rows(corpora: Mapping[str, Corpus]) -> list[tuple[Any, ...]]:
     return [(domain, *(100 * share for share in gaps(corpus).tolist())) for domain, corpus in corpora.items()]
 
 
-def blocks(values: Sequence[float], width: int = _WIDTH) -> str:
-    """Values from 0 as a line of blocks; where there are more than `width`, the means of neighbours."""
+def blocks(values: Sequence[float | None], width: int = _WIDTH, zero: str = _BLOCKS[0]) -> str:
+    """Values from 0 as a line of blocks; where there are more than `width`, the means of neighbours.
+
+    Where there is no value (None) stands a dot. zero: stands for 0.
+    """
+    places = [[value] for value in values]
     if len(values) > width:
         bounds = [len(values) * place // width for place in range(width + 1)]
-        values = [sum(values[low:high]) / (high - low) for low, high in pairwise(bounds)]
-    most = max(values, default=0)
-    if most <= 0:
-        return _BLOCKS[0] * len(values)
-    return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(value / most * len(_BLOCKS)))] for value in values)
+        places = [list(values[low:high]) for low, high in pairwise(bounds)]
+    means = [_mean([value for value in place if value is not None]) for place in places]
+    most = max((mean for mean in means if mean is not None), default=0)
+    return "".join(_block(mean, most, zero) for mean in means)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _block(value: float | None, most: float, zero: str) -> str:
+    if value is None:
+        return _NOTHING
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(value / most * len(_BLOCKS)))] if value > 0 else zero

@@ -29,9 +29,10 @@ def timeline_figure(
     if months.is_empty():
         return None
     names = ordered(months["domain"].to_list(), domains)
+    alone = months.group_by("domain").len()["len"].min() == 1  # a line of one month is only seen by its point
     lines = (
         alt.Chart(alt.NamedData("months"))
-        .mark_line(strokeWidth=1.8, point="transparent")
+        .mark_line(strokeWidth=1.8, point=True if alone else "transparent")
         .encode(
             x=alt.X("month:T").title("month").axis(tickCount=6, grid=False),
             y=alt.Y("value:Q").title("per month").axis(tickCount=5, format="~s"),
