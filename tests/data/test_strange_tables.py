@@ -412,3 +412,11 @@ def test_an_empty_file_among_others(tmp_path, content):
     options = TableOptions(interactions="*.csv")
     with pytest.raises(DataError, match=r"b\.csv: the file is empty; get it again"):
         READERS["csv"].read(tmp_path, "shop", options)
+
+
+def test_a_log_of_which_every_line_is_left_out(read):
+    log = LOG.replace("B0", "1.2E+11") + "u,B0,soon\n"
+    with pytest.raises(
+        DataError, match=r"no interactions that can be read; 2 lines were left out: .*:[23]: (item|time)"
+    ):
+        read(log, skip_bad_lines=True)

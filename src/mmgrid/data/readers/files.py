@@ -80,7 +80,12 @@ def read_domain(
         items = pl.DataFrame([log.items.ids.alias("item_id")])
         items = items.with_columns(title=pl.col("item_id").str.strip_chars(), description=pl.lit(""))
     if not len(log):
-        raise DataError(f"{interaction_files[0]}: contains no interactions")
+        left_out = ""
+        if reading.repairs.bad_lines:
+            left_out = (
+                f" that can be read; {reading.repairs.bad_lines:,} lines were left out: {reading.repairs.listed[0]}"
+            )
+        raise DataError(f"{interaction_files[0]}: contains no interactions{left_out}")
     if items.is_empty():
         _do_not_meet(interaction_files[0], log.items.ids, item_files, options)
     unfiltered = unfiltered if are_reviews is None else are_reviews
