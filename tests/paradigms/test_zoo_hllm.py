@@ -1,6 +1,7 @@
 """HLLM's official layout: read and written, with the scores of an independent forward in plain Transformers calls."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,20 @@ def test_the_command_line_imports_exports_and_lists_options(official: Path, tmp_
     wrong = mmgrid_command("import", "--from", "hllm", official, "-o", tmp_path / "x", "--option", "depth=3")
     assert wrong.code == 1
     assert "option depth: unknown option of hllm" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("text_keys", 5), ("text_keys", "title"), ("text_keys", [["title"]]), ("item_prompt", ["x"]),
+     ("MAX_TEXT_LENGTH", "x"), ("MAX_TEXT_LENGTH", True), ("MAX_ITEM_LIST_LENGTH", 0), ("MAX_ITEM_LIST_LENGTH", 2**70)],
+)  # fmt: skip
+def test_settings_of_another_kind_are_refused(official: Path, tmp_path: Path, name: str, value: object) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(official, source)
+    (source / "hllm.yaml").write_text(json.dumps({name: value}))
+    with pytest.raises(LayoutError, match=rf"hllm\.yaml: {name} is .*; it must be a"):
+        mmgrid.import_checkpoint(source, tmp_path / "ours", "hllm", options(official))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(

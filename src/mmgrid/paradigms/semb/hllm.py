@@ -30,6 +30,7 @@ from mmgrid.paradigms.shared.foreign_weights import Copied, copy_weights, open_w
 _TOWERS = {"item_llm.model.": "item_tower.", "user_llm.model.": "user_tower."}
 _SINGLE = {"item_emb_tokens": "item_token", "logit_scale": "log_scale"}
 _NOT_READ = ("item_llm.lm_head.weight", "user_llm.lm_head.weight", "user_llm.model.embed_tokens.weight")
+_MOST_LENGTH = 1_000_000  # of texts and histories; no model reads that much
 _DEFAULTS = {
     "item_prompt": "Compress the following sentence into embedding: ",
     "text_keys": ("title", "description"),
@@ -171,6 +172,7 @@ def _settings(beside: Path, options: HllmImport) -> dict[str, Any]:
         "MAX_ITEM_LIST_LENGTH": options.history_length,
     }
     found = _DEFAULTS | {name: written[name] for name in _DEFAULTS if name in written}
+    _check_kinds(found, file)
     found |= {name: value for name, value in given.items() if value is not None}
     if found["item_emb_token_n"] != 1:
         raise LayoutError(f"{file}: item_emb_token_n is {found['item_emb_token_n']}; semb has one [ITEM] vector")
@@ -178,6 +180,19 @@ def _settings(beside: Path, options: HllmImport) -> dict[str, Any]:
     if strange or not found["text_keys"]:
         raise LayoutError(f"text_keys {list(found['text_keys'])}: our items have a title and a description, no more")
     return found
+
+
+def _check_kinds(settings: Mapping[str, Any], file: Path) -> None:
+    """Raise LayoutError for a setting that is not of its kind, which would be noticed long after the import."""
+    keys = settings["text_keys"]
+    if not isinstance(settings["item_prompt"], str):
+        raise LayoutError(f"{file}: item_prompt is {settings['item_prompt']!r}; it must be a text")
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        raise LayoutError(f"{file}: text_keys is {keys!r}; it must be a list of texts")
+    for name in ("MAX_TEXT_LENGTH", "MAX_ITEM_LIST_LENGTH"):
+        length = settings[name]
+        if type(length) is not int or not 1 <= length <= _MOST_LENGTH:
+            raise LayoutError(f"{file}: {name} is {length!r}; it must be a whole number from 1 to {_MOST_LENGTH:,}")
 
 
 def _official_settings(config: SembConfig, tokenizer: Any, checkpoint: Path) -> tuple[dict[str, Any], list[str]]:
