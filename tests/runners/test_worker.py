@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,18 @@ def test_an_error_that_is_none_of_the_lock_is_a_failure(tmp_path: Path, monkeypa
 )
 def test_a_lack_of_memory_is_told_from_a_failure(error: Exception, state: str) -> None:
     assert worker._failed(error) == state
+
+
+def test_the_memory_of_a_training_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    ours, theirs = Pipe()
+    monkeypatch.setattr(worker, "end_with_parent", lambda: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # the tests' process keeps its own
+    monkeypatch.setattr(worker, "_build", lambda pipe, cell, *_: events.append(cell.name) or ("built", ""))
+    monkeypatch.setattr(worker, "release_freed", lambda: events.append("released"))
+    for kind in ("corpus", "checkpoint"):
+        ours.send(Cell(kind, ("games",), {}))
+    ours.send(None)
+    grid: Any = None
+    worker.run_worker(theirs, grid, tmp_path / "runs", dict(os.environ))
+    assert events == ["corpus/games", "checkpoint/games", "released"]

@@ -15,6 +15,7 @@ from mmgrid.files.foreign import explains_itself, in_one_line
 from mmgrid.grid.builders import build_cell
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.machine.freed_memory import release_freed
 from mmgrid.machine.orphans import end_with_parent
 from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
 from mmgrid.store import DamagedFilesError, LockLostError, Store
@@ -56,6 +57,8 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
             answer = _build(pipe, cell, grid, store)
         if not _sent(pipe, answer):
             return
+        if cell.kind in TRAINED:
+            release_freed()  # else the next training adds its gigabytes to what the C library keeps of this one's
 
 
 def _sent(pipe: Connection, message: tuple[str, object]) -> bool:
