@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.file.load import Grid
+from mmgrid.machine.held_signals import held_signals
 from mmgrid.runners.worker import run_worker
 
 START_METHOD = "spawn"  # a fork would copy the threads' locks without the threads
@@ -38,7 +39,8 @@ class WorkerProcess:
             os.environ.update(QUIET | _threads(grid.spec.threads_per_cell) | dict(environment))
             # No daemon, which could start no processes for a training. It ends with this one, or with its pipe.
             process = context.Process(target=run_worker, args=(theirs, grid, root, dict(os.environ)))
-            process.start()
+            with held_signals():  # a process that is stopped before it has its arguments prints a traceback
+                process.start()
         finally:
             os.environ.clear()
             os.environ.update(before)
