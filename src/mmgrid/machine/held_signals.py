@@ -10,7 +10,7 @@ _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") i
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Within this context, signals for whose coming this process has a function come at its end.
+    """Keep back the stopping signals that this process handles by a function; they come when the context ends.
 
     Only in the main thread, where Python handles signals; elsewhere this does nothing.
     """
