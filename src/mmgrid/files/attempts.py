@@ -1,0 +1,147 @@
+"""Requests over HTTP to servers that stall, cut and are busy: attempts in a row, with a pause between them."""
+
+import contextlib
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+
+from mmgrid.files import addresses, http_headers
+
+_WHOLE = (200, 203)
+_GONE = (404, 410)
+_BUSY = (202, 408, 425, 429)  # and the errors of servers but these:
+_LASTING = (501, 505, 511)
+_LONGEST_SECONDS = 60.0  # between two attempts, if the server does not say
+
+
+class DownloadError(OSError):
+    """A file could not be downloaded; the message names its address, the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server.
+
+    attempts: in a row without a byte. timeout_seconds: without a byte within one attempt. pause_seconds: before the second
+    attempt, doubled for each later one. most_pause_seconds: a server that asks for a longer pause is not waited for.
+    """
+
+    attempts: int = 6
+    timeout_seconds: float = 60.0
+    pause_seconds: float = 1.0
+    most_pause_seconds: float = 900.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENCE = Patience()
+
+
+class Attempts:
+    """Counts attempts in a row without a byte, and waits between them. Raises DownloadError if `url` is no address over HTTP."""
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        if (problem := addresses.problem(url)) is not None:
+            raise DownloadError(f"{addresses.shown(url)}: {problem}")
+        self.url, self.patience, self.failed, self.most = url, patience, 0, 0
+
+    def heard(self, arrived: int) -> None:
+        """So many bytes have arrived; if these are more than ever, the server gets all attempts again."""
+        if arrived > self.most:
+            self.failed, self.most = 0, arrived
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One attempt. If it fails in a way that may pass, it ends after a pause. Raises DownloadError otherwise."""
+        try:
+            yield
+        except urllib.error.HTTPError as error:
+            error.close()
+            if not is_busy(error.code):
+                raise DownloadError(f"{self.url}: {_refused(error)}") from error
+            self._wait(f"the server answers {_code(error)}", http_headers.pause_seconds(error.headers), error)
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise DownloadError(
+                    f"{self.url}: its certificate is not valid ({reason}); check the address"
+                ) from error
+            if isinstance(reason, TimeoutError):
+                reason = f"nothing came for {self.patience.timeout_seconds:g} s"
+            self._wait(_readable(str(reason)) or type(error).__name__, None, error)
+
+    def _wait(self, why: str, asked_seconds: float | None, error: Exception) -> None:
+        self.failed += 1
+        longest = self.patience.most_pause_seconds
+        later = "what has arrived is kept: run the same command again"
+        if asked_seconds is not None and asked_seconds > longest:
+            raise DownloadError(f"{self.url}: {why}, and asks to wait {asked_seconds:,.0f} s; {later} then") from error
+        if self.failed >= self.patience.attempts:
+            raise DownloadError(f"{self.url}: {why}, after {self.failed} attempts; {later} later") from error
+        pause = self.patience.pause_seconds * 2 ** (self.failed - 1)
+        self.patience.sleep(min(pause, _LONGEST_SECONDS) if asked_seconds is None else asked_seconds)
+
+
+def answer_of(url: str, headers: dict[str, str], patience: Patience, method: str = "GET") -> Any:
+    """The answer of the server: with the file, with a part of it, or 416 to a request for a part.
+
+    Raises HTTPError for any other answer, also for a success without a file.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "mmgrid", "Accept-Encoding": "identity"} | headers)
+    request.method = method
+    try:
+        with network():
+            answer = urllib.request.urlopen(request, timeout=patience.timeout_seconds)  # http, https: see `Attempts`
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and "Range" in headers:
+            return error
+        raise
+    if answer.status in (*_WHOLE, 206):
+        return answer
+    raise urllib.error.HTTPError(url, answer.status, answer.reason, answer.headers, answer)
+
+
+@contextlib.contextmanager
+def network() -> Iterator[None]:
+    """Tell errors of the network from those of the disk: an error of the system, such as a host that cannot be reached,
+    becomes a ConnectionError.
+    """
+    try:
+        yield
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError):
+        raise
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error
+
+
+def is_busy(code: int) -> bool:
+    """Whether a status may pass."""
+    return code in _BUSY or (code >= 500 and code not in _LASTING)
+
+
+def is_gone(code: int) -> bool:
+    """Whether a status says that there is no such file."""
+    return code in _GONE
+
+
+def _refused(error: urllib.error.HTTPError) -> str:
+    if is_gone(error.code):
+        return "the server has no such file; check the name of the domain and the address"
+    if error.code in (401, 403):
+        return f"the server refuses it ({error.code}); check the address, and whether it needs a permission"
+    return f"the server answers {_code(error)}; check the address"
+
+
+def _code(error: urllib.error.HTTPError) -> str:
+    reason = _readable(error.reason.partition("The last 30x")[0])
+    return f"{error.code} ({reason})" if reason else str(error.code)
+
+
+def _readable(text: str) -> str:
+    """What a server or a library says, on one line that a terminal can show."""
+    line = " ".join(text.split())
+    return line if line.isprintable() and len(line) < 200 else f"{ascii(line)[:60]}…"
