@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from mmgrid.data.readers.times import UNITS, usable_form
+from mmgrid.data.readers.time_texts import usable_form
+from mmgrid.data.readers.time_units import UNITS
 from mmgrid.frozen import Frozen
 
 _DEFAULTS: dict[str, Any] = {

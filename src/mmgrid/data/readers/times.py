@@ -1,8 +1,6 @@
 """Times, from the forms that files give them, as whole milliseconds since 1970, UTC.
 
-Numbers count seconds, milliseconds, microseconds or nanoseconds. Which of them is found from their size: a wrong unit
-would put the years near 1970, or far beyond 5000. Texts are ISO dates and times, or of a declared form; without a zone
-they are UTC.
+Numbers are of one unit in each file (`time_units`); texts are ISO dates and times, or of a declared form (`time_texts`).
 """
 
 import re
@@ -17,41 +15,21 @@ from mmgrid.data.calendar import DAY_MS, format_time
 from mmgrid.data.errors import DataError, short
 from mmgrid.data.readers.piece import BadRows, Piece
 from mmgrid.data.readers.repairs import Repairs
+from mmgrid.data.readers.time_texts import of_form, of_iso
+from mmgrid.data.readers.time_units import LEAST_SECONDS, MOST_SECONDS, PER_SECOND, TO_MS, UNITS, is_of, unit_of
 
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_TO_MS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}  # times the first, by the second
-
-# The years 1973 and 5138: seconds, milliseconds, microseconds and nanoseconds of this span do not overlap.
-_LEAST_SECONDS, _MOST_SECONDS = 10**8, 10**11
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-_ISO = (
-    r"^\s*(\d{4}-\d{2}-\d{2})"
-    r"(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
-    r"\s*(Z|z|UTC|GMT|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?)?\s*$"
-)
 # Dates before it are first days of other clocks (those of Excel and .NET), or have a year of two digits.
 _FIRST_DATE_MS = -2_208_902_400_000  # 1900-01-02
 # Numbers of seconds to microseconds that were taken for those of a smaller unit become dates before it.
 _MISTAKEN_UNTIL_MS = 31 * DAY_MS
 
-
 _EXPECTED = (
     "seconds, milliseconds or microseconds since 1970, or a date such as 2022-07-01T18:30:00Z; any other form is declared, "
     'as in time_unit = "%d.%m.%Y %H:%M"'
 )
-_HOURS = r"%-?[HIkMSTRsXcr+]"
 _WITH_EXPONENT = r"^\s*\d(?:\.(\d+))?[eE]\+\d+\s*$"
 _MOST_DROPPED = 6  # decimals, to which Excel and %g round: months of milliseconds, hours of seconds
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
-
-
-# Read as numbers since 1970, all of these would lie in a few months of 1974, 1976, 1990 or the future.
-_DATES_IN_DIGITS = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%3f"}
-_TICKS = {
-    "ticks of .NET": (6.2e17, 6.5e17),
-    "file times of Windows": (1.24e17, 1.42e17),
-}  # 100 ns since the years 1 and 1601
 
 
 @dataclass
@@ -71,7 +49,7 @@ class Times:
         """Read the times of a piece. Raises DataError, naming the row, for a value that is no time."""
         column = piece.frame[self.name]
         if column.dtype == pl.String and self.unit is not None and "%" in self.unit:
-            self._add_moments(piece, column, _of_form(column, self.unit), f"a time like {self.unit}")
+            self._add_moments(piece, column, of_form(column, self.unit), f"a time like {self.unit}")
         elif column.dtype in (pl.Date, pl.Datetime):
             self._add_moments(piece, column, column.dt.epoch("ms"), "a time")
         elif column.dtype.is_integer():
@@ -101,12 +79,12 @@ class Times:
         for _, pieces in groupby(self._pieces, lambda entry: entry[0].path):
             own = list(pieces)
             numbers = [(piece, values) for piece, values, are_ms in own if not are_ms]
-            unit = (self.unit or self._unit_of(numbers)) if numbers else ""
+            unit = (self.unit or unit_of(self.name, numbers)) if numbers else ""
             for piece, values, are_ms in own:
                 moments = values
                 if not are_ms:
                     usable = self._within(piece, values, unit, repairs)
-                    times, by = _TO_MS[unit]
+                    times, by = TO_MS[unit]
                     values = values.set(~usable, None)
                     moments = values * times // by if values.dtype == pl.Int64 else (values * times / by).round(0)
                 moments = moments.cast(pl.Int64)
@@ -120,7 +98,7 @@ class Times:
         numbers = column.str.strip_chars().cast(pl.Int64, strict=False)
         if numbers.null_count() > column.null_count():
             numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
-        moments = _of_iso(column) if numbers.null_count() > column.null_count() else numbers
+        moments = of_iso(column) if numbers.null_count() > column.null_count() else numbers
         dates = moments.null_count() < numbers.null_count()
         piece.refuse(
             numbers.is_not_null() & moments.is_null() if dates else moments.is_not_null() & numbers.is_null(),
@@ -172,7 +150,7 @@ class Times:
         self._refuse_missing(piece, column, numbers, expected)
         if self.unit is not None and "%" in self.unit:
             texts = numbers.cast(pl.Int64).cast(pl.String)
-            self._add_moments(piece, column, _of_form(texts, self.unit), f"a time like {self.unit}")
+            self._add_moments(piece, column, of_form(texts, self.unit), f"a time like {self.unit}")
             return
         self._append(piece, column, numbers, are_ms=False)
 
@@ -191,34 +169,6 @@ class Times:
         piece.refuse(missing, lambda row: f"{self.name} is missing; fill it in, or remove the row")
         piece.refuse(read.is_null(), lambda row: f"{self.name} is {_shown(column[row])}; expected {expected}")
 
-    def _unit_of(self, numbers: list[tuple[Piece, pl.Series]]) -> str:
-        """The unit that most rows of a file have; of two with as many, that of the earlier row.
-
-        Raises DataError if the values are of no unit.
-        """
-        rows = {unit: sum(int(_is_of(values, unit).sum()) for _, values in numbers) for unit in _PER_SECOND}
-        best = max(rows.values())
-        if best:
-            _refuse_other_clocks(self.name, numbers)
-            units = [unit for unit in rows if rows[unit] == best]
-            for _, values in numbers if len(units) > 1 else ():
-                firsts = {unit: _is_of(values, unit).arg_max() for unit in units if _is_of(values, unit).any()}
-                if firsts:
-                    return min(firsts, key=lambda unit: firsts[unit] or 0)
-            return units[0]
-        piece, values = numbers[0]
-        first = values[0]
-        hint = ""
-        if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(int(first))):
-            hint = ' (if it is a date: time_unit = "%Y%m%d")'
-        elif 20_000 <= first < 80_000:
-            hint = " (if it is a day as Excel counts them: let Excel write dates as 2022-07-01 18:30:00)"
-        why = "is near 1970" if abs(first) < _LEAST_SECONDS else "lies far outside of our time"
-        raise DataError(
-            f"{piece.place(0)}: {self.name} is {first}, which {why} in every unit{hint}; expected seconds, "
-            "milliseconds or microseconds since 1970"
-        )
-
     def _check_declared(self) -> None:
         """Raise DataError if all values are of another unit than the declared one."""
         numbers = [(piece, values) for piece, values, are_ms in self._pieces if not are_ms]
@@ -227,9 +177,9 @@ class Times:
         low = min(values.min() for _, values in numbers)  # pyright: ignore[reportArgumentType]
         high = max(values.max() for _, values in numbers)  # pyright: ignore[reportArgumentType]
         units, place = list(UNITS), list(UNITS).index(self.unit)
-        if high < _LEAST_SECONDS * _PER_SECOND[self.unit]:
+        if high < LEAST_SECONDS * PER_SECOND[self.unit]:
             others = units[:place]
-        elif low >= _MOST_SECONDS * _PER_SECOND[self.unit]:
+        elif low >= MOST_SECONDS * PER_SECOND[self.unit]:
             others = units[place + 1 :]
         else:
             return
@@ -242,16 +192,16 @@ class Times:
     def _within(self, piece: Piece, values: pl.Series, unit: str, repairs: Repairs) -> pl.Series:
         """bool: which values are of this unit. Raises DataError for those of another one, and for values of no unit, if they are
         not to be left out."""
-        wrong = ~_is_of(values, unit)
+        wrong = ~is_of(values, unit)
         if not wrong.any():
             return ~wrong
-        other = {name: _is_of(values, name) & wrong for name in UNITS if name != unit}
+        other = {name: is_of(values, name) & wrong for name in UNITS if name != unit}
         found = "they are declared as" if self.unit is not None else "most rows are"
         remedy = "declare the right `time_unit`" if self.unit is not None else "write all times in one unit"
 
         def problem(row: int) -> str:
             value = values[row]
-            year = 1970 + int(value / _PER_SECOND[unit] / 31_556_952)
+            year = 1970 + int(value / PER_SECOND[unit] / 31_556_952)
             name = next((UNITS[name] for name, mask in other.items() if mask[row]), None)
             looks = f", but this one looks like {name}" if name else ""
             return (
@@ -290,89 +240,6 @@ def _refuse(piece: Piece, wrong: pl.Series, problem: Callable[[int], str], repai
     repairs.skip_rows(bad)
 
 
-def _refuse_other_clocks(name: str, numbers: list[tuple[Piece, pl.Series]]) -> None:
-    """Raise DataError if all numbers of a file are those of a clock that does not count from 1970.
-
-    As nanoseconds, or as milliseconds for dates in digits, they would all lie in a few months of another year.
-    """
-    filled = [(piece, values) for piece, values in numbers if values.min() is not None]
-    low = min(float(values.min()) for _, values in filled)  # pyright: ignore[reportArgumentType]
-    high = max(float(values.max()) for _, values in filled)  # pyright: ignore[reportArgumentType]
-    piece, values = filled[0]
-    row = int(values.is_not_null().arg_max() or 0)
-    place = f"{piece.place(row)}: {name} is {values[row]}"
-    for digits, form in _DATES_IN_DIGITS.items():
-        years = low // 10 ** (digits - 4), high // 10 ** (digits - 4)
-        if years[0] >= 1970 and years[1] < 2100 and all(_are_dates(values, digits) for _, values in filled):
-            raise DataError(f'{place}, which looks like a date: declare time_unit = "{form}"')
-    for clock, (least, most) in _TICKS.items():
-        if least <= low and high < most:
-            raise DataError(f"{place}, which looks like the {clock}: convert them to milliseconds since 1970")
-
-
-def _are_dates(numbers: pl.Series, digits: int) -> bool:
-    """Whether all numbers are a year, month, day, hour and minute in digits, such as 202208081830."""
-    month, day, hour, minute = (numbers // 10 ** max(0, digits - end) % 100 for end in (6, 8, 10, 12))
-    right = month.is_between(1, 12) & day.is_between(1, 31) & (hour < 24)
-    return bool((right & (minute < 60) if digits >= 12 else right).all())
-
-
-def _is_of(values: pl.Series, unit: str) -> pl.Series:
-    """bool: whether each value lies in the years 1973 to 5138 in this unit."""
-    per_second = _PER_SECOND[unit]
-    least, most = _LEAST_SECONDS * per_second, min(_MOST_SECONDS * per_second, 2**63 - 1)
-    return (values >= least) & (values < most)
-
-
 def _finite(numbers: pl.Series) -> pl.Series:
     """The numbers, null in place of NaN and the infinities."""
     return pl.DataFrame({"number": numbers}).select(pl.when(pl.col("number").is_finite()).then("number"))["number"]
-
-
-def _of_iso(column: pl.Series) -> pl.Series:
-    """int64: ms UTC of ISO dates and times; null for other texts."""
-    parts = pl.col("text").str.extract_groups(_ISO)
-    number = {place: parts.struct.field(str(place)).cast(pl.Int64, strict=False).fill_null(0) for place in (2, 3, 4)}
-    day = parts.struct.field("1").str.to_date("%Y-%m-%d", strict=False).dt.epoch("d").cast(pl.Int64)
-    fraction = parts.struct.field("5").fill_null("0").str.pad_end(3, "0").str.slice(0, 3).cast(pl.Int64)
-    zone = parts.struct.field("6").fill_null("Z").str.replace(":", "")
-    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    hours = zone.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0)
-    minutes = zone.str.slice(3, 2).cast(pl.Int64, strict=False).fill_null(0)
-    clock = (number[2] * 60 + number[3]) * 60_000 + number[4] * 1000 + fraction
-    return pl.DataFrame({"text": column}).select(
-        (day * DAY_MS + clock - sign * (hours * 60 + minutes) * 60_000).alias("timestamp")
-    )["timestamp"]
-
-
-def usable_form(form: str) -> str | None:
-    """Why texts of a form for strptime cannot be read as times; None if they can."""
-    if "%Z" in form:
-        return "names of time zones (%Z) are not known; write offsets such as +02:00 (%z)"
-    if re.search(r"(?<!\.)%f", form):
-        return "write %.f for fractions of a second with their point, or %3f, %6f or %9f for so many digits"
-    moment = 1_660_000_000_000
-    try:
-        text = pl.Series([moment]).cast(pl.Datetime("ms", "UTC")).dt.strftime(_of_chrono(form).replace("%#z", "%z"))
-        read = _of_form(text, form)[0]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        read = None
-    if read is None or abs(read - moment) > (DAY_MS // 24 if re.search(_HOURS, form) else 366 * DAY_MS):
-        return 'a form names year, month and day, and hours by %H, or by %I and %p, as in "%d.%m.%Y %H:%M"'
-    return None
-
-
-def _of_chrono(form: str) -> str:
-    """A form as Python writes it, in the signs of the library that reads it."""
-    return form.replace(".%f", "%.f")
-
-
-def _of_form(column: pl.Series, form: str) -> pl.Series:
-    """int64: ms UTC of texts of a form for strptime; null for other texts."""
-    column, form = column.str.strip_chars(), _of_chrono(form)
-    if not re.search(_HOURS, form):
-        return column.str.to_date(form, strict=False).dt.epoch("d").cast(pl.Int64) * DAY_MS
-    if not re.search(r"%-?[MTRXcrs+]", form):  # the library needs minutes beside hours
-        column, form = column + " 00", f"{form} %M"
-    zone = "UTC" if re.search(r"%z|%#z|%:z|%\+", form) else None
-    return column.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms")
