@@ -1,5 +1,7 @@
 """Files that replace older ones together: after an error, every old one is there, and nothing is left over."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -86,3 +88,39 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing_file(path, b"newer"):
         raise KeyboardInterrupt
     assert bytes_below(tmp_path) == {"page.html": b"new"}
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from mmgrid.files import replacing_files, replacing_folder
+make = replacing_folder if sys.argv[1] == "folder" else replacing_files
+with make(Path(sys.argv[2])) as work:
+    (work / "a").write_bytes(b"half")
+    print(work, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("kind", "make"), [("folder", replacing_folder), ("files", replacing_files)])
+def test_the_next_replacement_clears_what_a_killed_one_left_and_nothing_that_lives(
+    old: Path, kind: str, make: Replacing
+) -> None:
+    command = [sys.executable, "-c", KILLED, kind, str(old)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living,
+    ):
+        works = [Path(process.stdout.readline().strip()) for process in (killed, living)]  # type: ignore[union-attr]
+        killed.kill()
+        killed.wait()
+        half_removed = works[0].with_name(f".{'out.' if kind == 'folder' else ''}0123abcd.partial.gone-0123abcd")
+        half_removed.mkdir()
+        others = [works[0].with_name(name) for name in (".other.0123abcd.partial", ".out.0123.partial", "out.work")]
+        for other in others:
+            other.mkdir()
+        _replace(make(old))
+        assert [work.exists() for work in works] == [False, True]
+        assert not half_removed.exists()
+        assert all(other.exists() for other in others)
+        living.kill()
