@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mmgrid.families.pair import same_bytes
 from mmgrid.families.parts import PartChoice, PartOptions
 from mmgrid.families.tokens import token_rows
-from mmgrid.merging.extract_lora import is_linear
+from mmgrid.merging.engine.extraction import is_linear
 from mmgrid.merging.models.family.file import DomainEntry, Kind, PartEntry, TensorEntry, TokenRows
 from mmgrid.merging.models.family.readers import finite_kinds
 from mmgrid.merging.models.source import Source
