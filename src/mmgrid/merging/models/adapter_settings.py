@@ -32,6 +32,7 @@ class _Form(BaseModel):
     alpha_pattern: dict[str, Number] | None = None
     use_rslora: bool | None = None
     fan_in_fan_out: bool | None = None
+    target_parameters: list[str] | None = None
     trainable_token_indices: list[Row] | dict[str, list[Row]] | None = None
 
 

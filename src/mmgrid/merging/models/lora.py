@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,8 @@ from mmgrid.merging.models.adapter_rows import adapter_rows, is_rows, table_of
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings, alpha_of
 from mmgrid.merging.models.closing import Closing
 from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.models.expert_lora import UnknownPlaceError, expert_updates
+from mmgrid.merging.models.low_rank import Factors, LowRankUpdate
 from mmgrid.merging.models.passing import Followed, PassingDigest
 from mmgrid.merging.models.plain_lora import check_plain, instead
 from mmgrid.merging.models.quantised import open_model
@@ -39,18 +39,6 @@ ADAPTER_FILE = "adapter_model.safetensors"
 _WITH_ADAPTER = re.compile(
     r"\.(?:lora_A|lora_B|lora_embedding_[AB]|modules_to_save)\.(?P<adapter>\w+)\.(?:weight|bias)$"
 )
-_BLOCK_ELEMENTS = 1 << 14  # products are computed for whole blocks, so that no bit depends on the length of the runs
-_CACHED = 16  # tensors whose factors are kept in memory
-
-
-@dataclass(frozen=True)
-class _LowRankUpdate:
-    """The update of a tensor, s B A or its transpose; `down` and `up` name A and B in the adapter's file."""
-
-    down: str
-    up: str
-    scale: float
-    transposed: bool
 
 
 class LoraFolder(Closing):
@@ -85,11 +73,10 @@ class LoraFolder(Closing):
         self._own_stamps = [stamp_of(each) for each in self._own]
         untied = self._untie()
         self._replaced: dict[str, str] = {}
-        self._changed: dict[str, _LowRankUpdate] = {}
+        self._changed: dict[str, LowRankUpdate] = {}
         self._rows = adapter_rows(self._adapter, self._model, self._settings, ADAPTER_PREFIX, self._called)
         self._match(untied)
-        self._factors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._holding = threading.Lock()
+        self._factors = Factors(self._adapter)
 
     @property
     def under(self) -> Source:
@@ -151,41 +138,8 @@ class LoraFolder(Closing):
             return stored
         result = take(stop - start)
         np.copyto(result, widen(stored, info.dtype))
-        self._add(name, info.shape, start, result)
+        self._factors.add(self._changed[name], info.shape, start, result)
         return result
-
-    def _add(self, name: str, shape: tuple[int, ...], start: int, values: np.ndarray) -> None:
-        """Add s B A to the elements from `start` on, in float64, rounded once."""
-        left, right = self._factors_of(name)
-        row = shape[1]
-        rows = max(_BLOCK_ELEMENTS // row, 1)
-        stop = start + len(values)
-        for first in range(start // row // rows * rows, -(-stop // row), rows):
-            product = (left[first : first + rows] @ right).reshape(-1)
-            begin = first * row
-            low, high = max(begin, start), min(begin + len(product), stop)
-            part = values[low - start : high - start]
-            part[:] = part + product[low - begin : high - begin]
-
-    def _factors_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Two matrices in float64 whose product is the update; the first contains the scale."""
-        with self._holding:
-            if name in self._factors:
-                return self._factors[name]
-        update = self._changed[name]
-        down, up = self._matrix(update.down), self._matrix(update.up)
-        factors = (update.scale * down.T, up.T) if update.transposed else (update.scale * up, down)
-        factors = (np.ascontiguousarray(factors[0]), np.ascontiguousarray(factors[1]))
-        with self._holding:
-            while len(self._factors) >= _CACHED:
-                del self._factors[next(iter(self._factors))]
-            self._factors[name] = factors
-        return factors
-
-    def _matrix(self, name: str) -> np.ndarray:
-        info = self._adapter.info(name)
-        values = widen(self._adapter.read(name, 0, info.size), info.dtype)
-        return values.reshape(info.shape).astype(np.float64)
 
     def follow(self, digest_of: Callable[[Path], PassingDigest | None]) -> None:
         """Add what is read of the model's files to their digests."""
@@ -302,20 +256,32 @@ class LoraFolder(Closing):
             raise MergeError(f"{self.path}: changes {min(twice)} in two ways. {instead(self.path)}")
         own = {*self._rows, *self._replaced}
         self._rows |= {head: self._rows[first] for head, first in untied.items() if head not in own}
-        self._changed = {f"{module}.weight": self._update_of(module, found) for module, found in factors.items()}
+        told = self._settings.get("target_parameters") or ()
+        experts = {module for module in factors if told and f"{module}.weight" not in self._model}
+        self._changed = {
+            f"{module}.weight": self._update_of(module, found)
+            for module, found in factors.items()
+            if module not in experts
+        }
+        self._changed |= self._of_experts({module: factors[module] for module in sorted(experts)}, told)
 
-    def _update_of(self, module: str, found: Mapping[str, str]) -> _LowRankUpdate:
+    def _of_experts(self, modules: Mapping[str, Mapping[str, str]], told: Sequence[str]) -> dict[str, LowRankUpdate]:
+        """The updates of parameters that are no linear layers, by the names of the model's tensors."""
+        try:
+            return expert_updates(self._model, self._adapter, modules, told, self._scale)
+        except UnknownPlaceError as error:
+            raise MergeError(
+                f"{self.path}: was trained on parameters that are no linear layers (target_parameters: {listing(told)}), and "
+                f"it is not known where they are in the model's file: {error}. {instead(self.path)}"
+            ) from error
+
+    def _update_of(self, module: str, found: Mapping[str, str]) -> LowRankUpdate:
         embedding = "lora_embedding_A" in found
         kinds = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A", "lora_B")
         tensor = f"{module}.weight"
         if set(found) != set(kinds):
             raise MergeError(
                 f"{self.path}: {module}: has {listing(found)} without its other half; save the adapter again"
-            )
-        if tensor not in self._model and (told := self._settings.get("target_parameters")):
-            raise MergeError(
-                f"{self.path}: {module}: was trained on parameters that are no linear layers (target_parameters: "
-                f"{listing(map(str, told))}), such as the experts of a layer in one tensor. {instead(self.path)}"
             )
         if tensor not in self._model:
             raise MergeError(
@@ -341,10 +307,12 @@ class LoraFolder(Closing):
                 f"rows, and the adapter does not hold the rows that it began with. {instead(self.path)}"
             )
         self._check_shape(tensor, shape, there)
-        return _LowRankUpdate(found[kinds[0]], found[kinds[1]], self._scale(module, down.shape[0]), transposed)
+        called = self._called.get(module, module)  # by which patterns know it; parameters are known by their own names
+        scale = self._scale(f"{called}.weight" if as_parameter else called, down.shape[0])
+        return LowRankUpdate(found[kinds[0]], found[kinds[1]], scale, transposed)
 
-    def _scale(self, module: str, rank: int) -> float:
-        alpha = alpha_of(self._settings, self._called.get(module, module), self.path / ADAPTER_CONFIG)
+    def _scale(self, called: str, rank: int) -> float:
+        alpha = alpha_of(self._settings, called, self.path / ADAPTER_CONFIG)
         return alpha / (math.sqrt(rank) if self._settings.get("use_rslora") else rank)
 
     def _check_shape(self, tensor: str, shape: tuple[int, ...], info: TensorInfo) -> None:

@@ -36,6 +36,7 @@ _MOVED = (
     ("visual.", "model.visual."),
     ("model.", "model.language_model."),
 )
+_EXPERTS = re.compile(r"\.(?:mlp|block_sparse_moe)(?=\.(?:experts|gate)\.)")  # the same layer
 _NORM = re.compile(r"(LayerNorm)\.(?:gamma|beta|weight|bias)$")
 _ENDS = {"gamma": "weight", "beta": "bias", "weight": "gamma", "bias": "beta"}
 
@@ -84,6 +85,9 @@ def other_names(name: str) -> Iterable[str]:
     if norm := _NORM.search(name):
         end = name.rpartition(".")[2]
         ends.append(f"{name[: norm.end(1)]}.{_ENDS[end]}")
+    if layer := _EXPERTS.search(name):
+        place = ".mlp" if layer[0] == ".block_sparse_moe" else ".block_sparse_moe"
+        ends.append(f"{name[: layer.start()]}{place}{name[layer.end() :]}")
     for one in ends:
         yield one
         for prefix in _PREFIXES:
