@@ -21,10 +21,11 @@ from mmgrid.merging.models.token_blocks import BlockTable
 from mmgrid.merging.models.token_tensors import holds_vocabulary
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.plan.config_check import compare_settings
+from mmgrid.merging.plan.one_vocabulary import one_vocabulary
 from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
 from mmgrid.merging.plan.stacks import ModelPaths, is_stacked, models_of
 from mmgrid.merging.plan.tokenizer_check import check_tokenizers
-from mmgrid.merging.plan.vocabulary import OneVocabulary, one_vocabulary
+from mmgrid.merging.plan.vocabulary import OneVocabulary
 
 
 @dataclass(frozen=True)
