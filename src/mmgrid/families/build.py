@@ -32,7 +32,6 @@ from mmgrid.merging.models.token_blocks import BACKBONE, BlockTable
 from mmgrid.merging.on_disk import merge
 from mmgrid.merging.output.folder import check_free, check_outside, clear, working
 from mmgrid.merging.output.record import relative_path, relative_to
-from mmgrid.merging.plan.prepare import paths_of
 from mmgrid.merging.plan.recipe import MergeRecipe, MergeSource
 
 
@@ -66,7 +65,7 @@ def build(
     family = FamilyRecipe.load(recipe)
     merged = family.merge.with_paths(found)
     out, workers = Path(out).absolute(), workers or default_workers()
-    check_outside(out, [*paths_of(merged), *([family.shared_path] if family.shared_path else [])])
+    check_outside(out, [*merged.paths, *([family.shared_path] if family.shared_path else [])])
     check_free(out)
     if any(source.stack for source in merged.sources):
         raise MergeError("sources: a source of a family is a checkpoint, and cannot be stacked; merge it first")

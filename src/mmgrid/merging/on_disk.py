@@ -35,7 +35,7 @@ from mmgrid.merging.output.tokenizer import fitted_tokenizer
 from mmgrid.merging.output.vocabulary import use_vocabulary
 from mmgrid.merging.plan.block_layout import rows_of
 from mmgrid.merging.plan.plan import Plan
-from mmgrid.merging.plan.prepare import PreparedMerge, paths_of, prepare_merge
+from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
 from mmgrid.merging.plan.program import Scale, apply_method
 from mmgrid.merging.plan.recipe import MergeRecipe
 
@@ -132,7 +132,7 @@ def sweep(
     recipe, workers = MergeRecipe.load(recipe).anchored(), workers or default_workers()
     changes = {Path(out).absolute(): change for out, change in outputs.items()}
     for out in changes:
-        check_outside(out, paths_of(recipe))
+        check_outside(out, recipe.paths)
         check_free(out)  # before hours of reading, not after
     if recipe.rules and any(change.is_of_values for change in changes.values()):
         raise MergeError("rules: a sweep cannot change weights or scale of a recipe with rules; merge one by one")
@@ -325,18 +325,16 @@ def _changed(prepared: PreparedMerge, change: Change) -> MergeRecipe:
     recipe, own = prepared.recipe, prepared.program.methods[-1]
     if not change.is_of_values:
         return recipe
-    weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
     applied = apply_method(
         own.method,
         prepared.program.sources,
         own.base,
-        weights if change.weights is None else change.weights,
+        recipe.weights if change.weights is None else change.weights,
         recipe.scale if change.scale is None else change.scale,
         own.options,
     )
     changed = dict(zip(prepared.program.sources, applied.weights, strict=True))
-    sources = tuple(source.model_copy(update={"weight": changed[str(source.name)]}) for source in recipe.sources)
-    return recipe.model_copy(update={"sources": sources, "scale": applied.scale})
+    return recipe.with_weights(changed).model_copy(update={"scale": applied.scale})
 
 
 def _report(

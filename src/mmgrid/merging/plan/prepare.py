@@ -2,17 +2,15 @@
 
 import contextlib
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmgrid.files import short_name_of
 from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.methods import get_method
 from mmgrid.merging.models.companions import check_companions
-from mmgrid.merging.models.content_names import content_of
-from mmgrid.merging.models.digests import LEAST_TIME, Hashing, joint_digest, short_name
+from mmgrid.merging.models.digests import LEAST_TIME, Hashing
 from mmgrid.merging.models.sources import Source
 from mmgrid.merging.models.stack import StackedSource
 from mmgrid.merging.models.tensors import TensorFolder
@@ -23,9 +21,10 @@ from mmgrid.merging.plan.block_layout import lay_out_sources, left_out
 from mmgrid.merging.plan.open_models import on_this_machine, open_models
 from mmgrid.merging.plan.plan import BASE, Plan, plan_merge
 from mmgrid.merging.plan.program import AppliedMethod, Program, apply_method, check_base, make_program
-from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe, MergeSource
+from mmgrid.merging.plan.recipe import BASE_FILES, MergeRecipe
 from mmgrid.merging.plan.rules import Rule, apply_rules, check_bases
-from mmgrid.merging.plan.stacks import ModelPaths, digest_name, models_in, stacked, stacked_files
+from mmgrid.merging.plan.source_names import named, names_for_people
+from mmgrid.merging.plan.stacks import ModelPaths, stacked, stacked_files
 from mmgrid.merging.plan.vocabulary import OneVocabulary
 
 
@@ -124,10 +123,8 @@ def prepare_merge(
     with contextlib.ExitStack() as stack:
         ready = stack.enter_context(open_models(recipe))
         opened, called = ready.models, ready.called
-        named = _named(recipe, opened, workers, by_content=bool(digests))
-        pairs = zip(recipe.sources, named.sources, strict=True)
-        recipe = named.renamed({called[own.path, own.onto]: str(new.name) for own, new in pairs if own.name is None})
-        stack.enter_context(_names_for_people(recipe, called))
+        recipe = named(recipe, opened, called, workers, by_content=bool(digests))
+        stack.enter_context(names_for_people(recipe, called))
         sources = {
             str(source.name): stacked(opened, source.path, source.onto, source.stack, str(source.name))
             for source in recipe.sources
@@ -236,63 +233,10 @@ def _known_files(recipe: MergeRecipe, files: Mapping[ModelPaths, Any]) -> dict[s
     }
 
 
-@contextlib.contextmanager
-def _names_for_people(recipe: MergeRecipe, called: Mapping[ModelPaths, str]) -> Iterator[None]:
-    """Say in errors what the user wrote, where a source is named by its digest."""
-    known = {str(source.name): called[source.path, source.onto] for source in recipe.sources}
-    digests = {name: said for name, said in known.items() if short_name(name, Path(said)) != name}
-    try:
-        yield
-    except MergeError as error:
-        text = str(error)
-        for name, said in digests.items():
-            text = text.replace(name, said)
-        raise MergeError(text) from error
-
-
-def _named(recipe: MergeRecipe, opened: Mapping[ModelPaths, Source], workers: int, *, by_content: bool) -> MergeRecipe:
-    """The recipe with a name for every source: by default from the content of its weights, else from its folder."""
-    unnamed = [source for source in recipe.sources if not source.name]
-    names = _content_names(unnamed, opened, workers) if by_content else [short_name_of(own.path) for own in unnamed]
-    called = iter(names)
-
-    sources = tuple(
-        source if source.name else source.model_copy(update={"name": next(called)}) for source in recipe.sources
-    )
-    paths: dict[str, list[Path]] = {}
-    for source in sources:
-        paths.setdefault(str(source.name), []).append(source.path)
-    for twins in paths.values():
-        if len(twins) > 1:
-            same = "have the same weights" if by_content else "have folders of the same name"
-            raise MergeError(f"{' and '.join(map(str, twins))} {same}; if this is intended, give each a name")
-    return recipe.model_copy(update={"sources": sources})
-
-
-def _content_names(unnamed: Sequence[MergeSource], opened: Mapping[ModelPaths, Source], workers: int) -> list[str]:
-    """The content name of each source; where several share one, the digest of their whole weights."""
-
-    def models(sources: Iterable[MergeSource]) -> set[ModelPaths]:
-        return {key for own in sources for key in models_in(own.path, own.onto, own.stack)}
-
-    def name_of(source: MergeSource, files: Mapping[ModelPaths, Any]) -> str:
-        return digest_name(files, source) if source.stack else joint_digest(files[source.path, source.onto])
-
-    parts = {key: content_of(opened[key].files) for key in models(unnamed)}
-    names = [name_of(source, parts) for source in unnamed]
-    twins = models(source for source, name in zip(unnamed, names, strict=True) if names.count(name) > 1)
-    with Hashing([file for key in twins for file in opened[key].files], workers, ["sha256"]) as hashing:
-        whole = parts | {key: hashing.of(opened[key].files) for key in twins}
-    return [
-        name_of(source, whole if names.count(name) > 1 else parts) for source, name in zip(unnamed, names, strict=True)
-    ]
-
-
 def _methods(
     recipe: MergeRecipe, opened: Mapping[ModelPaths, Source], sources: Mapping[str, Source], base: Source | None
 ) -> list[AppliedMethod]:
     """The methods of the rules, then the recipe's own."""
-    weights = {str(source.name): source.weight for source in recipe.sources if source.weight is not None}
     rules = [
         Rule(
             tensors=rule.tensors,
@@ -306,18 +250,16 @@ def _methods(
     ]
     method = get_method(recipe.method)
     return [
-        *apply_rules(rules, method, sources, base, weights, recipe.scale, recipe.options),
-        apply_method(method, sources, base, weights, recipe.scale, recipe.options),
+        *apply_rules(rules, method, sources, base, recipe.weights, recipe.scale, recipe.options),
+        apply_method(method, sources, base, recipe.weights, recipe.scale, recipe.options),
     ]
 
 
 def _resolved(recipe: MergeRecipe, program: Program) -> MergeRecipe:
     """The recipe with the weights and options of its own method filled in."""
-    own, names = program.methods[-1], list(program.sources)
-    sources = tuple(
-        source.model_copy(update={"weight": own.weights[names.index(str(source.name))]}) for source in recipe.sources
-    )
-    return recipe.model_copy(update={"sources": sources, "options": dict(own.options)})
+    own = program.methods[-1]
+    weights = dict(zip(program.sources, own.weights, strict=True))
+    return recipe.with_weights(weights).model_copy(update={"options": dict(own.options)})
 
 
 def _tables(sources: Mapping[str, Source], base: Source | None) -> dict[str, BlockTable]:
@@ -354,15 +296,3 @@ def _companions(recipe: MergeRecipe, folders: Mapping[str, Source]) -> Source:
         known = [*folders, BASE_FILES] if BASE in folders else list(folders)
         raise MergeError(f"companions: there is no source {name!r}{nearest(name, known)}; known: {listing(known)}")
     return folders[name]
-
-
-def paths_of(recipe: MergeRecipe) -> list[Path]:
-    """All folders that a recipe names."""
-    found: list[Path] = []
-
-    def seen(path: Path) -> Path:
-        found.append(path)
-        return path
-
-    recipe.with_paths(seen)
-    return found

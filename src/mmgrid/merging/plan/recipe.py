@@ -215,6 +215,28 @@ class MergeRecipe(BaseModel):
             update={"sources": sources, "base": base, "base_onto": under, "base_stack": below, "rules": rules}
         )
 
+    @property
+    def paths(self) -> list[Path]:
+        """All paths that the recipe names."""
+        found: list[Path] = []
+
+        def seen(path: Path) -> Path:
+            found.append(path)
+            return path
+
+        self.with_paths(seen)
+        return found
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Name of a source → its weight, for sources that have one."""
+        return {str(source.name): source.weight for source in self.sources if source.weight is not None}
+
+    def with_weights(self, weights: Mapping[str, float]) -> MergeRecipe:
+        """The recipe with these weights of all its sources, which have names."""
+        sources = (source.model_copy(update={"weight": weights[str(source.name)]}) for source in self.sources)
+        return self.model_copy(update={"sources": tuple(sources)})
+
     def renamed(self, names: Mapping[str, str]) -> MergeRecipe:
         """The recipe with other names of sources, wherever it refers to one."""
 
