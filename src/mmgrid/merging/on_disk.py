@@ -188,14 +188,20 @@ class _Output:
 
     def finish(self, counts: KeptCounts, card: Card) -> None:
         """Add the files that accompany the weights."""
-        prepared, notes = self.common.prepared, self.common.notes
-        plan = prepared.plan
+        self._write_companions()
+        self._write_record(counts)
+        self._write_mergekit_config()
+        (self.folder / CARD_FILE).write_text(card(self._card_facts(counts)), encoding="utf-8")
+        self.journal.remove()
+
+    def _write_companions(self) -> None:
+        """Config, tokenizer, chat template, and the files of token blocks."""
+        prepared, plan = self.common.prepared, self.common.prepared.plan
         types = {info.dtype for info in plan.merged.values()}
-        dtype = types.pop() if len(types) == 1 else None
         copy_companions(
             prepared.companions,
             self.folder,
-            dtype,
+            types.pop() if len(types) == 1 else None,
             vocabulary=_vocabulary(plan),
             tied=prepared.form.settings.get(TIED),
             quantised=any(info.dtype in CODES for info in plan.infos.values()),
@@ -209,38 +215,46 @@ class _Output:
         if self.recipe.chat_template is not None:
             write_chat_template(self.folder, chat_template(self.recipe.chat_template))
         copy_block_files(prepared.block_files, self.folder)
+
+    def _write_record(self, counts: KeptCounts) -> None:
+        prepared = self.common.prepared
         write_record(
             self.folder,
             relative_to(self.recipe, self.place.parent),
             prepared.digests,
-            plan,
+            prepared.plan,
             counts,
-            notes=notes,
+            notes=self.common.notes,
             made_from=self.common.made_from,
             vocabulary=None if prepared.vocabulary is None else prepared.vocabulary.as_json(),
             files=self._own_files(),
         )
-        recipe, methods = relative_to(self.recipe, self.place), prepared.program.methods
+
+    def _write_mergekit_config(self) -> None:
+        """The same merge for mergekit, if it has the method."""
+        prepared = self.common.prepared
+        methods = tuple(self.variant.of(applied) for applied in prepared.program.methods)
         with contextlib.suppress(NoCounterpartError):
-            program = replace(prepared.program, methods=tuple(self.variant.of(applied) for applied in methods))
-            text = mergekit_config(recipe, program, plan, prepared.vocabulary)
+            program = replace(prepared.program, methods=methods)
+            text = mergekit_config(relative_to(self.recipe, self.place), program, prepared.plan, prepared.vocabulary)
             (self.folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-        facts = CardFacts(
+
+    def _card_facts(self, counts: KeptCounts) -> CardFacts:
+        prepared, plan = self.common.prepared, self.common.prepared.plan
+        return CardFacts(
             name=self.place.name,
-            recipe=recipe,
+            recipe=relative_to(self.recipe, self.place),
             digests=prepared.digests,
             tensors=(len(plan.merged), len(plan.kept), len(plan.dropped)),
             parameters=sum(info.size for info in plan.merged.values()),
             kept_share=counts.by_tower(),
-            notes=notes,
+            notes=self.common.notes,
             companions=frozenset(path.name for path in self.folder.iterdir()),
             own_model_type=own_model_type(self.folder, self.common.made_from),
             config=read_json(self.folder / "config.json"),
             made_from=self.common.made_from,
             licences=tuple(licence_in(source.companions) for source in prepared.folders.values()),
         )
-        (self.folder / CARD_FILE).write_text(card(facts), encoding="utf-8")
-        self.journal.remove()
 
     def _own_files(self) -> dict[str, Any] | None:
         """The digests of what has been written; None without digests."""
