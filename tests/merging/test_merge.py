@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from xxhash import xxh3_128
 
 from mmgrid.files import DiskFull
-from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts, on_disk
+from mmgrid.merging import MergeError, MergeRecipe, merge, merge_state_dicts, one_output
 
 CONFIG = {"model_type": "qwen3", "dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "layers": 2}}
 
@@ -271,7 +271,7 @@ def test_an_injected_full_disk(models: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*arguments: object, **more: object) -> None:
         raise RuntimeError("No space left on device (os error 28)")
 
-    monkeypatch.setattr(on_disk, "copy_companions", full)
+    monkeypatch.setattr(one_output, "copy_companions", full)
     with pytest.raises(DiskFull):
         merge(_recipe(models), models / "out")
     assert sorted(path.name for path in models.iterdir()) == ["base", "books", "toys"]

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmgrid.files import DiskFull, NotWritableError
-from mmgrid.merging import Change, MergeError, TensorFolder, merge, on_disk, sweep
+from mmgrid.merging import Change, MergeError, TensorFolder, merge, one_output, sweep
 from mmgrid.merging.models import tensor_writer
 from mmgrid.merging.output import companions, record
 from mmgrid.merging.output import folder as folder_module
@@ -96,7 +96,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from mmgrid.merging import Change, merge, sweep
-from mmgrid.merging import on_disk
+from mmgrid.merging import one_output
 from mmgrid.merging.output import folder as output
 from mmgrid.merging.models import tensor_writer
 
@@ -115,11 +115,11 @@ where, _, calls = moment.partition(":")
 if where == "write":
     tensor_writer.TensorWriter.write = dying(tensor_writer.TensorWriter.write, int(calls))
 elif where == "journal":
-    on_disk.Journal.add = dying(on_disk.Journal.add, int(calls))
+    one_output.Journal.add = dying(one_output.Journal.add, int(calls))
 elif where == "companions":
-    on_disk.copy_companions = dying(on_disk.copy_companions)
+    one_output.copy_companions = dying(one_output.copy_companions)
 elif where == "record":
-    on_disk.write_record = dying(on_disk.write_record)
+    one_output.write_record = dying(one_output.write_record)
 elif where == "journal gone":
     output.publish = dying(output.publish)
 elif where == "published":
@@ -301,7 +301,7 @@ def test_an_invalid_journal_is_not_used(models: Path, damage: str, monkeypatch: 
     elif damage == "no weights":
         (work / "model.safetensors").unlink()
     elif damage == "other boot":  # after a crash of the machine, written data may be lost
-        monkeypatch.setitem(on_disk.Journal.__init__.__globals__, "boot", lambda: "another")
+        monkeypatch.setitem(one_output.Journal.__init__.__globals__, "boot", lambda: "another")
     else:
         journal.write_text('"something else"\n["layers.0.weight", {}]\n')
     assert len(resumed(models, recipe_for(models))) == rest
@@ -411,7 +411,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
     elif where == "late write":
         monkeypatch.setattr(tensor_writer.os, "pwrite", late)
     elif where == "journal":
-        monkeypatch.setattr(on_disk.Journal, "add", full)
+        monkeypatch.setattr(one_output.Journal, "add", full)
     elif where == "companions":
         monkeypatch.setattr(companions.shutil, "copyfile", full)
     elif where == "record":
