@@ -13,9 +13,10 @@ from mmgrid.merging.engine.run import Variant
 from mmgrid.merging.mergekit.write import CONFIG_FILE, mergekit_config
 from mmgrid.merging.mergekit.write_models import NoCounterpartError
 from mmgrid.merging.models.chat_formats import chat_template
+from mmgrid.merging.models.model_writer import ModelWriter, can_resume
+from mmgrid.merging.models.modules import module_of
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
-from mmgrid.merging.models.tensor_writer import TensorWriter
 from mmgrid.merging.models.token_tensors import embeddings_in
 from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.models.weight_files import WEIGHTS_FILE
@@ -79,7 +80,7 @@ class Output:
     place: Path
     folder: Path
     journal: Journal
-    writer: TensorWriter
+    writer: ModelWriter
     variant: Variant
 
     def finish(self, counts: KeptCounts, card: Card) -> None:
@@ -93,7 +94,7 @@ class Output:
     def _write_companions(self) -> None:
         """Config, tokenizer, chat template, and the files of token blocks."""
         prepared, plan = self.common.prepared, self.common.prepared.plan
-        types = {info.dtype for info in plan.merged.values()}
+        types = {info.dtype for name, info in plan.merged.items() if module_of(name, prepared.modules) is None}
         copy_companions(
             prepared.companions,
             self.folder,
@@ -103,6 +104,7 @@ class Output:
             quantised=any(info.dtype in CODES for info in plan.infos.values()),
             stack=prepared.stack,
             arranged=prepared.vocabulary is not None,
+            written=prepared.modules,
         )
         if prepared.vocabulary is not None:
             use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
@@ -166,14 +168,15 @@ def output_in(common: Common, out: Path, change: Change) -> Iterator[Output]:
     with clear_disk_errors(out, remedy="give another output folder"), working(out) as folder:
         facts = _facts(prepared, recipe)
         journal = Journal(folder, facts)
-        resume = journal.can_resume and (folder / WEIGHTS_FILE).is_file()
+        resume = journal.can_resume and can_resume(folder, prepared.modules)
         if not resume:
             clear(folder)
             journal = Journal(folder, facts)
             journal.begin()
-        with TensorWriter(
-            folder / WEIGHTS_FILE,
+        with ModelWriter(
+            folder,
             prepared.plan.stored,
+            prepared.modules,
             resume=resume,
             twins=prepared.plan.twins,
             digest=OWN_KIND if common.digests else None,

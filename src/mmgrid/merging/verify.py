@@ -1,5 +1,6 @@
 """Verifies a merged folder: repeats the merge and compares every byte, without writing anything."""
 
+import contextlib
 import filecmp
 import json
 import threading
@@ -18,8 +19,10 @@ from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.digests import differs, kinds_in, short_name
-from mmgrid.merging.models.sources import found
+from mmgrid.merging.models.modules import with_modules
+from mmgrid.merging.models.sources import Source, found
 from mmgrid.merging.models.tensors import TensorFolder
+from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.merging.output.own_files import damaged_files
 from mmgrid.merging.plan.plan import BASE
 from mmgrid.merging.plan.prepare import PreparedMerge, prepare_merge
@@ -97,7 +100,9 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
         recorded[BASE] = record["base"]["files"]
     entries = [entry for files in recorded.values() for entry in files.values()]
     kinds = kinds_in(entries)
-    with TensorFolder(folder) as there, prepare_merge(recipe, workers=workers, digests=kinds) as prepared:
+    with contextlib.ExitStack() as stack:
+        prepared = stack.enter_context(prepare_merge(recipe, workers=workers, digests=kinds))
+        there = stack.enter_context(_result(folder, prepared))
         unlike = _unlike(prepared, there)
         sink = _ComparingSink(there, prepared.plan.twins)
         counter = ByteCounter(prepared.plan.infos, progress)
@@ -128,7 +133,7 @@ def verify(folder: str | Path, *, workers: int | None = None, progress: MergePro
 class _ComparingSink:
     """A sink that compares runs with those of a folder."""
 
-    def __init__(self, there: TensorFolder, twins: Mapping[str, str]) -> None:
+    def __init__(self, there: Source, twins: Mapping[str, str]) -> None:
         self.there = there
         self._names: dict[str, list[str]] = {}
         for twin, first in twins.items():
@@ -171,6 +176,12 @@ class _ComparingSink:
 def _number(stored: np.ndarray, dtype: str) -> float:
     whole = dtype.startswith(("int", "uint", "bool"))
     return float(stored[0]) if whole else float(widen(stored, dtype)[0])
+
+
+def _result(folder: Path, prepared: PreparedMerge) -> Source:
+    """The tensors of a result, with those of its merged modules as far as they are there."""
+    own = TensorFolder(folder)
+    return with_modules(own, folder, [name for name in prepared.modules if (folder / name / WEIGHTS_FILE).is_file()])
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -246,7 +257,7 @@ def _for_people(changed: Mapping[str, tuple[str, ...]], recipe: MergeRecipe) -> 
     }
 
 
-def _unlike(prepared: PreparedMerge, there: TensorFolder) -> dict[str, str]:
+def _unlike(prepared: PreparedMerge, there: Source) -> dict[str, str]:
     """Tensors whose elements cannot be compared → why."""
     infos, unlike = prepared.plan.stored, {}
     for name in sorted({*infos, *there}):

@@ -45,9 +45,9 @@ def companions_in(folder: Path) -> list[Path]:
 def companions_below(folder: Path) -> list[Path]:
     """Such files in the folders of a model: of its chat templates, and of the modules of sentence-transformers.
 
-    Weights of such a module, such as a dense layer, are among them; they are not merged.
+    Weights of such a module, such as a dense layer, are among them.
     """
-    below = [folder / name for name in (TEMPLATES, *_modules(folder))]
+    below = [folder / name for name in (TEMPLATES, *modules_of(folder))]
     files = [path for place in below if place.is_dir() for path in sorted(place.iterdir()) if path.is_file()]
     return [path for path in files if path.suffix in (*_SUFFIXES, *_WEIGHTS)]
 
@@ -56,16 +56,29 @@ def patterns_below(folder: Path) -> list[str]:
     """Patterns of the paths that such files of a model on the Hub have, by what stands at the top of its folder; not of pickled
     weights."""
     templates = [f"{TEMPLATES}/*.jinja"] if (folder / CHAT_TEMPLATE).is_file() else []  # beside which they are saved
-    return templates + [f"{glob.escape(name)}/*{end}" for name in _modules(folder) for end in (*_SUFFIXES, _WEIGHTS[0])]
+    return templates + [
+        f"{glob.escape(name)}/*{end}" for name in modules_of(folder) for end in (*_SUFFIXES, _WEIGHTS[0])
+    ]
 
 
-def _modules(folder: Path) -> dict[str, str]:
+def modules_of(folder: Path) -> dict[str, str]:
     """The folder of each module of sentence-transformers → its type; without those that lead out of the model."""
     modules: Any = ()
     with contextlib.suppress(OSError, ValueError, RecursionError):
         modules = json.loads((folder / _MODULES).read_bytes())
     told = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
     return {module["path"]: str(module.get("type")) for module in told if _is_name(module.get("path"))}
+
+
+def modules_with_weights(folder: Path) -> list[str]:
+    """The modules of sentence-transformers that have weights of their own."""
+    held = {path.parent.name for path in companions_below(folder) if is_weights(path)}
+    return [name for name in modules_of(folder) if name in held]
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file beside or below a model's holds weights."""
+    return path.suffix in _WEIGHTS
 
 
 def _is_name(name: Any) -> bool:
@@ -77,7 +90,7 @@ def check_companions(folder: Path) -> list[str]:
     """Check these files before hours of merging.
 
     Returns:
-        Notes on weights among them, which are not merged, and on folders of modules that are not there.
+        Notes on folders of modules that are not there, or lack their weights.
 
     Raises:
         MergeError: one is a pointer of Git LFS, a web page, empty, or no JSON; the message says what to do.
@@ -85,17 +98,15 @@ def check_companions(folder: Path) -> list[str]:
     for path in companions_in(folder):
         if path.suffix != _CODE:  # which may be empty
             check_companion(path)
-    weights = [str(path.relative_to(folder)) for path in companions_below(folder) if path.suffix in _WEIGHTS]
-    notes = [f"{listing(weights)}: are not merged; the result has those of {folder}"] if weights else []
-    held = {path.parent.name for path in companions_below(folder) if path.suffix in _WEIGHTS}
+    held = modules_with_weights(folder)
     absent = [
         name
-        for name, type_ in _modules(folder).items()
+        for name, type_ in modules_of(folder).items()
         if (not (folder / name).is_dir() and not type_.endswith(_WITHOUT_FILES))
         or (type_.endswith(_WITH_WEIGHTS) and name not in held)
     ]
-    if absent:
-        notes.append(
-            f"{listing(absent)}: named by {folder / _MODULES}, but not there, or without weights; copy what is needed to the result"
-        )
-    return notes
+    if not absent:
+        return []
+    return [
+        f"{listing(absent)}: named by {folder / _MODULES}, but not there, or without weights; copy what is needed to the result"
+    ]

@@ -21,7 +21,17 @@ def content_of(files: Iterable[Path]) -> dict[str, dict[str, str]]:
     Raises:
         OSError: a file cannot be read.
     """
-    return {file.name: {"sha256": _name_of(file)} for file in files}
+    files = list(files)
+    names = names_of(files)
+    return {names[file]: {"sha256": _name_of(file)} for file in files}
+
+
+def names_of(files: Iterable[Path]) -> dict[Path, str]:
+    """The name of each file of a model in a record; those of its modules have their folder's before it."""
+    names: dict[Path, str] = {}
+    for file in files:
+        names[file] = f"{file.parent.name}/{file.name}" if file.name in names.values() else file.name
+    return names
 
 
 def _name_of(file: Path) -> str:

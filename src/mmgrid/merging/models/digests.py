@@ -14,6 +14,7 @@ from typing import Any, Self
 from mmgrid.files import DIGEST_KINDS, DigestCache, digest_file, short_name_of
 from mmgrid.merging.arrays.cache import cache_folder
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.models.content_names import names_of
 from mmgrid.merging.models.passing import Followed, PassingDigest
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -84,7 +85,8 @@ class Hashing:
         self.waited_seconds += time.monotonic() - clock
         if self._failure is not None:
             raise self._failure
-        return {file.name: {**self._digests[file], "bytes": file.stat().st_size} for file in files}
+        names = names_of(files)
+        return {names[file]: {**self._digests[file], "bytes": file.stat().st_size} for file in files}
 
     def _run(self, files: Sequence[Path]) -> None:
         try:

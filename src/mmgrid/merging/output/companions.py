@@ -1,14 +1,14 @@
 """The files that accompany the weights: config, tokenizer, and the files of token blocks."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmgrid.cards import read_json
 from mmgrid.files import write_json
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.companions import companions_below, companions_in
+from mmgrid.merging.models.companions import companions_below, companions_in, is_weights
 from mmgrid.merging.models.quantisation import DECLARING_FILES, without_declaration
 from mmgrid.merging.models.settings import CONFIG_FILE, TIED, VOCABULARY_SIZE, embeddings_tied, text_part
 from mmgrid.merging.models.stack import StackedSource
@@ -27,6 +27,7 @@ def copy_companions(
     quantised: bool,
     stack: StackedSource | None,
     arranged: bool,
+    written: Sequence[str] = (),
 ) -> None:
     """Copy config, tokenizer and generation files from a model's folder; not the files of its token blocks.
 
@@ -40,6 +41,7 @@ def copy_companions(
         quantised: whether the result holds 8-bit codes; otherwise its config declares none.
         stack: the model, if its layers are stacked.
         arranged: whether the token rows are those of a chosen vocabulary, so that the config must name their number.
+        written: folders of modules whose weights are merged, and not copied.
     """
     if not source.is_dir():
         return
@@ -47,6 +49,8 @@ def copy_companions(
         if quantised or path.name not in DECLARING_FILES:
             shutil.copyfile(path, folder / path.name)
     for path in companions_below(source):
+        if is_weights(path) and path.parent.name in written:
+            continue
         place = folder / path.relative_to(source)
         place.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, place)

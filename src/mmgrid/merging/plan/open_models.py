@@ -7,11 +7,13 @@ follow one vocabulary. What cannot be brought to one form stops the merge.
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.file_kinds import check_companion
+from mmgrid.merging.models.modules import common_modules, with_modules
 from mmgrid.merging.models.other_names import with_names_of_first
 from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.settings import CONFIG_FILE
@@ -37,6 +39,7 @@ class OpenModels:
         called: what a user calls each of them.
         form: how tied tensors were brought to one form.
         vocabulary: the tokens of the result, if the recipe chose them.
+        modules: the modules of sentence-transformers whose weights are merged.
         dropped: tensor → why it is not in the result.
         notes: what a user should know about the models.
     """
@@ -45,6 +48,7 @@ class OpenModels:
     called: dict[ModelPaths, str]
     form: OneForm
     vocabulary: OneVocabulary | None
+    modules: tuple[str, ...]
     dropped: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -73,8 +77,26 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
         apart = None if is_stacked(recipe) else _in_blocks(opened)
         opened, form = one_form(opened, called, apart=apart, group_of=recipe.rule_of)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
-        said = (*notes, *renamed, *more, *form.notes)
-        yield OpenModels(opened, called, form, words, {**form.dropped, **dropped}, said)
+        folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
+        modules, of_modules = _modules(recipe, folders, opened[first].companions)
+        if modules:
+            views = {key: with_modules(model, model.companions, modules) for key, model in opened.items()}
+            opened = {key: stack.enter_context(view) for key, view in views.items()}
+        said = (*notes, *renamed, *more, *form.notes, *of_modules)
+        yield OpenModels(opened, called, form, words, tuple(modules), {**form.dropped, **dropped}, said)
+
+
+def _modules(recipe: MergeRecipe, folders: Mapping[str, Path], first: Path) -> tuple[list[str], list[str]]:
+    """The modules whose weights are merged, and notes."""
+    modules, notes = common_modules(folders, first)
+    reason = None
+    if is_stacked(recipe):
+        reason = "layers are stacked"
+    elif any(source.statistics is not None for source in recipe.sources):
+        reason = "statistics hold nothing about them"
+    if reason is None or not modules:
+        return modules, notes
+    return [], [*notes, f"{listing(modules)}: weights are not merged; the result has those of {first}: {reason}"]
 
 
 def _of_config(recipe: MergeRecipe) -> ModelPaths:

@@ -42,6 +42,7 @@ class PreparedMerge:
         stack: the model of this config, if its layers are stacked.
         form: how tied tensors were brought to one form.
         vocabulary: the tokens of the result, if the recipe chose them.
+        modules: the modules of sentence-transformers whose weights are merged; their tensors are `2_Dense/linear.weight`.
         notes: what a user should know about the models.
         hashing: computes the digests of all files; None without digests.
     """
@@ -57,6 +58,7 @@ class PreparedMerge:
     stack: StackedSource | None
     form: OneForm
     vocabulary: OneVocabulary | None
+    modules: tuple[str, ...]
     notes: tuple[str, ...]
     hashing: Hashing | None
 
@@ -156,7 +158,7 @@ def prepare_merge(
             kinds = LEAST_TIME if isinstance(digests, bool) else digests
             hashing = stack.enter_context(Hashing(files, workers, kinds))
         like = _companions(recipe, folders)
-        not_merged = check_companions(like.companions)
+        absent = check_companions(like.companions)
         yield PreparedMerge(
             recipe=recipe,
             program=program,
@@ -169,9 +171,10 @@ def prepare_merge(
             stack=like if isinstance(like, StackedSource) else None,
             form=ready.form,
             vocabulary=ready.vocabulary,
+            modules=ready.modules,
             notes=(
                 *ready.notes,
-                *not_merged,
+                *absent,
                 *_idle_sources(recipe, program, called),
                 *_idle_rules(recipe, plan),
                 *left_out(tables, sources, recipe.blocks),
