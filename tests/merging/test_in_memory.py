@@ -118,6 +118,10 @@ GOOD = {"w": torch.ones(2, 3), "b": torch.ones(3)}
         ({**GOOD, "w": torch.ones(3, 2)}, r"tensor w: shapes differ: a \[2, 3\], z \[3, 2\]"),
         ({**GOOD, "b": torch.tensor([1.0, float("nan"), 0.0])}, r"tensor b: source 'z' holds NaN"),
         ({**GOOD, "b": torch.tensor([1.0, float("-inf"), 0.0])}, r"tensor b: source 'z' holds an infinity"),
+        (
+            {**GOOD, "b": torch.tensor([1.0, -1e300, 0.0], dtype=torch.float64)},
+            r"tensor b: source 'z' holds 1e\+300, and float32, .* 3\.403e",
+        ),
         ({**GOOD, "b": torch.ones(3, dtype=torch.int64)}, r"tensor b: types cannot be combined"),
         ({**GOOD, "b": torch.ones(3, dtype=torch.complex64)}, r"tensor b: type torch.complex64"),
     ],

@@ -50,7 +50,8 @@ def test_modules_are_merged_as_tensors_of_their_model(tmp_path: Path) -> None:
     one, other = (_model(tmp_path / name, seed, near=base) for seed, name in enumerate("ab", 1))
     recipe = _recipe(base, one, other, method="ties", options={"density": 0.6, "scope": "tensor"}, scale=0.5)
     report, out = merge(recipe, tmp_path / "out"), tmp_path / "out"
-    assert report.notes == () and {"2_Dense/linear.weight", "2_Dense/linear.bias"} < set(report.merged)
+    assert report.notes == ()
+    assert {"2_Dense/linear.weight", "2_Dense/linear.bias"} < set(report.merged)
     assert "2_Dense/linear.weight" not in loaded(out)
     alone = tmp_path / "alone"
     alone_recipe = _recipe(base / "2_Dense", one / "2_Dense", other / "2_Dense")
@@ -66,7 +67,8 @@ def test_modules_are_merged_as_tensors_of_their_model(tmp_path: Path) -> None:
     changed = {name: tensor + 1 for name, tensor in _dense(out).items()}
     save_file(changed, out / WEIGHTS)
     found = verify(out)
-    assert set(found.differing) == {"2_Dense/linear.weight", "2_Dense/linear.bias"} and str(WEIGHTS) in found.damaged
+    assert set(found.differing) == {"2_Dense/linear.weight", "2_Dense/linear.bias"}
+    assert str(WEIGHTS) in found.damaged
     (out / WEIGHTS).unlink()
     assert verify(out).unlike["2_Dense/linear.bias"] == "is missing"
     save_file(changed, one / WEIGHTS)

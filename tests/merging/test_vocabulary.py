@@ -304,6 +304,27 @@ def test_wrong_choices_are_named(choice: object, words: str, models: Path) -> No
         merge(_recipe(vocabulary=choice), models / "out")
 
 
+def test_files_that_list_added_tokens_list_those_of_the_result(models: Path) -> None:
+    for name in ("a", "b"):
+        added = json.loads((models / name / "tokenizer.json").read_text())["added_tokens"]
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": WORDS[0]}
+        settings["added_tokens_decoder"] = {
+            str(one["id"]): {key: one[key] for key in one if key != "id"} for one in added
+        }
+        (models / name / "tokenizer_config.json").write_text(json.dumps(settings))
+        (models / name / "added_tokens.json").write_text(json.dumps({one["content"]: one["id"] for one in added}))
+        (models / name / "tekken.json").write_text("{}")
+    report = merge(_recipe(vocabulary="union"), models / "out")
+    written = json.loads((models / "out" / "added_tokens.json").read_text())
+    assert written == {"<chat>": 20, "<end>": 21, "<tool>": 22}
+    assert "vocabulary: tekken.json is copied as it is, and lacks 1 token: <tool>" in report.notes
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(models / "out")
+    assert {token: found.get_vocab()[token] for token in written} == written
+    assert loaded(models / "out")[EMBEDDINGS].shape[0] == 23
+
+
 def test_without_a_choice_other_rows_are_refused(models: Path) -> None:
     with pytest.raises(MergeError, match="tokenizer of b: 20 tokens have other rows than in a .*--vocabulary"):
         merge(_recipe(), models / "out")
@@ -316,9 +337,16 @@ def test_without_a_choice_other_rows_are_refused(models: Path) -> None:
     (models / "b" / "tokenizer.json").unlink()
     report = merge(_recipe(vocabulary="union"), models / "assumed")
     assert "vocabulary: b has no tokenizer.json, and is taken to have that of a" in report.notes
+    for name, text in (("a", "x"), ("b", "y")):
+        (models / name / "vocab.txt").write_text(f"{text}\nz\n")
+    with pytest.raises(
+        MergeError, match="b has no tokenizer.json, and by its vocab.txt it has other tokens than a .'x', 'y'"
+    ):
+        merge(_recipe(vocabulary="union"), models / "out")
+    (models / "b" / "vocab.txt").unlink()
     _model(models / "b", 2, WORDS, rows=22)
     (models / "b" / "tokenizer.json").unlink()
-    with pytest.raises(MergeError, match="vocabulary: b has no tokenizer.json in .*save its tokenizer"):
+    with pytest.raises(MergeError, match="vocabulary: b has no tokenizer.json in .*Save its tokenizer"):
         merge(_recipe(vocabulary="union"), models / "out")
     (models / "a" / "mmgrid.json").write_text(
         json.dumps({"blocks": {"tensors": [EMBEDDINGS], "rows": [{"name": "backbone", "start": 0, "stop": 21}]}})

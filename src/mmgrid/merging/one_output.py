@@ -18,8 +18,8 @@ from mmgrid.merging.models.modules import module_of
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
 from mmgrid.merging.models.token_tensors import embeddings_in
-from mmgrid.merging.models.tokens import TOKENIZER_FILE
 from mmgrid.merging.models.weight_files import WEIGHTS_FILE
+from mmgrid.merging.output.added_tokens import write_tokenizer
 from mmgrid.merging.output.card import Card, CardFacts
 from mmgrid.merging.output.companions import copy_block_files, copy_companions, write_chat_template
 from mmgrid.merging.output.folder import clear, working
@@ -109,7 +109,7 @@ class Output:
         if prepared.vocabulary is not None:
             use_vocabulary(prepared.vocabulary, prepared.companions, self.folder)
         if self.common.tokenizer is not None:
-            (self.folder / TOKENIZER_FILE).write_text(self.common.tokenizer, encoding="utf-8")
+            write_tokenizer(self.folder, self.common.tokenizer)
         if self.recipe.chat_template is not None:
             write_chat_template(self.folder, chat_template(self.recipe.chat_template))
         copy_block_files(prepared.block_files, self.folder)

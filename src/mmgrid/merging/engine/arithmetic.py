@@ -177,9 +177,9 @@ class Computation:
         )
         for other_name, other in others:
             if not np.array_equal(first, other):
+                what = "truth values" if self.plan.kept[name].dtype == "bool" else "whole numbers"
                 raise MergeError(
-                    f"tensor {name}: whole numbers cannot be averaged, and {first_name!r} and {other_name!r} "
-                    "differ in it"
+                    f"tensor {name}: {what} cannot be averaged, and {first_name!r} and {other_name!r} differ in it"
                 )
         return first
 
@@ -236,6 +236,11 @@ def read_values(tensors: Tensors, source: str, chunk: Chunk, offset: int, *, che
     if check and not all_finite(stored, values, dtype):
         what = "NaN" if np.isnan(values).any() else "an infinity"
         where = "the base" if source == BASE else f"source {source!r}"
+        if np.isfinite(stored).all() and dtype == "float64":
+            raise MergeError(
+                f"tensor {chunk.tensor}: {where} holds {np.abs(stored).max():.4g}, and float32, in which merges compute, ends at "
+                f"{LARGEST['float32']:.4g}"
+            )
         raise MergeError(f"tensor {chunk.tensor}: {where} holds {what}: its training failed, or a file is damaged")
     return values
 

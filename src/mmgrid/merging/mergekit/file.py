@@ -172,9 +172,17 @@ def _parsed(value: Any, path: str) -> MergekitFile:
         tokenizer=_tokenizer(value, where, ignored),
         chat_template=_chat_template(value, where),
         ignored=tuple(ignored),
-        name=None if value.get("name") is None else str(value["name"]),
+        name=_name(value, where),
         lines=value.lines if isinstance(value, Lined) else {},
     )
+
+
+def _name(value: Mapping[str, Any], where: str) -> str | None:
+    """The name of a merge among several; None if it has none."""
+    name = value.get("name")
+    if name is not None and (isinstance(name, bool) or not isinstance(name, str | int | float)):
+        raise MergeError(f"{at(where, value, 'name')}: name: needs a name, not {name!r}")
+    return None if name is None else str(name)
 
 
 def _modules(value: Mapping[str, Any], where: str, base: ModelName | None, ignored: list[str]) -> tuple[Module, ...]:

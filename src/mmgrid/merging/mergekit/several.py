@@ -71,6 +71,9 @@ def _models(file: MergekitFile) -> Iterator[ModelName]:
 
 
 def _folder(within: Path, name: str, file: MergekitFile) -> Path:
-    if Path(name).name != name or name in (".", ".."):
-        raise MergeError(f"{file.at('name')}: name: {name!r} must be a name for a folder, without slashes")
+    if not name or Path(name).name != name or name in (".", "..") or set("@+") & set(name):
+        raise MergeError(
+            f"{file.at('name')}: name: {name!r} must be a name for a folder, without slashes, @ and +, which have a meaning in "
+            "names of models"
+        )
     return within / name

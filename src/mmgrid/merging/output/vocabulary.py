@@ -11,7 +11,8 @@ from mmgrid.files import write_json
 from mmgrid.merging.models.companions import companions_below, companions_in
 from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.token_files import TEMPLATES, is_of_tokenizer
-from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
+from mmgrid.merging.models.tokens import Vocabulary
+from mmgrid.merging.output.added_tokens import write_tokenizer
 from mmgrid.merging.plan.vocabulary import OneVocabulary
 
 _NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens)$")
@@ -33,7 +34,7 @@ def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) ->
         for path in _of_tokenizer(vocabulary.donor):
             (folder / path).parent.mkdir(exist_ok=True)
             shutil.copyfile(vocabulary.donor / path, folder / path)
-    (folder / TOKENIZER_FILE).write_text(vocabulary.tokenizer, encoding="utf-8")
+    write_tokenizer(folder, vocabulary.tokenizer)
     before = Vocabulary.read(companions)
     if before is None:
         return

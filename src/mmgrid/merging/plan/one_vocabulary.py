@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
-from mmgrid.merging.errors import MergeError, nearest
+from mmgrid.merging.errors import MergeError, listing, nearest
 from mmgrid.merging.models.arranged_rows import ArrangedRows
 from mmgrid.merging.models.source import Source
+from mmgrid.merging.models.token_files import content_of_tokens, token_files, tokens_of
 from mmgrid.merging.models.token_tensors import embeddings_in, holds_vocabulary
 from mmgrid.merging.models.tokens import TOKENIZER_FILE, Vocabulary
 from mmgrid.merging.plan.row_order import Key, RowOrder, origin_asked_for
@@ -99,6 +101,7 @@ def _vocabularies(
     found, notes = {first: own}, []
     for key, model in models.items():
         if rows[key] == rows[first] and not (model.companions / TOKENIZER_FILE).is_file():
+            _check_same_tokens(models[first].companions, model.companions, called[first], called[key])
             found[key] = own
             notes.append(
                 f"vocabulary: {called[key]} has no {TOKENIZER_FILE}, and is taken to have that of {called[first]}"
@@ -108,13 +111,35 @@ def _vocabularies(
     return {key: found[key] for key in models}, tuple(notes)
 
 
+def _check_same_tokens(first: Path, other: Path, called: str, name: str) -> None:
+    """Check that a model without `tokenizer.json` has the first's tokens, as far as both have another file that says so.
+
+    Raises:
+        MergeError: it has others.
+    """
+    for file in token_files(first):
+        if file not in token_files(other) or content_of_tokens(first, file) == content_of_tokens(other, file):
+            continue
+        ids, own = tokens_of(first, file), tokens_of(other, file)
+        if ids is not None and own is not None and ids != own:
+            different = [token for token in {**ids, **own} if ids.get(token) != own.get(token)]
+            raise MergeError(
+                f"vocabulary: {name} has no {TOKENIZER_FILE}, and by its {file} it has other tokens than {called} "
+                f"({listing(map(repr, different), 3)}). {_save(other)}"
+            )
+
+
+def _save(folder: Path) -> str:
+    return (
+        f"Save its tokenizer in the form of the tokenizers library (transformers: `AutoTokenizer.from_pretrained({str(folder)!r})"
+        ".save_pretrained(folder)`)"
+    )
+
+
 def _vocabulary(model: Source, name: str) -> Vocabulary:
     found = Vocabulary.read(model.companions)
     if found is None:
-        raise MergeError(
-            f"vocabulary: {name} has no {TOKENIZER_FILE} in {model.companions}; save its tokenizer in the form of the "
-            "tokenizers library (transformers: `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`)"
-        )
+        raise MergeError(f"vocabulary: {name} has no {TOKENIZER_FILE} in {model.companions}. {_save(model.companions)}")
     return found
 
 

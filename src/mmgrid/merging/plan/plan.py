@@ -152,7 +152,8 @@ def _check_same(name: str, infos: Mapping[str, TensorInfo], *, rows_may_differ: 
     if len({info.shape[rows_may_differ:] for info in infos.values()}) > 1:
         shapes = ", ".join(f"{source} {list(info.shape)}" for source, info in infos.items())
         hint = ""
-        if len({info.shape[1:] for info in infos.values()}) == 1 and not rows_may_differ:
+        rows = all(info.shape for info in infos.values()) and len({info.shape[1:] for info in infos.values()}) == 1
+        if rows and not rows_may_differ:
             hint = (
                 "; if these are token rows, choose one vocabulary, and rows are arranged by their tokens: `vocabulary: base`, "
                 "`union` or a source's name; on the command line --vocabulary"

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmgrid.merging.errors import listing
+from mmgrid.merging.models.token_files import token_files
+from mmgrid.merging.models.tokens import Vocabulary
 
 BASE_VOCABULARY, UNION, ZERO = "base", "union", "zero"
 
@@ -117,7 +119,14 @@ class OneVocabulary:
                 f"vocabulary: {model}: {listing(tensors)}: as long as the embeddings, but by no known name, and merged as "
                 "it is"
             )
-        return texts
+        return texts + self._unwritten()
+
+    def _unwritten(self) -> list[str]:
+        """A note on each file of the tokenizer that lists all tokens, and is copied without the new ones."""
+        own = Vocabulary.read(self.donor)
+        new = [] if own is None else [token for token in self.ids if token not in own.ids]
+        files = [name for name in token_files(self.donor) if name.endswith((".tiktoken", "tekken.json")) and new]
+        return [f"vocabulary: {name} is copied as it is, and lacks {_count(new)}: {listing(new)}" for name in files]
 
 
 def _count(tokens: Sequence[str]) -> str:
