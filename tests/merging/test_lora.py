@@ -234,6 +234,11 @@ def test_an_adapter_finds_the_modules_of_older_files(base: Path, tmp_path: Path)
             r"parameters that are no linear layers \(target_parameters: mlp\.experts\.down_proj\), and it is not known where "
             r"they are in the model's file: mlp\.experts\.down_proj: the model .* has no tensor.*merge_and_unload",
         ),
+        (
+            {f"{Q}.lora_A.weight": torch.ones(2, 2, dtype=torch.int8)},
+            {},
+            r"lora_A\.weight is int8; what an adapter trains",
+        ),
         ({}, {"peft_type": "PREFIX_TUNING"}, "changes no weights: .* train LoRA"),
     ],
 )

@@ -164,7 +164,7 @@ class LoraFolder(Closing):
         """Check that the adapter holds what was trained.
 
         Raises:
-            MergeError: it is empty, as trainers that divide the weights among processes leave it.
+            MergeError: it is empty, as trainers that divide the weights among processes leave it, or holds whole numbers.
         """
         empty = [name for name in self._adapter if self._adapter.info(name).size == 0]
         if empty or not len(self._adapter):
@@ -173,6 +173,9 @@ class LoraFolder(Closing):
                 f"{self.path}: {what}, so its training is lost. Gather the weights when saving (DeepSpeed ZeRO-3: "
                 "stage3_gather_16bit_weights_on_model_save), and save the adapter again"
             )
+        for name in self._adapter:
+            if not is_float(dtype := self._adapter.info(name).dtype):
+                raise MergeError(f"{self.path}: {name} is {dtype}; what an adapter trains are floating-point numbers")
 
     def _untie(self) -> dict[str, str]:
         """Show a tied head beside the embeddings if the adapter changes one of them: PEFT leaves the other as it was.
