@@ -10,14 +10,14 @@ import polars as pl
 from mmgrid.evaluation import paired_difference, resampled_means
 from mmgrid.seeds import derive
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Context, Part, Study, StudyGrid
+from mmgrid.studies.contract import Context, Part, StudyGrid
 from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.leave_one_out_line import blended, left_out
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
+from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, SweepStudy, by_run, described_sweeps, sweeps_of
 
 PERCENT = 100.0
 LEAST_DOMAINS = 3  # leaving one out must leave two for the line
@@ -250,7 +250,7 @@ class AdviseParts(DescribedSweepParts):
     end: Any
 
 
-class Advise(Study):
+class Advise(SweepStudy):
     """λ predicted from the data alone."""
 
     name = "advise"
@@ -261,9 +261,6 @@ class Advise(Study):
     plots = PLOTS
     view = "mmgrid.reporting.studies.advise:VIEW"
     version = 4  # NaN in place of a percentage of zero; smaller p-values; clearer sentences
-
-    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
-        return generative(trained)
 
     def needs(self, spec: AdviseSpec, grid: StudyGrid) -> dict[str, AdviseParts]:
         old, new = grid.phases[-2:]

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from mmgrid.evaluation import bootstrap_interval
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Context, Draws, Steps, Study, StudyGrid, StudySpec
+from mmgrid.studies.contract import BACKBONE, HISTORICAL, NEUTRAL, Context, Draws, Steps, Study, StudyGrid, StudySpec
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, verdict
 from mmgrid.studies.statistics.holm import with_holm
@@ -29,7 +29,6 @@ from mmgrid.studies.statistics.kept_share import (
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
 
 Base = Literal["backbone", "historical", "neutral"]
-BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "
 SINGLE = "single"  # the domain's own model at t2, next to the merges
 
 CURVE_SCHEMA = pl.Schema(

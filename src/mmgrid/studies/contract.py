@@ -24,6 +24,7 @@ MOST_POINTS = 1001
 Draws = Annotated[int, Field(ge=1, le=64, description="how often random masks are drawn")]
 RANKS_FILE = "ranks.parquet"  # in an evaluation, one row per user: user_id, target, active, rank
 ROWS_FILE = "rows.parquet"  # in an evaluation: its results rows
+BACKBONE, NEUTRAL, HISTORICAL = "backbone", "neutral", "historical: "  # bases, see `StudyGrid.over_base`
 VECTORS_FILE = "vectors.npy"  # float32 [items, width]; rows as in the corpus
 
 

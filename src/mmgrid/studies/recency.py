@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Context, Part, Study, StudyGrid
+from mmgrid.studies.contract import Context, Part, StudyGrid
 from mmgrid.studies.domain_facts import domain_facts
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.permutation import correlation, permutation_p
-from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, by_run, described_sweeps, generative, sweeps_of
+from mmgrid.studies.sweep import DescribedSweepParts, Sweep, SweepSpec, SweepStudy, by_run, described_sweeps, sweeps_of
 
 LEAST_DOMAINS = 5  # with fewer, even a perfect order is likely by chance
 
@@ -98,7 +98,7 @@ class RecencySpec(SweepSpec):
     kind: Literal["recency"]
 
 
-class Recency(Study):
+class Recency(SweepStudy):
     """Whether the mean interaction time gap of a domain predicts its best λ."""
 
     name = "recency"
@@ -108,9 +108,6 @@ class Recency(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.recency:VIEW"
-
-    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
-        return generative(trained)
 
     def needs(self, spec: RecencySpec, grid: StudyGrid) -> dict[str, DescribedSweepParts]:
         return described_sweeps(spec, grid)

@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from mmgrid.paradigms import PARADIGMS
-from mmgrid.studies.contract import Context, Steps, StudyGrid, StudySpec
+from mmgrid.studies.contract import Context, Steps, Study, StudyGrid, StudySpec
 from mmgrid.studies.statistics.curve import Best, best_place
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, Ranked
 
@@ -121,6 +121,13 @@ def sweeps_of(parts: Mapping[str, SweepParts], context: Context) -> list[Sweep]:
 def generative(paradigms: Sequence[str]) -> list[str]:
     """The paradigms without baselines such as SASRec, which a grid also trains in one go and nobody merges."""
     return [name for name in paradigms if not PARADIGMS[name].in_one_go]
+
+
+class SweepStudy(Study):
+    """A study of λ: what it needs are a `SweepParts` for each domain. By default it is of all generative paradigms."""
+
+    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
+        return generative(trained)
 
 
 def by_run(sweeps: Iterable[Sweep]) -> Iterator[tuple[dict[str, str | int], list[Sweep]]]:

@@ -9,13 +9,13 @@ from pydantic import Field
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference
 from mmgrid.studies.columns import counts, numbers, texts
-from mmgrid.studies.contract import Context, Study, StudyGrid
+from mmgrid.studies.contract import Context, StudyGrid
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.statistics.curve import crossfitted, smoother
 from mmgrid.studies.statistics.findings import FINDINGS_SCHEMA, bounds, verdict
 from mmgrid.studies.statistics.holm import with_holm
 from mmgrid.studies.statistics.ranked import MAIN_METRIC, METRICS, Ranked
-from mmgrid.studies.sweep import Sweep, SweepParts, SweepSpec, by_run, generative, sweep_points, sweeps_of
+from mmgrid.studies.sweep import Sweep, SweepParts, SweepSpec, SweepStudy, by_run, sweep_points, sweeps_of
 
 Group = Literal["all", "active", "non_active"]
 PERCENT = 100.0
@@ -205,7 +205,7 @@ class TemporalSpec(SweepSpec):
     groups: tuple[Group, ...] = Field(default=("all", "active", "non_active"), min_length=1)
 
 
-class Temporal(Study):
+class Temporal(SweepStudy):
     """The best λ between and beyond the two newest checkpoints."""
 
     name = "temporal"
@@ -216,9 +216,6 @@ class Temporal(Study):
     plots = PLOTS
     view = "mmgrid.reporting.studies.temporal:VIEW"
     version = 4  # variance less sampling noise; smaller p-values; clearer sentences
-
-    def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
-        return generative(trained)
 
     def values(self, spec: TemporalSpec) -> dict[str, Any]:
         return {"groups": spec.groups}

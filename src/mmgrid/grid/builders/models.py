@@ -20,8 +20,7 @@ from mmgrid.merging import BlockTable, Line, MergeError
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.paradigms.checkpoints import load_checkpoint
 from mmgrid.paradigms.contract import Paradigm
-from mmgrid.studies.base_model import NEUTRAL
-from mmgrid.studies.contract import PartScales
+from mmgrid.studies.contract import NEUTRAL, PartScales
 from mmgrid.studies.model_parts import parts_by_tensor
 
 Weights = Mapping[str, Tensor]

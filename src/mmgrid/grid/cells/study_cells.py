@@ -12,7 +12,7 @@ from mmgrid.grid.file.load import GridError
 from mmgrid.merging.errors import MergeError
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies import StudySpec
-from mmgrid.studies.contract import replaced
+from mmgrid.studies.contract import BACKBONE, replaced
 from mmgrid.studies.registry import STUDIES
 
 # The kinds of lines between models, as the recipes of evaluations name them.
@@ -189,7 +189,7 @@ class PlannedStudyGrid:
             family += f" {domain}"
         share = f"{alpha:.9g}-{first}+{round(1 - alpha, 9):.9g}-{second}"
         upstream = {f"source:{one}": self.checkpoint(one, self.phases[-1]) for one in (first, second)}
-        if kind == "backbone":
+        if base == BACKBONE:
             upstream["base"] = self.base()
         else:
             owners = [owner] if owner else [first, second]

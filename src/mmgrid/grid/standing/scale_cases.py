@@ -10,11 +10,9 @@ from mmgrid.grid.file.load import GridError
 from mmgrid.grid.standing.cell_tables import read_table
 from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.studies.contract import RANKS_FILE
+from mmgrid.studies.registry import STUDIES
 from mmgrid.studies.scale_case import Case, facts_of
-from mmgrid.studies.sweep import Sweep
-
-SWEPT = ("temporal", "recency", "advise")
-"""The studies that evaluate the line through the two newest checkpoints; the first that a grid has is read."""
+from mmgrid.studies.sweep import Sweep, SweepStudy
 
 
 def swept_paradigms(grid: GridStore) -> list[str]:
@@ -24,6 +22,8 @@ def swept_paradigms(grid: GridStore) -> list[str]:
 
 def scale_cases(grid: GridStore, paradigm: str, group: str) -> list[Case]:
     """The domains of the paradigm's study of λ, for each seed; those without users of the group are left out.
+
+    Of several such studies, the first in the order of listings is read: they evaluate the same line.
 
     Raises:
         GridError: the grid has no such study.
@@ -40,8 +40,10 @@ def scale_cases(grid: GridStore, paradigm: str, group: str) -> list[Case]:
 
 
 def _studies(grid: GridStore) -> list[Cell]:
-    found = [cell for cell in grid.cells if cell.kind == "study" and cell.key[0] in SWEPT]
-    return sorted(found, key=lambda cell: SWEPT.index(cell.key[0]))
+    """The studies of λ, in the order of listings."""
+    found = [cell for cell in grid.cells if cell.kind == "study" and isinstance(STUDIES[cell.key[0]], SweepStudy)]
+    order = list(STUDIES)
+    return sorted(found, key=lambda cell: order.index(cell.key[0]))
 
 
 def _cases(grid: GridStore, study: Cell, group: str) -> list[Case]:
