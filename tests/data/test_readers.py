@@ -276,8 +276,8 @@ def test_missing_files_are_errors_that_list_the_folder(folder, tmp_path):
         READERS["parquet"].sources(tmp_path, "empty")
     with pytest.raises(DataError, match="is not there either"):
         READERS["amazon2023"].read(folder / "nowhere", "Toys")
-    with pytest.raises(DataError, match=r"ratings\.txt: unknown format.*\.csv\.gz"):
-        read_files(folder / "ratings.txt", folder / "meta_Toys.jsonl.gz", "x")
+    with pytest.raises(DataError, match=r"ratings\.rtf: unknown format.*\.csv\.gz"):
+        read_files(folder / "ratings.rtf", folder / "meta_Toys.jsonl.gz", "x")
 
 
 def test_broken_parquet_tables(tmp_path):

@@ -63,7 +63,7 @@ def test_what_excel_writes_before_the_names(read, log):
     ("log", "message"),
     [
         (f"1,7,{T}\n", "these look like values: the first line has to name the columns"),
-        (f"user_id::item_id::timestamp\nu::B0::{T}\n", "separate the values by commas, .* instead of '::'"),
+        (f"user_id^item_id^timestamp\nu^B0^{T}\n", r"separate the values by commas, .* instead of '\^'"),
         (LOG.replace("user_id,item_id", "User,Item"), r'columns = \{ item = "Item", user = "User" \}'),
         (f"{','.join(f'c{n}' for n in range(999))}\n", "it has c0, .*, c49 and 949 more, and needs"),
         (f"user_id,{'x' * 9999},timestamp\n", "it has user_id, x{100}…, timestamp"),

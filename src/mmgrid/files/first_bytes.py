@@ -15,6 +15,8 @@ _KINDS = (
     (rb".{257}ustar(?:  )?\x00", "tar"),
     (rb"PAR1" + _NOT_TEXT, "parquet"),
     (rb"ARROW1\x00", "Arrow"),
+    (rb"FEA1" + _NOT_TEXT, "Feather 1"),
+    (rb"Obj\x01", "Avro"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1", "Excel"),
     (rb"SQLite format 3\x00", "SQLite"),
     (rb"\x89HDF\r\n", "HDF5"),

@@ -1,7 +1,7 @@
-"""Text tables with a header line: values between commas, tabs or semicolons, some of them in quotes.
+"""Text tables: values between commas, tabs or semicolons, some of them in quotes (see `headers` for what separates them).
 
-Values are read as text, so that an error can name the line of a wrong one. The separator is the one that gives the
-columns that are asked for. In RecBole's atomic files the header holds `name:type`; the names are those before the colon.
+Values are read as text, so that an error can name the line of a wrong one. In RecBole's atomic files the header holds
+`name:type`; the names are those before the colon.
 """
 
 import csv
@@ -17,24 +17,21 @@ import polars as pl
 
 from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import require_columns
-from mmgrid.data.readers.lines import Block, blocks, unsaid
+from mmgrid.data.readers.headers import SEPARATORS, Header, after_header, header
+from mmgrid.data.readers.lines import Block, blocks
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.quoting import is_misquoted, swallowed_rows
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.files.damaged_tables import DAMAGED
 
-_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-_SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
-_SAID_BYTES = 16
 _UNPACKED_BY_POLARS = (b"\x1f\x8b", b"x\x01", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")  # gzip, zlib, zstd
 _LONE_RETURN = re.compile(r"\r(?!\n|\Z)")
 _IN_PLACE = "\ufdd0"  # no character: the csv module ends a row at a lone carriage return, Polars does not
-_ATOMIC = (".inter", ".item", ".user")
 
 
 def column_names(path: Path, wanted: tuple[str, ...] = (), encoding: str | None = None) -> list[str]:
     """The names in the first line; empty if the file is empty."""
-    return _header(path, wanted, encoding)[1]
+    return list(header(path, wanted, encoding).names)
 
 
 def read(
@@ -53,9 +50,9 @@ def read(
     """
     rows_before = 0
     repairs = repairs or Repairs()
-    for number, (block, separator, table, lines) in enumerate(_tables(path, names, encoding, repairs, numbers)):
+    for number, (block, found, table, lines) in enumerate(_tables(path, names, encoding, repairs, numbers)):
         if lines is None:
-            where = partial(_lines_in, path, names, encoding, repairs, block, separator)
+            where = partial(_lines_in, path, repairs, block, found)
             again = partial(_lines_of, path, names, encoding, repairs, number)
             exponents = b"E+" in block.data or b"e+" in block.data
             yield Piece(
@@ -72,44 +69,49 @@ def read(
         rows_before += len(table)
 
 
-_Table = tuple[Block, str, pl.DataFrame, list[int] | None]
-"""A block without the header, the separator, the block's table, and the lines of its rows where they are known."""
+_Table = tuple[Block, Header, pl.DataFrame, list[int] | None]
+"""A block without the header, the header, the block's table, and the lines of its rows where they are known."""
 
 
 def _tables(
     path: Path, names: list[str], encoding: str | None, repairs: Repairs, numbers: Sequence[str] = ()
 ) -> Iterator[_Table]:
-    separator, header = _header(path, tuple(names), encoding)
-    require_columns(header, names, path)
+    found = header(path, names, encoding)
+    present = found.names
+    require_columns(present, names, path)
     for name in names:
-        if header.count(name) > 1:
-            raise DataError(f"{path}: has {header.count(name)} columns called {name}; rename all but one")
-    schema = {str(place): pl.String for place in range(len(header))}
-    whole = {str(header.index(name)): pl.Int64 for name in numbers}
-    chosen = [pl.col(str(header.index(name))).alias(name) for name in names]
+        if present.count(name) > 1:
+            raise DataError(f"{path}: has {present.count(name)} columns called {name}; rename all but one")
+    schema = {str(place): pl.String for place in range(len(present))}
+    whole = {str(present.index(name)): pl.Int64 for name in numbers}
+    chosen = [pl.col(str(present.index(name))).alias(name) for name in names]
     begun = False
     skip = repairs.skip if repairs.skip_bad_lines else None
-    for block in blocks(path, separator=separator, encoding=encoding, skip=skip):
-        block = _without_blank_start(block)
+    quoted = found.mark if found.quotes else None
+    for block in blocks(path, separator=quoted, encoding=found.encoding, skip=skip):
+        block = _without_blank_start(Block(block.first_line, found.plain(block.data)))
         if not begun and block.data:
-            block, begun = _without_blank_start(_after_header(block, separator)), True
+            block, begun = _without_blank_start(after_header(block, found)), True
         if not block.data:
             continue
-        lines, table = None, _parsed(block, separator, schema | whole, chosen) if whole else None
+        lines, table = None, _parsed(block, found, schema | whole, chosen) if whole else None
         if table is None or table.select(numbers).null_count().row(0) != (0,) * len(numbers):
-            table = _parsed(block, separator, schema, chosen)
+            table = _parsed(block, found, schema, chosen)
         if table is None:
-            table, lines = _by_rows(path, block, header, names, separator, repairs)
-        yield block, separator, table, lines
+            table, lines = _by_rows(path, block, found, names, repairs)
+        yield block, found, table, lines
 
 
-def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
+def _parsed(block: Block, found: Header, schema: dict[str, Any], chosen: list[pl.Expr]) -> pl.DataFrame | None:
     """The chosen columns of the rows that hold any value; None if Polars refuses the block, or would drop its quotes or
     unpack it."""
-    if is_misquoted(block.data, separator) or block.data.startswith(_UNPACKED_BY_POLARS):
+    if (found.quotes and is_misquoted(block.data, found.mark)) or block.data.startswith(_UNPACKED_BY_POLARS):
         return None
+    sign = '"' if found.quotes else None
     try:
-        table = pl.read_csv(io.BytesIO(block.data), has_header=False, schema=schema, separator=separator)
+        table = pl.read_csv(
+            io.BytesIO(block.data), has_header=False, schema=schema, separator=found.mark, quote_char=sign
+        )
     except DAMAGED:
         return None
     return table.filter(~pl.all_horizontal(pl.all().is_null())).select(chosen)
@@ -117,49 +119,6 @@ def _parsed(block: Block, separator: str, schema: dict[str, Any], chosen: list[p
 
 def _chosen(lines: list[int], rows: Sequence[int]) -> list[int]:
     return [lines[row] for row in rows]
-
-
-def _header(path: Path, wanted: tuple[str, ...], encoding: str | None) -> tuple[str, list[str]]:
-    """The separator, and the names in the first line."""
-    first = ""
-    for block in blocks(path, 1 << 16, encoding=encoding, skip=unsaid):
-        first = block.data.decode(errors="replace").lstrip("\r\n\ufeff")
-        if first:
-            break
-    if "\r" in first and "\n" not in first:
-        raise DataError(f"{path}: its lines end with CR alone; save it with the line ends of Unix or Windows")
-    plain = "\t" if ".tsv" in path.name or _is_atomic(path) else ","
-    said = _SAID.match(first)  # the first line of what Excel wrote may say how values are separated
-    first = first[said.end() :] if said else first
-    best: tuple[int, str, list[str]] = (-1, plain, [])
-    for separator in (plain, *_SEPARATORS):
-        row = next(csv.reader(io.StringIO(first, newline=""), delimiter=separator), [])
-        names = [name.strip().strip("\ufeff") for name in row]
-        if _is_atomic(path):
-            names = [name.partition(":")[0] for name in names]
-        score = sum(name in names for name in wanted) if wanted else len(names) - 1
-        if score > best[0]:
-            best = (score, separator, names)
-    return best[1], best[2] if any(best[2]) else []
-
-
-def _is_atomic(path: Path) -> bool:
-    return any(path.name.endswith(suffix) or f"{suffix}." in path.name for suffix in _ATOMIC)
-
-
-def _after_header(block: Block, separator: str) -> Block:
-    """The block without its first row, in which a quoted name may hold line breaks."""
-    data = block.data
-    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace", newline="")  # decodes only what is read
-    said = _SAID.match(data[:_SAID_BYTES].decode(errors="replace")) is not None
-    if said:
-        lines.readline()
-    reader = csv.reader(lines, delimiter=separator)
-    next(reader, None)
-    place, number = 0, reader.line_num + said
-    for _ in range(number):
-        place = data.find(b"\n", place) + 1 or len(data)
-    return Block(block.first_line + number, data[place:])
 
 
 def _without_blank_start(block: Block) -> Block:
@@ -172,30 +131,21 @@ def _lines_of(
     path: Path, names: list[str], encoding: str | None, repairs: Repairs, number: int, rows: Sequence[int]
 ) -> list[int]:
     """As `_lines_in`, of a block that is read again: blocks are not kept for an error."""
-    block, separator, _, _ = next(islice(_tables(path, names, encoding, repairs.again()), number, None))
-    return _lines_in(path, names, encoding, repairs, block, separator, rows)
+    block, found, _, _ = next(islice(_tables(path, names, encoding, repairs.again()), number, None))
+    return _lines_in(path, repairs, block, found, rows)
 
 
-def _lines_in(
-    path: Path,
-    names: list[str],
-    encoding: str | None,
-    repairs: Repairs,
-    block: Block,
-    separator: str,
-    rows: Sequence[int],
-) -> list[int]:
+def _lines_in(path: Path, repairs: Repairs, block: Block, found: Header, rows: Sequence[int]) -> list[int]:
     """The lines in which rows of a block begin.
 
     Raises DataError if the first of the rows has too few values, which is then the reason why one of them is missing.
     """
-    header = _header(path, tuple(names), encoding)[1]
     lines, wanted = [], set(rows)
-    filled = ((line, fields) for line, fields in _rows(path, block, separator, repairs.again()) if any(fields))
+    filled = ((line, fields) for line, fields in _rows(path, block, found, repairs.again()) if any(fields))
     for row, (line, fields) in enumerate(filled):
         if row in wanted:
             if not lines and not repairs.skip_bad_lines:
-                _check_length(path, line, fields, header, separator)
+                _check_length(path, line, fields, found)
             lines.append(line)
             if len(lines) == len(wanted):
                 break
@@ -203,7 +153,7 @@ def _lines_in(
 
 
 def _rows(
-    path: Path, block: Block, separator: str, repairs: Repairs, errors: str = "replace"
+    path: Path, block: Block, found: Header, repairs: Repairs, errors: str = "replace"
 ) -> Iterator[tuple[int, list[str]]]:
     """First line and values of each row.
 
@@ -218,10 +168,11 @@ def _rows(
     begins = 0
     while begins < len(texts):
         start = begins
-        reader = csv.reader(islice(texts, start, None), delimiter=separator, strict=True)
+        quoting = csv.QUOTE_MINIMAL if found.quotes else csv.QUOTE_NONE
+        reader = csv.reader(islice(texts, start, None), delimiter=found.mark, quoting=quoting, strict=True)
         try:
             for fields in reader:
-                if any(swallowed_rows(value, separator) for value in fields):
+                if any(swallowed_rows(value, found.mark) for value in fields):
                     raise csv.Error("a quoted value holds tabs and line breaks")
                 if has_lone:
                     fields = [value.replace(_IN_PLACE, "\r") for value in fields]
@@ -239,7 +190,7 @@ def _rows(
 
 
 def _by_rows(
-    path: Path, block: Block, header: list[str], names: list[str], separator: str, repairs: Repairs
+    path: Path, block: Block, found: Header, names: list[str], repairs: Repairs
 ) -> tuple[pl.DataFrame, list[int]]:
     """The block's table and the line of each row, row by row: for what Polars refuses, such as a quote within a value
     (a 5" pipe).
@@ -247,14 +198,14 @@ def _by_rows(
     Raises DataError naming the first wrong row, if it is not to be left out.
     """
     columns: dict[str, list[str]] = {name: [] for name in names}
-    places = [header.index(name) for name in names]
+    places = [found.names.index(name) for name in names]
     lines: list[int] = []
-    for number, fields in _rows(path, block, separator, repairs, "surrogateescape"):
+    for number, fields in _rows(path, block, found, repairs, "surrogateescape"):
         if not any(fields):
             continue
         try:
-            _check_text(path, number, separator.join(fields))
-            _check_length(path, number, fields, header, separator)
+            _check_text(path, number, found.separator.join(fields))
+            _check_length(path, number, fields, found)
         except DataError as error:
             _leave_out(path, number, error, repairs)
             continue
@@ -283,10 +234,10 @@ def _check_text(path: Path, line: int, text: str) -> None:
         ) from None
 
 
-def _check_length(path: Path, line: int, fields: list[str], header: list[str], separator: str) -> None:
-    if len(fields) != len(header):
+def _check_length(path: Path, line: int, fields: list[str], found: Header) -> None:
+    if len(fields) != len(found.names):
+        remedy = f", or put quotes around values that hold {SEPARATORS[found.separator]}" if found.quotes else ""
         raise DataError(
-            f"{path}:{line}: {len(fields)} values for {len(header)} columns ({named(header)}) in "
-            f"{separator.join(fields)[:80]!r}; fix or remove the row, or put quotes around values that hold "
-            f"{_SEPARATORS[separator]}"
+            f"{path}:{line}: {len(fields)} values for {len(found.names)} columns ({named(found.names)}) in "
+            f"{found.separator.join(fields)[:80]!r}; fix or remove the row{remedy}"
         )

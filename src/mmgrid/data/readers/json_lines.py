@@ -1,11 +1,14 @@
 """Reads a few fields of JSON lines, one object per line, as tables.
 
 Blocks of lines are parsed whole, see `typed_lines`. What is refused there is parsed line by line by the standard library,
-which accepts NaN and halves of characters; broken lines are named.
+which accepts NaN and halves of characters, or as objects of Python (`{'asin': 'B0'}`), as which some public data sets are
+written; broken lines are named.
 """
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -16,13 +19,14 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers.chosen_lines import ChosenLines, Wanted
-from mmgrid.data.readers.json_values import PARAGRAPHS, is_id, table_of, value_of
+from mmgrid.data.readers.json_values import PARAGRAPHS, field_of, is_id, names_in, table_of, value_of
 from mmgrid.data.readers.lines import Block, blocks, unsaid
 from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.repairs import Repairs
 from mmgrid.data.readers.typed_lines import TypedLines
 
 _FIRST = 10  # objects that show which keys there are
+_BEGINS_OF_PYTHON = re.compile(rb"\s*\{u?'")
 _BEGINS_ARRAY = re.compile(rb"\s*\[\s*(?:\{|$)")
 _WRITTEN_CONTROL = re.compile(rb"\\(?:u00[0189]|u007[fF]|[bf])")  # others below 128 stand in no text of JSON
 _LATE_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
@@ -121,7 +125,7 @@ def first_keys(path: Path) -> list[str]:
         broken: DataError | None = None
         for number, line in islice(block.lines(), _FIRST):
             try:
-                keys |= dict.fromkeys(_object(path, number, line))
+                keys |= dict.fromkeys(names_in(_object(path, number, line)))
             except DataError as error:
                 if _BEGINS_ARRAY.match(line):  # a list of objects: its lines are not the objects
                     raise
@@ -158,18 +162,29 @@ def _row(
     """The values of a line. Raises DataError if it is broken, or lacks a value that it needs."""
     row = _object(path, number, line)
     for name in required:
-        if row.get(name) in (None, ""):
+        if field_of(row, name) in (None, ""):
             raise DataError(
                 f"{path}:{number}: {name} is missing; each line needs {', '.join(required)}, this one has "
                 f"{', '.join(row) or 'nothing'}"
             )
     for name in ids:
-        if not is_id(row[name]):
-            shown = json.dumps(row[name])
+        if not is_id(value := field_of(row, name)):
+            shown = json.dumps(value)
             raise DataError(
-                f"{path}:{number}: {name} is {shown[:60]}{'…' if len(shown) > 60 else ''}; expected an id: a text or a whole number"
+                f"{path}:{number}: {name} is {shown[:60]}{'…' if len(shown) > 60 else ''}; expected an id: a text or a "
+                f"whole number{_of_parts(name, value)}"
             )
-    return [value_of(row.get(name), dtype) for name, dtype in schema.items()]
+    return [value_of(field_of(row, name), dtype) for name, dtype in schema.items()]
+
+
+def _of_parts(name: str, value: Any) -> str:
+    """What to do about an id that is an object or a list."""
+    if isinstance(value, dict) and value:
+        return (
+            f'; a field of it is named as in "{name}.{next(iter(value))}", and pandas writes one row in a line by '
+            'to_json(orient="records", lines=True)'
+        )
+    return "; write one row for each entry of the list" if isinstance(value, list) else ""
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -177,13 +192,29 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise DataError(
             f"{path}: is a list of objects in JSON, not JSON lines; write one object in a line (jq -c '.[]')"
         )
+    if number == 1 and line.strip() == b"{":
+        raise DataError(f"{path}: is one object of JSON in several lines; write one row in a line (jq -c .)")
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        _broken(path, number, error, line)
+        row = _of_python(line)
+        if row is None:
+            _broken(path, number, error, line)
     if not isinstance(row, dict):
         _broken(path, number, f"a {type(row).__name__} instead of an object", line)
     return row
+
+
+def _of_python(line: bytes) -> dict[str, Any] | None:
+    """An object that was written as Python shows it, with what JSON has in place of its types; None for anything else."""
+    if not _BEGINS_OF_PYTHON.match(line):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown escapes
+            return json.loads(json.dumps(ast.literal_eval(line.decode().strip())))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 def _broken(path: Path, number: int, why: object, line: bytes) -> NoReturn:

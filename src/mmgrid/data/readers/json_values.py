@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,37 @@ import polars as pl
 PARAGRAPHS = pl.List(pl.String)
 _HALF = re.compile("[\ud800-\udfff]")
 _EXACT_BELOW = 2**53  # whole numbers that a fraction holds exactly
+
+
+_DEEPEST = 16  # fields of fields that are named
+
+
+def field_of(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a key, or of a field of a nested object, as in `context.item.id`; None if there is none."""
+    if name in row:
+        return row[name]
+    for key, rest in _splits(name):
+        if isinstance(inner := row.get(key), dict):
+            return field_of(inner, rest)
+    return None
+
+
+@cache
+def _splits(name: str) -> tuple[tuple[str, str], ...]:
+    """The ways in which a name can be a key and the name of a field in its object, the shortest key first."""
+    places = [place for place, sign in enumerate(name) if sign == "."]
+    return tuple((name[:place], name[place + 1 :]) for place in places)
+
+
+def names_in(row: Mapping[str, Any], depth: int = _DEEPEST) -> list[str]:
+    """The keys of an object, and after them the fields of nested ones."""
+    nested = [
+        f"{key}.{name}"
+        for key, value in row.items()
+        if isinstance(value, dict) and depth
+        for name in names_in(value, depth - 1)
+    ]
+    return [*row, *(name for name in nested if name not in row)]
 
 
 def value_of(value: Any, dtype: Any) -> Any:

@@ -15,6 +15,7 @@ from mmgrid.data.readers.files import has_texts, read_domain
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.tables import COMPRESSED, listing
 
+_LOGS = ("{domain}/interactions", "{domain}")
 _ITEMS = ("{domain}/items", "{domain}.items", "{domain}_items", "items")
 _ROLES = ("interactions", "items")
 _PLAIN = TableOptions()
@@ -107,12 +108,21 @@ def _packed(places: tuple[str, ...], suffix: str) -> tuple[str, ...]:
 
 
 def _text(suffix: str) -> Layout:
-    return Layout(_packed(("{domain}/interactions", "{domain}"), suffix), _packed(_ITEMS, suffix), _ALL)
+    return Layout(_packed(_LOGS, suffix), _packed(_ITEMS, suffix), _ALL)
 
 
 CSV = _text(".csv")
 TSV = _text(".tsv")
-PARQUET = Layout(("{domain}/interactions.parquet", "{domain}.parquet"), tuple(f"{place}.parquet" for place in _ITEMS))
+
+
+def _of(suffixes: tuple[str, ...], takes: frozenset[str] = _ALL) -> Layout:
+    logs = tuple(f"{place}{suffix}" for place in _LOGS for suffix in suffixes)
+    return Layout(logs, tuple(f"{place}{suffix}" for place in _ITEMS for suffix in suffixes), takes)
+
+
+PARQUET = _of((".parquet",), _ALL - {"encoding"})
+ARROW = _of((".arrow", ".feather"), _ALL - {"encoding"})
+JSONL = _of(tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".json", ".ndjson") for packed in COMPRESSED))
 RECBOLE = Layout(
     _packed(("{domain}/{domain}", "{domain}"), ".inter"), _packed(("{domain}/{domain}", "{domain}"), ".item"), _ALL
 )

@@ -12,12 +12,15 @@ from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import tables
 from mmgrid.data.readers.guessing import guess_column
+from mmgrid.data.readers.headers import NUMBER
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
 from mmgrid.files import safe_segment
 
-_VALUE = re.compile(r"[-+]?[\d.:]+")
-_OTHER_SEPARATOR = re.compile(r"::|\^|~|\|\||\x01| +")
+_VALUE = re.compile(r"[-+]?\d[\d.:]*|\d{4}-\d\d-\d\d[T ].*")
+_OTHER_SEPARATOR = re.compile(r"\^|~|\|\|| +")
+_USUAL_ITEMS = ("item_id", "parent_asin")
+_USUAL = ("rating", "user_id", *_USUAL_ITEMS, "timestamp", "title", "description")
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,7 @@ def names_of(path: Path, options: TableOptions, *, items: bool = False, required
     Raises DataError for a column that is missing; it lists those that are there.
     """
     given = options.columns
-    declared = [given.user, given.item, given.time, given.id, given.title, *(given.description or ()), given.domain]
-    usual = ("rating", "user_id", "item_id", "parent_asin", "timestamp", "title", "description")
-    present = tables.column_names(path, tuple(name for name in (*declared, *usual) if name), options.encoding)
+    present = _present(path, options, items=items)
     jsonl = tables.file_format(path) == "jsonl"
     amazon = "parent_asin" in present and "item_id" not in present
     item = given.item or ("parent_asin" if amazon else "item_id")
@@ -77,6 +78,20 @@ def names_of(path: Path, options: TableOptions, *, items: bool = False, required
         descriptions=tuple(descriptions),
         domain=given.domain if given.domain in present else None,
     )
+
+
+def _present(path: Path, options: TableOptions, *, items: bool) -> list[str]:
+    """The columns of a table; one of the two tables of a domain may have no line of names, so that they are numbers."""
+    given = options.columns
+    texts = [given.id, given.title, *(given.description or ())]
+    declared = [name for name in (given.user, given.item, given.time, *texts, given.domain, given.rating) if name]
+    named = [name for name in declared if not NUMBER.fullmatch(name)]
+    own = [name for name in (texts if items else (given.user, given.item, given.time)) if name]
+    wanted = declared if any(NUMBER.fullmatch(name) for name in own) else named
+    present = tables.column_names(path, (*wanted, *_USUAL), options.encoding)
+    if items and wanted != declared and not any(name in present for name in (given.id, given.item, *_USUAL_ITEMS)):
+        return tables.column_names(path, (*declared, *_USUAL), options.encoding)
+    return present
 
 
 def one_domain(piece: Piece, names: Names, domain: str) -> Piece:
@@ -121,8 +136,13 @@ def _hint(present: list[str], missing: list[str]) -> str:
         are = ", ".join(f'{role} = "{name}"' for role, name in near.items())
         means = " and ".join(f"{name} is its {role}" for role, name in near.items())
         return f"; if {means}: columns = {{ {are} }}"
-    if present and all(_VALUE.fullmatch(name) for name in present):
-        return "; these look like values: the first line has to name the columns"
+    if any(_VALUE.fullmatch(name) for name in present):
+        return (
+            "; these look like values: the first line has to name the columns, or columns are given by number, as in "
+            'columns = { user = "#1", item = "#2", time = "#3" }'
+        )
+    if present and present[0].startswith("#"):
+        return "; the first line is a comment: remove it"
     if len(present) == 1 and (found := _OTHER_SEPARATOR.search(present[0])):
         return f"; separate the values by commas, tabs, semicolons or bars instead of {found[0]!r}"
     return ""

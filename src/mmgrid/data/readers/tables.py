@@ -31,22 +31,34 @@ os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
 _ROWS = 1 << 18
 _MOST_ROWS_A_BYTE = 100  # rows of different users or times take a byte or more
 _DEEPEST = 16  # fields of fields that a column can be
-_TEXT = (".csv", ".tsv", ".inter", ".item")
 COMPRESSED = ("", ".gz", ".zst")
+_OF_KIND = {
+    "delimited": (".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".item"),
+    "jsonl": (".jsonl", ".json", ".ndjson", ".jl"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
+}
 SUFFIXES = {
-    **{f"{suffix}{packed}": "delimited" for suffix in _TEXT for packed in COMPRESSED},
-    **{f".jsonl{packed}": "jsonl" for packed in COMPRESSED},
-    ".parquet": "parquet",
-    ".arrow": "arrow",
+    f"{suffix}{packed}": kind
+    for kind, suffixes in _OF_KIND.items()
+    for suffix in suffixes
+    for packed in (COMPRESSED if kind in ("delimited", "jsonl") else ("",))
 }
 
 
 def file_format(path: Path) -> str:
     """delimited, jsonl, parquet or arrow, by the file's extension. Raises DataError for any other."""
     for suffix, kind in SUFFIXES.items():
-        if path.name.endswith(suffix):
+        if path.name.lower().endswith(suffix):
             return kind
-    known = [suffix for suffix in SUFFIXES if not suffix.endswith(COMPRESSED[1:])]
+    if path.name == "-" and not path.is_file():
+        raise DataError(f"{path}: tables are read more than once, so not from a stream; write it into a file first")
+    other = no_file(path)
+    if other:
+        raise DataError(f"{path}: {other}")
+    if path.is_file():
+        refuse_impostor(path)
+    known = [suffix for suffixes in _OF_KIND.values() for suffix in suffixes]
     raise DataError(
         f"{path}: unknown format; its name should end with one of {', '.join(known)}; texts may be compressed "
         "(.csv.gz, .csv.zst)"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mmgrid.data.readers.json_values import PARAGRAPHS, is_id, table_of, value_of
+from mmgrid.data.readers.json_values import PARAGRAPHS, field_of, is_id, table_of, value_of
 
 _PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
 _SIGNS_AT_ONCE = 1 << 18  # likewise
@@ -27,10 +27,13 @@ class TypedLines:
 
     def __init__(self, schema: Mapping[str, Any], required: Sequence[str], ids: Sequence[str] = ()) -> None:
         self._schema, self._required, self._ids = dict(schema), list(required), list(ids)
-        self._fields = {f"f{place}": name for place, name in enumerate(schema)}
+        self._nested = any("." in name for name in schema)  # of a nested object the whole is parsed
+        keys = [key for name in schema for key in (name, *_outer(name))]
+        self._fields = {f"f{place}": key for place, key in enumerate(dict.fromkeys(keys))}
         kinds = {name: _TYPES[dtype] for name, dtype in schema.items()}
-        self._decode = self._decoder({name: kinds[name] if name in required else kinds[name] | None for name in kinds})
-        self._decode_any = self._decoder(dict.fromkeys(schema, Any))
+        optional = {name: kinds[name] if name in required else kinds[name] | None for name in kinds}
+        self._decode = None if self._nested else self._decoder(optional)
+        self._decode_any = self._decoder(dict.fromkeys(self._fields.values(), Any))
 
     def _decoder(self, kinds: Mapping[str, Any]) -> Any:
         needed = [] if Any in kinds.values() else self._required
@@ -44,6 +47,8 @@ class TypedLines:
     def table(self, data: bytes) -> pl.DataFrame | None:
         """One row for each line, paragraphs joined by line breaks; None if there is a line of any other form."""
         columns: dict[str, list[Any]] = {name: [] for name in self._schema}
+        if self._decode is None:
+            return None
         try:
             for lines in _objects(self._decode, data):
                 for field, name in self._fields.items():
@@ -62,8 +67,9 @@ class TypedLines:
         columns: dict[str, list[Any]] = {name: [] for name in self._schema}
         try:
             for lines in _objects(self._decode_any, data):
-                for field, name in self._fields.items():
-                    values = list(map(attrgetter(field), lines))
+                found = {key: list(map(attrgetter(field), lines)) for field, key in self._fields.items()}
+                for name in self._schema:
+                    values = self._of_nested(found, name) if _outer(name) else found[name]
                     if name in self._required and (None in values or "" in values):
                         return None
                     if name in self._ids and not all(map(is_id, values)):
@@ -72,6 +78,19 @@ class TypedLines:
             return table_of(columns, self._schema)
         except _REFUSED:
             return None
+
+    def _of_nested(self, found: Mapping[str, list[Any]], name: str) -> list[Any]:
+        """The values of a field of nested objects, or of a key that is called so."""
+        pairs = zip(found[name], *(found[key] for key in _outer(name)), strict=True)
+        return [
+            whole if whole is not None else field_of(dict(zip(_outer(name), outer, strict=True)), name)
+            for whole, *outer in pairs
+        ]
+
+
+def _outer(name: str) -> tuple[str, ...]:
+    """The keys in whose objects a field of this name may be."""
+    return tuple(name[:place] for place, sign in enumerate(name) if sign == ".")
 
 
 def _objects(decode: Any, data: bytes) -> Iterator[list[Any]]:

@@ -46,7 +46,7 @@ class Unpacked:
 
     def __init__(self, path: Path, kind: str | None = None) -> None:
         self.path = path
-        self._kind = kind or KINDS.get(path.suffix)
+        self._kind = kind or KINDS.get(path.suffix.lower())
         try:
             self._file = path.open("rb")
         except OSError as error:
