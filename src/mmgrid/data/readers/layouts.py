@@ -115,13 +115,13 @@ CSV = _text(".csv")
 TSV = _text(".tsv")
 
 
-def _of(suffixes: tuple[str, ...], takes: frozenset[str] = _ALL) -> Layout:
+def _of(suffixes: tuple[str, ...]) -> Layout:
     logs = tuple(f"{place}{suffix}" for place in _LOGS for suffix in suffixes)
-    return Layout(logs, tuple(f"{place}{suffix}" for place in _ITEMS for suffix in suffixes), takes)
+    return Layout(logs, tuple(f"{place}{suffix}" for place in _ITEMS for suffix in suffixes))
 
 
-PARQUET = _of((".parquet",), _ALL - {"encoding"})
-ARROW = _of((".arrow", ".feather"), _ALL - {"encoding"})
+PARQUET = _of((".parquet",))
+ARROW = _of((".arrow", ".feather"))
 JSONL = _of(tuple(f"{suffix}{packed}" for suffix in (".jsonl", ".json", ".ndjson") for packed in COMPRESSED))
 RECBOLE = Layout(
     _packed(("{domain}/{domain}", "{domain}"), ".inter"), _packed(("{domain}/{domain}", "{domain}"), ".item"), _ALL
