@@ -805,6 +805,13 @@ def test_chat_templates(models: Path) -> None:
     )
     (models / "config.yml").write_text(several + "chat_template: auto")
     assert read_mergekit("config.yml").recipe.chat_template == "of c"
+    (models / "c" / "chat_template.jinja").write_text("word")  # a name, and no template
+    (models / "base" / "chat_template.jinja").write_text("word")
+    assert read_mergekit("config.yml").recipe.chat_template == "of b"
+    (models / "b" / "chat_template.jinja").write_text("word")
+    (models / "a" / "tokenizer_config.json").write_text('{"chat_template": "chatml"}')
+    assert read_mergekit("config.yml").recipe.chat_template is None
+    (models / "a" / "tokenizer_config.json").write_text("{}")
     (models / "config.yml").write_text(config + "llama3")
     read = read_mergekit("config.yml")
     assert "chat_template: llama3: has the white space of mergekit's template, which the format lacks" in read.notes

@@ -170,7 +170,22 @@ def test_ids_of_tokens_that_are_left_out_are_those_of_the_tokenizers_model(model
         file = models / name / "config.json"
         settings = {"eos_token_id": end, "suppress_tokens": [0, 1], "image_token_index": None}
         file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    generation = {
+        "bad_words_ids": [[0, 1], [2]],
+        "forced_decoder_ids": [[1, 0], [2, None]],
+        "force_words_ids": [[[0]], [[21]]],
+    }
+    (models / "a" / "generation_config.json").write_text(json.dumps(generation))
+    (models / "a" / "preprocessor_config.json").write_text('{"image_patch_token_id": 2, "size": 3}')
     merge(_recipe(vocabulary="b"), models / "out")  # a's end is left out
+    generation = json.loads((models / "out" / "generation_config.json").read_text())
+    assert generation == {
+        "bad_words_ids": [[19, 18], [17]],
+        "forced_decoder_ids": [[1, 19], [2, None]],
+        "force_words_ids": None,  # b has none
+    }
+    images = json.loads((models / "out" / "preprocessor_config.json").read_text())
+    assert images == {"image_patch_token_id": 17, "size": 3}
     config = json.loads((models / "out" / "config.json").read_text())
     assert config["eos_token_id"] == 3
     assert config["suppress_tokens"] == [19, 18]  # a counts its words backwards
@@ -307,7 +322,7 @@ def test_wrong_choices_are_named(choice: object, words: str, models: Path) -> No
 def test_files_that_list_added_tokens_list_those_of_the_result(models: Path) -> None:
     for name in ("a", "b"):
         added = json.loads((models / name / "tokenizer.json").read_text())["added_tokens"]
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": WORDS[0]}
+        settings: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": WORDS[0]}
         settings["added_tokens_decoder"] = {
             str(one["id"]): {key: one[key] for key in one if key != "id"} for one in added
         }

@@ -9,7 +9,7 @@ from mmgrid.cards import read_json
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.mergekit.file import MergekitFile
 from mmgrid.merging.mergekit.model_name import ModelName
-from mmgrid.merging.models.chat_formats import chat_template
+from mmgrid.merging.models.chat_formats import chat_template, is_template
 from mmgrid.merging.models.token_files import CHAT_TEMPLATE
 
 
@@ -25,7 +25,7 @@ def chat_template_of(file: MergekitFile, folders: Mapping[ModelName, Path]) -> s
     if given is None:
         return None
     if given == "auto":
-        found = Counter(text for folder in folders.values() if (text := template_in(folder)))
+        found = Counter(text for folder in folders.values() if (text := template_in(folder)) and is_template(text))
         return found.most_common(1)[0][0] if found else None
     try:
         return chat_template(given, as_mergekit=True)

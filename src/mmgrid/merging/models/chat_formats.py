@@ -86,10 +86,15 @@ def chat_template(text: str, *, as_mergekit: bool = False) -> str:
         for gap, value in (mergekits if as_mergekit else own).items():
             template = template.replace(gap, value)
         return template
-    if re.fullmatch(r"[\w.-]+", text) or (as_mergekit and (len(text) < 20 or "{" not in text)):
+    if not is_template(text) or (as_mergekit and (len(text) < 20 or "{" not in text)):
         known = ", ".join(CHAT_FORMATS)
         raise MergeError(
             f"chat_template: {text!r} is no template{nearest(text, CHAT_FORMATS)}; give one in Jinja, or the name of a format: "
             f"{known}"
         )
     return text
+
+
+def is_template(text: str) -> bool:
+    """Whether a text can be a template: a single word is a name."""
+    return re.fullmatch(r"[\w.-]+", text) is None

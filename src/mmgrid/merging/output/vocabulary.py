@@ -9,13 +9,13 @@ from typing import Any
 from mmgrid.cards import read_json
 from mmgrid.files import write_json
 from mmgrid.merging.models.companions import companions_below, companions_in
-from mmgrid.merging.models.settings import CONFIG_FILE
 from mmgrid.merging.models.token_files import TEMPLATES, is_of_tokenizer
 from mmgrid.merging.models.tokens import Vocabulary
 from mmgrid.merging.output.added_tokens import write_tokenizer
 from mmgrid.merging.plan.vocabulary import OneVocabulary
 
-_NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens)$")
+_NAMES_TOKENS = re.compile(r"(?:_token_ids?|_token_index|suppress_tokens|_words_ids)$")
+_PAIRS = "forced_decoder_ids"  # each of a place and a token
 
 
 def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) -> None:
@@ -39,9 +39,10 @@ def use_vocabulary(vocabulary: OneVocabulary, companions: Path, folder: Path) ->
     if before is None:
         return
     tokens = {row: token for token, row in before.ids.items()}
-    for name in (CONFIG_FILE, "generation_config.json"):
-        file = folder / name
-        value, donor = read_json(file), read_json(vocabulary.donor / name)
+    for file in companions_in(folder):
+        if file.suffix != ".json" or is_of_tokenizer(file.relative_to(folder)):
+            continue
+        value, donor = read_json(file), read_json(vocabulary.donor / file.name)
         changed = _with_ids(
             value, donor, lambda row: vocabulary.ids.get(tokens.get(row, ""), None if row in tokens else row)
         )
@@ -67,12 +68,26 @@ def _with_ids(settings: Any, donor: Any, moved: Callable[[int], int | None]) -> 
     others = donor if isinstance(donor, dict) else {}
 
     def changed(key: str, value: Any) -> Any:
-        if not _NAMES_TOKENS.search(key):
-            return _with_ids(value, others.get(key), moved)
-        rows = value if isinstance(value, list) else [value]
-        found = [moved(row) if type(row) is int else row for row in rows]
-        if any(now is None and row is not None for row, now in zip(rows, found, strict=True)):
+        try:
+            if key == _PAIRS and isinstance(value, list) and all(isinstance(pair, list) for pair in value):
+                return [[*pair[:1], *(_moved(row, moved) for row in pair[1:])] for pair in value]
+            return _moved(value, moved) if _NAMES_TOKENS.search(key) else _with_ids(value, others.get(key), moved)
+        except LookupError:
             return others.get(key)
-        return found if isinstance(value, list) else found[0]
 
     return {key: changed(key, value) for key, value in settings.items()}
+
+
+def _moved(value: Any, moved: Callable[[int], int | None]) -> Any:
+    """An id, or lists of ids, as they are now.
+
+    Raises:
+        LookupError: its token is left out.
+    """
+    if isinstance(value, list):
+        return [_moved(each, moved) for each in value]
+    if type(value) is not int:
+        return value
+    if (row := moved(value)) is None:
+        raise LookupError(value)
+    return row
