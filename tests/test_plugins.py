@@ -148,3 +148,10 @@ def test_a_merge_method_of_another_package(install: Install) -> None:
 def test_unknown_merge_methods_stay_merge_errors() -> None:
     with pytest.raises(MergeError, match="unknown merge method 'smallest'"):
         get_method("smallest")
+
+
+def test_plug_ins_of_other_packages_are_listed_without_an_import(install: Install) -> None:
+    assert not [line for line in plugins.of_other_packages() if "linear" in line]
+    install("lazy", "raise SystemExit('imported')", group="mmgrid.paradigms", red="RED")
+    assert "paradigm red, of lazy 1.0" in plugins.of_other_packages()
+    assert "lazy_colours" not in sys.modules

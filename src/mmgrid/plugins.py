@@ -19,6 +19,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 OURS = "mmgrid"
+_GROUPS = {
+    "paradigm": "mmgrid.paradigms",
+    "study": "mmgrid.studies",
+    "merge method": "mmgrid.merge_methods",
+    "data format": "mmgrid.readers",
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -137,6 +143,16 @@ class Plugins(Mapping[str, T], Generic[T]):
                 f"the {self.noun} {entry.name!r} of {_package(entry)} ({entry.value}) cannot be used: {problem}"
             ) from error
         return loaded
+
+
+def of_other_packages() -> list[str]:
+    """All plug-ins that are not built in, such as `paradigm mean, of mean-of-items 1.0`; none is imported."""
+    return [
+        f"{noun} {entry.name}, of {entry.dist.name} {entry.dist.version}"
+        for noun, group in _GROUPS.items()
+        for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)
+        if entry.dist and entry.dist.name != OURS
+    ]
 
 
 def _package(entry: EntryPoint) -> str:

@@ -135,6 +135,18 @@ def test_months_without_interactions_are_dots(make_raw):
     ]
 
 
+def test_the_months_fit_into_the_terminal(make_raw):
+    from mmgrid.cli.data_pictures import month_rows
+
+    month = 31 * 86_400_000
+    raw = make_raw([("u", f"i{place}", place * month) for place in range(60)])
+    corpora = {"Movies_and_TV": filter_interactions(raw, min_interactions=1).corpus}
+    for terminal in (80, 200):
+        rows = [("domain", "", "from", "", "until", "most"), *month_rows(corpora, terminal)]
+        wide = sum(max(len(str(row[column])) for row in rows) + 2 for column in range(6)) - 2
+        assert wide <= terminal
+
+
 def test_a_domain_of_one_month_is_seen_in_the_figure():
     from mmgrid.reporting.figures.timeline import timeline_figure
 

@@ -57,6 +57,8 @@ def test_a_model_is_better_than_popularity_only_if_its_interval_lies_above():
     assert text == (
         "The interval of 1 of 2 models lies above that of popularity, by a factor of 2.0; exceptions: semb on b."
     )
+    text = scores_summary(scores(frame(*rows[2:]), []), "all")
+    assert text == "The interval of 0 of 1 model lies above that of popularity."  # all are exceptions
 
 
 def test_only_paired_intervals_decide_about_merges():

@@ -173,10 +173,13 @@ def stats(grid: GridFile, store: StoreRoot = DEFAULT_STORE, settings: Settings =
     elif len(table):
         draw.print_table("Statistics", table.columns, table.rows())
         own = {str(cell.recipe["domain"]): prepared_corpus(cell, session.store) for cell in built}
-        draw.print_table("By month", ("domain", "", "from", "", "until", "most"), month_rows(own), left=5)
+        draw.print_table(
+            "By month", ("domain", "", "from", "", "until", "most"), month_rows(own, draw.console.width), left=5
+        )
         draw.print_table("Age of the chosen items, percent", ("domain", *gap_names()), gap_rows(own))
         shared = shared_titles(own).with_columns(pl.col("of_domain", "of_other") * 100)
         if len(shared):
-            draw.print_table("Titles of two domains, percent", shared.columns, shared.rows(), left=2)
+            names = ("domain", "other", "shared", "of domain %", "of other %")
+            draw.print_table("Titles of two domains", names, shared.rows(), left=2)
     if not outcome.complete:
         raise typer.Exit(1)

@@ -9,12 +9,18 @@ from mmgrid.data.monthly import by_month, gaps
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NOTHING = "·"
-_WIDTH = 40
+_WIDTH, _LEAST_WIDTH = 40, 12
+_OTHERS = 30  # letters of two months, the highest value, and the gaps between columns
 _MEASURES = {"interactions": "interactions", "users": "users", "items": "items", "new_items": "new items, percent"}
 
 
-def month_rows(corpora: Mapping[str, Corpus]) -> list[tuple[Any, ...]]:
-    """For each domain and measure: domain, measure, first month, the months as blocks, last month, the highest value."""
+def month_rows(corpora: Mapping[str, Corpus], terminal: int = 120) -> list[tuple[Any, ...]]:
+    """For each domain and measure: domain, measure, first month, the months as blocks, last month, the highest value.
+
+    There are as many blocks as fit beside the other columns of a terminal of this width.
+    """
+    beside = max(map(len, ("domain", *corpora))) + max(map(len, _MEASURES.values())) + _OTHERS
+    width = min(_WIDTH, max(_LEAST_WIDTH, terminal - beside))
     rows: list[tuple[Any, ...]] = []
     for domain, corpus in corpora.items():
         months = by_month(corpus)
@@ -23,7 +29,7 @@ def month_rows(corpora: Mapping[str, Corpus]) -> list[tuple[Any, ...]]:
         first, last = (f"{months['month'][place]:%Y-%m}" for place in (0, -1))
         for measure, name in _MEASURES.items():
             values, is_share = months[measure].to_list(), measure == "new_items"
-            line = blocks(values, zero=_BLOCKS[0] if is_share else _NOTHING)
+            line = blocks(values, width, zero=_BLOCKS[0] if is_share else _NOTHING)
             most = max(value for value in values if value is not None)
             rows.append((domain, name, first, line, last, round(most * (100 if is_share else 1))))
     return rows

@@ -23,22 +23,23 @@ _LITTLE_DISK = 5 << 30
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show the machine, and what is missing for what."""
+    """Show the machine, plug-ins, and what is missing for what."""
     from mmgrid.cli import draw
     from mmgrid.merging.kernels.choice import standing
+    from mmgrid.plugins import of_other_packages
 
     facts, packages = _machine(), {name: _installed(name) for name in _OPTIONAL}
     facts |= {"merging_loops": standing(), **packages}
     missing = [f"{name}, for {_OPTIONAL[name]}" for name, found in packages.items() if found is None]
-    advice = _advice(facts)
+    plugins, advice = of_other_packages(), _advice(facts)
     if as_json:
-        draw.print_json(facts | {"missing": missing, "advice": advice})
+        draw.print_json(facts | {"plugins": plugins, "missing": missing, "advice": advice})
         return
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
         if name not in packages or value:
             draw.say((name.ljust(width), "bold"), _text(value))
-    for title, lines in (("Not installed", missing), ("Advice", advice)):
+    for title, lines in (("Plug-ins", plugins), ("Not installed", missing), ("Advice", advice)):
         if lines:
             draw.say((title, "bold"))
         for line in lines:

@@ -75,6 +75,6 @@ def pull(
     checked = f"the digests of {pulled.checked} files agree" if pulled.checked else "it declares no digests"
     draw.say(f"{pulled.folder}: {pulled.about}, from {pulled.name}; {checked}")
     if pulled.recommends:
-        draw.say(f"next: mmgrid recommend {pulled.folder} --domain-dir DIR --history ITEM,ITEM")
+        draw.say(f"next: mmgrid recommend {pulled.folder} --domain-dir FOLDER --history ITEM,ITEM")
     else:
         draw.say(f"next: mmgrid merge --method linear --model {pulled.folder} --model OTHER -o OUT")

@@ -47,11 +47,21 @@ def merge(
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option(metavar="λ[,λ…]", help="Factor on the delta; several values are spread over the layers."),
+        typer.Option(
+            metavar="λ[,λ…]",
+            help="Factor on the delta; several values are spread over the layers. Default: the recipe's, else 1.",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="For methods that draw random numbers.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="For methods that draw random numbers. Default: the recipe's, else 0."),
+    ] = None,
     dtype: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Type of the result: source, float32, bfloat16 or float16.")
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Type of the result: source, float32, bfloat16 or float16. Default: the recipe's, else source.",
+        ),
     ] = None,
     vocabulary: Annotated[
         str | None,

@@ -35,10 +35,10 @@ def plan(
         ),
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="How many GPUs there are. Default: one, and eight.")
+        int | None, typer.Option(metavar="N", min=1, help="How many GPUs there are. Default: shows one and eight.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="How many cells are built at a time, without GPUs.")
+        int | None, typer.Option(metavar="N", min=1, help="Also show how long N cells at a time take, without GPUs.")
     ] = None,
     memory: Annotated[
         bool, typer.Option("--memory", help="Show what each training takes of a device's memory.")

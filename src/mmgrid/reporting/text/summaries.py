@@ -118,7 +118,7 @@ def _popularity_summary(trained: pl.DataFrame, popularity: pl.DataFrame) -> str:
     if factors:
         least, most = number(min(factors), 1), number(max(factors), 1)
         text += f", by a factor of {least}" if least == most else f", by factors of {least} to {most}"
-    return f"{text}; exceptions: {listing(others)}." if others else f"{text}."
+    return f"{text}; exceptions: {listing(others)}." if above and others else f"{text}."
 
 
 def merges_summary(pairs: pl.DataFrame, group: str) -> str:
@@ -225,7 +225,7 @@ def losses_summary(losses: pl.DataFrame) -> str:
         f"In {fell.height} of {count(table.height, 'training')} the mean loss of the last tenth of the logged "
         "steps is lower than that of the first tenth"
     )
-    text += f"; exceptions: {listing(others)}." if others else "."
+    text += f"; exceptions: {listing(others)}." if others and not fell.is_empty() else "."
     if diverged:
         text += f" Losses that are not finite were logged by {listing(diverged)}."
     if table["paradigm"].n_unique() > 1:
