@@ -251,7 +251,7 @@ def test_no_checkpoint_is_a_change_of_itself(tmp_path: Path) -> None:
     compress(tmp_path / "b", tmp_path / "small-a", tmp_path / "small-b")
     file = tmp_path / "small-a/family.json"
     told = json.loads(file.read_text())
-    file.write_text(json.dumps(told | {"shared": {"path": "../small-b", "files": {}}}))
+    file.write_text(json.dumps(told | {"shared": {"path": "../small-b", "files": {}}, "checksum": None}))
     with pytest.raises(MergeError, match="is written as changes of itself"):
         open_member(tmp_path / "small-b")
 
@@ -321,6 +321,24 @@ def test_token_rows_of_a_domain_are_in_the_shared_model_or_with_the_domain(
         if part != "own":
             how = [rows["how"] for rows in entry(tmp_path / "f", name)["tokens"]["rows"]]
             assert how == ["part", "shared" if shared == "merge" else "own"]
+
+
+@pytest.mark.parametrize("of", ["at", "base"])
+def test_token_rows_beyond_those_of_the_model_below_are_refused(of: str, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base", 0, layers=1)
+    for name, rows in (("a", 6), ("b", 9)):
+        _with_rows(tmp_path, name, rows, rows)
+    recipe = {"base": str(base), "method": "emr", "sources": sources(tmp_path, "a", "b"), "family": {"part": "mask"}}
+    build(recipe, tmp_path / "f")
+    file = tmp_path / "f/family.json"
+    for row in (200, 10**18):
+        told = json.loads(file.read_text()) | {"checksum": None}
+        told["domains"]["a"]["tokens"]["rows"][0][of] = row
+        file.write_text(json.dumps(told))
+        with pytest.raises(
+            MergeError, match=r"(embed_tokens|lm_head).weight: is written as a change of .* is it the right"
+        ):
+            expand(tmp_path / "f", tmp_path / "out", domain="a")
 
 
 def test_a_domain_is_a_source_of_merges_by_the_folder_of_its_part(tmp_path: Path) -> None:

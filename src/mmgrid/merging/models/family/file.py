@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmgrid.files import inside
 from mmgrid.merging.arrays.floats import STORAGE
 from mmgrid.merging.errors import MergeError, nearest, problem_of
+from mmgrid.merging.models.family.checksum import checksum_of
 from mmgrid.merging.models.family.place import FAMILY_FILE, PARTS_FOLDER
 from mmgrid.merging.models.file_kinds import impostor
 
@@ -144,7 +145,11 @@ class DomainEntry(_Entry):
 
 
 class FamilyFile(_Entry):
-    """The content of `family.json`."""
+    """The content of `family.json`.
+
+    Attributes:
+        checksum: see `checksum_of`; families of early versions have none.
+    """
 
     schema_: Literal["mmgrid family"] = Field(default=SCHEMA, alias="schema")
     version: Literal[1] = VERSION
@@ -154,6 +159,7 @@ class FamilyFile(_Entry):
     domains: dict[str, DomainEntry] = Field(min_length=1)
     recipe: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
+    checksum: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> FamilyFile:
@@ -190,10 +196,20 @@ class FamilyFile(_Entry):
             place = ".".join(map(str, first["loc"]))
             raise MergeError(f"{file}: {place}: {problem_of(first)}; copy or write the family again") from error
         family._check(file)
+        try:
+            found = checksum_of(value)
+        except ValueError as error:
+            raise MergeError(
+                f"{file}: holds a text that is no Unicode ({error}); copy or write the family again"
+            ) from error
+        if family.checksum not in (None, found):
+            raise MergeError(f"{file}: was changed after it was written, or is damaged; copy or write the family again")
         return family
 
     def as_json(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", by_alias=True)
+        """The JSON form, with its checksum."""
+        value = self.model_dump(mode="json", by_alias=True)
+        return value | {"checksum": checksum_of(value)}
 
     def domain(self, name: str | None, where: Path) -> str:
         """The name of a domain; None means the only one.

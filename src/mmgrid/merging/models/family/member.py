@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,13 +16,12 @@ from mmgrid.merging.arrays.buffers import take
 from mmgrid.merging.arrays.floats import STORAGE, Floats, widen
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.closing import Closing
-from mmgrid.merging.models.content_names import content_of
+from mmgrid.merging.models.family.facts import check_facts, check_size, same_sample
 from mmgrid.merging.models.family.file import (
     FILE_OF_KIND,
     LOW_RANK_FOLDER,
     DomainEntry,
     FamilyFile,
-    FileFacts,
     ModelPlace,
     PartEntry,
     TensorEntry,
@@ -214,7 +214,7 @@ class FamilyMember(Closing):
             self._shared_files += self._base.files
         self.weights = [self.path / name for name in entry.weights]
         for file, facts in zip(self.weights, entry.weights.values(), strict=True):
-            check_size(file, facts)
+            check_facts(file, facts)
             self._digests[file] = facts.blake3
         opened = {kind: PartFile(self.path / file) for kind, file in FILE_OF_KIND.items() if file in entry.weights}
         for each in opened.values():
@@ -251,10 +251,7 @@ class FamilyMember(Closing):
                     f"{self.family_folder}: is written as changes of the model in {folder}, which lacks {name}; put it "
                     "there, or name its folder (--shared, or --base for what masks build on)"
                 )
-            same = file.stat().st_size == facts.bytes
-            if same and facts.content is not None:
-                same = content_of([file])[file.name]["sha256"] == facts.content
-            if not same:
+            if file.stat().st_size != facts.bytes or not same_sample(file, facts):
                 raise MergeError(
                     f"{file}: is another file than when {self.family_folder} was written as changes of it; name the folder "
                     "of the same model (--shared), or write the family again"
@@ -285,14 +282,17 @@ class FamilyMember(Closing):
                 except (KeyError, TypeError) as error:
                     raise MergeError(f"{self.path}: {name}: its part lacks {error}; write the family again") from error
             if entry.kind in ("shared", "delta", "low_rank", "mask") or entry.difference:
-                self._check_reference(name, entry)
+                self._check_reference(name, entry, self._source_of(entry), "at")
+            if entry.kind == "mask" and self._base is not None:
+                self._check_reference(name, entry, self._base, "base")
 
-    def _check_reference(self, name: str, entry: TensorEntry) -> None:
-        source = self._source_of(entry)
+    def _check_reference(self, name: str, entry: TensorEntry, source: Source, of: Literal["at", "base"]) -> None:
         like = entry.like or name
         there = source.info(like).shape if like in source else None
         rows = self._rows.get(name)
-        fits = there == entry.shape if rows is None else there is not None and there[1:] == entry.shape[1:]
+        fits = there == entry.shape
+        if rows is not None:
+            fits = there is not None and there[1:] == entry.shape[1:] and rows.reach(of) <= there[0]
         if not fits:
             has = "lacks it" if there is None else f"has {list(there)}"
             raise MergeError(
@@ -369,18 +369,3 @@ def row_maps(entry: DomainEntry) -> dict[str, RowMap]:
     tokens = entry.tokens
     names = () if tokens is None else tokens.tensors
     return {name: RowMap.of(tokens.rows, entry.tensors[name].shape) for name in names if tokens is not None}
-
-
-def check_size(file: Path, facts: FileFacts) -> None:
-    """Check that a file is there and as long as when the family was written.
-
-    Raises:
-        MergeError: it is not.
-    """
-    if not file.is_file():
-        raise MergeError(f"{file}: is missing; copy or write the family again")
-    if file.stat().st_size != facts.bytes:
-        raise MergeError(
-            f"{file}: has {file.stat().st_size} bytes, and had {facts.bytes} when the family was written; copy or write "
-            "the family again"
-        )

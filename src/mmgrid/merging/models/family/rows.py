@@ -48,6 +48,11 @@ class RowMap:
         """The number of rows in one kind of place."""
         return sum(rows.stop - rows.start for rows in self.rows if rows.how == how)
 
+    def reach(self, of: Literal["at", "base"]) -> int:
+        """How many rows another tensor must have for all that is read from it."""
+        hows = ("part", "shared") if of == "at" else ("part",)
+        return max((getattr(rows, of) + rows.stop - rows.start for rows in self.rows if rows.how in hows), default=0)
+
     def pieces(self, start: int, stop: int) -> Iterator[Piece]:
         """The places of elements [start, stop), in order."""
         before = {"part": 0, "own": 0}
