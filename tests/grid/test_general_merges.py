@@ -219,6 +219,29 @@ WRONG = {
         'method = "task_arithmetic"\nbase = "y"\n[[merges]]\nname = "y"\nmethod = "task_arithmetic"\nbase = "x"',
         "base: x, y start from each other",
     ),
+    "merges that start from each other by a rule": (
+        'method = "task_arithmetic"\nbase = "y"\n[[merges]]\nname = "z"\n'
+        '[[merges]]\nname = "y"\nmethod = "task_arithmetic"\nbase = "z"\n'
+        'rules = [{ tensors = "*norm*", base = "x" }]',
+        "base: x, y start from each other",
+    ),
+    "more sources than a method takes": ('method = "slerp"', "slerp: takes two sources, not 3; use multislerp"),
+    "weights of nothing": (
+        "weights = { garden = 1, kitchen = -1, attic = 0 }",
+        "linear: the weights add up to zero, so the sum cannot be divided by them; set normalise = false",
+    ),
+    "weights of nothing in one domain": (
+        'sources = ["garden", "kitchen"]\nweights = { others = 0 }\nevaluate_on = ["garden", "attic"]',
+        "linear: the weights add up to zero, so the sum cannot be divided by them; set normalise = false (as it serves attic)",
+    ),
+    "weights that a tower does not take": (
+        'towers = { item = { method = "ram", weights = { attic = 2 } } }',
+        "towers.item: ram: takes no weights; leave them out",
+    ),
+    "statistics that nobody measures": (
+        'method = "fisher"',
+        'fisher: needs what was measured of its sources; write a merge with a name and learn = { by = "fisher" }',
+    ),
 }
 
 
@@ -228,6 +251,11 @@ def test_an_error_names_the_file_the_merge_and_the_key(case: str, tmp_path: Path
     with pytest.raises(GridError) as caught:
         _planned(tmp_path, f'[[merges]]\nname = "x"\n{text}\n')
     assert str(caught.value).startswith(f"{(tmp_path / 'tiny.toml').resolve()}: merges[0] (x): {says}"), caught.value
+
+
+def test_pairs_name_what_their_method_refuses(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"merges\[0\]: acceleration: takes a chain of at least 3 checkpoints, not 2"):
+        _planned(tmp_path, '[[merges]]\nkind = "cross_domain"\nmethod = "acceleration"\n')
 
 
 def test_layers_are_those_of_the_paradigm_and_tower(tmp_path: Path) -> None:

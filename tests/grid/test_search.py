@@ -260,6 +260,50 @@ def test_a_damaged_trial_costs_no_other_one(tmp_path: Path) -> None:
     assert file.read_text() == damaged
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"number": 0, "values": {"scale": "0.5"}, "quality": {"garden": 1.0}}',
+        '{"number": 0, "values": {"scale": 0.5}, "quality": {"garden": NaN}}',
+        '{"number": 0, "values": {"scale": 0.5}, "quality": {"attic": 1.0}}',
+        '{"number": 0, "values": {}, "quality": {"garden": 1.0}}',
+    ],
+)
+def test_a_line_of_another_search_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / TRIALS_FILE).write_text(line + "\n")
+    with pytest.raises(SearchError, match=r"trials.jsonl: line 1 cannot be read; remove this line"):
+        TrialLog(tmp_path, {"merge": "shared"}, ["scale"], ["garden"])
+
+
+@pytest.fixture
+def switched(copied: Built) -> GridStore:
+    """A merge whose sources are switched on and off, so that there is none without both."""
+    entry = '[[merges]]\nname = "switched"\nweights = { garden = 0, kitchen = 1 }\nparadigms = ["semb"]\n'
+    copied.file.write_text(copied.file.read_text() + entry)
+    return GridStore.open(copied.file, copied.root)
+
+
+def test_numbers_of_which_there_is_no_merge_are_a_trial_that_failed(switched: GridStore) -> None:
+    ranges = [Range("weights.garden", 0, 1, whole=True), Range("weights.kitchen", 0, 1, whole=True)]
+    found = MergeSearch(switched, "switched", ranges).run(6)
+    failed = [trial for trial in found.trials if trial.problem]
+    assert failed
+    assert all(trial.values == {"weights.garden": 0, "weights.kitchen": 0} and not trial.quality for trial in failed)
+    assert not set(found.judged) & {trial.number for trial in failed}
+    again = MergeSearch(switched, "switched", ranges).run(6)
+    assert again.trials == found.trials
+
+
+def test_a_search_without_any_merge_says_why(switched: GridStore) -> None:
+    settings = ["merges[1].weights={garden=0, kitchen=0}"]
+    session = GridStore.open(switched.grid.file, switched.store.root, settings)
+    wanted = MergeSearch(session, "switched", [Range("weights.garden", 0, 1)])
+    with pytest.raises(
+        SearchError, match=r"switched: none of 1 trials is a merge; .* zero.* \(with weights.garden = 0\)"
+    ):
+        wanted.run(1)
+
+
 @pytest.fixture
 def answers(session: GridStore, tmp_path: Path) -> tuple[str, dict]:
     arguments = ["search", session.grid.file, "shared", "--store", session.store.root, "--over", "scale=0.2..1.5"]

@@ -114,6 +114,8 @@ def _print(wanted: MergeSearch, found: Found, files: list[Path]) -> None:
     draw.say(
         "best: the trial whose least share kept is largest on the half of the users that chose; the other half judges"
     )
+    if failed := [trial for trial in found.trials if trial.problem]:
+        draw.say(f"{len(failed):,} of {len(found.trials):,} trials are no merge; the first: {failed[0].problem}")
     draw.say(f"trials: {found.folder}")
     for file in files:
         draw.say(f"{file}: the best merge as a recipe")

@@ -4,13 +4,14 @@ A merge is planned for each domain that it serves (see `planned_merge`). Merges 
 serve share their kept cell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import Model, evaluation
-from mmgrid.grid.cells.merges import draw_name
+from mmgrid.grid.cells.merges import draw_name, refusal_of
 from mmgrid.grid.cells.planned_merge import PlannedMerge, bases_of, takes_own
 from mmgrid.grid.file.load import GridError
 from mmgrid.grid.file.merges import (
@@ -58,6 +59,7 @@ class GeneralMerges:
             for domain in self.served(merge):
                 for draw in range(merge.draws):
                     model = self.model(paradigm, merge, domain, draw)
+                    self._check_numbers(merge, domain, model.recipe["merge"])
                     cells += [model.upstream["model"]] if merge.keep else []
                     cells.append(evaluation(self.sources, model, domain))
         return cells
@@ -123,12 +125,26 @@ class GeneralMerges:
 
     def start_of(self, merge: Merge, key: str, name: str) -> Merge:
         """The merge `name`, from which another one starts. GridError if merges start from each other."""
-        seen = [merge.name]
-        while starts := [word for word in bases_of(self.named[seen[-1]]) if word in self.named]:
-            if starts[0] in seen:
-                raise self.wrong(merge, key, f"{', '.join(seen)} start from each other")
-            seen.append(starts[0])
+        if circle := self._circle([merge.name, name]):
+            raise self.wrong(merge, key, f"{', '.join(circle)} start from each other")
         return self.named[name]
+
+    def _circle(self, path: Sequence[str]) -> Sequence[str]:
+        """The merges of a circle to which the bases of the last merge of a path lead; none if they lead to none."""
+        for word in bases_of(self.named[path[-1]]):
+            if word in path:
+                return path[path.index(word) :]
+            if word in self.named and (found := self._circle([*path, word])):
+                return found
+        return ()
+
+    def _check_numbers(self, merge: Merge, domain: str, recipe: Mapping[str, Any]) -> None:
+        """Check what methods refuse whatever the models are; GridError that names the place and the served domain."""
+        places = dict(zip(merge.all_settings, recipe["rules"], strict=True))
+        for place, settings in {"": recipe, **places}.items():
+            if (problem := refusal_of(settings, learned="learn" in recipe)) is not None:
+                served = f" (as it serves {domain})" if self.per_domain(merge) else ""
+                raise self.wrong(merge, place, problem + served)
 
     def wrong(self, merge: Merge, key: str, problem: str) -> GridError:
         """An error that names the file, the merge and the key."""

@@ -19,6 +19,27 @@ def resolved(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return get_method(method).resolve(dict(options))
 
 
+def refusal_of(settings: Mapping[str, Any], *, learned: bool = False) -> str | None:
+    """Why a method cannot merge with its settings, whatever the models are; None if nothing speaks against it.
+
+    Args:
+        settings: method, weights and options with all defaults; a rule without a method merges nothing.
+        learned: whether a learner measures what the method takes.
+    """
+    if "method" not in settings:
+        return None
+    from mmgrid.merging import get_method
+    from mmgrid.merging.methods.refusal import refusal
+
+    method = get_method(settings["method"])
+    if method.statistics is not None and not learned:
+        return (
+            f"{method.name}: needs what was measured of its sources; write a merge with a name and "
+            f'learn = {{ by = "{method.name}" }}'
+        )
+    return refusal(method, list(settings["weights"].values()), settings["options"])
+
+
 class Merges:
     """The merges of a grid for one seed."""
 
@@ -42,6 +63,8 @@ class Merges:
                     model = self.pair(
                         paradigm, merges.method, merges.method, weights, options, merges.scale, merges.keep
                     )
+                    if (problem := refusal_of(model.recipe["merge"])) is not None:
+                        raise GridError(f"{self.sources.grid.file}: merges[{number}]: {problem}")
                     cells += [model.upstream["model"]] if merges.keep else []
                     cells.append(evaluation(self.sources, model, target))
         return cells

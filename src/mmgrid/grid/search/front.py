@@ -8,8 +8,12 @@ from mmgrid.grid.search.trials import Trial
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that no other one beats: at least as good in every domain, and better in one."""
-    kept = []
+    """The trials that no other one beats: at least as good in every domain, and better in one.
+
+    Trials of which there is no merge are left out.
+    """
+    kept: list[Trial] = []
+    trials = [one for one in trials if not one.problem]
     for one in trials:
         beaten = any(
             all(other.quality[domain] >= value for domain, value in one.quality.items())

@@ -34,7 +34,8 @@ def propose(ranges: Sequence[Range], trials: Sequence[Trial], domains: Sequence[
             optuna.trial.create_trial(
                 params={one.key: _inside(one, trial.values[one.key]) for one in ranges},
                 distributions=distributions,
-                values=[trial.quality[domain] for domain in domains],
+                values=None if trial.problem else [trial.quality[domain] for domain in domains],
+                state=optuna.trial.TrialState.FAIL if trial.problem else optuna.trial.TrialState.COMPLETE,
             )
         )
     asked = study.ask(distributions)

@@ -26,6 +26,7 @@ from mmgrid.grid.cells.chains import Chains
 from mmgrid.grid.cells.evaluations import Model, evaluation
 from mmgrid.grid.cells.fingerprint import fingerprint
 from mmgrid.grid.cells.general_merges import GeneralMerges
+from mmgrid.grid.cells.merges import refusal_of
 from mmgrid.grid.cells.sources import Sources
 from mmgrid.grid.file.merges import Merge
 from mmgrid.grid.search.errors import SearchError
@@ -181,24 +182,36 @@ class MergeSearch:
         """
         self._check_built()
         with self._lock() as lock:
-            log = TrialLog(self.folder, self._about())
+            log = TrialLog(self.folder, self._about(), [one.key for one in self.ranges], self.domains)
             while len(log.trials) < number:
                 values = self._next(log.trials)
-                quality = self.quality(values)
+                problem = self.problem(values)
+                quality = {} if problem else self.quality(values)
                 if not lock.held():
                     raise SearchError(
                         f"{self.folder}: another process goes on with this search, since this one was suspended or cut off "
                         "from the store; its trials are kept"
                     )
-                trial = log.add(values, quality)
+                trial = log.add(values, quality, problem)
                 if progress is not None:
                     progress(trial, number)
             trials = list(log.trials)
         if not trials:
             raise SearchError("there are no trials yet; ask for at least one (--trials)")
-        own = {domain: self._value(cells, "choosing") for domain, cells in self.own_cells.items()}
         chosen = front(trials)
+        if not chosen:
+            raise SearchError(
+                f"{self.merge.name}: none of {len(trials)} trials is a merge; the first: {trials[0].problem} (with "
+                f"{', '.join(f'{key} = {value:g}' for key, value in trials[0].values.items())}); give other ranges"
+            )
+        own = {domain: self._value(cells, "choosing") for domain, cells in self.own_cells.items()}
         return Found(trials, chosen, best(chosen, own), own, self._judged(chosen), self.folder)
+
+    def problem(self, values: Mapping[str, float]) -> str:
+        """Why there is no merge with these numbers, such as weights that add up to zero; empty if nothing is known."""
+        merges = [cell.recipe["merge"] for cells in self.cells(values).values() for cell in cells]
+        found = (refusal_of(settings) for merge in merges for settings in (merge, *merge["rules"]))
+        return next((problem for problem in found if problem), "")
 
     def quality(self, values: Mapping[str, float]) -> dict[str, float]:
         """Domain → the metric of the merge with these numbers on the choosing half, in percent."""

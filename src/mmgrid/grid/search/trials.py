@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,29 +25,40 @@ class Trial:
     Attributes:
         number: from 0.
         values: key → number.
-        quality: domain → the metric.
+        quality: domain → the metric; empty if there is no such merge.
+        problem: why there is none, such as weights that add up to zero.
     """
 
     number: int
     values: Mapping[str, float]
     quality: Mapping[str, float]
+    problem: str = ""
 
 
 class TrialLog:
     """The file of trials in a folder of the store."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """about: what is searched, for readers of the folder. SearchError if a line of the file cannot be read."""
-        self.folder = folder
+    def __init__(
+        self, folder: Path, about: Mapping[str, Any], keys: Collection[str] = (), domains: Collection[str] = ()
+    ) -> None:
+        """Args:
+            about: what is searched, for readers of the folder.
+            keys, domains: what each trial has values and qualities of; not checked if there are none.
+
+        Raises:
+            SearchError: a line of the file cannot be read, or is of another search.
+        """
+        self.folder, self._keys, self._domains = folder, set(keys), set(domains)
         with clear_disk_errors(folder, remedy="free some space, or name another store (--store)"):
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / SEARCH_FILE, dict(about))
         self.trials = self._read()
 
-    def add(self, values: Mapping[str, float], quality: Mapping[str, float]) -> Trial:
+    def add(self, values: Mapping[str, float], quality: Mapping[str, float], problem: str = "") -> Trial:
         """Append a trial; it is on the disk when this returns."""
-        trial = Trial(len(self.trials), dict(values), dict(quality))
-        line = json.dumps({"number": trial.number, "values": trial.values, "quality": trial.quality})
+        trial = Trial(len(self.trials), dict(values), dict(quality), problem)
+        told = {"number": trial.number, "values": trial.values, "quality": trial.quality}
+        line = json.dumps(told | ({"problem": problem} if problem else {}))
         with clear_disk_errors(self.folder, remedy="free some space, or name another store (--store)"):
             with (self.folder / TRIALS_FILE).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
@@ -67,9 +79,22 @@ class TrialLog:
         for number, line in enumerate(lines, start=1):
             try:
                 value = json.loads(line)
-                found.append(Trial(len(found), dict(value["values"]), dict(value["quality"])))
+                problem = str(value.get("problem", ""))
+                values = _numbers(value["values"], self._keys)
+                quality = {} if problem else _numbers(value["quality"], self._domains)
+                found.append(Trial(len(found), values, quality, problem))
             except MALFORMED:
                 raise SearchError(
                     f"{file}: line {number} cannot be read; remove this line, and the search goes on with the others"
                 ) from None
         return found
+
+
+def _numbers(told: Mapping[str, Any], names: Collection[str]) -> dict[str, float]:
+    """Finite numbers by name; ValueError if they are none, or of other names."""
+    found = dict(told)
+    if names and found.keys() != set(names):
+        raise ValueError("other names")
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in found.values()):
+        raise ValueError("no numbers")
+    return found

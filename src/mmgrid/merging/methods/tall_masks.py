@@ -56,10 +56,10 @@ def consensus(
     """
     n = len(tensors)
     if task is None and k > n:
-        raise MergeError(f"consensus: k is {k}, but there are only {n} sources with one mask each; lower k")
+        raise MergeError(f"consensus: k is {k}, but there are only {n} masks, one of each source; lower k")
     if task is not None and task > n:
         raise MergeError(
-            f"consensus: task is {task}, but there are only {n} sources; count from 1 in the order of names"
+            f"consensus: task is {task}, and the sources are numbered from 1 to {n}, in the order of their names"
         )
     total = combined("consensus", tensors, weights, inner=inner, elect=elect, normalise=normalise)
     needed = tensors if task is None else [tensors[task - 1]]
