@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mmgrid.cli import draw
-from mmgrid.cli.numbers import Interval, column_texts, number_text, on_the_point
+from mmgrid.cli.numbers import Interval, column_texts, on_the_point
 from mmgrid.cli.study_views import print_study_table
 
 NAMES = ("garden", "kitchen", "historical:games", "linear=0.7-beauty+0.3-toys", "a title of several words, quite long")
@@ -111,7 +111,7 @@ def test_numbers_keep_the_digits_that_matter(values: list[object], texts: list[s
 def test_what_is_not_zero_is_not_shown_as_zero() -> None:
     for exponent in range(-300, 300, 7):
         for value in (1.7 * 10.0**exponent, -9.96 * 10.0**exponent):
-            for text in (number_text(value), column_texts([value, 1e3])[0], column_texts([value, 0.5])[0]):
+            for text in (column_texts(column)[0] for column in ([value], [value, 1e3], [value, 0.5])):
                 assert float(text.replace(",", "")) == pytest.approx(value, rel=0.06)
 
 

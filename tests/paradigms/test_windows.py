@@ -59,4 +59,3 @@ def test_an_interaction_after_the_phase_is_leakage() -> None:
 
 def test_rows_are_padded_at_the_end() -> None:
     assert pad_right([np.array([1, 2, 3]), np.array([4])]).tolist() == [[1, 2, 3], [4, 0, 0]]
-    assert pad_right([np.array([1])], width=3).tolist() == [[1, 0, 0]]

@@ -32,11 +32,6 @@ def column_texts(values: Sequence[Any]) -> list[str]:
     return [_text(value, decimals) for value in values]
 
 
-def number_text(value: Any) -> str:
-    """One value: `1,235`, `12.35`, `1.4e-4`; a dash for null and NaN."""
-    return column_texts([value])[0]
-
-
 def short_number(value: float) -> str:
     """A percentage with three digits: `249`, `34.1`, `3.42`, `0.34`; a dash for NaN."""
     if not math.isfinite(value):

@@ -62,9 +62,9 @@ def new_digest(kind: str) -> Digest:
     raise ValueError(f"{kind!r} is no kind of digest")
 
 
-def blake3_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
+def blake3_file(path: Path) -> str:
     """As `digest_file`, of the kind BLAKE3."""
-    return digest_file(path, "blake3", progress)
+    return digest_file(path, "blake3")
 
 
 def digest_file(path: Path, kind: str, progress: Callable[[int], None] | None = None) -> str:
@@ -143,15 +143,13 @@ class DigestCache:
         self.path = path
         self._writing = threading.Lock()
 
-    def sha256(self, file: Path, progress: Callable[[int], None] | None = None) -> str:
+    def sha256(self, file: Path) -> str:
         """The SHA-256 of `file`, from the cache if it is in the same state as then (`Stamp`).
-
-        progress: as for `digest_file`; what it raises ends the reading.
 
         Raises:
             OSError: the file cannot be read, or it changed while it was read.
         """
-        return self.of(file, "sha256", lambda path: sha256_file(path, progress))
+        return self.of(file, "sha256", sha256_file)
 
     def of(self, file: Path, kind: str, compute: Callable[[Path], str]) -> str:
         """The digest of a kind of `file`, from the cache if it is in the same state as then (`Stamp`).

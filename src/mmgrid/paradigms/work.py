@@ -110,8 +110,3 @@ def trained_weights(values: Any, weights: float, shape: Shape | None) -> float:
         for name, (inward, outward) in shape.linear_layers.items()
         if every or any(f".layers.{layer}.{name}".endswith(f".{target}") for target in lora.targets)
     )
-
-
-def reading(shape: Shape, tokens: float, width: float, precision: str = "float32") -> Work:
-    """Reading so many tokens, in rows of `width`, without a head and without gradients."""
-    return Work(flops=shape.forward(tokens, width), precision=precision)

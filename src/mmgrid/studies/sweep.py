@@ -124,7 +124,7 @@ def generative(paradigms: Sequence[str]) -> list[str]:
 
 
 class SweepStudy(Study):
-    """A study of λ: what it needs are a `SweepParts` for each domain. By default it is of all generative paradigms."""
+    """A study of λ. It needs a `SweepParts` for each domain, and by default it studies all generative paradigms."""
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return generative(trained)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 
-def pad_right(sequences: list[np.ndarray], width: int | None = None) -> np.ndarray:
-    """Stack 1-d arrays, padded with 0 at the end: int64 [len(sequences), width or the longest]."""
+def pad_right(sequences: list[np.ndarray]) -> np.ndarray:
+    """Stack 1-d arrays, padded with 0 at the end: int64 [len(sequences), longest]."""
     lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
-    table = np.zeros((len(sequences), width or int(lengths.max(initial=1))), np.int64)
+    table = np.zeros((len(sequences), int(lengths.max(initial=1))), np.int64)
     table[np.arange(table.shape[1]) < lengths[:, None]] = np.concatenate(sequences)
     return table
 

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 MOST_EXACT = 6  # up to 6 values all orders (720) are enumerated; for more they are sampled
 DRAWS = 2000
+_SEED = 0  # the same data have the same p, whichever study asks
 _SLACK = 1e-12  # sums in a different order differ in their last digits
 
 
@@ -37,15 +38,15 @@ def _mean_ranks(values: Floats) -> Floats:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
-def permutation_p(x: Floats, y: Floats, seed: int = 0) -> float:
+def permutation_p(x: Floats, y: Floats) -> float:
     """Two-sided p of `correlation`: the share of orders of y whose correlation is at least as far from zero.
 
     All orders of up to six values, else a sample of 2,000 (Fisher's randomisation test). NaN if x or y is constant.
     """
-    return _share(correlation(x, y), (correlation(x, y[list(order)]) for order in orders(len(y), seed)))
+    return _share(correlation(x, y), (correlation(x, y[list(order)]) for order in orders(len(y), _SEED)))
 
 
-def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], seed: int = 0) -> float:
+def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float]) -> float:
     """Two-sided p of a statistic over pairs of `names`, by permuting the names.
 
     Pairs that share a name are dependent, so the pairs themselves must not be permuted (Mantel, "The detection of
@@ -55,7 +56,7 @@ def labels_p(names: list[str], statistic: Callable[[dict[str, str]], float], see
         statistic: returns the value under a permutation, given as name → name.
     """
     observed = statistic({name: name for name in names})
-    drawn = (statistic(dict(zip(names, [names[i] for i in order], strict=True))) for order in orders(len(names), seed))
+    drawn = (statistic(dict(zip(names, [names[i] for i in order], strict=True))) for order in orders(len(names), _SEED))
     return _share(observed, drawn)
 
 
