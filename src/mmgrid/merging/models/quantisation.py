@@ -8,7 +8,7 @@ of the quantisers that transformers 5 knows.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,35 +76,10 @@ def quantised_in(model: Tensors, settings: Mapping[str, Any], called: object) ->
     """
     said = _declaration(settings)
     method = str(said.get("quant_method", "")) if said is not None else ""
-    for format_, name in _FORMATS.items():
-        found = [each for each in model if name.search(each)]
-        if found and (format_ != "AQLM" or any(_is_code(model, each) for each in model)):
-            raise _refused(called, method or format_, found)
-    blocks = [name for name in model if name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in model]
-    if any(model.info(name).dtype == "uint8" for name in blocks):
-        raise _refused(called, method or "MXFP4", blocks)
     scales = {name: scale for name in model if (scale := _scale_of(name, model, method)) is not None}
     unread = frozenset(name for name in model if _OF_ACTIVATIONS.search(name))
-    codes = [name for name in model if _is_code(model, name)]
-    modules = {name.rpartition(".")[0]: name for name in codes if name.endswith("weight") or name in scales}
-    used = {*scales.values(), *unread}
-    for name in model:
-        module, _, last = name.rpartition(".")
-        code = modules.get(module)
-        known = code is None or name in used or name in scales or name == code
-        # A linear layer with scales has a bias and nothing else; what may stand beside other codes is not known.
-        alone = code in scales and code == f"{module}.weight" and last != "bias"
-        if not known and (alone or _SCALE_LIKE.search(name)):
-            raise _refused(called, method or "codes with scales of an unknown form", [str(code), name])
-    if scales and said is not None and said.get("transform_config"):
-        raise _refused(called, f"{method} with transform_config, which turns weights and activations", [*scales])
-    integers = [name for name in model if name not in scales and _is_integer_matrix(model, name)]
-    named = [name for name in integers if name.endswith("weight") or said is not None]
-    if named:
-        raise _refused(called, method or "integers", named)
-    eight_bits = [name for name in model if model.info(name).dtype in CODES and name not in {*scales, *used}]
-    if method and (left := [name for name in eight_bits if is_float(model.info(name).dtype)]):
-        raise _refused(called, method, left)
+    for form, names in _obstacles(model, said, method, scales, unread):
+        raise _refused(called, form, names)
     return Quantised(scales, unread if scales else frozenset())
 
 
@@ -154,6 +129,51 @@ def _declaration(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _is_of_activations(value: Any) -> bool:
     """Whether weights are full numbers that a loader quantises as it goes, as BitNet's training weights."""
     return isinstance(value, Mapping) and value.get("quantization_mode") == "online"
+
+
+def _obstacles(
+    model: Tensors, said: Mapping[str, Any] | None, method: str, scales: Mapping[str, str], unread: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """What cannot be multiplied out: the form of its codes, and some of its tensors."""
+    used = {*scales.values(), *unread}
+    yield from _of_other_formats(model, method)
+    yield from _beside_codes(model, method, scales, used)
+    if scales and said is not None and said.get("transform_config"):
+        yield f"{method} with transform_config, which turns weights and activations", [*scales]
+    integers = [name for name in model if name not in scales and _is_integer_matrix(model, name)]
+    if named := [name for name in integers if name.endswith("weight") or said is not None]:
+        yield method or "integers", named
+    codes = [name for name in model if model.info(name).dtype in CODES and name not in {*scales, *used}]
+    if method and (left := [name for name in codes if is_float(model.info(name).dtype)]):
+        yield method, left
+
+
+def _of_other_formats(model: Tensors, method: str) -> Iterator[tuple[str, list[str]]]:
+    """The tensors that only a format has whose codes are not multiplied by scales alone."""
+    for format_, name in _FORMATS.items():
+        found = [each for each in model if name.search(each)]
+        if found and (format_ != "AQLM" or any(_is_code(model, each) for each in model)):
+            yield method or format_, found
+    blocks = [name for name in model if name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in model]
+    if any(model.info(name).dtype == "uint8" for name in blocks):
+        yield method or "MXFP4", blocks
+
+
+def _beside_codes(
+    model: Tensors, method: str, scales: Mapping[str, str], used: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Tensors in the modules of codes whose meaning is not known, each with its codes."""
+    codes = [name for name in model if _is_code(model, name)]
+    modules = {name.rpartition(".")[0]: name for name in codes if name.endswith("weight") or name in scales}
+    for name in model:
+        module, _, last = name.rpartition(".")
+        code = modules.get(module)
+        if code is None or name in used or name in scales or name == code:
+            continue
+        # A linear layer with scales has a bias and nothing else; what may stand beside other codes is not known.
+        alone = code in scales and code == f"{module}.weight" and last != "bias"
+        if alone or _SCALE_LIKE.search(name):
+            yield method or "codes with scales of an unknown form", [code, name]
 
 
 def _scale_of(name: str, model: Tensors, method: str) -> str | None:
