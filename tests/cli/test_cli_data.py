@@ -103,3 +103,20 @@ def test_a_grid_file_for_ones_own_data(tmp_path: Path, monkeypatch: pytest.Monke
     assert "exists already" in mmgrid("init", file, "--data", tmp_path / "shop.csv").err
     assert "expected ROLE=NAME" in mmgrid("init", "--force", file, "--data", tmp_path, "--column", "uid").err
     assert "--column: names columns of --data" in mmgrid("init", tmp_path / "x.toml", "--column", "user=uid").err
+
+
+def test_files_of_another_tool_are_prepared_by_their_own_names(tmp_path: Path) -> None:
+    rows = [f"K{user};{item};{day}.08.2022 10:00;4,5" for user in range(3) for day, item in enumerate("ABC", 1)]
+    (tmp_path / "clicks.csv").write_bytes("\r\n".join(["Kunde;Artikel;Datum;Note", *rows, ""]).encode("cp1252"))
+    (tmp_path / "goods.txt").write_bytes("A\tGr\xfcn\nB\tBlau\nC\tRot\n".encode("cp1252"))
+    files = ("--ratings", tmp_path / "clicks.csv", "--items", tmp_path / "goods.txt", "--min-interactions", "1")
+    named = [f"--column={role}={name}" for role, name in (("user", "Kunde"), ("item", "Artikel"), ("time", "Datum"))]
+    named += ["--column=id=#1", "--column=title=#2", "--time-unit=%d.%m.%Y %H:%M", "--encoding=cp1252"]
+    assert mmgrid("data", "prepare", *files, *named, "--out", tmp_path / "shop", "--json").json["interactions"] == 9
+    assert pl.read_parquet(tmp_path / "shop" / "items.parquet")["title"].to_list() == ["Grün", "Blau", "Rot"]
+    for wrong, says in (
+        ("--column=who=Kunde", "who is unknown; known are user"),
+        ("--column=user", "expected ROLE=NAME"),
+    ):
+        refused = mmgrid("data", "prepare", *files, wrong, "--out", tmp_path / "no")
+        assert (refused.code, says in refused.err) == (1, True)

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from mmgrid.data import DataError, read_files
+from mmgrid.data.looking import look
 from mmgrid.data.readers import READERS, Columns, TableOptions, tables
 
 T = 1_660_000_000
@@ -180,3 +181,98 @@ def test_files_of_other_names_are_called_what_they_are(tmp_path, name, content, 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         tables.file_format(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("2022-08-08T23:06:40+02:00[Europe/Berlin]", T * 1000 - 7_200_000),
+        ("2022-08-08T23:06:40Z[UTC]", T * 1000),
+        ("1660000000,25", T * 1000 + 250),
+        ("1660000000250,0", T * 1000 + 250),
+        ("2022-08-08T23:06:40[Europe/Berlin]", None),
+        ("1.660.000.000", None),
+        ("1,660", None),
+    ],
+)
+def test_times_as_java_and_excel_write_them(tmp_path, text, milliseconds):
+    (tmp_path / "r.csv").write_text(f"user_id;item_id;timestamp;rating\nu;10;{text};4,5\nv;20;{text};3\n")
+    (tmp_path / "i.csv").write_text("item_id,title\n10,Ten\n20,Twenty\n")
+    if milliseconds is None:
+        with pytest.raises(DataError, match=r"r\.csv:2: timestamp is "):
+            _read(tmp_path, "r.csv", "i.csv")
+        return
+    assert _read(tmp_path, "r.csv", "i.csv")[0] == [("u", "10", milliseconds), ("v", "20", milliseconds)]
+    assert _read(tmp_path, "r.csv", "i.csv", min_rating=4)[0] == [("u", "10", milliseconds)]
+
+
+@pytest.fixture
+def events(tmp_path):
+    """A folder as a job of Spark leaves it."""
+    folder = tmp_path / "events"
+    folder.mkdir()
+    log = pl.DataFrame(ROWS, ["user_id", "item_id", "timestamp"], orient="row")
+    for place in range(2):
+        name = f"part-0000{3 * place}-8d2f-c000.csv"
+        log[2 * place : 2 * place + 2].write_csv(folder / name)
+        (folder / f".{name}.crc").write_bytes(b"crc\0")
+    (folder / "_SUCCESS").touch()
+    pl.DataFrame({"item_id": list(TITLES), "title": list(TITLES.values())}).write_csv(tmp_path / "items.csv")
+    return folder
+
+
+def _of_folder(folder: Path):
+    raw = READERS["datasets"].read(folder.parent, folder.name, TableOptions(items="items.csv"))
+    return raw.interactions.rows()
+
+
+def test_folders_of_parts(events):
+    assert _of_folder(events) == _expected()
+    found = look(events.parent)
+    assert (found.format, found.domains, found.options.items) == ("datasets", ("events",), "items.csv")
+    assert found.read("events").interactions.rows() == _expected()
+    by_day = events.parent / "by_day"
+    for place, part in enumerate(sorted(events.glob("part-*"))):
+        (by_day / f"day=2022-08-0{place}").mkdir(parents=True)
+        part.rename(by_day / f"day=2022-08-0{place}" / part.name)
+    assert _of_folder(by_day) == _expected()
+
+
+@pytest.mark.parametrize(
+    ("left", "gone", "message"),
+    [
+        ("_temporary/0", "_SUCCESS", "holds _temporary and no _SUCCESS: the job that writes it has not finished"),
+        ("_delta_log", None, "is a table of Delta, whose log says which of its files count"),
+        (".hoodie", None, "is a table of Hudi"),
+        ("metadata/v1.metadata.json", "_SUCCESS", "is a table of Iceberg"),
+    ],
+)
+def test_folders_of_which_not_all_files_count(events, left, gone, message):
+    (events / left).mkdir(parents=True)
+    if gone:
+        (events / gone).unlink()
+    with pytest.raises(DataError, match=message):
+        _of_folder(events)
+
+
+def test_a_part_whose_name_says_no_format_is_not_left_out(events):
+    (events / "part-00009").write_text("u,10,1\n")
+    with pytest.raises(DataError, match="part-00009: unknown format"):
+        _of_folder(events)
+
+
+def test_what_is_found_of_public_data_sets(movielens, tmp_path):
+    for place in (movielens, movielens / "ml-1m", movielens / "ml-1m" / "ratings.dat"):
+        found = look(place)
+        assert found.format == "movielens"
+        assert "ml-1m" in found.domains
+        assert len(found.read("ml-1m").interactions) == len(ROWS)
+    shop = tmp_path / "yelp"
+    shop.mkdir()
+    lines = [{"user_id": user, "business_id": item, "date": "2022-08-08 23:06:40"} for user, item, _ in ROWS]
+    (shop / "reviews.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = look(shop)
+    assert (found.format, found.has_texts) == ("jsonl", False)
+    assert found.read("reviews").items["title"].to_list() == ["10", "20"]
+    (shop / "business.json").write_text(json.dumps({"business_id": "10", "name": "Ten"}) + "\n")
+    assert dict(look(shop).named) == {"user": "user_id", "item": "business_id", "time": "date", "title": "name"}

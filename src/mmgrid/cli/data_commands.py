@@ -8,7 +8,7 @@ import typer
 from mmgrid.cli.complain import complain
 from mmgrid.cli.fetch_command import fetch
 from mmgrid.cli.help import App
-from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot
+from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Settings, StoreRoot, columns_of
 
 ExportFormat = Literal["recbole", "parquet", "csv"]  # as in `mmgrid.data.export`
 
@@ -18,9 +18,9 @@ app = App(help="Fetch, prepare, describe and export data.")
 @app.command()
 def prepare(
     ratings: Annotated[
-        Path, typer.Option(metavar="FILE", help="Interactions: .csv(.gz), .jsonl(.gz) reviews or .parquet.")
+        Path, typer.Option(metavar="FILE", help="Interactions: a table of text, JSON lines, parquet or Arrow.")
     ],
-    items: Annotated[Path, typer.Option(metavar="FILE", help="Items: .csv(.gz), .jsonl(.gz) or .parquet.")],
+    items: Annotated[Path, typer.Option(metavar="FILE", help="Items: likewise.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for interactions.parquet and items.parquet.")],
     min_date: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="Drop interactions before this day.")
@@ -31,6 +31,18 @@ def prepare(
     min_interactions: Annotated[
         int, typer.Option(metavar="N", min=1, help="Minimum interactions of a user and of an item.")
     ] = 5,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="A column that is called otherwise, e.g. user=uid, id=sku (of the items), or time=#4 by its number.",
+        ),
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="s, ms, us, ns, or a form of dates such as '%d.%m.%Y %H:%M'.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of text files, e.g. cp1252.")] = None,
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave out lines that cannot be read; they are counted and listed.")
     ] = False,
@@ -45,10 +57,16 @@ def prepare(
     from mmgrid.data import filter_interactions, read_files
     from mmgrid.data.calendar import milliseconds
     from mmgrid.data.output import check_output, publish
-    from mmgrid.data.readers import PreparationOptions
+    from mmgrid.data.readers import Columns, PreparationOptions
 
     check_output(out, (ratings, items))
-    options = PreparationOptions(skip_bad_lines=skip_bad_lines, min_interactions=min_interactions)
+    options = PreparationOptions(
+        columns=Columns.model_validate(columns_of(column)),
+        time_unit=time_unit,
+        encoding=encoding,
+        skip_bad_lines=skip_bad_lines,
+        min_interactions=min_interactions,
+    )
     prepared = filter_interactions(
         read_files(ratings, items, out.resolve().name, options),
         start=None if min_date is None else milliseconds(min_date),

@@ -51,3 +51,18 @@ CellName = Annotated[
 ]
 DEFAULT_STORE = None
 """The store that `store_of_grid` finds."""
+
+
+def columns_of(settings: list[str] | None) -> dict[str, str]:
+    """Role → column, from settings `ROLE=NAME`. Raises ValueError for any other, and for unknown roles."""
+    from mmgrid.data.readers import Columns
+
+    given = {}
+    for setting in settings or ():
+        role, equals, name = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--column {setting}: expected ROLE=NAME, for example user=uid")
+        if role not in Columns.model_fields:
+            raise ValueError(f"--column {setting}: {role} is unknown; known are {', '.join(Columns.model_fields)}")
+        given[role] = name
+    return given

@@ -54,17 +54,12 @@ def init(
 def _for_data(data: Path, file: Path, columns: list[str]) -> str:
     """The grid file for data; prints what was guessed."""
     from mmgrid.cli import draw
+    from mmgrid.cli.options import columns_of
     from mmgrid.data.looking import look
     from mmgrid.data.planning import plan_phases
     from mmgrid.grid.file.from_data import grid_text, guesses
 
-    given = {}
-    for setting in columns:
-        role, equals, name = setting.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--column {setting}: expected ROLE=NAME, for example user=uid")
-        given[role] = name
-    found = look(data, given)
+    found = look(data, columns_of(columns))
     plan = plan_phases([found.read(domain) for domain in found.domains])
     draw.print_table(f"Guessed from {data}", ("", "guess"), guesses(found, plan), left=2)
     return grid_text(found, plan, file)

@@ -1,6 +1,6 @@
 """Looks at files that nobody described, and guesses their format, domains and columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,15 +8,25 @@ import polars as pl
 
 from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import RawDomain
-from mmgrid.data.readers import READERS, Columns, TableOptions, tables
+from mmgrid.data.readers import READERS, Columns, TableOptions, json_lines, tables
 from mmgrid.data.readers.datasets_folder import IncompleteError
 from mmgrid.data.readers.guessing import guess_column
 from mmgrid.data.readers.layouts import Layout
 from mmgrid.data.readers.names import domain_name
+from mmgrid.data.readers.parts import is_folder_of_parts
+from mmgrid.data.readers.piece import Piece
 from mmgrid.data.readers.times import Times
 from mmgrid.files.paths import file_stem
 
-_TABLES = ("csv", "tsv", "parquet", "recbole")
+_SIGNS = {
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "parquet": (".parquet",),
+    "jsonl": (".json", ".ndjson"),
+    "arrow": (".arrow", ".feather"),
+    "recbole": (".inter",),
+}
+_TABLES = tuple(_SIGNS)
 _ROLES = ("user", "item", "time")
 _MOST_DOMAINS = 50  # more values than this are no domains
 _USUAL = {"user": "user_id", "item": "item_id", "time": "timestamp", "title": "title", "description": "description"}
@@ -59,7 +69,7 @@ def look(path: Path, given: Mapping[str, str] | None = None) -> Found:
     if unknown:
         raise DataError(f"column {unknown[0]}: unknown; known are {', '.join(Columns.model_fields)}")
     name, root, domains, pattern = _of_file(path) if path.is_file() else _of_folder(path, given)
-    if name == "amazon2023":
+    if name in ("amazon2023", "movielens"):
         return Found(name, root, domains, TableOptions(), {}, has_texts=True)
     found = _described(name, root, domains, pattern, given)
     return found if path.is_file() else replace(found, left_out=_unusable(path))
@@ -67,19 +77,21 @@ def look(path: Path, given: Mapping[str, str] | None = None) -> Found:
 
 def _unusable(folder: Path) -> tuple[str, ...]:
     """The tables in a folder whose names cannot be those of domains."""
-    names = [path.name for path in sorted(folder.iterdir()) if path.name.endswith(tuple(tables.SUFFIXES))]
+    ends = tuple(suffix for suffix in tables.SUFFIXES if not suffix.startswith((".txt", ".dat", ".json")))
+    names = [path.name for path in sorted(folder.iterdir()) if path.name.endswith(ends)]
     return tuple(name for name in names if file_stem(name) != name and not name.startswith("."))
 
 
 def _of_file(path: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
     """Format, root, domains, and the pattern of the interactions where the format would not find them."""
     kind = tables.file_format(path)
-    if kind == "jsonl":
-        raise DataError(f"{path}: JSON lines are read as format amazon2023; name the folder that holds them")
-    if kind == "arrow":
+    if _is_movielens(path.parent) and path in _sources("movielens", path.parent.parent, path.parent.name)[:1]:
+        return "movielens", path.parent.parent, (path.parent.name,), None
+    if kind == "arrow" and _is_dataset(path.parent):
         return _of_dataset(path.parent)
     stem = path.name.partition(f".{_suffix(path)}")[0]
-    name = {"csv": "csv", "tsv": "tsv", "parquet": "parquet"}.get(_suffix(path), "recbole")
+    of_text = {"tsv": "tsv", "inter": "recbole", "item": "recbole"}.get(_suffix(path).lower(), "csv")
+    name = of_text if kind == "delimited" else kind
     for root, domain in ((path.parent.parent, path.parent.name), (path.parent, stem)):
         if path in _sources(name, root, domain)[:1]:
             return name, root, (domain,), None
@@ -88,7 +100,7 @@ def _of_file(path: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
 
 def _suffix(path: Path) -> str:
     parts = path.name.split(".")
-    return parts[-2] if parts[-1] in ("gz", "zst") else parts[-1]
+    return parts[-2] if parts[-1].lower() in ("gz", "zst") else parts[-1]
 
 
 def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[str, ...], str | None]:
@@ -99,6 +111,11 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
     categories = tuple(dict.fromkeys(name for name in reviews if _sources("amazon2023", path, name)))
     if categories:
         return "amazon2023", path, categories, None
+    if _is_movielens(path):
+        return "movielens", path.parent, (path.name,), None
+    films = tuple(entry.name for entry in sorted(path.iterdir()) if _is_movielens(entry))
+    if films:
+        return "movielens", path, films, None
     if _is_dataset(path):
         return _of_dataset(path)
     for name in _TABLES:  # the folder of one domain
@@ -123,8 +140,8 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
 
 def _named(entries: list[Path], name: str) -> list[str]:
     """The domains that entries of a folder may belong to: its tables of a format, and its folders."""
-    sign = {"recbole": ".inter"}.get(name, f".{name}")
-    return sorted({entry.name.split(".")[0] for entry in entries if sign in entry.name or entry.is_dir()})
+    of_format = [entry for entry in entries if entry.is_dir() or any(sign in entry.name for sign in _SIGNS[name])]
+    return sorted({entry.name.split(".")[0] for entry in of_format})
 
 
 def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> bool:
@@ -152,7 +169,22 @@ def _is_dataset(folder: Path) -> bool:
     """Whether a folder is a dataset without doubt, and not just one of tables."""
     signs = ("dataset_dict.json", "state.json", "data/*.parquet", "*-00000-of-*.parquet")
     own = folder.is_dir() and any(any(folder.glob(sign)) for sign in signs)
-    return own or (folder.is_dir() and (folder / "interactions/state.json").is_file())
+    return own or is_folder_of_parts(folder) or (folder.is_dir() and (folder / "interactions/state.json").is_file())
+
+
+def _is_movielens(folder: Path) -> bool:
+    """Whether a folder holds ratings and movies of MovieLens, and has a name that a domain can have."""
+    pairs = (
+        (".dat", "ratings.dat", "movies.dat"),
+        (".item", "u.data", "u.item"),
+        (".csv", "ratings.csv", "movies.csv"),
+    )
+    if not folder.is_dir() or file_stem(folder.name) != folder.name:
+        return False
+    for end, *names in pairs:
+        if all((folder / name).is_file() for name in names):
+            return end != ".csv" or tables.column_names(folder / names[0])[:2] == ["userId", "movieId"]
+    return False
 
 
 def _of_dataset(folder: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
@@ -202,9 +234,15 @@ def _described(name: str, root: Path, domains: tuple[str, ...], pattern: str | N
     return Found(name, root, domains, options, known, reader.has_texts(root, domains[0], options))
 
 
+def _pieces(path: Path, columns: list[str]) -> Iterator[Piece]:
+    if tables.file_format(path) == "jsonl":
+        return json_lines.read_fields(path, columns, optional=columns)
+    return tables.read(path, columns)
+
+
 def _time_by_value(path: Path, columns: list[str]) -> str | None:
     """The first column whose first values are times; ids and counts would lie near 1970."""
-    for piece in tables.read(path, columns) if columns else ():
+    for piece in _pieces(path, columns) if columns else ():
         for column in columns:
             times = Times(column)
             try:
@@ -234,7 +272,7 @@ def _values(logs: list[Path], column: str) -> list[str]:
     """The values of a column as names of domains, most frequent first; if there are too many, only some."""
     counts: dict[str, int] = {}
     for path in logs:
-        for piece in tables.read(path, [column]):
+        for piece in _pieces(path, [column]):
             for value, count in piece.frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows():
                 name = domain_name(value)
                 if name is not None:

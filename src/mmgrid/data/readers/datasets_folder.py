@@ -2,7 +2,7 @@
 
 `save_to_disk` writes Arrow streams and their names in `state.json`; for a dictionary of splits, a folder for each split
 and `dataset_dict.json`. A folder as on the hub holds parquet files, here or in `data/`, named `<split>-00000-of-00001`.
-The library is not needed.
+The library is not needed. Folders of parts (see `parts`) are datasets without splits.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.data.errors import DataError
+from mmgrid.data.readers.parts import is_folder_of_parts, parts
 from mmgrid.files import inside
 
 _SHARD = re.compile(r"(.+?)(?:-\d{5}-of-\d{5}(?:-[0-9a-f]+)?)?\.(?:parquet|arrow|csv|tsv)")
@@ -26,13 +27,15 @@ class IncompleteError(DataError):
 def splits(folder: Path) -> dict[str, list[Path]]:
     """Split → its files, in order; empty if the folder is no dataset. A dataset without splits has one, called "".
 
-    Raises DataError if a file that the folder names is missing, or its JSON is broken, and IncompleteError as `check_shards`.
+    Raises DataError if a file that the folder names is missing, or its JSON is broken, or as `parts`, and IncompleteError as `check_shards`.
     """
     if (folder / "dataset_dict.json").is_file():
         names = _texts(folder / "dataset_dict.json", "splits")
         return {name: _saved(_own(folder, name, "dataset_dict.json")) for name in names}
     if (folder / "state.json").is_file():
         return {"": _saved(folder)}
+    if is_folder_of_parts(folder):
+        return {"": parts(folder)}
     found: dict[str, list[Path]] = {}
     for place in (folder, folder / "data"):
         named = [(path, _SHARD.fullmatch(path.name)) for path in sorted(place.glob("*")) if path.is_file()]

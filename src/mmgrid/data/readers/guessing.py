@@ -4,8 +4,8 @@ import re
 
 # For each role, the names that tables of the wild give it, the surest first; compared without case, - and _.
 _NAMES = {
-    "user": "userid uid user reviewerid customerid visitorid accountid memberid sessionid customer visitor session",
-    "item": "itemid iid item parentasin asin productid articleid movieid isbn sku contentid newsid trackid product "
+    "user": "userid uid user reviewerid customerid visitorid accountid memberid sessionid customer visitor username userpseudoid session",
+    "item": "itemid iid item parentasin asin productid articleid businessid movieid isbn sku contentid newsid trackid product "
     "article movie content track",
     "time": "timestamp time ts datetime eventtime createdat unixreviewtime timestampms clicktime date tdat day",
     "title": "title itemtitle producttitle movietitle booktitle name itemname productname prodname headline",

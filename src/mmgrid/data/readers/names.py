@@ -74,7 +74,7 @@ def names_of(path: Path, options: TableOptions, *, items: bool = False, required
     descriptions = given.description or (("description",) if jsonl or "description" in present else ())
     return Names(
         item,
-        title=title if jsonl or title in present else None,
+        title=title if (jsonl and required) or title in present else None,
         descriptions=tuple(descriptions),
         domain=given.domain if given.domain in present else None,
     )

@@ -9,7 +9,7 @@ from mmgrid.data.calendar import DAY_MS
 _ISO = (
     r"^\s*(\d{4}-\d{2}-\d{2})"
     r"(?:[Tt ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:[.,](\d{1,9}))?)?"
-    r"\s*(Z|z|UTC|GMT|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?)?\s*$"
+    r"\s*(?:(Z|z|UTC|GMT|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)(?:\[[\w/+-]+\])?)?)?\s*$"  # Java names the zone after it
 )
 _HOURS = r"%-?[HIkMSTRsXcr+]"
 

@@ -28,6 +28,7 @@ _EXPECTED = (
     'as in time_unit = "%d.%m.%Y %H:%M"'
 )
 _WITH_EXPONENT = r"^\s*\d(?:\.(\d+))?[eE]\+\d+\s*$"
+_DECIMAL_COMMA = r"^\s*(-?\d{9,}),(\d+)\s*$"  # too many digits before it for a group of thousands
 _MOST_DROPPED = 6  # decimals, to which Excel and %g round: months of milliseconds, hours of seconds
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d+)?\s*")
 
@@ -97,7 +98,8 @@ class Times:
             self._refuse_rounded(piece, column)
         numbers = column.str.strip_chars().cast(pl.Int64, strict=False)
         if numbers.null_count() > column.null_count():
-            numbers = _finite(column.str.strip_chars().cast(pl.Float64, strict=False))
+            pointed = column.str.replace(_DECIMAL_COMMA, "$1.$2").str.strip_chars()
+            numbers = _finite(pointed.cast(pl.Float64, strict=False))
         moments = of_iso(column) if numbers.null_count() > column.null_count() else numbers
         dates = moments.null_count() < numbers.null_count()
         piece.refuse(

@@ -13,6 +13,7 @@ from mmgrid.data.readers.piece import Piece
 
 _ZERO_BYTE = "\0"
 _WITH_EXPONENT = r"^\s*-?\d(?:[.,]\d+)?[eE]\+\d{2,3}\s*$"
+_DECIMAL_COMMA = r"^\s*(\d+),(\d{1,2})\s*$"
 _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SHOWN_AS_TEXT = (*_TEXTS, pl.Boolean, pl.Date, pl.Datetime, pl.Time)
 NO_ID = (*NO_VALUE, "\\N")
@@ -105,6 +106,7 @@ def ratings(piece: Piece, name: str) -> pl.Series:
     column = piece.frame[name]
     if column.dtype != pl.String and not column.dtype.is_numeric():
         piece.refuse_column(name, f"holds {column.dtype}; expected numbers")
-    numbers = column.cast(pl.Float64, strict=False)
+    plain = column.str.replace(_DECIMAL_COMMA, "$1.$2") if column.dtype == pl.String else column
+    numbers = plain.cast(pl.Float64, strict=False)
     piece.refuse(numbers.is_null() | numbers.is_nan(), lambda row: f"{name} is {column[row]!r}; expected a number")
     return numbers
