@@ -24,8 +24,9 @@ from torch import Tensor
 from measuring import backbone, batches_of, compare_steps, domain, options
 from mmgrid.data import Phase
 from mmgrid.paradigms import PARADIGMS
+from mmgrid.paradigms.semb.examples import SembExamples
 from mmgrid.paradigms.semb.model import SembModel
-from mmgrid.paradigms.semb.paradigm import Semb, SembExamples
+from mmgrid.paradigms.semb.paradigm import Semb
 from mmgrid.paradigms.semb.spec import SembRecipe
 from mmgrid.paradigms.shared.packing import TokenTable, pack
 

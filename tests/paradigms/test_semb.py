@@ -6,7 +6,8 @@ import torch
 
 from kits.small import make_backbone, make_tokenizer, semb_recipe
 from mmgrid.data import Items
-from mmgrid.paradigms.semb.paradigm import MASKED_STEPS, Semb, SembExamples
+from mmgrid.paradigms.semb.examples import SembExamples
+from mmgrid.paradigms.semb.paradigm import MASKED_STEPS, Semb
 from mmgrid.testing.data import PHASE, make_items, random_histories
 from mmgrid.training.fit import TrainingError, fit
 
