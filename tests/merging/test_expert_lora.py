@@ -34,6 +34,13 @@ KINDS = {
     "gpt_oss": {"num_local_experts": EXPERTS},  # [experts, in, out]
     "llama4_text": {"num_local_experts": EXPERTS, "intermediate_size_mlp": INNER, "interleave_moe_layer_step": 1},
     "granitemoe": {"num_local_experts": EXPERTS},  # beside the router in files
+    "jetmoe": {"num_local_experts": EXPERTS, "kv_channels": 4},  # parameters of modules of their own
+    "nemotron_h": {  # two projections, each of which fits the other's place transposed
+        "n_routed_experts": EXPERTS,
+        "moe_intermediate_size": INNER,
+        "moe_shared_expert_intermediate_size": INNER,
+        "layers_block_type": ["moe", "attention"],
+    },
 }
 
 
@@ -49,8 +56,10 @@ def _read(folder: Path, onto: Path, run: int = 1000) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("kind", "targets", "settings"),
-    [(kind, ["experts.gate_up_proj", "experts.down_proj"], {}) for kind in KINDS]
+    [(kind, ["experts.gate_up_proj", "experts.down_proj"], {}) for kind in list(KINDS)[:5]]
     + [
+        ("jetmoe", ["mlp.input_linear.weight", "mlp.output_linear.weight"], {}),
+        ("nemotron_h", ["experts.up_proj", "experts.down_proj"], {}),
         ("mixtral", ["gate_up_proj", "mlp.gate.weight"], {"target_modules": ["q_proj"], "use_rslora": True}),
         ("qwen3_moe", ["mlp.experts.down_proj"], {"alpha_pattern": {"0.mlp.experts.down_proj": 5, "down_proj": 7}}),
         (

@@ -218,6 +218,23 @@ def test_an_adapter_finds_the_modules_of_older_files(base: Path, tmp_path: Path)
     assert found["language_model.lm_head.weight"].equal(head)
 
 
+def test_an_adapter_finds_the_tied_head_of_older_files(base: Path, tmp_path: Path) -> None:
+    tensors = {name.replace("model.", "language_model.model.", 1): tensor for name, tensor in loaded(base).items()}
+    del tensors["lm_head.weight"]
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (base / "config.json").write_text(json.dumps(config))
+    adapter, rows = _adapter(tmp_path / "adapter", base), torch.randn(TOKENS, HIDDEN)
+    _stored(
+        adapter, {"model.language_model.embed_tokens.weight": rows, "lm_head.weight": rows.clone()}
+    )  # tied in training
+    found = _read(adapter)
+    heads = [name for name in found if name.endswith("lm_head.weight")]
+    assert heads == ["language_model.lm_head.weight"]
+    assert found["language_model.model.embed_tokens.weight"].equal(rows)
+    assert found[heads[0]].equal(rows)
+
+
 @pytest.mark.parametrize(
     ("tensors", "settings", "words"),
     [

@@ -11,6 +11,7 @@ import re
 from mmgrid.merging.models.adapter_rows import ROWS_SUFFIX
 from mmgrid.merging.models.other_names import other_names
 from mmgrid.merging.models.source import Source
+from mmgrid.merging.models.ties import implied
 from mmgrid.merging.models.view import SourceView
 
 ADAPTER_PREFIX = "base_model.model."  # of the names of its tensors
@@ -21,13 +22,15 @@ WRAPPED = re.compile(r"\.(modules_to_save|base_layer)(?=\.)")  # added by peft t
 def with_names_of(model: Source, adapter: Source) -> tuple[Source, dict[str, str]]:
     """The adapter with names of the model, and: module → what the adapter calls it, where that differs.
 
-    A tensor keeps its name if the model has no tensor, or several, that could be meant.
+    A tensor keeps its name if the model has no tensor, or several, that could be meant; a tied head counts as one, though the
+    model's file does not hold it.
     """
+    there = {*model, *implied(model)}
     changed = {name: _changed(name.removeprefix(ADAPTER_PREFIX)) for name in adapter}
     taken = {tensor for tensor, _ in changed.values()}
     copies, called = {}, {}
     for name, (tensor, rest) in changed.items():
-        fits = set() if tensor in model else {one for one in other_names(tensor) if one in model} - taken
+        fits = set() if tensor in there else {one for one in other_names(tensor) if one in there} - taken
         if len(fits) != 1 or not (fit := fits.pop()).endswith(tensor.rpartition(".")[2]):
             continue
         copies[f"{ADAPTER_PREFIX}{fit.removesuffix('.weight') + rest if rest else fit}"] = name

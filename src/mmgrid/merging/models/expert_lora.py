@@ -2,7 +2,7 @@
 
 PEFT names the parameters as the class of transformers does, such as `mlp.experts.gate_up_proj`. Files have the same tensor, or
 one under an older name, or one matrix for each expert and projection. For several parameters of one module PEFT nests
-its layers, which are then called `experts`, `experts.base_layer` …; only their shapes say which is whose.
+its layers, which are then called `experts`, `experts.base_layer` …; their shapes say which is whose, and their order.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ _PROJECTIONS = {
     "down_proj": (("down_proj",), ("w2",)),
     "up_proj": (("up_proj",),),
 }
-# Parameter → its name in files that keep it beside the router.
-_BESIDE = {"gate_up_proj": "input_linear.weight", "down_proj": "output_linear.weight"}
+# Parameter → the ends of its name in older files, in place of that of `experts.gate_up_proj`.
+_OLDER = {
+    "gate_up_proj": ("input_linear.weight", "experts.fc1.weight"),
+    "down_proj": ("output_linear.weight", "experts.fc2.weight"),
+}
+# The order in which the classes of transformers declare them, and so PEFT's from the inside out.
+_DECLARED = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 _NESTED = re.compile(r"(?:\.base_layer)+$")
 
 
@@ -75,7 +80,7 @@ def expert_updates(
     """Tensor of the model's file → its update.
 
     Args:
-        modules: module, as the adapter calls it → `lora_A` and `lora_B` → their names in the adapter.
+        modules: in order, module, as the adapter calls it → `lora_A` and `lora_B` → their names in the adapter.
         targets: ends of the names of the parameters that the adapter was trained on.
         scale: of a parameter with this name, of this rank.
 
@@ -127,11 +132,19 @@ def _placed(
         for order in itertools.permutations(held)
         if all(pair.turns(parameter.shape) for pair, parameter in zip(pairs, order, strict=True))
     ]
+    if len(fits) > 1:
+        fits = [order for order in fits if _is_declared([parameter.name for parameter in reversed(order)])]
     if len(fits) != 1:
         shapes = ", ".join(f"{parameter.name} {list(parameter.shape)}" for parameter in held)
         problem = "in several ways" if fits else "in none"
         raise UnknownPlaceError(f"{module}: its factors fit its parameters ({shapes}) {problem}")
     return list(zip(pairs, fits[0], strict=True))
+
+
+def _is_declared(names: Sequence[str]) -> bool:
+    """Whether parameters are in the order of their declaration, as far as it is known."""
+    own = [name.rpartition(".")[2] for name in names]
+    return set(own) <= set(_DECLARED) and own == sorted(own, key=_DECLARED.index)
 
 
 def _before_last(target: str) -> str:
@@ -145,8 +158,8 @@ def _parameter(model: Source, name: str) -> _Parameter | None:
     for one in other_names(name):
         module, _, own = one.rpartition(".")
         whole = [one, f"{one}.weight"]
-        if module.endswith(".experts") and own in _BESIDE:
-            whole.append(f"{module.removesuffix('experts')}{_BESIDE[own]}")
+        if module.endswith(".experts"):
+            whole += [f"{module.removesuffix('experts')}{end}" for end in _OLDER.get(own, ())]
         for tensor in whole:
             if tensor in model and len(shape := model.info(tensor).shape) in (2, 3):
                 experts, rows, columns = (1, *shape)[-3:]

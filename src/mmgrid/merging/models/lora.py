@@ -260,7 +260,11 @@ class LoraFolder(Closing):
         own = {*self._rows, *self._replaced}
         self._rows |= {head: self._rows[first] for head, first in untied.items() if head not in own}
         told = self._settings.get("target_parameters") or ()
-        experts = {module for module in factors if told and f"{module}.weight" not in self._model}
+        experts = {
+            module
+            for module in factors
+            if told and ((tensor := f"{module}.weight") not in self._model or len(self._model.info(tensor).shape) == 3)
+        }
         self._changed = {
             f"{module}.weight": self._update_of(module, found)
             for module, found in factors.items()

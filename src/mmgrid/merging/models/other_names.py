@@ -35,6 +35,7 @@ _MOVED = (
     ("multi_modal_projector.", "model.multi_modal_projector."),
     ("visual.", "model.visual."),
     ("model.", "model.language_model."),
+    ("backbone.", "model."),
 )
 _EXPERTS = re.compile(r"\.(?:mlp|block_sparse_moe)(?=\.(?:experts|gate)\.)")  # the same layer
 _NORM = re.compile(r"(LayerNorm)\.(?:gamma|beta|weight|bias)$")
