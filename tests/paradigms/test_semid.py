@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from kits.small import make_backbone, make_item_codes, make_tokenizer, semid_recipe
+from mmgrid.backbone.load import BackboneError
 from mmgrid.data import Items
 from mmgrid.evaluation import NOT_RANKED
 from mmgrid.merging import BlockTable
@@ -172,3 +173,14 @@ def test_a_config_that_lacks_a_value_is_refused() -> None:
     config = {name: value for name, value in paradigm.config.items() if name != "first_token"}
     with pytest.raises(ValueError, match=r"config\.json lacks `mmgrid\.first_token`; is this a semid checkpoint"):
         Semid(config, TOKENIZER, paradigm.codes)
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused_before_training() -> None:
+    larger = make_tokenizer(ITEMS)
+    larger.add_tokens(["<more>"])
+    with pytest.raises(
+        BackboneError, match=rf"the tokenizer has {len(larger)} tokens, and the model rows for \d+; put"
+    ):
+        Semid.create(
+            semid_recipe(), make_backbone(TOKENIZER, head=True), larger, make_item_codes(len(ITEMS)), "b/1", seed=0
+        )

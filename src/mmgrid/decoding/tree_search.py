@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.longest import check_length
 from mmgrid.decoding.branches import Branches, ModelBranches
 from mmgrid.decoding.prompt_tree import PromptTree
 from mmgrid.decoding.renormalise import Renormalise
@@ -124,17 +125,24 @@ def _check(
     if attention_mask is not None and not attention_mask[:, -1].all():
         row = int((attention_mask[:, -1] == 0).nonzero()[0])
         raise ValueError(f"attention_mask leaves out the last token of prompt {row}: pad prompts on the left")
+    longest = (
+        input_ids.shape[1] if attention_mask is None else int(attention_mask.sum(1).max()) if len(input_ids) else 0
+    )
+    check_length(model, longest + levels)
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None)  # without layer types, all layers slide
     slides = types is None or "sliding_attention" in types
     if window is not None and slides and window < input_ids.shape[1] + levels:
-        raise ValueError(f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short")
+        raise ValueError(
+            f"prompts of {input_ids.shape[1]} tokens: the model's sliding window of {window} is too short; "
+            "ask with shorter histories"
+        )
     # GPT-Neo's local layers count positions in the cache, including those of dead branches.
     if "local" in getattr(config, "attention_layers", ()) and config.window_size < input_ids.shape[1] + room:
         raise ValueError(
             f"prompts of {input_ids.shape[1]} tokens and beams of {room}: the model's local window of "
-            f"{config.window_size} is too short"
+            f"{config.window_size} is too short; ask with shorter histories"
         )
 
 

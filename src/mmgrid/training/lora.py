@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from mmgrid.backbone.trained_rows import TrainedRows, train_rows
 from mmgrid.cards import read_json
@@ -79,24 +80,36 @@ def _with_layers(model: PreTrainedModel, lora: Lora, seed: int) -> dict[str, nn.
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise TrainingError('lora needs PEFT, which is not installed: pip install "mmgrid[lora]"') from error
-    every = lora.targets == (ALL_LINEAR,)
-    if not every:
-        _check_targets(model, lora)
-    targets = ALL_LINEAR if every else list(lora.targets)
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets)  # type: ignore[arg-type]
+    targets = _targets(model, lora)
+    turned = any(isinstance(model.get_submodule(name), Conv1D) for name in targets)
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, fan_in_fan_out=turned)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "lora"))
         inject_adapter_in_model(config, model, adapter_name=_NAME)
     return {name: module.base_layer for name, module in model.named_modules() if hasattr(module, "lora_A")}  # type: ignore[misc]
 
 
-def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
+def _targets(model: PreTrainedModel, lora: Lora) -> list[str]:
+    """The names of the linear layers that get updates, without the head.
+
+    PEFT's own "all-linear" takes the experts of a mixture, too, which are parameters and no layers; and a name that
+    several layers have would reach those that are not linear.
+    """
     head = model.get_output_embeddings()
-    linear = {name for name, module in model.named_modules() if type(module) is nn.Linear and module is not head}
+    linear = [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    if lora.targets == (ALL_LINEAR,):
+        return linear
     for target in lora.targets:
-        if not any(f".{name}".endswith(f".{target}") for name in linear):
+        if not any(_is_end(target, name) for name in linear):
             known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
             raise TrainingError(f"lora.targets: {target}: the model has no linear layer of this name; it has {known}")
+    return [name for name in linear if any(_is_end(target, name) for target in lora.targets)]
+
+
+def _is_end(target: str, name: str) -> bool:
+    return f".{name}".endswith(f".{target}")
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:
@@ -143,7 +156,7 @@ def _save(
         {name: weight.detach().cpu().numpy() for name, weight in sorted(_trained(model).items())},
         dict.fromkeys(layers, lora.rank),
         saved=(),
-        fan_in_fan_out=False,
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
         base=relative_path(base, Path(folder)).as_posix(),
         alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
         tokens={name: range(len(table.frozen), len(table.frozen) + len(table.rows)) for name, table in tables.items()},

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.backbone import TinyRecipe
+from mmgrid.backbone.causal import check_causal
 from mmgrid.backbone.load import backbone_folder, load_model, load_tokenizer
 from mmgrid.backbone.tiny import TextRows, create, next_token_loss, train_tokenizer
 from mmgrid.cards import licence_in
@@ -21,10 +22,14 @@ from mmgrid.training.fit import SAVE_SECONDS, fit
 def copy_pretrained(
     source: str | Path, folder: Path, *, revision: str | None, trust_remote_code: bool
 ) -> Mapping[str, Any]:
-    """Copy a backbone into `folder`, so that the store stays complete if the original is deleted."""
+    """Copy a backbone into `folder`, so that the store stays complete if the original is deleted.
+
+    Raises BackboneError if it cannot be loaded, or reads in both directions.
+    """
     with_code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     found = backbone_folder(source, revision=None if isinstance(source, Path) else revision, **with_code)
     model = load_model(found, **with_code)
+    check_causal(model)
     model.save_pretrained(str(folder))
     load_tokenizer(found, **with_code).save_pretrained(str(folder))
     known = {"hub": name_of(Path(found)), "license": licence_in(Path(found))}

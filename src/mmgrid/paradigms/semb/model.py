@@ -19,15 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.shared.packing import (
-    TokenTable,
-    attention_mask,
-    end_to_end,
-    is_varlen,
-    mask_for,
-    pack,
-    sequence_lengths,
-)
+from mmgrid.paradigms.shared.layer_masks import layer_masks
+from mmgrid.paradigms.shared.packing import TokenTable, end_to_end, is_varlen, pack, sequence_lengths
 from mmgrid.seeds import derive
 from mmgrid.training.exchange import gathered, most_of
 
@@ -168,7 +161,7 @@ class SembModel(PreTrainedModel):
             return hidden[0, lengths.cumsum(0) - 1]
         hidden = self.item_tower(
             inputs_embeds=embedded,
-            attention_mask=mask_for(attention_mask(segments), self.item_tower.config, embedded.dtype),
+            attention_mask=layer_masks(segments, position_ids, self.item_tower.config, embedded.dtype),
             position_ids=position_ids,
             use_cache=False,
         ).last_hidden_state

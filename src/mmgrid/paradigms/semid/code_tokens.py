@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from transformers import AddedToken, PreTrainedTokenizerBase
 
+from mmgrid.backbone.load import BackboneError
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError
 from mmgrid.semantic_ids.item_codes import CODES_FILE, ItemCodes
 
@@ -120,19 +121,22 @@ def with_code_tokens(tokenizer: PreTrainedTokenizerBase, tokens: CodeTokens) -> 
 
     Rows between the tokenizer's last token and the block, as a padded vocabulary has, get filler names.
 
-    Raises ValueError if the ids do not fit.
+    Raises BackboneError (a ValueError) if the ids do not fit.
     """
     if not tokens.names or tokenizer.get_vocab().get(tokens.names[0]) == tokens.first:
         return tokenizer
-    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer, had = copy.deepcopy(tokenizer), len(tokenizer)
     fillers = [f"<unused_{row}>" for row in range(len(tokenizer), tokens.first)]
     added = [*fillers, *tokens.names]
     tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in added])
     if tokenizer.convert_tokens_to_ids(tokens.names[-1]) != tokens.stop - 1:
-        raise ValueError(
-            f"the tokenizer gives {tokens.names[-1]} another id than its row {tokens.stop - 1}: it has more tokens "
-            "than the model has rows, or has tokens of these names already"
+        reason = (
+            "the tokenizer has tokens of these names already"
+            if tokens.first >= had
+            else f"the tokenizer has {had} tokens, and the model rows for {tokens.first}; put its tokenizer_config.json "
+            "beside its tokenizer.json if it is missing, or resize the model's embeddings"
         )
+        raise BackboneError(f"code tokens such as {tokens.names[0]} cannot be added: {reason}")
     return tokenizer
 
 

@@ -107,7 +107,8 @@ class Semid(Paradigm[PreTrainedModel]):
             domain: the domain's name; default: the part of `block` before a slash.
             codebook: SHA-256 (hex) of the codebook's arrays; default: the digest of the block's name.
 
-        Raises BackboneError if the backbone cannot pack dialogues or read trees of beams.
+        Raises BackboneError if the backbone cannot pack dialogues or read trees of beams, or if the tokenizer has more
+        tokens than it has rows.
         """
         check_packing(backbone)
         check_tree_support(backbone)
@@ -115,6 +116,7 @@ class Semid(Paradigm[PreTrainedModel]):
         codebook = codebook or hashlib.sha256(block.encode()).hexdigest()
         first = append_token_rows(backbone, codes.levels * codes.codes_per_level, rows_seed(seed, block))
         tokens = CodeTokens.of(block, domain, first, codes, codebook)
+        with_code_tokens(tokenizer, tokens)  # if they do not fit, nothing is trained
         config = {"paradigm": cls.name, "block": block, "first_token": first}
         backbone.config.mmgrid = config | {name: getattr(recipe, name) for name in MODEL_VALUES}
         return cls(backbone.config.mmgrid, tokenizer, codes, recipe, tokens), backbone

@@ -8,6 +8,7 @@ Shape letters: R rows, W row width, T answer tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +20,9 @@ from transformers import PreTrainedModel
 
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import BackboneError
-from mmgrid.paradigms.shared.packing import (
-    PADDING_SEGMENT,
-    attention_mask,
-    best_fit,
-    is_varlen,
-    mask_for,
-    sequence_lengths,
-)
+from mmgrid.backbone.longest import check_length, longest
+from mmgrid.paradigms.shared.layer_masks import layer_masks
+from mmgrid.paradigms.shared.packing import PADDING_SEGMENT, best_fit, is_varlen, sequence_lengths
 
 ROW_WIDTH = 256
 
@@ -110,13 +106,15 @@ def _forward(model: nn.Module, batch: dict[str, Any], before_head: Callable[[Ten
     before_head: maps the hidden states [R, W, D] to the input of the head.
     """
     inner: Any = getattr(model, "module", model)  # of DistributedDataParallel
+    if batch["input_ids"].shape[1] > (longest(inner) or math.inf):
+        check_length(inner, int(batch["position_ids"].max()) + 1)
     head = inner.get_output_embeddings()
     if is_varlen(inner.config):
         return _forward_end_to_end(model, head, batch, before_head)
     with head.register_forward_pre_hook(lambda _, inputs: (before_head(inputs[0]),)):
         return model(
             input_ids=batch["input_ids"],
-            attention_mask=mask_for(attention_mask(batch["segments"]), inner.config, inner.dtype),
+            attention_mask=layer_masks(batch["segments"], batch["position_ids"], inner.config, inner.dtype),
             position_ids=batch["position_ids"],
             use_cache=False,
         )

@@ -106,14 +106,6 @@ def attention_mask(segments: Tensor) -> Tensor:
     return ((same | prompt) & causal)[:, None]
 
 
-def mask_for(visible: Tensor, config: PreTrainedConfig, dtype: torch.dtype) -> Tensor:
-    """A boolean attention mask in the form that the model's attention implementation expects."""
-    if config._attn_implementation == "sdpa":
-        return visible
-    # Other implementations add the mask to the logits, and would read True and False as 1 and 0.
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
-
-
 def is_varlen(config: PreTrainedConfig) -> bool:
     """Whether the model's attention takes no masks, but sequences end to end, with their lengths (flash-attention)."""
     return str(config._attn_implementation).startswith("flash")

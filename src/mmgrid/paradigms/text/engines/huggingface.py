@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.longest import check_length
 from mmgrid.decoding.kv_cache import cache_argument
 from mmgrid.paradigms.shared.chat import Chat
 from mmgrid.paradigms.shared.padding import pad_left
@@ -66,10 +67,11 @@ class HuggingFaceGenerator:
 
     @torch.no_grad()
     def titles(self, prompts: Sequence[Prompt], n: int) -> list[list[str]]:
-        """See `TitleGenerator`. Raises ValueError if a prompt has no tokens, or the model's states are not finite."""
+        """See `TitleGenerator`. Raises ValueError if a prompt has no tokens or too many, or the model's states are not finite."""
         lengths = np.fromiter((len(prompt) for prompt in prompts), np.int64, len(prompts))
         if (lengths == 0).any():
             raise ValueError(f"prompt {int(np.argmin(lengths))} has no tokens: there is nothing to continue")
+        check_length(self.model, int(lengths.max(initial=0)) + self.title_tokens)
         found: list[list[str]] = [[] for _ in prompts]
         with evaluating(self.model), _own_generation_config(self.model, self._config(n)):
             for rows in self._batches(lengths, n):
