@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MixtralConfig,
+    PhiConfig,
+    PreTrainedConfig,
+    Qwen3Config,
+)
 
 from mmgrid.backbone.shape import KNOWN, Shape, shape_of
 
@@ -55,3 +65,30 @@ def test_other_models_have_none(tmp_path: Path) -> None:
     assert shape_of("nobody/knows-this") is None
     with pytest.raises(ValueError, match="num_attention_heads"):
         Shape.of_config({})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPTNeoXConfig(**NUMBERS, num_attention_heads=6, tie_word_embeddings=False),
+        PhiConfig(**NUMBERS, num_attention_heads=6),
+        GPT2Config(vocab_size=500, n_embd=96, n_layer=3, n_head=6, n_positions=8),
+        BloomConfig(vocab_size=500, hidden_size=96, n_layer=3, n_head=6),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_feed_forward_layers_without_a_gate_have_two_matrices(config: PreTrainedConfig, tmp_path: Path) -> None:
+    """Biases and tables of positions are not counted."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    shape = shape_of(tmp_path)
+    assert shape is not None
+    assert shape.weights == pytest.approx(sum(weight.numel() for weight in model.parameters()), rel=0.02)
+
+
+def test_a_mixture_of_experts_has_no_shape(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(MixtralConfig(**NUMBERS, **HEADS).to_dict()))
+    assert shape_of(tmp_path) is None
+    with pytest.raises(ValueError, match=r"of a mixture of experts \(num_local_experts = 8\)"):
+        Shape.of_config(MixtralConfig(**NUMBERS, **HEADS).to_dict())

@@ -1,6 +1,7 @@
 """plan, run, status, why and gc, on a built grid and on incomplete copies of it."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,31 @@ def test_a_plan_does_not_count_an_unknown_cost_as_zero(built: Built, tmp_path: P
     assert mmgrid(*arguments).out.endswith(
         "7 cells to build: at least 1 s of work on one core; the cost of 6 of them is unknown until their corpus is built\n"
     )
+
+
+def test_a_plan_says_which_sizes_it_does_not_know(tmp_path: Path) -> None:
+    """Of a mixture of experts over data whose sizes the grid file names."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"model_type": "mixtral", "num_local_experts": 8}))
+    interactions = "{ pretrain = 900, phase1 = 90, phase2 = 90, test = 90 }"
+    head, _, tail = TEXT.partition("[backbone]")
+    head = head.replace('"synthetic"', '"parquet"\nroot = "data"').replace(
+        "[data.synthetic]\nusers = 150\nitems = 120\nmean_interactions = 10\n",
+        "".join(
+            f"[data.expected.{domain}]\ninteractions = {interactions}\ntest_users = 40\n"
+            for domain in ("garden", "kitchen")
+        ),
+    )
+    trained = tail[tail.index("[paradigms.semb]") : tail.index("[[merges]]")]
+    file = write_grid(tmp_path, f'{head}[backbone]\nkind = "pretrained"\npath = "model"\n{trained}')
+    answer = mmgrid("plan", file, "--store", tmp_path / "runs", "--memory", "--device", "NVIDIA A100-SXM4-80GB")
+    assert answer.code == 0, answer.err
+    of = "as the sizes of their language model are not known: its config.json is not here, or of a kind that is not counted"
+    assert f"\nMemory: the sizes of 6 trainings are unknown {of}\n" in answer.out
+    assert f" of them is unknown {of}; at least:\n" in answer.out
+    assert "sasrec/garden/pretrain " in answer.out
+    assert "1 × a100" in answer.out
 
 
 def test_a_plan_of_some_cells_shows_them_and_their_upstream(built: Built) -> None:

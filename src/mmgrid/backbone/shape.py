@@ -10,13 +10,26 @@ from typing import Any
 
 from mmgrid.files.foreign import MALFORMED
 
+_OTHER_NAMES = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "ffn_dim": "intermediate_size",
+    "activation_function": "hidden_act",
+}
+_FOUR_TIMES = ("gpt2", "gptj", "bloom")  # as wide as their feed-forward layers are where they do not say it
+_UNGATED = (*_FOUR_TIMES, "gpt_neox", "gpt_neo", "phi", "opt", "starcoder2", "bert", "roberta", "xlm-roberta", "mpnet")
+
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder with gated feed-forward layers and grouped queries, as Qwen, Llama and Mistral have them.
+    """A decoder with grouped queries and gated feed-forward layers, as Qwen, Llama and Mistral have them.
 
     layers, hidden, intermediate, heads, key_value_heads, head_width: as usual. vocabulary: rows of the token table.
     tied: whether the head is the token table. normed_heads: whether queries and keys have norms of their own.
+    gated: whether feed-forward layers have a gate; those of GPT-2, GPT-NeoX and Phi have none. activation: between the
+    matrices of one without a gate, as Transformers calls it.
     """
 
     layers: int
@@ -28,16 +41,25 @@ class Shape:
     vocabulary: int
     tied: bool = True
     normed_heads: bool = True
+    gated: bool = True
+    activation: str = "silu"
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Shape:
         """From the content of a `config.json`.
 
         Raises:
-            ValueError: it is the config of another kind of model.
+            ValueError: it is the config of another kind of model, such as a mixture of experts.
         """
+        experts = next((key for key in config if key.endswith("experts") and config[key]), None)
+        if experts is not None:
+            raise ValueError(f"this config.json is of a mixture of experts ({experts} = {config[experts]})")
+        kind = str(config.get("model_type", ""))
+        config = {_OTHER_NAMES.get(key, key): value for key, value in config.items() if value is not None}
         try:
             heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
+            if kind in _FOUR_TIMES:
+                config.setdefault("intermediate_size", 4 * hidden)
             return cls(
                 layers=int(config["num_hidden_layers"]),
                 hidden=hidden,
@@ -47,7 +69,9 @@ class Shape:
                 head_width=int(config.get("head_dim") or hidden // heads),
                 vocabulary=int(config["vocab_size"]),
                 tied=bool(config.get("tie_word_embeddings", True)),
-                normed_heads=str(config.get("model_type", "")).startswith("qwen3"),
+                normed_heads=kind.startswith("qwen3"),
+                gated=kind not in _UNGATED,
+                activation=str(config.get("hidden_act", "gelu_new")) if kind in _UNGATED else cls.activation,
             )
         except MALFORMED as error:
             raise ValueError(f"this config.json is of no decoder with {error}") from None
@@ -61,7 +85,7 @@ class Shape:
             "self_attn.k_proj": (self.hidden, keys),
             "self_attn.v_proj": (self.hidden, keys),
             "self_attn.o_proj": (queries, self.hidden),
-            "mlp.gate_proj": (self.hidden, self.intermediate),
+            **({"mlp.gate_proj": (self.hidden, self.intermediate)} if self.gated else {}),
             "mlp.up_proj": (self.hidden, self.intermediate),
             "mlp.down_proj": (self.intermediate, self.hidden),
         }

@@ -75,7 +75,7 @@ def plan(
     if session.absent:
         draw.say(f"No data here of {', '.join(session.absent)}: their sizes are what the grid file expects")
     if memory:
-        _print_memory(held, sum(cell.kind == "checkpoint" for cell in cells))
+        _print_memory(held, [cell for cell in cells if cell.kind == "checkpoint"], known)
     _print_sum(costs, known, gpu, devices, jobs)
     if gpu is not None and gpu_rate() is None:
         draw.say(
@@ -100,14 +100,14 @@ def _core(cells: "Sequence[Cell]", gpu: "Rate | None") -> "Rate":
 
 def _gpu(device: str | None, devices: int | None, session: "Session") -> "Rate | None":
     """The GPU of the estimate; None for cores."""
-    from mmgrid.machine.gpus import gpu_rate
+    from mmgrid.machine.gpus import gpu_rate, rate_of_gpu
     from mmgrid.machine.rates import rate_of
 
     if device is None:
         backbone = session.grid.spec.backbone
         large = devices is not None or (backbone is not None and backbone.kind == "pretrained")
         return gpu_rate() or (rate_of(_STANDARD_GPU) if large else None)
-    found = rate_of(device)
+    found = rate_of_gpu(device) or rate_of(device)  # also by the driver's name
     if devices is not None and not found.is_gpu:
         raise ValueError("--devices: counts GPUs; name one with --device, such as --device h100")
     return found if found.is_gpu else None
@@ -178,12 +178,27 @@ def _lines(cells: "Sequence[Cell]") -> "dict[str, list[Cell]]":
     return {f"{name}: {len(group)} points" if group[0].family else name: group for name, group in lines.items()}
 
 
-def _print_memory(held: "Mapping[Cell, Memory]", trainings: int) -> None:
-    from mmgrid.cli import draw
+def _why_unknown(cells: "Sequence[Cell]", known: "Known") -> str:
+    """Why the costs of these cells are not known: the end of a sentence."""
+    corpora = [cell.upstream.get("corpus") for cell in cells]
+    waiting = sum(corpus is not None and not known.counts(corpus) for corpus in corpora)
+    of_model = "as the sizes of their language model are not known: its config.json is not here, or of a kind that is not counted"
+    if waiting == len(cells):
+        return "until their corpus is built"
+    return of_model if not waiting else f"until their corpus is built, or {of_model}"
 
+
+def _print_memory(held: "Mapping[Cell, Memory]", trainings: "Sequence[Cell]", known: "Known") -> None:
+    from mmgrid.cli import draw
+    from mmgrid.grid.cells.computing import computes
+
+    if not trainings:
+        draw.say("Memory: its sizes are of trainings, and there are none")
+    lacking = [cell for cell in trainings if cell not in held and computes(cell)]
+    if lacking:
+        of = "its sizes are" if not held else f"the sizes of {len(lacking)} trainings are"
+        draw.say(f"Memory: {of} unknown {_why_unknown(lacking, known)}")
     if not held:
-        why = "are unknown until their corpus is built" if trainings else "are of trainings, and there are none"
-        draw.say(f"Memory: its sizes {why}")
         return
 
     parts = ("weights", "gradients", "optimizer", "activations", "total")
@@ -197,8 +212,8 @@ def _print_sum(
     from mmgrid.cli import draw
     from mmgrid.grid.costs.totals import total, with_jobs
 
-    unknown = sum(cost is None for cost in costs.values())
-    more = f"; the cost of {unknown} of them is unknown until their corpus is built" if unknown else ""
+    unknown = [cell for cell, cost in costs.items() if cost is None]
+    more = f"; the cost of {len(unknown)} of them is unknown {_why_unknown(unknown, known)}" if unknown else ""
     least = "at least" if unknown else "about"
     if gpu is None:
         work = sum(cost for cost in costs.values() if cost is not None)

@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModel, PreTrainedConfig, Qwen3Config
+from transformers import AutoModel, GPTNeoXConfig, PreTrainedConfig, Qwen3Config
 
 from mmgrid.backbone.shape import Shape
 from mmgrid.training.activations import keeping
@@ -69,6 +69,16 @@ def _kept(shape: Shape, rows: int, width: int, precision: str) -> int:
 
 def config_of(shape: Shape) -> PreTrainedConfig:
     """A config of this shape, for a model of Transformers."""
+    if not shape.gated:
+        return GPTNeoXConfig(
+            vocab_size=64,
+            hidden_size=shape.heads * shape.head_width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            intermediate_size=shape.intermediate,
+            hidden_act=shape.activation,
+            use_parallel_residual=False,
+        )
     return Qwen3Config(
         vocab_size=64,
         hidden_size=shape.hidden,
