@@ -1,5 +1,7 @@
 """A backbone reads from left to right."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import BertConfig, BertLMHeadModel, GPT2Config, GPT2LMHeadModel
@@ -9,7 +11,7 @@ from mmgrid.backbone.causal import check_causal
 from mmgrid.backbone.load import BackboneError
 from mmgrid.testing.data import make_items
 
-NUMBERS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+NUMBERS: Any = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 def test_models_that_read_in_both_directions_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Prompts that are longer than a model can read."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_a_prompt_needs_room_for_its_answer() -> None:
 
 
 def test_computed_positions_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    numbers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    numbers: Any = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=40, max_position_embeddings=20, **numbers))
     _warn.cache_clear()
     with caplog.at_level(logging.WARNING):

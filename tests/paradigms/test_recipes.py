@@ -86,6 +86,11 @@ def test_the_history_length_is_the_grids() -> None:
         ({"schedule": "linear"}, "schedule"),
         ({"negatives": 0}, "negatives"),
         ({"warmup_ratio": 1.0}, "warmup_ratio"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
+        ({"epochs": float("inf")}, "epochs.pretrain"),
+        ({"lora": {"alpha": float("inf")}}, "lora.alpha"),
+        ({"lora": {"targets": ""}}, "lora.targets"),
+        ({"lora": {"targets": ["all-linear", "q_proj"]}}, "lora.targets"),
     ],
 )
 def test_the_error_for_an_invalid_value_names_it(given: dict, where: str) -> None:
@@ -141,6 +146,7 @@ def test_the_values_of_a_step_are_those_of_the_recipe() -> None:
         ("text", {"engine": "vllm", "evaluation_precision": "bf16"}, "set engine_options = { dtype"),
         ("semid", {"engine": "vllm", "renormalise": "vocabulary"}, 'set renormalise to "level" or "children"'),
         ("semid", {"engine_options": {"dtype": "bfloat16"}}, "engine_options are for vLLM"),
+        ("text", {"accumulation": 3}, "batch_size 16 cannot be divided into 3 micro-batches (accumulation)"),
         ("text", {"gradient_clipping": -1}, "greater than or equal to 0"),
         ("text", {"optimizer": "sgd"}, "'adamw', 'adam' or 'adamw_8bit'"),
     ],
@@ -148,6 +154,10 @@ def test_the_values_of_a_step_are_those_of_the_recipe() -> None:
 def test_values_that_do_not_go_together_are_refused(paradigm: str, given: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(problem)):
         _resolve(paradigm, **given)
+
+
+def test_parts_of_a_batch_with_shared_negatives_need_not_be_alike() -> None:
+    assert _resolve("semb", accumulation=3, shared_negatives=True).training("pretrain").accumulation == 1
 
 
 @pytest.mark.parametrize("paradigm", ["text", "semid"])

@@ -1,5 +1,7 @@
 """Models whose layers see a window of tokens: packed texts are read as the model itself reads each of them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from mmgrid.paradigms.semb.model import SembModel
 from mmgrid.paradigms.shared.dialogues import Dialogue, answer_logits, collate
 from mmgrid.paradigms.shared.packing import TokenTable, pack
 
-NUMBERS = {
+NUMBERS: Any = {
     "vocab_size": 60,
     "hidden_size": 16,
     "intermediate_size": 32,

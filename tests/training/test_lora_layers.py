@@ -1,6 +1,7 @@
 """Which layers get updates, in models whose layers are not all plain linear ones."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ def _gpt2() -> PreTrainedModel:
 
 
 def _mixtral() -> PreTrainedModel:
-    numbers = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    numbers: Any = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
     return MixtralForCausalLM(MixtralConfig(vocab_size=40, num_hidden_layers=2, num_local_experts=2, **numbers))
 
 

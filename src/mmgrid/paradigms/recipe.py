@@ -156,6 +156,16 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _whole_micro_batches(self) -> "Recipe":
+        parts = self.training("pretrain").accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided into {parts} micro-batches (accumulation); make it a "
+                f"multiple of {parts}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sharded_over_several(self) -> "Recipe":
         if self.sharding == "full" and self.processes == 1:
             raise ValueError('sharding = "full" divides the weights among processes; set processes, or remove it')

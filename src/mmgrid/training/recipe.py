@@ -58,3 +58,12 @@ class Lora(Frozen):
     @classmethod
     def _one_or_several(cls, targets: object) -> object:
         return (targets,) if isinstance(targets, str) else targets
+
+    @field_validator("targets")
+    @classmethod
+    def _names_of_layers(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in targets:
+            raise ValueError('a name is empty; name the ends of the names of layers, or "all-linear"')
+        if ALL_LINEAR in targets and len(targets) > 1:
+            raise ValueError(f'"{ALL_LINEAR}" takes all layers; name it alone, or leave it out')
+        return targets
