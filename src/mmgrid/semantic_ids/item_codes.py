@@ -66,6 +66,13 @@ class ItemCodes:
         """bool [N]: whether each item has a code."""
         return self.codes[:, 0] != NO_CODE
 
+    def first_alike(self, candidates: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """For each item the first candidate with the same code, or the item itself if none has it: int64 [N]."""
+        _, code = np.unique(self.codes, axis=0, return_inverse=True)
+        first = np.full(int(code.max(initial=-1)) + 1, -1, np.int64)
+        first[code[candidates[::-1]]] = candidates[::-1]  # the first one is written last
+        return np.where(first[code] >= 0, first[code], np.arange(len(code)))
+
     def collisions(self) -> Collisions:
         """The collisions among the items that have a code."""
         return count_collisions(self.codes[self.has_code()], self.codes_per_level)

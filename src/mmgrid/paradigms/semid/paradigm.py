@@ -34,6 +34,7 @@ from mmgrid.paradigms.contract import CannotTrainError, CodesFolder, Paradigm, P
 from mmgrid.paradigms.facts import FACTS_FILE, CheckpointError, facts
 from mmgrid.paradigms.semid.code_tokens import CodeTokens, entry_of, with_code_tokens
 from mmgrid.paradigms.semid.layouts import EVALUATION_VALUES
+from mmgrid.paradigms.semid.official import official_prompt
 from mmgrid.paradigms.semid.searching import searching
 from mmgrid.paradigms.semid.spec import MODEL_VALUES, SemidRecipe
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
@@ -241,7 +242,7 @@ class Semid(Paradigm[PreTrainedModel]):
         model = getattr(model, "module", model)  # of DistributedDataParallel
         code = labels - self.tokens.first
         is_code = code >= 0
-        code_losses = self._code_losses(model, states[is_code], code[is_code])
+        code_losses = F.cross_entropy(*self._code_logits(model, states[is_code], code[is_code]), reduction="none")
         words = states[~is_code], labels[~is_code]
         if self.recipe.cross_entropy == "cut":
             word_losses = cut_cross_entropy(model, *words)
@@ -253,16 +254,11 @@ class Semid(Paradigm[PreTrainedModel]):
             return total / len(labels)
         return total / (weight * is_code.sum() + (~is_code).sum())
 
-    def _code_losses(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> Tensor:
-        """Cross-entropy of each code over the codes of its level: [T].
+    def _code_logits(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of all codes of a code's level [T, C], and which of them it is [T].
 
         states: [T, D]. code: int64 [T], numbered from 0 through all levels.
         """
-        logits, labels = self._code_logits(model, states, code)
-        return F.cross_entropy(logits, labels, reduction="none")
-
-    def _code_logits(self, model: PreTrainedModel, states: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits of the codes of each one's level [T, codes of a level], and its number within the level [T]."""
         levels, per_level = self.level_tokens.shape
         rows = torch.arange(levels * per_level, device=states.device) + self.tokens.first
         found = lm_head_logits(model, states, rows).view(-1, levels, per_level)
@@ -283,7 +279,7 @@ class Semid(Paradigm[PreTrainedModel]):
         """The position of each target in the beam search's list; NOT_RANKED for a target that is not in the list."""
         k, trie, targets = max(self.recipe.beam_width, MIN_RANKED), self.trie(items), np.asarray(targets)
         if self.recipe.hits == "code":  # rank codes: one item represents all items with its code
-            representative = self._representatives(items)
+            representative = self.codes.first_alike(items.candidates)
             trie, targets = self._trie_of(representative[items.candidates]), representative[targets]
         best, _ = self._search(model, histories, items, k, trie)
         return list_ranks(best, targets)
@@ -365,21 +361,7 @@ class Semid(Paradigm[PreTrainedModel]):
         return self.config.get("lc_rec", {})
 
     def _official_prompt(self, history: np.ndarray) -> np.ndarray:
-        """LC-Rec's prompt after a history of item rows: int64 [tokens], with the tokenizer's special tokens."""
-        names = np.array(self.tokens.names, dtype=object)
-        codes = self.codes.codes[history]
-        rows = self.level_tokens[np.arange(codes.shape[1]), codes[codes[:, 0] >= 0]] - self.tokens.first
-        told = self.official["separator"].join("".join(own) for own in names[rows].tolist())
-        instruction = self.official["instruction"].replace("{inters}", told)
-        text = self.official["frame"].replace("{instruction}", instruction)
-        return np.asarray(self.tokenizer(text)["input_ids"], np.int64)
-
-    def _representatives(self, items: Items) -> np.ndarray:
-        """For each item, the first candidate with the same code, or the item itself if none has it: int64 [N]."""
-        _, code = np.unique(self.codes.codes, axis=0, return_inverse=True)
-        first = np.full(int(code.max(initial=-1)) + 1, -1, np.int64)
-        first[code[items.candidates[::-1]]] = items.candidates[::-1]  # the first one is written last
-        return np.where(first[code] >= 0, first[code], np.arange(len(code)))
+        return official_prompt(self.official, self.tokenizer, self.tokens, self.codes.codes[history])
 
     def _check(self, items: Items) -> None:
         if len(self.codes.codes) != len(items):
