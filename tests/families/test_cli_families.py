@@ -9,7 +9,7 @@ import pytest
 from kits.arrays import bytes_of, values_of, write_model
 from kits.tiny_grid import mmgrid
 from kits.tiny_llama import tiny_llama
-from mmgrid.families import compress, state_dict
+from mmgrid.families import build, compress, state_dict
 from mmgrid.merging import MergeError, merge
 
 
@@ -86,6 +86,34 @@ def test_a_compressed_checkpoint_stands_for_the_checkpoint(options: list[str], e
     merge({"method": "linear", "sources": sources}, place / "merged")
     if error == 0:
         assert bytes_of(place / "out") == bytes_of(place / "garden")
+
+
+def test_what_a_compressed_checkpoint_holds_otherwise_is_noted(place: Path) -> None:
+    for seed, (name, shape) in enumerate({"plain": (8, 8), "long": (9, 8), "moved": (8, 8)}.items()):
+        values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+        write_model(place / name, {"w": values, "norm": values[0]})
+    report = compress(place / "long", place / "plain", place / "one")
+    assert report.notes == ("long: w: stored as they are, as the shared model lacks them or has another shape or type",)
+    report = compress(place / "moved", place / "plain", place / "two", part="low_rank")
+    assert report.notes == (
+        "moved: low_rank: none of its 2 tensors is a linear layer that changed, so no adapter is stored and their change "
+        "is lost",
+    )
+    with pytest.raises(MergeError, match="towers: there is no tower itm; the checkpoint has norm, …"):
+        compress(place / "moved", place / "plain", place / "three", towers={"itm": "own"})
+
+
+def test_a_base_that_is_a_file_is_named(place: Path) -> None:
+    file = place / "base/model.safetensors"
+    for_part = {"base": str(file), "sources": [{"path": str(place / "garden")}]}
+    for run in (
+        lambda: compress(place / "garden", file, place / "out"),
+        lambda: build({**for_part, "family": {"part": "delta", "copy_base": False}}, place / "out"),
+    ):
+        with pytest.raises(
+            MergeError, match=r"base: .*model.safetensors: is a file; give the model's folder, .*/base$"
+        ):
+            run()
 
 
 def test_the_folder_of_a_compressed_checkpoint_has_a_name_by_itself(place: Path, monkeypatch) -> None:

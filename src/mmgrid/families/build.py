@@ -12,7 +12,8 @@ from typing import Any
 from mmgrid import __version__
 from mmgrid.families.domain import DomainTask, write_domain
 from mmgrid.families.files import Lockers
-from mmgrid.families.models import elsewhere, inside, put_model
+from mmgrid.families.models import check_folder, elsewhere, inside, put_model
+from mmgrid.families.notes import notes_of
 from mmgrid.families.recipe import BASE, MERGE, FamilyRecipe
 from mmgrid.families.report import FamilyReport, report_of
 from mmgrid.families.unused import take_out, unused_tensors
@@ -148,7 +149,7 @@ class _Builder:
                     return FamilyMember(self.work, family, name, shared=shared, base=base)
 
                 domains[name] = write_domain(task, folder, self.lockers, member, self._counting(total))
-                self._note_fallbacks(name, domains[name])
+                self.notes += notes_of(name, domains[name])
                 if self.recipe.spec.chain:
                     reference = stack.enter_context(member(domains[name]))
                     before = name
@@ -195,6 +196,7 @@ class _Builder:
 
     def _placed(self, path: Path, folder: Path) -> tuple[Path, ModelPlace]:
         """A copy of the base in the family, or the base where it lies."""
+        check_folder("base", path)
         if is_adapter(path) or self.merged.base_onto or self.merged.base_stack:
             raise MergeError(f"base: {path}: must be a plain checkpoint; merge the adapter, or stack the layers, first")
         with open_model(path) as model:
@@ -242,16 +244,3 @@ class _Builder:
                 self.progress(min(self.done, total), total, name)
 
         return count
-
-    def _note_fallbacks(self, domain: str, entry: DomainEntry) -> None:
-        """Say which tensors are stored as they are, although the recipe says otherwise, because they fit no reference."""
-        lost = [
-            name
-            for name, each in entry.tensors.items()
-            if each.kind == "own" and len(each.shape) > 1 and entry.parts[each.part].kind not in ("own", "low_rank")
-        ]
-        if lost:
-            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            self.notes.append(
-                f"{domain}: {min(lost)}{more}: stored as they are, as the shared model lacks them or has another shape or type"
-            )

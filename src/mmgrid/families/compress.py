@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from mmgrid import __version__
 from mmgrid.families.domain import DomainTask, write_domain
 from mmgrid.families.files import Lockers
-from mmgrid.families.models import elsewhere
+from mmgrid.families.models import check_folder, elsewhere
+from mmgrid.families.notes import notes_of
 from mmgrid.families.parts import PartChoice
 from mmgrid.families.recipe import declared_name, described
 from mmgrid.families.report import FamilyReport, report_of
@@ -62,6 +63,7 @@ def compress(
     clock, workers = time.monotonic(), workers or default_workers()
     choice = _choice(part, towers)
     source_path, base_path, target = found(Path(checkpoint)), found(Path(base)).absolute(), Path(out).absolute()
+    check_folder("base", base_path)
     if is_adapter(base_path):
         raise MergeError(f"{base_path}: is an adapter; the base must be a plain checkpoint")
     if is_family(base_path) and any(part.kind == "low_rank" for part in choice.all):
@@ -76,6 +78,8 @@ def compress(
         weights = reference.weights if isinstance(reference, FamilyMember) else reference.files
         total = sum(source.info(name).bytes for name in source)
         name = declared_name(source_path, "domain")
+        if (idle := choice.idle(list(source))) is not None:
+            raise MergeError(f"{idle}; the checkpoint has {min(source)}, …")
 
         def count(tensor: str, size: int) -> None:
             nonlocal done
@@ -106,7 +110,7 @@ def compress(
             )
             entry = write_domain(task, work, Lockers(work), member, count, place=".")
             write_json(work / FAMILY_FILE, FamilyFile(**about, domains={name: entry}).as_json())
-    return FamilyReport(target, {name: report_of(entry)}, 0, time.monotonic() - clock)
+    return FamilyReport(target, {name: report_of(entry)}, 0, time.monotonic() - clock, tuple(notes_of(name, entry)))
 
 
 def _open_base(path: Path) -> Source:

@@ -12,12 +12,23 @@ from mmgrid.files import name_of
 from mmgrid.merging.arrays.buffers import frame
 from mmgrid.merging.arrays.chunks import CHUNK_ELEMENTS, Chunk, chunks_of
 from mmgrid.merging.arrays.parallel import for_each
+from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.digests import Hashing
 from mmgrid.merging.models.family.file import FileFacts, ModelPlace
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.tensor_writer import TensorWriter
 from mmgrid.merging.models.tensors import TensorFolder, Tensors
 from mmgrid.merging.models.weight_files import INDEX_FILE, WEIGHTS_FILE
+
+
+def check_folder(key: str, path: Path) -> None:
+    """Check that what parts build on is a folder: a family names its files by their places below it.
+
+    Raises:
+        MergeError: it is a file.
+    """
+    if path.is_file():
+        raise MergeError(f"{key}: {path}: is a file; give the model's folder, {path.parent}")
 
 
 def put_model(source: Source, path: Path, folder: Path, workers: int) -> None:
