@@ -207,6 +207,10 @@ WRONG = {
         'paradigms = ["sasrec"]',
         "paradigms: sasrec has no base Θ⁽⁰⁾ and cannot be merged across domains",
     ),
+    "a backbone for whom there is none": (
+        'method = "task_arithmetic"\nsources = ["phase1", "phase2"]\nparadigms = ["sasrec"]',
+        "base: sasrec has no base Θ⁽⁰⁾; write historical, or a checkpoint, such as pretrain",
+    ),
     "one checkpoint twice": (
         'sources = ["garden", "garden/phase2"]',
         "sources: garden and garden/phase2 are the same checkpoint",

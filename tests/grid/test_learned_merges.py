@@ -15,11 +15,11 @@ from mmgrid.grid.standing.grid_store import GridStore
 from mmgrid.merging.verify import verify
 from mmgrid.runners import run_local
 
-FEW = "number = 8, batch_size = 8"
+FEW = "number = 8"
 MERGES = f"""
 [[merges]]
 name      = "by_weights"
-learn     = {{ by = "mergerec", per = "layer", steps = 2, learning_rate = 0.05, {FEW} }}
+learn     = {{ by = "mergerec", per = "layer", steps = 2, learning_rate = 0.05, batch_size = 8, {FEW} }}
 paradigms = ["semb"]
 keep      = true
 
@@ -81,6 +81,11 @@ def test_a_learned_merge_is_learned_once_and_evaluated(copied: Built) -> None:
         ('learn = { per = "layer" }', r"learn: .*needs a learner: learn = \{ by = \"mergerec\" \}"),
         ('learn = { by = "mergrec" }', "merges.*shared.*learn: unknown learner 'mergrec'; did you mean mergerec"),
         ('learn = { by = "mergerec", step = 3 }', "learn: mergerec: unknown setting 'step'; did you mean steps"),
+        (
+            'learn = { by = "fisher", per = "layer" }',
+            "learn: fisher: has no per, as it takes no steps; known: users, number",
+        ),
+        ('learn = { by = "mergerec", bounds = [1, 0] }', "learn: mergerec: bounds: should be two finite numbers"),
         ('learn = { by = "mergerec" }\nscale = 0.5', "learn: scale: a learned merge has its own"),
         ('learn = { by = "mergerec" }\ntowers = { item = "own" }', "learn: rules, towers and layers"),
         (

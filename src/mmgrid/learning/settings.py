@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from mmgrid.frozen import Frozen
 from mmgrid.learning.errors import LearningError
@@ -30,6 +31,8 @@ the models' own temperature. adamerging: the public code keeps the weights betwe
 LEARNERS = tuple(DEFAULTS)
 KINDS: Mapping[str, str] = {"fisher": "fisher", "regmean": "gram"}
 """Learner of statistics → the kind that it measures, and that the method of its name takes."""
+OF_STATISTICS = ("users", "number", "length", "seed")
+"""The settings of a learner of statistics, which takes no steps."""
 
 
 class LearningSettings(Frozen):
@@ -52,6 +55,13 @@ class LearningSettings(Frozen):
     bounds: tuple[float, float] | None = Field(default=None, description="least and largest weight")
     seed: int = Field(default=0, ge=0, description="of the sample of users and of their order")
 
+    @field_validator("bounds")
+    @classmethod
+    def _bounds_leave_room(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ValueError("should be two finite numbers, the smaller one first")
+        return bounds
+
     @classmethod
     def of(cls, learner: str, values: Mapping[str, Any] | None = None) -> LearningSettings:
         """The settings of a learner, with `values` instead of its defaults.
@@ -64,12 +74,13 @@ class LearningSettings(Frozen):
                 f"unknown learner {learner!r}{nearest(learner, DEFAULTS)}; known: {', '.join(DEFAULTS)}"
             )
         given = dict(values or {})
+        names = OF_STATISTICS if learner in KINDS else tuple(cls.model_fields)
         for name in given:
-            if name not in cls.model_fields:
-                known = ", ".join(cls.model_fields)
-                raise LearningError(
-                    f"{learner}: unknown setting {name!r}{nearest(name, cls.model_fields)}; known: {known}"
+            if name not in names:
+                what = (
+                    f"has no {name}, as it takes no steps" if name in cls.model_fields else f"unknown setting {name!r}"
                 )
+                raise LearningError(f"{learner}: {what}{nearest(name, names)}; known: {', '.join(names)}")
         try:
             return cls.model_validate({**DEFAULTS[learner], **given})
         except ValidationError as error:

@@ -203,8 +203,10 @@ class PlannedMerge:
         merges, old = self.merges, self.merges.chains.phases[-2]
         if word == BACKBONE:
             if self.paradigm not in merges.chains.bases:
-                section = f"[paradigms.{self.paradigm}]"
-                raise self._wrong(key, f"{self.paradigm} has no base Θ⁽⁰⁾; it needs [backbone] and {section}")
+                remedy = f"it needs [backbone] and [paradigms.{self.paradigm}]"
+                if not PARADIGMS[self.paradigm].from_backbone:
+                    remedy = f"write {HISTORICAL}, or a checkpoint, such as {PHASES[0]}"
+                raise self._wrong(key, f"{self.paradigm} has no base Θ⁽⁰⁾; {remedy}")
             return merges.chains.bases[self.paradigm]
         if word == HISTORICAL:
             return self._checkpoint(key, f"{self.domain}/{old}")
