@@ -1,10 +1,11 @@
 """The command `verify`: compares the files of built cells with their records."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from mmgrid.machine.cores import available_cores
 from mmgrid.quantities import size
 
 if TYPE_CHECKING:
+    from mmgrid.cli.verified import Chosen
     from mmgrid.store import Address, Store
 
 
@@ -46,40 +48,75 @@ def verify(
     """
     from mmgrid.cli import draw
     from mmgrid.cli.verified import chosen
-    from mmgrid.grid.standing.consistency import foreign_files, unlike_its_recipe
 
     found, wanted = chosen(what, store, settings)
-    records = [(address, record) for address, _, record in found.entries() if wanted.has(address)]
-    cells = [address for address, _ in records]
-    readable = {found.folder(address) for address in cells}
-    problems = {  # of records, without which no file can be checked
-        folder: [problem] for folder, problem in found.damaged() if wanted.has_folder(folder) and folder not in readable
-    }
-    unlike = {found.folder(one): text for one, record in records if deep and (text := unlike_its_recipe(record))}
-    strangers = foreign_files(found) if deep and wanted.everything else []
-    total = sum(found.size(address) for address in cells)
-    with draw.Bytes("verifying", hidden=as_json) as bar:
-        problems |= _differences(found, cells, lambda done: bar(done, total, ""))
-    for folder, text in unlike.items():
-        problems.setdefault(folder, []).append(text)
-    aside = {folder: found.set_aside(folder, sound=folder in unlike) for folder in problems} if set_aside else {}
-    names = {folder: folder.parent.relative_to(found.root).as_posix() for folder in problems}
+    seen = _examined(found, wanted, deep, hidden=as_json)
+    aside = {one: found.set_aside(one, sound=one in seen.unlike) for one in seen.problems} if set_aside else {}
     if as_json:
-        damaged = [
-            {"cell": names[folder], "folder": str(folder), "problems": lines, "set_aside": _text(aside.get(folder))}
-            for folder, lines in problems.items()
-        ]
-        more = {"foreign": [str(path) for path in strangers]} if deep else {}
-        draw.print_json({"store": str(found.root), "cells": len(cells), "bytes": total, "damaged": damaged, **more})
+        draw.print_json(
+            _facts(found, seen, aside) | ({"foreign": [str(path) for path in seen.foreign]} if deep else {})
+        )
     else:
-        for folder, lines in problems.items():
-            say_damaged({names[folder]: lines})
+        for folder, lines in seen.problems.items():
+            say_damaged({_name(found, folder): lines})
             if moved := aside.get(folder):
                 draw.say(f"set aside: {moved}")
-        say_foreign(strangers)
-        _say_outcome(len(problems), len(cells), total, set_aside)
-    if problems or strangers:
+        say_foreign(seen.foreign)
+        _say_outcome(len(seen.problems), seen.cells, seen.bytes, set_aside)
+    if seen.problems or seen.foreign:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was found in a store.
+
+    Attributes:
+        cells: how many were compared. bytes: of their files.
+        problems: folder of a damaged cell → a line for each problem.
+        unlike: folders of cells whose record is not that of their recipe.
+        foreign: what lies in the store and is not the store's.
+    """
+
+    cells: int
+    bytes: int
+    problems: dict[Path, list[str]]
+    unlike: Collection[Path]
+    foreign: Collection[Path]
+
+
+def _examined(store: "Store", wanted: "Chosen", deep: bool, *, hidden: bool) -> _Seen:
+    """Compare the files of the wanted cells with their records; `deep`: see the option of that name."""
+    from mmgrid.cli import draw
+    from mmgrid.grid.standing.consistency import foreign_files, unlike_its_recipe
+
+    records = [(address, record) for address, _, record in store.entries() if wanted.has(address)]
+    cells = [address for address, _ in records]
+    readable = {store.folder(address) for address in cells}
+    problems = {  # of records, without which no file can be checked
+        folder: [problem] for folder, problem in store.damaged() if wanted.has_folder(folder) and folder not in readable
+    }
+    unlike = {store.folder(one): text for one, record in records if deep and (text := unlike_its_recipe(record))}
+    foreign = foreign_files(store) if deep and wanted.everything else []
+    total = sum(store.size(address) for address in cells)
+    with draw.Bytes("verifying", hidden=hidden) as bar:
+        problems |= _differences(store, cells, lambda done: bar(done, total, ""))
+    for folder, text in unlike.items():
+        problems.setdefault(folder, []).append(text)
+    return _Seen(len(cells), total, problems, unlike.keys(), foreign)
+
+
+def _name(store: "Store", folder: Path) -> str:
+    """The name of a cell, by its folder."""
+    return folder.parent.relative_to(store.root).as_posix()
+
+
+def _facts(store: "Store", seen: _Seen, aside: Mapping[Path, Path | None]) -> dict[str, Any]:
+    damaged = [
+        {"cell": _name(store, folder), "folder": str(folder), "problems": lines, "set_aside": _text(aside.get(folder))}
+        for folder, lines in seen.problems.items()
+    ]
+    return {"store": str(store.root), "cells": seen.cells, "bytes": seen.bytes, "damaged": damaged}
 
 
 def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int], None]) -> dict[Path, list[str]]:
