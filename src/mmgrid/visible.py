@@ -8,6 +8,8 @@ at all. All of them are shown as escapes, such as `\\x1b`.
 import logging
 import re
 
+from mmgrid.machine.unspoken import unspoken
+
 _HIDDEN = "\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _OBEYED = re.compile(f"[\x00-\x1f{_HIDDEN}]")
 _RAW_IN_JSON = re.compile(f"[{_HIDDEN}]")
@@ -29,10 +31,10 @@ def visible_json(text: str) -> str:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats log records without characters that a terminal obeys."""
+    """Formats log records without secrets, and without characters that a terminal obeys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return visible_lines(super().format(record))
+        return visible_lines(unspoken(super().format(record)))
 
 
 def show_warnings_visibly() -> None:

@@ -121,7 +121,8 @@ def test_a_broken_domain_is_one_line_and_the_other_one_is_kept(case: str, grid: 
     assert len(failures) == 1
     assert f"failed  corpus/garden: {says.replace('RAW', str(raw))}" in failures[0]
     assert "Error" not in failures[0]
-    assert f"blocked by corpus/garden: {', '.join(sorted(GARDEN - {'corpus/garden'}))}" in lines
+    below = lines[lines.index("blocked by corpus/garden: 2 cells") + 1 :]
+    assert set(below[:2]) == {f"  {name}" for name in GARDEN - {"corpus/garden"}}
     assert lines[-1].startswith("1 failed, 2 blocked; finished cells are kept: fix the problem and run again")
     after = bytes_below(grid.root)
     assert all(after[path] == data for path, data in before.items() if path != "digests.json")
@@ -143,7 +144,9 @@ def test_a_failed_cell_is_shown_until_it_is_built(grid: Built, tmp_path: Path) -
     assert set(status["corpus/garden"]["blocked"]) == blocked
     lines = mmgrid("status", *store).out.splitlines()
     assert any(line.startswith(f"failed corpus/garden: {says}") for line in lines)
-    assert f"blocked by corpus/garden: {', '.join(sorted(blocked))}" in lines
+    assert ["blocked by corpus/garden: 2 cells", *(f"  {name}" for name in sorted(blocked))] == [
+        line for line in lines if line.startswith(("blocked", "  "))
+    ]
 
     plan = ("plan", grid.file, *store, "--only", BASELINES)
     states = {cell["name"]: (cell["state"], cell["problem"]) for cell in mmgrid(*plan, "--json").json}

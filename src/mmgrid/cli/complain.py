@@ -2,9 +2,10 @@
 
 import typer
 
+from mmgrid.machine.unspoken import unspoken
 from mmgrid.visible import visible_lines
 
 
 def complain(message: object) -> None:
     """Print an error or a warning on standard error."""
-    typer.echo(f"mmgrid: {visible_lines(message)}", err=True)
+    typer.echo(f"mmgrid: {visible_lines(unspoken(message))}", err=True)

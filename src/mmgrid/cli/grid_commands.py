@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmgrid.cli.blocked import say_blocked
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
 from mmgrid.cli.stopping import say_stopped
 from mmgrid.cli.uncollected import uncollected
@@ -90,7 +91,7 @@ def _say_blocked(outcome: "RunOutcome") -> None:
 
     for culprit in dict.fromkeys(outcome.blocked.values()):
         names = [name for name, above in outcome.blocked.items() if above == culprit]
-        draw.say(("blocked", "yellow"), f" by {culprit}: {', '.join(names)}")
+        say_blocked(culprit, names)
     draw.say(
         (f"{len(outcome.failed)} failed", "red"),
         f", {len(outcome.blocked)} blocked; finished cells are kept: fix the problem and run again",

@@ -46,6 +46,7 @@ from mmgrid.cli.complain import complain
 from mmgrid.cli.help import App
 from mmgrid.cli.stopping import BY_CTRL_C, on_termination_stop, say_stopped
 from mmgrid.machine.open_files import raise_limit
+from mmgrid.machine.unspoken import unspoken
 from mmgrid.visible import show_warnings_visibly, visible_lines
 
 _UsageError: Any = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's own copy
@@ -141,7 +142,7 @@ def main() -> None:
         _check_working_folder()
         code = _part_for(sys.argv[1:])(prog_name="mmgrid", standalone_mode=False)
     except _UsageError as error:
-        error.message = visible_lines(error.message)
+        error.message = visible_lines(unspoken(error.message))
         error.show()
         sys.exit(error.exit_code)
     except typer.Abort as stop:

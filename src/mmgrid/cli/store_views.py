@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mmgrid.cli import draw
+from mmgrid.cli.blocked import say_blocked
 from mmgrid.grid.cells.stored import EXACT, is_exact
 from mmgrid.quantities import duration
 from mmgrid.store import Store, StoreError
@@ -95,4 +96,4 @@ class Contents:
         for one in self.failures:
             draw.say(("failed", "red"), f" {one.name}: {one.message} ", (f"({one.when})", "dim"))
             if one.blocked:
-                draw.say(("blocked", "yellow"), f" by {one.name}: {', '.join(one.blocked)}")
+                say_blocked(one.name, one.blocked)

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmgrid.machine.unspoken import unspoken
+
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What the content of a file raises that is taken apart and has another form than expected."""
 
@@ -20,8 +22,8 @@ def explains_itself(error: BaseException) -> bool:
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error in one line; its type is added where the message alone does not explain it."""
-    text = " ".join(str(error).split())
+    """An error in one line, without secrets; its type is added where the message alone does not explain it."""
+    text = " ".join(unspoken(error).split())
     if text and explains_itself(error):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmgrid.files.disk import chain
+from mmgrid.machine.unspoken import unspoken
 
 _LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 _AGAIN = "run the same command again"
@@ -118,5 +119,5 @@ def _kept(writing: bool) -> str:
 
 
 def _first_line(error: object) -> str:
-    lines = (str(error) or repr(error)).strip().splitlines()
+    lines = (unspoken(error) or repr(error)).strip().splitlines()
     return lines[0].rstrip(".:") if lines else type(error).__name__

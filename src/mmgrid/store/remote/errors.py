@@ -9,6 +9,7 @@ import errno
 from collections.abc import Iterator
 
 from mmgrid.files.disk import chain
+from mmgrid.machine.unspoken import unspoken
 
 _CREDENTIALS = {
     "NoCredentialsError",
@@ -37,7 +38,7 @@ _CONNECTION = {
 }
 _NAME = ("invalid bucket name", "invalidbucketname", "parameter validation failed", "bucket name")
 _AGAIN = "what has arrived is kept: run the same command again later"
-_LOG_IN = (
+LOG_IN = (
     "give the credentials as its own tools take them (for S3 AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
     "for Google Cloud `gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS)"
 )
@@ -71,14 +72,14 @@ def _reason(error: Exception) -> str:
     causes = list(chain(error))
     kinds = [{base.__name__ for base in type(cause).__mro__} for cause in causes]
     if any(kind & _CREDENTIALS for kind in kinds):
-        return f"no valid credentials are found: {_LOG_IN}"
+        return f"no valid credentials are found: {LOG_IN}"
     for cause in causes:
         text = str(cause).lower()
         if any(words in text for words in _NAME) and not isinstance(cause, FileNotFoundError):
             return f"the name is not allowed ({_first_line(cause)}): correct it"
         code = getattr(cause, "code", None)
         if isinstance(cause, PermissionError) or code in (401, 403):
-            return f"access is refused ({_first_line(cause)}): get the right to it, or {_LOG_IN}"
+            return f"access is refused ({_first_line(cause)}): get the right to it, or {LOG_IN}"
         if isinstance(cause, FileNotFoundError) or code == 404:
             return (
                 f"there is no such bucket or folder ({_first_line(cause)}): correct the address, or create the bucket"
@@ -97,5 +98,5 @@ def _reason(error: Exception) -> str:
 
 
 def _first_line(error: object) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(unspoken(error).split())
     return text if text else type(error).__name__

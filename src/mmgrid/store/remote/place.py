@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mmgrid.files.folder import PARTIAL_SUFFIX
-from mmgrid.store.remote.errors import RemoteError, clear_remote_errors
+from mmgrid.machine.unspoken import unspoken
+from mmgrid.store.remote.errors import LOG_IN, RemoteError, clear_remote_errors
 
 BLOCK_BYTES = 16 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss"}  # no folders to make, and each file at one stroke
+_CONTAINERS = {"abfs", "abfss", "az"}  # whose addresses are container@account
 _FOLDERS = {"file", "local"}
 _MOST_PARTS, _PARTS_AT_ONCE = 5000, 3  # S3 takes 10,000 of a file
 _SECRETS = re.compile(r"(?<=//)[^/@]*@")
@@ -38,7 +40,7 @@ class Place:
     """
 
     def __init__(self, url: str) -> None:
-        self.shown = _SECRETS.sub("", url).rstrip("/")
+        self.shown = unspoken(_SECRETS.sub("", url)).rstrip("/")
         protocol, mark, rest = url.partition("://")
         if not mark or not protocol or "::" in url:
             raise RemoteError(
@@ -46,6 +48,10 @@ class Place:
             )
         if not rest.strip("/"):
             raise RemoteError(f"{self.shown}: names no bucket; write {protocol}://BUCKET/FOLDER")
+        if protocol in _OBJECTS and "@" in rest.partition("/")[0] and protocol not in _CONTAINERS:
+            raise RemoteError(
+                f"{self.shown}: holds a name or a password, which buckets do not take from an address; {LOG_IN}"
+            )
         if {".", ".."} & set(rest.split("/")):
             raise RemoteError(f"{self.shown}: contains . or ..; write the address out")
         self._protocol, self._is_objects = protocol, protocol in _OBJECTS
