@@ -8,6 +8,7 @@ import pytest
 from kits.tiny_grid import TEXT, cells_of, fingerprints, named, planned, write_grid
 from mmgrid.grid.cells.cell import with_upstream
 from mmgrid.grid.file.load import GridError, load_grid
+from mmgrid.grid.file.names import alike_but_for_case
 
 PARQUET = 'data={format="parquet", root="raw", domains=["garden", "kitchen"]}'
 WHOLE = {"*"}
@@ -292,3 +293,19 @@ def test_two_merges_with_the_same_name_are_refused(tmp_path: Path) -> None:
         planned(tmp_path, twice)
     same = 'merges=[{kind="cross_domain"}, {kind="cross_domain"}]'
     assert _prints(tmp_path, same) == _prints(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("domains", "same"), [(["garden", "Garden"], True), (["Ä", "ä"], True), (["straße", "strasse"], False)]
+)
+def test_folders_that_differ_only_in_case_are_refused(domains: list[str], same: bool) -> None:
+    names = [f"checkpoint/semb/{domain}/{phase}" for domain in domains for phase in ("phase1", "phase2")]
+    problem = alike_but_for_case(names)
+    upper, lower = sorted(domains)
+    assert (problem or "").startswith(f"{upper} and {lower}, in the names of cells, differ only") == same
+    assert (problem is None) != same
+
+
+def test_a_grid_with_such_domains_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match="Garden and garden, in the names of cells"):
+        planned(tmp_path, 'data.domains=["garden", "Garden"]', 'backbone.corpus=["garden"]')

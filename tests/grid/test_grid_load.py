@@ -1,5 +1,6 @@
 """A wrong grid file gives one line per error: file, key, problem, suggestion."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,27 @@ PHASES = 'phase1   = ["2022-07-01", "2022-10-01"]'
 
 # What is set, and the whole line that must come of it, without the file's name.
 WRONG = {
+    "an infinite number": (
+        "paradigms.semb.learning_rate=inf",
+        "paradigms.semb.learning_rate: should be a finite number (it is inf)",
+    ),
+    "a number beyond all": (
+        "paradigms.semb.epochs=1e400",
+        "paradigms.semb.epochs: should be a finite number (it is inf)",
+    ),
+    "a zero byte": (
+        'data.root="a\\u0000b"',
+        "data.root: holds a zero byte, as no name and no path may (it is 'a\\x00b')",
+    ),
+    "a key of too many parts": (f"{'a.' * 5000}b=1", "a.a.a.a…: is nested more than 64 levels deep"),
+    "a name of the store's": (
+        'data.domains=["x.work"]',
+        "data.domains: 'x.work': a store keeps such names for itself; choose another one",
+    ),
+    "a name in another form of Unicode": (
+        'data.domains=["cafe\u0301"]',
+        "data.domains: 'cafe\u0301' cannot name a folder of the store: its accents are signs of their own",
+    ),
     "a key of the grid": ("eval.max_users=5", "eval: unknown key; did you mean evaluation?"),
     "a key of data": ("data.min_interaction=3", "data.min_interaction: unknown key; did you mean min_interactions?"),
     "a key of the world": ("data.synthetic.usrs=90", "data.synthetic.usrs: unknown key; did you mean users?"),
@@ -328,3 +350,15 @@ def test_paths_of_a_grid_file_are_relative_to_it(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir("/")
     assert grid.path("raw/books") == (tmp_path / "raw" / "books").resolve()
     assert grid.path("/data") == Path("/data")
+
+
+def test_a_grid_is_a_file_of_its_own(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(GridError, match="pipe: is a pipe or a device; .* write the grid into a file"):
+        load_grid(pipe)
+    with pytest.raises(GridError, match="-: standard input is no grid file"):
+        load_grid("-")
+    with pytest.raises(GridError, match=r"https://…@example.org/g.toml: is an address") as refused:
+        load_grid("https://me:hunter2@example.org/g.toml")
+    assert "hunter2" not in str(refused.value)

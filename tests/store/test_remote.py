@@ -348,7 +348,8 @@ def test_hostile_names_of_files_lead_nowhere(store: Store, tmp_path: Path, file:
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "/evil", "a/../../evil", "corpus/aaaaaaaa/x", "logs/x", "store.json/x", "x.work"]
+    "name",
+    ["../evil", "/evil", "a/../../evil", "logs/x", "store.json/x", "x.work", "a/x.damaged-0123abcd", "a/record.json"],
 )
 def test_hostile_names_of_cells_lead_nowhere(store: Store, tmp_path: Path, name: str) -> None:
     _push(store)
@@ -362,6 +363,28 @@ def test_hostile_names_of_cells_lead_nowhere(store: Store, tmp_path: Path, name:
     assert {path for path in tmp_path.rglob("*") if "again" not in path.parts} == before
     with pytest.raises(DamagedRecordError):
         again.receive(store.record(BOOKS).model_copy(update={"name": name}), lambda folder: None)
+
+
+def test_a_name_may_look_like_a_version_but_lies_in_no_cell_and_replaces_none(store: Store, tmp_path: Path) -> None:
+    dated = Address("corpus", ("20240101",), "ab" * 32)
+    _build(store, dated)
+    _push(store)
+    again = Store(tmp_path / "again")
+    assert dated.name in _pull(again).done
+    within = store.record(BOOKS).model_copy(update={"name": f"{CORPUS.folder}/x"})
+    over = store.record(BOOKS).model_copy(update={"name": "corpus", "fingerprint": "20240101" + "0" * 56})
+    for hostile in (within, over):
+        with pytest.raises(DamagedRecordError, match="is a cell of this store"):
+            again.receive(hostile, lambda folder: None)
+    assert not again.verify(dated)
+    assert not again.verify(CORPUS)
+
+
+@pytest.mark.parametrize("url", ["s3://me:hunter2Secret@lab/demo", "gs://hunter2Secret@lab/demo"])
+def test_a_password_in_the_address_of_a_bucket_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(RemoteError, match="holds a name or a password") as refused:
+        Place(url)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_record_that_is_not_of_its_recipe_is_refused(store: Store, tmp_path: Path) -> None:

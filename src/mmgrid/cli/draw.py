@@ -52,12 +52,19 @@ def _width() -> int | None:
 
 def print_json(value: Any) -> None:
     """Print plain JSON; NaN and infinity become null."""
-    typer.echo(visible_json(json.dumps(_finite(value), indent=2, ensure_ascii=False)))
+    typer.echo(_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print JSON in one line, for a stream of objects; NaN and infinity become null."""
-    typer.echo(visible_json(json.dumps(_finite(value), ensure_ascii=False)))
+    typer.echo(_json(value))
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    # A sign that the encoding lacks would be written as Python's escape, which is none of JSON's.
+    escaped = not encoding.lower().startswith("utf")
+    return visible_json(json.dumps(_finite(value), indent=indent, ensure_ascii=escaped))
 
 
 def _finite(value: Any) -> Any:

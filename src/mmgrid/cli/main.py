@@ -166,13 +166,15 @@ def _explained(error: BaseException) -> str:
     """What is printed of an error. The package's own messages name the problem, its place and a remedy."""
     import errno
 
-    from mmgrid.files.disk import FULL, too_many_files
+    from mmgrid.files.disk import FULL, no_temporary_folder, too_many_files
     from mmgrid.files.foreign import explains_itself, in_one_line
 
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and error.strerror:
         return str(too_many_files(error))
     if isinstance(error, OSError) and error.errno in FULL and error.filename is None and type(error) is OSError:
         return f"what is printed, or a file, could not be written: {FULL[error.errno]}; make room, then run it again"
+    if (explained := no_temporary_folder(error)) is not None:
+        return explained
     if isinstance(error, MemoryError):
         return f"the memory is used up ({error}); free some, or use fewer --workers or --jobs, then run it again"
     if (path := _not_utf8()) and (isinstance(error, UnicodeEncodeError) or not explains_itself(error)):

@@ -2,7 +2,9 @@
 
 import re
 import urllib.parse
+from pathlib import Path
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters at least: C: is a disk
 _USER = re.compile(r"(?<=://)[^/@]*@")
 
 
@@ -30,6 +32,15 @@ def problem(url: str) -> str | None:
     wrong = re.search(r"[^\x21-\x7e]", f"{parts.path}{url if url.isascii() else ''}")
     if wrong:
         return f"has {wrong[0]!r} in it; write it as {urllib.parse.quote(wrong[0])}"
+    return None
+
+
+def address_in(path: Path) -> str | None:
+    """The address (`s3://lab/demo`) that a path was made of, in which `//` has become `/`; None for any other path."""
+    parts = path.parts
+    for place, part in enumerate(parts):
+        if _SCHEME.fullmatch(part) and not Path(*parts[: place + 1]).exists():
+            return shown(f"{part}//{'/'.join(parts[place + 1 :])}")
     return None
 
 

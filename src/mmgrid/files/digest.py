@@ -204,4 +204,8 @@ class DigestCache:
             with self._writing:
                 write_json(self.path, {**self._read(), str(file): entry}, sync=False)
         except OSError as error:
-            log.warning("%s: cannot be written (%s); digests are not remembered", self.path, error)
+            log.warning(
+                "%s: cannot be written (%s); digests are not remembered",
+                self.path,
+                getattr(error, "strerror", None) or error,
+            )

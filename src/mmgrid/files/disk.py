@@ -133,6 +133,14 @@ def too_many_files(error: OSError) -> OSError:
     return clear
 
 
+def no_temporary_folder(error: BaseException) -> str | None:
+    """What to do where Python finds no folder for temporary files; None for every other error."""
+    tried = str(error).partition("No usable temporary directory found in ")[2]
+    if not tried or not isinstance(error, FileNotFoundError):
+        return None
+    return f"no folder for temporary files can be written (tried: {tried.strip('[]')}): set TMPDIR to one that can"
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """An error, the error that it was raised from, and so on."""
     current: BaseException | None = error

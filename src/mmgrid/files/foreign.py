@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmgrid.files.disk import no_temporary_folder
 from mmgrid.machine.unspoken import unspoken
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -23,7 +24,7 @@ def explains_itself(error: BaseException) -> bool:
 
 def in_one_line(error: BaseException) -> str:
     """An error in one line, without secrets; its type is added where the message alone does not explain it."""
-    text = " ".join(unspoken(error).split())
+    text = no_temporary_folder(error) or " ".join(unspoken(error).split())
     if text and explains_itself(error):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

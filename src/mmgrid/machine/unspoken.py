@@ -9,10 +9,13 @@ import re
 
 # Of an address; a path that was made of one has a single slash, and then only a user with a password is told apart.
 _USER = re.compile(r"(?<=://)[^/@\s]*@|(?<=\w:/)[^/@:\s]*:[^/@\s]*@")
-_QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|signature|password|credential|sig)[\w-]*=)[^&\s'\"]+", re.IGNORECASE)
+_QUERY = re.compile(
+    r"([?&][\w-]*(?:token|key|secret|signature|password|credential|sig)[\w-]*=)[^&\s'\"]+", re.IGNORECASE
+)
 _TOKEN = re.compile(r"\b(hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_]{20,}")
 _NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PRIVATE_KEY|ACCESS_KEY|API_?KEY|CREDENTIALS?)(?:_|$)", re.IGNORECASE
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PRIVATE_KEY|ACCESS_KEY|API_?KEY|CREDENTIALS?)(?:_|$)",
+    re.IGNORECASE,
 )
 _LEAST_CHARACTERS = 8  # shorter values, such as `true`, are no secrets, and are parts of other words
 

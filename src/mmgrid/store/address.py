@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from mmgrid.files import safe_segment
+from mmgrid.store.names import check_not_kept
 
 SHORT_DIGITS = 8
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,128}")
@@ -25,7 +26,7 @@ class Address:
         fingerprint: at least 8 lower-case hexadecimal digits, normally the 64 of a SHA-256.
 
     Raises:
-        ValueError: a part is not safe in a path, or the fingerprint is not hexadecimal.
+        ValueError: a part is not safe in a path, or one that the store keeps for itself, or the fingerprint is not hexadecimal.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Address:
         for part in (self.kind, *self.key):
             if safe_segment(part) != part:
                 raise ValueError(f"{part!r}: is not safe in a path; use {safe_segment(part)!r}")
+            check_not_kept(part)
         if not _FINGERPRINT.fullmatch(self.fingerprint):
             raise ValueError(f"{self.fingerprint!r}: a fingerprint is 8 or more lower-case hexadecimal digits")
 

@@ -14,11 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from mmgrid.files import write_json
 from mmgrid.store.address import Address
+from mmgrid.store.names import FAILURE_FILE
 from mmgrid.store.places import is_published, walk
 
 log = logging.getLogger(__name__)
-
-FAILURE_FILE = "failed.json"
 
 
 class Failure(BaseModel):

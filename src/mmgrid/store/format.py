@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mmgrid.files import clear_disk_errors, write_json
+from mmgrid.files.addresses import address_in
 from mmgrid.files.folder import is_partial
 from mmgrid.files.foreign import MALFORMED
 from mmgrid.store.errors import StoreError
@@ -22,12 +23,17 @@ def open_format(root: Path) -> None:
     """Check that a folder is a store of this format, or make one of an absent or empty folder.
 
     Raises:
-        StoreError: the folder holds other files, or a store of another format.
+        StoreError: the folder is an address, or holds other files, or a store of another format.
         DiskFull, NotWritableError: a new store cannot be written.
     """
     if is_store(root):
         _check(root / STORE_FILE)
         return
+    if (address := address_in(root)) is not None:
+        raise StoreError(
+            f"{address}: is an address, and a store is a folder on a disk; build in a folder, and copy its cells with "
+            "`mmgrid store push`"
+        )
     if root.exists() and not root.is_dir():
         raise StoreError(f"{root}: is a file; a store is a folder: give another path with --store")
     foreign = [path for path in listed(root) if not is_partial(path)]

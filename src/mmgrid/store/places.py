@@ -11,13 +11,11 @@ from pathlib import Path
 from mmgrid.files.folder import WORK_SUFFIX, is_gone
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import LOCK_SUFFIX
-from mmgrid.store.record import RECORD_FILE
+from mmgrid.store.names import ASIDE_INFIX, RECORD_FILE, is_aside
 
 LOGS_FOLDER = "logs"
 DIGESTS_FILE = "digests.json"  # of the cache of digests of raw data
 SEARCHES_FOLDER = "searches"  # of the numbers of merges
-_ASIDE_INFIX = ".damaged-"
-_ASIDE_NAME = re.compile(rf"{re.escape(_ASIDE_INFIX)}[0-9a-f]{{8}}$")
 _SHORT = re.compile(rf"[0-9a-f]{{{SHORT_DIGITS}}}")
 
 
@@ -35,12 +33,7 @@ def is_published(path: Path) -> bool:
 
 def aside_of(final: Path) -> Path:
     """A new name for a damaged cell's folder, under which it is kept."""
-    return final.with_name(f"{final.name}{_ASIDE_INFIX}{secrets.token_hex(4)}")
-
-
-def is_aside(path: Path) -> bool:
-    """Whether `path` is a damaged cell that was set aside."""
-    return _ASIDE_NAME.search(path.name) is not None
+    return final.with_name(f"{final.name}{ASIDE_INFIX}{secrets.token_hex(4)}")
 
 
 def lock_of(final: Path) -> Path:

@@ -7,20 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmgrid.files import inside, write_json
-from mmgrid.files.folder import WORK_SUFFIX, is_gone, is_partial
+from mmgrid.files.folder import is_gone, is_partial
 from mmgrid.store.address import Address
 from mmgrid.store.errors import DamagedRecordError
-from mmgrid.store.failure import FAILURE_FILE
 from mmgrid.store.format import STORE_FILE
 from mmgrid.store.integrity import DamagedFilesError, Inspector
-from mmgrid.store.lock import LOCK_SUFFIX
-from mmgrid.store.places import DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER, delete, is_aside, names_version
-from mmgrid.store.record import RECORD_FILE, Record
+from mmgrid.store.names import RECORD_FILE
+from mmgrid.store.places import DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER, delete, is_published, walk
+from mmgrid.store.record import Record
 from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER
 
 RECEIVED_FOLDER = "received"
 
-_NO_KINDS = {STORE_FILE, DIGESTS_FILE, FAILURE_FILE, LOGS_FOLDER, SEARCHES_FOLDER}
+_NO_KINDS = {STORE_FILE, DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER}
 
 Fetch = Callable[[Path], None]
 
@@ -35,7 +34,7 @@ def check_receivable(record: Record) -> Address:
         address = record.address
     except ValueError as error:
         raise DamagedRecordError(f"a record with the name {record.name!r}: {error}") from error
-    if address.kind in _NO_KINDS or any(map(_is_the_stores, (address.kind, *address.key))):
+    if address.kind in _NO_KINDS:
         raise DamagedRecordError(f"a record with the name {record.name!r}: a store keeps such names for itself")
     for relative in record.files:
         parts = relative.split("/")
@@ -46,10 +45,18 @@ def check_receivable(record: Record) -> Address:
     return address
 
 
-def _is_the_stores(part: str) -> bool:
-    """Whether a store knows what it has written by such a name."""
-    path = Path(part)
-    return names_version(part) or part.endswith((WORK_SUFFIX, LOCK_SUFFIX)) or is_gone(path) or is_aside(path)
+def check_place(root: Path, final: Path, address: Address) -> None:
+    """Check that a cell from elsewhere stands in no cell of the store at `root`, and in the place of none.
+
+    A part of a name may look like the folder of a version: eight digits, as of a date.
+
+    Raises:
+        DamagedRecordError: it would.
+    """
+    above = [path for path in final.parents if path.is_relative_to(root) and is_published(path)]
+    below = [] if is_published(final) else [path for path in walk(final) if is_published(path)]
+    for other in (*above, *below):
+        raise DamagedRecordError(f"a record with the name {address.name!r}: {other} is a cell of this store")
 
 
 def _is_plain(part: str) -> bool:

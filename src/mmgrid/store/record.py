@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationEr
 
 from mmgrid.store.address import Address
 from mmgrid.store.errors import DamagedRecordError
+from mmgrid.store.names import RECORD_FILE
 
-RECORD_FILE = "record.json"
 _PACKAGES = ("mmgrid", "torch", "transformers", "numpy", "polars")
 
 

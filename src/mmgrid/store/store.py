@@ -25,7 +25,7 @@ from mmgrid.store.lock import Lock, try_lock
 from mmgrid.store.logs import remove_log
 from mmgrid.store.making import Make, made
 from mmgrid.store.places import is_published, listed, lock_of, walk
-from mmgrid.store.receiving import Fetch, check_receivable, received
+from mmgrid.store.receiving import Fetch, check_place, check_receivable, received
 from mmgrid.store.record import RECORD_FILE, Record
 from mmgrid.store.work import check_held, losing, open_work, put_aside, strip
 
@@ -208,6 +208,7 @@ class Store:
             Exception: as `build`, and any error of `fetch`; the next call goes on with what has arrived.
         """
         address = check_receivable(record)
+        check_place(self.root, self.folder(address), address)
         return self._once(address, lambda work, _: received(work, address, record, fetch))
 
     def _once(self, address: Address, fill: Fill) -> Record | None:

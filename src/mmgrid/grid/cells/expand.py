@@ -12,6 +12,7 @@ from mmgrid.grid.cells.sources import Digest, Sources
 from mmgrid.grid.cells.study_cells import study_cells
 from mmgrid.grid.file.load import Grid, GridError
 from mmgrid.grid.file.merges import CrossDomainMerges
+from mmgrid.grid.file.names import alike_but_for_case
 
 
 def expand(grid: Grid, digest: Digest, *, bare: bool = False) -> list[Cell]:
@@ -28,6 +29,8 @@ def expand(grid: Grid, digest: Digest, *, bare: bool = False) -> list[Cell]:
         if count > 1:  # results could not be distinguished
             where = "studies" if name.startswith("study/") else "merges"
             raise GridError(f"{grid.file}: {where}: {count} different cells are called {name}; remove one entry")
+    if (problem := alike_but_for_case({cell.name for cell in cells})) is not None:
+        raise GridError(f"{grid.file}: {problem}")
     return cells
 
 

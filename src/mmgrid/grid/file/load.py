@@ -1,7 +1,6 @@
 """Reads a grid file: TOML, environment variables, values from the command line, and clear errors."""
 
 import difflib
-import os
 import re
 import tomllib
 import types
@@ -13,8 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from mmgrid.files.addresses import address_in
 from mmgrid.grid.file.merges import place_of
 from mmgrid.grid.file.spec import GridSpec
+from mmgrid.grid.file.values import expanded
 from mmgrid.grid.file.variants import Variant
 from mmgrid.paradigms import PARADIGMS
 from mmgrid.studies.registry import STUDIES
@@ -22,7 +23,6 @@ from mmgrid.studies.registry import STUDIES
 _NAME = r"""(?:"[^"]+"|'[^']+'|[^.\[\]"']+)"""
 KEY = re.compile(rf"{_NAME}(?:\.{_NAME}|\[[^\]]*\])*")  # of --set
 PART_OF_KEY = re.compile(rf"\[([^\]]*)\]|({_NAME})")  # an index, or a name that may be quoted
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class GridError(ValueError):
@@ -53,6 +53,7 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
         GridError: the file cannot be read, or a value is wrong; the message has one line for each mistake.
     """
     file = Path(file).expanduser()
+    _check_is_file(file)
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -63,7 +64,10 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
         raise GridError(f"{file}: is not valid TOML: {error}") from None
     for key, value in settings.items() if isinstance(settings, Mapping) else map(_parsed, settings):
         _set(tree, key, value)
-    tree = _expand(tree, file, ())
+    try:
+        tree = expanded(tree)
+    except ValueError as error:
+        raise GridError(f"{file}: {error}") from None
     try:
         spec = GridSpec.model_validate(tree)
         for paradigm in spec.paradigms:
@@ -74,6 +78,18 @@ def load_grid(file: str | Path, settings: Mapping[str, Any] | Iterable[str] = ()
     except ValidationError as error:
         raise GridError("\n".join(_explain(error, file, tree))) from None
     return Grid(spec, file.resolve())
+
+
+def _check_is_file(file: Path) -> None:
+    if (address := address_in(file)) is not None:
+        raise GridError(f"{address}: is an address; fetch the grid file, and name the file here")
+    if str(file) == "-" and not file.exists():
+        raise GridError("-: standard input is no grid file; write the grid into a file, and name it here")
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise GridError(
+            f"{file}: is a pipe or a device; the store and the paths in a grid are beside its file, so write the grid "
+            "into a file, and name it here"
+        )
 
 
 # Values for paradigms that start from the backbone: what others lack.
@@ -152,27 +168,6 @@ def _name_in(place: dict[str, Any] | list[Any], part: re.Match[str], key: str) -
         raise GridError(f"--set {key}: {above} is a table, not a list; write one of its keys in place of [{number}]")
     has = f"it has {len(place)}, the first is {above}[0]" if place else "it has none"
     raise GridError(f"--set {key}: {number} is no number of an entry of {above}; {has}")
-
-
-def _expand(value: Any, file: Path, place: tuple[str, ...]) -> Any:
-    """`value` with each ${NAME} in a string replaced by that environment variable."""
-    if isinstance(value, dict):
-        return {key: _expand(inner, file, (*place, key)) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_expand(inner, file, (*place, str(i))) for i, inner in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if not found:
-            raise GridError(
-                f"{file}: {'.'.join(place)}: the environment variable {match[1]} is not set; "
-                f"set it, or write a path instead"
-            )
-        return found
-
-    return VARIABLE.sub(variable, value)
 
 
 # Where pydantic inserts the chosen variant of a union into a location: behind these places. It is no key of the file.

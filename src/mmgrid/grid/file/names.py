@@ -1,12 +1,15 @@
 """Names that a grid file gives: each names a folder of the store."""
 
 import difflib
-from collections.abc import Collection, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from mmgrid.files import safe_segment
+from mmgrid.store.names import check_not_kept
 
 
 def folder_name(name: str) -> str:
@@ -15,6 +18,12 @@ def folder_name(name: str) -> str:
     Raises:
         ValueError: it cannot; the message has one that can.
     """
+    check_not_kept(name)
+    if unicodedata.normalize("NFC", name) == safe_segment(name) != name:
+        raise ValueError(
+            f"{name!r} cannot name a folder of the store: its accents are signs of their own (Unicode's form NFD), "
+            f"which looks the same; write {safe_segment(name)!r} in the form NFC"
+        )
     if safe_segment(name) != name:
         raise ValueError(f"{name!r} cannot name a folder of the store; rename it to {safe_segment(name)!r}")
     return name
@@ -34,3 +43,25 @@ def instead(names: Sequence[str], known: Collection[str]) -> str:
 
 
 FolderName = Annotated[str, AfterValidator(folder_name)]
+
+
+def alike_but_for_case(names: Iterable[str]) -> str | None:
+    """The problem with two cells whose folders are one where upper and lower case are the same, as on a Mac; None if there
+    are none.
+    """
+    seen: dict[tuple[str, ...], str] = {}
+    for name in sorted(names):
+        folded: tuple[str, ...] = ()
+        for part in name.split("/"):
+            folded = (*folded, _folded(part))
+            if (other := seen.setdefault(folded, part)) != part:
+                return (
+                    f"{other} and {part}, in the names of cells, differ only in upper and lower case, which many disks do "
+                    "not tell apart (macOS, Windows): rename one"
+                )
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _folded(part: str) -> str:
+    return "".join(sign if len(sign.casefold()) > 1 else sign.casefold() for sign in part)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmgrid.files.addresses import address_in
 from mmgrid.store import is_store
 
 FOLDER = "runs"
@@ -31,6 +32,11 @@ class StorePlace:
     def check_exists(self) -> None:
         """Raises FileNotFoundError if there is no store: for commands that only look at one."""
         if not self.root.exists():
+            if (address := address_in(self.root)) is not None:
+                raise FileNotFoundError(
+                    f"{address}: is an address, and a store is a folder; `mmgrid store pull FOLDER {address}` fetches its "
+                    "cells into one"
+                )
             others = f" (nor {', '.join(map(str, self.looked[1:]))})" if self.looked[1:] else ""
             raise FileNotFoundError(
                 f"{self.root}: no such store{others}; `mmgrid run GRID` creates one, --store names another"

@@ -10,6 +10,7 @@ into two folders, and never mix their files; the first record says which of them
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from mmgrid.store.remote.place import Place
 FORMAT = 1
 FORMAT_FILE = "remote.json"
 _DIGITS = 16
+_BELOW = re.compile(rf"{re.escape(RECORD_FILE)}|[0-9a-f]{{{_DIGITS}}}")
 _LARGEST_RECORD_BYTES = 64 << 20
 
 
@@ -88,12 +90,13 @@ def _check_format(place: Place) -> None:
 def _cell_of(path: str) -> str | None:
     """The folder of the cell that a file belongs to; None if it belongs to none."""
     parts = path.split("/")
-    for depth, part in enumerate(parts[1:-1], start=1):
-        if names_version(part):
-            try:
-                return Address.of("/".join(parts[:depth]), part).folder
-            except ValueError:
-                return None
+    depths = [depth for depth, part in enumerate(parts[:-1]) if depth and names_version(part)]
+    # A part of a cell's name may look like a version; that of a version is followed by its record or its files.
+    for depth in sorted(depths, key=lambda depth: not _BELOW.fullmatch(parts[depth + 1])):
+        try:
+            return Address.of("/".join(parts[:depth]), parts[depth]).folder
+        except ValueError:
+            return None
     return None
 
 
