@@ -102,7 +102,7 @@ def test_a_grid_file_for_ones_own_data(tmp_path: Path, monkeypatch: pytest.Monke
     assert "checkpoint" in mmgrid("plan", file, "--store", tmp_path / "runs").out
     assert "exists already" in mmgrid("init", file, "--data", tmp_path / "shop.csv").err
     assert "expected ROLE=NAME" in mmgrid("init", "--force", file, "--data", tmp_path, "--column", "uid").err
-    assert "--column: names columns of --data" in mmgrid("init", tmp_path / "x.toml", "--column", "user=uid").err
+    assert "--column: describes the files of --data" in mmgrid("init", tmp_path / "x.toml", "--column", "user=uid").err
 
 
 def test_files_of_another_tool_are_prepared_by_their_own_names(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_capital_letters_in_the_names_of_files(tmp_path):
         ("r.parquet.gzip", b"PAR1\x15\x00", r"let its name end with \.parquet"),
         ("r.csv.zip", b"PK\x03\x04", r"is in zip \(or Excel\) format; unpack"),
         ("r.csv.bz2", b"BZh91AY&SY", "is in bzip2 format; unpack it"),
+        ("r.tar.gz", b"\x1f\x8b", "is an archive of files; unpack it"),
         ("r.avro", b"Obj\x01", "is in Avro format; write it as"),
         ("r.rtf", b"user_id\n", "unknown format; its name should end with"),
     ],
@@ -276,3 +277,19 @@ def test_what_is_found_of_public_data_sets(movielens, tmp_path):
     assert found.read("reviews").items["title"].to_list() == ["10", "20"]
     (shop / "business.json").write_text(json.dumps({"business_id": "10", "name": "Ten"}) + "\n")
     assert dict(look(shop).named) == {"user": "user_id", "item": "business_id", "time": "date", "title": "name"}
+
+
+def test_what_the_caller_says_of_times_and_encoding(tmp_path):
+    log = "Käufer;Ware;Tag\nu;10;08.08.2022 23:06\n"
+    (tmp_path / "clicks.csv").write_bytes(log.encode("cp1252"))
+    (tmp_path / "goods.csv").write_bytes("Ware;Name\n10;Grün\n".encode("cp1252"))
+    given = {"user": "Käufer", "item": "Ware", "time": "Tag"}
+    found = look(tmp_path, given, TableOptions(time_unit="%d.%m.%Y %H:%M", encoding="cp1252"))
+    raw = found.read("clicks")
+    assert raw.interactions.rows() == [("u", "10", T * 1000 - 40_000)]
+    assert raw.items["title"].to_list() == ["Grün"]
+    with pytest.raises(DataError, match="08.08.2022 23:06.*any other form is declared"):
+        look(tmp_path, given, TableOptions(encoding="cp1252")).read("clicks")
+    pl.DataFrame({"user_id": ["u"], "item_id": ["10"], "timestamp": [T]}).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="encoding: format 'parquet' does not take it"):
+        look(tmp_path / "log.parquet", {}, TableOptions(encoding="cp1252"))

@@ -53,11 +53,15 @@ class Found:
         return READERS[self.format].read(self.root, domain, self.options)
 
 
-def look(path: Path, given: Mapping[str, str] | None = None) -> Found:
+_NOTHING = TableOptions()
+
+
+def look(path: Path, given: Mapping[str, str] | None = None, said: TableOptions = _NOTHING) -> Found:
     """Guess what a file, or a folder of files, holds.
 
     Args:
         given: role (a field of `Columns`) → column, where the caller knows better.
+        said: the unit of time and the encoding, if the caller knows them.
 
     Raises DataError if the files are of no known format, or a column that is needed cannot be told.
     """
@@ -68,10 +72,13 @@ def look(path: Path, given: Mapping[str, str] | None = None) -> Found:
     unknown = [role for role in given if role not in Columns.model_fields]
     if unknown:
         raise DataError(f"column {unknown[0]}: unknown; known are {', '.join(Columns.model_fields)}")
-    name, root, domains, pattern = _of_file(path) if path.is_file() else _of_folder(path, given)
+    name, root, domains, pattern = _of_file(path) if path.is_file() else _of_folder(path, given, said.encoding)
+    for key in ("time_unit", "encoding"):
+        if getattr(said, key) is not None and key not in READERS[name].takes:
+            raise DataError(f"{path}: {key}: format {name!r} does not take it; leave it out")
     if name in ("amazon2023", "movielens"):
-        return Found(name, root, domains, TableOptions(), {}, has_texts=True)
-    found = _described(name, root, domains, pattern, given)
+        return Found(name, root, domains, said, {}, has_texts=True)
+    found = _described(name, root, domains, pattern, given, said)
     return found if path.is_file() else replace(found, left_out=_unusable(path))
 
 
@@ -103,7 +110,9 @@ def _suffix(path: Path) -> str:
     return parts[-2] if parts[-1].lower() in ("gz", "zst") else parts[-1]
 
 
-def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[str, ...], str | None]:
+def _of_folder(
+    path: Path, given: Mapping[str, str], encoding: str | None
+) -> tuple[str, Path, tuple[str, ...], str | None]:
     """As `_of_file`, for a folder: one domain, or a folder of domains."""
     metas = [*sorted(path.glob("meta_*.jsonl*")), *sorted(path.glob("raw/meta_categories/meta_*"))]
     reviews = [meta.name.removeprefix("meta_").partition(".jsonl")[0] for meta in metas]
@@ -123,7 +132,8 @@ def _of_folder(path: Path, given: Mapping[str, str]) -> tuple[str, Path, tuple[s
             return name, path.parent, (path.name,), None
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     found = {
-        name: [domain for domain in _named(entries, name) if _is_log(name, path, domain, given)] for name in _TABLES
+        name: [domain for domain in _named(entries, name) if _is_log(name, path, domain, given, encoding)]
+        for name in _TABLES
     }
     best = max(_TABLES, key=lambda name: len(found[name]))
     if found[best]:
@@ -144,13 +154,13 @@ def _named(entries: list[Path], name: str) -> list[str]:
     return sorted({entry.name.split(".")[0] for entry in of_format})
 
 
-def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str]) -> bool:
+def _is_log(name: str, root: Path, domain: str, given: Mapping[str, str], encoding: str | None) -> bool:
     """Whether a domain of this name exists, and its first file has columns for user and item."""
     try:
         if file_stem(domain) != domain:  # as `_unusable` judges
             return False
         files = READERS[name].sources(root, domain)
-        columns = tables.column_names(files[0])
+        columns = tables.column_names(files[0], tuple(given.values()), encoding)
     except ValueError:
         return False
     return all(guess_column(columns, role) or given.get(role) in columns for role in ("user", "item"))
@@ -198,27 +208,33 @@ def _of_dataset(folder: Path) -> tuple[str, Path, tuple[str, ...], str | None]:
     )
 
 
-def _described(name: str, root: Path, domains: tuple[str, ...], pattern: str | None, given: Mapping[str, str]) -> Found:
+def _described(
+    name: str, root: Path, domains: tuple[str, ...], pattern: str | None, given: Mapping[str, str], said: TableOptions
+) -> Found:
     """The columns of tables, and the domains, if a column names them."""
     reader = READERS[name]
     assert isinstance(reader, Layout)
     logs, items = reader.files(root, domains[0], TableOptions(interactions=pattern))
-    present = tables.column_names(logs[0])
+    own = tuple(given[role] for role in _ROLES if role in given)
+    present = tables.column_names(logs[0], own, said.encoding)
     roles = {role: given.get(role) or guess_column(present, role) for role in (*_ROLES, "domain")}
-    roles["time"] = roles["time"] or _time_by_value(logs[0], [name for name in present if name not in roles.values()])
+    roles["time"] = roles["time"] or _time_by_value(
+        logs[0], [name for name in present if name not in roles.values()], said
+    )
     for role in _ROLES:
         if roles[role] is None:
             raise DataError(
                 f"{logs[0]}: cannot tell which column is the {role}; it has {named(present)}: name it by "
                 f"--column {role}=NAME"
             )
-    goods = None if items else _table_of_items(root, logs, str(roles["item"]))
-    texts = tables.column_names((items or [goods or logs[0]])[0])
+    goods = None if items else _table_of_items(root, logs, str(roles["item"]), said.encoding)
+    of_texts = own if not (items or goods) else tuple(given[role] for role in ("id", "title") if role in given)
+    texts = tables.column_names((items or [goods or logs[0]])[0], of_texts, said.encoding)
     roles |= {role: given.get(role) or guess_column(texts, role) for role in ("title", "description")}
     if texts != present and roles["item"] not in texts:
         roles["id"] = given.get("id") or guess_column(texts, "id")
     if len(domains) == 1 and roles["domain"] is not None:
-        values = _values(logs, roles["domain"])
+        values = _values(logs, roles["domain"], said.encoding)
         if 1 < len(values) <= _MOST_DOMAINS or "domain" in given:
             place = domains[0] if name == "datasets" else logs[0].relative_to(root).as_posix()
             domains, pattern = tuple(values), pattern or place
@@ -229,22 +245,26 @@ def _described(name: str, root: Path, domains: tuple[str, ...], pattern: str | N
     known = {role: column for role, column in roles.items() if column is not None}
     unusual: dict[str, object] = {role: column for role, column in known.items() if column != _USUAL.get(role)}
     options = TableOptions(
-        columns=Columns.model_validate(unusual), interactions=pattern, items=goods.name if goods else None
+        columns=Columns.model_validate(unusual),
+        interactions=pattern,
+        items=goods.name if goods else None,
+        time_unit=said.time_unit,
+        encoding=said.encoding,
     )
     return Found(name, root, domains, options, known, reader.has_texts(root, domains[0], options))
 
 
-def _pieces(path: Path, columns: list[str]) -> Iterator[Piece]:
+def _pieces(path: Path, columns: list[str], encoding: str | None) -> Iterator[Piece]:
     if tables.file_format(path) == "jsonl":
         return json_lines.read_fields(path, columns, optional=columns)
-    return tables.read(path, columns)
+    return tables.read(path, columns, encoding)
 
 
-def _time_by_value(path: Path, columns: list[str]) -> str | None:
+def _time_by_value(path: Path, columns: list[str], said: TableOptions) -> str | None:
     """The first column whose first values are times; ids and counts would lie near 1970."""
-    for piece in _pieces(path, columns) if columns else ():
+    for piece in _pieces(path, columns, said.encoding) if columns else ():
         for column in columns:
-            times = Times(column)
+            times = Times(column, said.time_unit)
             try:
                 times.add(replace(piece, frame=piece.frame.head(100)))
                 times.milliseconds()
@@ -255,11 +275,11 @@ def _time_by_value(path: Path, columns: list[str]) -> str | None:
     return None
 
 
-def _table_of_items(root: Path, logs: list[Path], item: str) -> Path | None:
+def _table_of_items(root: Path, logs: list[Path], item: str, encoding: str | None) -> Path | None:
     """A table beside those of interactions that has items and titles, and no users."""
     for path in sorted(root.iterdir()):
         try:
-            columns = tables.column_names(path) if path.is_file() and path not in logs else []
+            columns = tables.column_names(path, (), encoding) if path.is_file() and path not in logs else []
         except DataError:
             continue
         is_item = item in columns or guess_column(columns, "id")
@@ -268,11 +288,11 @@ def _table_of_items(root: Path, logs: list[Path], item: str) -> Path | None:
     return None
 
 
-def _values(logs: list[Path], column: str) -> list[str]:
+def _values(logs: list[Path], column: str, encoding: str | None) -> list[str]:
     """The values of a column as names of domains, most frequent first; if there are too many, only some."""
     counts: dict[str, int] = {}
     for path in logs:
-        for piece in _pieces(path, [column]):
+        for piece in _pieces(path, [column], encoding):
             for value, count in piece.frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows():
                 name = domain_name(value)
                 if name is not None:

@@ -56,6 +56,8 @@ def file_format(path: Path) -> str:
     other = no_file(path)
     if other:
         raise DataError(f"{path}: {other}")
+    if path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.zst")):
+        raise DataError(f"{path}: is an archive of files; unpack it")
     if path.is_file():
         refuse_impostor(path)
     known = [suffix for suffixes in _OF_KIND.values() for suffix in suffixes]

@@ -114,11 +114,8 @@ def _data(found: Found, plan: Plan, file: Path) -> list[tuple[str, Any, str]]:
     columns = options.columns.model_dump(exclude_none=True)
     if columns:
         lines.append(("columns", {key: _plain(value) for key, value in columns.items()}, "(?)"))
-    lines += [
-        (key, value, "")
-        for key, value in (("interactions", options.interactions), ("items", options.items))
-        if value is not None
-    ]
+    keys = ("interactions", "items", "time_unit", "encoding")
+    lines += [(key, getattr(options, key), "") for key in keys if getattr(options, key) is not None]
     lines.append(("min_interactions", plan.min_interactions, "of a user and of an item"))
     if max(plan.users) > _MOST_USERS:
         lines.append(
