@@ -72,3 +72,15 @@ def tiny_llamas(folder: Path, names: str = "ab") -> Path:
 def loaded(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder."""
     return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def with_settings(folder: Path, **settings: object) -> Path:
+    """Writes other settings into a model's config; returns its folder."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    return folder
+
+
+def linear(*models: Path, **more: object) -> dict[str, object]:
+    """The recipe of a linear merge of these folders. more: its other keys."""
+    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}

@@ -1,25 +1,14 @@
 """Files that are no files of a model: pointers, error pages, empty, packed and cut ones."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from kits.tiny_llama import tiny_llama
+from kits.tiny_llama import linear, tiny_llama, with_settings
 from mmgrid.merging import MergeError, merge
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
-
-
-def _set(folder: Path, **settings: object) -> Path:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
-    return folder
-
-
-def _linear(*models: Path, **more: object) -> dict[str, object]:
-    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}
 
 
 IMPOSTORS: dict[str | bytes, str] = {
@@ -54,7 +43,7 @@ def test_files_that_are_something_else_are_named(content: str | bytes, tmp_path:
         before = (a / file).read_bytes() if (a / file).exists() else None
         (a / file).write_bytes(content.encode() if isinstance(content, str) else content)
         with pytest.raises(MergeError, match=rf"a/{file}: .*{IMPOSTORS[content]}"):
-            merge(_linear(a, b), tmp_path / "out")
+            merge(linear(a, b), tmp_path / "out")
         (a / file).unlink() if before is None else (a / file).write_bytes(before)
         assert not (tmp_path / "out").exists()
 
@@ -65,10 +54,10 @@ def test_the_files_of_every_model_are_looked_at(file: str, tmp_path: Path) -> No
     a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
     (b / file).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(MergeError, match=rf"b/{file}: is a pointer of Git LFS"):
-        merge(_linear(a, b), tmp_path / "out")
+        merge(linear(a, b), tmp_path / "out")
     (b / file).write_text("[]")
     with pytest.raises(MergeError, match=rf"b/{file}: is not a JSON object"):
-        merge(_linear(a, b), tmp_path / "out")
+        merge(linear(a, b), tmp_path / "out")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors.index.json", "adapter_config.json", "mmgrid.json", "recipe.yml"])
@@ -78,7 +67,7 @@ def test_other_files_are_looked_at_when_they_cannot_be_read(file: str, tmp_path:
         (a / "model.safetensors").unlink()
     (a / file).write_text("<!doctype html>")
     with pytest.raises(MergeError, match=rf"{file}: is a web page"):
-        merge(a / file if file == "recipe.yml" else _linear(a), tmp_path / "out")
+        merge(a / file if file == "recipe.yml" else linear(a), tmp_path / "out")
 
 
 def test_a_cut_tokenizer_and_pickled_weights_are_named(tmp_path: Path) -> None:
@@ -86,10 +75,10 @@ def test_a_cut_tokenizer_and_pickled_weights_are_named(tmp_path: Path) -> None:
     whole = (a / "tokenizer.json").read_text()
     (a / "tokenizer.json").write_text(whole[: len(whole) // 2])
     with pytest.raises(MergeError, match=r"tokenizer\.json: is not JSON .* perhaps cut; download the file again"):
-        merge(_linear(a), tmp_path / "out")
+        merge(linear(a), tmp_path / "out")
     torch.save({"x": torch.ones(2)}, a / "model.safetensors")
     with pytest.raises(MergeError, match=r"a/model\.safetensors: is pickled by PyTorch"):
-        merge(_linear(a), tmp_path / "out")
+        merge(linear(a), tmp_path / "out")
 
 
 def test_folders_without_a_model_say_where_one_is(tmp_path: Path) -> None:
@@ -97,11 +86,11 @@ def test_folders_without_a_model_say_where_one_is(tmp_path: Path) -> None:
     (tmp_path / "run" / "math").mkdir()
     (tmp_path / "run" / "math" / "adapter_config.json").write_text("{}")
     with pytest.raises(MergeError, match=r"contains no safetensors\. Name a folder in it: checkpoint-500, math"):
-        merge(_linear(tmp_path / "run"), tmp_path / "out")
+        merge(linear(tmp_path / "run"), tmp_path / "out")
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "model.Q4.gguf").write_bytes(b"GGUF")
     with pytest.raises(MergeError, match=r"contains no safetensors \(model\.Q4\.gguf is a GGUF file"):
-        merge(_linear(tmp_path / "packed"), tmp_path / "out")
+        merge(linear(tmp_path / "packed"), tmp_path / "out")
 
 
 def test_one_part_of_a_model_is_no_model(tmp_path: Path) -> None:
@@ -110,9 +99,9 @@ def test_one_part_of_a_model_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(
         MergeError, match=r"holds model-00001-of-00002\.safetensors, .* no model\.safetensors\.index\.json"
     ):
-        merge(_linear(model), tmp_path / "out")
+        merge(linear(model), tmp_path / "out")
     (model / "model-00001-of-00002.safetensors").rename(model / "model-00001-of-00001.safetensors")
-    merge(_linear(model), tmp_path / "out")
+    merge(linear(model), tmp_path / "out")
 
 
 def test_modules_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -121,13 +110,13 @@ def test_modules_that_are_not_there_are_named(tmp_path: Path) -> None:
         '[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize", "type": "sentence_transformers.Normalize"}]'
     )
     note = f"1_Pooling: named by {model}/modules.json, but not there, or without weights; copy what is needed to the result"
-    assert merge(_linear(model), tmp_path / "out").notes == (note,)
+    assert merge(linear(model), tmp_path / "out").notes == (note,)
     (model / "1_Pooling").mkdir()
-    assert merge(_linear(model), tmp_path / "whole").notes == ()
+    assert merge(linear(model), tmp_path / "whole").notes == ()
     (model / "modules.json").write_text('[{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]')
     (model / "2_Dense").mkdir()
     (model / "2_Dense" / "config.json").write_text("{}")
-    assert merge(_linear(model), tmp_path / "out2").notes == (note.replace("1_Pooling", "2_Dense"),)
+    assert merge(linear(model), tmp_path / "out2").notes == (note.replace("1_Pooling", "2_Dense"),)
 
 
 def test_what_a_model_needs_beside_its_weights_is_copied(tmp_path: Path) -> None:
@@ -141,13 +130,13 @@ def test_what_a_model_needs_beside_its_weights_is_copied(tmp_path: Path) -> None
         (model / name).parent.mkdir()
         (model / name).write_text("{}")
     (model / "modeling_own.py").write_text("")
-    report = merge(_linear(model), tmp_path / "merges" / "out")
+    report = merge(linear(model), tmp_path / "merges" / "out")
     assert [path.name for path in (tmp_path / "merges").iterdir()] == ["out"]
     (tmp_path / "merges" / "out").rename(tmp_path / "out")
     assert all((tmp_path / "out" / name).is_file() for name in below)
     (note,) = report.notes
     assert note.startswith(f"2_Dense: its weights are not merged; the result has those of {model}: they cannot be read")
     assert not (tmp_path / "out" / "modeling_own.py").exists()
-    _set(model, auto_map={"AutoModel": "modeling_own.Own"})
-    merge(_linear(model), tmp_path / "own")
+    with_settings(model, auto_map={"AutoModel": "modeling_own.Own"})
+    merge(linear(model), tmp_path / "own")
     assert (tmp_path / "own" / "modeling_own.py").exists()

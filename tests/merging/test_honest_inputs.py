@@ -7,22 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kits.tiny_llama import HIDDEN, INNER, loaded, tiny_llama
+from kits.tiny_llama import HIDDEN, INNER, linear, loaded, tiny_llama, with_settings
 from mmgrid.merging import MergeError, MergeRecipe, merge
 from mmgrid.merging.models.settings import in_one_form
 from mmgrid.merging.verify import verify
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
-
-
-def _set(folder: Path, **settings: object) -> Path:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
-    return folder
-
-
-def _linear(*models: Path, **more: object) -> dict[str, object]:
-    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}
 
 
 @pytest.mark.parametrize(
@@ -73,12 +63,12 @@ def test_settings_that_change_numbers_stop_the_merge(settings: dict[str, object]
     common |= {"layer_types": ["full_attention"], "output_multiplier": 0.5, "num_kv_shared_layers": 0}
     common |= {"expert_selection_fn": "softmax", "use_post_norm": False, "vision_feature_layer": -2}
     common |= {"rope_local_base_freq": 10000.0, "language_config": {"hidden_activation": "silu"}}
-    a, b = (_set(tiny_llama(tmp_path / name, seed, layers=1), **common) for seed, name in enumerate("ab"))
-    _set(b, **settings)
+    a, b = (with_settings(tiny_llama(tmp_path / name, seed, layers=1), **common) for seed, name in enumerate("ab"))
+    with_settings(b, **settings)
     with pytest.raises(MergeError, match="--allow-config-mismatch") as raised:
-        merge(_linear(a, b), tmp_path / "out")
+        merge(linear(a, b), tmp_path / "out")
     assert said in str(raised.value)
-    report = merge(_linear(a, b, allow_config_mismatch=True), tmp_path / "out")
+    report = merge(linear(a, b, allow_config_mismatch=True), tmp_path / "out")
     assert any(said in note for note in report.notes)
     record = json.loads((tmp_path / "out" / "mmgrid.json").read_text())
     assert record["report"]["notes"] == list(report.notes)
@@ -87,12 +77,14 @@ def test_settings_that_change_numbers_stop_the_merge(settings: dict[str, object]
 
 def test_other_differences_of_configs_are_noted_or_do_not_matter(tmp_path: Path) -> None:
     a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
-    _set(b, transformers_version="5.1", use_cache=False, attention_dropout=0.1, rope_theta=10000.0, _name_or_path="x")
-    _set(b, rope_scaling=None, head_dim=HIDDEN // 2, architectures=["LlamaModel"])
-    assert merge(_linear(a, b), tmp_path / "same").notes == ()
-    _set(b, eos_token_id=[2, 3], max_position_embeddings=99)
-    _set(a, eos_token_id=2)
-    assert merge(_linear(a, b), tmp_path / "noted").notes == (
+    with_settings(
+        b, transformers_version="5.1", use_cache=False, attention_dropout=0.1, rope_theta=10000.0, _name_or_path="x"
+    )
+    with_settings(b, rope_scaling=None, head_dim=HIDDEN // 2, architectures=["LlamaModel"])
+    assert merge(linear(a, b), tmp_path / "same").notes == ()
+    with_settings(b, eos_token_id=[2, 3], max_position_embeddings=99)
+    with_settings(a, eos_token_id=2)
+    assert merge(linear(a, b), tmp_path / "noted").notes == (
         "config.json: eos_token_id: a has 2, b [2, 3]",
         "config.json: max_position_embeddings: a has nothing, b 99",
     )
@@ -151,23 +143,21 @@ SAME = {
 @pytest.mark.parametrize("case", SAME)
 def test_one_model_saved_by_older_and_newer_versions_is_one(case: str, tmp_path: Path) -> None:
     for name, seed, settings in (("a", 0, SAME[case][0]), ("b", 1, SAME[case][1])):
-        _set(tiny_llama(tmp_path / name, seed, layers=1), **settings)
-    assert merge(_linear(tmp_path / "a", tmp_path / "b"), tmp_path / "out").notes == ()
+        with_settings(tiny_llama(tmp_path / name, seed, layers=1), **settings)
+    assert merge(linear(tmp_path / "a", tmp_path / "b"), tmp_path / "out").notes == ()
 
 
 def test_labels_of_classifiers_are_compared(tmp_path: Path) -> None:
     a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate("ab"))
     for model, labels in ((a, ("no", "yes")), (b, ("yes", "no"))):
-        _set(model, id2label=dict(enumerate(labels)))
-    assert merge(_linear(a, b), tmp_path / "language-models").notes == ()
+        with_settings(model, id2label=dict(enumerate(labels)))
+    assert merge(linear(a, b), tmp_path / "language-models").notes == ()
     for model in (a, b):
-        _set(model, architectures=["LlamaForSequenceClassification"])
+        with_settings(model, architectures=["LlamaForSequenceClassification"])
     with pytest.raises(MergeError, match=r"id2label: a has \[0 = no, 1 = yes\], b \[0 = yes, 1 = no\]"):
-        merge(_linear(a, b), tmp_path / "out")
-    _set(b, id2label={"0": "LABEL_0", "1": "LABEL_1"})
-    assert merge(_linear(a, b), tmp_path / "out").notes == (
-        "config.json: id2label: a has [0 = no, 1 = yes], b nothing",
-    )
+        merge(linear(a, b), tmp_path / "out")
+    with_settings(b, id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert merge(linear(a, b), tmp_path / "out").notes == ("config.json: id2label: a has [0 = no, 1 = yes], b nothing",)
 
 
 def test_rotary_settings_of_all_versions_have_one_form() -> None:
@@ -180,7 +170,7 @@ def test_errors_name_what_the_user_wrote(tmp_path: Path) -> None:
     """A source without a name has a digest for a name; no error shows it."""
     a, b = (tiny_llama(tmp_path / name, seed, layers=1 + seed) for seed, name in enumerate(("shop-a", "shop-b")))
     with pytest.raises(MergeError, match=r"source 'shop-a' lacks model\.layers\.1\."):
-        merge(_linear(a, b), tmp_path / "out")
+        merge(linear(a, b), tmp_path / "out")
     twice = [{"path": str(a)}, {"path": str(a)}]
     with pytest.raises(MergeError, match=rf"{a} and {a} have the same weights; if this is intended, give each a name"):
         merge({"method": "linear", "sources": twice}, tmp_path / "out")
@@ -190,10 +180,10 @@ def test_sources_without_a_name_are_called_like_their_folders(tmp_path: Path) ->
     """In rules, in options and as the companions, though digests are their names."""
     a, b = (tiny_llama(tmp_path / name, seed, layers=1) for seed, name in enumerate(("shop-a", "shop-b")))
     rules = [{"tensors": "*mlp*", "weights": {"shop-a": 3}}]
-    merge(_linear(a, b, rules=rules, companions="shop-b"), tmp_path / "out")
+    merge(linear(a, b, rules=rules, companions="shop-b"), tmp_path / "out")
     torch.testing.assert_close(loaded(tmp_path / "out")[DOWN], (3 * loaded(a)[DOWN] + loaded(b)[DOWN]) / 4)
     given = {"method": "dare", "base": str(a), "options": {"drop": {"shop-b": 0}}}
-    merge({**_linear(b), **given}, tmp_path / "own")
+    merge({**linear(b), **given}, tmp_path / "own")
     torch.testing.assert_close(loaded(tmp_path / "own")[DOWN], loaded(b)[DOWN])
     save_file(loaded(a) | {DOWN: torch.zeros(HIDDEN, INNER)}, a / "model.safetensors", {"format": "pt"})
     assert verify(tmp_path / "out").changed == {"shop-a": ("model.safetensors",)}

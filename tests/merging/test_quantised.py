@@ -7,21 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kits.tiny_llama import HIDDEN, INNER, loaded, tiny_llama
+from kits.tiny_llama import HIDDEN, INNER, linear, loaded, tiny_llama, with_settings
 from mmgrid.merging import MergeError, merge, merge_state_dicts
 from mmgrid.merging.verify import verify
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
-
-
-def _set(folder: Path, **settings: object) -> Path:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
-    return folder
-
-
-def _linear(*models: Path, **more: object) -> dict[str, object]:
-    return {"method": "linear", "sources": [{"path": str(model)} for model in models], **more}
 
 
 def _quantised(folder: Path, seed: int, scales: str, block: tuple[int, int]) -> dict[str, torch.Tensor]:
@@ -40,14 +30,14 @@ def _quantised(folder: Path, seed: int, scales: str, block: tuple[int, int]) -> 
     stored = tensors | {DOWN: codes, name: factor, DOWN.replace("weight", "input_scale"): torch.tensor(1.0)}
     save_file(stored, folder / "model.safetensors", {"format": "pt"})
     quantised = {"quant_method": "fp8", "weight_block_size": list(block)}
-    _set(folder, quantization_config=quantised, torch_dtype="bfloat16")
+    with_settings(folder, quantization_config=quantised, torch_dtype="bfloat16")
     return tensors | {DOWN: codes.float() * spread}
 
 
 @pytest.mark.parametrize("scales", ["block", "row", "tensor"])
 def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> None:
     means = [_quantised(tmp_path / name, seed, scales, (5, 7)) for seed, name in enumerate("ab")]
-    report = merge(_linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
+    report = merge(linear(tmp_path / "a", tmp_path / "b", dtype="float32"), tmp_path / "out")
     assert report.notes[0] == "a: is quantised; its codes are multiplied by their scales"
     assert {
         name.removeprefix(DOWN.removesuffix("weight")): why.partition(" ")[0] for name, why in report.dropped.items()
@@ -60,7 +50,7 @@ def test_codes_are_multiplied_by_their_scales(scales: str, tmp_path: Path) -> No
     assert merged.keys() == loaded(tiny_llama(tmp_path / "plain", 0, layers=1)).keys()
     assert "quantization_config" not in json.loads((tmp_path / "out" / "config.json").read_text())
     assert verify(tmp_path / "out").equal
-    merge(_linear(tmp_path / "a", tmp_path / "plain"), tmp_path / "mixed")
+    merge(linear(tmp_path / "a", tmp_path / "plain"), tmp_path / "mixed")
     torch.testing.assert_close(
         loaded(tmp_path / "mixed")[DOWN], (means[0][DOWN] + loaded(tmp_path / "plain")[DOWN]) / 2
     )
@@ -129,9 +119,9 @@ def test_other_quantised_models_are_refused_by_name(format_: str, tmp_path: Path
     stem = DOWN.removesuffix(".weight")
     tensors |= {f"{stem}.{part}": torch.ones(4, 4).to(dtype) for part, dtype in parts.items()}
     save_file(tensors, model / "model.safetensors", {"format": "pt"})
-    _set(model, **settings)
+    with_settings(model, **settings)
     with pytest.raises(MergeError, match=rf"model: is quantised \({called}.*dequantise it first"):
-        merge(_linear(model), tmp_path / "out")
+        merge(linear(model), tmp_path / "out")
 
 
 # Scales of codes [2, 10, 12], or of codes [10, 12].
@@ -158,8 +148,8 @@ def test_scales_along_any_axes_are_multiplied_out(case: str, type_: str, tmp_pat
     stored = {"experts.weight": codes, f"experts.{name}": scales}
     save_file(loaded(model) | stored, model / "model.safetensors", {"format": "pt"})
     groups = {"config_groups": {"group_0": {"weights": {"block_structure": [3, 7]}}}}
-    _set(model, quantization_config={"quant_method": "compressed-tensors", **groups}, torch_dtype="float32")
-    merge(_linear(model), tmp_path / "out")
+    with_settings(model, quantization_config={"quant_method": "compressed-tensors", **groups}, torch_dtype="float32")
+    merge(linear(model), tmp_path / "out")
     wide = scales.reshape(of_scales + (1,) * (len(shape) - len(of_scales)))
     for axis, (length, count) in enumerate(zip(shape, wide.shape, strict=True)):
         of_blocks = {4: 3, 2: 7} if axis >= len(shape) - 2 else {}
@@ -172,7 +162,7 @@ def test_groups_of_columns_that_the_config_does_not_name_divide_them_evenly(tmp_
     model = tiny_llama(tmp_path / "model", 0, layers=1)
     codes, scales = torch.ones(4, 12).to(torch.float8_e4m3fn), torch.arange(1.0, 13).reshape(4, 3)
     save_file({"a.weight": codes, "a.weight_scale": scales}, model / "model.safetensors", {"format": "pt"})
-    merge(_linear(model, dtype="float32"), tmp_path / "out")
+    merge(linear(model, dtype="float32"), tmp_path / "out")
     assert torch.equal(loaded(tmp_path / "out")["a.weight"], scales.repeat_interleave(4, 1))
 
 
@@ -190,29 +180,29 @@ def test_integers_that_are_no_weights_are_kept(tmp_path: Path) -> None:
         "attn.bias": torch.ones(1, 1, 2, 2),
     }
     save_file(loaded(model) | codes, model / "model.safetensors", {"format": "pt"})
-    assert set(merge(_linear(model), tmp_path / "out").kept) == {"item_codes"}
+    assert set(merge(linear(model), tmp_path / "out").kept) == {"item_codes"}
 
 
 def test_what_a_config_says_of_quantisation_is_left_out_with_it(tmp_path: Path) -> None:
     model = tiny_llama(tmp_path / "model", 0, layers=1)
-    _set(model, quantization={"bits": 4}, text_config={"quantization_config": {"quant_method": "fp8"}, "x": 1})
-    merge(_linear(model), tmp_path / "out")
+    with_settings(model, quantization={"bits": 4}, text_config={"quantization_config": {"quant_method": "fp8"}, "x": 1})
+    merge(linear(model), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "quantization" not in config
     assert config["text_config"] == {"x": 1}
     (model / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
-    merge(_linear(model), tmp_path / "beside")
+    merge(linear(model), tmp_path / "beside")
     assert not (tmp_path / "beside" / "hf_quant_config.json").exists()
     online = {"quant_method": "bitnet", "quantization_mode": "online"}  # of activations; the weights are full numbers
-    _set(model, quantization_config=online)
-    merge(_linear(model), tmp_path / "online")
+    with_settings(model, quantization_config=online)
+    merge(linear(model), tmp_path / "online")
     assert json.loads((tmp_path / "online" / "config.json").read_text())["quantization_config"] == online
 
 
 def test_scales_that_do_not_fit_are_named(tmp_path: Path) -> None:
     _quantised(tmp_path / "a", 0, "block", (5, 7))
-    _set(tmp_path / "a", quantization_config={"quant_method": "fp8", "weight_block_size": [3, 7]})
+    with_settings(tmp_path / "a", quantization_config={"quant_method": "fp8", "weight_block_size": [3, 7]})
     with pytest.raises(
         MergeError, match=r"down_proj.weight_scale_inv is \[4, 4\], which does not fit .* blocks of 3 × 7"
     ):
-        merge(_linear(tmp_path / "a"), tmp_path / "out")
+        merge(linear(tmp_path / "a"), tmp_path / "out")
