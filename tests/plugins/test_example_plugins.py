@@ -85,6 +85,8 @@ def built(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, 
         "run": ("run", "grid.toml", "--jobs", "1"),
         "results": ("results", "grid.toml", "--json"),
         "study": ("results", "grid.toml", "--study", "phase_merge", "--json"),
+        "study as text": ("results", "grid.toml", "--study", "phase_merge"),
+        "another metric": ("results", "grid.toml", "--study", "phase_merge", "--metric", "mrr"),
         "report": ("report", "grid.toml", "--out", "report.html"),
         "methods": ("methods", "--json"),
         "method": ("methods", "magmax"),
@@ -160,6 +162,11 @@ def test_the_study_answers_for_both_paradigms(built: tuple[Place, dict[str, Answ
     assert {row["paradigm"] for row in tables["merges"]} == {"transitions", "sasrec"}
     assert {row["verdict"] for row in tables["findings"]} <= {"reproduced", "not reproduced", "undecided"}
     assert len(tables["findings"]) == len(tables["merges"]) == 4  # of two paradigms and two metrics
+
+
+def test_a_study_shows_the_metrics_that_it_has(built: tuple[Place, dict[str, Answer]]) -> None:
+    assert "no rows" not in built[1]["study as text"].out
+    assert "phase_merge: merges: no rows of mrr; it has ndcg@10, recall@10" in built[1]["another metric"].out
 
 
 def test_the_report_shows_the_study(built: tuple[Place, dict[str, Answer]]) -> None:

@@ -67,6 +67,19 @@ def test_a_study_without_rows_has_no_figure(study, name):
     assert plot_figure(plot, "data", data, listing_orders(), figure_id="figure-x") is None
 
 
+def test_a_line_of_one_place_is_seen():
+    """Such as what sets of two domains keep, where a grid merges pairs only."""
+    plot = Plot(
+        "p", "t", "line", Axis("x", "x"), Axis("y", "y"), Axis("domain", "domain"), caption="", low="low", high="high"
+    )
+    rows = {"domain": ["a", "b", "b"], "x": [2, 2, 3], "y": [1.0, 2.0, 3.0], "low": [0.0] * 3, "high": [4.0] * 3}
+    for last, seen in ((slice(1, None), False), (slice(None), True)):
+        frame = pl.DataFrame(rows)[last]
+        marks = [layer["mark"] for layer in plot_figure(plot, "data", frame, {}, figure_id="f").spec["layer"]]
+        assert any(mark["type"] == "line" and mark["point"] is True for mark in marks) is seen
+        assert any(mark["type"] == "rule" for mark in marks) is seen
+
+
 def test_paradigms_are_listed_in_their_order_and_the_newest_phase_first():
     found = drawing("vectors", "cosines", paradigms=("semb", "text"))
     options = {control.name: [value for value, _ in control.options] for control in found.controls}

@@ -22,7 +22,7 @@ def results(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10.",
+            help="recall@K or ndcg@K with K 5, 10 or 20, or mrr; may be repeated. Default: recall@10 and ndcg@10; of a study ndcg@20.",
         ),
     ] = None,
     study: Annotated[
@@ -54,7 +54,7 @@ def results(
     session = Session.open(grid, store, settings, must_exist=True)
     session.check_built("evaluation" if study is None else None)
     if study is not None:
-        _study(session, study, group, metric or STUDY_METRICS, as_json)
+        _study(session, study, group, metric, as_json)
         return
     if merges:
         if unknown := [name for name in metric or () if name not in MERGE_METRICS]:
@@ -99,8 +99,11 @@ def _print_scores(session: Any, table: Any, group: str, metrics: Sequence[str]) 
     draw.print_table(title, ("domain", "paradigm", "model", *metrics, "users"), rows, left=3)
 
 
-def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json: bool) -> None:
-    """Print a study's tables: whole as JSON, else the rows of the chosen group and metrics."""
+def _study(session: Any, name: str, group: str, metrics: Sequence[str] | None, as_json: bool) -> None:
+    """Print a study's tables: whole as JSON, else the rows of the chosen group and metrics.
+
+    Without a choice these are the metrics of the paper's studies, of a table without them all that it has.
+    """
     from mmgrid.cli import draw
     from mmgrid.cli.study_views import print_study_table
     from mmgrid.studies.registry import STUDIES
@@ -113,7 +116,12 @@ def _study(session: Any, name: str, group: str, metrics: Sequence[str], as_json:
         draw.print_json({table: frame.to_dicts() for table, frame in tables.items()})
         return
     for table, frame in tables.items():
-        shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *metrics)]
+        has = frame["metric"].unique(maintain_order=True).to_list() if "metric" in frame.columns else []
+        wanted = metrics or [metric for metric in has if metric in STUDY_METRICS] or has
+        shown = [row for row in frame.to_dicts() if row.get("metric") in (None, *wanted)]
+        if has and not shown:
+            draw.say((f"{name}: {table}", "bold"), f": no rows of {', '.join(wanted)}; it has {', '.join(has)}")
+            continue
         shown = [row for row in shown if row.get("group", group) == group or table == "best"]
         print_study_table(f"{name}: {table}", frame, shown)
 

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from mmgrid.reporting.figures.drawing import Drawing, datum, field, titled
-from mmgrid.reporting.figures.plot_data import SIGNIFICANT, cross_columns, rule_bounds, rule_column
+from mmgrid.reporting.figures.plot_data import SIGNIFICANT, choices, cross_columns, rule_bounds, rule_column
 
 _MUTED = "#87919c"
 _PERCENT_LIMITS = (6, 10, 20, 30, 40, 60, 80, 100)
@@ -23,20 +23,32 @@ def _line(drawing: Drawing) -> list[alt.Chart]:
     plot = drawing.plot
     base = drawing.base().encode(color=drawing.colour())
     x, y = drawing.axis(alt.X, plot.x), drawing.axis(alt.Y, plot.y)
+    alone = _places_of_a_line(drawing) == 1
     line = (
         base.mark_line(strokeWidth=2, aria=False)
         if plot.points
-        else base.mark_line(strokeWidth=1.8, point="transparent")
+        else base.mark_line(strokeWidth=1.8, point=True if alone else "transparent")
     )
     found = [line.encode(x=x, y=y)]
     if plot.low and plot.high:
         low = alt.Y(**drawing.channel(plot.low)).title(titled(plot.y))
         band = base.mark_area(opacity=0.13, stroke=None, aria=False).transform_filter(f"isValid({datum(plot.low)})")
         found.insert(0, band.encode(x=x, y=low, y2=alt.Y2(field=field(plot.high))))
+        if alone:
+            bar = base.mark_rule(strokeWidth=2, opacity=0.55, aria=False)
+            found.insert(1, bar.encode(x=x, y=low, y2=alt.Y2(field=field(plot.high))))
     if plot.points:
         measured = base.mark_point(filled=True, size=22, opacity=0.6).transform_filter(f"isValid({datum(plot.points)})")
         found.append(measured.encode(x=x, y=alt.Y(**drawing.channel(plot.points)).title(titled(plot.y))))
     return [*found, *_rules(drawing, base, y)]
+
+
+def _places_of_a_line(drawing: Drawing) -> int:
+    """Of the line with the fewest: a line of one place is only seen by its point and the bar of its interval."""
+    plot, frame = drawing.plot, drawing.frame
+    own = {*choices(plot, frame), plot.colour.column, *([plot.panel] if plot.panel else [])}
+    lines = frame.drop_nulls([plot.x.column, plot.y.column]).partition_by(*sorted(own))
+    return min((line[plot.x.column].n_unique() for line in lines), default=0)
 
 
 def _rules(drawing: Drawing, base: alt.Chart, y: alt.Y) -> list[alt.Chart]:

@@ -91,7 +91,11 @@ GLOSSARY = (
         "a test user with an interaction in the phase before; the others are non-active",
         ("non-active users", "active users"),
     ),
-    Term("gap", "the time between two interactions of a user", ("interaction time gap", "mean gap")),
+    Term(
+        "gap",
+        "the age of an item when a user interacts with it: the time since the item's first interaction",
+        ("interaction time gap", "mean gap"),
+    ),
     Term("held-out item", "the item that a test user really took next, and that a model has to rank"),
     Term(
         "Recall@k, NDCG@k",
