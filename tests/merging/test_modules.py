@@ -60,6 +60,7 @@ def test_modules_are_merged_as_tensors_of_their_model(tmp_path: Path) -> None:
     settings = json.loads((out / "config.json").read_text())
     assert settings["torch_dtype"] == "bfloat16"  # of the model itself
     assert (out / "1_Pooling" / "config.json").is_file()
+    assert "dtype: bfloat16" in (out / "mergekit_config.yml").read_text()
 
     record = json.loads((out / "mmgrid.json").read_text())
     assert all(set(source["files"]) == {"model.safetensors", str(WEIGHTS)} for source in record["sources"].values())

@@ -17,6 +17,7 @@ from mmgrid.merging.models.model_writer import ModelWriter, can_resume
 from mmgrid.merging.models.modules import module_of
 from mmgrid.merging.models.quantisation import CODES
 from mmgrid.merging.models.settings import TIED
+from mmgrid.merging.models.tensors import TensorInfo
 from mmgrid.merging.models.token_tensors import embeddings_in
 from mmgrid.merging.models.weight_files import WEIGHTS_FILE
 from mmgrid.merging.output.added_tokens import write_tokenizer
@@ -94,7 +95,7 @@ class Output:
     def _write_companions(self) -> None:
         """Config, tokenizer, chat template, and the files of token blocks."""
         prepared, plan = self.common.prepared, self.common.prepared.plan
-        types = {info.dtype for name, info in plan.merged.items() if module_of(name, prepared.modules) is None}
+        types = {info.dtype for info in self._own_tensors().values()}
         copy_companions(
             prepared.companions,
             self.folder,
@@ -113,6 +114,11 @@ class Output:
         if self.recipe.chat_template is not None:
             write_chat_template(self.folder, chat_template(self.recipe.chat_template))
         copy_block_files(prepared.block_files, self.folder)
+
+    def _own_tensors(self) -> dict[str, TensorInfo]:
+        """The merged tensors without those of modules."""
+        prepared = self.common.prepared
+        return {name: info for name, info in prepared.plan.merged.items() if module_of(name, prepared.modules) is None}
 
     def _write_record(self, counts: KeptCounts) -> None:
         prepared = self.common.prepared
@@ -134,7 +140,8 @@ class Output:
         methods = tuple(self.variant.of(applied) for applied in prepared.program.methods)
         with contextlib.suppress(NoCounterpartError):
             program = replace(prepared.program, methods=methods)
-            text = mergekit_config(relative_to(self.recipe, self.place), program, prepared.plan, prepared.vocabulary)
+            plan = replace(prepared.plan, merged=self._own_tensors())  # mergekit merges no modules
+            text = mergekit_config(relative_to(self.recipe, self.place), program, plan, prepared.vocabulary)
             (self.folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     def _card_facts(self, counts: KeptCounts) -> CardFacts:
