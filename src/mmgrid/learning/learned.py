@@ -77,7 +77,7 @@ def learn(
         return _measured(learner, start, domains, settings, progress)
     start = _checked(start)
     opened = [OpenDomain.open(name, domain, settings.seed) for name, domain in sorted(domains.items())]
-    with prepare_merge(start, workers=workers or default_workers(), digests=False) as prepared:
+    with prepare_merge(start, workers=workers or default_workers(), digests=False, with_modules=False) as prepared:
         read = summands(prepared.program, prepared.plan, workers=workers or default_workers())
         mixture = Mixture(read, settings.per, device_of(opened[0].model))
     loss = MergedLoss(mixture, opened, settings)
@@ -95,7 +95,7 @@ def _measured(
 ) -> Learned:
     """The statistics of each source, and the recipe of the method that takes them; its files are named when written."""
     plain = recipe.model_copy(update={"method": "linear", "options": {}, "base": None, "base_onto": None, "rules": ()})
-    with prepare_merge(plain, workers=1, digests=False) as prepared:
+    with prepare_merge(plain, workers=1, digests=False, with_modules=False) as prepared:
         tensors = {name: _shapes(source) for name, source in prepared.program.sources.items()}
         merged = list(prepared.plan.merged)
     statistics, users = {}, {}

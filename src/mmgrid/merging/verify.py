@@ -19,7 +19,7 @@ from mmgrid.merging.engine.run import Variant, run
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
 from mmgrid.merging.models.digests import differs, kinds_in, short_name
-from mmgrid.merging.models.modules import with_modules
+from mmgrid.merging.models.modules import in_one
 from mmgrid.merging.models.sources import Source, found
 from mmgrid.merging.models.tensors import TensorFolder
 from mmgrid.merging.models.weight_files import WEIGHTS_FILE
@@ -181,7 +181,7 @@ def _number(stored: np.ndarray, dtype: str) -> float:
 def _result(folder: Path, prepared: PreparedMerge) -> Source:
     """The tensors of a result, with those of its merged modules as far as they are there."""
     own = TensorFolder(folder)
-    return with_modules(own, folder, [name for name in prepared.modules if (folder / name / WEIGHTS_FILE).is_file()])
+    return in_one(own, folder, [name for name in prepared.modules if (folder / name / WEIGHTS_FILE).is_file()])
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def module_of(tensor: str, modules: Sequence[str]) -> str | None:
     return folder if separator and folder in modules else None
 
 
-def with_modules(model: Source, folder: Path, modules: Sequence[str]) -> Source:
+def in_one(model: Source, folder: Path, modules: Sequence[str]) -> Source:
     """A model with the tensors of its modules in `folder`; the model itself if there are none."""
     if not modules:
         return model

@@ -13,7 +13,7 @@ from mmgrid.files import name_of, short_name_of
 from mmgrid.merging.errors import MergeError, listing
 from mmgrid.merging.models.adapter_model import model_under
 from mmgrid.merging.models.file_kinds import check_companion
-from mmgrid.merging.models.modules import common_modules, with_modules
+from mmgrid.merging.models.modules import common_modules, in_one
 from mmgrid.merging.models.other_names import with_names_of_first
 from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.settings import CONFIG_FILE
@@ -54,8 +54,11 @@ class OpenModels:
 
 
 @contextlib.contextmanager
-def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
+def open_models(recipe: MergeRecipe, *, with_modules: bool = True) -> Iterator[OpenModels]:
     """Open the sources and bases of a recipe.
+
+    Args:
+        with_modules: whether to show the tensors of the modules of sentence-transformers, where all models have them.
 
     Raises:
         MergeError: a model cannot be read, or the models cannot be brought to one form.
@@ -78,9 +81,9 @@ def open_models(recipe: MergeRecipe) -> Iterator[OpenModels]:
         opened, form = one_form(opened, called, apart=apart, group_of=recipe.rule_of)
         opened, words, more = _of_one_vocabulary(recipe, opened, called)
         folders = {called[key]: opened[key].companions for key in _base_first(recipe, opened)}
-        modules, of_modules = _modules(recipe, folders, opened[first].companions)
+        modules, of_modules = _modules(recipe, folders, opened[first].companions) if with_modules else ([], [])
         if modules:
-            views = {key: with_modules(model, model.companions, modules) for key, model in opened.items()}
+            views = {key: in_one(model, model.companions, modules) for key, model in opened.items()}
             opened = {key: stack.enter_context(view) for key, view in views.items()}
         said = (*notes, *renamed, *more, *form.notes, *of_modules)
         yield OpenModels(opened, called, form, words, tuple(modules), {**form.dropped, **dropped}, said)

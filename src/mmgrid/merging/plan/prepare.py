@@ -110,12 +110,13 @@ class PreparedMerge:
 
 @contextlib.contextmanager
 def prepare_merge(
-    recipe: MergeRecipe, *, workers: int, digests: bool | Collection[str] = True
+    recipe: MergeRecipe, *, workers: int, digests: bool | Collection[str] = True, with_modules: bool = True
 ) -> Iterator[PreparedMerge]:
     """Open the sources of a recipe and check everything that can be checked before a tensor is read.
 
     Args:
         digests: whether to compute digests of the sources; or the kinds to choose from, as for `Hashing`.
+        with_modules: whether to merge the modules of sentence-transformers, too.
 
     Raises:
         MergeError: recipe and sources do not fit.
@@ -123,7 +124,7 @@ def prepare_merge(
     _check_methods(recipe)
     recipe = on_this_machine(recipe)
     with contextlib.ExitStack() as stack:
-        ready = stack.enter_context(open_models(recipe))
+        ready = stack.enter_context(open_models(recipe, with_modules=with_modules))
         opened, called = ready.models, ready.called
         recipe = named(recipe, opened, called, workers, by_content=bool(digests))
         stack.enter_context(names_for_people(recipe, called))
