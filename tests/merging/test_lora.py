@@ -275,6 +275,16 @@ def test_what_is_wrong_with_the_model_under_an_adapter_is_said_of_it(base: Path,
         open_source(adapter)
 
 
+def test_factors_are_not_merged_as_a_model(base: Path, tmp_path: Path) -> None:
+    adapter = _adapter(tmp_path / "adapter", base)
+    words = rf"adapter.*: holds factors of LoRA .*{Q}\.lora_A and lora_B.*, with its adapter_config\.json"
+    with pytest.raises(MergeError, match=words):
+        open_source(adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(MergeError, match=words):
+        merge({"method": "linear", "sources": [{"path": str(adapter)}]}, tmp_path / "out")
+
+
 def test_mismatched_adapters_are_refused(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter", base)
     file = adapter / "adapter_model.safetensors"

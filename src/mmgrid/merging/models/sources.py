@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.adapter_model import model_under
+from mmgrid.merging.models.adapter_names import FACTOR
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.models.hub import found
@@ -36,5 +38,26 @@ def open_source(path: Path, onto: Path | None = None, base: Path | None = None) 
 
         return open_member(path)
     if not is_adapter(path):
-        return open_model(path)
+        model = open_model(path)
+        try:
+            _check_no_factors(model)
+        except MergeError:
+            model.close()
+            raise
+        return model
     return LoraFolder(path, model_under(path, onto, base))
+
+
+def _check_no_factors(model: Source) -> None:
+    """Check that what is opened as a model holds no factors of LoRA: averages of A and of B are no average of B A.
+
+    Raises:
+        MergeError: it does.
+    """
+    found = {(match["module"], match["kind"]) for name in model if (match := FACTOR.match(name))}
+    whole = [module for module, kind in sorted(found) if kind == "lora_A" and (module, "lora_B") in found]
+    if whole:
+        raise MergeError(
+            f"{model.path}: holds factors of LoRA ({whole[0]}.lora_A and lora_B), which mean nothing one by one. Name the "
+            f"adapter's folder, with its {ADAPTER_CONFIG} and without a model.safetensors"
+        )
