@@ -293,3 +293,13 @@ def test_what_the_caller_says_of_times_and_encoding(tmp_path):
     pl.DataFrame({"user_id": ["u"], "item_id": ["10"], "timestamp": [T]}).write_parquet(tmp_path / "log.parquet")
     with pytest.raises(DataError, match="encoding: format 'parquet' does not take it"):
         look(tmp_path / "log.parquet", {}, TableOptions(encoding="cp1252"))
+
+
+@pytest.mark.parametrize("above", ["# exported\n", "Report;;\nCreated 2022-08-08;;\n"])
+def test_what_stands_above_the_names_is_to_be_removed(tmp_path, above):
+    rows = f"user_id;item_id;timestamp\nu;10;{T}\n"
+    (tmp_path / "r.csv").write_text(above + rows)
+    (tmp_path / "i.csv").write_text("item_id,title\n10,Ten\n")
+    line = above.count("\n") + 1
+    with pytest.raises(DataError, match=rf"r\.csv: its columns are named in line {line}, and not in the first; remove"):
+        _read(tmp_path, "r.csv", "i.csv")

@@ -31,6 +31,7 @@ _SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
 _SAID_BYTES = 16
 _ATOMIC = (".inter", ".item", ".user")
 _AT_ONCE = 1 << 20
+_LOOKED_AT = 30  # lines
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,19 @@ def after_header(block: Block, found: Header) -> Block:
     for _ in range(number):
         place = data.find(b"\n", place) + 1 or len(data)
     return Block(block.first_line + number, data[place:])
+
+
+def names_below(path: Path, wanted: Sequence[str], encoding: str | None) -> int | None:
+    """The line, of the first ones after the first, that has all wanted names: some tools write a report's title above it."""
+    lines = _start(path, encoding).split("\n")[:_LOOKED_AT]
+    return next(
+        (
+            number
+            for number, line in enumerate(lines[1:], 2)
+            if any(set(wanted) <= set(_names(line, separator)) for separator in SEPARATORS)
+        ),
+        None,
+    )
 
 
 def _start(path: Path, encoding: str | None) -> str:

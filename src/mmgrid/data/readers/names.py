@@ -12,7 +12,7 @@ from mmgrid.data.errors import DataError, named
 from mmgrid.data.raw import require_columns
 from mmgrid.data.readers import tables
 from mmgrid.data.readers.guessing import guess_column
-from mmgrid.data.readers.headers import NUMBER
+from mmgrid.data.readers.headers import NUMBER, names_below
 from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.piece import Piece
 from mmgrid.files import safe_segment
@@ -120,6 +120,10 @@ def domain_name(value: str) -> str | None:
 def _require(path: Path, present: list[str], wanted: dict[str, str | None], options: TableOptions) -> None:
     names = {role: name for role, name in wanted.items() if name is not None}
     missing = [(role.partition(".")[0], name) for role, name in names.items() if name not in present]
+    if missing and tables.file_format(path) == "delimited":
+        line = names_below(path, list(names.values()), options.encoding)
+        if line is not None:
+            raise DataError(f"{path}: its columns are named in line {line}, and not in the first; remove what is above")
     if missing and options.columns == type(options.columns)():
         try:
             require_columns(present, list(names.values()), path)
