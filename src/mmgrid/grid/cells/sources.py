@@ -13,6 +13,7 @@ from mmgrid.grid.file.joint import JointTraining
 from mmgrid.grid.file.load import Grid, GridError
 from mmgrid.grid.file.spec import OF_EMBEDDING_MODELS, GridSpec, PretrainedBackbone, TinyBackbone
 from mmgrid.paradigms import PARADIGMS, Need
+from mmgrid.store.record import RECORD_FILE
 
 Digest = Callable[[Path], str]
 ABSENT = "absent"  # in place of the digests of a domain's files, which can only be planned then
@@ -189,10 +190,28 @@ class Sources:
     def _pretrained(self, spec: PretrainedBackbone) -> dict[str, Any]:
         folder = self.grid.path(spec.path)
         if folder.is_dir():
-            return {"kind": "pretrained", "files": {path.name: self.digest(path) for path in model_files(folder)}}
+            files = {path.name: self.digest(path) for path in model_files(folder)}
+            return {"kind": "pretrained", "files": files} | self._elsewhere(folder)
         if Path(spec.path).is_absolute() or spec.path.startswith((".", "~")):
             raise GridError(f"{self.grid.file}: backbone.path: no folder {folder}")
         return {"kind": "pretrained", "hub": spec.path, "revision": spec.revision}
+
+    def _elsewhere(self, folder: Path) -> dict[str, Any]:
+        """What determines a model's weights and does not lie in its folder: the model under an adapter, a family."""
+        from mmgrid.merging.models.adapter_model import folder_under
+        from mmgrid.merging.models.family.place import FAMILY_FILE, family_of
+        from mmgrid.merging.models.sources import is_adapter
+
+        if is_adapter(folder):
+            below = folder_under(folder)  # a name on the Hub is in the adapter's own files
+            if below is None:
+                return {}
+            files = [path for path in model_files(below) if path.name != RECORD_FILE]
+            return {"below": {path.name: self.digest(path) for path in files}}
+        place = family_of(folder)
+        if place is None or place.family == folder:
+            return {}
+        return {"family": self.digest(place.family / FAMILY_FILE)}  # it has the digests of all that belongs to it
 
     def _embedding_model(self, path: str) -> dict[str, Any]:
         folder = self.grid.path(path)

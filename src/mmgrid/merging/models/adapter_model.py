@@ -20,14 +20,13 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
     """
     if onto is not None:
         return onto
-    config = adapter_settings(adapter)
-    named = config.get("base_model_name_or_path")
-    for path in (adapter / named, Path(named)) if named else ():
-        with suppress(OSError, ValueError):  # a text that can be no path
-            if path.is_dir():
-                return path.absolute()
+    here = folder_under(adapter)
+    if here is not None:
+        return here
     if base is not None:
         return base
+    config = adapter_settings(adapter)
+    named = config.get("base_model_name_or_path")
     text = (
         f"{adapter}: is a LoRA adapter of {named!r}, which is not a folder on this machine; name its model "
         f"(onto: FOLDER next to its path in the recipe, or a base)"
@@ -39,6 +38,16 @@ def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:
         return downloaded(HubName(name.repo, name.revision or config.get("revision")))
     except HubError as error:
         raise MergeError(f"{text}. On the Hub: {error}") from error
+
+
+def folder_under(adapter: Path) -> Path | None:
+    """The folder that an adapter's configuration names as its model; None if there is none of this name here."""
+    named = adapter_settings(adapter).get("base_model_name_or_path")
+    for path in (adapter / named, Path(named)) if named else ():
+        with suppress(OSError, ValueError):  # a text that can be no path
+            if path.is_dir():
+                return path.absolute()
+    return None
 
 
 def named_from(adapter: Path, copy: Path) -> str | None:
