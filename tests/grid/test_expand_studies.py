@@ -209,7 +209,7 @@ REFUSED = {
     "a domain twice": (_study('kind = "temporal"', 'domains = ["garden", "garden"]'), r"garden is named twice"),
     "no base": (
         _study('kind = "vectors"', 'paradigms = ["sasrec"]'),
-        r"studies\[0\] \(vectors\): sasrec has no base Θ⁽⁰⁾",
+        r"studies\[0\] \(vectors\): sasrec has no base Θ⁽⁰⁾; it starts from no backbone, so leave it out of `paradigms`",
     ),
     "downwards": (
         _study('kind = "temporal"', "scales = { from = 1.0, to = 0.0, step = 0.1 }"),
@@ -223,6 +223,18 @@ REFUSED = {
     "not finite": (_study('kind = "temporal"', "scales = { from = nan, to = 1.0, step = 0.1 }"), r"scales.from"),
     "a kind": (_study('kind = "tempral"'), r"studies\[0\]"),
 }
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (('kind = "temporal"', 'groups = ["all", "all"]'), r"studies\[0\]\.groups: all is named twice"),
+        (('kind = "temporal_parts"', 'per = ["tower", "tower"]'), r"studies\[0\]\.per: tower is named twice"),
+    ],
+)
+def test_what_a_study_is_asked_for_is_named_once(lines: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=message):
+        _grid(tmp_path, _study(*lines))
 
 
 @pytest.mark.parametrize("case", REFUSED)

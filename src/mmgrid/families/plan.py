@@ -1,6 +1,6 @@
 """Decides how each tensor of a domain is written: as the recipe says, where the tensor has what that needs.
 
-- A tensor that equals its reference bit for bit takes no bytes, whatever the recipe says.
+- A tensor that equals its reference bit for bit takes no bytes, unless the recipe gives it the part `own`.
 - A tensor that the reference lacks, or has in another shape, is stored as it is.
 - Whole numbers, and float64, are stored as they are, or exactly.
 - A head that equals the embeddings beside it is their twin.

@@ -1,13 +1,14 @@
 """Fig. 5, eq. 9 and 10: the best λ between and beyond the checkpoints of t1 and t2, for each group of users."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mmgrid.evaluation import bootstrap_interval, paired_difference
+from mmgrid.frozen import each_once
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, StudyGrid
 from mmgrid.studies.plot import Axis, Plot
@@ -202,7 +203,9 @@ class TemporalSpec(SweepSpec):
     """Fig. 5: Θ(t1) + λ (Θ(t2) − Θ(t1))."""
 
     kind: Literal["temporal"]
-    groups: tuple[Group, ...] = Field(default=("all", "active", "non_active"), min_length=1)
+    groups: Annotated[tuple[Group, ...], AfterValidator(each_once)] = Field(
+        default=("all", "active", "non_active"), min_length=1
+    )
 
 
 class Temporal(SweepStudy):

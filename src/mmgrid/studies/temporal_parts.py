@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mmgrid.evaluation import paired_difference
+from mmgrid.frozen import each_once
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import Context, Part, PartScales, Study, StudyGrid
 from mmgrid.studies.model_parts import parts_of
@@ -218,7 +219,7 @@ class TemporalPartsSpec(SweepSpec):
     """A λ for each tower, third of the layers, or group of users."""
 
     kind: Literal["temporal_parts"]
-    per: tuple[Per, ...] = Field(
+    per: Annotated[tuple[Per, ...], AfterValidator(each_once)] = Field(
         default=("tower", "third", "group"), min_length=1, description="what gets a λ of its own"
     )
 

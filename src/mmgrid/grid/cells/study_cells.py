@@ -68,7 +68,10 @@ class PlannedStudyGrid:
 
     def base(self) -> Cell:
         if self.paradigm not in self._chains.bases:
-            raise self.wrong(f"{self.paradigm} has no base Θ⁽⁰⁾; it needs [backbone] and [paradigms.{self.paradigm}]")
+            remedy = f"it needs [backbone] and [paradigms.{self.paradigm}]"
+            if not PARADIGMS[self.paradigm].from_backbone:
+                remedy = "it starts from no backbone, so leave it out of `paradigms`"
+            raise self.wrong(f"{self.paradigm} has no base Θ⁽⁰⁾; {remedy}")
         return self._chains.bases[self.paradigm]
 
     def checkpoint(self, domain: str, phase: str) -> Cell:
