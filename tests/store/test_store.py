@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mmgrid.files import DiskFull, work_folder
+from mmgrid.grid.standing.consistency import foreign_files
 from mmgrid.store import (
     STEP_FOLDER,
     Address,
@@ -336,3 +337,25 @@ def test_only_leftovers_are_discarded(store: Store, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="not a leftover"):
             store.discard(path)
     assert store.has(BOOKS)
+
+
+def test_a_store_in_a_store_keeps_its_cells(store: Store) -> None:
+    inner = Store(store.root / "corpus" / "inner")
+    address = Address("corpus", ("x",), "ab" * 32)
+    assert inner.build(address, {}, {}, lambda work: {}) is not None
+    (inner.root / "corpus" / "x" / "cdcdcdcd").mkdir()  # a leftover there
+    assert store.damaged() == []
+    assert store.leftovers() == []
+    assert foreign_files(store) == [inner.root]
+    assert inner.has(address)
+
+
+def test_a_record_of_a_newer_version_is_told_apart(store: Store) -> None:
+    address = Address("corpus", ("x",), "ab" * 32)
+    assert store.build(address, {}, {}, lambda work: {}) is not None
+    file = store.folder(address) / "record.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | {"later": 1}))
+    with pytest.raises(
+        DamagedRecordError, match="holds later, which this version of mmgrid does not know; a newer one"
+    ):
+        store.has(address)

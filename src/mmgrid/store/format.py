@@ -8,10 +8,10 @@ from mmgrid.files.addresses import address_in
 from mmgrid.files.folder import is_partial
 from mmgrid.files.foreign import MALFORMED
 from mmgrid.store.errors import StoreError
+from mmgrid.store.names import STORE_FILE
 from mmgrid.store.places import listed
 
 FORMAT = 1
-STORE_FILE = "store.json"
 
 
 def is_store(folder: Path) -> bool:

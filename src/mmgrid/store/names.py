@@ -7,6 +7,7 @@ from pathlib import Path
 from mmgrid.files.folder import WORK_SUFFIX, is_gone
 from mmgrid.store.lock import LOCK_SUFFIX, is_debris
 
+STORE_FILE = "store.json"
 RECORD_FILE = "record.json"
 FAILURE_FILE = "failed.json"
 ASIDE_INFIX = ".damaged-"
@@ -26,6 +27,6 @@ def check_not_kept(part: str) -> None:
         ValueError: it is one.
     """
     path = Path(part)
-    is_file = part in (RECORD_FILE, FAILURE_FILE)
+    is_file = part in (STORE_FILE, RECORD_FILE, FAILURE_FILE)
     if is_file or part.endswith((WORK_SUFFIX, LOCK_SUFFIX)) or is_gone(path) or is_aside(path) or is_debris(path):
         raise ValueError(f"{part!r}: a store keeps such names for itself; choose another one")

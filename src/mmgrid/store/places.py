@@ -11,7 +11,7 @@ from pathlib import Path
 from mmgrid.files.folder import WORK_SUFFIX, is_gone
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import LOCK_SUFFIX
-from mmgrid.store.names import ASIDE_INFIX, RECORD_FILE, is_aside
+from mmgrid.store.names import ASIDE_INFIX, RECORD_FILE, STORE_FILE, is_aside
 
 LOGS_FOLDER = "logs"
 DIGESTS_FILE = "digests.json"  # of the cache of digests of raw data
@@ -43,7 +43,7 @@ def lock_of(final: Path) -> Path:
 
 def walk(root: Path) -> Iterator[Path]:
     """Everything in the store at `root`, sorted, except its logs and the contents of cells, work folders, and folders that
-    were removed or set aside."""
+    were removed or set aside, and other stores that lie in it, whose cells are not its own."""
     for entry in _entries(root):
         if entry.name not in (LOGS_FOLDER, SEARCHES_FOLDER):  # no kind of cell has these names
             yield from _walk(entry)
@@ -55,8 +55,10 @@ def _walk(entry: os.DirEntry[str]) -> Iterator[Path]:
     if entry.is_dir(follow_symlinks=False) and not (
         path.name.endswith(WORK_SUFFIX) or is_published(path) or is_gone(path) or is_aside(path)
     ):
-        for below in _entries(path):
-            yield from _walk(below)
+        inside = _entries(path)
+        if not any(below.name == STORE_FILE for below in inside):
+            for below in inside:
+                yield from _walk(below)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -10,7 +10,6 @@ from mmgrid.files import inside, write_json
 from mmgrid.files.folder import is_gone, is_partial
 from mmgrid.store.address import Address
 from mmgrid.store.errors import DamagedRecordError
-from mmgrid.store.format import STORE_FILE
 from mmgrid.store.integrity import DamagedFilesError, Inspector
 from mmgrid.store.names import RECORD_FILE
 from mmgrid.store.places import DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER, delete, is_published, walk
@@ -19,7 +18,7 @@ from mmgrid.store.work import BUILDING_FILE, STEP_FOLDER
 
 RECEIVED_FOLDER = "received"
 
-_NO_KINDS = {STORE_FILE, DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER}
+_NO_KINDS = {DIGESTS_FILE, LOGS_FOLDER, SEARCHES_FOLDER}
 
 Fetch = Callable[[Path], None]
 

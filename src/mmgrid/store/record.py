@@ -101,6 +101,11 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise DamagedRecordError(
+                    f"{path}: holds {place}, which this version of mmgrid does not know; a newer one may have written it: "
+                    "use that one, or restore the file"
+                ) from None
             problem = f"{place}: {first['msg']}" if place else first["msg"]
         except OSError as error:
             problem = str(error)
