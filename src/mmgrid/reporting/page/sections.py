@@ -14,7 +14,7 @@ from mmgrid.reporting.figures.scores import scores_figure
 from mmgrid.reporting.figures.served import served_figure
 from mmgrid.reporting.figures.timeline import timeline_figure
 from mmgrid.reporting.inputs import ReportTables
-from mmgrid.reporting.page.study_sections import findings_section, study_sections
+from mmgrid.reporting.page.study_sections import a_study_shows_merges, findings_section, study_sections
 from mmgrid.reporting.tables.codes import codes_table
 from mmgrid.reporting.tables.comparison import comparison_table, scores
 from mmgrid.reporting.tables.domains import statistics_table
@@ -43,12 +43,10 @@ def report_sections(tables: ReportTables, strength: Sequence[str] = ()) -> list[
         strength: the paradigms, the strongest first; figures open on the first that they have.
     """
     domains = tables.statistics["domain"].to_list()
-    merges = tables.studies.get("cross_domain", {}).get("merges")
     return [
         *_present(findings_section(tables)),
         _quality_section(tables, domains),
-        # The study of merges across domains has the same numbers, and more.
-        *([_merging_section(tables, domains)] if merges is None or merges.is_empty() else []),
+        *([] if a_study_shows_merges(tables) else [_merging_section(tables, domains)]),
         *_kept_section(tables),
         *study_sections(tables, domains, strength),
         _data_section(tables, domains),

@@ -53,6 +53,12 @@ def study_sections(tables: ReportTables, domains: Sequence[str], strength: Seque
     ]
 
 
+def a_study_shows_merges(tables: ReportTables) -> bool:
+    """Whether a study has the numbers of the section on merges, so that they need not stand twice."""
+    shown = ((frames, view(name).merges) for name, frames in tables.studies.items())
+    return any(table in frames and not frames[table].is_empty() for frames, table in shown)
+
+
 def study_headlines(tables: ReportTables, strength: Sequence[str]) -> list[Headline]:
     """What the studies found for the strongest paradigm that each has, and the verdicts on the claims."""
     found = []

@@ -153,4 +153,5 @@ VIEW = View(
     orders={"way": _WAYS},
     headline=_headline,
     lead=Lead("changes", 1, {"group": "all"}),
+    merges="merges",
 )

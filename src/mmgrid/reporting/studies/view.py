@@ -40,6 +40,7 @@ class View:
         notes: name of a plot → a sentence about what its numbers cannot show, added to the caption of the figure.
         headline: (tables, a paradigm) → what the study found for the paradigm, for the first screen; `None` if nothing.
         lead: its figure for the first screen, if any.
+        merges: its table with the numbers of the report's own section on merges, and more; empty if it has none.
     """
 
     name: str
@@ -50,3 +51,4 @@ class View:
     notes: Callable[[Frames], Mapping[str, str]] = lambda frames: {}
     headline: Callable[[Frames, str], Headline | None] = lambda frames, paradigm: None
     lead: Lead | None = None
+    merges: str = ""
