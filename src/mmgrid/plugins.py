@@ -46,33 +46,23 @@ class Plugins(Mapping[str, T], Generic[T]):
         noun: the word for one of them in messages, such as `paradigm`.
         check: called with name and loaded object; raises TypeError or ValueError if the object is not such a plug-in.
         first: names that come first.
-        ours: built-in ones (name → module:attribute): they need no entry point, and so are known after an update of the
-            source without a new installation.
 
     Attributes:
         broken: name → reason, for the plug-ins that `working` left out.
     """
 
-    def __init__(
-        self,
-        group: str,
-        noun: str,
-        check: Callable[[str, T], None],
-        first: tuple[str, ...] = (),
-        ours: Mapping[str, str] | None = None,
-    ):
+    def __init__(self, group: str, noun: str, check: Callable[[str, T], None], first: tuple[str, ...] = ()):
         self.group = group
         self.noun = noun
         self._check = check
         self._first = first
-        self._ours = [EntryPoint(name, value, group) for name, value in (ours or {}).items()]
         self._loaded: dict[str, T] = {}
         self.broken: dict[str, str] = {}
 
     @cached_property
     def _entries(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
-        for entry in (*self._ours, *entry_points(group=self.group)):
+        for entry in entry_points(group=self.group):
             known = found.setdefault(entry.name, entry)
             if known.value != entry.value:
                 raise PluginError(
@@ -156,6 +146,4 @@ def of_other_packages() -> list[str]:
 
 
 def _package(entry: EntryPoint) -> str:
-    if entry.dist is None:
-        return OURS if entry.value.startswith(f"{OURS}.") else "an unknown package"
-    return entry.dist.name
+    return entry.dist.name if entry.dist else "an unknown package"

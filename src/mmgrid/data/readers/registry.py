@@ -39,15 +39,9 @@ def _check(name: str, reader: Reader) -> None:
         raise ValueError(f"takes: {', '.join(unknown)} is no option; known are {', '.join(TableOptions.model_fields)}")
 
 
-_OURS = {
-    "parquet": "mmgrid.data.readers.layouts:PARQUET",
-    "csv": "mmgrid.data.readers.layouts:CSV",
-    "tsv": "mmgrid.data.readers.layouts:TSV",
-    "jsonl": "mmgrid.data.readers.layouts:JSONL",
-    "arrow": "mmgrid.data.readers.layouts:ARROW",
-    "recbole": "mmgrid.data.readers.layouts:RECBOLE",
-    "datasets": "mmgrid.data.readers.layouts:DATASETS",
-    "movielens": "mmgrid.data.readers.movielens",
-    "amazon2023": "mmgrid.data.readers.amazon2023",
-}
-READERS: Plugins[Reader] = Plugins("mmgrid.readers", "format", _check, first=tuple(_OURS), ours=_OURS)
+READERS: Plugins[Reader] = Plugins(
+    "mmgrid.readers",
+    "format",
+    _check,
+    first=("parquet", "csv", "tsv", "jsonl", "arrow", "recbole", "datasets", "movielens", "amazon2023"),
+)
