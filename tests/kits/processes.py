@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 PATIENCE_SECONDS = 300.0  # time limit of a process on a busy machine
@@ -46,6 +47,7 @@ def start(*arguments: object, environment: Mapping[str, str] | None = None) -> s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),  # tests under nohup ignore it
     )
 
 

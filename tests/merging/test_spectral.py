@@ -209,7 +209,10 @@ def test_elements_that_several_sources_need_are_kept() -> None:
     assert _delta("consensus", [one, other], threshold=1.0)["w"].tolist() == [2, 0, 0]
     assert _delta("consensus", [one, other], threshold=1.0, k=1)["w"].tolist() == pytest.approx([2, 1.01, 0.1])
     assert _delta("consensus", [one, other], k=0)["w"].equal(_delta("task_arithmetic", [one, other])["w"])
-    for options, message in (({"k": 3}, "k is 3, but"), ({"task": 3}, "task is 3, but there are only 2 sources")):
+    for options, message in (
+        ({"k": 3}, "k is 3, but"),
+        ({"task": 3}, "task is 3, and the sources are numbered from 1 to 2"),
+    ):
         with pytest.raises(MergeError, match=message):
             _delta("consensus", [one, other], **options)
 

@@ -52,15 +52,15 @@ def _width() -> int | None:
 
 def print_json(value: Any) -> None:
     """Print plain JSON; NaN and infinity become null."""
-    typer.echo(_json(value, indent=2))
+    typer.echo(_visible_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print JSON in one line, for a stream of objects; NaN and infinity become null."""
-    typer.echo(_json(value))
+    typer.echo(_visible_json(value))
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def _visible_json(value: Any, indent: int | None = None) -> str:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     # A sign that the encoding lacks would be written as Python's escape, which is none of JSON's.
     escaped = not encoding.lower().startswith("utf")

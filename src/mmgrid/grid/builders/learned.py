@@ -43,7 +43,8 @@ def learn_merge(
     told = dict(recipe["learn"])
     learner, of = told.pop("by"), told.pop("domains")
     domains = {name: LearningDomain(Recommender(path), corpora[of[name]]) for name, path in sources.items()}
-    found = learn(learner, start, domains, LearningSettings.of(learner, told), progress=progress)
+    settings = LearningSettings.model_validate(told)  # all of them, checked when the grid was read
+    found = learn(learner, start, domains, settings, progress=progress)
     files = {}
     for name, measured in found.statistics.items():
         files[name] = f"{file_stem(name)}.{KINDS[learner]}.safetensors"
