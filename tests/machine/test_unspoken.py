@@ -16,7 +16,7 @@ HIDDEN = "hunter2Secret"
     [
         f"https://me:{HIDDEN}@example.org/x: no such file",
         f"https://{HIDDEN}@example.org/x",
-        f"/work/https:/me:{HIDDEN}@example.org/x: a path that was made of an address",
+        f"/data/https:/me:{HIDDEN}@example.org/x: a path that was made of an address",
         f"GET https://example.org/x?a=1&token={HIDDEN}&b=2 failed",
         f"https://b.example.org/x?X-Amz-Signature={HIDDEN}",
         f"the token hf_{HIDDEN * 3} is not valid",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
+from kits.reading import read_in_runs
 from mmgrid.merging import MergeError
 from mmgrid.merging.models import low_rank
 from mmgrid.merging.models.sources import open_source
@@ -42,16 +42,6 @@ KINDS = {
         "layers_block_type": ["moe", "attention"],
     },
 }
-
-
-def _read(folder: Path, onto: Path, run: int = 1000) -> dict[str, Tensor]:
-    with open_source(folder, onto) as source:
-        tensors = {}
-        for name in source:
-            info = source.info(name)
-            parts = [source.read(name, start, min(start + run, info.size)) for start in range(0, info.size, run)]
-            tensors[name] = torch.cat([torch.from_numpy(part.copy()) for part in parts]).reshape(info.shape)
-        return tensors
 
 
 @pytest.mark.parametrize(
@@ -90,7 +80,7 @@ def test_gives_the_same_weights_as_peft(
                 parameter.data += torch.randn_like(parameter)
         adapted.save_pretrained(tmp_path / "adapter")
         adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
-    found = _read(tmp_path / "adapter", tmp_path / "base")
+    found = read_in_runs(tmp_path / "adapter", tmp_path / "base", run=1000)
     below, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "merged"))
     assert found.keys() == expected.keys()
     assert any(not tensor.equal(expected[name]) for name, tensor in below.items())
@@ -129,7 +119,7 @@ def test_runs_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     pairs = {"m.experts": (5, 7), "m.experts.base_layer": (7, 10)}
     adapter = _adapter(tmp_path / "adapter", pairs, ["experts.gate_up_proj", "experts.down_proj"])
-    whole, pieces = _read(adapter, base), _read(adapter, base, run=11)
+    whole, pieces = read_in_runs(adapter, base, run=1000), read_in_runs(adapter, base, run=11)
     assert all(whole[name].equal(pieces[name]) for name in whole)
     factors = load_file(adapter / "adapter_model.safetensors")
     down, up = (factors[f"base_model.model.m.experts.lora_{half}.weight"] for half in "AB")
@@ -146,7 +136,7 @@ def test_a_square_parameter_lies_as_the_others_of_the_adapter(tmp_path: Path) ->
     both = _adapter(
         tmp_path / "both", {"m.experts": (6, 6), "m.experts.base_layer": (6, 12)}, ["gate_up_proj", "down_proj"]
     )
-    found, factors = _read(both, base), load_file(both / "adapter_model.safetensors")
+    found, factors = read_in_runs(both, base, run=1000), load_file(both / "adapter_model.safetensors")
     down, up = (factors[f"base_model.model.m.experts.lora_{half}.weight"] for half in "AB")
     before = load_file(base / "model.safetensors")["m.experts.down_proj"][1]
     expected = before + (2 * up[:, 1::EXPERTS] @ down[RANK : 2 * RANK]).T

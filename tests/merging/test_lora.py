@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kits.reading import read_in_runs
 from kits.tiny_llama import HIDDEN, INNER, TOKENS, loaded, tiny_llama
 from mmgrid.merging import MergeError, merge
 from mmgrid.merging.compare import compare
@@ -39,17 +40,6 @@ def _adapter(folder: Path, base: Path | None = None, seed: int = 9, **settings: 
     return folder
 
 
-def _read(folder: Path, *, onto: Path | None = None, run: int = 100) -> dict[str, Tensor]:
-    """All tensors of a model with an adapter, read in small runs."""
-    with open_source(folder, onto) as source:
-        tensors = {}
-        for name in source:
-            info = source.info(name)
-            parts = [source.read(name, start, min(start + run, info.size)) for start in range(0, info.size, run)]
-            tensors[name] = torch.cat([torch.from_numpy(part.copy()) for part in parts]).reshape(info.shape)
-        return tensors
-
-
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     return tiny_llama(tmp_path / "base", 0)
@@ -61,7 +51,7 @@ def test_merges_an_adapter_by_its_formula(base: Path, tmp_path: Path) -> None:
     for module in (Q, DOWN):
         down, up = (factors[f"base_model.model.{module}.lora_{half}.weight"].double() for half in "AB")
         expected[f"{module}.weight"] = (expected[f"{module}.weight"].double() + 2.0 * up @ down).float()
-    found = _read(adapter)
+    found = read_in_runs(adapter)
     assert found.keys() == expected.keys()
     assert all(found[name].equal(expected[name]) for name in found)
 
@@ -80,7 +70,7 @@ def test_the_scale_follows_from_the_adapters_settings(
     settings: dict[str, Any], scales: tuple[float, float], base: Path, tmp_path: Path
 ) -> None:
     adapter = _adapter(tmp_path / "adapter", base, **settings)
-    factors, below, found = load_file(adapter / "adapter_model.safetensors"), loaded(base), _read(adapter)
+    factors, below, found = load_file(adapter / "adapter_model.safetensors"), loaded(base), read_in_runs(adapter)
     for module, scale in zip((Q, DOWN), scales, strict=True):
         down, up = (factors[f"base_model.model.{module}.lora_{half}.weight"].double() for half in "AB")
         expected = below[f"{module}.weight"].double() + scale * up @ down
@@ -90,7 +80,7 @@ def test_the_scale_follows_from_the_adapters_settings(
 def test_runs_change_no_bit(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_rank, "_BLOCK_ELEMENTS", 64)
     adapter = _adapter(tmp_path / "adapter", base)
-    whole, pieces = _read(adapter, run=10_000), _read(adapter, run=7)
+    whole, pieces = read_in_runs(adapter, run=10_000), read_in_runs(adapter, run=7)
     assert all(whole[name].equal(pieces[name]) for name in whole)
 
 
@@ -104,7 +94,7 @@ def test_embeddings_transposed_layers_and_whole_modules(base: Path, tmp_path: Pa
     tensors[f"base_model.model.{EMBEDDING}.lora_embedding_B"] = torch.randn(HIDDEN, RANK, generator=generator)
     tensors["base_model.model.lm_head.weight"] = torch.randn(TOKENS, HIDDEN, generator=generator)
     save_file(tensors, adapter / "adapter_model.safetensors")
-    found, below = _read(adapter), loaded(base)
+    found, below = read_in_runs(adapter), loaded(base)
     down, up = (tensors[f"base_model.model.{Q}.lora_{half}.weight"] for half in "AB")
     assert torch.allclose(found[f"{Q}.weight"], below[f"{Q}.weight"] + 2 * (up @ down).T, atol=1e-5)
     down, up = (tensors[f"base_model.model.{EMBEDDING}.lora_embedding_{half}"] for half in "AB")
@@ -120,7 +110,7 @@ def test_an_adapter_is_merged_like_any_source_in_the_models_type(tmp_path: Path)
     recipe = {"method": "task_arithmetic", "base": str(base), "sources": sources}
     merge(recipe, tmp_path / "out")
     found, below, other = loaded(tmp_path / "out"), loaded(base), loaded(full)
-    made = _read(adapter, onto=base)
+    made = read_in_runs(adapter, onto=base)
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
     for name, tensor in found.items():
         start = below[name].float()
@@ -142,7 +132,7 @@ def test_one_adapter_on_two_models(base: Path, tmp_path: Path) -> None:
     adapter = _adapter(tmp_path / "adapter")
     sources = [{"name": path.name, "path": str(adapter), "onto": str(path)} for path in (base, other)]
     merge({"method": "linear", "sources": sources}, tmp_path / "out")
-    one, two = _read(adapter, onto=base), _read(adapter, onto=other)
+    one, two = read_in_runs(adapter, onto=base), read_in_runs(adapter, onto=other)
     found = loaded(tmp_path / "out")
     assert all(torch.allclose(found[name], (one[name] + two[name]) / 2, atol=1e-6) for name in found)
     text = (tmp_path / "out" / "mergekit_config.yml").read_text()
@@ -156,7 +146,7 @@ def test_the_model_of_an_adapter_is_found_or_must_be_given(base: Path, tmp_path:
     assert compare(adapter, base, base=base).whole.pair().norms[0] > 1
     beside = _adapter(tmp_path / "beside", Path("../base"))
     merge({"method": "linear", "sources": [{"path": str(beside), "name": "a"}]}, tmp_path / "out")
-    assert loaded(tmp_path / "out")[f"{Q}.weight"].equal(_read(beside)[f"{Q}.weight"])
+    assert loaded(tmp_path / "out")[f"{Q}.weight"].equal(read_in_runs(beside)[f"{Q}.weight"])
 
 
 @pytest.mark.parametrize(
@@ -210,7 +200,7 @@ def test_an_adapter_finds_the_modules_of_older_files(base: Path, tmp_path: Path)
     _stored(
         adapter, {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up, words: rows, "lm_head.weight": head}
     )
-    found = _read(adapter)
+    found = read_in_runs(adapter)
     assert found.keys() == tensors.keys()
     query = f"language_model.{Q}.weight"
     torch.testing.assert_close(found[query], tensors[query] + up @ down)
@@ -228,7 +218,7 @@ def test_an_adapter_finds_the_tied_head_of_older_files(base: Path, tmp_path: Pat
     _stored(
         adapter, {"model.language_model.embed_tokens.weight": rows, "lm_head.weight": rows.clone()}
     )  # tied in training
-    found = _read(adapter)
+    found = read_in_runs(adapter)
     heads = [name for name in found if name.endswith("lm_head.weight")]
     assert heads == ["language_model.lm_head.weight"]
     assert found["language_model.model.embed_tokens.weight"].equal(rows)
@@ -345,7 +335,7 @@ def test_token_rows_stand_in_place_of_the_models_and_behind_them(base: Path, tmp
     _with_tokens(adapter, tokens)
     expected = torch.cat([loaded(base)[f"{EMBEDDING}.weight"], torch.zeros(2, HIDDEN)])
     expected[tokens] = rows
-    assert _read(adapter, run=run)[f"{EMBEDDING}.weight"].equal(expected)
+    assert read_in_runs(adapter, run=run)[f"{EMBEDDING}.weight"].equal(expected)
 
 
 def test_an_adapter_that_changes_while_it_is_read(base: Path, tmp_path: Path) -> None:
@@ -383,7 +373,7 @@ def test_gives_the_same_weights_as_peft(settings: dict[str, Any], base: Path, tm
                 parameter.data += 0.1 * torch.randn_like(parameter)
         adapted.save_pretrained(tmp_path / "adapter")
         adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
-    found, expected = _read(tmp_path / "adapter"), loaded(tmp_path / "merged")
+    found, expected = read_in_runs(tmp_path / "adapter"), loaded(tmp_path / "merged")
     assert found.keys() == expected.keys()
     changed = [name for name, tensor in loaded(base).items() if not tensor.equal(expected[name])]
     assert changed
