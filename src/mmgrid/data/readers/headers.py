@@ -1,10 +1,10 @@
 """How a text table begins: what separates its values, and what its columns are called.
 
 The separator is the one that gives the columns that are asked for. A file without a line of names is read if its columns are
-asked for by number (`#1`, `#2`), or if it is one of MovieLens, whose columns are known.
+asked for by number (`#1`, `#2`), or if it is one of MovieLens, whose columns are known (see
+`movielens_files`).
 """
 
-import codecs
 import csv
 import io
 import re
@@ -14,23 +14,15 @@ from pathlib import Path
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.readers.lines import Block, blocks, unsaid
-from mmgrid.data.readers.unpacking import Unpacked
+from mmgrid.data.readers.movielens_files import FILES, is_utf8
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars", "::": "double colons", "\x01": "Ctrl-A"}
 NUMBER = re.compile(r"#[1-9]\d*")
 """The name of a column by its number, in a file without a line of names."""
 
-# The files of MovieLens 100K, 1M and 10M have no names, no quotes, and letters of latin-1 or UTF-8.
-_MOVIELENS = {
-    "ratings.dat": ("::", ("user_id", "item_id", "rating", "timestamp")),
-    "movies.dat": ("::", ("item_id", "title", "genres")),
-    "u.data": ("\t", ("user_id", "item_id", "rating", "timestamp")),
-    "u.item": ("|", ("item_id", "title", "release_date", *(f"#{place}" for place in range(4, 25)))),
-}
 _SAID = re.compile(r"\ufeff?\"?sep=.\"?\r?\n", re.IGNORECASE)
 _SAID_BYTES = 16
 _ATOMIC = (".inter", ".item", ".user")
-_AT_ONCE = 1 << 20
 _LOOKED_AT = 30  # lines
 
 
@@ -140,24 +132,10 @@ def _is_atomic(path: Path) -> bool:
 
 def _movielens(path: Path, wanted: Sequence[str], encoding: str | None) -> Header | None:
     """The header of a file of MovieLens; None for any other, and where the columns are asked for by other names."""
-    separator, names = _MOVIELENS.get(path.name.removesuffix(".gz").removesuffix(".zst"), ("", ()))
+    separator, names = FILES.get(path.name.removesuffix(".gz").removesuffix(".zst"), ("", ()))
     if not names or any(NUMBER.fullmatch(name) for name in wanted):
         return None
     values = _start(path, encoding or "latin-1").partition("\n")[0].rstrip("\r").split(separator)
     if len(values) != len(names) or not values[0].isdigit():
         return None
-    return Header(separator, names, False, False, encoding or (None if _is_utf8(path) else "latin-1"))
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether a whole file is text in UTF-8."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with Unpacked(path) as stream:
-        while True:
-            data = stream.read(_AT_ONCE, 1)
-            try:
-                decoder.decode(data, final=not data)
-            except UnicodeDecodeError:
-                return False
-            if not data:
-                return True
+    return Header(separator, names, False, False, encoding or (None if is_utf8(path) else "latin-1"))

@@ -1,7 +1,7 @@
 """MovieLens: ratings and movies as its publishers pack them, from 100K to the latest (https://grouplens.org/datasets/movielens).
 
 The name of a domain is that of the folder: `ml-1m` (`ratings.dat`, `movies.dat`), `ml-100k` (`u.data`, `u.item`), `ml-32m`
-(`ratings.csv`, `movies.csv`). How files without names of columns are read stands in `headers`.
+(`ratings.csv`, `movies.csv`). What columns the files without a line of names have stands in `movielens_files`.
 """
 
 from pathlib import Path
