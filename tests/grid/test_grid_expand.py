@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -281,19 +282,26 @@ def test_a_pretrained_backbone_is_identified_by_its_files_or_its_id(tmp_path: Pa
 
 
 def test_a_backbone_is_identified_by_weights_outside_of_its_folder_too(tmp_path: Path) -> None:
-    """Those of the model under an adapter, and of the family that a checkpoint is part of."""
+    """Those of the models under an adapter, and of the family that a checkpoint is part of."""
     base, adapter, part = tmp_path / "base", tmp_path / "adapter", tmp_path / "family" / "parts" / "garden"
     for folder in (base, adapter, part):
         folder.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "../base", "r": 2}))
     (adapter / "adapter_model.safetensors").write_bytes(b"")
+    upon = shutil.copytree(adapter, tmp_path / "upon")
+    (upon / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "../adapter", "r": 2}))
     (part / "config.json").write_text("{}")
 
     def backbone(folder: Path) -> str:
         cells = planned(tmp_path, f'backbone={{kind="pretrained", path="{folder}"}}')
         return named(cells, "backbone/pretrained").fingerprint
 
-    for folder, elsewhere in ((adapter, base / "model.safetensors"), (part, tmp_path / "family" / "family.json")):
+    for folder, elsewhere in (
+        (adapter, base / "model.safetensors"),
+        (upon, adapter / "adapter_model.safetensors"),
+        (upon, base / "model.safetensors"),
+        (part, tmp_path / "family" / "family.json"),
+    ):
         elsewhere.write_text("{}")
         before = backbone(folder)
         (base / "record.json").write_text("{}")  # of a store's cell: it is no part of the model

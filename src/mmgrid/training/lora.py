@@ -25,8 +25,7 @@ from mmgrid.merging.models.adapter_names import ADAPTER_PREFIX
 from mmgrid.merging.models.adapter_rows import ROWS_SUFFIX
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.lora import ADAPTER_FILE
-from mmgrid.merging.models.quantised import open_model
-from mmgrid.merging.models.sources import is_adapter
+from mmgrid.merging.models.sources import is_adapter, open_source
 from mmgrid.merging.output.adapter import Adapter, write_adapter_files
 from mmgrid.merging.output.record import relative_path
 from mmgrid.seeds import derive
@@ -136,7 +135,7 @@ def _go_on(model: nn.Module, lora: Lora, layers: Mapping[str, nn.Module], start:
         )
     for name, weight in trained.items():
         weight.copy_(stored[name])
-    with open_model(base) as below:
+    with open_source(base) as below:
         for name, layer in layers.items():
             info = below.info(f"{name}.weight")
             values = widen(below.read(f"{name}.weight", 0, info.size), info.dtype)

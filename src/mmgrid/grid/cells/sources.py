@@ -197,17 +197,17 @@ class Sources:
         return {"kind": "pretrained", "hub": spec.path, "revision": spec.revision}
 
     def _elsewhere(self, folder: Path) -> dict[str, Any]:
-        """What determines a model's weights and does not lie in its folder: the model under an adapter, a family."""
-        from mmgrid.merging.models.adapter_model import folder_under
+        """What determines a model's weights and does not lie in its folder: the models under an adapter, a family."""
+        from mmgrid.merging.models.adapter_model import folders_under
         from mmgrid.merging.models.family.place import FAMILY_FILE, family_of
         from mmgrid.merging.models.sources import is_adapter
 
         if is_adapter(folder):
-            below = folder_under(folder)  # a name on the Hub is in the adapter's own files
-            if below is None:
-                return {}
-            files = [path for path in model_files(below) if path.name != RECORD_FILE]
-            return {"below": {path.name: self.digest(path) for path in files}}
+            digests = [
+                {path.name: self.digest(path) for path in model_files(below) if path.name != RECORD_FILE}
+                for below in folders_under(folder)
+            ]
+            return {} if not digests else {"below": digests[0] if len(digests) == 1 else digests}
         place = family_of(folder)
         if place is None or place.family == folder:
             return {}

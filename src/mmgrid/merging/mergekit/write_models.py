@@ -7,6 +7,7 @@ from typing import Any
 
 from mmgrid.files import HubName
 from mmgrid.merging.models.lora import LoraFolder
+from mmgrid.merging.models.modules import ModularSource
 from mmgrid.merging.models.quantised import DequantisedModel
 from mmgrid.merging.models.source import Source
 from mmgrid.merging.models.sources import is_adapter
@@ -48,6 +49,8 @@ def named_model(path: Path, onto: Path | None, source: Any) -> Named:
     if is_adapter(source.path):
         if onto is None:
             raise NoCounterpartError(f"{path} is an adapter whose model the recipe does not name")
+        if _is_on_adapter(source):
+            raise NoCounterpartError(f"{path} is an adapter of an adapter")
         path, adapter = onto, path
     text = str(path) + ("" if adapter is None else f"+{adapter}")
     place = _place(path)
@@ -133,11 +136,20 @@ def slices_of(
 
 
 def _is_multiplied(source: Any) -> bool:
-    while isinstance(source, SourceView):
-        if isinstance(source, DequantisedModel):
-            return True
-        source = source.inner
-    return isinstance(source, LoraFolder) and _is_multiplied(source.under)
+    source = _seen_through(source)
+    return isinstance(source, DequantisedModel) or (isinstance(source, LoraFolder) and _is_multiplied(source.under))
+
+
+def _is_on_adapter(source: Any) -> bool:
+    source = _seen_through(source)
+    return isinstance(source, LoraFolder) and isinstance(_seen_through(source.under), LoraFolder)
+
+
+def _seen_through(source: Any) -> Any:
+    """What other views show."""
+    while isinstance(source, SourceView | ModularSource) and not isinstance(source, DequantisedModel):
+        source = source.inner if isinstance(source, SourceView) else source.model
+    return source
 
 
 def _place(path: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Finds the model that an adapter was trained on."""
+"""Finds the model that an adapter was trained on, which may be a model with an adapter itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,61 @@ from mmgrid.files import HubError, HubName, write_json
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG, adapter_settings
 from mmgrid.merging.models.hub import downloaded
+
+_MOST_ADAPTERS = 50  # upon each other
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds a PEFT adapter and no model."""
+    return (path / ADAPTER_CONFIG).is_file() and not any(
+        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
+    )
+
+
+def chain_under(adapter: Path, onto: Path | None, base: Path | None, base_onto: Path | None = None) -> list[Path]:
+    """What lies under an adapter: its model; if that is an adapter, too, the model of that one; down to a whole model.
+
+    Args:
+        onto, base: see `model_under`, which they are for at every place.
+        base_onto: the model of `base`, if that is an adapter.
+
+    Raises:
+        MergeError: one of the models is not known, or adapters lie upon each other in a circle.
+    """
+    chain = [model_under(adapter, onto, base)]
+    _check_end(adapter, chain)
+    while is_adapter(chain[-1]):
+        at_base = base is not None and _is_one(chain[-1], base)
+        chain.append(model_under(chain[-1], base_onto if at_base else None, None if at_base else base))
+        _check_end(adapter, chain)
+    return chain
+
+
+def folders_under(adapter: Path) -> list[Path]:
+    """The part of `chain_under` whose folders are named from each other and on this machine.
+
+    Raises:
+        MergeError: adapters lie upon each other in a circle.
+    """
+    chain: list[Path] = []
+    while is_adapter(last := chain[-1] if chain else adapter) and (below := folder_under(last)) is not None:
+        chain.append(below)
+        _check_end(adapter, chain)
+    return chain
+
+
+def _check_end(adapter: Path, chain: list[Path]) -> None:
+    """Check that the last folder of a chain does not stand in it before."""
+    if any(_is_one(chain[-1], above) for above in (adapter, *chain[:-1])) or len(chain) > _MOST_ADAPTERS:
+        last = [adapter, *chain][-2]
+        raise MergeError(
+            f"{adapter}: lies upon {chain[0]}, which is an adapter, too, and no whole model lies under them; correct "
+            f"base_model_name_or_path in {last / ADAPTER_CONFIG}, or name the model (onto: FOLDER)"
+        )
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
 
 
 def model_under(adapter: Path, onto: Path | None, base: Path | None) -> Path:

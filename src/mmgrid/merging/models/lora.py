@@ -49,12 +49,14 @@ class LoraFolder(Closing):
     Args:
         path: the adapter's folder.
         model: the folder of the model that it was trained on.
+        below: if that is the folder of an adapter, too: the model of that one, and so on, down to a whole model. The values
+            of each are rounded to float32 before the next one is added.
 
     Raises:
-        MergeError: the adapter is not plain LoRA, or does not fit the model.
+        MergeError: an adapter is not plain LoRA, or does not fit its model.
     """
 
-    def __init__(self, path: Path, model: Path) -> None:
+    def __init__(self, path: Path, model: Path, *below: Path) -> None:
         self.path = path
         self._settings = adapter_settings(path)
         check_plain(path, self._settings)
@@ -63,7 +65,7 @@ class LoraFolder(Closing):
             pickled = " (adapter_model.bin is pickled and never read)" if (path / "adapter_model.bin").exists() else ""
             raise MergeError(f"{path}: holds no {ADAPTER_FILE}{pickled}: save the adapter as safetensors")
         try:
-            self._model = open_model(model)
+            self._model: Source = LoraFolder(model, *below) if below else open_model(model)
         except MergeError as error:
             raise MergeError(f"{error}. It is the model under the adapter {path}; `onto` names another one") from error
         self._adapter, self._called = with_names_of(self._model, TensorFolder(file))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmgrid.merging.errors import MergeError
-from mmgrid.merging.models.adapter_model import model_under
+from mmgrid.merging.models.adapter_model import chain_under, is_adapter
 from mmgrid.merging.models.adapter_names import FACTOR
 from mmgrid.merging.models.adapter_settings import ADAPTER_CONFIG
 from mmgrid.merging.models.family.place import family_of
@@ -15,20 +15,16 @@ from mmgrid.merging.models.source import Source
 __all__ = ["Source", "found", "is_adapter", "open_source"]
 
 
-def is_adapter(path: Path) -> bool:
-    """Whether a folder holds a PEFT adapter and no model."""
-    return (path / ADAPTER_CONFIG).is_file() and not any(
-        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
-    )
-
-
-def open_source(path: Path, onto: Path | None = None, base: Path | None = None) -> Source:
+def open_source(
+    path: Path, onto: Path | None = None, base: Path | None = None, base_onto: Path | None = None
+) -> Source:
     """Open a model's folder, an adapter's folder as the model with the adapter merged into it, or a part of a family.
 
     Args:
         path: a folder or a safetensors file; of a family with several domains the folder `parts/DOMAIN`.
-        onto: for an adapter: the folder of its model.
+        onto: for an adapter: the folder of its model, which may be an adapter itself.
         base: for an adapter: its model, if neither `onto` nor its configuration names a folder.
+        base_onto: for a base that is an adapter: its model.
 
     Raises:
         MergeError: weights are missing or incomplete, or the adapter is of another kind.
@@ -45,7 +41,7 @@ def open_source(path: Path, onto: Path | None = None, base: Path | None = None) 
             model.close()
             raise
         return model
-    return LoraFolder(path, model_under(path, onto, base))
+    return LoraFolder(path, *chain_under(path, onto, base, base_onto))
 
 
 def _check_no_factors(model: Source) -> None:

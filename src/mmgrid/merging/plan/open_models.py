@@ -160,7 +160,7 @@ def _opened(recipe: MergeRecipe, stack: contextlib.ExitStack) -> dict[ModelPaths
     opened: dict[ModelPaths, Source] = {}
     base = (recipe.base, recipe.base_onto)
     for path, onto in models_of(recipe):
-        model = open_source(path, onto, None if (path, onto) == base else recipe.base)
+        model = open_source(path, onto, *((None, None) if (path, onto) == base else base))
         opened[path, onto] = stack.enter_context(model)
     for rule in recipe.rules:
         if rule.base is not None and (rule.base, None) not in opened:
