@@ -38,7 +38,7 @@ def made_studies(domains=("beauty", "health", "toys"), paradigms=("semb",), seed
     tables = {
         "baselines": {"comparisons": made.comparisons()},
         "vectors": {"norms": made.norms(), "pairs": made.pairs()},
-        "cross_domain": {"merges": made.merges(), "sizes": made.sizes()},
+        "cross_domain": {"merges": made.merges(), "partners": made.partners(), "sizes": made.sizes()},
         "base_model": {"curve": made.joint_curves(), "best": made.best_bases()},
         "temporal": {"curve": made.curves(scales), "best": made.best()},
         "temporal_parts": {"chosen": made.chosen_parts(), "comparison": made.parts()},
@@ -121,6 +121,13 @@ class Maker:
             kept = 120 / row["size"] + self.draw.normal()
             bounds = {"low": kept - 5, "high": kept + 5, "least_low": kept - 12, "least_high": kept - 8}
             rows.append(row | bounds | {"kept": kept, "least": kept - 10, "sets": 3, "draws": 4})
+        return rows
+
+    def partners(self):
+        rows = []
+        for row in self.each(("way", ("weight", "subspace")), ("partner", self.domains), ("metric", self.metrics)):
+            kept = 70 + self.draw.normal()
+            rows.append(row | {"diversity": 0.4, "kept": kept, "low": kept - 5, "high": kept + 5, "merges": 2})
         return rows
 
     def joint_curves(self):

@@ -10,12 +10,17 @@ import pytest
 from kits.planted import frame, hits, schemas_hold
 from mmgrid.evaluation import holm
 from mmgrid.studies import cross_domain, merge_changes
+from mmgrid.studies.item_texts import ItemTexts
 from mmgrid.studies.statistics.merged_sets import MERGED, SINGLE, MergedSet
 from mmgrid.studies.statistics.ranked import Ranked
 
 SIZES = {"a": 1000, "b": 3000, "c": 9000, "d": 27000, "e": 81000}
 ANGLES = {"a": 0.0, "b": 0.2, "c": 0.5, "d": 0.9, "e": 1.4}
-CENTRES = {domain: np.array([math.cos(angle), math.sin(angle)]) for domain, angle in ANGLES.items()}
+DIVERSITY = {"a": 0.3, "b": 0.9, "c": 0.1, "d": 0.7, "e": 0.5}
+TEXTS = {
+    domain: ItemTexts(np.array([math.cos(angle), math.sin(angle)]), DIVERSITY[domain])
+    for domain, angle in ANGLES.items()
+}
 COSINES = {(a, b): math.cos(ANGLES[a] - ANGLES[b]) for a, b in permutations(SIZES, 2)}
 RATIOS = {(a, b): math.log(SIZES[a] / SIZES[b]) for a, b in permutations(SIZES, 2)}
 
@@ -35,8 +40,8 @@ def _pairs(merged, domains="abcde", *, way="weight", single=0.5, n=160, seed=0, 
     ]
 
 
-def _answer(pairs: list[MergedSet], centres=CENTRES, measures=None) -> dict[str, pl.DataFrame]:
-    tables = cross_domain.answer(pairs, SIZES, centres, measures or {})
+def _answer(pairs: list[MergedSet], item_texts=TEXTS, measures=None) -> dict[str, pl.DataFrame]:
+    tables = cross_domain.answer(pairs, SIZES, item_texts, measures or {})
     schemas_hold(tables, cross_domain.TABLES)
     return tables
 
@@ -99,8 +104,34 @@ def test_a_planted_effect_of_similarity_for_each_way_of_merging() -> None:
         assert found[f"finding 3, {way}"]["low"] <= 0 <= found[f"finding 3, {way}"]["high"]
 
 
+def test_a_planted_effect_of_the_partners_diversity() -> None:
+    tables = _answer(_pairs(lambda one, other: 0.1 + 0.4 * DIVERSITY[other], n=1000))
+    found = _findings(tables)["finding 1 (diversity), weight"]
+    assert found["verdict"] == "reproduced"
+    assert found["value"] > 0.9
+    partners = tables["partners"].filter(metric="ndcg@20").sort("diversity")
+    assert partners["partner"].to_list() == ["c", "a", "e", "d", "b"]
+    for row in partners.to_dicts():
+        assert row["kept"] == pytest.approx(100 * (0.1 + 0.4 * DIVERSITY[row["partner"]]) / 0.5, abs=3)
+        assert row["low"] <= row["kept"] <= row["high"]
+        assert row["merges"] == 4
+
+
+def test_diversity_is_the_mean_cosine_distance_of_two_items() -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    distances = [1 - float(units[a] @ units[b]) for a, b in permutations(range(40), 2)]
+    assert ItemTexts.of(vectors).diversity == pytest.approx(np.mean(distances), abs=1e-6)
+    with_zero = np.vstack([vectors, np.zeros(5, np.float32)])
+    assert ItemTexts.of(with_zero).diversity == pytest.approx(np.mean(distances), abs=1e-6)
+    assert ItemTexts.of(np.ones((3, 2), np.float32)).diversity == pytest.approx(0)
+    assert math.isnan(ItemTexts.of(np.ones((1, 2), np.float32)).diversity)
+
+
 def test_without_item_vectors_finding_1_is_left_out() -> None:
-    found = _findings(_answer(_pairs(lambda one, other: 0.4), centres={"a": np.ones(2)}))
+    tables = _answer(_pairs(lambda one, other: 0.4), item_texts={"a": TEXTS["a"]})
+    found = _findings(tables)
+    assert tables["partners"].filter(partner="b")["diversity"].is_null().all()
     assert found.keys() == {"finding 2, weight", "finding 3, weight"}
 
 

@@ -13,7 +13,9 @@ from pydantic import Field, model_validator
 from mmgrid.evaluation import change_rows
 from mmgrid.studies.columns import counts, numbers, texts
 from mmgrid.studies.contract import VECTORS_FILE, Context, Draws, Part, Study, StudyGrid, StudySpec
-from mmgrid.studies.likeness import cosine, likeness
+from mmgrid.studies.item_texts import ItemTexts
+from mmgrid.studies.likeness import likeness
+from mmgrid.studies.partner_table import PARTNERS_SCHEMA, partner_rows
 from mmgrid.studies.plot import Axis, Plot
 from mmgrid.studies.set_tables import (
     PREDICTORS_SCHEMA,
@@ -67,6 +69,7 @@ TABLES = {
     "merges": MERGES_SCHEMA,
     "sets": SETS_SCHEMA,
     "sizes": SIZES_SCHEMA,
+    "partners": PARTNERS_SCHEMA,
     "predictors": PREDICTORS_SCHEMA,
     "findings": FINDINGS_SCHEMA,
 }
@@ -103,7 +106,7 @@ PLOTS = (
 def answer(
     merged: Iterable[MergedSet],
     interactions: Mapping[str, int],
-    centres: Mapping[str, np.ndarray],
+    item_texts: Mapping[str, ItemTexts],
     measures: Mapping[str, Measure],
 ) -> dict[str, pl.DataFrame]:
     """The tables of the study.
@@ -111,7 +114,7 @@ def answer(
     Args:
         merged: sets of domains, merged in each way and evaluated on each of them.
         interactions: domain → number of training interactions, before t2 (Finding 3).
-        centres: domain → mean vector of its items (Finding 1); empty if the grid has no item vectors.
+        item_texts: by domain (Finding 1); empty if the grid has no item vectors.
         measures: predictor → (domain, partner) → value, see `likeness`.
     """
     merged = list(merged)
@@ -124,7 +127,7 @@ def answer(
         main.sort("paradigm", "seed", "way", maintain_order=True).to_dicts(),
         key=lambda row: (row["paradigm"], row["seed"], row["way"]),
     ):
-        found = _findings(list(own), interactions, centres)
+        found = _findings(list(own), interactions, item_texts)
         findings += [row | {"paradigm": paradigm, "seed": seed, "finding": f"{row['finding']}, {way}"} for row in found]
     findings += _subspace_against_weight(pairs)
     runs: dict[tuple[str, int, str], list[MergedSet]] = {}
@@ -132,11 +135,14 @@ def answer(
         runs.setdefault((one.paradigm, one.seed, one.way), []).append(one)
     findings += [row for run in runs.values() for row in growth(run)]
     sizes = [row for run in runs.values() for row in size_rows(run)]
+    of_pairs = [[one for one in run if len(one.domains) == 2] for run in runs.values()]
+    partners = [row for run in of_pairs if run for row in partner_rows(run, item_texts)]
     predictors = [row for run in runs.values() for row in predictor_rows(run, measures)]
     return {
         "merges": merges,
         "sets": pl.DataFrame([row for one in merged for row in set_rows(one)], schema=SETS_SCHEMA),
         "sizes": pl.DataFrame(sizes, schema=SIZES_SCHEMA),
+        "partners": pl.DataFrame(partners, schema=PARTNERS_SCHEMA),
         "predictors": with_holm(pl.DataFrame(predictors, schema=PREDICTORS_SCHEMA), "way"),
         "findings": pl.DataFrame(findings, schema=FINDINGS_SCHEMA),
     }
@@ -186,18 +192,27 @@ def _merge_rows(pair: MergedSet) -> list[dict[str, Any]]:
 
 
 def _findings(
-    rows: Sequence[Mapping[str, Any]], interactions: Mapping[str, int], centres: Mapping[str, np.ndarray]
+    rows: Sequence[Mapping[str, Any]], interactions: Mapping[str, int], item_texts: Mapping[str, ItemTexts]
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any] | None] = [_conflicts(rows)]
     domains = sorted({row["domain"] for row in rows})
-    if set(domains) <= set(centres):
+    if set(domains) <= set(item_texts):
         found.append(
             correlated(
                 rows,
-                lambda domain, partner: cosine(centres[domain], centres[partner]),
+                lambda domain, partner: item_texts[domain].likeness(item_texts[partner]),
                 "finding 1",
                 "The more similar the texts of two domains, the better their merge.",
                 "Spearman's ρ of the change and the cosine of the domains' mean item vectors",
+            )
+        )
+        found.append(
+            correlated(
+                rows,
+                lambda _, partner: item_texts[partner].diversity,
+                "finding 1 (diversity)",
+                "The more diverse the texts of a domain, the more it helps those that it is merged with.",
+                "Spearman's ρ of the change and the mean cosine distance of two of the partner's items",
             )
         )
     found.append(
@@ -307,7 +322,7 @@ class CrossDomain(Study):
     tables = TABLES
     plots = PLOTS
     view = "mmgrid.reporting.studies.cross_domain:VIEW"
-    version = 5  # several draws; sets of more than two domains, and what predicts the kept share
+    version = 6  # how diverse the partner's texts are
 
     def paradigms(self, trained: Sequence[str], with_base: Sequence[str]) -> Sequence[str]:
         return with_base
@@ -350,11 +365,13 @@ class CrossDomain(Study):
             frames = {SINGLE: [parts.singles[domain].ranks()], MERGED: [part.ranks() for part in draws]}
             ranked = Ranked.of(frames)
             merged.append(MergedSet(context.paradigm, context.seed, way, domains, domain, ranked))
-        centres = {name: np.load(part.folder / VECTORS_FILE).mean(axis=0) for name, part in parts.item_vectors.items()}
+        item_texts = {
+            name: ItemTexts.of(np.load(part.folder / VECTORS_FILE)) for name, part in parts.item_vectors.items()
+        }
         interactions = _interactions(parts.corpora, context)
         folders = {domain: part.folder for domain, part in parts.checkpoints.items()}
-        measures = likeness(folders, parts.base.folder, context.paradigm, interactions, centres)
-        return answer(merged, interactions, centres, measures)
+        measures = likeness(folders, parts.base.folder, context.paradigm, interactions, item_texts)
+        return answer(merged, interactions, item_texts, measures)
 
 
 def _interactions(corpora: Mapping[str, Part], context: Context) -> dict[str, int]:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from mmgrid.studies.item_texts import ItemTexts
 from mmgrid.studies.opened_models import opened_models
 from mmgrid.studies.statistics.merged_sets import Measure
 
-CONFLICTS, COSINE, OVERLAP, ITEMS, SIZE = "sign conflict", "cosine", "subspace overlap", "item vectors", "size"
+CONFLICTS, COSINE, OVERLAP = "sign conflict", "cosine", "subspace overlap"
+ITEMS, DIVERSITY, SIZE = "item vectors", "partner's diversity", "size"
 PREDICTORS = {
     CONFLICTS: "share of weights that both task vectors change in opposite directions",
     COSINE: "cosine of the task vectors",
     OVERLAP: "overlap of the leading subspaces of the task vectors' matrices",
     ITEMS: "cosine of the domains' mean item vectors",
+    DIVERSITY: "mean cosine distance of two of the partner's items, by their vectors",
     SIZE: "log ratio of training interactions, the domain's to the partner's",
 }
 """Predictor → what it measures of a domain and a partner."""
@@ -26,7 +29,7 @@ def likeness(
     base: Path,
     paradigm: str,
     interactions: Mapping[str, int],
-    centres: Mapping[str, np.ndarray],
+    item_texts: Mapping[str, ItemTexts],
 ) -> dict[str, Measure]:
     """Predictor → (domain, partner) → value.
 
@@ -34,7 +37,7 @@ def likeness(
         folders: domain → folder of its model.
         base: the folder of Θ⁽⁰⁾.
         interactions: domain → number of training interactions.
-        centres: domain → mean vector of its items; without them there is no such predictor.
+        item_texts: by domain; unless all are known, nothing is predicted from them.
     """
     from mmgrid.merging.compare import compare
     from mmgrid.merging.overlap import subspace_overlap  # imports torch when it computes
@@ -54,11 +57,7 @@ def likeness(
         OVERLAP: overlap,
         SIZE: {(one, other): float(np.log(interactions[one] / interactions[other])) for one, other in pairs},
     }
-    if set(names) <= set(centres):
-        found[ITEMS] = {(one, other): cosine(centres[one], centres[other]) for one, other in pairs}
+    if set(names) <= set(item_texts):
+        found[ITEMS] = {(one, other): item_texts[one].likeness(item_texts[other]) for one, other in pairs}
+        found[DIVERSITY] = {(one, other): item_texts[other].diversity for one, other in pairs}
     return found
-
-
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """The cosine of two vectors."""
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

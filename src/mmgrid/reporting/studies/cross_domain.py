@@ -106,7 +106,24 @@ def _tables(frames: Frames) -> tuple[Table, ...]:
         "Quality before and after merging two domains’ models, and the change in percent of the own model’s value."
     )
     changes = study_table("table-changes", "Changes", caption, columns, frames["merges"], orders={"way": _WAYS})
-    return (*changes, *_size_tables(frames))
+    return (*changes, *_partner_table(frames), *_size_tables(frames))
+
+
+def _partner_table(frames: Frames) -> tuple[Table, ...]:
+    columns = (
+        "paradigm",
+        Column("way", "Merged by"),
+        Column("partner", "Merged with"),
+        Column("diversity", "Diversity", digits=3, hint="mean cosine distance of two of the partner’s items"),
+        Column("kept", "Others keep, %", digits=1, low="low", high="high", hint="mean over the other domains"),
+        Column("merges", "Merges", digits=0),
+    )
+    caption = (
+        "The share of their own model’s value that other domains keep when they are merged with one domain, and how "
+        "diverse the texts of that domain are."
+    )
+    orders = {"way": _WAYS}
+    return study_table("table-partners", "As partners", caption, columns, frames["partners"], orders=orders)
 
 
 def _size_tables(frames: Frames) -> tuple[Table, ...]:
