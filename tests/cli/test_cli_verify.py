@@ -162,3 +162,40 @@ def test_no_recommendation_comes_from_damaged_weights(copied: Built, file: str) 
         answer = mmgrid(*words, "--store", copied.root)
         assert (answer.code, answer.out) == (1, "")
         assert answer.err.startswith(f"mmgrid: {CHECKPOINT} is damaged: {path}: ")
+
+
+def test_a_cell_of_a_newer_version_is_left_alone_and_said(copied: Built, tmp_path: Path) -> None:
+    record = copied.folder(RANKED) / "record.json"
+    newer = record.read_text().replace("{", '{"kept_for": "a later version", ', 1)
+    record.write_text(newer)
+    says = f"{record}: holds kept_for, which this version of mmgrid does not know; a newer one may have written it"
+    answer = mmgrid("verify", copied.root, "--deep", "--repair")
+    assert answer.code == 1
+    assert f"newer {RANKED}: {says}" in answer.out
+    assert "damaged" not in answer.out
+    facts = mmgrid("verify", RANKED, "--store", copied.root, "--repair", "--json").json
+    assert (facts["damaged"], [one["cell"] for one in facts["newer"]]) == ([], [RANKED])
+    assert f"newer: {says}" in mmgrid("status", "--store", copied.root).out
+    states = {one["name"]: one for one in mmgrid("plan", copied.file, "--store", copied.root, "--json").json}
+    assert (states[RANKED]["state"], states[RANKED]["problem"].startswith(says)) == ("failed", True)
+    assert mmgrid("run", copied.file, "--store", copied.root, "--only", RANKED).code == 1
+    place = f"file://{tmp_path}/remote"
+    pushed = mmgrid("store", "push", copied.root, place)
+    assert (pushed.code, says in pushed.out) == (1, True)
+    assert mmgrid("store", "verify", place, "--deep").code == 0
+    assert mmgrid("gc", copied.file, "--store", copied.root, "--yes").code == 0
+    assert record.read_text() == newer
+    record.write_text(newer.replace('"seconds"', '"secunds"'))  # and a damaged key is no new one
+    assert mmgrid("verify", RANKED, "--store", copied.root, "--json").json["damaged"]
+
+
+def test_a_newer_cell_in_a_remote_store_is_no_damage(copied: Built, tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/remote"
+    assert mmgrid("store", "push", copied.root, place, "--only", "corpus/*").code == 0
+    record = next(tmp_path.glob("remote/**/corpus/garden/**/record.json"))
+    record.write_text(record.read_text().replace("{", '{"kept_for": "a later version", ', 1))
+    answer = mmgrid("store", "verify", place, "--json")
+    assert (answer.code, answer.json["damaged"], len(answer.json["newer"])) == (1, [], 1)
+    assert "damaged" not in mmgrid("store", "verify", place).out
+    pulled = mmgrid("store", "pull", tmp_path / "here", place)
+    assert (pulled.code, "a newer one may have written it" in pulled.out) == (1, True)

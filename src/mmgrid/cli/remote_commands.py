@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ import typer
 from mmgrid.cli.completion import grid_files
 from mmgrid.cli.help import App
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, Settings, StoreRoot
-from mmgrid.cli.store_commands import say_damaged, say_foreign
+from mmgrid.cli.store_commands import say_damaged, say_foreign, say_newer
 from mmgrid.patterns import fits
 from mmgrid.quantities import size
 
@@ -49,6 +51,7 @@ def push(
     """Send built cells to a remote store.
 
     Cells that are there stay as they are. What was sent is read back; a push that was cut goes on where it ended.
+    The exit status is 1 if a cell is damaged, or its record cannot be read.
     """
     from mmgrid.cli import draw
     from mmgrid.cli.verified import chosen
@@ -61,6 +64,13 @@ def push(
     cells = [address for address, _, _ in found.entries() if wanted.has(address) and fits(address.name)]
     with draw.Bytes("pushing", hidden=as_json) as bar:
         moved = run(found, place, cells, deep=deep, progress=lambda done, total: bar(done, total, ""))
+    known = {found.folder(address) for address in cells}
+    unread = {  # records, without which no cell can be sent
+        str(folder.relative_to(found.root)): problem
+        for folder, problem in chain(*found.unsound())
+        if folder not in known and wanted.has_folder(folder) and fits(folder.parent.relative_to(found.root).as_posix())
+    }
+    moved = replace(moved, problems=unread | moved.problems)
     _tell(moved, "sent to", place.shown, as_json)
 
 
@@ -115,7 +125,7 @@ def verify(
 ) -> None:
     """Compare the cells of a remote store with their records: whether every file is there, in its size.
 
-    The exit status is 1 if a cell is damaged.
+    The exit status is 1 if a cell is damaged, or was built by a version whose records this one does not know.
     """
     from mmgrid.cli import draw
     from mmgrid.grid.standing.consistency import unlike_its_recipe
@@ -134,22 +144,27 @@ def verify(
     foreign = found.foreign if deep else []
     if as_json:
         damaged = [{"cell": folder, "problems": lines} for folder, lines in found.damaged.items()]
-        more = {"unfinished": found.unfinished, "foreign": foreign}
+        newer = [{"cell": folder, "problem": problem} for folder, problem in found.newer.items()]
+        more = {"newer": newer, "unfinished": found.unfinished, "foreign": foreign}
         draw.print_json(
             {"url": place.shown, "cells": len(found.cells), "bytes": found.bytes, "damaged": damaged, **more}
         )
     else:
+        say_newer(found.newer)
         say_damaged(found.damaged)
         say_foreign(foreign)
         for folder in found.unfinished:
             draw.say(("unfinished", "dim"), f" {folder}: has no record yet; the same push goes on with it")
+        compared = len(found.cells) - len(found.newer)
+        if found.newer:
+            draw.say(f"{len(found.newer):,} of {len(found.cells):,} cells were not compared")
         if found.damaged:
             remedy = "`mmgrid store push --deep` from a store that has them mends them"
             draw.say(f"{len(found.damaged):,} of {len(found.cells):,} cells are damaged; {remedy}")
-        else:
+        elif compared or not found.newer:
             how = "every file is as it was recorded" if deep else "every file is there in its size (--deep reads them)"
-            draw.say(f"{len(found.cells):,} cells, {size(found.bytes)}: {how}")
-    if found.damaged or foreign:
+            draw.say(f"{compared:,} cells, {size(found.bytes)}: {how}")
+    if found.damaged or found.newer or foreign:
         raise typer.Exit(1)
 
 

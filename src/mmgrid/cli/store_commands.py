@@ -44,7 +44,8 @@ def verify(
 ) -> None:
     """Look for damaged files: compare every file with its record.
 
-    Reads the whole store. The exit status is 1 if a cell is damaged. What is set aside stays until `mmgrid gc`.
+    Reads the whole store. The exit status is 1 if a cell is damaged, or was built by a version of mmgrid whose records
+    this one does not know; such cells are never set aside. What is set aside stays until `mmgrid gc`.
     """
     from mmgrid.cli import draw
     from mmgrid.cli.verified import chosen
@@ -57,13 +58,14 @@ def verify(
             _facts(found, seen, aside) | ({"foreign": [str(path) for path in seen.foreign]} if deep else {})
         )
     else:
+        say_newer({_name(found, folder): problem for folder, problem in seen.newer.items()})
         for folder, lines in seen.problems.items():
             say_damaged({_name(found, folder): lines})
             if moved := aside.get(folder):
                 draw.say(f"set aside: {moved}")
         say_foreign(seen.foreign)
-        _say_outcome(len(seen.problems), seen.cells, seen.bytes, set_aside)
-    if seen.problems or seen.foreign:
+        _say_outcome(seen, set_aside)
+    if seen.problems or seen.newer or seen.foreign:
         raise typer.Exit(1)
 
 
@@ -72,8 +74,9 @@ class _Seen:
     """What was found in a store.
 
     Attributes:
-        cells: how many were compared. bytes: of their files.
+        cells: how many were looked at. bytes: of the files that were compared.
         problems: folder of a damaged cell → a line for each problem.
+        newer: folder of a cell whose record this version does not know → what is said of it.
         unlike: folders of cells whose record is not that of their recipe.
         foreign: what lies in the store and is not the store's.
     """
@@ -81,6 +84,7 @@ class _Seen:
     cells: int
     bytes: int
     problems: dict[Path, list[str]]
+    newer: dict[Path, str]
     unlike: Collection[Path]
     foreign: Collection[Path]
 
@@ -93,9 +97,11 @@ def _examined(store: "Store", wanted: "Chosen", deep: bool, *, hidden: bool) -> 
     records = [(address, record) for address, _, record in store.entries() if wanted.has(address)]
     cells = [address for address, _ in records]
     readable = {store.folder(address) for address in cells}
+    damaged, others = store.unsound()
     problems = {  # of records, without which no file can be checked
-        folder: [problem] for folder, problem in store.damaged() if wanted.has_folder(folder) and folder not in readable
+        folder: [problem] for folder, problem in damaged if wanted.has_folder(folder) and folder not in readable
     }
+    newer = {folder: problem for folder, problem in others if wanted.has_folder(folder)}
     unlike = {store.folder(one): text for one, record in records if deep and (text := unlike_its_recipe(record))}
     foreign = foreign_files(store) if deep and wanted.everything else []
     total = sum(store.size(address) for address in cells)
@@ -103,7 +109,8 @@ def _examined(store: "Store", wanted: "Chosen", deep: bool, *, hidden: bool) -> 
         problems |= _differences(store, cells, lambda done: bar(done, total, ""))
     for folder, text in unlike.items():
         problems.setdefault(folder, []).append(text)
-    return _Seen(len(cells), total, problems, unlike.keys(), foreign)
+    unread = len(problems.keys() - readable) + len(newer)
+    return _Seen(len(cells) + unread, total, problems, newer, unlike.keys(), foreign)
 
 
 def _name(store: "Store", folder: Path) -> str:
@@ -116,7 +123,8 @@ def _facts(store: "Store", seen: _Seen, aside: Mapping[Path, Path | None]) -> di
         {"cell": _name(store, folder), "folder": str(folder), "problems": lines, "set_aside": _text(aside.get(folder))}
         for folder, lines in seen.problems.items()
     ]
-    return {"store": str(store.root), "cells": seen.cells, "bytes": seen.bytes, "damaged": damaged}
+    newer = [{"cell": _name(store, one), "folder": str(one), "problem": text} for one, text in seen.newer.items()]
+    return {"store": str(store.root), "cells": seen.cells, "bytes": seen.bytes, "damaged": damaged, "newer": newer}
 
 
 def _differences(store: "Store", cells: "list[Address]", progress: Callable[[int], None]) -> dict[Path, list[str]]:
@@ -143,6 +151,14 @@ def say_damaged(problems: Mapping[str, Iterable[str]]) -> None:
             draw.say(("damaged", "red"), f" {cell}: {line}")
 
 
+def say_newer(problems: Mapping[str, str]) -> None:
+    """Print what is said of each cell that another version has built. problems: by the name of the cell, or its folder."""
+    from mmgrid.cli import draw
+
+    for cell, problem in problems.items():
+        draw.say(("newer", "yellow"), f" {cell}: {problem}")
+
+
 def say_foreign(paths: Iterable[object]) -> None:
     """Print what lies in a store and is not the store's."""
     from mmgrid.cli import draw
@@ -151,11 +167,16 @@ def say_foreign(paths: Iterable[object]) -> None:
         draw.say(("foreign", "yellow"), f" {path}: is not the store's; move it elsewhere")
 
 
-def _say_outcome(damaged: int, cells: int, total: int, set_aside: bool) -> None:
+def _say_outcome(seen: _Seen, set_aside: bool) -> None:
     from mmgrid.cli import draw
 
+    damaged, newer, cells = len(seen.problems), len(seen.newer), seen.cells
+    if newer:
+        draw.say(f"{newer:,} of {cells:,} cells were not compared; they stay as they are")
+    if not damaged and newer == cells:
+        return
     if not damaged:
-        draw.say(f"{cells:,} cells, {size(total)}: every file is as it was recorded")
+        draw.say(f"{cells - newer:,} cells, {size(seen.bytes)}: every file is as it was recorded")
         return
     remedy = "`mmgrid run GRID` builds them again"
     if not set_aside:

@@ -27,7 +27,8 @@ class Kind:
 class Contents:
     """The contents.
 
-    root: of the store. in_work: work folder → who builds there, if it is known. damaged: folder → problem.
+    root: of the store. in_work: work folder → who builds there, if it is known. damaged, newer: folder → problem, of
+    cells that are damaged, or whose records this version does not know.
     """
 
     root: str
@@ -35,6 +36,7 @@ class Contents:
     in_work: dict[str, str]
     leftovers: list[str]
     damaged: dict[str, str]
+    newer: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     @classmethod
@@ -56,12 +58,14 @@ class Contents:
             for path in walk(store.root)
             if path.match("*.work")
         }
+        damaged, newer = ({str(folder): text for folder, text in found} for found in store.unsound())
         return cls(
             str(store.root),
             {kind: Kind(count[kind], sizes[kind], seconds[kind]) for kind in sorted(count)},
             in_work,
             [str(path) for path in store.leftovers()],
-            {str(folder): problem for folder, problem in store.damaged()},
+            damaged,
+            newer,
             store.failures(),
         )
 
@@ -73,6 +77,7 @@ class Contents:
             "in_work": list(self.in_work),
             "leftovers": self.leftovers,
             "damaged": self.damaged,
+            "newer": self.newer,
             "failed": {
                 one.name: {"message": one.message, "when": one.when, "blocked": list(one.blocked)}
                 for one in self.failures
@@ -93,6 +98,8 @@ class Contents:
             draw.say(f"left over: {line}")
         for problem in self.damaged.values():
             draw.say(("damaged", "red"), f": {problem}")
+        for problem in self.newer.values():
+            draw.say(("newer", "yellow"), f": {problem}")
         for one in self.failures:
             draw.say(("failed", "red"), f" {one.name}: {one.message} ", (f"({one.when})", "dim"))
             if one.blocked:

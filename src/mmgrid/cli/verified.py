@@ -51,7 +51,8 @@ def _named(name: str, found: Store) -> tuple[Store, Chosen]:
     def has_folder(folder: Path) -> bool:
         return fits(folder.parent.relative_to(found.root).as_posix(), (name,))
 
-    folders = [folder for _, folder, _ in found.entries()] + [folder for folder, _ in found.damaged()]
+    folders = [folder for _, folder, _ in found.entries()]
+    folders += [folder for kind in found.unsound() for folder, _ in kind]
     if not any(map(has_folder, folders)):
         raise FileNotFoundError(
             f"{name}: is no grid file, no folder, and no cell of the store {found.root}; `mmgrid status` shows what it holds"

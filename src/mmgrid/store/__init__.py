@@ -1,7 +1,7 @@
 """The store of built cells: records, locks, verification."""
 
 from mmgrid.store.address import Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, StoreError
+from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, NewerRecordError, StoreError
 from mmgrid.store.failure import Failure
 from mmgrid.store.format import is_store
 from mmgrid.store.integrity import DamagedFilesError
@@ -20,6 +20,7 @@ __all__ = [
     "FileEntry",
     "Lock",
     "LockLostError",
+    "NewerRecordError",
     "Record",
     "Store",
     "StoreError",

@@ -9,6 +9,10 @@ class DamagedRecordError(StoreError):
     """The record of a published folder cannot be read or does not belong to it."""
 
 
+class NewerRecordError(DamagedRecordError):
+    """A record holds what this version does not know. Another version has written it: the cell is not damaged."""
+
+
 class CollisionError(StoreError):
     """Two fingerprints share their first eight digits, which name the folder."""
 

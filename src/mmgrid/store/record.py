@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError, field_validator
 
 from mmgrid.store.address import Address
-from mmgrid.store.errors import DamagedRecordError
+from mmgrid.store.errors import DamagedRecordError, NewerRecordError
 from mmgrid.store.names import RECORD_FILE
 
 _PACKAGES = ("mmgrid", "torch", "transformers", "numpy", "polars")
@@ -90,6 +90,7 @@ class Record(BaseModel):
 
         Raises:
             FileNotFoundError: the folder has no record, so it is not a cell.
+            NewerRecordError: another version has written it.
             DamagedRecordError: the record cannot be read.
         """
         path = f"{folder}/{RECORD_FILE}"
@@ -99,13 +100,10 @@ class Record(BaseModel):
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(f"{path}: there is no record") from None
         except ValidationError as error:
+            if (key := unknown_key(error)) is not None:
+                raise NewerRecordError(f"{path}: {of_newer(key)}") from None
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise DamagedRecordError(
-                    f"{path}: holds {place}, which this version of mmgrid does not know; a newer one may have written it: "
-                    "use that one, or restore the file"
-                ) from None
             problem = f"{place}: {first['msg']}" if place else first["msg"]
         except OSError as error:
             problem = str(error)
@@ -113,6 +111,25 @@ class Record(BaseModel):
             f"{path}: cannot be read as a record ({problem}). Restore the file, or remove the folder to have "
             f"the cell built again."
         )
+
+
+def unknown_key(error: ValidationError) -> str | None:
+    """The first key of a record that this version does not know, if nothing else is wrong with it; else None.
+
+    Keys that were damaged are missing, too.
+    """
+    found = error.errors()
+    if any(one["type"] not in ("extra_forbidden", "unexpected_keyword_argument") for one in found):
+        return None
+    return ".".join(str(part) for part in found[0]["loc"])
+
+
+def of_newer(key: str) -> str:
+    """What is said of a record with such a key."""
+    return (
+        f"holds {key}, which this version of mmgrid does not know; a newer one may have written it: use that one, "
+        "or restore the file"
+    )
 
 
 @functools.cache

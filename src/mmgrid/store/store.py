@@ -16,7 +16,7 @@ from typing import Any
 from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder
 from mmgrid.machine.clock import utc_now
 from mmgrid.store.address import SHORT_DIGITS, Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError, StoreError
+from mmgrid.store.errors import CollisionError, DamagedRecordError, NewerRecordError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
 from mmgrid.store.format import open_format
 from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
@@ -121,7 +121,7 @@ class Store:
         return folder if file is None else folder / file
 
     def entries(self) -> Iterator[tuple[Address, Path, Record]]:
-        """All built cells, sorted by folder. Damaged ones are logged and left out; see `damaged`."""
+        """All built cells, sorted by folder. Damaged and newer ones are logged and left out; see `damaged` and `newer`."""
         for folder in self._published():
             found = self._read(folder)
             if isinstance(found, Record):
@@ -134,14 +134,22 @@ class Store:
 
         Their record cannot be read or belongs to another folder, or a file is missing or has another size.
         """
-        found = []
+        return self.unsound()[0]
+
+    def unsound(self) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
+        """The folders of damaged cells, and those of cells that another version has built, each with what is said of it.
+
+        The latter have records with keys that this version does not know. It cannot tell whether their files are sound,
+        and leaves them as they are.
+        """
+        damaged, newer = [], []
         for folder in self._published():
             record = self._read(folder)
-            problems = [record] if isinstance(record, str) else missing_files(folder, record)
+            problems = missing_files(folder, record) if isinstance(record, Record) else [str(record)]
             if problems:
                 more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-                found.append((folder, f"{problems[0]}{more}"))
-        return found
+                (newer if isinstance(record, NewerRecordError) else damaged).append((folder, f"{problems[0]}{more}"))
+        return damaged, newer
 
     def versions_of(self, name: str) -> list[Record]:
         """The records of all built versions of one readable name, newest first."""
@@ -150,14 +158,14 @@ class Store:
         records = [found for found in map(self._read, folders) if isinstance(found, Record)]
         return sorted(records, key=lambda record: (record.finished, record.fingerprint), reverse=True)
 
-    def _read(self, folder: Path) -> Record | str:
+    def _read(self, folder: Path) -> Record | Exception:
         try:
             record = Record.read(folder)
             name = folder.parent.relative_to(self.root).as_posix()
             _check_owner(record, folder, Address.of(name, record.fingerprint))
             return record
         except (StoreError, FileNotFoundError, ValueError) as error:
-            return str(error)
+            return error
 
     def _published(self) -> Iterator[Path]:
         yield from (path for path in walk(self.root) if is_published(path))
@@ -272,8 +280,8 @@ class Store:
     def set_aside(self, folder: Path, *, sound: bool = False) -> Path | None:
         """Rename the folder of a damaged cell, so that the cell counts as missing; returns its new path.
 
-        None if it is sound or gone by now, or another process builds it or has taken over the lock. What is set aside
-        is among `leftovers`.
+        None if it is sound or gone by now, or another version has built it, or another process builds it or has taken
+        over the lock. What is set aside is among `leftovers`.
 
         sound: also one whose files are as they were recorded.
         """
@@ -283,7 +291,9 @@ class Store:
                 return None
             with lock:
                 record = self._read(folder) if is_published(folder) else None
-                if record is None or (not sound and isinstance(record, Record) and not verify_files(folder, record)):
+                if record is None or isinstance(record, NewerRecordError):
+                    return None
+                if not sound and isinstance(record, Record) and not verify_files(folder, record):
                     return None
                 with contextlib.suppress(FileNotFoundError):  # another process has taken over the lock
                     return put_aside(folder, lock)

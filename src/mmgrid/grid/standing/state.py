@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmgrid.grid.cells.cell import Cell
-from mmgrid.store import DamagedFilesError, Record, Store, StoreError
+from mmgrid.store import DamagedFilesError, NewerRecordError, Record, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def cell_states(
     """The state of each of `cells` (upstream cells first).
 
     A cell has failed if the newest attempt to build it failed. It is blocked if any cell upstream of it, directly or
-    not, has failed, or is damaged and not built again by a run (see `RunOutcome.damaged`).
+    not, has failed, or is damaged and not built again by a run (see `RunOutcome.damaged`). A cell whose record only a newer
+    version knows has failed, too.
     """
     found: dict[Cell, CellState] = {}
     blocking: dict[Cell, CellState] = {}
@@ -55,7 +56,8 @@ def cell_states(
         if cell in records:
             state = _BUILT
         elif cell in damaged:
-            state = CellState("damaged", str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
+            name = "failed" if isinstance(damaged[cell], NewerRecordError) else "damaged"
+            state = CellState(name, str(damaged[cell]), isinstance(damaged[cell], DamagedFilesError))
         else:
             state = _not_built(cell, blocking, store)
         found[cell] = state

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from mmgrid.files.foreign import MALFORMED
 from mmgrid.store.address import Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError
+from mmgrid.store.errors import CollisionError, DamagedRecordError, NewerRecordError
 from mmgrid.store.places import names_version
 from mmgrid.store.receiving import check_receivable
-from mmgrid.store.record import RECORD_FILE, Record
+from mmgrid.store.record import RECORD_FILE, Record, of_newer, unknown_key
 from mmgrid.store.remote.errors import RemoteError
 from mmgrid.store.remote.place import Place
 
@@ -130,13 +130,13 @@ def read_record(place: Place, contents: Contents, folder: str) -> Record:
     try:
         record = Record.model_validate_json(raw)
     except ValidationError as error:
+        if (key := unknown_key(error)) is not None:
+            raise NewerRecordError(f"{what}: {of_newer(key)}") from error
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             raise HalfRecordError(f"{what}: is no whole record; `mmgrid store push` writes it again") from error
         where = ".".join(str(part) for part in first["loc"])
-        raise DamagedRecordError(
-            f"{what}: cannot be read as a record ({where}: {first['msg']}); perhaps a newer version of mmgrid wrote it"
-        ) from error
+        raise DamagedRecordError(f"{what}: cannot be read as a record ({where}: {first['msg']})") from error
     address = check_receivable(record)
     if address.folder != folder:
         raise DamagedRecordError(f"{what}: is the record of {address.folder}; somebody has moved it")

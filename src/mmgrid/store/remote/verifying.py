@@ -1,9 +1,10 @@
 """Compares the cells of a remote store with their records."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from mmgrid.store.errors import NewerRecordError
 from mmgrid.store.record import Record
 from mmgrid.store.remote.content import differs, wrong_sizes
 from mmgrid.store.remote.layout import Contents, files_folder, name_of, read_record, survey, total_bytes
@@ -21,6 +22,7 @@ class Verified:
         damaged: folder of a cell → what is wrong with it, one line each.
         unfinished: folders that files were sent to, and no record yet.
         foreign: files that belong to no cell.
+        newer: folder of a cell whose record this version does not know → what is said of it.
     """
 
     cells: list[str]
@@ -28,6 +30,7 @@ class Verified:
     damaged: dict[str, list[str]]
     unfinished: list[str]
     foreign: list[str]
+    newer: dict[str, str] = field(default_factory=dict)
 
 
 def verify(
@@ -53,8 +56,18 @@ def verify(
     contents = survey(place)
     chosen = [folder for folder in contents.cells if wanted(name_of(folder))]
     published = [folder for folder in chosen if contents.cells[folder]]
-    with Transfers[str, Record](lambda done: None) as reading:
-        records, unread = reading.of_cells(published, partial(read_record, place, contents))
+    newer: dict[str, str] = {}
+
+    def read(folder: str) -> Record | None:
+        try:
+            return read_record(place, contents, folder)
+        except NewerRecordError as error:
+            newer[folder] = str(error)
+            return None
+
+    with Transfers[str, Record | None](lambda done: None) as reading:
+        found, unread = reading.of_cells(published, read)
+    records = {folder: record for folder, record in found.items() if record is not None}
     total = total_bytes(records.values())
     with Transfers[str, list[str]](lambda done: progress(done, total)) as transfers:
 
@@ -71,6 +84,7 @@ def verify(
         cells=[name_of(folder) for folder in published],
         bytes=total,
         damaged=dict(sorted(problems.items())),
+        newer=dict(sorted(newer.items())),
         unfinished=[folder for folder in chosen if not contents.cells[folder]],
         foreign=contents.strangers,
     )
