@@ -57,6 +57,21 @@ def test_a_cell_that_another_process_took_over_has_not_failed(
     assert "taken over by another process while it was being built here" in caplog.text
 
 
+def test_a_store_that_has_gone_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, store = Cell("corpus", ("games",), {}), Store(tmp_path / "runs")
+
+    def unmounted(cell: Cell, grid: Any, store: Store, progress: Any) -> str:
+        store.root.rename(tmp_path / "elsewhere")
+        store.build(cell.address, {}, {}, lambda folder: {})
+        return "built"
+
+    monkeypatch.setattr(worker, "build_cell", unmounted)
+    grid: Any = None
+    state, text = worker._build(Pipe()[0], cell, grid, store)
+    assert state == "full"  # no other cell is begun
+    assert text.startswith(f"{store.root}: the store is no longer there")
+
+
 def test_an_error_that_is_none_of_the_lock_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any) -> str:
         raise StoreError("no room")
@@ -92,5 +107,5 @@ def test_the_memory_of_a_training_is_given_back(tmp_path: Path, monkeypatch: pyt
         ours.send(Cell(kind, ("games",), {}))
     ours.send(None)
     grid: Any = None
-    worker.run_worker(theirs, grid, tmp_path / "runs", dict(os.environ))
+    worker.run_worker(theirs, grid, Store(tmp_path / "runs").root, dict(os.environ))
     assert events == ["corpus/games", "checkpoint/games", "released"]

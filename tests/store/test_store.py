@@ -20,6 +20,7 @@ from mmgrid.store import (
     Record,
     Store,
     StoreError,
+    StoreGoneError,
 )
 
 FINGERPRINT = "3fa9c1d2" + "0" * 56
@@ -359,3 +360,19 @@ def test_a_record_of_a_newer_version_is_told_apart(store: Store) -> None:
         DamagedRecordError, match="holds later, which this version of mmgrid does not know; a newer one"
     ):
         store.has(address)
+
+
+def test_a_store_that_was_moved_is_not_begun_anew_in_its_old_place(store: Store) -> None:
+    """So it looks, too, where a shared folder is unmounted: what is written then fills the disk below."""
+    away = store.root.with_name("elsewhere")
+
+    def moved(work: Path) -> dict[str, Any]:
+        store.root.rename(away)
+        return _make(work)
+
+    for make in (moved, _make):
+        with pytest.raises(StoreGoneError, match="the store is no longer there"):
+            _build(store, make=make)
+        store.note_failure(BOOKS, "it has gone")
+        assert not store.root.exists()
+    assert not list(Store(away).entries())

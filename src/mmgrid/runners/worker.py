@@ -18,7 +18,8 @@ from mmgrid.grid.file.load import Grid
 from mmgrid.machine.freed_memory import release_freed
 from mmgrid.machine.orphans import end_with_parent
 from mmgrid.runners.cell_log import LOG_ONLY, WorkerLog
-from mmgrid.store import DamagedFilesError, LockLostError, Store
+from mmgrid.store import DamagedFilesError, LockLostError, Store, StoreError, StoreGoneError
+from mmgrid.store.format import check_there
 from mmgrid.store.logs import log_of
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
     environment: that of the runner, whatever has started this process.
 
     Sends ("begun", "") when a cell has come, ("progress", (step, steps, loss)) while it is built, and then ("built" | "present" | "waiting", ""),
-    ("failed", the error in one line), ("full", the error) where the disk of the store is full, ("memory", the error) where
+    ("failed", the error in one line), ("full", the error) where the disk of the store is full or gone, ("memory", the error) where
     there was too little memory, or ("damaged", (address, the problem in one line)) of an upstream cell, which was set
     aside.
     """
@@ -43,7 +44,7 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # and when its terminal is closed
     end_with_parent()
     log = WorkerLog()
-    store = Store(root)
+    store: Store | None = None
     while True:
         try:
             cell = pipe.recv()
@@ -53,8 +54,14 @@ def run_worker(pipe: Connection, grid: Grid, root: Path, environment: Mapping[st
             return
         if not _sent(pipe, ("begun", "")):
             return
-        with log.into(log_of(store.root, cell.address)):
-            answer = _build(pipe, cell, grid, store)
+        try:
+            check_there(root)  # else a log would begin a folder in its place
+            store = store or Store(root)
+        except (StoreError, OSError) as error:
+            answer = _failed(error), in_one_line(error)
+        else:
+            with log.into(log_of(store.root, cell.address)):
+                answer = _build(pipe, cell, grid, store)
         if not _sent(pipe, answer):
             return
         if cell.kind in TRAINED:
@@ -117,7 +124,7 @@ def _set_aside(store: Store, error: DamagedFilesError) -> tuple[str, object]:
 
 
 def _failed(error: BaseException) -> str:
-    if isinstance(error, DiskFull):
+    if isinstance(error, DiskFull | StoreGoneError):
         return "full"
     return "memory" if _lacks_memory(error) else "failed"
 

@@ -1,7 +1,14 @@
 """The store of built cells: records, locks, verification."""
 
 from mmgrid.store.address import Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, NewerRecordError, StoreError
+from mmgrid.store.errors import (
+    CollisionError,
+    DamagedRecordError,
+    LockLostError,
+    NewerRecordError,
+    StoreError,
+    StoreGoneError,
+)
 from mmgrid.store.failure import Failure
 from mmgrid.store.format import is_store
 from mmgrid.store.integrity import DamagedFilesError
@@ -24,6 +31,7 @@ __all__ = [
     "Record",
     "Store",
     "StoreError",
+    "StoreGoneError",
     "Upstream",
     "is_store",
     "try_lock",

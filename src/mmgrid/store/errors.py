@@ -5,6 +5,10 @@ class StoreError(RuntimeError):
     """An operation of the store failed; the message says what was wrong, where, and what to do."""
 
 
+class StoreGoneError(StoreError):
+    """The store is no longer where it was: its folder was moved or removed, or its disk unmounted."""
+
+
 class DamagedRecordError(StoreError):
     """The record of a published folder cannot be read or does not belong to it."""
 

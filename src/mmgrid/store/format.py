@@ -7,7 +7,7 @@ from mmgrid.files import clear_disk_errors, write_json
 from mmgrid.files.addresses import address_in
 from mmgrid.files.folder import is_partial
 from mmgrid.files.foreign import MALFORMED
-from mmgrid.store.errors import StoreError
+from mmgrid.store.errors import StoreError, StoreGoneError
 from mmgrid.store.names import STORE_FILE
 from mmgrid.store.places import listed
 
@@ -17,6 +17,19 @@ FORMAT = 1
 def is_store(folder: Path) -> bool:
     """Whether the folder is a store, of any format."""
     return (folder / STORE_FILE).exists()
+
+
+def check_there(root: Path) -> None:
+    """Check that the store at `root` is still there, before anything is written below it.
+
+    Raises:
+        StoreGoneError: it is not. What would be written is no part of it, and may fill another disk.
+    """
+    if not is_store(root):
+        raise StoreGoneError(
+            f"{root}: the store is no longer there; was its folder moved, or its disk unmounted? Nothing was written. "
+            "Put it back, or name its new place with --store, then run the same command again"
+        )
 
 
 def open_format(root: Path) -> None:

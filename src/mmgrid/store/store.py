@@ -16,9 +16,9 @@ from typing import Any
 from mmgrid.files import clear_disk_errors, publish, remove_folder, sync_folder
 from mmgrid.machine.clock import utc_now
 from mmgrid.store.address import SHORT_DIGITS, Address
-from mmgrid.store.errors import CollisionError, DamagedRecordError, NewerRecordError, StoreError
+from mmgrid.store.errors import CollisionError, DamagedRecordError, LockLostError, NewerRecordError, StoreError
 from mmgrid.store.failure import Failure, read_failure, read_failures, remove_failure, write_failure
-from mmgrid.store.format import open_format
+from mmgrid.store.format import check_there, is_store, open_format
 from mmgrid.store.integrity import DamagedFilesError, Inspector, missing_files, verify_files
 from mmgrid.store.leftovers import discard, leftovers
 from mmgrid.store.lock import Lock, try_lock
@@ -195,6 +195,7 @@ class Store:
         Raises:
             DiskFull, NotWritableError: the store cannot be written.
             LockLostError: another process took over the lock; nothing was published.
+            StoreGoneError: the store is no longer there.
             StoreError: the facts or the recipe are not JSON, or `make` wrote a file that belongs to the store.
             Exception: any error of `make`. The work folder stays, nothing is published.
         """
@@ -223,6 +224,14 @@ class Store:
         """Have the work folder of a cell filled under its lock, and publish it, unless the cell is there."""
         if record := self._find_whole(address):
             return record
+        check_there(self.root)
+        try:
+            return self._under_lock(address, fill)
+        except LockLostError:
+            check_there(self.root)  # the lock is lost, too, where the whole store has gone
+            raise
+
+    def _under_lock(self, address: Address, fill: Fill) -> Record | None:
         final = self.folder(address)
         with clear_disk_errors(final, remedy=_REMEDY):
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -325,7 +334,8 @@ class Store:
         failure = Failure(
             name=address.name, fingerprint=address.fingerprint, message=first_line, blocked=names, when=utc_now()
         )
-        write_failure(self.root, failure)
+        if is_store(self.root):
+            write_failure(self.root, failure)
 
     def failure(self, address: Address) -> Failure | None:
         """The failure of the newest attempt at the cell; None if it is built, or no failure is recorded."""
