@@ -176,7 +176,8 @@ def _explained(error: BaseException) -> str:
     if (explained := no_temporary_folder(error)) is not None:
         return explained
     if isinstance(error, MemoryError):
-        return f"the memory is used up ({error}); free some, or use fewer --workers or --jobs, then run it again"
+        more = f" ({error})" if str(error) else ""
+        return f"the memory is used up{more}; free some, or use fewer --workers or --jobs, then run it again"
     if (path := _not_utf8()) and (isinstance(error, UnicodeEncodeError) or not explains_itself(error)):
         return f"{path}: the path is not UTF-8, which some libraries need; rename it ({in_one_line(error)})"
     if explains_itself(error) and str(error):
