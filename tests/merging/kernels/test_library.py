@@ -151,8 +151,11 @@ def test_layouts_agree() -> None:
     assert f"#define COLUMNS {layout.COLUMNS}\n" in text
     of_rows = (building.SOURCES / "network.h").read_text()
     assert f"#define MOST_COLUMNS {layout.MOST_COLUMNS} " in of_rows
-    sides = sorted(int(line.split()[2]) for line in of_rows.splitlines() if line.startswith("#define SIDE "))
-    assert sides == [8, 8, 16]  # `Loops.rows_at_once`, at most `layout.MOST_ROWS`
+    registers = [line.split() for line in (building.SOURCES / "registers.h").read_text().splitlines()]
+    sides = sorted(int(words[2]) // 4 for words in registers if words[:2] == ["#define", "REGISTER"])
+    assert sides == [4, 8, 16]  # `Loops.rows_at_once`, at most `layout.MOST_ROWS`
     assert sides[-1] == layout.MOST_ROWS
-    assert f"#define FEW {layout.FEW} " in of_rows
+    sorting = (building.SOURCES / "sorting.h").read_text()
+    assert "#define SIDE (REGISTER / 4) " in sorting
+    assert f"#define FEW {layout.FEW} " in sorting
     assert 1 << int(text.split("#define SLOT_BITS ")[1].split()[0]) == layout.SLOTS

@@ -44,5 +44,5 @@ def block_of(row: int, rows_at_once: int) -> int:
 def room_bytes(n_sources: int, block: int, row: int) -> int:
     """Bytes of scratch memory that a loop needs for one block: see `open_room` in native/vectors.h."""
     of_rows = 4 * MOST_ROWS * (row + FEW) + 2 * 8 * row
-    vectors, ranks, chosen = 4 * (1 + n_sources), 4, 2
-    return of_rows + _DRAWS + 4 * BLOCK + block * (vectors + ranks + chosen)
+    vectors, chances, chosen = 4 * (1 + n_sources), 8, 2
+    return of_rows + _DRAWS + 4 * BLOCK + block * (vectors + chances + chosen)

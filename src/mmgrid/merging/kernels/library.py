@@ -52,8 +52,8 @@ class Loops:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows that are ranked side by side: SIDE in native/network.h."""
-        return 16 if self.level == "avx512" else 8
+        """Rows that are ranked side by side: SIDE in native/sorting.h."""
+        return {"avx512": 16, "avx2": 8}.get(self.level, 4)
 
 
 def load(path: Path = LIBRARY, level: str | None = None) -> Loops:

@@ -15,16 +15,11 @@
 #define MOST_DIGIT_BITS 11
 #define MOST_PLACES (3 << MOST_DIGIT_BITS) /* three digits of 11 bits; more of fewer bits need less */
 
-/* For each rank, the number below which a random one keeps the element, and the bits of its divisor. */
-struct chance {
-    uint32_t keep_below, divisor;
-};
-
 /* Scratch. */
 struct rows {
     uint64_t *one, *other; /* of one row: magnitude and column, as one number */
     uint32_t *numbers;     /* of the sorting network */
-    uint32_t *ranks;       /* of a block */
+    struct chance *chances; /* of a block */
 };
 
 /* Replaces the counts of digits by the place of the first element with each digit. */
@@ -37,14 +32,15 @@ static void first_places(uint32_t *counts, uint32_t n_digits) {
     }
 }
 
-/* Writes the rank of each of the `n` elements of a row; of equal magnitudes, the first ranks lower. */
-static void ranks_of_row(const float *restrict values, int64_t n, struct rows *restrict rows, uint32_t *restrict ranks) {
+/* Writes the chance by rank of each of the `n` elements of a row; of equal magnitudes, the first ranks lower. */
+static void chances_of_row(const float *restrict values, int64_t n, const struct chance *restrict by_rank,
+                           struct rows *restrict rows, struct chance *restrict target) {
     uint32_t differing = 0, places[MOST_PLACES];
     const uint32_t any = n ? bits_of(values[0]) : 0;
     for (int64_t i = 0; i < n; i++) differing |= bits_of(values[i]) ^ any;
     differing &= WITHOUT_SIGN;
     if (!differing) {
-        for (int64_t i = 0; i < n; i++) ranks[i] = (uint32_t)i;
+        for (int64_t i = 0; i < n; i++) target[i] = by_rank[i];
         return;
     }
     const int low = lowest_bit(differing), width = highest_bit(differing) - low + 1;
@@ -60,7 +56,7 @@ static void ranks_of_row(const float *restrict values, int64_t n, struct rows *r
     for (int pass = 0; pass < n_passes; pass++) first_places(places + n_digits * (uint32_t)pass, n_digits);
     uint32_t *own = places;
     if (n_passes == 1) {
-        for (int64_t i = 0; i < n; i++) ranks[i] = own[magnitude(values[i]) >> low & mask]++;
+        for (int64_t i = 0; i < n; i++) target[i] = by_rank[own[magnitude(values[i]) >> low & mask]++];
         return;
     }
     uint64_t *from = rows->one, *to = rows->other;
@@ -76,19 +72,20 @@ static void ranks_of_row(const float *restrict values, int64_t n, struct rows *r
         from = to;
         to = before;
     }
-    for (int64_t i = 0; i < n; i++) ranks[(uint32_t)from[i]] = own[from[i] >> shift & mask]++;
+    for (int64_t i = 0; i < n; i++) target[(uint32_t)from[i]] = by_rank[own[from[i] >> shift & mask]++];
 }
 
-/* Writes the ranks of `n` elements, whole rows. */
-static void write_ranks(const float *restrict values, int64_t n, int64_t row, struct rows *restrict rows) {
+/* Writes the chances by rank of `n` elements, whole rows. */
+static void write_chances(const float *restrict values, int64_t n, int64_t row, const struct chance *restrict by_rank,
+                          struct rows *restrict rows) {
     for (int64_t first = 0; first < n; first += SIDE * row) {
+        struct chance *target = rows->chances + first;
         const int64_t n_rows = least(SIDE, (n - first) / row);
         const int is_side = row <= MOST_COLUMNS && n_rows > SIDE / 4; /* few rows leave most lanes empty */
         uint32_t left = (UINT32_C(1) << n_rows) - 1;
-        if (is_side) left = ranks_of_rows(values + first, row, n_rows, rows->numbers, rows->ranks + first);
+        if (is_side) left = chances_of_rows(values + first, row, n_rows, by_rank, rows->numbers, target);
         for (int64_t i = 0; i < n_rows; i++) {
-            const int64_t start = first + i * row;
-            if (left >> i & 1) ranks_of_row(values + start, row, rows, rows->ranks + start);
+            if (left >> i & 1) chances_of_row(values + first + i * row, row, by_rank, rows, target + i * row);
         }
     }
 }
@@ -97,17 +94,14 @@ static void write_ranks(const float *restrict values, int64_t n, int64_t row, st
  * address of the chances by rank; `place` is the index of the first element. */
 static void drop_by_rank(float *restrict values, int64_t place, int64_t n, const uint64_t *numbers,
                          struct draws *restrict draws, struct rows *restrict rows) {
-    const struct chance *restrict by_rank = AT(const struct chance, numbers[3]);
-    struct chance chances[BLOCK];
-    write_ranks(values, n, (int64_t)numbers[2], rows);
+    write_chances(values, n, (int64_t)numbers[2], AT(const struct chance, numbers[3]), rows);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t size = least(BLOCK, n - first), skip = (place + first) % WORDS_PER_COUNTER;
         draw(numbers, (uint64_t)((place + first) / WORDS_PER_COUNTER),
              (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->words);
         const uint32_t *words = (const uint32_t *)draws->words + skip;
         float *restrict piece = values + first;
-        const uint32_t *restrict ranks = rows->ranks + first;
-        for (int64_t i = 0; i < size; i++) chances[i] = by_rank[ranks[i]];
+        const struct chance *restrict chances = rows->chances + first;
         for (int64_t i = 0; i < size; i++) {
             piece[i] = piece[i] * one_if(words[i] < chances[i].keep_below) / float_of(chances[i].divisor);
         }
