@@ -93,8 +93,8 @@ static inline void write_places(const uint32_t *restrict numbers, int64_t n, con
     }
 }
 
-/* Writes the chance by rank of each element of up to SIDE rows of `n` columns, at most MOST_COLUMNS. `numbers` is scratch,
- * SIDE times `n`, rounded up to FEW. Returns which rows were not done, bit by bit. */
+/* Writes the chance by rank of each element of up to SIDE rows of `n` columns, at most MOST_COLUMNS. `numbers` is
+ * scratch, SIDE times `n`, rounded up to FEW. Returns which rows were not done, bit by bit. */
 static uint32_t chances_of_rows(const float *restrict values, int64_t n, int64_t n_rows,
                                 const struct chance *restrict by_rank, uint32_t *restrict numbers,
                                 struct chance *restrict target) {

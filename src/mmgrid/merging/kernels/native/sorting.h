@@ -105,8 +105,8 @@ INLINE void merge_mirrored(uint32_t *numbers, int64_t size) {
     }
 }
 
-/* Sorts each of the blocks of `size` places, a power of two, of which there are `n` places in all. The numbers of a block
- * are bitonic: they rise and then fall, or fall and then rise. */
+/* Sorts each block of `size` places, a power of two, in `n` places. The numbers of a block are bitonic: they rise and
+ * then fall, or fall and then rise. */
 static void merge_blocks(uint32_t *numbers, int64_t size, int64_t n) {
     const uint32_t *end = numbers + n * SIDE;
     if (size == 2) {
