@@ -9,6 +9,7 @@ from mmgrid.data import DataError, filter_interactions, read_files
 from mmgrid.data.readers import PreparationOptions, TableOptions, json_lines, lines
 from mmgrid.data.readers.json_values import PARAGRAPHS
 from mmgrid.data.readers.typed_lines import TypedLines
+from mmgrid.machine import beside
 
 SCHEMA = {"a": pl.String, "t": pl.Int64, "d": PARAGRAPHS}
 TAKEN = [
@@ -123,6 +124,7 @@ def test_values_of_any_types_as_line_by_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("block", [600, 1 << 20])
 def test_lines_of_items_that_nobody_took_are_not_parsed_whole(tmp_path, monkeypatch, block):
     monkeypatch.setattr(lines, "BLOCK_BYTES", block)
+    monkeypatch.setattr(beside, "available_cores", lambda: 1)  # else some are parsed before the log is read
     log, items = tmp_path / "log.csv", tmp_path / "items.jsonl"
     log.write_text("user_id,parent_asin,timestamp\n" + "".join(f"u,{n},1660000000000\n" for n in (3, 40, 41)))
     made = [{"parent_asin": str(n), "title": f"Title {n}", "description": [f"<i>{n}</i>"]} for n in range(90)]

@@ -1,12 +1,12 @@
 """What is done at once, or ahead, gives and raises what it does one after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from threading import Barrier, Event
 
 import pytest
 
 from mmgrid.machine import beside
-from mmgrid.machine.beside import ahead, both
+from mmgrid.machine.beside import ahead, begun, both
 
 
 def test_both_run_at_once(monkeypatch):
@@ -62,3 +62,45 @@ def test_values_that_are_made_ahead(monkeypatch, cores):
     assert next(left) == 0
     left.close()  # pyright: ignore[reportAttributeAccessIssue] - it is a generator
     assert closed == [3, 9]
+
+
+def test_what_is_begun_is_made_before_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(beside, "available_cores", lambda: 2)
+    made = []
+    enough = Event()
+
+    def values() -> Generator[int]:
+        for value in range(5):
+            made.append(value)
+            if value == 1:
+                enough.set()
+            yield value
+
+    with begun(values(), 2) as found:
+        assert enough.wait(60)
+        assert made == [0, 1]  # and no more
+        assert [*found] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("most", [1, 3, 9])
+def test_an_error_of_what_is_begun_comes_after_the_values_before_it(monkeypatch, cores, most):
+    monkeypatch.setattr(beside, "available_cores", lambda: cores)
+    closed = []
+
+    def values() -> Generator[int]:
+        try:
+            yield from range(3)
+            raise ValueError("after good values")
+        finally:
+            closed.append(True)
+
+    with begun(values(), most) as found:
+        assert [next(found) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(ValueError, match="after good values"):
+            next(found)
+    assert closed == [True]
+    with pytest.raises(KeyError), begun(values(), most):
+        raise KeyError  # nobody asks
+    with begun((value for value in ()), most) as found:
+        assert [*found] == []

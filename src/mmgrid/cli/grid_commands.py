@@ -9,7 +9,7 @@ import typer
 from mmgrid.cli.blocked import say_blocked
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, CellName, GridFile, Only, OptionalGrid, Settings, StoreRoot
 from mmgrid.cli.stopping import say_stopped
-from mmgrid.cli.uncollected import uncollected
+from mmgrid.machine.uncollected import uncollected
 from mmgrid.quantities import duration
 from mmgrid.visible import visible
 

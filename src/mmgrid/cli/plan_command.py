@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrid.cli.options import DEFAULT_STORE, AsJson, GridFile, Only, Settings, StoreRoot
-from mmgrid.cli.uncollected import uncollected
+from mmgrid.machine.uncollected import uncollected
 from mmgrid.quantities import duration, size
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Two things at once, which leave the interpreter to others most of the time, as numpy and polars do."""
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from mmgrid.machine.cores import available_cores
@@ -20,6 +21,42 @@ def both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
     with ThreadPoolExecutor(1, "beside") as pool:
         beside = pool.submit(other)
         return one(), beside.result()
+
+
+@contextmanager
+def begun(values: Generator[T], most: int) -> Generator[Generator[T]]:
+    """The same values, of which up to `most` are made in a thread before the first is asked for, if there is a core for it.
+
+    An error is raised after the values before it. The thread makes no further value when the context is left.
+    """
+    left, made = False, list[T]()
+
+    def make() -> BaseException | None:
+        try:
+            while not left and len(made) < most:
+                made.append(next(values))
+        except BaseException as error:
+            return error
+
+    def all_of_them(pending: Future[BaseException | None]) -> Generator[T]:
+        error = pending.result()
+        yield from made
+        made.clear()
+        if isinstance(error, StopIteration):
+            return
+        if error is not None:
+            raise error
+        yield from values
+
+    with closing(values):
+        if available_cores() < 2:
+            yield values
+            return
+        with ThreadPoolExecutor(1, "begun") as pool:
+            try:
+                yield all_of_them(pool.submit(make))
+            finally:
+                left = True
 
 
 def ahead(values: Iterator[T]) -> Iterator[T]:

@@ -14,8 +14,8 @@ from mmgrid.data.readers.typed_lines import TypedLines, line_breaks
 _MOST = 0.5  # of the lines: of more, parsing ids first costs more than it saves
 _SAMPLE_BYTES = 1 << 20
 
-Wanted = Callable[[pl.Series], pl.Series]
-"""From ids to bools."""
+Wanted = Callable[[pl.Series], pl.Series | None]
+"""From ids to bools; None: all, at least for now."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,11 @@ class ChosenLines:
         return SomeLines(b"".join([data[start:end] for start, end in spans]), rows, len(mask))
 
     def _mask(self, data: bytes) -> pl.Series | None:
-        """bool: which lines are wanted, and so whether it pays to ask; None if some are no objects with an id."""
+        """bool: which lines are wanted, and so whether it pays to ask; None if all are, or some are no objects with an
+        id."""
         table = self._ids.table(data)
-        if table is None:
+        mask = self._wanted(table[self._name]) if table is not None else None
+        if mask is None:
             return None
-        mask = self._wanted(table[self._name])
         self._pays = int(mask.sum()) <= _MOST * len(mask)
         return mask

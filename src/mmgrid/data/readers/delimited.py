@@ -54,7 +54,7 @@ def read(
         if lines is None:
             where = partial(_lines_in, path, repairs, block, found)
             again = partial(_lines_of, path, names, encoding, repairs, number)
-            exponents = b"E+" in block.data or b"e+" in block.data
+            exponents = b"+" in block.data and (b"E+" in block.data or b"e+" in block.data)  # one sign is found sooner
             yield Piece(
                 path,
                 table,

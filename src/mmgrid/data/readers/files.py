@@ -3,8 +3,8 @@
 import re
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,18 +13,15 @@ import polars as pl
 from mmgrid.data.calendar import DAY_MS
 from mmgrid.data.corpus import INTERACTIONS_FILE, ITEMS_FILE, stored_name
 from mmgrid.data.errors import DataError, short
-from mmgrid.data.numbering import Numbered, all_distinct
-from mmgrid.data.raw import ITEMS, RawDomain
-from mmgrid.data.readers import json_lines, tables
-from mmgrid.data.readers.chosen_lines import Wanted
+from mmgrid.data.log import Log
+from mmgrid.data.raw import RawDomain
+from mmgrid.data.readers import tables
 from mmgrid.data.readers.interaction_files import Reading, read_log
-from mmgrid.data.readers.mending import mended
-from mmgrid.data.readers.names import Names, names_of, one_domain
-from mmgrid.data.readers.options import TableOptions, kept_from
-from mmgrid.data.readers.piece import Piece
+from mmgrid.data.readers.item_rows import ItemRows, item_pieces
+from mmgrid.data.readers.names import names_of
+from mmgrid.data.readers.options import TableOptions
 from mmgrid.data.readers.repairs import Repairs
-from mmgrid.data.readers.side_by_side import Turn, in_order
-from mmgrid.data.readers.values import NO_ID, ids, texts
+from mmgrid.data.readers.values import ids
 from mmgrid.machine.freed_memory import release_freed
 
 _HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
@@ -72,13 +69,7 @@ def read_domain(
     for path in (*interaction_files, *item_files):
         tables.file_format(path)
     reading = Reading(name, options, Repairs(options.skip_bad_lines), None if future else _tomorrow_ms())
-    log, unfiltered = read_log(interaction_files, reading)
-    if item_files or has_texts(interaction_files, item_files, options):
-        mend = not _prepared_here(interaction_files, item_files)
-        items = _items(item_files or interaction_files, log.items, reading, required=bool(item_files), mend=mend)
-    else:
-        items = pl.DataFrame([log.items.ids.alias("item_id")])
-        items = items.with_columns(title=pl.col("item_id").str.strip_chars(), description=pl.lit(""))
+    log, unfiltered, items = _tables(interaction_files, item_files, reading)
     if not len(log):
         left_out = ""
         if reading.repairs.bad_lines:
@@ -91,6 +82,24 @@ def read_domain(
     unfiltered = unfiltered if are_reviews is None else are_reviews
     release_freed()
     return RawDomain(name, log, items, unfiltered, reading.repairs.summary())
+
+
+def _tables(
+    interaction_files: Sequence[Path], item_files: Sequence[Path], reading: Reading
+) -> tuple[Log, bool, pl.DataFrame]:
+    """The interactions, whether they are reviews, and the rows of their items."""
+    if not has_texts(interaction_files, item_files, reading.options):
+        log, unfiltered = read_log(interaction_files, reading)
+        title = log.items.ids.str.strip_chars().alias("title")
+        return (
+            log,
+            unfiltered,
+            pl.DataFrame([log.items.ids.alias("item_id"), title]).with_columns(description=pl.lit("")),
+        )
+    rows = ItemRows(item_files or interaction_files, reading, required=bool(item_files))
+    with rows.begun() if item_files else nullcontext():
+        log, unfiltered = read_log(interaction_files, reading)
+        return log, unfiltered, rows.table(log.items, mend=not _prepared_here(interaction_files, item_files))
 
 
 def _tomorrow_ms() -> int:
@@ -111,118 +120,13 @@ def has_texts(interaction_files: Sequence[Path], item_files: Sequence[Path], opt
     return names_of(interaction_files[0], options, items=True).title is not None
 
 
-def item_table(files: Sequence[Path], options: TableOptions, *, titles: bool = True) -> pl.DataFrame:
-    """item_id, title and description of all items in some files; of several rows of an item, the first with a title.
-
-    titles: whether there must be a column of titles.
-
-    Raises DataError as `read_files`.
-    """
-    reading = Reading("", options, Repairs(options.skip_bad_lines), None)
-    return _items(files, None, reading, required=titles, mend=True)
-
-
-def _items(
-    files: Sequence[Path], wanted: Numbered | None, reading: Reading, *, required: bool, mend: bool
-) -> pl.DataFrame:
-    """item_id, title and description of the wanted items, by default all; of several rows of an item, the first with a
-    title."""
-    names = names_of(files[0], reading.options, items=True, required=required)
-    least = kept_from(reading.options)
-    counts = None if wanted is None or least <= 1 else wanted.counts()
-
-    def read(path: Path, turn: Turn) -> tuple[list[pl.DataFrame], Repairs]:
-        parts, repairs = [], reading.repairs.again()
-
-        def text(piece: Piece, name: str, line_break: str = "\n") -> pl.Series:
-            column = texts(piece, name, line_break)
-            return mended(column, repairs.texts, line_break, controls=piece.controls) if mend else column
-
-        def add(piece: Piece) -> None:
-            piece = one_domain(piece, names, reading.domain)
-            piece = piece.with_column(names.item, ids(piece, names.item))
-            numbers = None
-            if wanted is not None:  # a file may hold millions of others
-                numbers = wanted.find(piece.frame[names.item])
-                piece, numbers = piece.kept(pl.Series(numbers >= 0)), numbers[numbers >= 0]
-            paragraphs = [text(piece, name) for name in names.descriptions]
-            description = _joined(paragraphs, len(piece.frame)).str.strip_chars()
-            if counts is not None and numbers is not None:
-                description = _only(description, pl.Series(counts[numbers] >= least))
-            title = text(piece, names.title, " ").str.strip_chars() if names.title else ""
-            columns = {"item_id": piece.frame[names.item], "title": title, "description": description}
-            parts.append(pl.DataFrame(columns, schema=ITEMS))
-
-        sought = None if wanted is None else partial(_sought, wanted)
-        for piece in turn.while_mine(_item_pieces(path, names, reading.options, repairs, sought)):
-            repairs.good_rows(piece, add)
-        return parts, repairs
-
-    found = [pl.DataFrame(schema=ITEMS)]
-    for parts, repairs in in_order(read, files):
-        found += parts
-        reading.repairs.include(repairs)
-    items = pl.concat(found)  # in its chunks: a copy of all texts would double their memory
-    distinct = _first_rows(items)
-    if required:
-        reading.repairs.repeated_items += len(items) - len(distinct)
-    return distinct
-
-
-def _only(column: pl.Series, mask: pl.Series) -> pl.Series:
-    """The texts where the mask is true, in memory of their own, and "" elsewhere."""
-    if mask.all():
-        return column
-    chosen = column.filter(mask) + ""  # a copy: the rest of the column can go
-    places = pl.select(pl.when(mask).then(mask.cum_sum() - 1)).to_series()
-    return chosen.gather(places).fill_null("").alias(column.name)
-
-
-def _sought(wanted: Numbered, written: pl.Series) -> pl.Series:
-    """bool: whether ids, as they stand in a file, are wanted, or have to be looked at as `ids` does."""
-    odd = (written.str.len_bytes() == 0) | written.str.contains("\0", literal=True) | written.str.ends_with(".0")
-    odd |= written.is_in(NO_ID)
-    return pl.Series(wanted.find(written) >= 0) | odd
-
-
-def _item_pieces(
-    path: Path, names: Names, options: TableOptions, repairs: Repairs, wanted: Wanted | None = None
-) -> Iterator[Piece]:
-    others = [names.domain] if names.domain is not None else []
-    if tables.file_format(path) == "jsonl":
-        title = names.title or "title"
-        return json_lines.read_items(path, names.item, title, list(names.descriptions), others, repairs, wanted)
-    more = [name for name in (names.title, *names.descriptions, *others) if name is not None]
-    return tables.read(path, list(dict.fromkeys([names.item, *more])), options.encoding, repairs)
-
-
-def _first_rows(items: pl.DataFrame) -> pl.DataFrame:
-    """One row for each item: the first that has a title, or else the first."""
-    if all_distinct(items["item_id"]):
-        return items
-    titled = pl.col("title").str.strip_chars() != ""
-    order = items.with_row_index("row").sort(~titled, "row", maintain_order=True)
-    return order.unique("item_id", keep="first", maintain_order=True).sort("row").drop("row")
-
-
-def _joined(columns: list[pl.Series], rows: int) -> pl.Series:
-    """The texts of several columns as paragraphs of one."""
-    if not columns:
-        return pl.Series("description", [""] * rows, dtype=pl.String)
-    if len(columns) == 1:
-        return columns[0].alias("description")
-    texts = pl.DataFrame([column.alias(str(place)) for place, column in enumerate(columns)])
-    filled = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)) for name in texts.columns]
-    return texts.select(pl.concat_str(filled, separator="\n", ignore_nulls=True).alias("description"))["description"]
-
-
 def _do_not_meet(log: Path, wanted: pl.Series, item_files: Sequence[Path], options: TableOptions) -> NoReturn:
     """Raise DataError that the two tables share no item, with examples of both and, where it is plain, the reason."""
     shown: str | None = None
     lost = {_plain(written): written for written in wanted.to_list()}
     for path in item_files:
         names = names_of(path, options, items=True)
-        for piece in _item_pieces(path, names, options, Repairs(skip_bad_lines=True)):
+        for piece in item_pieces(path, names, options, Repairs(skip_bad_lines=True)):
             present = Repairs(skip_bad_lines=True).good_rows(piece, lambda piece: ids(piece, names.item))  # noqa: B023
             shown = shown or (present[0] if len(present) else None)
             for there in present:

@@ -6,7 +6,7 @@ import polars as pl
 
 from mmgrid.data.errors import DataError
 from mmgrid.data.items import Items
-from mmgrid.data.readers.files import item_table
+from mmgrid.data.readers.item_rows import item_table
 from mmgrid.data.readers.options import TableOptions
 
 

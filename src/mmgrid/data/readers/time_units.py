@@ -5,6 +5,7 @@ Which of them a file has is found from the size of its numbers: a wrong unit wou
 """
 
 import re
+from typing import NoReturn
 
 import polars as pl
 
@@ -70,16 +71,19 @@ def _refuse_other_clocks(name: str, numbers: list[tuple[Piece, pl.Series]]) -> N
     filled = [(piece, values) for piece, values in numbers if values.min() is not None]
     low = min(float(values.min()) for _, values in filled)  # pyright: ignore[reportArgumentType]
     high = max(float(values.max()) for _, values in filled)  # pyright: ignore[reportArgumentType]
-    piece, values = filled[0]
-    row = int(values.is_not_null().arg_max() or 0)
-    place = f"{piece.place(row)}: {name} is {values[row]}"
+
+    def refuse(what: str) -> NoReturn:
+        piece, values = filled[0]
+        row = int(values.is_not_null().arg_max() or 0)
+        raise DataError(f"{piece.place(row)}: {name} is {values[row]}, which looks like {what}")
+
     for digits, form in _DATES_IN_DIGITS.items():
         years = low // 10 ** (digits - 4), high // 10 ** (digits - 4)
         if years[0] >= 1970 and years[1] < 2100 and all(_are_dates(values, digits) for _, values in filled):
-            raise DataError(f'{place}, which looks like a date: declare time_unit = "{form}"')
+            refuse(f'a date: declare time_unit = "{form}"')
     for clock, (least, most) in _TICKS.items():
         if least <= low and high < most:
-            raise DataError(f"{place}, which looks like the {clock}: convert them to milliseconds since 1970")
+            refuse(f"the {clock}: convert them to milliseconds since 1970")
 
 
 def _are_dates(numbers: pl.Series, digits: int) -> bool:

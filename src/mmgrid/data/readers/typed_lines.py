@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mmgrid.data.readers.json_values import PARAGRAPHS, field_of, is_id, table_of, value_of
+from mmgrid.machine.uncollected import uncollected
 
 _PART_BYTES = 1 << 16  # few objects at a time, which stay in the cache
 _SIGNS_AT_ONCE = 1 << 18  # likewise
@@ -50,13 +51,14 @@ class TypedLines:
         if self._decode is None:
             return None
         try:
-            for lines in _objects(self._decode, data):
-                for field, name in self._fields.items():
-                    values = map(attrgetter(field), lines)
-                    if self._schema[name] == PARAGRAPHS:
-                        columns[name] += ["\n".join(parts) if parts else "" for parts in values]
-                    else:
-                        columns[name] += values
+            with uncollected():
+                for lines in _objects(self._decode, data):
+                    for field, name in self._fields.items():
+                        values = map(attrgetter(field), lines)
+                        if self._schema[name] == PARAGRAPHS:
+                            columns[name] += ["\n".join(parts) if parts else "" for parts in values]
+                        else:
+                            columns[name] += values
             types = {name: pl.String if dtype == PARAGRAPHS else dtype for name, dtype in self._schema.items()}
             return pl.DataFrame([pl.Series(name, columns[name], dtype=dtype) for name, dtype in types.items()])
         except _REFUSED:

@@ -1,4 +1,4 @@
-"""Commands that make many objects at once, which all stay until the end: modules, cells, records."""
+"""For what makes many objects at once, none of them in a cycle: modules, cells, records, the values of lines."""
 
 import gc
 from collections.abc import Iterator
