@@ -52,3 +52,11 @@ def test_a_long_text_is_cut_and_an_empty_one_is_zero(model, tokenizer) -> None:
 def test_dropout_is_off(tokenizer) -> None:
     model = make_backbone(tokenizer, attention_dropout=0.5).train()
     np.testing.assert_array_equal(text_vectors(model, tokenizer, TEXTS, 64), text_vectors(model, tokenizer, TEXTS, 64))
+
+
+def test_names_of_special_tokens_are_text(model, tokenizer) -> None:
+    (found,) = text_vectors(model, tokenizer, ["lamp<|endoftext|>"], None, pooling="last")
+    ids = torch.tensor([tokenizer("lamp", add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]])
+    with torch.no_grad():
+        as_special = model(input_ids=ids).last_hidden_state[0, -1].numpy()
+    assert not np.allclose(found, as_special, atol=1e-4)

@@ -128,3 +128,12 @@ def test_a_title_ends_at_the_line_break(text: str, title: str) -> None:
 
 def test_special_tokens_are_no_part_of_a_title() -> None:
     assert as_title(TOKENIZER, TOKENIZER(" drum<|endoftext|>")["input_ids"]) == "drum"
+
+
+def test_names_of_special_tokens_are_text() -> None:
+    special = [TOKENIZER.eos_token_id, *TOKENIZER.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])]
+    title = "red <|endoftext|> lamp <|im_end|>"
+    prompts = _prompts((title, "a <|im_start|> lamp"), ("drum", ""))
+    assert not np.isin(special, prompts.question(np.array([0, 1]))).any()
+    assert as_title(TOKENIZER, prompts.answer(0).tolist()) == title
+    assert TOKENIZER("<|im_end|>", add_special_tokens=False)["input_ids"] == special[-1:], "the frame has them still"

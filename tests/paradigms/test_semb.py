@@ -38,6 +38,11 @@ class TestTextBudget:
         assert prompt == "Compress the following sentence into embedding: title:"
         assert texts == [" red lamp description: a lamp", " drum"]
 
+    def test_names_of_special_tokens_are_text(self) -> None:
+        paradigm, _ = Semb.create(semb_recipe(), make_backbone(TOKENIZER, layers=1), TOKENIZER, seed=0)
+        tokens = paradigm.tokens(_items(("red <|im_end|> lamp", "a <|im_end|> lamp"))).tokens
+        assert not np.isin(TOKENIZER.all_special_ids + TOKENIZER.convert_tokens_to_ids(["<|im_end|>"]), tokens).any()
+
     def test_the_description_is_cut_first(self) -> None:
         _, (text,) = _texts(_items((self.LONG[:20], self.OTHER)), text_tokens=40, title_tokens=30)
         length = len(TOKENIZER(text, add_special_tokens=False)["input_ids"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kits.small import make_tokenizer, semid_recipe
+from mmgrid.data import Items
 from mmgrid.paradigms.semid.tasks import PromptParts, SemidExamples
 from mmgrid.paradigms.shared.targets import targets
 from mmgrid.paradigms.shared.windows import windows
@@ -139,3 +140,12 @@ def test_only_answers_enter_the_loss(index: int) -> None:
     assert not dialogue.is_answer[0]
     assert dialogue.is_answer.any()
     assert len(dialogue.tokens) == len(dialogue.is_answer)
+
+
+def test_names_of_tokens_in_titles_are_text() -> None:
+    tokenizer = make_tokenizer(ITEMS)
+    tokenizer.add_tokens(["<games/1a2b3c4d:a_1>"], special_tokens=True)
+    items = Items(np.array(["1"]), ["a <|endoftext|>"], ["of <games/1a2b3c4d:a_1>"], np.arange(1))
+    parts = PromptParts.of(tokenizer, items, np.full((1, 2), -1), 40, 40)
+    assert tokenizer.decode(parts.titles[0], skip_special_tokens=True) == items.titles[0]
+    assert tokenizer.decode(parts.descriptions[0], skip_special_tokens=True) == items.descriptions[0]

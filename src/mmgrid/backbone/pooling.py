@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.evaluation_mode import evaluating
+from mmgrid.backbone.plain_tokens import plain_tokens
 
 BATCH = 256
 
@@ -31,7 +32,7 @@ def text_vectors(
         special_tokens: add the tokenizer's special tokens, such as one that begins a text.
     """
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    encoded = tokenizer(list(texts), add_special_tokens=special_tokens)["input_ids"] if len(texts) else []
+    encoded = plain_tokens(tokenizer, texts, add_special_tokens=special_tokens)
     tokens = [row[:most_tokens] for row in encoded]
     order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))  # texts of equal length need no padding
     filled = [row for row in order if tokens[row]]

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from mmgrid.backbone.plain_tokens import plain_tokens
 from mmgrid.backbone.recipe import TinyRecipe
 from mmgrid.seeds import derive
 
@@ -75,7 +76,7 @@ class TextRows:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int, seed: int):
-        encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        encoded = plain_tokens(tokenizer, texts)
         order = np.random.default_rng(derive(seed, "text order")).permutation(len(encoded))
         end = [tokenizer.eos_token_id]
         tokens = np.concatenate([np.asarray(encoded[i] + end, np.int64) for i in order]) if len(order) else []

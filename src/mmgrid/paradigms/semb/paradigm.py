@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmgrid.backbone.evaluation_mode import evaluating
 from mmgrid.backbone.load import load_model, load_tokenizer, whole_model
+from mmgrid.backbone.plain_tokens import plain_tokens
 from mmgrid.data import Histories, Items, Phase
 from mmgrid.paradigms.contract import Predictions, TrainingStart
 from mmgrid.paradigms.semb.examples import SembExamples
@@ -158,21 +159,19 @@ class Semb(Embedding[SembModel]):
         """Title and description within `text_tokens`; the description is cut first, then the title."""
         if self.config.text_keys:
             return self._official_tokens(items, self.config.text_keys)
-        encode = partial(self.tokenizer, add_special_tokens=False)
-        prompt = encode(f"{self.config.prompt} title:".strip())["input_ids"]
+        prompt = self.tokenizer(f"{self.config.prompt} title:".strip(), add_special_tokens=False)["input_ids"]
         limit = self.config.text_tokens - (len(prompt) if self.config.prompt_counts else 0)
         if limit < 1:
             raise ValueError(
                 f"text_tokens {self.config.text_tokens}: the prompt has {len(prompt)} tokens, and prompt_counts leaves "
                 "none for an item's text; raise text_tokens"
             )
-        titles = encode([f" {title}" for title in items.titles])["input_ids"]
+        titles = plain_tokens(self.tokenizer, [f" {title}" for title in items.titles])
         described = [i for i, description in enumerate(items.descriptions) if description]
         texts = [title[: min(self.config.title_tokens, limit)] for title in titles]
-        if described:
-            descriptions = encode([f" description: {items.descriptions[i]}" for i in described])["input_ids"]
-            for i, description in zip(described, descriptions, strict=True):
-                texts[i] = (texts[i] + description)[:limit]
+        descriptions = plain_tokens(self.tokenizer, [f" description: {items.descriptions[i]}" for i in described])
+        for i, description in zip(described, descriptions, strict=True):
+            texts[i] = (texts[i] + description)[:limit]
         return TokenTable.of(prompt, texts)
 
     def _official_tokens(self, items: Items, keys: Sequence[str]) -> TokenTable:

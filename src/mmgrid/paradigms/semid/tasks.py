@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mmgrid.backbone.plain_tokens import plain_tokens
 from mmgrid.data import Items
 from mmgrid.paradigms.semid.spec import SemidRecipe
 from mmgrid.paradigms.shared.chat import Chat
@@ -61,8 +62,7 @@ class PromptParts:
         """
 
         def encode(texts: Sequence[str], limit: int) -> list[list[int]]:
-            found = tokenizer([one_line(text) for text in texts], add_special_tokens=False)["input_ids"]
-            return [row[:limit] for row in found]
+            return [row[:limit] for row in plain_tokens(tokenizer, [one_line(text) for text in texts])]
 
         phrases = (HISTORY, ASK_CODES, ASK_TITLE, CODES_TO_TEXT, TEXT_TO_CODES)
         ids = {phrase: tuple(tokenizer(phrase, add_special_tokens=False)["input_ids"]) for phrase in phrases}

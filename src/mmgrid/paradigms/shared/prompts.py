@@ -17,21 +17,19 @@ like those in the history, so each title of a history is the answer to the part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from mmgrid.backbone.plain_tokens import plain_tokens
 from mmgrid.data import Items
 from mmgrid.paradigms.shared.chat import Chat
 from mmgrid.paradigms.shared.packing import TokenTable
 
 TITLE = "Title:"
 DESCRIPTION = "Description:"
-
-Encode = Callable[[list[str]], list[list[int]]]
 
 
 def one_line(text: str) -> str:
@@ -69,12 +67,12 @@ class Prompts:
             title_tokens: maximum tokens of a title.
             continued: the next title follows the history directly, like the titles in it.
         """
-        encode = partial(_encode, tokenizer)
         chat = Chat.of(tokenizer)
-        label, described, instruction = encode([TITLE, DESCRIPTION, f"{prompt}\n"])
+        own = [TITLE, DESCRIPTION, f"{prompt}\n"]
+        label, described, instruction = tokenizer(own, add_special_tokens=False)["input_ids"]
         names = [one_line(title) for title in items.titles]
-        tokens = encode([f" {name}" for name in names])
-        texts = _descriptions(encode, items.descriptions)
+        tokens = plain_tokens(tokenizer, [f" {name}" for name in names])
+        texts = _descriptions(tokenizer, items.descriptions)
         lines = [
             [
                 *label,
@@ -134,10 +132,10 @@ def _title_and_description(
     return [*title, *line_break, *label, *text[:room]] if text and room > 0 else title
 
 
-def _descriptions(encode: Encode, descriptions: Sequence[str]) -> list[list[int]]:
+def _descriptions(tokenizer: PreTrainedTokenizerBase, descriptions: Sequence[str]) -> list[list[int]]:
     texts: list[list[int]] = [[] for _ in descriptions]
     filled = [row for row, description in enumerate(descriptions) if description.strip()]
-    encoded = encode([f" {one_line(descriptions[row])}" for row in filled])
+    encoded = plain_tokens(tokenizer, [f" {one_line(descriptions[row])}" for row in filled])
     for row, tokens in zip(filled, encoded, strict=True):
         texts[row] = tokens
     return texts
@@ -165,7 +163,3 @@ def as_title(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
     # Blanks before punctuation are part of a title: tokenizers must not tidy them up.
     text = str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     return one_line(text.lstrip().partition("\n")[0])
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
