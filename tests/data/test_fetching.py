@@ -317,7 +317,7 @@ def test_a_server_that_has_nothing_left_to_send(server, tmp_path, longer):
 
 def test_a_network_that_is_away_for_a_while(server, tmp_path, monkeypatch):
     """The system reports some failures of the network as plain errors, in sending as in receiving."""
-    opened, read, faults = urllib.request.urlopen, HTTPResponse.read1, [errno.EHOSTUNREACH, errno.ENETDOWN]
+    opened, read, faults = urllib.request.OpenerDirector.open, HTTPResponse.read1, [errno.EHOSTUNREACH, errno.ENETDOWN]
 
     def once_in_opening(*args, **options):
         if len(faults) == 2:
@@ -329,7 +329,7 @@ def test_a_network_that_is_away_for_a_while(server, tmp_path, monkeypatch):
             raise OSError(faults.pop(), "the host is away")
         return read(self, *args)
 
-    monkeypatch.setattr(urllib.request, "urlopen", once_in_opening)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", once_in_opening)
     monkeypatch.setattr(HTTPResponse, "read1", once_in_reading)
     pauses: list[float] = []
     run(server, tmp_path, pauses)

@@ -156,6 +156,61 @@ def test_a_text_that_is_cut_off_is_asked_for_again():
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("ftp://127.0.0.1:1/file", "to ftp://127.0.0.1:1/file, which is no address of a server"),
+        ("file:///etc/passwd", "to file:///etc/passwd, which is no address of a server"),
+        ("http://[::1", r"to http://\[::1, which is no address"),
+        ("http://name:secret@host/", "to http://…@host/, which holds a name and a password"),
+    ],
+)
+def test_redirects_to_what_cannot_be_asked(tmp_path, place, problem):
+    answer = 302, {"Location": place.encode().decode("latin-1"), "Content-Length": 0}, b""
+    pauses = []
+    with server(lambda start, number: answer) as (url, _), pytest.raises(DownloadError, match=problem) as caught:
+        fetched(url, tmp_path / "f", pauses)
+    assert not pauses
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_to_a_signed_address_is_followed(tmp_path):
+    def answer(start, number):
+        if number == 1:
+            return 302, {"Location": "/elsewhere?signed=a b%20c#d", "Content-Length": 0}, b""
+        return 200, {"Content-Length": len(BODY)}, BODY
+
+    with server(answer) as (url, _):
+        assert fetched(url, tmp_path / "f") == BODY
+
+
+def test_a_server_that_sends_without_end_is_not_heard_to_the_end(tmp_path):
+    heard = []
+    with server(lambda start, number: (200, {}, BODY * 1000)) as (url, _), pytest.raises(DownloadError) as caught:
+        download(Remote(url, len(BODY)), tmp_path / "f", Patience(), heard.append)
+    assert f"more was sent than the {len(BODY):,} bytes that were announced, twice" in str(caught.value)
+    assert max(heard) < 500 * len(BODY)
+
+
+def test_a_proxy_is_named_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://name:secret@127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(DownloadError, match=r"\(through the proxy 127\.0\.0\.1:1\), after 4 attempts") as caught:
+        fetched("http://example.org/file", tmp_path / "f")
+    assert "secret" not in str(caught.value)
+
+
+def test_long_pauses_are_told(tmp_path, caplog):
+    def answer(start, number):
+        if number == 1:
+            return 429, {"Retry-After": 5, "Content-Length": 0}, b""
+        return 200, {"Content-Length": len(BODY)}, BODY
+
+    with server(answer) as (url, _):
+        fetched(url, tmp_path / "f")
+    assert caplog.messages == [f"{url}: the server answers 429 (Too Many Requests); is asked again in 5 s"]
+
+
 def test_an_answer_that_is_no_http_is_told_in_letters(tmp_path, monkeypatch):
     monkeypatch.setattr(
         BaseHTTPRequestHandler, "send_response", lambda self, code: self.wfile.write(b"\x1b[31m\x00\xff\r\n")

@@ -181,6 +181,8 @@ def _receive(
                 received += len(chunk)
                 tries.heard(have + received)
                 progress(have + received)
+                if stated.size_bytes is not None and have + received > stated.size_bytes:
+                    return stated, True  # whatever it sends is another file
         if expected is not None and received < expected:
             raise HTTPException(f"the connection ended after {have + received:,} bytes")
         if stated.size_bytes is not None and have + received < stated.size_bytes:
@@ -195,6 +197,8 @@ def _problem(remote: Remote, part: Path) -> str | None:
     have = part.stat().st_size
     if not have:
         return "what was sent is empty"
+    if remote.size_bytes is not None and have > remote.size_bytes:
+        return f"more was sent than the {remote.size_bytes:,} bytes that were announced"
     if remote.size_bytes is not None and have != remote.size_bytes:
         return f"{have:,} bytes were sent, and {remote.size_bytes:,} announced"
     if remote.sha256 is not None and (found := sha256_file(part)) != remote.sha256:
