@@ -215,6 +215,16 @@ def test_files_that_are_not_there(server, tmp_path):
         fetch(tmp_path, [DOMAIN], base_url=server.url, patience=Patience(2, 0.3, 0.01))
 
 
+@pytest.mark.parametrize("end", ["", ".part", ".part.json"])
+def test_a_folder_in_place_of_a_file(server, tmp_path, end):
+    (tmp_path / f"{DOMAIN}.csv.gz{end}").mkdir()
+    with pytest.raises(DownloadError, match=rf"csv\.gz{re.escape(end)}: is a folder"):
+        run(server, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file: is a file, and files are to be fetched into a folder"):
+        run(server, tmp_path / "file")
+
+
 def test_room_is_checked_before_anything_is_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10_000}))
     with pytest.raises(DiskFull, match=r"are to be fetched, and .* free; nothing was fetched"):

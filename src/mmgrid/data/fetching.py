@@ -131,6 +131,10 @@ def fetch(
         file if file.remote.size_bytes else replace(file, remote=look(file.remote, patience)) for file in missing
     ]
     _check_room(root, missing)
+    if root.exists() and not root.is_dir():
+        raise DataError(
+            f"{root}: is a file, and files are to be fetched into a folder of this name; choose another root"
+        )
     with clear_disk_errors(root, remedy="choose another root"):
         root.mkdir(parents=True, exist_ok=True)
     with claimed(root) as ours:

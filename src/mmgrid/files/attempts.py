@@ -15,7 +15,6 @@ from http.client import HTTPException
 from typing import Any
 
 from mmgrid.files import addresses, http_headers
-from mmgrid.quantities import duration
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,15 +88,13 @@ class Attempts:
         longest = self.patience.most_pause_seconds
         later = "what has arrived is kept: run the same command again"
         if asked_seconds is not None and asked_seconds > longest:
-            raise DownloadError(
-                f"{self.url}: {why}, and asks to wait {duration(asked_seconds)}; {later} then"
-            ) from error
+            raise DownloadError(f"{self.url}: {why}, and asks to wait {asked_seconds:,.0f} s; {later} then") from error
         if self.failed >= self.patience.attempts:
             raise DownloadError(f"{self.url}: {why}, after {self.failed} attempts; {later} later") from error
         pause = self.patience.pause_seconds * 2 ** (self.failed - 1)
         pause = min(pause, _LONGEST_SECONDS) if asked_seconds is None else asked_seconds
         if pause >= _SAID_SECONDS:
-            _LOG.warning("%s: %s; is asked again in %s", self.url, why, duration(pause))
+            _LOG.warning("%s: %s; is asked again in %.0f s", self.url, why, pause)
         self.patience.sleep(pause)
 
 

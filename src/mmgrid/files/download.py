@@ -88,10 +88,14 @@ def download(
         damage: says what is wrong with the bytes in a file, or None; it is asked before the file gets its name.
 
     Raises:
-        DownloadError: the server has no such file, cannot be reached, or sends another file than it announced.
+        DownloadError: the server has no such file, cannot be reached, or sends another file than it announced, or a
+            folder is where the file, or what has arrived of it, is to be written.
         DiskFull, NotWritableError: it cannot be written; what has arrived is kept.
     """
     part = path.with_name(path.name + ".part")
+    for place in (path, part, part.with_name(part.name + ".json")):
+        if place.is_dir():
+            raise DownloadError(f"{place}: is a folder, and a file is to be written there; move the folder away")
     again = False
     with clear_disk_errors(path, remedy="choose another root"):
         path.parent.mkdir(parents=True, exist_ok=True)
