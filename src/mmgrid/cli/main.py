@@ -164,17 +164,14 @@ def main() -> None:
 
 def _explained(error: BaseException) -> str:
     """What is printed of an error. The package's own messages name the problem, its place and a remedy."""
-    import errno
-
-    from mmgrid.files.disk import FULL, no_temporary_folder, too_many_files
+    from mmgrid.files.disk import FULL
     from mmgrid.files.foreign import explains_itself, in_one_line
+    from mmgrid.files.limits import limit_reached
 
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and error.strerror:
-        return str(too_many_files(error))
     if isinstance(error, OSError) and error.errno in FULL and error.filename is None and type(error) is OSError:
         return f"what is printed, or a file, could not be written: {FULL[error.errno]}; make room, then run it again"
-    if (explained := no_temporary_folder(error)) is not None:
-        return explained
+    if (reached := limit_reached(error)) is not None:
+        return reached
     if isinstance(error, MemoryError):
         more = f" ({error})" if str(error) else ""
         return f"the memory is used up{more}; free some, or use fewer --workers or --jobs, then run it again"

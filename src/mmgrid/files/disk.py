@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmgrid.files.limits import limit_reached
+
 FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED = {
     errno.EROFS: "the file system is read-only",
@@ -37,7 +39,6 @@ _TOO_LARGE_PHRASE = "file too large"
 # numpy reports one in elements, whatever the disk: nothing else makes a write to a file short.
 _NUMPY_SHORT_WRITE = re.compile(r"(\d+) requested and (\d+) written")
 _ALMOST_FULL_BYTES = 1 << 20
-_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class DiskFull(OSError):  # noqa: N818 - the name says enough
@@ -93,8 +94,10 @@ def _explain(error: BaseException, path: Path, remedy: str, removing: bool) -> O
             )
             large.errno = errno.EFBIG
             return large
-    if isinstance(error, OSError) and error.errno in _TOO_MANY:
-        return too_many_files(error)
+    if (reached := limit_reached(error)) is not None and isinstance(error, OSError):
+        limited = OSError(reached)
+        limited.errno = error.errno
+        return limited
     if isinstance(error, OSError) and error.errno in _REFUSED and _is_about(error, path):
         refused = NotWritableError(
             f"{path}: {failed}: {_REFUSED[error.errno]}.{intact} Get the right to write there or "
@@ -121,24 +124,6 @@ def _no_place(error: OSError, path: Path) -> str | None:
     if error.errno == errno.ENAMETOOLONG and _is_about(error, path):
         return "the name is too long; choose a shorter one"
     return None
-
-
-def too_many_files(error: OSError) -> OSError:
-    """The error of a process, or of a machine, that has opened as many files as it may."""
-    clear = OSError(
-        f"too many files are open at once (the last one was {error.filename}); nothing is wrong with it. Allow more, "
-        "with `ulimit -n 4096` before the command, or use fewer workers, then run the same command again"
-    )
-    clear.errno = error.errno
-    return clear
-
-
-def no_temporary_folder(error: BaseException) -> str | None:
-    """What to do where Python finds no folder for temporary files; None for every other error."""
-    tried = str(error).partition("No usable temporary directory found in ")[2]
-    if not tried or not isinstance(error, FileNotFoundError):
-        return None
-    return f"no folder for temporary files can be written (tried: {tried.strip('[]')}): set TMPDIR to one that can"
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmgrid.files.disk import no_temporary_folder
+from mmgrid.files.limits import limit_reached
 from mmgrid.machine.unspoken import unspoken
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -19,12 +19,13 @@ _SAYS_LITTLE = (NotImplementedError, RecursionError)  # subclasses of RuntimeErr
 
 def explains_itself(error: BaseException) -> bool:
     """Whether the message of an error is enough for a user: errors of these types are raised on purpose, by plug-ins too."""
-    return isinstance(error, _SAYS_ENOUGH) and not isinstance(error, _SAYS_LITTLE)
+    enough = isinstance(error, _SAYS_ENOUGH) and not isinstance(error, _SAYS_LITTLE)
+    return enough or limit_reached(error) is not None
 
 
 def in_one_line(error: BaseException) -> str:
     """An error in one line, without secrets; its type is added where the message alone does not explain it."""
-    text = no_temporary_folder(error) or " ".join(unspoken(error).split())
+    text = limit_reached(error) or " ".join(unspoken(error).split())
     if text and explains_itself(error):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
