@@ -117,3 +117,14 @@ def test_training_stops_if_all_item_vectors_are_the_same(tmp_path) -> None:
     training = semb_recipe().training("pretrain").model_copy(update={"epochs": 2.0 * MASKED_STEPS})
     with pytest.raises(TrainingError, match=r"100% of the negatives are masked.*Lower the learning rate"):
         fit(model, examples, paradigm.loss, training, tmp_path, seed=0)
+
+
+def test_a_training_that_is_too_short_to_stop_says_that_all_item_vectors_are_the_same(
+    tmp_path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paradigm, model = Semb.create(semb_recipe(), make_backbone(TOKENIZER, initializer_range=1e-4), TOKENIZER, seed=0)
+    examples = paradigm.examples(random_histories(30, 40), ITEMS, PHASE, seed=0)
+    fit(model, examples, paradigm.loss, semb_recipe().training("pretrain"), tmp_path, seed=0)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any(message.startswith("more than 95 % of the negatives are masked") for message in warnings)
+    assert any(message.startswith("the loss was 0 in each of its") for message in warnings)

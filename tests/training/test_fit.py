@@ -242,3 +242,18 @@ class TestErrors:
         """Rounding it down would train by a recipe other than the recorded one."""
         with pytest.raises(TrainingError, match=r"batch_size 8 cannot be divided into 3 micro-batches"):
             _fit(tmp_path, _recipe(accumulation=3))
+
+
+class TestWarnings:
+    @pytest.mark.parametrize(("zeros", "words"), [(12, "in each of its 12 steps"), (6, "in 50% of its 12 steps"), (5, "")])
+    def test_steps_without_a_loss_are_told_of(
+        self, zeros: int, words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        steps = itertools.count()
+
+        def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+            return _squared(model, batch) * (next(steps) >= zeros)
+
+        _fit(tmp_path, _recipe(), loss=loss)
+        (found,) = [record.getMessage() for record in caplog.records if "loss was 0" in record.getMessage()] or [""]
+        assert words in found if words else not found

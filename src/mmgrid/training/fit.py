@@ -45,6 +45,7 @@ from mmgrid.training.trainer import Loss, LossTrainer, SharedBatches
 logger = logging.getLogger(__name__)
 
 LOSS_POINTS = 200  # approximate length of a loss curve
+LOSS_WITHOUT_GRADIENT = 0.5  # share of the loss curve at 0 from which a training is told of
 SAVE_SECONDS = 60.0
 SAVE_SHARE = 0.02  # largest share of the time that goes into step checkpoints
 _DROPOUTS = ("dropout", "attention_dropout", "attn_dropout", "attn_pdrop", "attention_probs_dropout_prob")
@@ -138,7 +139,20 @@ def fit(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
+    _warn_of_nothing_learned([loss for _, _, loss in losses], steps)
     return TrainingReport(steps=steps, examples=len(examples), losses=losses)
+
+
+def _warn_of_nothing_learned(losses: list[float], steps: int) -> None:
+    """A loss of exactly 0 has no gradient, so that its steps leave the weights as they are."""
+    share = losses.count(0.0) / len(losses) if losses else 0.0
+    if share >= LOSS_WITHOUT_GRADIENT:
+        logger.warning(
+            "the loss was 0 in %s of its %d steps, and nothing is learned from such a step: the model tells all targets "
+            "apart already, or has nothing to tell them from",
+            "each" if share == 1.0 else f"{share:.0%}",
+            steps,
+        )
 
 
 def _train(trainer: LossTrainer, step_folder: Path) -> None:

@@ -2,6 +2,7 @@
 their items.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ ENCODE_USERS = {"cpu": 256, "cuda": 2048}
 # that is normal: early steps move all vectors together, and most models recover (docs/LOG.md).
 MASKED_LIMIT = 0.95
 MASKED_STEPS = 50
+MASKED_WARNING = 5  # consecutive batches after which a warning tells of it, as shorter trainings end before the error
+
+logger = logging.getLogger(__name__)
 
 
 class Semb(Embedding[SembModel]):
@@ -48,6 +52,7 @@ class Semb(Embedding[SembModel]):
         self.recipe = recipe or SembRecipe()
         self._tokens: tuple[Items, TokenTable] | None = None
         self._masked_steps = 0  # not stored in step checkpoints: a resumed training counts from 0
+        self._warned = False
 
     @classmethod
     def create(
@@ -100,6 +105,16 @@ class Semb(Embedding[SembModel]):
     def loss(self, model: SembModel, batch: dict[str, Any]) -> Tensor:
         loss, masked = model(**batch)
         self._masked_steps = self._masked_steps + 1 if masked > MASKED_LIMIT else 0
+        if self._masked_steps == MASKED_WARNING and not self._warned:
+            self._warned = True
+            logger.warning(
+                "more than %.0f %% of the negatives are masked, in %d consecutive batches: the item vectors lie nearly in "
+                "one direction (cosines above %s), and little is learned while they do. If it lasts, lower the learning "
+                "rate, warm up for longer (warmup_ratio), or pre-train the backbone for longer",
+                100 * MASKED_LIMIT,
+                MASKED_WARNING,
+                SAME_ITEM_COSINE,
+            )
         if self._masked_steps >= MASKED_STEPS:
             raise TrainingError(
                 f"{masked:.0%} of the negatives are masked, in {MASKED_STEPS} consecutive batches: the item vectors "
