@@ -1,11 +1,12 @@
 """The memory of a training, computed without data, is that which autograd keeps of a real batch."""
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from kits.small import sasrec_recipe, semb_recipe, semid_recipe, text_recipe, untrained
 from mmgrid.backbone.shape import Shape
@@ -71,6 +72,26 @@ def test_a_decoder_keeps_what_was_computed(precision: str, layers: int) -> None:
     with keeping(model.parameters()) as kept, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         out = model(inputs_embeds=states, attention_mask=visible, position_ids=places, use_cache=False)
     assert activations(shape.of_layers(1), 128, precision).bytes(layers, 5) == pytest.approx(kept.bytes, rel=0.01)
+    assert out.last_hidden_state.requires_grad
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(
+    "kind", ["gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "phi", "phi3", "qwen2", "qwen3"]
+)
+def test_what_a_decoder_keeps_is_that_of_its_own_kind(kind: str, precision: str) -> None:
+    """With the dropout that its config has where it says nothing."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 32, "n_inner": 192}
+    same = dict.fromkeys(("intermediate_size", "ffn_dim"), 192) | {"head_dim": 16, "word_embed_proj_dim": 64}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    config = AutoConfig.for_model(kind, **sizes | same | ids, num_key_value_heads=2)
+    model = AutoModel.from_config(config).train()
+    states, visible = torch.zeros(3, 40, 64, requires_grad=True), torch.ones(3, 1, 40, 40, dtype=torch.bool)
+    places = torch.arange(40)[None].expand(3, -1)
+    with keeping(model.parameters()) as kept, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        out = model(inputs_embeds=states, attention_mask=visible, position_ids=places, use_cache=False)
+    shape = Shape.of_config(json.loads(config.to_json_string()))
+    assert activations(shape, 40, precision).bytes(2, 3) == pytest.approx(kept.bytes, rel=0.05)
     assert out.last_hidden_state.requires_grad
 
 

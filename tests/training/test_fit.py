@@ -245,7 +245,9 @@ class TestErrors:
 
 
 class TestWarnings:
-    @pytest.mark.parametrize(("zeros", "words"), [(12, "in each of its 12 steps"), (6, "in 50% of its 12 steps"), (5, "")])
+    @pytest.mark.parametrize(
+        ("zeros", "words"), [(12, "in each of its 12 steps"), (6, "in 50% of its 12 steps"), (5, "")]
+    )
     def test_steps_without_a_loss_are_told_of(
         self, zeros: int, words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -20,6 +20,7 @@ _OTHER_NAMES = {
 }
 _FOUR_TIMES = ("gpt2", "gptj", "bloom")  # as wide as their feed-forward layers are where they do not say it
 _UNGATED = (*_FOUR_TIMES, "gpt_neox", "gpt_neo", "phi", "opt", "starcoder2", "bert", "roberta", "xlm-roberta", "mpnet")
+DROPOUTS = ("dropout", "pdrop")  # ends of the keys of a config
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Shape:
     layers, hidden, intermediate, heads, key_value_heads, head_width: as usual. vocabulary: rows of the token table.
     tied: whether the head is the token table. normed_heads: whether queries and keys have norms of their own.
     gated: whether feed-forward layers have a gate; those of GPT-2, GPT-NeoX and Phi have none. activation: between the
-    matrices of one without a gate, as Transformers calls it.
+    matrices of one without a gate, as Transformers calls it. kind: the `model_type` of its config. dropouts: the keys of
+    its config that name a dropout above 0.
     """
 
     layers: int
@@ -43,6 +45,8 @@ class Shape:
     normed_heads: bool = True
     gated: bool = True
     activation: str = "silu"
+    kind: str = "qwen3"
+    dropouts: tuple[str, ...] = ()
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -72,6 +76,8 @@ class Shape:
                 normed_heads=kind.startswith("qwen3"),
                 gated=kind not in _UNGATED,
                 activation=str(config.get("hidden_act", "gelu_new")) if kind in _UNGATED else cls.activation,
+                kind=kind,
+                dropouts=tuple(sorted(key for key in config if key.endswith(DROPOUTS) and config[key])),
             )
         except MALFORMED as error:
             raise ValueError(f"this config.json is of no decoder with {error}") from None
@@ -137,8 +143,8 @@ KNOWN = {
     "Qwen/Qwen3-Embedding-0.6B": Shape(28, 1024, 3072, 16, 8, 128, 151669),
     "Qwen/Qwen3-Embedding-4B": Shape(36, 2560, 9728, 32, 8, 128, 151665),
     "Qwen/Qwen3-Embedding-8B": Shape(36, 4096, 12288, 32, 8, 128, 151665),
-    "HuggingFaceTB/SmolLM2-135M": Shape(30, 576, 1536, 9, 3, 64, 49152, normed_heads=False),
-    "HuggingFaceTB/SmolLM2-360M": Shape(32, 960, 2560, 15, 5, 64, 49152, normed_heads=False),
+    "HuggingFaceTB/SmolLM2-135M": Shape(30, 576, 1536, 9, 3, 64, 49152, normed_heads=False, kind="llama"),
+    "HuggingFaceTB/SmolLM2-360M": Shape(32, 960, 2560, 15, 5, 64, 49152, normed_heads=False, kind="llama"),
 }
 """Shapes of models on the Hugging Face hub, from their `config.json`, for machines that have not downloaded them."""
 

@@ -11,10 +11,28 @@ from functools import cache
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModel, GPTNeoXConfig, PreTrainedConfig, Qwen3Config
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
-from mmgrid.backbone.shape import Shape
+from mmgrid.backbone.shape import DROPOUTS, Shape
 from mmgrid.training.activations import keeping
+
+_KINDS = frozenset(
+    [
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neox",
+        "llama",
+        "mistral",
+        "opt",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "starcoder2",
+    ]
+)  # decoders that Transformers reads as `_kept` asks them, and makes from the numbers of a shape
 
 
 @dataclass(frozen=True)
@@ -68,26 +86,25 @@ def _kept(shape: Shape, rows: int, width: int, precision: str) -> int:
 
 
 def config_of(shape: Shape) -> PreTrainedConfig:
-    """A config of this shape, for a model of Transformers."""
-    if not shape.gated:
-        return GPTNeoXConfig(
-            vocab_size=64,
-            hidden_size=shape.heads * shape.head_width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.intermediate,
-            hidden_act=shape.activation,
-            use_parallel_residual=False,
-        )
-    return Qwen3Config(
+    """A config of this shape, for a model of Transformers: of its own kind, or of one that keeps about as much."""
+    kind = shape.kind if shape.kind in _KINDS else ("qwen3" if shape.gated else "gpt_neox")
+    hidden = shape.hidden if shape.gated else shape.heads * shape.head_width
+    found = AutoConfig.for_model(
+        kind,
         vocab_size=64,
-        hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_value_heads,
         head_dim=shape.head_width,
-        intermediate_size=shape.intermediate,
+        use_parallel_residual=kind == shape.kind,  # of GPT-NeoX; models that it stands in for have none
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,
+        **dict.fromkeys(("hidden_size", "word_embed_proj_dim"), hidden),
+        **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner"), shape.intermediate),
+        **({} if shape.gated else dict.fromkeys(("hidden_act", "activation_function"), shape.activation)),
     )
+    for key in found.to_dict():
+        if key.endswith(DROPOUTS):
+            setattr(found, key, 0.1 if key in shape.dropouts else 0.0)
+    return found
