@@ -206,7 +206,10 @@ def test_times_that_cannot_be_right(tmp_path, times, unit, message):
             'user_id,item_id,timestamp,title\nu,B1,1660000000,"One\nu,B2,1660000000,Two\n',
             r"shop\.csv:2: the row that begins in this line cannot be read \(unexpected end of data\)",
         ),
-        ("uid,item_id,timestamp\nu,B1,1\n", r"user_id missing; .* if uid is its user: columns = \{ user = \"uid\" \}"),
+        (
+            "uid,item_id,timestamp\nu,B1,1\n",
+            r"user_id missing; .* if uid is its user: columns = \{ user = \"uid\" \}, or rename",
+        ),
         ("user_id,item_id,timestamp,item_id\nu,B1,1,2\n", r"2 columns called item_id"),
         ("", "the file is empty"),
         ("user_id,item_id,timestamp\ru,B1,1660000000\r", "its lines end with CR alone"),

@@ -111,6 +111,16 @@ def test_new_items_get_codes_and_old_ones_keep_theirs(spoken: Built, tmp_path: P
     assert mmgrid("recommend", *arguments, *batch).code == 0
     assert pl.read_parquet(tmp_path / "best.parquet")["items"][0].to_list() == [one["item_id"] for one in found]
     assert "exists already" in mmgrid(*add, "--items", tmp_path / "new.parquet", *to).err
+    # A process that is killed between the two folders leaves that of the domain: the same command goes on.
+    (tmp_path / "grown").rename(tmp_path / "whole")
+    assert mmgrid(*add, "--items", tmp_path / "new.parquet", *to).code == 0
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "grown" / file.name).read_bytes() == file.read_bytes()
+    (tmp_path / "grown").rename(tmp_path / "another")
+    new.head(1).write_parquet(tmp_path / "less.parquet")
+    answer = mmgrid(*add, "--items", tmp_path / "less.parquet", *to)
+    assert "garden: exists already, and is not the domain with these items; name a new folder" in answer.err
+    (tmp_path / "another").rename(tmp_path / "grown")
     other = ("--codes", spoken.folder("codes/kitchen"), "-o", tmp_path / "x", "--domain-out", tmp_path / "y")
     assert "is not the codebook of the codes in" in mmgrid(*add, "--items", tmp_path / "new.parquet", *other).err
     no_vectors = mmgrid("embed", *arguments[:3], "--items", tmp_path / "new.parquet", "-o", tmp_path / "v.parquet")

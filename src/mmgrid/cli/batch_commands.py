@@ -100,10 +100,10 @@ def _check_out(out: Path, read: Path | None, columns: tuple[str, ...]) -> None:
     from mmgrid.files.outputs import check_not_read
     from mmgrid.paradigms.many_users import check_replaceable
 
-    if out.suffix != ".parquet":
-        raise ValueError(f"{out}: is written as parquet; name it {out.with_suffix('.parquet').name}")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name a file")
+    if out.suffix != ".parquet":
+        raise ValueError(f"{out}: is written as parquet; name it {out.with_suffix('.parquet').name}")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.absolute().parent}; create it")
     check_not_read(out, [read])

@@ -139,7 +139,7 @@ def _hint(present: list[str], missing: list[str]) -> str:
     if near:
         are = ", ".join(f'{role} = "{name}"' for role, name in near.items())
         means = " and ".join(f"{name} is its {role}" for role, name in near.items())
-        return f"; if {means}: columns = {{ {are} }}"
+        return f"; if {means}: columns = {{ {are} }}, or rename what is called otherwise"
     if any(_VALUE.fullmatch(name) for name in present):
         return (
             "; these look like values: the first line has to name the columns, or columns are given by number, as in "

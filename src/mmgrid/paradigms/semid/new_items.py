@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mmgrid.data import Corpus, Items
+from mmgrid.data import Corpus, DataError, Items
 from mmgrid.families import expand
-from mmgrid.files import clear_disk_errors, digest_file, replacing_folder, sha256_file, write_json
+from mmgrid.files import clear_disk_errors, digest_file, replacing_folder, sha256_file, sync_folder, write_json
 from mmgrid.merging.models.adapter_model import named_from
 from mmgrid.merging.models.family.place import family_of
 from mmgrid.merging.output.own_files import OWN_KIND
@@ -61,12 +61,14 @@ def add_codes(
         new: the new items; those that have a code already keep code and texts.
         codebook_folder: holds the codebook of the checkpoint's codes.
         embed: items → float [M, D], the vectors that codes are made from.
-        out, domain_out: new folders, for the checkpoint and the domain.
+        out: a new folder, for the checkpoint.
+        domain_out: the folder for the domain. It may be there if it is what would be written, as after an earlier call that
+            was killed, or for another checkpoint.
         part: the domain, of a checkpoint with codes of several.
 
     Raises:
         CheckpointError: it is no semid checkpoint, or the codebook or the corpus is not the one of its codes.
-        FileExistsError: `out` or `domain_out` is there already.
+        FileExistsError: `out` is there already, or `domain_out` with anything but the domain with these items.
         ValueError: the vectors do not fit the codebook, or one of the folders would lie in another.
     """
     _check_places(checkpoint, out, domain_out)
@@ -84,6 +86,10 @@ def add_codes(
     has_code = set(known.ids[codes.has_code()].tolist())
     chosen = np.array([row for row, item in enumerate(new.ids.tolist()) if item not in has_code], np.int64)
     fresh = _taken(new, chosen)
+    items = pl.concat([fresh.table(), known.table()]).unique("item_id", keep="first", maintain_order=True)
+    grown = Corpus.from_tables(corpus.name, corpus.interactions_table(), items)
+    if domain_out.exists():
+        _check_same(domain_out, grown)
     taken = codes.codes[codes.has_code()]
     encoded = np.empty((0, codes.levels), np.int32)
     final = encoded
@@ -91,8 +97,6 @@ def add_codes(
         vectors = embed(fresh)
         encoded = codebook.encode(vectors)
         final = resolve_collisions(codebook, vectors, encoded, taken)
-    items = pl.concat([fresh.table(), known.table()]).unique("item_id", keep="first", maintain_order=True)
-    grown = Corpus.from_tables(corpus.name, corpus.interactions_table(), items)
     code_of = dict(zip(known.ids.tolist(), codes.codes, strict=True)) | dict(
         zip(fresh.ids.tolist(), final, strict=True)
     )
@@ -119,9 +123,9 @@ def check_has_codes(checkpoint: Path, called: object = None) -> None:
 
 
 def _check_places(checkpoint: Path, out: Path, domain_out: Path) -> None:
+    if out.exists():
+        raise FileExistsError(f"{out}: exists already; name a new folder")
     for folder in (out, domain_out):
-        if folder.exists():
-            raise FileExistsError(f"{folder}: exists already; name a new folder")
         if checkpoint.resolve() in folder.resolve().parents:
             raise ValueError(f"{folder}: would lie in the checkpoint {checkpoint}; name a folder elsewhere")
     one, other = out.resolve(), domain_out.resolve()
@@ -129,6 +133,21 @@ def _check_places(checkpoint: Path, out: Path, domain_out: Path) -> None:
         raise ValueError(
             f"{out} and {domain_out}: are to be two folders, of which neither lies in the other; name one of them otherwise"
         )
+
+
+def _check_same(folder: Path, corpus: Corpus) -> None:
+    """Raise FileExistsError if a folder is not what `corpus.save` writes."""
+    try:
+        found = Corpus.load(folder) if not folder.is_file() else None
+    except DataError:
+        found = None
+    if (
+        found is None
+        or found.name != corpus.name
+        or not found.catalogue.table().equals(corpus.catalogue.table())
+        or not found.interactions_table().equals(corpus.interactions_table())
+    ):
+        raise FileExistsError(f"{folder}: exists already, and is not the domain with these items; name a new folder")
 
 
 def _taken(items: Items, rows: np.ndarray) -> Items:
@@ -150,7 +169,7 @@ def _check_codebook(folder: Path, tokens: CodeTokens, checkpoint: Path) -> None:
 
 @contextmanager
 def _grown(checkpoint: Path, out: Path, corpus: Corpus, domain_out: Path) -> Iterator[Path]:
-    """The plain checkpoint in a folder of its own, to be changed; it then appears with the domain beside it, or neither does."""
+    """The plain checkpoint in a folder of its own, to be changed; it appears after the domain beside it."""
     for folder in (out, domain_out):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with clear_disk_errors(out), replacing_folder(out) as work:
@@ -163,8 +182,10 @@ def _grown(checkpoint: Path, out: Path, corpus: Corpus, domain_out: Path) -> Ite
             expand(checkpoint, work)
         work.chmod(mode)
         yield work
-        with clear_disk_errors(domain_out), replacing_folder(domain_out) as domain:
-            corpus.save(domain)
+        sync_folder(work)  # so that little lies between the two folders
+        if not domain_out.exists():
+            with clear_disk_errors(domain_out), replacing_folder(domain_out) as domain:
+                corpus.save(domain)
 
 
 def _record(folder: Path, file: Path) -> None:
