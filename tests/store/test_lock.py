@@ -224,3 +224,15 @@ def test_putting_back_never_replaces_a_newer_lock(path: Path) -> None:
     with _taken(path) as lock:
         assert not lock_module._take_aside(path, seen)
         assert lock.held()
+
+
+def test_a_lock_without_a_thread_for_its_heartbeat_is_not_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            try_lock(path)
+    assert not path.exists()  # else this process, which lives, would seem to hold it
+    assert _own_holder(path)

@@ -174,12 +174,12 @@ def _create(path: Path, beat_seconds: float) -> Lock | None:
     ours = Holder(socket.gethostname(), number_space(), os.getpid(), started, secrets.token_hex(16), since)
     try:
         os.write(descriptor, json.dumps(asdict(ours)).encode())
-    except OSError:
+        return Lock(path, ours, descriptor, beat_seconds)
+    except (OSError, RuntimeError):  # a full disk; or no more threads, for the heartbeat
         os.close(descriptor)
         with contextlib.suppress(OSError):
             path.unlink()
         raise
-    return Lock(path, ours, descriptor, beat_seconds)
 
 
 def _look(path: Path) -> _Seen | None:

@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 from mmgrid.cards import ORIGIN
 from mmgrid.data import READERS, Calendar, RawDomain
 from mmgrid.data.readers import PreparationOptions
+from mmgrid.files.digest import DigestCache
+from mmgrid.grid.builders.outside import check_outside
 from mmgrid.grid.builders.workplace import Workplace
 from mmgrid.grid.cells.cell import Cell
 from mmgrid.grid.cells.fingerprint import plain
@@ -21,6 +23,7 @@ from mmgrid.grid.file.spec import PretrainedBackbone
 from mmgrid.store import Address, Store, watched
 from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.logs import logs_folder
+from mmgrid.store.places import DIGESTS_FILE
 from mmgrid.training import StepProgress
 from mmgrid.training.tracking import Tracking
 
@@ -37,6 +40,7 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
 
     Raises:
         DamagedFilesError: files of an upstream cell differ from its record; nothing was built from them.
+        GridError: files outside the store have changed since the cell was planned; nothing was published.
     """
     upstream = {role: {"name": above.name, "fingerprint": above.fingerprint} for role, above in cell.upstream.items()}
     outcome: Outcome = "present"
@@ -46,7 +50,9 @@ def build_cell(cell: Cell, grid: Grid, store: Store, progress: StepProgress | No
         outcome = "built"
         _LOG.info("%s, version %s, is being built", cell.name, cell.fingerprint[:SHORT_DIGITS])
         place = Workplace(folder, watched(folder, progress), _tracking(cell, grid, store), grid.spec.training)
-        return BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), place)
+        summary = BUILDERS[cell.kind](_Inputs.checked(cell, grid, store), place)
+        check_outside(cell, grid, DigestCache(store.root / DIGESTS_FILE).sha256)
+        return summary
 
     record = store.build(cell.address, plain(cell.recipe), upstream, make)
     return "waiting" if record is None else outcome

@@ -68,6 +68,16 @@ class Sources:
             self._vectors[domain, table] = self._item_vectors(domain, table)
         return self._vectors[domain, table]
 
+    def again(self, cell: Cell) -> Cell:
+        """A corpus of files, vectors, or the backbone: as this grid names it now."""
+        if cell.kind == "corpus":
+            return self._corpus(cell.recipe["domain"])
+        if cell.kind == "vectors":
+            table = "titles" if cell.recipe.get("texts") == "titles" else "items"
+            return self.item_vectors(cell.recipe["domain"], table)
+        assert self.backbone is not None
+        return self.backbone
+
     def _item_vectors(self, domain: str, table: Literal["items", "titles"]) -> Cell:
         spec = self.spec.item_vectors
         recipe: dict[str, Any] = {

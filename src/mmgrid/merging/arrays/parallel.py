@@ -40,13 +40,15 @@ def for_each(items: Iterable[Item], work: Callable[[Item], None], workers: int) 
                 stopped.set()
 
     done = object()
-    threads = [threading.Thread(target=run, name=f"merge-{number}", daemon=True) for number in range(workers)]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
     try:
+        for number in range(workers):
+            thread = threading.Thread(target=run, name=f"merge-{number}", daemon=True)
+            thread.start()
+            threads.append(thread)
         for thread in threads:
             thread.join()
-    except BaseException:
+    except BaseException:  # such as that the system starts no more threads
         stopped.set()
         for thread in threads:
             thread.join()

@@ -68,8 +68,9 @@ class Hashing:
         """Begin with the files that are not followed; `of` does so as well."""
         if self._thread is None:
             files = [file for file in self._files if file not in self._passing]
-            self._thread = threading.Thread(target=self._run, args=(files,), name="digests", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, args=(files,), name="digests", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def of(self, files: Collection[Path]) -> Files:
         """For each file: its name → its digests and `bytes`. Waits until they are known; nobody may read any more.
