@@ -180,6 +180,14 @@ def test_what_lora_has_no_place_for_is_left_out_and_counted(base: Path, tmp_path
     assert report.error == pytest.approx(np.sqrt((HIDDEN + 9) / whole), rel=1e-4)
 
 
+def test_a_change_that_lora_has_no_place_for_is_a_change(base: Path, tmp_path: Path) -> None:
+    for folder in (base, tmp_path / "tuned"):
+        tensors = loaded(tiny_llama(folder, 0, layers=2)) | {"temperature": torch.full((1,), float(folder != base))}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MergeError, match=r"differs from .* in no matrix that LoRA has a place for, only in temperature;"):
+        extract_lora(tmp_path / "tuned", base, tmp_path / "adapter")
+
+
 def test_the_type_of_the_adapter(base: Path, tmp_path: Path) -> None:
     tuned = _tuned(tmp_path / "tuned", base, {Q: _low(HIDDEN, HIDDEN, 2)})
     extract_lora(tuned, base, tmp_path / "adapter", dtype="bfloat16")

@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForC
 
 from mmgrid.backbone.load import load_model
 from mmgrid.cards import read_json
+from mmgrid.training.errors import TrainingError
 from mmgrid.training.lora import put_adapter
 from mmgrid.training.recipe import Lora
 
@@ -55,3 +56,9 @@ def test_an_adapter_of_such_a_model_is_read_again(
         for read in (load_model(adapted), PeftModel.from_pretrained(load_model(base), adapted)):
             torch.testing.assert_close(read.eval()(tokens).logits, logits, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(load_model(base).eval()(tokens).logits, logits, atol=1e-2)
+
+
+def test_a_rank_above_that_of_all_layers_is_refused(tmp_path: Path) -> None:
+    _gpt2().save_pretrained(tmp_path)
+    with pytest.raises(TrainingError, match=r"lora\.rank: 17 is more than any of the layers has; .* at most rank 16"):
+        put_adapter(load_model(tmp_path), Lora(rank=17), tmp_path)

@@ -114,12 +114,12 @@ def extract_lora(
 
         for_each(names, take, workers or default_workers())
         extraction.keep_namesakes()
-        if not extraction.tensors:
+        if not extraction.tensors and not extraction.report:
             raise MergeError(f"{model}: has the weights of {base}; there is nothing to extract")
         if not extraction.ranks:
             raise MergeError(
                 f"{model}: differs from {base} in no matrix that LoRA has a place for, only in "
-                f"{listing(extraction.report)}; PEFT reads no adapter without one"
+                f"{listing(extraction.report or extraction.whole)}; PEFT reads no adapter without one"
             )
         size = _write(extraction, places["base"], target, dtype)
         for source in opened.values():

@@ -80,6 +80,12 @@ def _with_layers(model: PreTrainedModel, lora: Lora, seed: int) -> dict[str, nn.
     except ImportError as error:
         raise TrainingError('lora needs PEFT, which is not installed: pip install "mmgrid[lora]"') from error
     targets = _targets(model, lora)
+    sides = [min(model.get_submodule(name).weight.shape) for name in targets]  # type: ignore[arg-type, call-overload]
+    if lora.rank > max(sides, default=lora.rank):
+        raise TrainingError(
+            f"lora.rank: {lora.rank} is more than any of the layers has; B A has at most rank {max(sides)} there, so give "
+            "a rank far below it, or train without lora"
+        )
     turned = any(isinstance(model.get_submodule(name), Conv1D) for name in targets)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, fan_in_fan_out=turned)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
