@@ -184,7 +184,9 @@ def test_a_change_that_lora_has_no_place_for_is_a_change(base: Path, tmp_path: P
     for folder in (base, tmp_path / "tuned"):
         tensors = loaded(tiny_llama(folder, 0, layers=2)) | {"temperature": torch.full((1,), float(folder != base))}
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(MergeError, match=r"differs from .* in no matrix that LoRA has a place for, only in temperature;"):
+    with pytest.raises(
+        MergeError, match=r"differs from .* in no matrix that LoRA has a place for, only in temperature;"
+    ):
         extract_lora(tmp_path / "tuned", base, tmp_path / "adapter")
 
 

@@ -1,6 +1,7 @@
 """The memory of a training, computed without data, is that which autograd keeps of a real batch."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,16 @@ def test_the_largest_batch_of_a_paradigm_is_met_within_15_percent(name: str, pre
     values = defaults(type(recipe), recipe.model_dump())
     expected = PARADIGMS[name].batch(values, "pretrain", COUNTS, SHAPE)
     assert kept_bytes(expected, SHAPE, precision) == pytest.approx(kept.bytes, rel=0.15)
+
+
+def test_a_prompt_among_the_tokens_of_a_text_leaves_fewer_to_the_text() -> None:
+    """Where texts fill their tokens, 64 with a prompt of 10 among them are 54 beside it."""
+    long = replace(COUNTS, text_tokens=500.0)
+    within, beside = (
+        PARADIGMS["semb"].batch(defaults(SembRecipe, values), "pretrain", long, SHAPE)
+        for values in ({"text_tokens": 64, "prompt_counts": True}, {"text_tokens": 54})
+    )
+    assert within == beside
 
 
 def test_micro_batches_that_share_negatives_hold_a_part_each_of_the_whole_batch() -> None:

@@ -16,7 +16,13 @@ USER_LAYERS = 2
 
 def item_tokens(values: Any, counts: Counts) -> float:
     """Places of a packed row for each item: its tokens, and its share of the prompt and of what stays empty."""
-    return _places(min(values.text_tokens, counts.text_tokens) + 1, whole=counts.text_tokens >= values.text_tokens)
+    most = most_tokens(values)
+    return _places(min(most, counts.text_tokens) + 1, whole=counts.text_tokens >= most)
+
+
+def most_tokens(values: Any) -> float:
+    """Tokens of the longest text of an item, without the prompt."""
+    return max(values.text_tokens - (PROMPT if values.prompt_counts else 0), 1)
 
 
 def _places(alone: float, *, whole: bool) -> float:
@@ -82,7 +88,7 @@ def batch(values: Any, phase: str, counts: Counts, shape: Shape) -> MicroBatch:
     """The largest micro-batch of packed items and of windows."""
     size, length, shares = at_once(values), values.history_length, parts(values)
     items = min(size * (length + 1) + values.negatives, counts.items)
-    text = min(values.text_tokens, LONG * counts.text_tokens) + 1
+    text = min(most_tokens(values), LONG * counts.text_tokens) + 1
     read, users = items * _places(text, whole=True), size * length
     if values.rows_at_once is None:
         items_read = Tower(shape.layers, read, parts=shares)
