@@ -5,6 +5,7 @@ What an earlier run has left is used again if it belongs to the same batch; noth
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,12 @@ def working(parts: Path, out: Path, identity: Any) -> Iterator[None]:
             for file in parts.iterdir():
                 file.unlink()
             write_json(parts / _NOTE, identity)
-        yield
+        try:
+            yield
+        except BaseException:
+            if not any(parts.glob("*.parquet")):  # nothing to go on from
+                shutil.rmtree(parts, ignore_errors=True)
+            raise
 
 
 def part_of(parts: Path, number: int) -> Path:
