@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mmgrid.files.impostors import no_file
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.adapter_model import chain_under, is_adapter
 from mmgrid.merging.models.adapter_names import FACTOR
@@ -27,8 +28,9 @@ def open_source(
         base_onto: for a base that is an adapter: its model.
 
     Raises:
-        MergeError: weights are missing or incomplete, or the adapter is of another kind.
+        MergeError: weights are missing or incomplete, the adapter is of another kind, or a file is a pipe or a device.
     """
+    _check_plain(path)
     if family_of(path) is not None:
         from mmgrid.merging.models.family.member import open_member  # which most merges do without
 
@@ -42,6 +44,17 @@ def open_source(
             raise
         return model
     return LoraFolder(path, *chain_under(path, onto, base, base_onto))
+
+
+def _check_plain(path: Path) -> None:
+    """Check that nothing in a model's folder is read without an end: a pipe that nobody fills, a link to a device.
+
+    Raises:
+        MergeError: something is.
+    """
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.exists() and not file.is_dir() and not file.is_file():
+            raise MergeError(f"{file}: {no_file(file)}")
 
 
 def _check_no_factors(model: Source) -> None:
