@@ -1,5 +1,7 @@
 """Vectors from sentence-transformers: an error if the extra is missing; otherwise tested with a tiny model."""
 
+import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
+from safetensors.torch import load_file, save_file
 
 from kits.small import make_sentence_model
 from mmgrid.backbone import sentence_vectors as module
@@ -80,6 +84,20 @@ def test_weights_in_bfloat16_give_nearly_the_same_vectors_in_float32(model: Path
     cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
     assert (cosine > 0.99).all()
     assert not np.array_equal(exact, rounded)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_have_the_type_that_is_said_however_they_are_stored(model: Path, tmp_path: Path, dtype: str) -> None:
+    """Qwen3-Embedding, for one, is stored in bfloat16."""
+    for stored in (torch.float32, torch.bfloat16):
+        folder = shutil.copytree(model, tmp_path / str(stored))
+        for file in folder.rglob("*.safetensors"):
+            tensors = {name: tensor.to(stored) for name, tensor in load_file(file).items()}
+            save_file(tensors, file, {"format": "pt"})
+        config = folder / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": str(stored).removeprefix("torch.")}))
+        encoder, _ = module._open(str(folder), None, dtype)
+        assert {str(weight.dtype) for weight in encoder.parameters()} == {f"torch.{dtype}"}
 
 
 def test_one_copy_waits_for_another_and_is_freed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,7 @@ def _open(model: str, revision: str | None, dtype: str) -> tuple[SentenceTransfo
             f"{model}: this model needs sentence-transformers, which is not installed: "
             "pip install mmgrid[sentence-transformers]"
         ) from error
-    options: Any = {} if dtype == "float32" else {"model_kwargs": {"dtype": dtype}}
-    opened = SentenceTransformer(model, revision=revision, trust_remote_code=False, **options)
+    # Said in any case: otherwise weights have the type in which they are stored.
+    options: Any = {"dtype": dtype}
+    opened = SentenceTransformer(model, revision=revision, trust_remote_code=False, model_kwargs=options)
     return opened, opened.max_seq_length
