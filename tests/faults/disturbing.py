@@ -109,6 +109,8 @@ def _faults(
     else:
         for file, how in _damages(victim, draw, _share(kills, 4)):
             yield f"a file {how}", 1, lambda file=file, how=how: damaged(victim, file, how)
+        for record in draw.choices(victim.records(), k=_share(kills, 4)):
+            yield "a record cut", 1, lambda record=record: damaged(victim, record, "cut")
     if can_mount():
         if isinstance(victim, Cells):  # the paths in the record of a merge depend on its place
             victim.place = disk / victim.place.name
@@ -120,12 +122,10 @@ def _share(kills: int, part: int) -> int:
     return max(kills // part, 1)
 
 
-def _damages(victim: Victim, draw: random.Random, most: int) -> list[tuple[str, str]]:
+def _damages(victim: Cells, draw: random.Random, most: int) -> list[tuple[str, str]]:
     """Files of every kind of cell, each in every way, as far as `most` goes."""
     files = sorted(victim.expected)
-    records = sorted({f"{file.rpartition('/')[0]}/record.json" for file in files})
     ways = [(file, how) for file in files for how in ("removed", "cut", "flipped") if "empty" not in file]
-    ways += [(file, "cut") for file in records]
     return draw.sample(ways, min(most, len(ways)))
 
 

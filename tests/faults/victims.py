@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from safetensors.numpy import save_file
 from kits.processes import start
 from kits.tiny_grid import TEXT, write_grid
 from mmgrid.store import Store
+from mmgrid.store.address import SHORT_DIGITS
 from mmgrid.store.lock import LOCK_SUFFIX
+from mmgrid.store.record import RECORD_FILE
 
 
 @dataclass
@@ -87,6 +90,11 @@ class Cells(Victim):
                 for name in record.files:
                     files[f"{address.folder}/{name}"] = _digest(folder / name)
         return files
+
+    def records(self) -> list[str]:
+        """The record of each published cell, as files are named in `expected`."""
+        cell = re.compile(rf".+?/[0-9a-f]{{{SHORT_DIGITS}}}(?=/)")
+        return sorted({f"{found[0]}/{RECORD_FILE}" for file in self.expected if (found := cell.match(file))})
 
     def building(self) -> bool:
         return bool(self._locks())

@@ -254,7 +254,7 @@ store.Store.build = slow
 
 @pytest.mark.parametrize(
     ("number", "word", "code"),
-    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143), (signal.SIGHUP, "terminated", 129)],
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143), (signal.SIGHUP, "hung up", 129)],
 )
 def test_a_run_that_is_stopped_leaves_no_process_behind(
     bench: Bench, tmp_path: Path, number: int, word: str, code: int

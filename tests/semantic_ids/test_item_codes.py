@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from mmgrid.semantic_ids.item_codes import ItemCodes, assign_codes
 from mmgrid.semantic_ids.quantiser import Codebook, fit_codebook
@@ -108,6 +109,15 @@ def test_codes_survive_saving_and_loading(tmp_path: Path) -> None:
     assert loaded.codes.dtype == np.int32
     assert (loaded.codes_per_level, loaded.levels, len(loaded)) == (8, 2, 3)
     assert loaded.has_code().tolist() == [True, False, True]
+
+
+def test_the_bytes_of_codes_depend_on_nothing_else(tmp_path: Path) -> None:
+    codes = ItemCodes(np.array([[1, 2], [0, 7]], np.int32), 8, digest="d")
+    for place in range(8):
+        codes.save(tmp_path / f"{place}.safetensors")
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+    assert load_file(tmp_path / "0.safetensors")["codes"].tolist() == [[1, 2], [0, 7]]
+    assert ItemCodes.load(tmp_path / "0.safetensors").digest == "d"
 
 
 def test_a_missing_or_damaged_file_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import typer
 from mmgrid.visible import visible
 
 BY_CTRL_C, _BY_SIGNAL = 130, 128  # exit codes of shells: 128 and the number of the signal
-
+_WORDS = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
 
 _received: list[int] = []  # the signals that ended this process, since typer does not pass on what was raised
 
@@ -38,7 +38,7 @@ def say_stopped(
 
     kept: what has become of the work.
     """
-    what = "terminated" if _received else "interrupted"
+    what = _WORDS[signal.Signals(_received[-1]).name] if _received else "interrupted"
     with contextlib.suppress(OSError):  # the terminal is gone
         typer.echo(f"{what}; {visible(kept)}", err=True)
     return _BY_SIGNAL + _received[-1] if _received else BY_CTRL_C

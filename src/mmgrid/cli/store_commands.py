@@ -173,7 +173,7 @@ def _say_outcome(seen: _Seen, set_aside: bool) -> None:
     damaged, newer, cells = len(seen.problems), len(seen.newer), seen.cells
     if newer:
         draw.say(f"{newer:,} of {cells:,} cells were not compared; they stay as they are")
-    if not damaged and newer == cells:
+    if newer and newer == cells and not damaged:
         return
     if not damaged:
         draw.say(f"{cells - newer:,} cells, {size(seen.bytes)}: every file is as it was recorded")

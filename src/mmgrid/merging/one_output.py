@@ -227,5 +227,5 @@ def _vocabulary(plan: Plan) -> int | None:
     """Number of token rows of the result; None if it has no embeddings, or several of different length."""
     if plan.blocks:
         return rows_of(plan.blocks)
-    rows = {plan.merged[name].shape[0] for name in embeddings_in(plan.merged)}
+    rows = {shape[0] for name in embeddings_in(plan.merged) if (shape := plan.merged[name].shape)}
     return rows.pop() if len(rows) == 1 else None

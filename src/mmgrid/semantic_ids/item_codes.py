@@ -11,10 +11,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from mmgrid.files import write_bytes
 from mmgrid.files.foreign import MALFORMED
+from mmgrid.merging.models.header import plan_header
 from mmgrid.semantic_ids.codes_report import CodesReport, codes_report
 from mmgrid.semantic_ids.codewords import Codes
 from mmgrid.semantic_ids.collisions import Collisions, count_collisions, resolve_collisions
@@ -80,7 +80,8 @@ class ItemCodes:
     def save(self, place: Path) -> None:
         """Write `codes.safetensors` into an existing folder, or to `place` itself if it ends in `.safetensors`."""
         metadata = {"codes_per_level": str(self.codes_per_level)} | ({"digest": self.digest} if self.digest else {})
-        write_bytes(_file(place), save({"codes": np.ascontiguousarray(self.codes)}, metadata))
+        header, _ = plan_header({"codes": ("int32", self.codes.shape)}, metadata)  # safetensors' own has no order
+        write_bytes(_file(place), header + self.codes.tobytes())
 
     @classmethod
     def load(cls, place: Path) -> Self:

@@ -15,6 +15,8 @@ from mmgrid.merging.models.source import Source
 
 __all__ = ["Source", "found", "is_adapter", "open_source"]
 
+_READ = frozenset({".json", ".safetensors", ".model"})  # ends of names of files that mean something in a model's folder
+
 
 def open_source(
     path: Path, onto: Path | None = None, base: Path | None = None, base_onto: Path | None = None
@@ -47,14 +49,18 @@ def open_source(
 
 
 def _check_plain(path: Path) -> None:
-    """Check that nothing in a model's folder is read without an end: a pipe that nobody fills, a link to a device.
+    """Check that what a model's folder holds under the name of a file can be read as one.
+
+    A pipe that nobody fills and a link to a device have no end; a config that is a broken link, as in a cache whose blobs
+    were removed, would count as none.
 
     Raises:
-        MergeError: something is.
+        MergeError: it cannot.
     """
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.exists() and not file.is_dir() and not file.is_file():
-            raise MergeError(f"{file}: {no_file(file)}")
+        wrong = no_file(file)
+        if wrong and (file.suffix in _READ or (file.exists() and not file.is_dir())):
+            raise MergeError(f"{file}: {wrong}")
 
 
 def _check_no_factors(model: Source) -> None:
