@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from mmgrid.frozen import Frozen
 
 
-class TinyRecipe(BaseModel):
+class TinyRecipe(Frozen):
     """Shape and pre-training of a tiny Qwen3; the default has about 1.8 million parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden_size: int = Field(default=128, gt=0)
     layers: int = Field(default=4, ge=1)

@@ -5,37 +5,34 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic import BeforeValidator, Discriminator, Field
 
+from mmgrid.frozen import Frozen
 from mmgrid.merging.arrays.names import TOWER_SUFFIX, tower_of
 from mmgrid.patterns import Patterns, fits, listed
 
 Vectors = Literal["own", "part"]
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SharedPart(_Options):
+class SharedPart(Frozen):
     """The shared model's tensors in place of the domain's, which are lost."""
 
     kind: Literal["shared"] = "shared"
 
 
-class OwnPart(_Options):
+class OwnPart(Frozen):
     """Tensors as they are."""
 
     kind: Literal["own"] = "own"
 
 
-class ExactPart(_Options):
+class ExactPart(Frozen):
     """Every bit, in fewer bytes: the difference from the shared model, byte by byte, compressed."""
 
     kind: Literal["exact"] = "exact"
 
 
-class MaskPart(_Options):
+class MaskPart(Frozen):
     """One bit per weight: which elements of the shared change are the domain's.
 
     Attributes:
@@ -56,7 +53,7 @@ class MaskPart(_Options):
         return self.rescale or ("model" if self.rule == "emr" else "none")
 
 
-class LowRankPart(_Options):
+class LowRankPart(Frozen):
     """A LoRA adapter of PEFT for the linear layers; all other tensors are the shared model's.
 
     Attributes:
@@ -73,7 +70,7 @@ class LowRankPart(_Options):
     vectors: Literal["shared", "own"] = "shared"
 
 
-class DeltaPart(_Options):
+class DeltaPart(Frozen):
     """The difference from the shared model in a few bits per weight.
 
     Attributes:
@@ -89,7 +86,7 @@ class DeltaPart(_Options):
 
 
 PartOptions = Annotated[SharedPart | OwnPart | ExactPart | MaskPart | LowRankPart | DeltaPart, Discriminator("kind")]
-KINDS: dict[str, type[_Options]] = {
+KINDS: dict[str, type[Frozen]] = {
     "shared": SharedPart,
     "own": OwnPart,
     "mask": MaskPart,
@@ -106,7 +103,7 @@ def _as_options(value: Any) -> Any:
 Part = Annotated[PartOptions, BeforeValidator(_as_options)]
 
 
-class PartRule(_Options):
+class PartRule(Frozen):
     """Another part for some of the tensors.
 
     Attributes:
@@ -121,7 +118,7 @@ class PartRule(_Options):
         return fits(name, listed(self.tensors))
 
 
-class PartChoice(_Options):
+class PartChoice(Frozen):
     """Which part each tensor of a domain gets: the first rule that fits, else that of its tower, else `part`.
 
     Attributes:

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from mmgrid.frozen import Frozen
 
 KEY_BITS = 62  # a full code must fit into one int64, see `collisions.code_keys`
 
 
-class _Recipe(BaseModel):
+class _Recipe(Frozen):
     """Values that all quantisers share: the number of levels and of codes per level."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     levels: int = Field(default=4, ge=1, description="codes of one item")
     codes: int = Field(default=256, ge=2, le=65536, description="different codes of one level")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from mmgrid.frozen import Frozen
 
@@ -16,10 +16,8 @@ Schedule = Literal["cosine", "constant"]
 ALL_LINEAR = "all-linear"  # as PEFT says it
 
 
-class TrainingRecipe(BaseModel):
+class TrainingRecipe(Frozen):
     """Hyper-parameters of one call of `fit`. Every value is explicit; none depends on the machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: float = Field(gt=0, description="passes over the examples")
     least_steps: int = Field(default=0, ge=0, description="optimizer steps; more epochs are run if they give fewer")

@@ -31,8 +31,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
+from mmgrid.frozen import Frozen
 from mmgrid.merging.arrays.buffers import like
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.errors import MergeError, listing, nearest, problem_of
@@ -269,10 +270,9 @@ def merge_method(
         )
         if returns == "delta" and not takes_gram and not takes_passes and (needs != "tensor" or stages is not None):
             fields["stages"] = (list[StageSpec], Field(default=[]))
-        config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
         assert along is None or takes_gram, f"{name}: only inner products have a direction"
         assert set(per_source) <= set(fields), f"{name}: {per_source} must be among its options"
-        options = create_model(f"{name}_options", __config__=config, **fields)
+        options = create_model(f"{name}_options", __base__=Frozen, **fields)
         return Method(
             name=name,
             needs=needs,

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from mmgrid.files import on_hub
 from mmgrid.files.bounded_yaml import BoundedLoader
+from mmgrid.frozen import Frozen
 from mmgrid.merging.errors import MergeError, nearest, problem_of
 from mmgrid.merging.methods import METHODS
 from mmgrid.merging.models.chat_formats import chat_template
@@ -30,7 +31,7 @@ BASE_FILES = "base"
 OutputType = Literal["source", "float32", "bfloat16", "float16"]
 
 
-class Layers(BaseModel):
+class Layers(Frozen):
     """Layers of a model, as a part of a stack.
 
     Attributes:
@@ -38,8 +39,6 @@ class Layers(BaseModel):
         path, onto: the model, as in `MergeSource`. Default: that of the source.
         of: the name before the layers' numbers, such as `item_tower.layers`, for models with several such names.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
     path: Path | None = None
@@ -50,7 +49,7 @@ class Layers(BaseModel):
 Stack = tuple[Layers, ...]
 
 
-class MergeSource(BaseModel):
+class MergeSource(Frozen):
     """One model to merge.
 
     Attributes:
@@ -64,8 +63,6 @@ class MergeSource(BaseModel):
         statistics: a safetensors file of what was measured of the model, for the methods that take that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     path: Path
     name: str | None = Field(default=None, min_length=1)
     weight: Finite | None = None
@@ -74,7 +71,7 @@ class MergeSource(BaseModel):
     statistics: Path | None = None
 
 
-class MergeRule(BaseModel):
+class MergeRule(Frozen):
     """Other settings for some of the tensors: a tower, a layer, an embedding. Omitted settings are the recipe's.
 
     Attributes:
@@ -82,8 +79,6 @@ class MergeRule(BaseModel):
         method, options, scale, base: as in the recipe; the options are those of the rule's method.
         weights: name of a source → its weight for these tensors.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tensors: Patterns
     method: str | None = None
@@ -100,7 +95,7 @@ class MergeRule(BaseModel):
         return fits(tensor, self.patterns)
 
 
-class MergeRecipe(BaseModel):
+class MergeRecipe(Frozen):
     """What to merge and how.
 
     Attributes:
@@ -123,8 +118,6 @@ class MergeRecipe(BaseModel):
             `mistral`, `alpaca`, `exaone`). Default: that of the companions.
         allow_config_mismatch: merge models whose configs differ in settings that change what the same weights compute.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
     sources: tuple[MergeSource, ...] = Field(min_length=1)
@@ -304,7 +297,7 @@ def _with_paths(stack: Stack, change: Callable[[Path], Path]) -> Stack:
 _OF_MERGEKIT = {"models": "sources", "base_model": "base", "parameters": "options", "lambda": "scale"}
 
 
-def _belongs(key: str, owner: type[BaseModel]) -> str:
+def _belongs(key: str, owner: type[Frozen]) -> str:
     """Where a key of another place belongs, for errors; empty if no place has it."""
     options = {name for method in METHODS.working().values() for name in method.options.model_fields}
     option = next((one for one in (key, key.replace("ize", "ise")) if one in options), None)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from mmgrid.frozen import Frozen
 from mmgrid.merging.arrays.floats import Floats
 from mmgrid.merging.methods.stages.place import Place
 
@@ -33,7 +32,7 @@ class RunThreshold:
     equal: int | None
 
 
-class Stage(BaseModel, ABC):
+class Stage(Frozen, ABC):
     """One stage with its options. Subclasses are pydantic models, so recipes can name them.
 
     Attributes:
@@ -42,7 +41,6 @@ class Stage(BaseModel, ABC):
         random: whether `apply` draws random numbers, so that another seed gives another result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unit: ClassVar[Unit] = "element"
     random: ClassVar[bool] = False
     scope: Scope = "model"
