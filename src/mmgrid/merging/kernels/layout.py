@@ -7,7 +7,7 @@ MULTIPLY = 0  # by the factor
 DIVIDE = 1  # by the factor
 DROP = 2  # key of the first bits (two words), their limit, key of the rest (two words), its limit; see `random.limits`
 WINDOW = 3  # bits of the lower threshold, which kept elements are above, and of the upper one, which they are not above
-ROWS = 4  # key (two words), elements in a row, address of the chances by rank, uint32 [row, 2]; see native/rows.h
+ROWS = 4  # key (two words), elements in a row, address of the chances by rank, uint32 [row], whether they are divided by
 COLUMNS = 6
 ALL = 1 << 62  # as the number of equal elements above a threshold: all of them
 
@@ -44,5 +44,5 @@ def block_of(row: int, rows_at_once: int) -> int:
 def room_bytes(n_sources: int, block: int, row: int) -> int:
     """Bytes of scratch memory that a loop needs for one block: see `open_room` in native/vectors.h."""
     of_rows = 4 * MOST_ROWS * (row + FEW) + 2 * 8 * row
-    vectors, chances, chosen = 4 * (1 + n_sources), 8, 2
+    vectors, chances, chosen = 4 * (1 + n_sources), 4, 2
     return of_rows + _DRAWS + 4 * BLOCK + block * (vectors + chances + chosen)

@@ -1,6 +1,5 @@
 """Translates stages to operations of the native loops."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ class Operation:
     Attributes:
         thresholds: number of the stage's thresholds that a window needs, 1 or 2; 0 for other operations.
         row: elements that must not be parted; 1 for operations on single elements.
-        chances: uint32 [row, 2], what `ROWS` needs by rank; its address is the fourth of the numbers.
+        chances: uint32 [row], of `MagnitudeDrop.keep_below`, which `ROWS` needs; its address is the fourth of the numbers.
     """
 
     kind: int
@@ -63,19 +62,9 @@ def window_of(thresholds: Sequence[RunThreshold]) -> tuple[tuple[int, int], tupl
 
 
 def _by_rank(stage: MagnitudeDrop, place: Place) -> Operation:
-    key, chances = key_of(place, WORDS), _chances(stage.density, stage.epsilon, stage.rescale, place.row)
-    numbers = (key & _WORD, key >> 64, place.row, chances.__array_interface__["data"][0], 0, 0)
+    key, chances = key_of(place, WORDS), stage.keep_below(place.row)
+    numbers = (key & _WORD, key >> 64, place.row, chances.__array_interface__["data"][0], int(stage.rescale), 0)
     return Operation(ROWS, numbers, row=place.row, chances=chances)
-
-
-@functools.lru_cache(maxsize=64)
-def _chances(density: float, epsilon: float, rescale: bool, row: int) -> np.ndarray:
-    stage = MagnitudeDrop(density=density, epsilon=epsilon, rescale=rescale)
-    keep_below = stage.keep_below(row)
-    chances = np.empty((row, 2), np.uint32)
-    chances[:, 0] = keep_below
-    chances[:, 1] = (stage.divisors(keep_below) if rescale else np.ones(row, np.float32)).view(np.uint32)
-    return chances
 
 
 def _divided(by: float, wanted: bool) -> tuple[Operation, ...]:

@@ -13,11 +13,6 @@
 
 #define MOST_COLUMNS 4096 /* of a row; longer ones leave too few bits to the magnitudes, and the caches */
 
-/* For each rank, the number below which a random one keeps the element, and the bits of its divisor. */
-struct chance {
-    uint32_t keep_below, divisor;
-};
-
 /* How a row becomes numbers. */
 struct lane {
     int shift;  /* magnitudes are shifted right by it */
@@ -85,19 +80,19 @@ static int put_in_order(const float *restrict row, int64_t n, uint32_t columns, 
 
 /* Writes what belongs to the place of each sorted number to the column that it holds. */
 static inline void write_places(const uint32_t *restrict numbers, int64_t n, const int64_t n_rows, uint32_t columns,
-                                const struct chance *restrict by_place, struct chance *restrict target) {
+                                const uint32_t *restrict by_place, uint32_t *restrict target) {
     for (int64_t i = 0; i < n; i++) {
         const uint32_t *restrict own = numbers + i * SIDE;
-        const struct chance chance = by_place[i];
+        const uint32_t chance = by_place[i];
         for (int64_t row = 0; row < n_rows; row++) target[row * n + (own[row] & columns)] = chance;
     }
 }
 
-/* Writes the chance by rank of each element of up to SIDE rows of `n` columns, at most MOST_COLUMNS. `numbers` is
+/* Writes the chance by rank, a number, of each element of up to SIDE rows of `n` columns, at most MOST_COLUMNS. `numbers` is
  * scratch, SIDE times `n`, rounded up to FEW. Returns which rows were not done, bit by bit. */
 static uint32_t chances_of_rows(const float *restrict values, int64_t n, int64_t n_rows,
-                                const struct chance *restrict by_rank, uint32_t *restrict numbers,
-                                struct chance *restrict target) {
+                                const uint32_t *restrict by_rank, uint32_t *restrict numbers,
+                                uint32_t *restrict target) {
     int column_bits = 0;
     while ((INT64_C(1) << column_bits) < n) column_bits++;
     const uint32_t columns = (UINT32_C(1) << column_bits) - 1;

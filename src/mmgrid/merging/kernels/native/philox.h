@@ -58,7 +58,7 @@ typedef __m512i lanes;
 #define LOWER_TWO(one, other) _mm512_mask_shuffle_epi32(one, 0xAAAA, other, (_MM_PERM_ENUM)0xA0)
 #else
 #define LANES 4
-#define PLAIN 4
+#define PLAIN 2
 typedef __m256i lanes;
 #define ALL_LANES(value) _mm256_set1_epi64x((int64_t)(value))
 #define TIMES _mm256_mul_epu32

@@ -19,7 +19,7 @@
 struct rows {
     uint64_t *one, *other; /* of one row: magnitude and column, as one number */
     uint32_t *numbers;     /* of the sorting network */
-    struct chance *chances; /* of a block */
+    uint32_t *chances;     /* of a block: the number below which a random one keeps an element */
 };
 
 /* Replaces the counts of digits by the place of the first element with each digit. */
@@ -33,8 +33,8 @@ static void first_places(uint32_t *counts, uint32_t n_digits) {
 }
 
 /* Writes the chance by rank of each of the `n` elements of a row; of equal magnitudes, the first ranks lower. */
-static void chances_of_row(const float *restrict values, int64_t n, const struct chance *restrict by_rank,
-                           struct rows *restrict rows, struct chance *restrict target) {
+static void chances_of_row(const float *restrict values, int64_t n, const uint32_t *restrict by_rank,
+                           struct rows *restrict rows, uint32_t *restrict target) {
     uint32_t differing = 0, places[MOST_PLACES];
     const uint32_t any = n ? bits_of(values[0]) : 0;
     for (int64_t i = 0; i < n; i++) differing |= bits_of(values[i]) ^ any;
@@ -76,10 +76,10 @@ static void chances_of_row(const float *restrict values, int64_t n, const struct
 }
 
 /* Writes the chances by rank of `n` elements, whole rows. */
-static void write_chances(const float *restrict values, int64_t n, int64_t row, const struct chance *restrict by_rank,
+static void write_chances(const float *restrict values, int64_t n, int64_t row, const uint32_t *restrict by_rank,
                           struct rows *restrict rows) {
     for (int64_t first = 0; first < n; first += SIDE * row) {
-        struct chance *target = rows->chances + first;
+        uint32_t *target = rows->chances + first;
         const int64_t n_rows = least(SIDE, (n - first) / row);
         const int is_side = row <= MOST_COLUMNS && n_rows > SIDE / 4; /* few rows leave most lanes empty */
         uint32_t left = (UINT32_C(1) << n_rows) - 1;
@@ -90,21 +90,21 @@ static void write_chances(const float *restrict values, int64_t n, int64_t row, 
     }
 }
 
-/* Drops elements of whole rows by rank. `numbers` are the key of the random numbers, the length of a row, and the
- * address of the chances by rank; `place` is the index of the first element. */
+/* Drops elements of whole rows by rank. `numbers` are the key of the random numbers, the length of a row, the address of
+ * the chances by rank, and whether kept elements are divided by them; `place` is the index of the first element. */
 static void drop_by_rank(float *restrict values, int64_t place, int64_t n, const uint64_t *numbers,
                          struct draws *restrict draws, struct rows *restrict rows) {
-    write_chances(values, n, (int64_t)numbers[2], AT(const struct chance, numbers[3]), rows);
+    write_chances(values, n, (int64_t)numbers[2], AT(const uint32_t, numbers[3]), rows);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t size = least(BLOCK, n - first), skip = (place + first) % WORDS_PER_COUNTER;
         draw(numbers, (uint64_t)((place + first) / WORDS_PER_COUNTER),
              (skip + size + WORDS_PER_COUNTER - 1) / WORDS_PER_COUNTER, draws->words);
         const uint32_t *words = (const uint32_t *)draws->words + skip;
         float *restrict piece = values + first;
-        const struct chance *restrict chances = rows->chances + first;
-        for (int64_t i = 0; i < size; i++) {
-            piece[i] = piece[i] * one_if(words[i] < chances[i].keep_below) / float_of(chances[i].divisor);
-        }
+        const uint32_t *restrict chances = rows->chances + first;
+        for (int64_t i = 0; i < size; i++) piece[i] *= one_if(words[i] < chances[i]);
+        if (!numbers[4]) continue;
+        for (int64_t i = 0; i < size; i++) piece[i] /= (float)chances[i] * 0x1p-32f;
     }
 }
 

@@ -28,7 +28,7 @@ static struct room open_room(uint64_t address, const struct run *run) {
     room.rows.numbers = AT(uint32_t, at), at += 4 * SIDE * (row + FEW);
     room.rows.one = AT(uint64_t, at), at += 8 * row;
     room.rows.other = AT(uint64_t, at), at += 8 * row;
-    room.rows.chances = AT(struct chance, at), at += sizeof(struct chance) * block;
+    room.rows.chances = AT(uint32_t, at), at += 4 * block;
     room.draws = AT(struct draws, at), at += sizeof(struct draws);
     room.total = AT(float, at), at += 4 * BLOCK;
     room.base = AT(float, at), at += 4 * block;
