@@ -131,7 +131,8 @@ def try_lock(path: Path, *, beat_seconds: float = BEAT_SECONDS, stale_seconds: f
             return None
         certain = seen.holder is not None and _is_alive(seen.holder) is not None
         why = "is gone" if certain else f"was silent for more than {stale_seconds:.0f} s"
-        log.warning("%s: taken over from %s, which %s", path, seen.holder or "a process that left no name", why)
+        level = logging.INFO if certain else logging.WARNING  # every run that follows a stopped one finds such locks
+        log.log(level, "%s: taken over from %s, which %s", path, seen.holder or "a process that left no name", why)
     lock = _create(path, beat_seconds)
     if lock is not None:
         lock.contested = not certain
