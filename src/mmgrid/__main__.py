@@ -1,6 +1,6 @@
 """`python -m mmgrid`: the command line, where its script is not on the path."""
 
-from mmgrid.cli.main import main
+from mmgrid.cli.main import console
 
 if __name__ == "__main__":
-    main()
+    console()

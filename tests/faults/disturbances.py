@@ -166,7 +166,7 @@ def damaged(victim: Victim, file: str, how: str) -> Outcome:
             content[len(content) // 2] ^= 1
         path.write_bytes(content)
     check = subprocess.run(
-        [sys.executable, "-c", "from mmgrid.cli.main import main; main()", "verify", victim.place, "--repair"],
+        [sys.executable, "-c", "from mmgrid.cli.main import console; console()", "verify", victim.place, "--repair"],
         capture_output=True,
         text=True,
         check=False,

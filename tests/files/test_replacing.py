@@ -56,6 +56,13 @@ def test_an_error_before_the_last_file_changes_nothing(old: Path, make: Replacin
     assert bytes_below(old.parent) == {f"out/{name}": content for name, content in OLD.items()}
 
 
+@pytest.mark.parametrize("make", [replacing_folder, replacing_files])
+def test_an_interruption_leaves_no_new_folder(tmp_path: Path, make: Replacing) -> None:
+    with pytest.raises(KeyboardInterrupt), make(tmp_path / "new"):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_folder_is_replaced_where_folders_cannot_be_exchanged(
     old: Path, at_once: bool, monkeypatch: pytest.MonkeyPatch

@@ -41,7 +41,7 @@ def accident(folder: Path, code: str) -> dict[str, str]:
 def start(*arguments: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Starts `mmgrid` with these arguments in a new session."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from mmgrid.cli.main import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from mmgrid.cli.main import console; console()", *map(str, arguments)],
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

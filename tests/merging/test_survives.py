@@ -24,6 +24,7 @@ from mmgrid.merging import Change, MergeError, TensorFolder, merge, one_output, 
 from mmgrid.merging.models import tensor_writer
 from mmgrid.merging.output import companions, record
 from mmgrid.merging.output import folder as folder_module
+from mmgrid.merging.output.journal import JOURNAL_FILE
 
 SHAPES = {f"layers.{n}.weight": (40, 25) for n in range(6)} | {"embed.weight": (70, 10), "norm.weight": (25,)}
 
@@ -500,3 +501,17 @@ def test_descriptors_are_closed_again(models: Path) -> None:
         with TensorFolder(models / "models" / "toys") as folder:
             folder.read("norm.weight", 0, 3)
     assert count() == before
+
+
+@pytest.mark.parametrize("can_go_on", [True, False])
+def test_an_interrupted_output_stays_if_the_next_command_can_go_on_with_it(tmp_path: Path, can_go_on: bool) -> None:
+    def interrupted() -> None:
+        with folder_module.working(tmp_path / "out") as work:
+            (work / "model.safetensors").write_bytes(b"half")
+            if can_go_on:
+                (work / JOURNAL_FILE).write_text("{}\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert bool(list(tmp_path.iterdir())) == can_go_on

@@ -44,7 +44,7 @@ from mmgrid.cli import (
 )
 from mmgrid.cli.complain import complain
 from mmgrid.cli.help import App
-from mmgrid.cli.stopping import BY_CTRL_C, on_termination_stop, say_stopped
+from mmgrid.cli.stopping import BY_CTRL_C, ended, is_stopped, on_termination_stop, say_stopped
 from mmgrid.machine.open_files import raise_limit
 from mmgrid.machine.unspoken import unspoken
 from mmgrid.visible import show_warnings_visibly, visible_lines
@@ -120,8 +120,13 @@ def _name_of(info: CommandInfo) -> str:
     return info.name or getattr(info.callback, "__name__", "")
 
 
-def main() -> None:
+def console() -> None:
     """The entry point of the console script."""
+    ended(main)
+
+
+def main() -> None:
+    """The command line, in a process that goes on."""
     _open_streams()
     atexit.register(gc.freeze)  # else all objects are searched for garbage before they go: saves a tenth of a second
     # Keep progress bars and warnings of other libraries out of the output; downloads show theirs in a terminal.
@@ -155,6 +160,8 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:  # a panic of polars is no Exception
+        if is_stopped():
+            sys.exit(say_stopped())
         if os.environ.get("MMGRID_DEBUG"):
             raise
         complain(_explained(error))

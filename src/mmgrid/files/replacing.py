@@ -51,19 +51,26 @@ def replacing_folder(final: Path) -> Iterator[Path]:
 def replacing_files(folder: Path) -> Iterator[Path]:
     """An empty folder to fill with files, which are then moved to `folder` and replace those of the same names.
 
-    After an error in between, no file is replaced. Other files in `folder` stay. It is created if it is missing.
+    After an error in between, no file is replaced. Other files in `folder` stay. It is created if it is missing, and does
+    not stay empty.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     _clear_stale(folder, ".")
-    with _claimed_work(folder, ".") as work:
-        try:
-            yield work
-            sync_folder(work)
-            for path in sorted(work.iterdir()):
-                path.replace(folder / path.name)
-            sync_path(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    try:
+        with _claimed_work(folder, ".") as work:
+            try:
+                yield work
+                sync_folder(work)
+                for path in sorted(work.iterdir()):
+                    path.replace(folder / path.name)
+                sync_path(folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ MULTIPLY = 0  # by the factor
 DIVIDE = 1  # by the factor
 DROP = 2  # key of the first bits (two words), their limit, key of the rest (two words), its limit; see `random.limits`
 WINDOW = 3  # bits of the lower threshold, which kept elements are above, and of the upper one, which they are not above
-ROWS = 4  # key (two words), elements in a row, address of the chances by rank, uint32 [row], whether they are divided by
+ROWS = (
+    4  # key (two words), elements in a row, address of the chances by rank, uint32 [row], whether they are divided by
+)
 COLUMNS = 6
 ALL = 1 << 62  # as the number of equal elements above a threshold: all of them
 

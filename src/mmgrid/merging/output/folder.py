@@ -13,6 +13,7 @@ from mmgrid.files import publish, remove_folder, work_folder
 from mmgrid.machine.claim import claimed
 from mmgrid.merging.errors import MergeError
 from mmgrid.merging.models.declaration import MMGRID_FILE
+from mmgrid.merging.output.journal import JOURNAL_FILE
 
 _TAKEN = "{}: exists already and is not an empty folder; give another output folder"
 
@@ -21,7 +22,7 @@ _TAKEN = "{}: exists already and is not an empty folder; give another output fol
 def working(out: Path, last_file: str = MMGRID_FILE) -> Iterator[Path]:
     """The hidden folder to fill: published as `out` at the end of the block, removed if the block raises an error.
 
-    It may contain files of a killed merge; `Journal` tells whether that merge can be resumed.
+    It may contain files of a merge that was killed or interrupted; `Journal` tells whether that merge can be resumed.
 
     last_file: the file without which the folder is not complete.
 
@@ -41,8 +42,9 @@ def working(out: Path, last_file: str = MMGRID_FILE) -> Iterator[Path]:
         except FileExistsError as error:
             remove_folder(work)
             raise MergeError(_TAKEN.format(out)) from error
-        except Exception:
-            remove_folder(work)
+        except BaseException as error:
+            if isinstance(error, Exception) or not (work / JOURNAL_FILE).exists():
+                remove_folder(work)
             raise
 
 
