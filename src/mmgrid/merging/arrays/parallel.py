@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import numpy as np
+
 from mmgrid.machine.cores import available_cores
 
 Item = TypeVar("Item")
@@ -18,11 +20,17 @@ def default_workers() -> int:
 def for_each(items: Iterable[Item], work: Callable[[Item], None], workers: int) -> None:
     """Call `work` on every item, in `workers` threads; a free thread takes the next item.
 
-    After an error no more items are started; it is raised when all threads have stopped.
+    After an error no more items are started; it is raised when all threads have stopped. Values that become too large
+    cause no warning: who stores them checks them.
     """
+
+    def quietly(item: Item) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            work(item)
+
     if workers <= 1:
         for item in items:
-            work(item)
+            quietly(item)
         return
     todo, taking, failures = iter(items), threading.Lock(), []
     stopped = threading.Event()
@@ -34,7 +42,7 @@ def for_each(items: Iterable[Item], work: Callable[[Item], None], workers: int) 
             if item is done:
                 return
             try:
-                work(item)  # pyright: ignore[reportArgumentType]
+                quietly(item)  # pyright: ignore[reportArgumentType]
             except BaseException as error:
                 failures.append(error)
                 stopped.set()
