@@ -74,7 +74,7 @@ def _no_number(raw: Path) -> None:
 
 # What is done to the raw files of garden, and how the one line begins, RAW standing for their folder.
 BROKEN = {
-    "a gzip file that is cut off": (_cut_off, "RAW/garden.csv.gz: the gzip file is cut off after line "),
+    "a gzip file that is cut off": (_cut_off, "RAW/garden.csv.gz: the gzip file is cut off at or after line "),
     "no gzip file": (
         lambda raw: (raw / "garden.csv.gz").write_text("<html>not found</html>"),
         "RAW/garden.csv.gz: is a web page, such as the error page of a failed download; ",
@@ -135,7 +135,7 @@ def test_a_failed_cell_is_shown_until_it_is_built(grid: Built, tmp_path: Path) -
     run = ("run", grid.file, *store, "--only", BASELINES, "--jobs", "1")
     _cut_off(raw.parent)
     assert mmgrid(*run).code == 1
-    says = f"{raw}: the gzip file is cut off after line "
+    says = f"{raw}: the gzip file is cut off at or after line "
     blocked = GARDEN - {"corpus/garden"}
 
     status = mmgrid("status", *store, "--json").json["failed"]

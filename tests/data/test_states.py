@@ -271,6 +271,11 @@ TEXTS = [
     ("nan", ""),
     ("None", ""),
     ("<NA>", ""),
+    ("NA", ""),
+    ("N/A", ""),
+    ("#N/A", ""),
+    ("\\N", ""),
+    ("NA beer", "NA beer"),
     ("[]", ""),
     ("['x', 'y']", "x\ny"),
     ("[nan]", ""),
@@ -294,7 +299,7 @@ def test_texts_that_are_no_texts(tmp_path, kind):
     {"csv": table.write_csv, "jsonl": table.write_ndjson, "parquet": table.write_parquet}[kind](path)
     raw = read(tmp_path / "r.csv", path)
     assert raw.items.sort(pl.col("item_id").str.slice(1).cast(int))["description"].to_list() == [w for _, w in TEXTS]
-    assert raw.repairs["texts"] == {"control characters": 1, "html": 3, "lists": 2, "no text": 4}
+    assert raw.repairs["texts"] == {"control characters": 1, "html": 3, "lists": 2, "no text": 8}
     prepared = filter_interactions(raw, min_interactions=1)
     assert prepared.summary()["repairs"] == raw.repairs
     prepared.corpus.save(tmp_path / "shop")  # what was prepared here is read as it is

@@ -16,7 +16,7 @@ from threading import Lock
 import polars as pl
 
 NO_VALUE = ("NaN", "nan", "None", "null", "NULL", "<NA>")  # what tools write for a missing value
-NO_TEXT = (*NO_VALUE, "[nan]", "[None]", "[null]")
+NO_TEXT = (*NO_VALUE, "NA", "N/A", "#N/A", "\\N", "[nan]", "[None]", "[null]")  # R, Excel, and databases among them
 
 _QUIET = Lock()  # filters of warnings are those of all threads
 

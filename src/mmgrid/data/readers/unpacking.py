@@ -76,7 +76,7 @@ class Unpacked:
             data = self._stream.read(size)
         except EOFError as error:
             raise DamagedError(
-                f"{self.path}: the {self._kind} file is cut off after line {line}, or other bytes follow its end; get "
+                f"{self.path}: the {self._kind} file is cut off at or after line {line}, or other bytes follow its end; get "
                 "it again (the download or copy was incomplete)"
             ) from error
         except _DAMAGED as error:
