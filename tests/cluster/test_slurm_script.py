@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "clusters" / "slurm.sbatch"
-WAITS = 'trap "echo stopped >> calls; exit 0" TERM\nwhile :; do sleep 0.05; done'
+WAITS = 'trap "echo stopped >> calls; exit 0" TERM\necho ready >> calls\nwhile :; do sleep 0.05; done'
+BEGUN = (
+    "until grep -q ^ready calls && grep -q ^srun calls; do sleep 0.02; done"  # what the script begins beside the run
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
@@ -35,7 +38,7 @@ def _job(folder: Path, **commands: str) -> tuple[subprocess.CompletedProcess[str
 
 
 def test_the_cluster_has_an_address_that_other_nodes_reach_and_all_cores_of_each_node(tmp_path: Path) -> None:
-    ended, calls = _job(tmp_path, ray=f'if [ "$1" = start ]; then {WAITS}; fi', mmgrid="exit 3")
+    ended, calls = _job(tmp_path, ray=f'if [ "$1" = start ]; then {WAITS}; fi', mmgrid=f"{BEGUN}; exit 3")
     assert ended.returncode == 3, ended.stderr  # that of the run
     assert "mmgrid run my grid.toml --store runs --ray 192.0.2.7:24567" in calls
     (head,) = (call for call in calls if call.startswith("ray start"))
@@ -45,7 +48,7 @@ def test_the_cluster_has_an_address_that_other_nodes_reach_and_all_cores_of_each
 
 
 def test_the_clusters_of_other_jobs_on_the_node_live_on(tmp_path: Path) -> None:
-    ended, calls = _job(tmp_path, ray=f'if [ "$1" = start ]; then {WAITS}; fi')
+    ended, calls = _job(tmp_path, ray=f'if [ "$1" = start ]; then {WAITS}; fi', mmgrid=BEGUN)
     assert ended.returncode == 0, ended.stderr
     assert not any(call.startswith("ray stop") for call in calls)
     assert "stopped" in calls

@@ -50,9 +50,10 @@ def say_stopped(
 
     kept: what has become of the work.
     """
-    number = _received[-1] if _received else signal.SIGINT
+    number = signal.Signals(_received[-1] if _received else signal.SIGINT)
+    what = _WORDS[number.name]
     with contextlib.suppress(OSError):  # the terminal is gone
-        typer.echo(f"{_WORDS[signal.Signals(number).name]}; {visible(kept)}", err=True)
+        typer.echo(f"{what}; {visible(kept)}", err=True)
     return _BY_SIGNAL + number
 
 
